@@ -1,0 +1,46 @@
+"""A guide without noise: ordinary training, for pretraining, fine-tuning and the plain baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pyro.distributions as dist
+from torch import Tensor
+
+from pyro_vd.errors import InputError
+from pyro_vd.guides.weight_guide import WeightGuide
+from pyro_vd.models.bayesian import BayesianNetwork
+
+
+class PointEstimate(WeightGuide):
+    """q(w) = δ(w − θ): maximum likelihood. The ELBO is the log likelihood alone.
+
+    Args:
+        model: the network; θ starts at its own weights.
+        masks: for each site, if given, a boolean tensor of its weight's shape. Weights where it is False stay 0.
+
+    Raises:
+        InputError: masks that do not fit the model's weights.
+    """
+
+    def __init__(self, model: BayesianNetwork, masks: Mapping[str, Tensor] | None = None) -> None:
+        super().__init__(model)
+        if masks is not None:
+            expected = {name: tuple(weight.shape) for name, weight in model.initial_weights.items()}
+            given = {name: tuple(mask.shape) for name, mask in masks.items()}
+            if given != expected:
+                raise InputError(f"masks of shapes {given} do not fit the weights {expected}")
+            for name, mask in masks.items():
+                self.site(name).register_buffer("mask", mask)
+
+    def initial_parameters(self, name: str, weight: Tensor) -> dict[str, Tensor]:
+        return {"theta": weight.clone()}
+
+    def posterior(self, name: str) -> dist.TorchDistribution:
+        delta: dist.TorchDistribution = dist.Delta(self.mean(name))
+        return delta
+
+    def mean(self, name: str) -> Tensor:
+        site = self.site(name)
+        theta: Tensor = site.theta
+        return theta * site.mask if "mask" in site._buffers else theta

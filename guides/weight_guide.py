@@ -1,0 +1,59 @@
+"""What every guide over weights has in common: parameters a site, and one sample statement a site."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, cast
+
+import pyro
+import pyro.distributions as dist
+from pyro.nn import PyroModule
+from torch import Tensor, nn
+
+from pyro_vd.models.bayesian import BayesianNetwork
+
+
+class WeightGuide(PyroModule):
+    """A mean-field guide: one independent posterior for each weight site of a model.
+
+    Parameters are created at once, from the network's own weights, and named ``<site>.<parameter>``.
+    """
+
+    def __init__(self, model: BayesianNetwork) -> None:
+        super().__init__()
+        self.site_names = model.weight_names
+        for name, weight in model.initial_weights.items():
+            module: PyroModule = self
+            for part in name.split("."):
+                if part not in module._modules:
+                    module.add_module(part, PyroModule())
+                module = cast(PyroModule, module._modules[part])
+            for parameter, value in self.initial_parameters(name, weight).items():
+                setattr(module, parameter, nn.Parameter(value))
+
+    @abstractmethod
+    def initial_parameters(self, name: str, weight: Tensor) -> dict[str, Tensor]:
+        """The parameters of a site, by name, given the network's own weight."""
+
+    @abstractmethod
+    def posterior(self, name: str) -> dist.TorchDistribution:
+        """q(w) of a site, a weight at a time, from its parameters."""
+
+    @abstractmethod
+    def mean(self, name: str) -> Tensor:
+        """The posterior mean of a site's weight."""
+
+    def site(self, name: str) -> Any:
+        """The module that holds the parameters of a site."""
+        module: Any = self
+        for part in name.split("."):
+            module = module._modules[part]
+        return module
+
+    def forward(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        """Draw every weight; the arguments, those of the model, are ignored."""
+        weights = {}
+        for name in self.site_names:
+            q = self.posterior(name)
+            weights[name] = pyro.sample(name, q.to_event(len(q.batch_shape)))
+        return weights

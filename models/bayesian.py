@@ -1,0 +1,159 @@
+"""Any network as a Pyro model: a prior on every weight, a likelihood of the output."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable, Collection, Iterator
+from typing import Any, cast
+
+import pyro
+import pyro.distributions as dist
+import pyro.poutine as poutine
+import torch
+from pyro.nn import PyroModule
+from torch import Tensor, nn
+
+from pyro_vd.distributions import LogUniform
+from pyro_vd.errors import InputError
+from pyro_vd.models.likelihoods import Categorical, Likelihood
+from pyro_vd.reparam import draw_weight
+
+logger = logging.getLogger(__name__)
+
+SUPPORTED_LAYERS: tuple[type[nn.Module], ...] = (
+    nn.Linear,
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+)
+_NORMALISATIONS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+
+Prior = Callable[[torch.Size], dist.TorchDistribution]
+
+
+class BayesianNetwork(PyroModule):
+    """A Pyro model over any ``nn.Module``: weights with a prior, the output scored by a likelihood.
+
+    The weight of every linear layer, convolution and transposed convolution becomes a sample site named as in
+    ``net.named_parameters()``. Everything else, biases and normalisation above all, stays a plain parameter fitted by
+    maximum likelihood; parameters of other layers are named in a log message. The network is copied, never changed; its
+    weights are kept as ``initial_weights`` for a guide to start from, so a trained network keeps what it has learnt.
+
+    Args:
+        net: maps a batch ``(batch, …)`` to the likelihood's input.
+        likelihood: of an observation given the network's output.
+        prior: maps a weight's shape to its prior, by default :class:`~pyro_vd.distributions.LogUniform`.
+        shared: names of weights used more than once in one forward pass (tied layers, recurrence). They are drawn once.
+        num_data: N, the size of the whole training set. The log likelihood of a batch of B is multiplied by N/B, so that
+            the loss estimates that of all the data. None takes each batch as the whole. ``fit`` sets it.
+
+    Raises:
+        InputError: no layer is supported, or ``shared`` names an unknown weight.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        likelihood: Likelihood | None = None,
+        *,
+        prior: Prior = LogUniform,
+        shared: Collection[str] = (),
+        num_data: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.likelihood = Categorical() if likelihood is None else likelihood
+        self.num_data = num_data
+        net = copy.deepcopy(net)
+        owners = dict(_weight_owners(net))
+        tied = {name for name, places in owners.items() if len(places) > 1}
+        if not owners:
+            raise InputError(
+                f"{type(net).__name__} has no weight to put a prior on: none of its layers is one of "
+                f"{', '.join(layer.__name__ for layer in SUPPORTED_LAYERS)}"
+            )
+        if unknown := sorted(set(shared) - set(owners)):
+            raise InputError(f"shared (={unknown!r}) must name weights of the network: {', '.join(owners)}")
+        self.shared = frozenset(shared) | tied
+        self._sites: dict[str, tuple[list[str], dist.TorchDistribution]] = {}
+        for name, places in owners.items():
+            shape = net.get_parameter(name).shape
+            self._sites[name] = places, prior(shape).to_event(len(shape))
+        for places, _ in self._sites.values():
+            _freeze(net, places)
+        self.net = net
+
+    @property
+    def weight_names(self) -> list[str]:
+        """The names of the weight sites, in the network's order."""
+        return list(self._sites)
+
+    @property
+    def initial_weights(self) -> dict[str, Tensor]:
+        """The weights that the network came with, by site."""
+        return {name: cast(nn.Module, self._modules["net"]).get_buffer(name) for name in self._sites}
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """The network's output for ``x`` under one draw of the weights; ``y`` is scored, or sampled if None."""
+        values = {name: pyro.sample(name, prior) for name, (_, prior) in self._sites.items()}
+        output = self.output(values, x)
+        scale = 1.0 if self.num_data is None else self.num_data / len(x)
+        with pyro.plate("data", len(x)), poutine.scale(scale=scale):
+            pyro.sample("y", self.likelihood(output), obs=y)
+        return output
+
+    def output(self, weights: dict[str, Tensor], x: Tensor) -> Tensor:
+        """The network's output for ``x`` with these weights, by site."""
+        tensors: dict[str, Tensor] = {}
+        for name, (places, _) in self._sites.items():
+            weight = draw_weight(weights[name]) if name in self.shared else weights[name]
+            tensors.update(dict.fromkeys(places, weight))
+        result: Tensor = torch.func.functional_call(self.net, tensors, (x,), tie_weights=False)
+        return result
+
+    def plain_network(self, weights: dict[str, Tensor]) -> nn.Module:
+        """A copy of the network, ordinary and without Pyro, that holds these weights."""
+        net = copy.deepcopy(cast(nn.Module, self._modules["net"]))
+        for name, (places, _) in self._sites.items():
+            parameter = nn.Parameter(weights[name].detach().clone())
+            for place in places:
+                owner, attribute = _owner(net, place)
+                del owner._buffers[attribute]
+                setattr(owner, attribute, parameter)
+        return net
+
+
+def _weight_owners(net: nn.Module) -> Iterator[tuple[str, list[str]]]:
+    """Each weight to put a prior on, with every name it goes by; the rest, where a user may expect one, is logged."""
+    places: dict[int, list[str]] = {}
+    for name, parameter in net.named_parameters(remove_duplicate=False):
+        places.setdefault(id(parameter), []).append(name)
+    weights = {
+        id(module.weight) for module in net.modules() if isinstance(module, SUPPORTED_LAYERS) and module.weight is not None
+    }
+    plain = []
+    for key, names in places.items():
+        owner, attribute = _owner(net, names[0])
+        if key in weights:
+            yield names[0], names
+        elif not isinstance(owner, _NORMALISATIONS) and attribute != "bias":
+            plain.append(names[0])
+    if plain:
+        logger.warning("kept as plain parameters, without a prior: %s", ", ".join(plain))
+
+
+def _owner(net: nn.Module, name: str) -> tuple[nn.Module, str]:
+    path, _, attribute = name.rpartition(".")
+    return net.get_submodule(path), attribute
+
+
+def _freeze(net: nn.Module, places: list[str]) -> None:
+    """Turn a parameter into a buffer: its values are kept, no optimizer finds it."""
+    value: Any = net.get_parameter(places[0]).detach()
+    for place in places:
+        owner, attribute = _owner(net, place)
+        del owner._parameters[attribute]
+        owner.register_buffer(attribute, value)

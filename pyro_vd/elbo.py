@@ -1,0 +1,155 @@
+"""The objective: a custom ELBO with an analytic KL and local reparameterization."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pyro
+import pyro.poutine as poutine
+import torch
+from pyro.distributions.util import scale_and_mask
+from pyro.infer.elbo import ELBO
+from pyro.poutine.util import prune_subsample_sites
+from torch import Tensor, nn
+from torch.distributions import Distribution, Independent, kl_divergence
+
+from pyro_vd.distributions import LogUniform, MultiplicativeNormal, NormalARD
+from pyro_vd.errors import InputError
+from pyro_vd.reparam import LocalReparameterization
+
+PyroFunction = Callable[..., Any]
+"""A model or a guide: any callable with sample statements."""
+
+
+class VariationalDropoutELBO(ELBO):
+    r"""Negative ELBO of sparse variational dropout, −Σ log p(y|x, w) + β·KL(q‖p) (Molchanov 2017, arXiv 1701.05369, eq. 3).
+
+    The data term is the log likelihood of the observed sites as the model scales them, so that a model that multiplies a
+    batch of B of N by N/B gets an unbiased estimate of the sum over all N. Guide sites with a
+    :class:`~pyro_vd.distributions.MultiplicativeNormal` are locally reparameterized. KL(q‖p) of a weight site is the one
+    registered with torch, or an error; of any other latent site the registered one where there is one, and otherwise a
+    one-sample Monte Carlo estimate log q − log p, which needs a reparameterized guide site.
+
+    Works with ``pyro.infer.SVI(model, guide, optim, loss=VariationalDropoutELBO())`` and as ``elbo(model, guide)``, an
+    ``nn.Module`` whose call gives the loss, for any ``torch.optim`` optimizer. Losses are in nats.
+
+    Args:
+        kl_weight: β ≥ 0, which may be set at any time.
+        num_particles: draws of the noise a step, ≥ 1, averaged.
+        hold: see :class:`~pyro_vd.reparam.LocalReparameterization`.
+
+    Attributes:
+        data_term: −Σ log p(y|x, w) at the last step, a detached scalar on its device.
+        kl: KL(q‖p) at the last step, not weighted, likewise.
+
+    Raises:
+        InputError: an argument out of range; a weight site without a registered KL, a latent site that only one of model
+            and guide has, a guide site that cannot be reparameterized.
+    """
+
+    def __init__(self, kl_weight: float = 1.0, num_particles: int = 1, hold: float | None = None) -> None:
+        if num_particles < 1:
+            raise InputError(f"num_particles (={num_particles!r}) must be at least 1")
+        super().__init__(num_particles=num_particles)
+        self.kl_weight = kl_weight
+        self.hold = hold
+        self.data_term: Tensor = torch.tensor(math.nan)
+        self.kl: Tensor = torch.tensor(math.nan)
+
+    @property
+    def kl_weight(self) -> float:
+        return self._kl_weight
+
+    @kl_weight.setter
+    def kl_weight(self, value: float) -> None:
+        if not 0 <= value < math.inf:
+            raise InputError(f"kl_weight (={value!r}) must be a finite number, 0 or more")
+        self._kl_weight = float(value)
+
+    def _get_trace(
+        self, model: PyroFunction, guide: PyroFunction, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[poutine.Trace, poutine.Trace]:
+        guide_trace = poutine.trace(LocalReparameterization(self.hold)(guide)).get_trace(*args, **kwargs)
+        model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
+        return prune_subsample_sites(model_trace), prune_subsample_sites(guide_trace)
+
+    def differentiable_loss(self, model: PyroFunction, guide: PyroFunction, *args: Any, **kwargs: Any) -> Tensor:
+        """The loss as a scalar tensor to call ``backward()`` on; ``args`` go to model and guide."""
+        data_term: Tensor | float = 0.0
+        kl: Tensor | float = 0.0
+        for model_trace, guide_trace in self._get_traces(model, guide, args, kwargs):
+            _check_sites(model_trace, guide_trace)
+            for name, site in model_trace.nodes.items():
+                if site["type"] != "sample":
+                    continue
+                if site["is_observed"]:
+                    log_prob = scale_and_mask(site["fn"].log_prob(site["value"]), site["scale"], site["mask"])
+                    data_term = data_term - log_prob.sum() / self.num_particles
+                else:
+                    kl = kl + _site_kl(name, guide_trace.nodes[name], site) / self.num_particles
+        loss = torch.as_tensor(data_term + self.kl_weight * kl)
+        self.data_term, self.kl = torch.as_tensor(data_term).detach(), torch.as_tensor(kl).detach()
+        return loss
+
+    def loss(self, model: PyroFunction, guide: PyroFunction, *args: Any, **kwargs: Any) -> float:
+        """The loss as a number, in nats, without a gradient."""
+        with torch.no_grad():
+            return self.differentiable_loss(model, guide, *args, **kwargs).item()
+
+    def loss_and_grads(self, model: PyroFunction, guide: PyroFunction, *args: Any, **kwargs: Any) -> float:
+        """The loss in nats; gradients are added to the parameters. What ``SVI.step`` calls."""
+        loss = self.differentiable_loss(model, guide, *args, **kwargs)
+        _check_param_store(model, guide)
+        if loss.requires_grad:
+            loss.backward()
+        return loss.item()
+
+
+def _check_sites(model_trace: poutine.Trace, guide_trace: poutine.Trace) -> None:
+    model_sites, guide_sites = set(model_trace.stochastic_nodes), set(guide_trace.stochastic_nodes)
+    if model_sites != guide_sites:
+        raise InputError(
+            f"model and guide do not fit: only the model has the latent sites {sorted(model_sites - guide_sites)}, "
+            f"only the guide {sorted(guide_sites - model_sites)}; both must have the same."
+        )
+
+
+def _check_param_store(*functions: PyroFunction) -> None:
+    """SVI steps what the parameter store holds; under the name of a module's parameter that must be this parameter."""
+    store = pyro.get_param_store()
+    for module in functions:
+        for name, parameter in module.named_parameters() if isinstance(module, nn.Module) else ():
+            for key in (name, name.replace(".", "$$$", 1)):
+                if key in store and store._params[key] is not parameter:
+                    raise InputError(
+                        f"Pyro's parameter store already holds another {name!r}, from an earlier model or guide, and SVI "
+                        "would train that one. Call pyro.clear_param_store() before building the new pair."
+                    )
+
+
+def _base(distribution: Distribution) -> Distribution:
+    return distribution.base_dist if isinstance(distribution, Independent) else distribution
+
+
+def _site_kl(name: str, guide_site: Any, model_site: Any) -> Tensor:
+    q, p = guide_site["fn"], model_site["fn"]
+    try:
+        divergence = kl_divergence(q, p)
+    except NotImplementedError as error:
+        bases = _base(q), _base(p)
+        if any(isinstance(base, MultiplicativeNormal | LogUniform | NormalARD) for base in bases):
+            raise InputError(
+                f"weight site {name!r}: no KL(q‖p) is registered for q = {type(bases[0]).__name__} and "
+                f"p = {type(bases[1]).__name__}; a Monte Carlo estimate against an improper prior means nothing. "
+                "Register one with torch.distributions.register_kl."
+            ) from error
+        if not q.has_rsample:
+            raise InputError(
+                f"site {name!r}: the guide's {type(bases[0]).__name__} cannot be reparameterized, so its gradient would be "
+                "biased; use a distribution with rsample, or register its KL(q‖p)."
+            ) from error
+        value = guide_site["value"]
+        divergence = q.log_prob(value) - p.log_prob(value)
+    return scale_and_mask(divergence, model_site["scale"], model_site["mask"]).sum()
