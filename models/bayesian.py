@@ -17,19 +17,11 @@ from torch import Tensor, nn
 from pyro_vd.distributions import LogUniform
 from pyro_vd.errors import InputError
 from pyro_vd.models.likelihoods import Categorical, Likelihood
+from pyro_vd.networks import SUPPORTED_LAYERS
 from pyro_vd.reparam import draw_weight
 
 logger = logging.getLogger(__name__)
 
-SUPPORTED_LAYERS: tuple[type[nn.Module], ...] = (
-    nn.Linear,
-    nn.Conv1d,
-    nn.Conv2d,
-    nn.Conv3d,
-    nn.ConvTranspose1d,
-    nn.ConvTranspose2d,
-    nn.ConvTranspose3d,
-)
 _NORMALISATIONS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 Prior = Callable[[torch.Size], dist.TorchDistribution]
@@ -122,7 +114,7 @@ class BayesianNetwork(PyroModule):
             for place in places:
                 owner, attribute = _owner(net, place)
                 del owner._buffers[attribute]
-                setattr(owner, attribute, parameter)
+                owner._parameters = {attribute: parameter, **owner._parameters}  # first, as the layer itself has it
         return net
 
 

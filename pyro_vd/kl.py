@@ -114,7 +114,7 @@ class _KL(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         grad_theta, grad_log_sigma2 = ctx.saved_tensors
         return grad * grad_theta, grad * grad_log_sigma2, None
 

@@ -1,28 +1,53 @@
-"""The plain networks of the literature, as ``nn.Sequential``: nothing of Pyro in them."""
+"""Plain networks, nothing of Pyro in them: those of the literature as ``nn.Sequential``, and the weights of any."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import cast
 
-from torch import nn
+from torch import Tensor, nn
 
 from pyro_vd.errors import InputError
 
+SUPPORTED_LAYERS: tuple[type[nn.Module], ...] = (
+    nn.Linear,
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+)
+"""Layers whose weight can have a prior, be pruned and be counted."""
 
-def mlp(sizes: Sequence[int]) -> nn.Sequential:
+
+def mlp(sizes: Sequence[int], dropout: float = 0.0) -> nn.Sequential:
     """Fully connected ReLU network; any input is flattened to ``(batch, sizes[0])``, the output is ``(batch, sizes[-1])``.
 
     Args:
         sizes: numbers of units, input first, output last; at least two, each at least 1.
+        dropout: rate of ordinary dropout on the hidden units, in [0, 1).
 
     Raises:
-        InputError: fewer than two sizes, or one below 1.
+        InputError: fewer than two sizes, one below 1, or a rate out of range.
     """
+    if not 0 <= dropout < 1:
+        raise InputError(f"dropout (={dropout!r}) must be a rate in [0, 1)")
     if len(sizes) < 2 or any(not isinstance(size, int) or size < 1 for size in sizes):
         raise InputError(f"sizes (={list(sizes)!r}) must be at least two integers, each at least 1: input, …, output")
     layers: list[nn.Module] = [nn.Flatten()]
     for index, (inputs, outputs) in enumerate(pairwise(sizes)):
-        layers += [nn.ReLU()] if index else []
+        if index:
+            layers += [nn.ReLU(), nn.Dropout(dropout)] if dropout else [nn.ReLU()]
         layers.append(nn.Linear(inputs, outputs))
     return nn.Sequential(*layers)
+
+
+def named_weights(net: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Name and weight of every supported layer, in the network's order; a shared weight once."""
+    seen = set()
+    for path, module in net.named_modules():
+        if isinstance(module, SUPPORTED_LAYERS) and id(module.weight) not in seen:
+            seen.add(id(module.weight))
+            yield f"{path}.weight" if path else "weight", cast(Tensor, module.weight)

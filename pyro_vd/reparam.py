@@ -54,7 +54,7 @@ class GaussianWeight(Tensor):
         weight.mean_, weight.variance_, weight.drawn_, weight.used_ = mean, variance, None, False
         return weight
 
-    def __repr__(self, *, tensor_contents: Any = None) -> str:
+    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
         return f"GaussianWeight(shape={tuple(self.mean_.shape)}, drawn={self.drawn_ is not None})"
 
     def draw(self) -> Tensor:

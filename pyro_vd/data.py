@@ -1,0 +1,179 @@
+"""Data sets, whole and in memory: built in, from torchvision, from an ``.npz`` file, from a folder of images."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyro_vd.checks import check_arrays, check_number
+from pyro_vd.errors import InputError
+
+DATA_VARIABLE = "PYRO_VD_DATA"
+_TORCHVISION = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "cifar10": "CIFAR10"}
+NAMES = ("digits", *_TORCHVISION)
+_KEYS = ("x_train", "y_train", "x_test", "y_test")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Inputs as float32, ``(n, …)``, pixels in [0, 1]; labels as int64, ``(n,)``, from 0.
+
+    Raises:
+        InputError: see :func:`pyro_vd.checks.check_arrays`; or the shapes of training and test inputs differ.
+    """
+
+    name: str
+    x_train: Tensor
+    y_train: Tensor
+    x_test: Tensor
+    y_test: Tensor
+
+    def __post_init__(self) -> None:
+        check_arrays(f"{self.name}, training data", self.x_train, self.y_train)
+        check_arrays(f"{self.name}, test data", self.x_test, self.y_test)
+        if self.x_train.shape[1:] != self.x_test.shape[1:]:
+            shapes = tuple(self.x_train.shape[1:]), tuple(self.x_test.shape[1:])
+            raise InputError(f"{self.name}: training inputs of shape {shapes[0]}, test inputs {shapes[1]}; they must agree")
+
+    @property
+    def test(self) -> tuple[Tensor, Tensor]:
+        """Test inputs and labels; for the last measurement only, never for choosing anything."""
+        return self.x_test, self.y_test
+
+    def split(self, validation: int, seed: int = 0) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor] | None]:
+        """Training data, and the ``validation`` examples drawn from it at random and held out; None for 0.
+
+        Raises:
+            InputError: ``validation`` negative, or no training example left.
+        """
+        check_number("validation", validation, low=0, high=len(self.x_train) - 1, whole=True)
+        order = torch.randperm(len(self.x_train), generator=torch.Generator().manual_seed(seed))
+        held, rest = order[:validation].sort().values, order[validation:].sort().values
+        train = self.x_train[rest], self.y_train[rest]
+        return train, (self.x_train[held], self.y_train[held]) if validation else None
+
+
+def load_data(name: str, data_dir: Path | str | None = None) -> Dataset:
+    """Load a data set.
+
+    Args:
+        name: ``digits`` (scikit-learn's, built in), ``mnist``, ``fashion-mnist``, ``cifar10``; the path of an ``.npz`` file
+            with x_train, y_train, x_test and y_test; or a folder with ``train/<class>/`` and ``test/<class>/`` of images.
+        data_dir: torchvision root, by default the environment variable PYRO_VD_DATA, then ``~/.cache/pyro_vd``. What is
+            missing there is downloaded, where possible.
+
+    Raises:
+        InputError: unknown name, data missing, broken or unfit for training.
+    """
+    if name == "digits":
+        return _digits()
+    if name in _TORCHVISION:
+        root = Path(data_dir or os.environ.get(DATA_VARIABLE) or Path.home() / ".cache" / "pyro_vd")
+        return _torchvision(name, root)
+    path = Path(name)
+    if path.suffix == ".npz" and path.is_file():
+        return _npz(path)
+    if path.is_dir():
+        return _image_folder(path)
+    raise InputError(f"data (={name!r}) must be one of {', '.join(NAMES)}, an .npz file or a folder of images that exists")
+
+
+def _digits() -> Dataset:
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    images, labels = load_digits(return_X_y=True)
+    x_train, x_test, y_train, y_test = train_test_split(images / 16, labels, test_size=360, random_state=0, stratify=labels)
+    return _dataset("digits", x_train, y_train, x_test, y_test)
+
+
+def _torchvision(name: str, root: Path) -> Dataset:
+    import torchvision
+
+    kind: Callable[..., Any] = getattr(torchvision.datasets, _TORCHVISION[name])
+    try:
+        parts = [kind(root, train=train) for train in (True, False)]
+    except RuntimeError as error:
+        if "not found" not in str(error):
+            raise InputError(f"{name} in {root} is corrupt: {error}") from error
+        parts = _download(name, kind, root)
+    except (ValueError, AssertionError, EOFError, OSError) as error:
+        raise InputError(f"{name} in {root} is corrupt: {error or type(error).__name__}") from error
+    arrays = [(np.asarray(part.data), np.asarray(part.targets)) for part in parts]
+    return _dataset(name, *(_channels_first(x) if i == 0 else x for pair in arrays for i, x in enumerate(pair)))
+
+
+def _download(name: str, kind: Callable[..., Any], root: Path) -> list[Any]:
+    """Download into a temporary folder first, so that a failure leaves nothing behind."""
+    with tempfile.TemporaryDirectory() as temporary:
+        try:
+            parts = [kind(temporary, train=train, download=True) for train in (True, False)]
+        except (OSError, RuntimeError) as error:
+            raise InputError(
+                f"{name} is not in {root}, and it could not be downloaded ({error}). Set {DATA_VARIABLE} or --data.dir to a "
+                "torchvision root that holds it, or use the built-in data 'digits'."
+            ) from error
+        shutil.copytree(temporary, root, dirs_exist_ok=True)
+    return parts
+
+
+def _channels_first(images: np.ndarray) -> np.ndarray:
+    return images.transpose(0, 3, 1, 2) if images.ndim == 4 else images
+
+
+def _npz(path: Path) -> Dataset:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if missing := [key for key in _KEYS if key not in file]:
+                raise InputError(f"{path} lacks {', '.join(missing)}; it holds {', '.join(file) or 'nothing'}")
+            x_train, y_train, x_test, y_test = (file[key] for key in _KEYS)
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path} is corrupt or not an .npz file of plain arrays: {error}") from error
+    return _dataset(str(path), x_train, y_train, x_test, y_test)
+
+
+def _image_folder(path: Path) -> Dataset:
+    from torchvision.datasets import ImageFolder
+    from torchvision.transforms.functional import pil_to_tensor
+
+    arrays: list[np.ndarray] = []
+    classes: list[list[str]] = []
+    for part in ("train", "test"):
+        try:
+            folder = ImageFolder(path / part, transform=pil_to_tensor)
+        except OSError as error:
+            raise InputError(f"{path} needs {part}/<class>/ folders of images: {error}") from error
+        classes.append(folder.classes)
+        try:
+            images, labels = zip(*folder, strict=True)
+        except OSError as error:
+            raise InputError(f"an image in {path / part} is corrupt: {error}") from error
+        shapes = {tuple(image.shape) for image in images}
+        if len(shapes) > 1:
+            raise InputError(f"{path / part}: images of shapes {sorted(shapes)}; all must have one shape (channels, h, w)")
+        arrays += [torch.stack(images).numpy(), np.asarray(labels)]
+    if classes[0] != classes[1]:
+        raise InputError(f"{path}: train has the classes {classes[0]}, test {classes[1]}; they must agree")
+    return _dataset(str(path), *arrays)
+
+
+def _dataset(name: str, x_train: np.ndarray, y_train: np.ndarray, x_test: np.ndarray, y_test: np.ndarray) -> Dataset:
+    tensors = []
+    for x, y in ((x_train, y_train), (x_test, y_test)):
+        if x.dtype.kind not in "fiub" or y.dtype.kind not in "iu":
+            raise InputError(f"{name}: inputs of type {x.dtype}, labels of type {y.dtype}; they must be numbers and integers")
+        scale = 255.0 if x.dtype == np.uint8 else 1.0
+        tensors += [torch.from_numpy(x.astype(np.float32) / np.float32(scale)), torch.from_numpy(y.astype(np.int64))]
+    return Dataset(name, *tensors)

@@ -1,0 +1,140 @@
+"""A pruned network as one safetensors file that says how to build it; loading needs no Pyro and runs nothing from the file."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import nn
+
+from pyro_vd.errors import InputError
+from pyro_vd.storage import write_atomically
+
+_FORMAT = "pyro_vd network 1"
+_BUILDABLE: dict[str, type[nn.Module]] = {
+    layer.__name__: layer
+    for layer in (
+        *(nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
+        *(nn.ReLU, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Sigmoid, nn.Tanh, nn.Softplus, nn.Identity, nn.Flatten),
+        *(nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Dropout, nn.Dropout2d),
+        *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm),
+    )
+}
+"""Layers that a file may ask for, inside ``nn.Sequential``."""
+
+
+def save_pruned(net: nn.Module, path: Path | str, info: dict[str, Any] | None = None) -> None:
+    """Write a network's tensors and its architecture as one ``.safetensors`` file, atomically.
+
+    Args:
+        net: an ordinary network. Nested ``nn.Sequential`` of the usual layers is described in the file; of any other, the
+            class must be given again to :func:`load_pruned`.
+        path: the file; replaced if it exists.
+        info: anything JSON can hold, kept beside it.
+
+    Raises:
+        OSError: the disk is full or the folder not writable; nothing is changed then.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in net.state_dict().items()}
+    metadata = {"format": _FORMAT, "architecture": json.dumps(_describe(net)), "info": json.dumps(info or {})}
+    write_atomically(Path(path), save(tensors, metadata))
+
+
+def load_pruned(path: Path | str, net: nn.Module | None = None) -> nn.Module:
+    """The network that :func:`save_pruned` wrote, in evaluation mode, on the CPU.
+
+    Args:
+        path: the file.
+        net: a network of the same architecture to fill, needed where the file does not describe it.
+
+    Raises:
+        InputError: the file is missing, broken or foreign, or of another architecture.
+    """
+    metadata, tensors = _read(Path(path))
+    if net is None:
+        description = _parse(path, metadata["architecture"])
+        if description is None:
+            raise InputError(
+                f"{path} holds a network that is no nn.Sequential of known layers: give load_pruned(path, net=...)"
+            )
+        with torch.device("meta"):  # no memory is taken before the sizes are checked
+            net = _build(path, description)
+    expected = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
+    given = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if expected != given:
+        names = [name for name in {**expected, **given} if expected.get(name) != given.get(name)]
+        listed = ", ".join(f"{name}: file {given.get(name)}, network {expected.get(name)}" for name in names[:5])
+        raise InputError(f"{path} is of another architecture: {listed}")
+    net.load_state_dict(tensors, assign=True)
+    return net.eval()
+
+
+def read_info(path: Path | str) -> dict[str, Any]:
+    """What was given to :func:`save_pruned` as ``info``.
+
+    Raises:
+        InputError: the file is missing, broken or foreign.
+    """
+    info = _parse(path, _read(Path(path))[0]["info"])
+    if not isinstance(info, dict):
+        raise InputError(f"{path} is corrupt: its info is {info!r}, not an object")
+    return info
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
+    if not path.is_file():
+        raise InputError(f"{path} is not there")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"{path} is truncated or not a safetensors file: {error}") from error
+    if metadata.get("format") != _FORMAT or not {"architecture", "info"} <= set(metadata):
+        raise InputError(f"{path} is not a network saved by pyro_vd: its format is {metadata.get('format')!r}")
+    return metadata, tensors
+
+
+def _parse(path: Path | str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path} is corrupt: {error}") from error
+
+
+def _describe(module: nn.Module) -> Any:
+    """JSON from which :func:`_build` makes an equal module; None where it cannot."""
+    if type(module) is nn.Sequential:
+        children = {name: _describe(child) for name, child in module.named_children()}
+        return None if None in children.values() else {"Sequential": children}
+    name = type(module).__name__
+    if _BUILDABLE.get(name) is not type(module):
+        return None
+    arguments = {}
+    for argument in inspect.signature(type(module)).parameters:
+        if argument not in ("device", "dtype"):
+            value = getattr(module, argument)
+            arguments[argument] = value is not None if argument == "bias" else value
+    return {name: arguments}
+
+
+def _build(path: Path | str, description: Any) -> nn.Module:
+    if not isinstance(description, dict) or len(description) != 1:
+        raise InputError(f"{path} is corrupt: {description!r} does not describe a layer")
+    ((name, arguments),) = description.items()
+    if not isinstance(arguments, dict) or name not in ("Sequential", *_BUILDABLE):
+        raise InputError(f"{path} asks for a layer {name!r}; allowed are Sequential, {', '.join(_BUILDABLE)}")
+    if name == "Sequential":
+        sequential = nn.Sequential()
+        for child, part in arguments.items():
+            sequential.add_module(child, _build(path, part))
+        return sequential
+    try:
+        return _BUILDABLE[name](**{key: tuple(v) if isinstance(v, list) else v for key, v in arguments.items()})
+    except (TypeError, ValueError, RuntimeError, KeyError) as error:
+        raise InputError(f"{path}: {name}{arguments} cannot be built: {error}") from error

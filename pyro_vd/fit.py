@@ -1,0 +1,157 @@
+"""The SVI training loop: schedules, a guard against non-finite steps, progress, checkpoints."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyro
+import torch
+from torch import Tensor, nn
+
+from pyro_vd.checks import check_data, check_device, check_number
+from pyro_vd.elbo import VariationalDropoutELBO
+from pyro_vd.guard import NonFiniteGuard
+from pyro_vd.guides.variational_dropout import VariationalDropout
+from pyro_vd.guides.weight_guide import WeightGuide
+from pyro_vd.metrics import Arrays, compression, error_rate
+from pyro_vd.models.bayesian import BayesianNetwork
+from pyro_vd.posterior import mean_network
+from pyro_vd.progress import Progress
+from pyro_vd.prune import prune
+from pyro_vd.schedules import KLWeight, LRSchedule
+from pyro_vd.training_state import EpochRecord, TrainingState
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What :func:`fit` returns beside the model and the guide, which it trains in place."""
+
+    history: tuple[EpochRecord, ...]
+    skipped: int
+    """Steps that were skipped because a loss or gradient was not finite."""
+
+
+def fit(
+    model: BayesianNetwork,
+    guide: WeightGuide,
+    train: Arrays,
+    validation: Arrays | None = None,
+    *,
+    epochs: int,
+    batch_size: int = 100,
+    lr: float = 1e-3,
+    lr_schedule: LRSchedule | None = None,
+    kl_weight: KLWeight | None = None,
+    hold: float | None = None,
+    weight_decay: float = 0.0,
+    num_particles: int = 1,
+    device: str | torch.device | None = None,
+    checkpoint: Path | str | None = None,
+    resume: bool = False,
+    log: Path | str | None = None,
+    phase: str = "train",
+    progress: bool = True,
+) -> FitResult:
+    """Train a model and its guide by maximising the ELBO with Adam, in place.
+
+    Args:
+        model: the network; its ``num_data`` is set to the size of ``train``.
+        guide: its guide.
+        train: inputs ``(n, …)`` and labels ``(n,)``, moved to the device as a whole.
+        validation: held-out data, measured after every epoch; never used for training.
+        epochs: passes over the data, ≥ 1.
+        batch_size: ≥ 1; a last smaller batch is trained on as well.
+        lr: Adam's learning rate at the start, > 0.
+        lr_schedule: its factor over the epochs, by default constant.
+        kl_weight: β over the epochs, by default 1.
+        hold: hold means at zero in the forward pass where log α reaches this; see
+            :class:`~pyro_vd.reparam.LocalReparameterization`.
+        weight_decay: Adam's L2 penalty, ≥ 0; for guides without a KL.
+        num_particles: draws of the noise a step.
+        device: ``"cpu"``, ``"cuda"``…; by default where the model is.
+        checkpoint: file written, atomically, after every epoch.
+        resume: go on from ``checkpoint`` if it is there. On the CPU the result is then bit for bit that of a run that was
+            never interrupted.
+        log: ``metrics.jsonl``: a line an epoch. Lines of other phases in it are kept.
+        phase: name of this training in log and progress.
+        progress: show a progress bar on standard error.
+
+    Raises:
+        InputError: arguments out of range, data that do not fit, or a checkpoint of another run.
+        NonFiniteError: ten steps in a row had a non-finite loss or gradient. Such steps are skipped and counted.
+    """
+    check_number("epochs", epochs, low=1, whole=True)
+    check_number("batch_size", batch_size, low=1, whole=True)
+    check_number("lr", lr, low=0, low_open=True)
+    check_number("weight_decay", weight_decay, low=0)
+    lr_schedule, kl_weight = lr_schedule or LRSchedule(), kl_weight or KLWeight()
+    target = check_device(device) if device is not None else next(model.buffers()).device
+    model.to(target)
+    guide.to(target)
+    x, y = (part.to(target) for part in check_data("training data", train, model))
+    held_out = None
+    if validation is not None:
+        held_out = tuple(part.to(target) for part in check_data("validation data", validation, model))
+    model.num_data = len(x)
+    steps = math.ceil(len(x) / batch_size)
+
+    elbo = VariationalDropoutELBO(num_particles=num_particles, hold=hold)
+    loss_of = elbo(model, guide)
+    optimizer = torch.optim.Adam(loss_of.parameters(), lr=lr, weight_decay=weight_decay, fused=True)
+    shuffle = torch.Generator().manual_seed(int(torch.randint(2**31, ())))
+    settings = {"phase": phase, "epochs": epochs, "batch_size": batch_size, "lr": lr, "num_data": len(x)}
+    state = TrainingState(loss_of, optimizer, shuffle, settings, _path(checkpoint), _path(log))
+    if resume:
+        state.restore()
+    done = len(state.history)
+    guard = NonFiniteGuard(loss_of, state.history[-1].skipped if done else 0)
+
+    # The parameters belong to the modules: Pyro's global store is left as it was.
+    with pyro.get_param_store().scope(), Progress(phase, done * steps, epochs * steps, progress) as bar:
+        for epoch in range(done, epochs):
+            started = time.perf_counter()
+            loss_of.train()
+            order = torch.randperm(len(x), generator=shuffle).to(target)
+            totals, taken = torch.zeros(3, device=target), 0
+            for step, batch in enumerate(order.split(batch_size)):
+                now = epoch + step / steps
+                elbo.kl_weight = kl_weight.at(now)
+                optimizer.param_groups[0]["lr"] = lr * lr_schedule.at(now, epochs)
+                optimizer.zero_grad()
+                loss: Tensor = loss_of(x[batch], y[batch])
+                loss.backward()
+                if guard.is_finite(loss):
+                    optimizer.step()
+                    totals += torch.stack([loss.detach(), elbo.data_term, elbo.kl])
+                    taken += 1
+                bar.step()
+            net = _current_network(model, guide)
+            mean_loss, mean_data_term, mean_kl = (totals / max(1, taken)).tolist()
+            record = EpochRecord(
+                phase=phase,
+                epoch=epoch + 1,
+                loss=mean_loss,
+                data_term=mean_data_term,
+                kl=mean_kl,
+                kl_weight=elbo.kl_weight,
+                lr=optimizer.param_groups[0]["lr"],
+                error=error_rate(net, (held_out[0], held_out[1])) if held_out else None,
+                compression=compression(net),
+                skipped=guard.skipped,
+                seconds=time.perf_counter() - started,
+            )
+            state.add(record)
+            bar.epoch(record)
+    return FitResult(tuple(state.history), guard.skipped)
+
+
+def _path(path: Path | str | None) -> Path | None:
+    return None if path is None else Path(path)
+
+
+def _current_network(model: BayesianNetwork, guide: WeightGuide) -> nn.Module:
+    """The network as it would be shipped now."""
+    return prune(model, guide) if isinstance(guide, VariationalDropout) else mean_network(model, guide)

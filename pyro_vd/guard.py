@@ -1,0 +1,50 @@
+"""The guard of a training loop: a non-finite step is skipped and counted, ten in a row end the training."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from pyro_vd.errors import NonFiniteError
+
+MAX_IN_A_ROW = 10
+
+
+class NonFiniteGuard:
+    """Tells whether a step may be taken.
+
+    Args:
+        module: what is trained; its parameters hold the gradients.
+        skipped: steps skipped before, when a training goes on.
+    """
+
+    def __init__(self, module: nn.Module, skipped: int = 0) -> None:
+        self.skipped = skipped
+        self._in_a_row = 0
+        self._named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
+
+    def is_finite(self, loss: Tensor) -> bool:
+        """True if the loss and every gradient are finite: one pass over the gradients, one wait for the device.
+
+        Raises:
+            NonFiniteError: the tenth step in a row that is not.
+        """
+        gradients = [p.grad for _, p in self._named if p.grad is not None]
+        largest = torch.nn.utils.get_total_norm(gradients, norm_type=torch.inf)
+        if bool(torch.isfinite(largest + loss.detach())):
+            self._in_a_row = 0
+            return True
+        self.skipped += 1
+        self._in_a_row += 1
+        if self._in_a_row == MAX_IN_A_ROW:
+            raise NonFiniteError(self._explain(loss.item()))
+        return False
+
+    def _explain(self, loss: float) -> str:
+        values = [name for name, p in self._named if not torch.isfinite(p).all()]
+        gradients = [name for name, p in self._named if p.grad is not None and not torch.isfinite(p.grad).all()]
+        culprits = f"not finite are the parameters {values}" if values else f"not finite are the gradients of {gradients}"
+        return (
+            f"{MAX_IN_A_ROW} steps in a row were not finite and were skipped (the last loss is {loss}); {culprits}. "
+            "Try a lower learning rate, a KL warm-up, a smaller log_sigma2 at the start, or inputs scaled to about [0, 1]."
+        )

@@ -1,0 +1,146 @@
+"""How good and how small a network is: error, likelihood, calibration, ranking, and non-zero weights a layer."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pyro_vd.errors import InputError
+from pyro_vd.networks import named_weights
+
+if TYPE_CHECKING:
+    from pyro_vd.guides.weight_guide import WeightGuide
+    from pyro_vd.models.bayesian import BayesianNetwork
+
+Arrays = tuple[Tensor, Tensor]
+"""Inputs ``(n, …)`` and integer labels ``(n,)``."""
+
+BATCH = 2048
+
+
+@dataclass(frozen=True)
+class LayerSize:
+    """Weights of one layer: how many there are and how many are not zero."""
+
+    site: str
+    weights: int
+    nonzero: int
+
+    @property
+    def sparsity(self) -> float:
+        """Share of zero weights, in [0, 1]."""
+        return 1 - self.nonzero / self.weights
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """What :func:`evaluate` measures. Error and sparsity are shares in [0, 1]; ``nll`` is in nats an example.
+
+    ``roc_auc`` is macro-averaged one against the rest, None where a class is missing from the data; ``ece`` has 15 bins of
+    equal width; ``brier`` is the mean over examples of Σ (p − onehot)². ``compression`` is |W| / |W ≠ 0| over the weights
+    of linear and convolution layers, biases not counted, infinite where no weight is left.
+    """
+
+    error: float
+    nll: float
+    roc_auc: float | None
+    ece: float
+    brier: float
+    compression: float
+    layers: tuple[LayerSize, ...]
+
+
+def layer_sizes(net: nn.Module) -> tuple[LayerSize, ...]:
+    """Weights and non-zero weights of each linear and convolution layer."""
+    return tuple(LayerSize(name, w.numel(), int(torch.count_nonzero(w))) for name, w in named_weights(net))
+
+
+def compression(net: nn.Module) -> float:
+    """|W| / |W ≠ 0| over all layers, biases not counted; infinite where no weight is left."""
+    return _compression(layer_sizes(net))
+
+
+def _compression(layers: tuple[LayerSize, ...]) -> float:
+    nonzero = sum(layer.nonzero for layer in layers)
+    return sum(layer.weights for layer in layers) / nonzero if nonzero else math.inf
+
+
+@torch.no_grad()
+def logits(net: nn.Module, x: Tensor) -> Tensor:
+    """The network's outputs in evaluation mode, batch by batch; its mode is put back."""
+    was_training = net.training
+    net.eval()
+    try:
+        return torch.cat([net(part) for part in x.split(BATCH)])
+    finally:
+        net.train(was_training)
+
+
+def error_rate(net: nn.Module, data: Arrays) -> float:
+    """Share of wrong predictions, in [0, 1]."""
+    x, y = data
+    return (logits(net, x).argmax(-1) != y).float().mean().item()
+
+
+def evaluate(
+    net: nn.Module | BayesianNetwork, data: Arrays, *, guide: WeightGuide | None = None, num_samples: int = 20
+) -> Metrics:
+    """Measure a plain network, or the Monte Carlo predictive of a model and its guide.
+
+    Args:
+        net: an ordinary classifier that gives logits; or a :class:`~pyro_vd.models.BayesianNetwork`, with ``guide``.
+        data: inputs and labels.
+        guide: the trained guide; None for an ordinary network.
+        num_samples: draws of the predictive.
+
+    Raises:
+        InputError: no data, labels out of the network's range, or a Bayesian network without a guide.
+    """
+    x, y = data
+    if len(x) == 0 or len(x) != len(y):
+        raise InputError(f"data of {len(x)} inputs and {len(y)} labels: there must be as many of each, at least one")
+    if guide is not None:
+        from pyro_vd.posterior import mean_network, predictive
+
+        model: BayesianNetwork = net  # type: ignore[assignment]
+        was_training = model.training
+        model.eval()
+        probabilities = torch.cat([predictive(model, guide, part, num_samples) for part in x.split(BATCH)])
+        model.train(was_training)
+        layers = layer_sizes(mean_network(model, guide))
+    elif hasattr(net, "plain_network"):
+        raise InputError(f"{type(net).__name__} has no weights of its own: give evaluate(..., guide=...) as well")
+    else:
+        probabilities = logits(net, x).softmax(-1)
+        layers = layer_sizes(net)
+    return _measure(probabilities, y, layers)
+
+
+def _measure(probabilities: Tensor, y: Tensor, layers: tuple[LayerSize, ...]) -> Metrics:
+    from sklearn.metrics import roc_auc_score
+    from torchmetrics.functional.classification import multiclass_calibration_error
+
+    classes = probabilities.shape[-1]
+    if not 0 <= int(y.min()) <= int(y.max()) < classes:
+        raise InputError(f"labels from {int(y.min())} to {int(y.max())} do not fit a network with {classes} outputs")
+    p = probabilities.double().cpu()
+    p /= p.sum(-1, keepdim=True)
+    y = y.cpu()
+    auc = None
+    if len(y.unique()) == classes:
+        scores = p[:, 1].numpy() if classes == 2 else p.numpy()
+        auc = float(roc_auc_score(y.numpy(), scores, multi_class="ovr"))
+    return Metrics(
+        error=(p.argmax(-1) != y).double().mean().item(),
+        nll=-p.gather(1, y[:, None]).clamp_min(1e-38).log().mean().item(),
+        roc_auc=auc,
+        ece=multiclass_calibration_error(p, y, num_classes=classes, n_bins=15).item(),
+        brier=(p - F.one_hot(y, classes)).square().sum(-1).mean().item(),
+        compression=_compression(layers),
+        layers=layers,
+    )

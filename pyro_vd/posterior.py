@@ -1,0 +1,90 @@
+"""What a guide has learnt: log α of every weight, and how it is spread."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from pyro_vd.distributions import MultiplicativeNormal
+from pyro_vd.errors import InputError
+from pyro_vd.guides.weight_guide import WeightGuide
+from pyro_vd.models.bayesian import BayesianNetwork
+from pyro_vd.reparam import GaussianWeight
+
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+
+@torch.no_grad()
+def log_alpha(guide: WeightGuide) -> dict[str, Tensor]:
+    """log α = log σ² − log θ² of every weight, by site, in the shape of the weight; +∞ where θ = 0.
+
+    Raises:
+        InputError: the guide has no noise to speak of, such as a point estimate.
+    """
+    result = {}
+    for name in guide.site_names:
+        q = guide.posterior(name)
+        if not isinstance(q, MultiplicativeNormal):
+            raise InputError(f"{type(guide).__name__} has no log α: its site {name!r} is a {type(q).__name__}")
+        result[name] = q.log_alpha.detach()
+    return result
+
+
+@dataclass(frozen=True)
+class LayerSummary:
+    """log α of one weight site: quantiles at :data:`QUANTILES`, and how much lies above the threshold."""
+
+    site: str
+    weights: int
+    pruned: int
+    quantiles: tuple[float, ...]
+
+    @property
+    def sparsity(self) -> float:
+        """Share of weights above the threshold, in [0, 1]."""
+        return self.pruned / self.weights
+
+
+def summarize(guide: WeightGuide, threshold: float = 3.0) -> list[LayerSummary]:
+    """A :class:`LayerSummary` a site; log α at or above ``threshold`` counts as pruned."""
+    summaries = []
+    for name, values in log_alpha(guide).items():
+        ordered = values.flatten().sort().values
+        ranks = [round(q * (len(ordered) - 1)) for q in QUANTILES]
+        quantiles = tuple(ordered[rank].item() for rank in ranks)
+        summaries.append(LayerSummary(name, len(ordered), int((ordered >= threshold).sum()), quantiles))
+    return summaries
+
+
+@torch.no_grad()
+def mean_network(model: BayesianNetwork, guide: WeightGuide) -> nn.Module:
+    """The network at the posterior mean, ordinary and without Pyro; nothing is pruned."""
+    return model.plain_network({name: guide.mean(name) for name in guide.site_names})
+
+
+@torch.no_grad()
+def predictive(model: BayesianNetwork, guide: WeightGuide, x: Tensor, num_samples: int = 20) -> Tensor:
+    """Monte Carlo predictive p(y|x) ≈ 1/S Σ softmax f(x; wₛ), wₛ ~ q, each row with weights of its own.
+
+    Args:
+        x: inputs ``(batch, …)``.
+        num_samples: S, at least 1.
+
+    Returns:
+        Class probabilities ``(batch, classes)``.
+
+    Raises:
+        InputError: ``num_samples`` below 1.
+    """
+    if num_samples < 1:
+        raise InputError(f"num_samples (={num_samples!r}) must be at least 1")
+    total: Tensor | float = 0.0
+    for _ in range(num_samples):
+        weights = {}
+        for name in guide.site_names:
+            q = guide.posterior(name)
+            weights[name] = GaussianWeight(q.mean, q.variance) if isinstance(q, MultiplicativeNormal) else q.rsample()
+        total = total + model.output(weights, x).softmax(-1)
+    return torch.as_tensor(total) / num_samples

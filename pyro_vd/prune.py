@@ -1,0 +1,107 @@
+"""From log α to a plain sparse network, and the choice of the threshold on validation data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from pyro_vd.errors import InputError
+from pyro_vd.metrics import Arrays, compression, error_rate
+
+if TYPE_CHECKING:
+    from pyro_vd.guides.weight_guide import WeightGuide
+    from pyro_vd.models.bayesian import BayesianNetwork
+
+DEFAULT_THRESHOLD = 3.0
+"""log α = 3 is a Bernoulli dropout rate of about 0.95 (Molchanov 2017, section 5.1)."""
+
+CANDIDATES = tuple(k / 4 for k in range(-16, 33))
+"""Thresholds that :func:`choose_threshold` tries, from −4 to 8."""
+
+
+def keep_masks(log_alphas: Mapping[str, Tensor], threshold: float = DEFAULT_THRESHOLD) -> dict[str, Tensor]:
+    """True for every weight to keep, by site: log α below the threshold.
+
+    Raises:
+        InputError: a NaN among the thresholds or the values.
+    """
+    if math.isnan(threshold):
+        raise InputError("threshold (=nan) must be a number; log α at or above it is pruned")
+    for name, values in log_alphas.items():
+        if broken := int(values.isnan().sum()):
+            raise InputError(f"site {name!r}: {broken} of {values.numel()} values of log α are NaN, all must be numbers")
+    return {name: values < threshold for name, values in log_alphas.items()}
+
+
+@torch.no_grad()
+def prune(model: BayesianNetwork, guide: WeightGuide, threshold: float = DEFAULT_THRESHOLD) -> nn.Module:
+    """The posterior mean with every weight of log α ≥ ``threshold`` set to zero, as an ordinary network without Pyro.
+
+    Args:
+        model: the trained model.
+        guide: its trained guide.
+        threshold: on log α; a lower one prunes more.
+
+    Raises:
+        InputError: the threshold or a log α is NaN, or the guide has no log α.
+    """
+    from pyro_vd.posterior import log_alpha
+
+    masks = keep_masks(log_alpha(guide), threshold)
+    return model.plain_network({name: guide.mean(name) * mask for name, mask in masks.items()})
+
+
+@dataclass(frozen=True)
+class ThresholdTrial:
+    """One candidate: its validation error, a share in [0, 1], and the compression it gives."""
+
+    threshold: float
+    error: float
+    compression: float
+
+
+@dataclass(frozen=True)
+class ThresholdChoice:
+    """The chosen threshold, the validation error without pruning, and every candidate tried, lowest first."""
+
+    threshold: float
+    unpruned_error: float
+    trials: tuple[ThresholdTrial, ...]
+
+
+def choose_threshold(
+    model: BayesianNetwork,
+    guide: WeightGuide,
+    validation: Arrays,
+    max_error_rise: float = 0.0,
+    candidates: Sequence[float] = CANDIDATES,
+) -> ThresholdChoice:
+    """The lowest threshold, so the largest compression, whose validation error is at most that of the posterior mean plus x.
+
+    Args:
+        validation: ``(x, y)`` held out from training; never the test data.
+        max_error_rise: x, a share in [0, 1] (0.001 is a tenth of a percentage point).
+        candidates: thresholds to try.
+
+    Raises:
+        InputError: ``max_error_rise`` out of range, or no candidate keeps within it.
+    """
+    if not 0 <= max_error_rise <= 1:
+        raise InputError(f"max_error_rise (={max_error_rise!r}) must be a share between 0 and 1")
+    unpruned_error = error_rate(prune(model, guide, math.inf), validation)
+    trials = []
+    for threshold in sorted(candidates):
+        net = prune(model, guide, threshold)
+        trials.append(ThresholdTrial(threshold, error_rate(net, validation), compression(net)))
+    good = [trial.threshold for trial in trials if trial.error <= unpruned_error + max_error_rise + 1e-12]
+    if not good:
+        raise InputError(
+            f"no threshold from {trials[0].threshold} to {trials[-1].threshold} keeps the validation error within "
+            f"{max_error_rise} of {unpruned_error:.4f}; allow a larger max_error_rise"
+        )
+    return ThresholdChoice(good[0], unpruned_error, tuple(trials))

@@ -1,0 +1,141 @@
+"""Carrying a recipe out: pretrain, train, prune, fine-tune, measure."""
+
+from __future__ import annotations
+
+import platform
+import time
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pyro
+import torch
+from torch import nn
+
+from pyro_vd.checks import check_data, check_device
+from pyro_vd.data import load_data
+from pyro_vd.errors import InputError
+from pyro_vd.export import save_pruned
+from pyro_vd.finetune import fine_tune
+from pyro_vd.fit import FitResult, fit
+from pyro_vd.guides import PointEstimate, VariationalDropout
+from pyro_vd.metrics import Arrays, Metrics, error_rate, evaluate
+from pyro_vd.models.bayesian import BayesianNetwork
+from pyro_vd.posterior import mean_network
+from pyro_vd.prune import choose_threshold, prune
+from pyro_vd.recipe import PlainConfig, PruneConfig, Recipe, VariationalConfig
+from pyro_vd.run_folder import LOG, METRICS, PRUNED, as_json, claim, read_metrics, save_posterior
+from pyro_vd.storage import write_atomically
+
+_PHASES = ("pretrain", "train", "finetune")
+
+
+def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progress: bool = True) -> dict[str, Any]:
+    """Carry a recipe out and leave everything in ``folder``. It can be killed at any moment and resumed.
+
+    Args:
+        recipe: the settings.
+        folder: made if it is not there; refused if it holds anything, unless ``resume``.
+        resume: go on with the run of the same recipe in ``folder``.
+        progress: show progress bars on standard error.
+
+    Returns:
+        What ``metrics.json`` holds.
+
+    Raises:
+        InputError: bad settings or data, before anything is written; a folder with something else in it.
+        NonFiniteError: see :func:`~pyro_vd.fit.fit`.
+        OSError: a file could not be written; what was there before is whole.
+    """
+    folder = Path(folder)
+    check_device(recipe.torch_device())
+    data = load_data(recipe.data.name, recipe.data.dir)
+    train, validation = data.split(recipe.data.validation)
+    pyro.set_rng_seed(recipe.seed)
+    net = recipe.model.build()
+    for name, part in (("training data", train), ("test data", data.test)):
+        check_data(name, part, BayesianNetwork(net))
+    claim(folder, recipe, resume)
+    if resume and (folder / METRICS).exists():
+        return read_metrics(folder)
+
+    started = time.perf_counter()
+    results: dict[str, FitResult] = {}
+    networks: dict[str, Metrics] = {}
+
+    def options(phase: str, config: PlainConfig | VariationalConfig) -> dict[str, Any]:
+        pyro.set_rng_seed(recipe.seed + 1000 * (1 + _PHASES.index(phase)))  # a resumed phase starts as a new one does
+        chosen = {key: getattr(config, key) for key in ("epochs", "batch_size", "lr", "lr_schedule")}
+        paths = {"checkpoint": folder / f"checkpoint-{phase}.pt", "log": folder / LOG}
+        return {**chosen, **paths, "phase": phase, "resume": resume, "progress": progress, "device": recipe.torch_device()}
+
+    if recipe.pretrain.epochs:
+        net, results["pretrain"] = _pretrain(recipe, net, train, validation, options("pretrain", recipe.pretrain))
+        networks["pretrained"] = evaluate(net, data.test)
+
+    model = BayesianNetwork(net, prior=recipe.model.weight_prior())
+    guide = VariationalDropout(model, recipe.train.log_sigma2)
+    settings = options("train", recipe.train)
+    results["train"] = fit(
+        model, guide, train, validation, kl_weight=recipe.train.kl_weight, hold=recipe.train.hold, **settings
+    )
+    model.cpu(), guide.cpu()
+    save_posterior(folder, model, guide)
+
+    threshold = chosen_threshold(recipe.prune, model, guide, validation)
+    pruned = prune(model, guide, threshold)
+    if recipe.finetune.epochs:
+        settings = options("finetune", recipe.finetune)
+        pruned, results["finetune"] = fine_tune(
+            pruned, train, validation, weight_decay=recipe.finetune.weight_decay, **settings
+        )
+        pruned.cpu()
+    networks["posterior mean"] = evaluate(mean_network(model, guide), data.test)
+    networks["Monte Carlo"] = evaluate(model, data.test, guide=guide)
+    networks["pruned"] = evaluate(pruned, data.test)
+    save_pruned(pruned, folder / PRUNED, {"data": recipe.data.name, "threshold": threshold, "seed": recipe.seed})
+    metrics = {
+        "data": recipe.data.name,
+        "seed": recipe.seed,
+        "threshold": threshold,
+        "validation_error": error_rate(pruned, validation) if validation else None,
+        "networks": {name: asdict(value) for name, value in networks.items()},
+        "skipped": sum(result.skipped for result in results.values()),
+        "seconds": {phase: sum(record.seconds for record in result.history) for phase, result in results.items()},
+        "seconds_since_start": time.perf_counter() - started,
+        "device": recipe.torch_device(),
+        "threads": torch.get_num_threads(),
+        "versions": {name: version(name) for name in ("pyro_vd", "torch", "pyro-ppl")} | {"python": platform.python_version()},
+    }
+    write_atomically(folder / METRICS, f"{as_json(metrics, indent=2)}\n".encode())
+    return read_metrics(folder)
+
+
+def chosen_threshold(
+    config: PruneConfig, model: BayesianNetwork, guide: VariationalDropout, validation: Arrays | None
+) -> float:
+    """The recipe's threshold, or the one its allowed rise of the validation error leads to.
+
+    Raises:
+        InputError: a rise is given, and there is no validation data or no fitting threshold.
+    """
+    if config.max_error_rise is None:
+        return config.threshold
+    if validation is None:
+        raise InputError(f"max_error_rise (={config.max_error_rise}) needs a run with validation data, data.validation > 0")
+    return choose_threshold(model, guide, validation, config.max_error_rise).threshold
+
+
+def _pretrain(
+    recipe: Recipe, net: nn.Module, train: Arrays, validation: Arrays | None, options: dict[str, Any]
+) -> tuple[nn.Module, FitResult]:
+    """The same network trained without noise on its weights, with ordinary dropout if the recipe asks for it."""
+    noisy = recipe.model.build(recipe.pretrain.dropout)
+    noisy.load_state_dict(dict(zip(noisy.state_dict(), net.state_dict().values(), strict=True)))
+    model = BayesianNetwork(noisy)
+    guide = PointEstimate(model)
+    result = fit(model, guide, train, validation, weight_decay=recipe.pretrain.weight_decay, **options)
+    trained = mean_network(model, guide).cpu()
+    net.load_state_dict(dict(zip(net.state_dict(), trained.state_dict().values(), strict=True)))
+    return net, result

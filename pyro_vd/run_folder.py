@@ -1,0 +1,163 @@
+"""The folder of a run: what is in it, who may write to it, how it is read back."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from pyro_vd.data import Dataset, load_data
+from pyro_vd.errors import InputError
+from pyro_vd.guides.variational_dropout import VariationalDropout
+from pyro_vd.metrics import Arrays
+from pyro_vd.models.bayesian import BayesianNetwork
+from pyro_vd.recipe import Recipe, parse_recipe
+from pyro_vd.storage import write_atomically
+
+RECIPE, METRICS, LOG, POSTERIOR, PRUNED = (
+    "recipe.yaml",
+    "metrics.json",
+    "metrics.jsonl",
+    "posterior.safetensors",
+    "pruned.safetensors",
+)
+
+
+def claim(folder: Path, recipe: Recipe, resume: bool) -> None:
+    """Make the folder for this recipe, or make sure that it is this recipe's.
+
+    Raises:
+        InputError: it holds something and ``resume`` is off, or another run; nothing is changed.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"output folder (={str(folder)!r}) is a file; choose another with --out")
+    wanted = yaml.safe_load(dump(recipe))
+    if folder.exists() and any(folder.iterdir()):
+        if not resume:
+            raise InputError(
+                f"output folder (={str(folder)!r}) is not empty; go on with --resume, or choose another with --out"
+            )
+        found = _read_yaml(folder)
+        if different := sorted(_differences(found, wanted)):
+            raise InputError(f"{folder} holds a run of another recipe: {'; '.join(different)}")
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / RECIPE, dump(recipe).encode())
+
+
+def dump(recipe: Recipe) -> str:
+    """The recipe as YAML, complete and resolved."""
+    return yaml.safe_dump(asdict(recipe), sort_keys=False, default_flow_style=None)
+
+
+def as_json(content: Any, indent: int | None = None) -> str:
+    """JSON text; NaN and infinity become null, as JSON has neither."""
+    return json.dumps(_finite(content), indent=indent)
+
+
+def _finite(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {key: _finite(value) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [_finite(value) for value in tree]
+    return None if isinstance(tree, float) and not math.isfinite(tree) else tree
+
+
+def read_metrics(folder: Path) -> dict[str, Any]:
+    """What a finished run has measured.
+
+    Raises:
+        InputError: the folder holds no finished run.
+    """
+    path = folder / METRICS
+    if not path.is_file():
+        raise InputError(
+            f"{folder} holds no finished run: {METRICS} is not there. Finish it with train --resume --out {folder}"
+        )
+    content: dict[str, Any] = json.loads(path.read_text())
+    return content
+
+
+@dataclass
+class Run:
+    """A trained run, read back: recipe, data, model and guide, on the CPU."""
+
+    folder: Path
+    recipe: Recipe
+    data: Dataset
+    train: Arrays
+    validation: Arrays | None
+    model: BayesianNetwork
+    guide: VariationalDropout
+
+
+def save_posterior(folder: Path, model: BayesianNetwork, guide: VariationalDropout) -> None:
+    """Write θ, log σ² and the model's plain parameters as safetensors."""
+    write_atomically(folder / POSTERIOR, save(_posterior_tensors(model, guide)))
+
+
+def _posterior_tensors(model: BayesianNetwork, guide: VariationalDropout) -> dict[str, Tensor]:
+    tensors = {
+        f"{prefix}.{name}": t
+        for prefix, module in (("model", model), ("guide", guide))
+        for name, t in module.state_dict().items()
+    }
+    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+
+
+def load_run(folder: Path | str) -> Run:
+    """Read a finished run.
+
+    Raises:
+        InputError: the folder is not there, not finished, or its files are broken or of another architecture.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"run (={str(folder)!r}) is not a folder")
+    recipe = parse_recipe(_read_yaml(folder))
+    read_metrics(folder)
+    model = BayesianNetwork(recipe.model.build(), prior=recipe.model.weight_prior())
+    guide = VariationalDropout(model, recipe.train.log_sigma2)
+    path = folder / POSTERIOR
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} is missing, truncated or not a safetensors file: {error}") from error
+    for prefix, module in (("model", model), ("guide", guide)):
+        part = {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}
+        try:
+            module.load_state_dict(part)
+        except RuntimeError as error:
+            raise InputError(f"{path} is of another architecture than {folder / RECIPE}: {error}") from error
+    data = load_data(recipe.data.name, recipe.data.dir)
+    train, validation = data.split(recipe.data.validation)
+    return Run(folder, recipe, data, train, validation, model, guide)
+
+
+def _read_yaml(folder: Path) -> dict[str, Any]:
+    path = folder / RECIPE
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{folder} holds no run: {RECIPE} is missing or broken ({error})") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} is no recipe: it holds {content!r}")
+    return content
+
+
+def _differences(found: Any, wanted: Any, path: str = "") -> list[str]:
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        keys = [key for key in {**found, **wanted} if found.get(key) != wanted.get(key)]
+        return [
+            line
+            for key in keys
+            for line in _differences(found.get(key), wanted.get(key), f"{path}.{key}" if path else str(key))
+        ]
+    return [f"{path} is {found!r} there, {wanted!r} here"]

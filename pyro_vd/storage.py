@@ -1,0 +1,66 @@
+"""Files that are either whole or not there: atomic writes, checkpoints read without running anything."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pyro_vd.errors import InputError
+
+_FORMAT = "pyro_vd checkpoint 1"
+
+
+def write_atomically(path: Path, content: bytes | memoryview) -> None:
+    """Replace ``path`` by ``content``, or leave it as it was: temporary file, fsync, rename.
+
+    Raises:
+        OSError: the disk is full, or the folder cannot be written; the message names the file.
+    """
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o666 & ~_umask())
+        Path(temporary).replace(path)
+    except BaseException as error:
+        Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise OSError(error.errno, f"{os.strerror(error.errno or 0)}; nothing was changed", str(path)) from error
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write ``state``, tensors and plain containers only, atomically."""
+    buffer = io.BytesIO()
+    torch.save({"format": _FORMAT, **state}, buffer)
+    write_atomically(path, buffer.getbuffer())
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read what :func:`save_checkpoint` wrote, onto the CPU, never unpickling code.
+
+    Raises:
+        InputError: the file is truncated, or not one of ours.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, zipfile.BadZipFile, ValueError, KeyError) as error:
+        raise InputError(f"{path} is truncated or not a pyro_vd checkpoint: {str(error).splitlines()[0]}") from error
+    if not isinstance(state, dict) or state.get("format") != _FORMAT:
+        raise InputError(f"{path} is not a pyro_vd checkpoint: it lacks the mark {_FORMAT!r}")
+    return state

@@ -1,0 +1,39 @@
+"""The short tables that every command ends with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print on standard output; the first column is left-aligned, the others right."""
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="right" if index else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+def print_networks(title: str, networks: Mapping[str, Mapping[str, Any]]) -> None:
+    """Metrics of several networks, a row each: what ``metrics.json`` holds under ``networks``."""
+    columns = ["network", "error %", "NLL", "AUC", "ECE", "Brier", "smaller", "sparsity a layer %"]
+    print_table(title, columns, [[name, *_cells(metrics)] for name, metrics in networks.items()])
+
+
+def _cells(metrics: Mapping[str, Any]) -> list[str]:
+    layers = [100 * (1 - layer["nonzero"] / layer["weights"]) for layer in metrics["layers"]]
+    return [
+        f"{100 * metrics['error']:.2f}",
+        f"{metrics['nll']:.4f}",
+        "–" if metrics["roc_auc"] is None else f"{metrics['roc_auc']:.4f}",
+        f"{metrics['ece']:.4f}",
+        f"{metrics['brier']:.4f}",
+        "∞" if metrics["compression"] is None else f"{metrics['compression']:.1f}x",
+        " ".join(f"{value:.1f}" for value in layers),
+    ]

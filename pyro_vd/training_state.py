@@ -1,0 +1,121 @@
+"""All that a training needs to go on where it stopped, and its log."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from pyro_vd.errors import InputError
+from pyro_vd.storage import load_checkpoint, save_checkpoint, write_atomically
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One epoch: a line of ``metrics.jsonl``. Losses are means over the epoch's steps, in nats, for the whole data set."""
+
+    phase: str
+    """Which training of a run this is."""
+    epoch: int
+    """Counted from 1."""
+    loss: float
+    """Data term + β · KL."""
+    data_term: float
+    """−Σ log p(y|x, w), scaled to all the data."""
+    kl: float
+    """KL(q‖p), not weighted."""
+    kl_weight: float
+    """β at the epoch's last step."""
+    lr: float
+    """Learning rate at the epoch's last step."""
+    error: float | None
+    """Share of wrong validation predictions of the network as it would be pruned now; None without validation data."""
+    compression: float
+    """|W| / |W ≠ 0| of that network."""
+    skipped: int
+    """Non-finite steps since the start of the training."""
+    seconds: float
+    """Time this epoch took."""
+
+
+@dataclass
+class TrainingState:
+    """The parts of a training that change, saved together after every epoch.
+
+    Attributes:
+        module: model and guide.
+        optimizer: with its moments.
+        shuffle: the generator of the batches' order.
+        settings: what must be equal for a checkpoint to fit.
+        history: the epochs so far.
+    """
+
+    module: nn.Module
+    optimizer: torch.optim.Optimizer
+    shuffle: torch.Generator
+    settings: dict[str, Any]
+    checkpoint: Path | None
+    log: Path | None
+    history: list[EpochRecord] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._other_phases = self._read_log()
+
+    def add(self, record: EpochRecord) -> None:
+        """An epoch has ended: write checkpoint, then log."""
+        self.history.append(record)
+        if self.checkpoint is not None:
+            save_checkpoint(self.checkpoint, self._state())
+        self._write_log()
+
+    def restore(self) -> None:
+        """Go back to the checkpoint, if there is one.
+
+        Raises:
+            InputError: the file is broken, or belongs to a training with other settings or another network.
+        """
+        if self.checkpoint is None or not self.checkpoint.exists():
+            return
+        state = load_checkpoint(self.checkpoint)
+        if state["settings"] != self.settings:
+            different = {key: (state["settings"].get(key), value) for key, value in self.settings.items()}
+            listed = ", ".join(f"{key} {old!r}, now {new!r}" for key, (old, new) in different.items() if old != new)
+            raise InputError(f"{self.checkpoint} is of another training: {listed}")
+        try:
+            self.module.load_state_dict(state["module"])
+        except RuntimeError as error:
+            raise InputError(f"{self.checkpoint} is of another network: {error}") from error
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.shuffle.set_state(state["shuffle"])
+        torch.set_rng_state(state["rng"])
+        if state["cuda_rng"] is not None and torch.cuda.is_available():
+            torch.cuda.set_rng_state_all(state["cuda_rng"])
+        self.history = [EpochRecord(**record) for record in state["history"]]
+        self._write_log()
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "settings": self.settings,
+            "module": self.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "shuffle": self.shuffle.get_state(),
+            "rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else None,
+            "history": [asdict(record) for record in self.history],
+        }
+
+    def _read_log(self) -> list[str]:
+        """The log's lines of other phases; a phase that starts anew replaces its own."""
+        if self.log is None or not self.log.exists():
+            return []
+        lines = self.log.read_text().splitlines()
+        return [line for line in lines if json.loads(line)["phase"] != self.settings["phase"]]
+
+    def _write_log(self) -> None:
+        if self.log is not None:
+            lines = self._other_phases + [json.dumps(asdict(record)) for record in self.history]
+            write_atomically(self.log, "".join(f"{line}\n" for line in lines).encode())
