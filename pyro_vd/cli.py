@@ -184,7 +184,7 @@ def _recipes(arguments: list[str]) -> None:
     if values.json:
         print(json.dumps(found))
     else:
-        print_table("recipes", ["name", "what"], list(found.items()))
+        print_table("recipes", ["name", "what"], list(found.items()), numbers=False)
 
 
 def _parse(parser: ArgumentParser, arguments: list[str]) -> Namespace | None:

@@ -10,14 +10,17 @@ from rich.console import Console
 from rich.table import Table
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print on standard output; the first column is left-aligned, the others right."""
+_WIDTH = 110  # a table is never cut to less, whatever standard output is
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: bool = True) -> None:
+    """Print on standard output; the first column is left-aligned, the others right if they are ``numbers``."""
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for index, column in enumerate(columns):
-        table.add_column(column, justify="right" if index else "left", no_wrap=True)
+        table.add_column(column, justify="right" if numbers and index else "left", no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    Console(width=max(_WIDTH, Console().width)).print(table)
 
 
 def print_networks(title: str, networks: Mapping[str, Mapping[str, Any]]) -> None:
