@@ -16,14 +16,15 @@ from pyro_vd.models.bayesian import BayesianNetwork
 class WeightGuide(PyroModule):
     """A mean-field guide: one independent posterior for each weight site of a model.
 
-    Parameters are created at once, from the network's own weights, and named ``<site>.<parameter>``.
+    Parameters are created at once, from the network's own weights, and named ``sites.<site>.<parameter>``.
     """
 
     def __init__(self, model: BayesianNetwork) -> None:
         super().__init__()
         self.site_names = model.weight_names
+        self.sites = PyroModule()  # a module of its own: a layer may be called "mean" or "posterior"
         for name, weight in model.initial_weights.items():
-            module: PyroModule = self
+            module = cast(PyroModule, self._modules["sites"])
             for part in name.split("."):
                 if part not in module._modules:
                     module.add_module(part, PyroModule())
@@ -45,7 +46,7 @@ class WeightGuide(PyroModule):
 
     def site(self, name: str) -> Any:
         """The module that holds the parameters of a site."""
-        module: Any = self
+        module: Any = self._modules["sites"]
         for part in name.split("."):
             module = module._modules[part]
         return module

@@ -73,7 +73,8 @@ class BayesianNetwork(PyroModule):
         self._sites: dict[str, tuple[list[str], dist.TorchDistribution]] = {}
         for name, places in owners.items():
             shape = net.get_parameter(name).shape
-            self._sites[name] = places, prior(shape).to_event(len(shape))
+            distinct = list({_owner(net, place): place for place in places}.values())  # one module may have two names
+            self._sites[name] = distinct, prior(shape).to_event(len(shape))
         for places, _ in self._sites.values():
             _freeze(net, places)
         self.net = net

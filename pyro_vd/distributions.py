@@ -159,4 +159,6 @@ def _kl_point_estimate(q: dist.Delta, p: LogUniform | NormalARD) -> Tensor:
 
 
 def _expand(divergence: Tensor, p: TorchDistribution) -> Tensor:
+    if divergence.shape == p.batch_shape:
+        return divergence
     return divergence.expand(torch.broadcast_shapes(divergence.shape, p.batch_shape))

@@ -1,0 +1,73 @@
+"""Never NaN: train the report's networks for 100,000 steps, and 20,000 at ten times the learning rate, and count what is not finite.
+
+Hyper-parameters are those of ``runs/report-mlp2.yaml`` and ``runs/report-mlp3.yaml``, on MNIST. Loss, every gradient and every
+parameter are looked at after each step; nothing is skipped or repaired. Run ``python benchmarks/soak.py [--steps N]
+[--only NAME]``; it exits with 1 at the first value that is not finite.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+import pyro
+import torch
+
+from pyro_vd import BayesianNetwork, VariationalDropout, VariationalDropoutELBO
+from pyro_vd.data import load_data
+from pyro_vd.recipe import Recipe, parse_recipe, read_recipe
+
+RUNS = [("report-mlp2", 1, 100_000), ("report-mlp3", 1, 100_000), ("report-mlp2", 10, 20_000), ("report-mlp3", 10, 20_000)]
+
+
+def soak(recipe: Recipe, factor: int, steps: int) -> int | None:
+    """The first step at which a loss, gradient or parameter is not finite; None if all of ``steps`` are."""
+    data = load_data(recipe.data.name, recipe.data.dir)
+    pyro.set_rng_seed(recipe.seed)
+    model = BayesianNetwork(recipe.model.build(), num_data=len(data.x_train))
+    elbo = VariationalDropoutELBO()
+    loss_of = elbo(model, VariationalDropout(model, recipe.train.log_sigma2))
+    parameters = list(loss_of.parameters())
+    optimizer = torch.optim.Adam(parameters, lr=factor * recipe.train.lr, fused=True)
+    order = torch.empty(0, dtype=torch.long)
+    started = time.perf_counter()
+    for step in range(1, steps + 1):
+        if len(order) < recipe.train.batch_size:
+            order = torch.randperm(len(data.x_train))
+        batch, order = order[: recipe.train.batch_size], order[recipe.train.batch_size :]
+        optimizer.zero_grad()
+        loss = loss_of(data.x_train[batch], data.y_train[batch])
+        loss.backward()
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        largest = torch.nn.utils.get_total_norm(gradients, norm_type=torch.inf)
+        optimizer.step()
+        largest = largest + torch.nn.utils.get_total_norm([p.detach() for p in parameters], norm_type=torch.inf)
+        if not torch.isfinite(loss.detach() + largest):
+            return step
+        if step % 2000 == 0:
+            print(f"  {step} steps, loss {loss.item():.0f}, {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
+    return None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, help="steps of each run (default: 100,000 and 20,000)")
+    parser.add_argument("--only", choices=sorted({name for name, _, _ in RUNS}), help="only this recipe")
+    parser.add_argument("--threads", type=int, default=1, help="threads of torch (default: 1)")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    failed = False
+    for name, factor, default in RUNS:
+        if arguments.only in (None, name):
+            recipe = parse_recipe(read_recipe(name))
+            steps = arguments.steps or default
+            bad = soak(recipe, factor, steps)
+            failed |= bad is not None
+            what = "all finite, none skipped" if bad is None else f"NOT FINITE at step {bad}"
+            print(f"{name}, learning rate {factor * recipe.train.lr:g}: {steps} steps, {what}", flush=True)
+    sys.exit(failed)
+
+
+if __name__ == "__main__":
+    main()
