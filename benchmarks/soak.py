@@ -1,4 +1,4 @@
-"""Never NaN: train the report's networks for 100,000 steps, and 20,000 at ten times the learning rate, and count what is not finite.
+"""Never NaN: the report's networks for 100,000 steps, and 20,000 at ten times the learning rate; count what is not finite.
 
 Hyper-parameters are those of ``runs/report-mlp2.yaml`` and ``runs/report-mlp3.yaml``, on MNIST. Loss, every gradient and every
 parameter are looked at after each step; nothing is skipped or repaired. Run ``python benchmarks/soak.py [--steps N]

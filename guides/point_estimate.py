@@ -7,7 +7,6 @@ from collections.abc import Mapping
 import pyro.distributions as dist
 from torch import Tensor
 
-from pyro_vd.errors import InputError
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.models.bayesian import BayesianNetwork
 
@@ -26,12 +25,7 @@ class PointEstimate(WeightGuide):
     def __init__(self, model: BayesianNetwork, masks: Mapping[str, Tensor] | None = None) -> None:
         super().__init__(model)
         if masks is not None:
-            expected = {name: tuple(weight.shape) for name, weight in model.initial_weights.items()}
-            given = {name: tuple(mask.shape) for name, mask in masks.items()}
-            if given != expected:
-                raise InputError(f"masks of shapes {given} do not fit the weights {expected}")
-            for name, mask in masks.items():
-                self.site(name).register_buffer("mask", mask)
+            self.restrict(masks)
 
     def initial_parameters(self, name: str, weight: Tensor) -> dict[str, Tensor]:
         return {"theta": weight.clone()}
@@ -39,8 +33,3 @@ class PointEstimate(WeightGuide):
     def posterior(self, name: str) -> dist.TorchDistribution:
         delta: dist.TorchDistribution = dist.Delta(self.mean(name))
         return delta
-
-    def mean(self, name: str) -> Tensor:
-        site = self.site(name)
-        theta: Tensor = site.theta
-        return theta * site.mask if "mask" in site._buffers else theta

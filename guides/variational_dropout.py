@@ -10,6 +10,8 @@ from pyro_vd.errors import InputError
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.models.bayesian import BayesianNetwork
 
+_NO_VARIANCE = -1e30  # log σ² of a removed weight: σ is 0 exactly, and finite minus log 0² is a log α of +∞
+
 
 class VariationalDropout(WeightGuide):
     """q(w) = N(θ, σ²) with θ and log σ² learnt, one pair a weight (Molchanov 2017, arXiv 1701.05369, section 4).
@@ -32,9 +34,7 @@ class VariationalDropout(WeightGuide):
         return {"theta": weight.clone(), "log_sigma2": torch.full_like(weight, self._initial_log_sigma2)}
 
     def posterior(self, name: str) -> MultiplicativeNormal:
-        site = self.site(name)
-        return MultiplicativeNormal(site.theta, site.log_sigma2, validate_args=False)
-
-    def mean(self, name: str) -> Tensor:
-        theta: Tensor = self.site(name).theta
-        return theta
+        log_sigma2, mask = self.site(name).log_sigma2, self.mask(name)
+        if mask is not None:
+            log_sigma2 = torch.where(mask, log_sigma2, _NO_VARIANCE)
+        return MultiplicativeNormal(self.mean(name), log_sigma2, validate_args=False)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any, cast
 
 import pyro
 import pyro.distributions as dist
+import torch
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
+from pyro_vd.errors import InputError
 from pyro_vd.models.bayesian import BayesianNetwork
 
 
@@ -40,9 +43,32 @@ class WeightGuide(PyroModule):
     def posterior(self, name: str) -> dist.TorchDistribution:
         """q(w) of a site, a weight at a time, from its parameters."""
 
-    @abstractmethod
     def mean(self, name: str) -> Tensor:
-        """The posterior mean of a site's weight."""
+        """The posterior mean θ of a site's weight, 0 where the weight was removed."""
+        theta, mask = self.site(name).theta, self.mask(name)
+        return theta if mask is None else theta * mask
+
+    def mask(self, name: str) -> Tensor | None:
+        """True where a site's weight is left; None if :meth:`restrict` removed nothing."""
+        return self.site(name)._buffers.get("mask")
+
+    def restrict(self, masks: Mapping[str, Tensor]) -> None:
+        """Remove weights for good: where a mask is False the weight is 0, without noise, from now on.
+
+        What is left can then be trained on, which is masked fine-tuning.
+
+        Args:
+            masks: for each site, a boolean tensor of its weight's shape, as :func:`~pyro_vd.pruning.keep_masks` gives.
+
+        Raises:
+            InputError: not exactly one boolean mask a site, of its weight's shape.
+        """
+        given = {name: (tuple(mask.shape), mask.dtype) for name, mask in masks.items()}
+        wanted = {name: (tuple(self.site(name).theta.shape), torch.bool) for name in self.site_names}
+        if given != wanted:
+            raise InputError(f"masks {given} do not fit the weights, which need {wanted}")
+        for name, mask in masks.items():
+            self.site(name).register_buffer("mask", mask.to(self.site(name).theta.device))
 
     def site(self, name: str) -> Any:
         """The module that holds the parameters of a site."""

@@ -11,22 +11,45 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pyro_vd.data import Dataset, load_data
     from pyro_vd.distributions import LogUniform, MultiplicativeNormal, NormalARD
     from pyro_vd.elbo import VariationalDropoutELBO
     from pyro_vd.errors import InputError, NonFiniteError
+    from pyro_vd.export import load_pruned, save_pruned
+    from pyro_vd.finetune import fine_tune
     from pyro_vd.guides import PointEstimate, VariationalDropout
+    from pyro_vd.metrics import Metrics, evaluate
     from pyro_vd.models import MLP, BayesianNetwork, Categorical, LeNet300
+    from pyro_vd.posterior import log_alpha, mean_network, predictive, summarize
+    from pyro_vd.pruning import choose_threshold, keep_masks, prune
+    from pyro_vd.recipe import Recipe
     from pyro_vd.reparam import LocalReparameterization
+    from pyro_vd.run import train_run
+    from pyro_vd.run_folder import Run, load_run
+    from pyro_vd.schedules import KLWeight, LRSchedule
+    from pyro_vd.training import FitResult, fit
 
 __version__ = "0.1.0"
 
+# No public name is a submodule's: importing that would put the module in the name's place.
 _HOME = {
+    "data": ("Dataset", "load_data"),
     "distributions": ("LogUniform", "MultiplicativeNormal", "NormalARD"),
     "elbo": ("VariationalDropoutELBO",),
     "errors": ("InputError", "NonFiniteError"),
+    "export": ("load_pruned", "save_pruned"),
+    "finetune": ("fine_tune",),
     "guides": ("PointEstimate", "VariationalDropout"),
+    "metrics": ("Metrics", "evaluate"),
     "models": ("MLP", "BayesianNetwork", "Categorical", "LeNet300"),
+    "posterior": ("log_alpha", "mean_network", "predictive", "summarize"),
+    "pruning": ("choose_threshold", "keep_masks", "prune"),
+    "recipe": ("Recipe",),
     "reparam": ("LocalReparameterization",),
+    "run": ("train_run",),
+    "run_folder": ("Run", "load_run"),
+    "schedules": ("KLWeight", "LRSchedule"),
+    "training": ("FitResult", "fit"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
@@ -34,16 +57,38 @@ __all__ = [
     "MLP",
     "BayesianNetwork",
     "Categorical",
+    "Dataset",
+    "FitResult",
     "InputError",
+    "KLWeight",
+    "LRSchedule",
     "LeNet300",
     "LocalReparameterization",
     "LogUniform",
+    "Metrics",
     "MultiplicativeNormal",
     "NonFiniteError",
     "NormalARD",
     "PointEstimate",
+    "Recipe",
+    "Run",
     "VariationalDropout",
     "VariationalDropoutELBO",
+    "choose_threshold",
+    "evaluate",
+    "fine_tune",
+    "fit",
+    "keep_masks",
+    "load_data",
+    "load_pruned",
+    "load_run",
+    "log_alpha",
+    "mean_network",
+    "predictive",
+    "prune",
+    "save_pruned",
+    "summarize",
+    "train_run",
 ]
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pyro_vd.errors import InputError
 
@@ -24,10 +25,10 @@ def check_number(
     """
     kind = int if whole else (int, float)
     is_number = isinstance(value, kind) and not isinstance(value, bool)
-    if is_number and math.isfinite(value) and low <= value <= high and not (low_open and value == low):
+    if is_number and low <= value <= high and abs(value) != math.inf and not (low_open and value == low):
         return
     sign = ">" if low_open else ">="
-    bounds = f"{sign} {low:g}" + ("" if high == math.inf else f" and <= {high:g}")
+    bounds = f"{sign} {low:.12g}" + ("" if high == math.inf else f" and <= {high:.12g}")
     raise InputError(f"{name} (={value!r}) must be {'an integer' if whole else 'a finite number'} {bounds}")
 
 
@@ -39,9 +40,12 @@ def check_device(name: str | torch.device) -> torch.device:
     """
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+    except RuntimeError as error:
+        raise InputError(f"device (={name!r}) is unknown; it must be one of cpu, cuda, cuda:1, mps, …") from error
+    try:
+        torch.zeros(1, device=device).item()  # "meta" exists everywhere, and holds nothing
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device (={str(name)!r}) cannot be used here: {str(error).splitlines()[0]}") from error
+        raise InputError(f"device (={str(name)!r}) cannot be used here: {str(error).splitlines()[0].split('. ')[0]}") from error
     return device
 
 
@@ -51,10 +55,12 @@ def check_arrays(name: str, x: Tensor, y: Tensor) -> None:
     Raises:
         InputError: none, or unequal numbers; labels that are not integers or negative; NaN or infinite inputs.
     """
-    if len(x) != len(y) or len(x) == 0:
-        raise InputError(f"{name}: {len(x)} inputs and {len(y)} labels; there must be as many of each, at least one")
+    if x.ndim < 2 or x.numel() == 0:
+        raise InputError(f"{name}: inputs of shape {tuple(x.shape)}; it must be (n, …), at least one number in each of n >= 1")
     if y.ndim != 1 or y.is_floating_point() or y.is_complex():
         raise InputError(f"{name}: labels of shape {tuple(y.shape)} and type {y.dtype}; they must be (n,) integers")
+    if len(x) != len(y):
+        raise InputError(f"{name}: {len(x)} inputs and {len(y)} labels; there must be as many of each")
     if int(y.min()) < 0:
         raise InputError(f"{name}: label {int(y.min())}; labels must be 0 or more")
     if not x.is_floating_point():
@@ -65,6 +71,27 @@ def check_arrays(name: str, x: Tensor, y: Tensor) -> None:
         raise InputError(f"{name}: {int(bad.sum())} NaN or infinite inputs, the first in example {first}; all must be finite")
 
 
+def check_state(name: str, tensors: Mapping[str, Tensor], module: nn.Module) -> None:
+    """Refuse tensors that do not fill ``module`` exactly, by name, shape and kind of number, or that are not finite.
+
+    Raises:
+        InputError: naming those that do not fit, or are not finite.
+    """
+    given = {key: _kind(tensor) for key, tensor in tensors.items()}
+    wanted = {key: _kind(tensor) for key, tensor in module.state_dict().items()}
+    if given != wanted:
+        wrong = [key for key in {**wanted, **given} if given.get(key) != wanted.get(key)]
+        listed = "; ".join(f"{key} is {given.get(key, 'missing')}, not {wanted.get(key, 'wanted')}" for key in wrong[:3])
+        more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise InputError(f"{name} is of another architecture: {listed}{more}")
+    if broken := [key for key, tensor in tensors.items() if not torch.isfinite(tensor).all()]:
+        raise InputError(f"{name} holds NaN or infinite values in {', '.join(broken)}; all must be finite")
+
+
+def _kind(tensor: Tensor) -> str:
+    return f"{'float' if tensor.is_floating_point() else str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
+
+
 @torch.no_grad()
 def check_data(name: str, data: tuple[Tensor, Tensor], model: BayesianNetwork) -> tuple[Tensor, Tensor]:
     """``data``, after :func:`check_arrays` and a try of the network on one example.
@@ -72,19 +99,32 @@ def check_data(name: str, data: tuple[Tensor, Tensor], model: BayesianNetwork) -
     Raises:
         InputError: also where the network cannot take the inputs, or a label is beyond its outputs.
     """
+    weights = model.initial_weights
+    device = next(iter(weights.values())).device
+    return check_network(name, data, model, lambda x: model.output(weights, x.to(device)))
+
+
+@torch.no_grad()
+def check_network(
+    name: str, data: tuple[Tensor, Tensor], net: nn.Module, output_of: Callable[[Tensor], Tensor] | None = None
+) -> tuple[Tensor, Tensor]:
+    """``data``, after :func:`check_arrays` and a try of a network, or of ``output_of`` it, on one example.
+
+    Raises:
+        InputError: as :func:`check_data`.
+    """
     x, y = data
     check_arrays(name, x, y)
-    was_training = model.training
-    model.eval()
-    weights = model.initial_weights
+    was_training = net.training
+    net.eval()
     try:
-        output = model.output(weights, x[:1].to(next(iter(weights.values())).device))
-    except RuntimeError as error:
+        output = (output_of or net)(x[:1])
+    except (RuntimeError, IndexError, TypeError, ValueError) as error:
         raise InputError(
             f"{name}: inputs of shape {tuple(x.shape[1:])} do not fit the network: {str(error).splitlines()[0]}"
         ) from error
     finally:
-        model.train(was_training)
+        net.train(was_training)
     if output.ndim != 2 or int(y.max()) >= output.shape[-1]:
         raise InputError(
             f"{name}: label {int(y.max())} does not fit the network, whose output for one example has the shape "

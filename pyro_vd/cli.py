@@ -15,6 +15,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from pyro_vd import __version__
 from pyro_vd.errors import InputError, NonFiniteError
+from pyro_vd.messages import one_line, parsing_message
 
 COMMANDS = {
     "train": "pretrain, train, prune and measure as a recipe says",
@@ -31,12 +32,12 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     try:
         _run(arguments)
-    except (InputError, ArgumentError, OSError) as error:
-        _exit(2, f"error: {error}")
+    except (InputError, OSError) as error:
+        _exit(2, f"error: {one_line(error)}")
     except NonFiniteError as error:
-        _exit(1, f"error: {error}")
+        _exit(1, f"error: {one_line(error)}")
     except KeyboardInterrupt:
-        _exit(130, "interrupted; train with --resume goes on from the last epoch")
+        _exit(130, "interrupted" + ("; --resume goes on from the last epoch" if arguments[:1] == ["train"] else ""))
     sys.exit(0)
 
 
@@ -67,14 +68,17 @@ def _run(arguments: list[str]) -> None:
 
 def _parser(usage: str, command: str) -> ArgumentParser:
     parser = ArgumentParser(
-        prog="pyro-vd", usage=f"pyro-vd {usage}", description=f"{COMMANDS[command].capitalize()}.", exit_on_error=False
+        prog=f"pyro-vd {command}",
+        usage=f"pyro-vd {usage}",
+        description=f"{COMMANDS[command].capitalize()}.",
+        exit_on_error=False,
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     return parser
 
 
 def _train(arguments: list[str]) -> None:
-    from pyro_vd.recipe import add_recipe_arguments, recipe_from, recipe_path, recipes
+    from pyro_vd.recipe import add_recipe_arguments, read_recipe, recipe_from, recipe_path, recipes
 
     parser = _parser("train RECIPE [--out DIR] [--resume] [--key value …]", "train")
     parser.add_argument("--config", action="config", help="a further YAML file of keys, after the recipe's")
@@ -88,7 +92,8 @@ def _train(arguments: list[str]) -> None:
     if not arguments or arguments[0].startswith("-"):
         raise InputError(f"train needs a recipe first: one of {', '.join(recipes())}, or the path of a .yaml file")
     path = recipe_path(arguments[0])
-    values = parser.parse_args(["--config", str(path), *arguments[1:]])
+    read_recipe(arguments[0])
+    values = _parse(parser, ["--config", str(path), *arguments[1:]])
     recipe = recipe_from(parser, values)
 
     from pyro_vd.run import train_run
@@ -107,12 +112,10 @@ def _prune(arguments: list[str]) -> None:
     )
     parser.add_argument("--out", type=str, help="file to write (default: RUN/pruned-THRESHOLD.safetensors)")
     values = _parse(parser, arguments)
-    if values is None:
-        return
 
     from pyro_vd.export import save_pruned
     from pyro_vd.metrics import evaluate
-    from pyro_vd.prune import prune
+    from pyro_vd.pruning import prune
     from pyro_vd.recipe import PruneConfig
     from pyro_vd.run import chosen_threshold
     from pyro_vd.run_folder import load_run
@@ -143,27 +146,27 @@ def _evaluate(arguments: list[str]) -> None:
     parser.add_argument("--data_dir", type=str, help="torchvision root (default: $PYRO_VD_DATA)")
     parser.add_argument("--num_samples", type=int, default=20, help="draws of the Monte Carlo predictive")
     values = _parse(parser, arguments)
-    if values is None:
-        return
 
     from pyro_vd.data import load_data
     from pyro_vd.export import load_pruned, read_info
     from pyro_vd.metrics import Metrics, evaluate
 
     source = Path(values.source)
+    if not source.exists():
+        raise InputError(f"source (={values.source!r}) must be the folder of a finished run, or a pruned .safetensors file")
     networks: dict[str, Metrics] = {}
     if source.is_dir():
         from pyro_vd.posterior import mean_network
         from pyro_vd.run_folder import PRUNED, load_run
 
-        run = load_run(source)
+        run = load_run(source, values.data_dir)
         data = load_data(values.data, values.data_dir) if values.data else run.data
         networks["posterior mean"] = evaluate(mean_network(run.model, run.guide), data.test)
         networks["Monte Carlo"] = evaluate(run.model, data.test, guide=run.guide, num_samples=values.num_samples)
         networks["pruned"] = evaluate(load_pruned(source / PRUNED), data.test)
     else:
         net = load_pruned(source)
-        data = load_data(values.data or read_info(source).get("data", "digits"), values.data_dir)
+        data = load_data(values.data or str(read_info(source).get("data")), values.data_dir)
         networks["pruned"] = evaluate(net, data.test)
     _finish(
         values,
@@ -174,8 +177,6 @@ def _evaluate(arguments: list[str]) -> None:
 
 def _recipes(arguments: list[str]) -> None:
     values = _parse(_parser("recipes", "recipes"), arguments)
-    if values is None:
-        return
 
     from pyro_vd.recipe import recipes
     from pyro_vd.tables import print_table
@@ -187,15 +188,18 @@ def _recipes(arguments: list[str]) -> None:
         print_table("recipes", ["name", "what"], list(found.items()), numbers=False)
 
 
-def _parse(parser: ArgumentParser, arguments: list[str]) -> Namespace | None:
-    if arguments and arguments[0] in ("-h", "--help"):
-        parser.print_help()
-        return None
-    return parser.parse_args(arguments)
+def _parse(parser: ArgumentParser, arguments: list[str]) -> Namespace:
+    try:
+        return parser.parse_args(arguments)
+    except ArgumentError as error:
+        message = parsing_message(error)
+        raise InputError(message if "must be" in message else f"{message}; see {parser.prog} --help") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"a file among {' '.join(arguments)} is no text: {error}") from error
 
 
 def _finish(values: Namespace, result: Result, title: str) -> None:
-    from pyro_vd.run_folder import as_json
+    from pyro_vd.storage import as_json
     from pyro_vd.tables import print_networks
 
     if values.json:

@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +18,15 @@ from torch import Tensor
 
 from pyro_vd.checks import check_arrays, check_number
 from pyro_vd.errors import InputError
+from pyro_vd.messages import one_line
+from pyro_vd.storage import write_atomically
 
 DATA_VARIABLE = "PYRO_VD_DATA"
 _TORCHVISION = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "cifar10": "CIFAR10"}
 NAMES = ("digits", *_TORCHVISION)
 _KEYS = ("x_train", "y_train", "x_test", "y_test")
+_BROKEN = (ValueError, OSError, EOFError, KeyError, SyntaxError, NotImplementedError, MemoryError)
+"""What a reader raises, one or another, when a file is not what it says."""
 
 
 @dataclass(frozen=True)
@@ -100,15 +105,17 @@ def _digits() -> Dataset:
 def _torchvision(name: str, root: Path) -> Dataset:
     import torchvision
 
+    if root.exists() and not root.is_dir():
+        raise InputError(f"data folder (={str(root)!r}) is a file; it must be a torchvision root, or a folder to make one in")
     kind: Callable[..., Any] = getattr(torchvision.datasets, _TORCHVISION[name])
     try:
         parts = [kind(root, train=train) for train in (True, False)]
     except RuntimeError as error:
         if "not found" not in str(error):
-            raise InputError(f"{name} in {root} is corrupt: {error}") from error
+            raise InputError(f"{name} in {root} is truncated or of another format: {one_line(error)}") from error
         parts = _download(name, kind, root)
     except (ValueError, AssertionError, EOFError, OSError) as error:
-        raise InputError(f"{name} in {root} is corrupt: {error or type(error).__name__}") from error
+        raise InputError(f"{name} in {root} is truncated or of another format: {one_line(error)}") from error
     arrays = [(np.asarray(part.data), np.asarray(part.targets)) for part in parts]
     return _dataset(name, *(_channels_first(x) if i == 0 else x for pair in arrays for i, x in enumerate(pair)))
 
@@ -120,11 +127,15 @@ def _download(name: str, kind: Callable[..., Any], root: Path) -> list[Any]:
             parts = [kind(temporary, train=train, download=True) for train in (True, False)]
         except (OSError, RuntimeError) as error:
             raise InputError(
-                f"{name} is not in {root}, and it could not be downloaded ({error}). Set {DATA_VARIABLE} or --data.dir to a "
-                "torchvision root that holds it, or use the built-in data 'digits'."
+                f"{name} is not in {root}, and it could not be downloaded ({one_line(error)}). Set {DATA_VARIABLE} or "
+                "--data.dir to a torchvision root that holds it, or use the built-in data 'digits'."
             ) from error
-        shutil.copytree(temporary, root, dirs_exist_ok=True)
+        shutil.copytree(temporary, root, dirs_exist_ok=True, copy_function=_copy_whole)
     return parts
+
+
+def _copy_whole(source: str, target: str) -> None:
+    write_atomically(Path(target), Path(source).read_bytes())
 
 
 def _channels_first(images: np.ndarray) -> np.ndarray:
@@ -132,19 +143,22 @@ def _channels_first(images: np.ndarray) -> np.ndarray:
 
 
 def _npz(path: Path) -> Dataset:
+    if not zipfile.is_zipfile(path):
+        raise InputError(f"{path} is truncated or no .npz file")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if missing := [key for key in _KEYS if key not in file]:
-                raise InputError(f"{path} lacks {', '.join(missing)}; it holds {', '.join(file) or 'nothing'}")
-            x_train, y_train, x_test, y_test = (file[key] for key in _KEYS)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path} is corrupt or not an .npz file of plain arrays: {error}") from error
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            if missing := [key for key in _KEYS if key not in arrays]:
+                raise InputError(f"{path} lacks {', '.join(missing)}; it holds {', '.join(arrays) or 'nothing'}")
+            x_train, y_train, x_test, y_test = (arrays[key] for key in _KEYS)
+    except InputError:
+        raise
+    except (*_BROKEN, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"{path} is corrupt or not an .npz file of plain arrays: {one_line(error)}") from error
     return _dataset(str(path), x_train, y_train, x_test, y_test)
 
 
 def _image_folder(path: Path) -> Dataset:
+    from PIL.Image import DecompressionBombError
     from torchvision.datasets import ImageFolder
     from torchvision.transforms.functional import pil_to_tensor
 
@@ -152,18 +166,20 @@ def _image_folder(path: Path) -> Dataset:
     classes: list[list[str]] = []
     for part in ("train", "test"):
         try:
-            folder = ImageFolder(path / part, transform=pil_to_tensor)
+            folder = ImageFolder(path / part)
         except OSError as error:
-            raise InputError(f"{path} needs {part}/<class>/ folders of images: {error}") from error
+            raise InputError(f"{path} needs {part}/<class>/ folders of images: {one_line(error)}") from error
         classes.append(folder.classes)
-        try:
-            images, labels = zip(*folder, strict=True)
-        except OSError as error:
-            raise InputError(f"an image in {path / part} is corrupt: {error}") from error
+        images = []
+        for file, _ in folder.samples:
+            try:
+                images.append(pil_to_tensor(folder.loader(file)))
+            except (*_BROKEN, DecompressionBombError) as error:
+                raise InputError(f"{file} is corrupt or no image: {one_line(error)}") from error
         shapes = {tuple(image.shape) for image in images}
         if len(shapes) > 1:
             raise InputError(f"{path / part}: images of shapes {sorted(shapes)}; all must have one shape (channels, h, w)")
-        arrays += [torch.stack(images).numpy(), np.asarray(labels)]
+        arrays += [torch.stack(images).numpy(), np.asarray(folder.targets)]
     if classes[0] != classes[1]:
         raise InputError(f"{path}: train has the classes {classes[0]}, test {classes[1]}; they must agree")
     return _dataset(str(path), *arrays)
@@ -175,5 +191,7 @@ def _dataset(name: str, x_train: np.ndarray, y_train: np.ndarray, x_test: np.nda
         if x.dtype.kind not in "fiub" or y.dtype.kind not in "iu":
             raise InputError(f"{name}: inputs of type {x.dtype}, labels of type {y.dtype}; they must be numbers and integers")
         scale = 255.0 if x.dtype == np.uint8 else 1.0
-        tensors += [torch.from_numpy(x.astype(np.float32) / np.float32(scale)), torch.from_numpy(y.astype(np.int64))]
+        with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and is refused as such
+            inputs = np.asarray(x, np.float32) / np.float32(scale)
+        tensors += [torch.from_numpy(np.asarray(inputs)), torch.from_numpy(y.astype(np.int64))]
     return Dataset(name, *tensors)

@@ -11,7 +11,7 @@ import pyro.poutine as poutine
 import torch
 from pyro.distributions.util import scale_and_mask
 from pyro.infer.elbo import ELBO
-from pyro.poutine.util import prune_subsample_sites
+from pyro.poutine.util import site_is_subsample
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, kl_divergence
 
@@ -73,7 +73,7 @@ class VariationalDropoutELBO(ELBO):
     ) -> tuple[poutine.Trace, poutine.Trace]:
         guide_trace = poutine.trace(LocalReparameterization(self.hold)(guide)).get_trace(*args, **kwargs)
         model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
-        return prune_subsample_sites(model_trace), prune_subsample_sites(guide_trace)
+        return model_trace, guide_trace
 
     def differentiable_loss(self, model: PyroFunction, guide: PyroFunction, *args: Any, **kwargs: Any) -> Tensor:
         """The loss as a scalar tensor to call ``backward()`` on; ``args`` go to model and guide."""
@@ -82,7 +82,7 @@ class VariationalDropoutELBO(ELBO):
         for model_trace, guide_trace in self._get_traces(model, guide, args, kwargs):
             _check_sites(model_trace, guide_trace)
             for name, site in model_trace.nodes.items():
-                if site["type"] != "sample":
+                if site["type"] != "sample" or site_is_subsample(site):
                     continue
                 if site["is_observed"]:
                     log_prob = scale_and_mask(site["fn"].log_prob(site["value"]), site["scale"], site["mask"])
@@ -107,8 +107,12 @@ class VariationalDropoutELBO(ELBO):
         return loss.item()
 
 
+def _latent(trace: poutine.Trace) -> set[str]:
+    return {name for name in trace.stochastic_nodes if not site_is_subsample(trace.nodes[name])}
+
+
 def _check_sites(model_trace: poutine.Trace, guide_trace: poutine.Trace) -> None:
-    model_sites, guide_sites = set(model_trace.stochastic_nodes), set(guide_trace.stochastic_nodes)
+    model_sites, guide_sites = _latent(model_trace), _latent(guide_trace)
     if model_sites != guide_sites:
         raise InputError(
             f"model and guide do not fit: only the model has the latent sites {sorted(model_sites - guide_sites)}, "

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import json
+import reprlib
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
+from pyro_vd.checks import check_state
 from pyro_vd.errors import InputError
+from pyro_vd.messages import one_line
 from pyro_vd.storage import write_atomically
 
 _FORMAT = "pyro_vd network 1"
@@ -41,7 +45,8 @@ def save_pruned(net: nn.Module, path: Path | str, info: dict[str, Any] | None = 
         OSError: the disk is full or the folder not writable; nothing is changed then.
     """
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in net.state_dict().items()}
-    metadata = {"format": _FORMAT, "architecture": json.dumps(_describe(net)), "info": json.dumps(info or {})}
+    # One key: safetensors writes several in an order that changes from process to process.
+    metadata = {_FORMAT: json.dumps({"architecture": _describe(net), "info": info or {}})}
     write_atomically(Path(path), save(tensors, metadata))
 
 
@@ -55,21 +60,15 @@ def load_pruned(path: Path | str, net: nn.Module | None = None) -> nn.Module:
     Raises:
         InputError: the file is missing, broken or foreign, or of another architecture.
     """
-    metadata, tensors = _read(Path(path))
+    description, _, tensors = _read(Path(path))
     if net is None:
-        description = _parse(path, metadata["architecture"])
         if description is None:
             raise InputError(
                 f"{path} holds a network that is no nn.Sequential of known layers: give load_pruned(path, net=...)"
             )
         with torch.device("meta"):  # no memory is taken before the sizes are checked
             net = _build(path, description)
-    expected = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
-    given = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    if expected != given:
-        names = [name for name in {**expected, **given} if expected.get(name) != given.get(name)]
-        listed = ", ".join(f"{name}: file {given.get(name)}, network {expected.get(name)}" for name in names[:5])
-        raise InputError(f"{path} is of another architecture: {listed}")
+    check_state(str(path), tensors, net)
     net.load_state_dict(tensors, assign=True)
     return net.eval()
 
@@ -80,31 +79,26 @@ def read_info(path: Path | str) -> dict[str, Any]:
     Raises:
         InputError: the file is missing, broken or foreign.
     """
-    info = _parse(path, _read(Path(path))[0]["info"])
-    if not isinstance(info, dict):
-        raise InputError(f"{path} is corrupt: its info is {info!r}, not an object")
-    return info
+    return _read(Path(path))[1]
 
 
-def _read(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
+def _read(path: Path) -> tuple[Any, dict[str, Any], dict[str, torch.Tensor]]:
+    """Architecture, info and tensors of a file."""
     if not path.is_file():
-        raise InputError(f"{path} is not there")
+        raise InputError(f"file (={str(path)!r}) is not there; a network saved by pyro_vd is wanted")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"{path} is truncated or not a safetensors file: {error}") from error
-    if metadata.get("format") != _FORMAT or not {"architecture", "info"} <= set(metadata):
-        raise InputError(f"{path} is not a network saved by pyro_vd: its format is {metadata.get('format')!r}")
-    return metadata, tensors
-
-
-def _parse(path: Path | str, text: str) -> Any:
+    if _FORMAT not in metadata:
+        raise InputError(f"{path} is not a network saved by pyro_vd: its metadata lack {_FORMAT!r}")
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path} is corrupt: {error}") from error
+        described = json.loads(metadata[_FORMAT])
+        return described["architecture"], dict(described["info"]), tensors
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(f"{path} is corrupt: its metadata cannot be read: {one_line(error)}") from error
 
 
 def _describe(module: nn.Module) -> Any:
@@ -116,25 +110,32 @@ def _describe(module: nn.Module) -> Any:
     if _BUILDABLE.get(name) is not type(module):
         return None
     arguments = {}
-    for argument in inspect.signature(type(module)).parameters:
-        if argument not in ("device", "dtype"):
-            value = getattr(module, argument)
-            arguments[argument] = value is not None if argument == "bias" else value
+    for argument in _arguments(type(module)):
+        value = getattr(module, argument)
+        arguments[argument] = value is not None if argument == "bias" else value
     return {name: arguments}
+
+
+def _arguments(layer: type[nn.Module]) -> list[str]:
+    """What a file may say of a layer: not where its tensors are made, for that must be nowhere until they are checked."""
+    parameters = inspect.signature(layer).parameters.values()
+    return [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD and p.name not in ("device", "dtype")]
 
 
 def _build(path: Path | str, description: Any) -> nn.Module:
     if not isinstance(description, dict) or len(description) != 1:
-        raise InputError(f"{path} is corrupt: {description!r} does not describe a layer")
+        raise InputError(f"{path} is corrupt: {reprlib.repr(description)} does not describe a layer")
     ((name, arguments),) = description.items()
     if not isinstance(arguments, dict) or name not in ("Sequential", *_BUILDABLE):
         raise InputError(f"{path} asks for a layer {name!r}; allowed are Sequential, {', '.join(_BUILDABLE)}")
-    if name == "Sequential":
-        sequential = nn.Sequential()
-        for child, part in arguments.items():
-            sequential.add_module(child, _build(path, part))
-        return sequential
     try:
+        if name == "Sequential":
+            return nn.Sequential(OrderedDict((child, _build(path, part)) for child, part in arguments.items()))
+        if unknown := [key for key in arguments if key not in _arguments(_BUILDABLE[name])]:
+            raise TypeError(f"unknown arguments {', '.join(unknown)}")
         return _BUILDABLE[name](**{key: tuple(v) if isinstance(v, list) else v for key, v in arguments.items()})
-    except (TypeError, ValueError, RuntimeError, KeyError) as error:
-        raise InputError(f"{path}: {name}{arguments} cannot be built: {error}") from error
+    except InputError:
+        raise
+    except (TypeError, ValueError, RuntimeError, KeyError, ArithmeticError) as error:
+        why = str(error).splitlines()[0]
+        raise InputError(f"{path} asks for {name}{reprlib.repr(arguments)}, which cannot be built: {why}") from error

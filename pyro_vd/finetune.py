@@ -6,12 +6,12 @@ from typing import Any
 
 from torch import nn
 
-from pyro_vd.fit import FitResult, fit
 from pyro_vd.guides.point_estimate import PointEstimate
 from pyro_vd.metrics import Arrays
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.models.likelihoods import Likelihood
 from pyro_vd.posterior import mean_network
+from pyro_vd.training import FitResult, fit
 
 
 def fine_tune(
@@ -26,15 +26,15 @@ def fine_tune(
 
     Args:
         net: a pruned network, left as it is.
-        train, validation: as for :func:`~pyro_vd.fit.fit`.
+        train, validation: as for :func:`~pyro_vd.training.fit`.
         likelihood: as for :class:`~pyro_vd.models.BayesianNetwork`.
-        options: any others of :func:`~pyro_vd.fit.fit`; ``epochs`` is needed.
+        options: any others of :func:`~pyro_vd.training.fit`; ``epochs`` is needed.
 
     Returns:
         The new network and the training's history.
 
     Raises:
-        InputError: as :func:`~pyro_vd.fit.fit`.
+        InputError: as :func:`~pyro_vd.training.fit`.
     """
     model = BayesianNetwork(net, likelihood)
     guide = PointEstimate(model, {name: weight != 0 for name, weight in model.initial_weights.items()})

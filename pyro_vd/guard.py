@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from pyro_vd.errors import NonFiniteError
 
@@ -11,7 +12,7 @@ MAX_IN_A_ROW = 10
 
 
 class NonFiniteGuard:
-    """Tells whether a step may be taken.
+    """Tells whether a step may be taken, and undoes what a step that may not has done to running statistics.
 
     Args:
         module: what is trained; its parameters hold the gradients.
@@ -22,6 +23,10 @@ class NonFiniteGuard:
         self.skipped = skipped
         self._in_a_row = 0
         self._named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
+        self._statistics = [
+            buffer for part in module.modules() if isinstance(part, _NormBase) for buffer in part.buffers(recurse=False)
+        ]
+        self._good = [buffer.clone() for buffer in self._statistics]
 
     def is_finite(self, loss: Tensor) -> bool:
         """True if the loss and every gradient are finite: one pass over the gradients, one wait for the device.
@@ -33,7 +38,10 @@ class NonFiniteGuard:
         largest = torch.nn.utils.get_total_norm(gradients, norm_type=torch.inf)
         if bool(torch.isfinite(largest + loss.detach())):
             self._in_a_row = 0
+            self._good = [buffer.clone() for buffer in self._statistics]
             return True
+        for buffer, good in zip(self._statistics, self._good, strict=True):
+            buffer.copy_(good)
         self.skipped += 1
         self._in_a_row += 1
         if self._in_a_row == MAX_IN_A_ROW:

@@ -28,7 +28,7 @@ Correction = Callable[[Tensor, Tensor, Tensor], None]
 _K1, _K2, _K3 = 0.63576, 1.87320, 1.48695
 _MAX_HALF_LOG = 40.0  # log σ² beyond ±80 counts as ±80: e^±40 and its products stay finite in float32
 _MAX_RATIO = 1e18  # |θ|/σ, whose square must not overflow float32
-_CHUNK = 1 << 17  # elements at a time on the CPU: a few such buffers stay in the cache
+_CHUNK = 1 << 16  # elements at a time on the CPU: a few such buffers stay in the cache
 
 
 def _approximate(inverse_alpha: Tensor, value: Tensor, slope: Tensor) -> None:

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pyro_vd.checks import check_data, check_network
 from pyro_vd.errors import InputError
 from pyro_vd.networks import named_weights
 
@@ -99,15 +100,14 @@ def evaluate(
         num_samples: draws of the predictive.
 
     Raises:
-        InputError: no data, labels out of the network's range, or a Bayesian network without a guide.
+        InputError: data that do not fit the network, a Bayesian network without a guide, or outputs that are not finite.
     """
     x, y = data
-    if len(x) == 0 or len(x) != len(y):
-        raise InputError(f"data of {len(x)} inputs and {len(y)} labels: there must be as many of each, at least one")
     if guide is not None:
         from pyro_vd.posterior import mean_network, predictive
 
         model: BayesianNetwork = net  # type: ignore[assignment]
+        check_data("data", data, model)
         was_training = model.training
         model.eval()
         probabilities = torch.cat([predictive(model, guide, part, num_samples) for part in x.split(BATCH)])
@@ -116,6 +116,7 @@ def evaluate(
     elif hasattr(net, "plain_network"):
         raise InputError(f"{type(net).__name__} has no weights of its own: give evaluate(..., guide=...) as well")
     else:
+        check_network("data", data, net)
         probabilities = logits(net, x).softmax(-1)
         layers = layer_sizes(net)
     return _measure(probabilities, y, layers)
@@ -125,9 +126,9 @@ def _measure(probabilities: Tensor, y: Tensor, layers: tuple[LayerSize, ...]) ->
     from sklearn.metrics import roc_auc_score
     from torchmetrics.functional.classification import multiclass_calibration_error
 
+    if broken := int((~torch.isfinite(probabilities)).any(-1).sum()):
+        raise InputError(f"the network's output is NaN or infinite for {broken} of {len(y)} examples; it cannot be measured")
     classes = probabilities.shape[-1]
-    if not 0 <= int(y.min()) <= int(y.max()) < classes:
-        raise InputError(f"labels from {int(y.min())} to {int(y.max())} do not fit a network with {classes} outputs")
     p = probabilities.double().cpu()
     p /= p.sum(-1, keepdim=True)
     y = y.cpu()

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+import yaml
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 from torch import nn
 
 from pyro_vd.checks import check_number
 from pyro_vd.distributions import LogUniform, NormalARD
 from pyro_vd.errors import InputError
+from pyro_vd.messages import parsing_message
 from pyro_vd.models.bayesian import Prior
 from pyro_vd.networks import mlp, named_weights
 from pyro_vd.schedules import KLWeight, LRSchedule
@@ -55,11 +57,22 @@ class ModelConfig:
     """Prior of the weights: log-uniform with the approximate or the exact KL, or automatic relevance determination."""
 
     def __post_init__(self) -> None:
-        mlp(self.sizes)
+        with torch.device("meta"):
+            self._network(0.0)
+
+    def _network(self, dropout: float) -> nn.Module:
+        try:
+            return mlp(self.sizes, dropout)
+        except (RuntimeError, TypeError) as error:
+            raise InputError(f"model.sizes (={self.sizes!r}): a network that large does not fit into memory") from error
 
     def build(self, dropout: float = 0.0) -> nn.Module:
-        """A new network, drawn from torch's generator."""
-        net = mlp(self.sizes, dropout)
+        """A new network, drawn from torch's generator.
+
+        Raises:
+            InputError: it does not fit into memory.
+        """
+        net = self._network(dropout)
         for _, weight in named_weights(net):
             bound = 1 / math.sqrt(weight.shape[0])
             if self.initial_theta == "uniform-fan-out":
@@ -74,8 +87,8 @@ class ModelConfig:
 
 
 @dataclass
-class PlainConfig:
-    """A training without noise on the weights."""
+class PretrainConfig:
+    """The same network trained first without noise on its weights."""
 
     epochs: int = 0
     """Passes over the data; 0 leaves this training out."""
@@ -91,11 +104,10 @@ class PlainConfig:
     """Rate of ordinary dropout on the hidden units."""
 
     def __post_init__(self) -> None:
-        check_number("epochs", self.epochs, low=0, whole=True)
-        check_number("batch_size", self.batch_size, low=1, whole=True)
-        check_number("lr", self.lr, low=0, low_open=True)
-        check_number("weight_decay", self.weight_decay, low=0)
-        check_number("dropout", self.dropout, low=0, high=0.99)
+        check_number("pretrain.epochs", self.epochs, low=0, whole=True)
+        _check_steps("pretrain", self.batch_size, self.lr)
+        check_number("pretrain.weight_decay", self.weight_decay, low=0)
+        check_number("pretrain.dropout", self.dropout, low=0, high=0.99)
 
 
 @dataclass
@@ -118,10 +130,31 @@ class VariationalConfig:
     """Hold means at zero in the forward pass from this log α on; null holds nothing."""
 
     def __post_init__(self) -> None:
-        check_number("epochs", self.epochs, low=1, whole=True)
-        check_number("batch_size", self.batch_size, low=1, whole=True)
-        check_number("lr", self.lr, low=0, low_open=True)
-        check_number("log_sigma2", self.log_sigma2, low=-60, high=0)
+        check_number("train.epochs", self.epochs, low=1, whole=True)
+        _check_steps("train", self.batch_size, self.lr)
+        check_number("train.log_sigma2", self.log_sigma2, low=-60, high=0)
+        if self.hold is not None:
+            check_number("train.hold", self.hold, low=-100, high=100)
+
+
+@dataclass
+class FinetuneConfig:
+    """Training on, with variational dropout, of the weights that pruning has left."""
+
+    epochs: int = 0
+    """Passes over the data; 0 leaves this training out."""
+    batch_size: int = 100
+    """Examples a step."""
+    lr: float = 1e-3
+    """Adam's learning rate at the start."""
+    lr_schedule: LRSchedule = field(default_factory=LRSchedule)
+    """Factor on the learning rate over the epochs."""
+    kl_weight: KLWeight = field(default_factory=KLWeight)
+    """β, the weight of the KL, over the epochs."""
+
+    def __post_init__(self) -> None:
+        check_number("finetune.epochs", self.epochs, low=0, whole=True)
+        _check_steps("finetune", self.batch_size, self.lr)
 
 
 @dataclass
@@ -145,10 +178,10 @@ class Recipe:
 
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
-    pretrain: PlainConfig = field(default_factory=PlainConfig)
+    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     train: VariationalConfig = field(default_factory=VariationalConfig)
     prune: PruneConfig = field(default_factory=PruneConfig)
-    finetune: PlainConfig = field(default_factory=PlainConfig)
+    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     seed: int = 0
     """Of everything that is random."""
     device: str = "auto"
@@ -166,6 +199,11 @@ class Recipe:
         if self.device == "auto":
             return "cuda" if torch.cuda.is_available() else "cpu"
         return self.device
+
+
+def _check_steps(name: str, batch_size: int, lr: float) -> None:
+    check_number(f"{name}.batch_size", batch_size, low=1, high=2**31 - 1, whole=True)
+    check_number(f"{name}.lr", lr, low=0, low_open=True)
 
 
 def recipes() -> dict[str, tuple[Path, str]]:
@@ -216,4 +254,20 @@ def parse_recipe(content: dict[str, Any]) -> Recipe:
     try:
         return recipe_from(parser, parser.parse_object(content))
     except ArgumentError as error:
-        raise InputError(f"recipe: {error}") from error
+        raise InputError(f"recipe: {parsing_message(error)}") from error
+
+
+def read_recipe(name: str) -> dict[str, Any]:
+    """The plain contents of a built-in recipe, or of a YAML file; see :func:`recipe_path`.
+
+    Raises:
+        InputError: no such recipe, or no YAML in it.
+    """
+    path = recipe_path(name)
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{path} is missing or broken: {error}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} is no recipe: it holds {content!r}, not keys and values")
+    return content

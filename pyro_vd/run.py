@@ -17,16 +17,15 @@ from pyro_vd.checks import check_data, check_device
 from pyro_vd.data import load_data
 from pyro_vd.errors import InputError
 from pyro_vd.export import save_pruned
-from pyro_vd.finetune import fine_tune
-from pyro_vd.fit import FitResult, fit
 from pyro_vd.guides import PointEstimate, VariationalDropout
 from pyro_vd.metrics import Arrays, Metrics, error_rate, evaluate
 from pyro_vd.models.bayesian import BayesianNetwork
-from pyro_vd.posterior import mean_network
-from pyro_vd.prune import choose_threshold, prune
-from pyro_vd.recipe import PlainConfig, PruneConfig, Recipe, VariationalConfig
-from pyro_vd.run_folder import LOG, METRICS, PRUNED, as_json, claim, read_metrics, save_posterior
-from pyro_vd.storage import write_atomically
+from pyro_vd.posterior import log_alpha, mean_network
+from pyro_vd.pruning import choose_threshold, keep_masks, prune
+from pyro_vd.recipe import FinetuneConfig, PretrainConfig, PruneConfig, Recipe, VariationalConfig
+from pyro_vd.run_folder import LOG, METRICS, PRUNED, claim, read_metrics, save_posterior
+from pyro_vd.storage import as_json, write_atomically
+from pyro_vd.training import FitResult, fit
 
 _PHASES = ("pretrain", "train", "finetune")
 
@@ -45,7 +44,7 @@ def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progr
 
     Raises:
         InputError: bad settings or data, before anything is written; a folder with something else in it.
-        NonFiniteError: see :func:`~pyro_vd.fit.fit`.
+        NonFiniteError: see :func:`~pyro_vd.training.fit`.
         OSError: a file could not be written; what was there before is whole.
     """
     folder = Path(folder)
@@ -64,7 +63,7 @@ def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progr
     results: dict[str, FitResult] = {}
     networks: dict[str, Metrics] = {}
 
-    def options(phase: str, config: PlainConfig | VariationalConfig) -> dict[str, Any]:
+    def options(phase: str, config: PretrainConfig | VariationalConfig | FinetuneConfig) -> dict[str, Any]:
         pyro.set_rng_seed(recipe.seed + 1000 * (1 + _PHASES.index(phase)))  # a resumed phase starts as a new one does
         chosen = {key: getattr(config, key) for key in ("epochs", "batch_size", "lr", "lr_schedule")}
         paths = {"checkpoint": folder / f"checkpoint-{phase}.pt", "log": folder / LOG}
@@ -83,16 +82,15 @@ def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progr
     model.cpu(), guide.cpu()
     save_posterior(folder, model, guide)
 
+    networks["posterior mean"] = evaluate(mean_network(model, guide), data.test)
+    networks["Monte Carlo"] = evaluate(model, data.test, guide=guide)
     threshold = chosen_threshold(recipe.prune, model, guide, validation)
     pruned = prune(model, guide, threshold)
     if recipe.finetune.epochs:
+        guide.restrict(keep_masks(log_alpha(guide), threshold))
         settings = options("finetune", recipe.finetune)
-        pruned, results["finetune"] = fine_tune(
-            pruned, train, validation, weight_decay=recipe.finetune.weight_decay, **settings
-        )
-        pruned.cpu()
-    networks["posterior mean"] = evaluate(mean_network(model, guide), data.test)
-    networks["Monte Carlo"] = evaluate(model, data.test, guide=guide)
+        results["finetune"] = fit(model, guide, train, validation, kl_weight=recipe.finetune.kl_weight, **settings)
+        pruned = mean_network(model, guide).cpu()
     networks["pruned"] = evaluate(pruned, data.test)
     save_pruned(pruned, folder / PRUNED, {"data": recipe.data.name, "threshold": threshold, "seed": recipe.seed})
     metrics = {

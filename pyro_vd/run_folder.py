@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,15 +10,17 @@ from typing import Any
 import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from torch import Tensor
+from torch import nn
 
+from pyro_vd.checks import check_data, check_state
 from pyro_vd.data import Dataset, load_data
 from pyro_vd.errors import InputError
 from pyro_vd.guides.variational_dropout import VariationalDropout
+from pyro_vd.messages import one_line
 from pyro_vd.metrics import Arrays
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.recipe import Recipe, parse_recipe
-from pyro_vd.storage import write_atomically
+from pyro_vd.storage import clear_temporaries, write_atomically
 
 RECIPE, METRICS, LOG, POSTERIOR, PRUNED = (
     "recipe.yaml",
@@ -39,6 +40,8 @@ def claim(folder: Path, recipe: Recipe, resume: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise InputError(f"output folder (={str(folder)!r}) is a file; choose another with --out")
     wanted = yaml.safe_load(dump(recipe))
+    if resume and folder.exists():
+        clear_temporaries(folder)
     if folder.exists() and any(folder.iterdir()):
         if not resume:
             raise InputError(
@@ -48,26 +51,16 @@ def claim(folder: Path, recipe: Recipe, resume: bool) -> None:
         if different := sorted(_differences(found, wanted)):
             raise InputError(f"{folder} holds a run of another recipe: {'; '.join(different)}")
         return
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"output folder (={str(folder)!r}) cannot be made: {error.strerror}") from error
     write_atomically(folder / RECIPE, dump(recipe).encode())
 
 
 def dump(recipe: Recipe) -> str:
     """The recipe as YAML, complete and resolved."""
     return yaml.safe_dump(asdict(recipe), sort_keys=False, default_flow_style=None)
-
-
-def as_json(content: Any, indent: int | None = None) -> str:
-    """JSON text; NaN and infinity become null, as JSON has neither."""
-    return json.dumps(_finite(content), indent=indent)
-
-
-def _finite(tree: Any) -> Any:
-    if isinstance(tree, dict):
-        return {key: _finite(value) for key, value in tree.items()}
-    if isinstance(tree, list | tuple):
-        return [_finite(value) for value in tree]
-    return None if isinstance(tree, float) and not math.isfinite(tree) else tree
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:
@@ -81,7 +74,10 @@ def read_metrics(folder: Path) -> dict[str, Any]:
         raise InputError(
             f"{folder} holds no finished run: {METRICS} is not there. Finish it with train --resume --out {folder}"
         )
-    content: dict[str, Any] = json.loads(path.read_text())
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as error:
+        raise InputError(f"{path} is corrupt: {error}") from error
     return content
 
 
@@ -100,20 +96,20 @@ class Run:
 
 def save_posterior(folder: Path, model: BayesianNetwork, guide: VariationalDropout) -> None:
     """Write θ, log σ² and the model's plain parameters as safetensors."""
-    write_atomically(folder / POSTERIOR, save(_posterior_tensors(model, guide)))
+    state = _both(model, guide).state_dict()
+    write_atomically(folder / POSTERIOR, save({name: t.detach().cpu().contiguous().clone() for name, t in state.items()}))
 
 
-def _posterior_tensors(model: BayesianNetwork, guide: VariationalDropout) -> dict[str, Tensor]:
-    tensors = {
-        f"{prefix}.{name}": t
-        for prefix, module in (("model", model), ("guide", guide))
-        for name, t in module.state_dict().items()
-    }
-    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+def _both(model: BayesianNetwork, guide: VariationalDropout) -> nn.Module:
+    return nn.ModuleDict({"model": model, "guide": guide})
 
 
-def load_run(folder: Path | str) -> Run:
+def load_run(folder: Path | str, data_dir: Path | str | None = None) -> Run:
     """Read a finished run.
+
+    Args:
+        folder: where it is.
+        data_dir: torchvision root, by default the recipe's.
 
     Raises:
         InputError: the folder is not there, not finished, or its files are broken or of another architecture.
@@ -130,13 +126,11 @@ def load_run(folder: Path | str) -> Run:
         tensors = load_file(path)
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path} is missing, truncated or not a safetensors file: {error}") from error
-    for prefix, module in (("model", model), ("guide", guide)):
-        part = {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}
-        try:
-            module.load_state_dict(part)
-        except RuntimeError as error:
-            raise InputError(f"{path} is of another architecture than {folder / RECIPE}: {error}") from error
-    data = load_data(recipe.data.name, recipe.data.dir)
+    check_state(str(path), tensors, both := _both(model, guide))
+    both.load_state_dict(tensors)
+    data = load_data(recipe.data.name, data_dir or recipe.data.dir)
+    for name, arrays in (("training data", (data.x_train, data.y_train)), ("test data", data.test)):
+        check_data(f"{recipe.data.name}, {name}", arrays, model)
     train, validation = data.split(recipe.data.validation)
     return Run(folder, recipe, data, train, validation, model, guide)
 
@@ -146,7 +140,7 @@ def _read_yaml(folder: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{folder} holds no run: {RECIPE} is missing or broken ({error})") from error
+        raise InputError(f"{folder} holds no run: {one_line(error)}") from error
     if not isinstance(content, dict):
         raise InputError(f"{path} is no recipe: it holds {content!r}")
     return content

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from pyro_vd.checks import check_number
 from pyro_vd.errors import InputError
 
 
@@ -37,7 +38,9 @@ class KLWeight:
         """β at a point of the run, ``epoch`` counted from 0, fractions allowed."""
         if epoch >= self.end:
             return self.value
-        return self.value * max(0.0, epoch - self.start) / (self.end - self.start)
+        if epoch <= self.start:
+            return 0.0
+        return self.value * (epoch - self.start) / (self.end - self.start)
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,8 @@ class LRSchedule:
         if not 0 <= self.after < 1:
             raise InputError(f"learning-rate schedule after (={self.after!r}) must be a share of the run in [0, 1)")
         for epoch, factor in self.steps.items():
-            if epoch < 0 or not 0 < factor < float("inf"):
-                raise InputError(f"learning-rate step {epoch!r}: {factor!r} needs an epoch >= 0 and a factor > 0")
+            check_number("learning-rate step's epoch", epoch, low=0)
+            check_number("learning-rate step's factor", factor, low=0, low_open=True)
 
     def at(self, epoch: float, epochs: int) -> float:
         """The factor at a point of a run of ``epochs`` epochs."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
+import math
 import os
-import pickle
 import tempfile
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import torch
 from pyro_vd.errors import InputError
 
 _FORMAT = "pyro_vd checkpoint 1"
+_TEMPORARY = ".pyro_vd-tmp"
 
 
 def write_atomically(path: Path, content: bytes | memoryview) -> None:
@@ -23,8 +24,9 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
     Raises:
         OSError: the disk is full, or the folder cannot be written; the message names the file.
     """
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = None
     try:
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_TEMPORARY)
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
@@ -32,10 +34,30 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
         Path(temporary).chmod(0o666 & ~_umask())
         Path(temporary).replace(path)
     except BaseException as error:
-        Path(temporary).unlink(missing_ok=True)
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
         if isinstance(error, OSError):
             raise OSError(error.errno, f"{os.strerror(error.errno or 0)}; nothing was changed", str(path)) from error
         raise
+
+
+def clear_temporaries(folder: Path) -> None:
+    """Remove what a process left that was killed inside :func:`write_atomically`."""
+    for path in folder.glob(f".*{_TEMPORARY}"):
+        path.unlink(missing_ok=True)
+
+
+def as_json(content: Any, indent: int | None = None) -> str:
+    """JSON text; NaN and infinity become null, as JSON has neither."""
+    return json.dumps(_finite(content), indent=indent)
+
+
+def _finite(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {key: _finite(value) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [_finite(value) for value in tree]
+    return None if isinstance(tree, float) and not math.isfinite(tree) else tree
 
 
 def _umask() -> int:
@@ -59,8 +81,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, zipfile.BadZipFile, ValueError, KeyError) as error:
-        raise InputError(f"{path} is truncated or not a pyro_vd checkpoint: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # a broken pickle can raise anything
+        raise InputError(f"{path} is truncated or not a pyro_vd checkpoint: it cannot be read as tensors alone") from error
     if not isinstance(state, dict) or state.get("format") != _FORMAT:
         raise InputError(f"{path} is not a pyro_vd checkpoint: it lacks the mark {_FORMAT!r}")
     return state

@@ -9,7 +9,6 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-
 _WIDTH = 110  # a table is never cut to less, whatever standard output is
 
 
@@ -17,7 +16,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     """Print on standard output; the first column is left-aligned, the others right if they are ``numbers``."""
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for index, column in enumerate(columns):
-        table.add_column(column, justify="right" if numbers and index else "left", no_wrap=True)
+        table.add_column(column, justify="right" if numbers and index else "left", no_wrap=numbers or not index)
     for row in rows:
         table.add_row(*row)
     Console(width=max(_WIDTH, Console().width)).print(table)

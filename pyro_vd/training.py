@@ -20,7 +20,7 @@ from pyro_vd.metrics import Arrays, compression, error_rate
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.posterior import mean_network
 from pyro_vd.progress import Progress
-from pyro_vd.prune import prune
+from pyro_vd.pruning import prune
 from pyro_vd.schedules import KLWeight, LRSchedule
 from pyro_vd.training_state import EpochRecord, TrainingState
 

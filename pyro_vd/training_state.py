@@ -10,8 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from pyro_vd.checks import check_state
 from pyro_vd.errors import InputError
-from pyro_vd.storage import load_checkpoint, save_checkpoint, write_atomically
+from pyro_vd.messages import one_line
+from pyro_vd.storage import as_json, load_checkpoint, save_checkpoint, write_atomically
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class EpochRecord:
     error: float | None
     """Share of wrong validation predictions of the network as it would be pruned now; None without validation data."""
     compression: float
-    """|W| / |W ≠ 0| of that network."""
+    """|W| / |W ≠ 0| of that network; infinite, in the log null, where no weight is left."""
     skipped: int
     """Non-finite steps since the start of the training."""
     seconds: float
@@ -81,21 +83,27 @@ class TrainingState:
         if self.checkpoint is None or not self.checkpoint.exists():
             return
         state = load_checkpoint(self.checkpoint)
+        try:
+            self._take(state)
+        except InputError:
+            raise
+        except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+            raise InputError(f"{self.checkpoint} is corrupt: {one_line(error)}") from error
+        self._write_log()
+
+    def _take(self, state: dict[str, Any]) -> None:
         if state["settings"] != self.settings:
             different = {key: (state["settings"].get(key), value) for key, value in self.settings.items()}
             listed = ", ".join(f"{key} {old!r}, now {new!r}" for key, (old, new) in different.items() if old != new)
             raise InputError(f"{self.checkpoint} is of another training: {listed}")
-        try:
-            self.module.load_state_dict(state["module"])
-        except RuntimeError as error:
-            raise InputError(f"{self.checkpoint} is of another network: {error}") from error
+        check_state(str(self.checkpoint), state["module"], self.module)
+        self.module.load_state_dict(state["module"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.shuffle.set_state(state["shuffle"])
         torch.set_rng_state(state["rng"])
         if state["cuda_rng"] is not None and torch.cuda.is_available():
             torch.cuda.set_rng_state_all(state["cuda_rng"])
         self.history = [EpochRecord(**record) for record in state["history"]]
-        self._write_log()
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -112,10 +120,13 @@ class TrainingState:
         """The log's lines of other phases; a phase that starts anew replaces its own."""
         if self.log is None or not self.log.exists():
             return []
-        lines = self.log.read_text().splitlines()
-        return [line for line in lines if json.loads(line)["phase"] != self.settings["phase"]]
+        try:
+            lines = self.log.read_text().splitlines()
+            return [line for line in lines if json.loads(line)["phase"] != self.settings["phase"]]
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{self.log} is no log of a training: {error!r}") from error
 
     def _write_log(self) -> None:
         if self.log is not None:
-            lines = self._other_phases + [json.dumps(asdict(record)) for record in self.history]
+            lines = self._other_phases + [as_json(asdict(record)) for record in self.history]
             write_atomically(self.log, "".join(f"{line}\n" for line in lines).encode())

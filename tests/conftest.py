@@ -1,12 +1,14 @@
-"""One seed fixture for every test, and a clean Pyro."""
+"""One seed fixture for every test, a clean Pyro, and a small finished run to read."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pyro
 import pytest
 import torch
+from support import SMALL, run_cli
 
 
 @pytest.fixture(autouse=True)
@@ -17,3 +19,13 @@ def seed() -> Iterator[None]:
     pyro.set_rng_seed(20170401)
     yield
     pyro.clear_param_store()
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a finished run on digits, of a few epochs. Copy it before changing anything."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("run") / "digits"
+    code, _, err = run_cli("train", "digits", *SMALL, "--out", folder, "--quiet")
+    assert code == 0, err
+    return folder

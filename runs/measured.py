@@ -1,0 +1,119 @@
+"""Write runs/README.md from finished runs and benchmark outputs under ``out/``; nothing in it is typed by hand.
+
+Run ``python runs/measured.py`` after the commands that the file itself shows.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pyro_vd import load_pruned, load_run, log_alpha
+from pyro_vd.export import read_info
+from pyro_vd.plots import pruning_overview
+
+ROOT = Path(__file__).resolve().parent.parent
+OUT = ROOT / "out"
+RUNS = {"lenet-300-100": (0, 1, 2), "report-mlp2": (0,), "report-mlp3": (0,), "digits": (0, 1, 2)}
+BENCHMARKS = {"soak": "python benchmarks/soak.py", "step_time": "python benchmarks/step_time.py"}
+PUBLISHED = "1.92 % error, 68.0x, sparsity 98.9 97.2 62.0 (Molchanov 2017, table 1)"
+
+
+def folder(recipe: str, seed: int) -> Path:
+    return OUT / f"{recipe}-{seed}"
+
+
+def spread(values: Sequence[float], digits: int) -> str:
+    """Mean, and the standard deviation over seeds where there are several."""
+    mean = f"{statistics.mean(values):.{digits}f}"
+    return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
+
+
+def rows(runs: list[dict[str, Any]]) -> list[str]:
+    lines = []
+    for name in runs[0]["networks"]:
+        networks = [run["networks"][name] for run in runs]
+        sparsity = [
+            f"{statistics.mean(100 * (1 - n['layers'][i]['nonzero'] / n['layers'][i]['weights']) for n in networks):.1f}"
+            for i in range(len(networks[0]["layers"]))
+        ]
+        cells = [
+            name,
+            spread([100 * n["error"] for n in networks], 2),
+            spread([n["nll"] for n in networks], 4),
+            spread([n["roc_auc"] for n in networks], 4),
+            spread([n["ece"] for n in networks], 4),
+            spread([n["brier"] for n in networks], 4),
+            spread([n["compression"] for n in networks], 1),
+            " ".join(sparsity),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def section(recipe: str, runs: list[dict[str, Any]]) -> list[str]:
+    seconds = [sum(run["seconds"].values()) for run in runs]
+    seeds = ", ".join(str(run["seed"]) for run in runs)
+    per_seed = "; ".join(
+        f"{100 * run['networks']['pruned']['error']:.2f} % at {run['networks']['pruned']['compression']:.1f}x" for run in runs
+    )
+    versions = ", ".join(f"{name} {value}" for name, value in runs[0]["versions"].items())
+    lines = [
+        f"## {recipe}",
+        "",
+        "```",
+        *(f"pyro-vd train {recipe} --seed {run['seed']} --out {folder(recipe, run['seed']).relative_to(ROOT)}" for run in runs),
+        "```",
+        "",
+        f"Test data of {runs[0]['data']}; seeds {seeds}; mean ± standard deviation over seeds. Threshold on log α "
+        f"{runs[0]['threshold']:g}. Training took {spread([s / 60 for s in seconds], 1)} minutes with {runs[0]['threads']} "
+        f"thread(s) on {runs[0]['device']}; {sum(run['skipped'] for run in runs)} steps were skipped. {versions}.",
+        "",
+        "| network | error % | NLL | ROC-AUC | ECE | Brier | compression | sparsity a layer % |",
+        "|---|---|---|---|---|---|---|---|",
+        *rows(runs),
+        "",
+        f"Pruned, seed by seed: {per_seed}.",
+    ]
+    if recipe == "lenet-300-100":
+        lines.append(f"Published: {PUBLISHED}.")
+        lines += ["", f"![log α and the pixels that are left]({draw(recipe, runs[0]['seed'])})"]
+    return [*lines, ""]
+
+
+def draw(recipe: str, seed: int) -> str:
+    """The picture of one run, written beside the documentation; its path as seen from runs/."""
+    run = load_run(folder(recipe, seed))
+    info = read_info(run.folder / "pruned.safetensors")
+    net = load_pruned(run.folder / "pruned.safetensors")
+    side = int(run.data.x_train[0].numel() ** 0.5)
+    figure = pruning_overview(log_alpha(run.guide), net, info["threshold"], (side, side))
+    path = ROOT / "docs" / f"{recipe}.png"
+    figure.savefig(path, dpi=110)
+    return f"../{path.relative_to(ROOT)}"
+
+
+def main() -> None:
+    lines = [
+        "# Measured results",
+        "",
+        "Made by `python runs/measured.py` from the runs and outputs of the commands below; not edited by hand. Recipes were",
+        "tuned on a validation split of the training data; the test data were measured once, at the end of each run.",
+        "",
+    ]
+    for recipe, seeds in RUNS.items():
+        paths = [folder(recipe, seed) / "metrics.json" for seed in seeds]
+        if found := [json.loads(path.read_text()) for path in paths if path.exists()]:
+            lines += section(recipe, found)
+    for name, command in BENCHMARKS.items():
+        path = OUT / f"{name}.txt"
+        if path.exists():
+            lines += [f"## {name}", "", "```", f"{command} | tee out/{name}.txt", *path.read_text().splitlines(), "```", ""]
+    (ROOT / "runs" / "README.md").write_text("\n".join(lines).rstrip() + "\n")
+
+
+if __name__ == "__main__":
+    main()

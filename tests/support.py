@@ -1,0 +1,128 @@
+"""What several test files share: the command line in this process and in another, and small data sets on disk."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import struct
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from pyro_vd import cli
+
+SMALL = (
+    "--model.sizes=[64,12,10]",
+    "--data.validation=100",
+    *(f"--{phase}.{key}" for phase in ("pretrain", "train", "finetune") for key in ("epochs=2", "batch_size=200")),
+    "--train.kl_weight.end=1",
+    "--device=cpu",
+)
+"""Keys that make the digits recipe a matter of a tenth of a second."""
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONWARNINGS": "error"}
+
+
+def run_cli(*arguments: str | Path) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error of ``pyro-vd``, run in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            cli.main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            code = stop.code
+    assert isinstance(code, int)
+    return code, out.getvalue(), err.getvalue()
+
+
+def command(*arguments: str | Path) -> list[str]:
+    """``python -m pyro_vd …``, for a process of its own."""
+    return [sys.executable, "-m", "pyro_vd", *map(str, arguments)]
+
+
+def python(code: str, *arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
+    """``python -c code`` in a process of its own, with one thread and warnings as errors."""
+    line = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(line, capture_output=True, text=True, timeout=120, **{"env": ENVIRONMENT, **options})
+
+
+def check_refusal(result: tuple[int, str, str], quoted: Sequence[str]) -> None:
+    """Exit code 2, nothing on standard output, and one line on standard error that quotes what is wrong."""
+    code, out, err = result
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert err.endswith("\n")
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+    assert "usage" not in err.lower()
+    for text in quoted:
+        assert text in err
+
+
+def refused(*arguments: str | Path, quoted: Sequence[str]) -> None:
+    """``pyro-vd`` refuses these arguments; see :func:`check_refusal`."""
+    check_refusal(run_cli(*arguments), quoted)
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Every file under a folder, hidden ones too, with a digest of its bytes."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def idx(array: np.ndarray) -> bytes:
+    """The bytes of an idx file, MNIST's format."""
+    shape = b"".join(struct.pack(">I", size) for size in array.shape)
+    return struct.pack(">HBB", 0, 8, array.ndim) + shape + array.astype(np.uint8).tobytes()
+
+
+def write_mnist(root: Path, **replaced: bytes | None) -> tuple[np.ndarray, np.ndarray]:
+    """A torchvision root with 40 and 20 images in MNIST's format; returns the training images and labels.
+
+    ``replaced``: other bytes, or None for no file, by name with ``_`` for ``-``.
+    """
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (40, 28, 28)), np.arange(40) % 10
+    files: dict[str, bytes | None] = {
+        "train-images-idx3-ubyte": idx(images),
+        "train-labels-idx1-ubyte": idx(labels),
+        "t10k-images-idx3-ubyte": idx(images[:20]),
+        "t10k-labels-idx1-ubyte": idx(labels[:20]),
+    }
+    files |= {name.replace("_", "-"): content for name, content in replaced.items()}
+    raw = root / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for name, content in files.items():
+        if content is not None:
+            (raw / name).write_bytes(content)
+    return images, labels
+
+
+def write_npz(path: Path, **replaced: np.ndarray | None) -> dict[str, np.ndarray]:
+    """An ``.npz`` of 30 and 9 examples, 4 inputs, 3 classes; ``replaced``: other arrays, or None for no such key."""
+    x = np.random.default_rng(0).random((30, 4), np.float32)
+    y = np.arange(30) % 3
+    arrays: dict[str, np.ndarray | None] = {"x_train": x, "y_train": y, "x_test": x[:9], "y_test": y[:9], **replaced}
+    kept = {name: array for name, array in arrays.items() if array is not None}
+    with path.open("wb") as file:
+        np.savez(file, **kept)  # type: ignore[arg-type]
+    return kept
+
+
+def write_images(root: Path, shape: tuple[int, int] = (4, 5), classes: Sequence[str] = ("cat", "dog")) -> Path:
+    """A folder of random images, three a class, in ``train`` and ``test``."""
+    rng = np.random.default_rng(0)
+    for part in ("train", "test"):
+        for name in classes:
+            folder = root / part / name
+            folder.mkdir(parents=True)
+            for index in range(3):
+                Image.fromarray(rng.integers(0, 256, (*shape, 3)).astype(np.uint8)).save(folder / f"{index}.png")
+    return root

@@ -1,0 +1,176 @@
+"""Bad arguments on the command line: one clear line, exit code 2, nothing written."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from support import ENVIRONMENT, SMALL, check_refusal, command, contents, refused, run_cli
+
+SETTINGS = [
+    (["--nosuch=3"], ["--nosuch", "--help"]),
+    (["--train.nosuch=3"], ["--train.nosuch"]),
+    (["extra"], ["extra"]),
+    (["--out"], ["--out"]),
+    (["--train.epochs=abc"], ["train.epochs (=abc)", "an integer"]),
+    (["--train.epochs=1.5"], ["train.epochs (=1.5)", "an integer"]),
+    (["--train.epochs=true"], ["train.epochs (=True)", "an integer"]),
+    (["--train.epochs=0"], ["train.epochs (=0)", ">= 1"]),
+    (["--train.epochs=-3"], ["train.epochs (=-3)", ">= 1"]),
+    (["--pretrain.epochs=-1"], ["pretrain.epochs (=-1)", ">= 0"]),
+    (["--finetune.epochs=-1"], ["finetune.epochs (=-1)", ">= 0"]),
+    (["--train.batch_size=0"], ["train.batch_size (=0)", ">= 1"]),
+    (["--train.batch_size=-5"], ["train.batch_size (=-5)", ">= 1"]),
+    ([f"--train.batch_size={10**20}"], ["train.batch_size", str(10**20)]),
+    (["--train.lr=0"], ["train.lr (=0.0)", "> 0"]),
+    (["--train.lr=-1"], ["train.lr (=-1.0)", "> 0"]),
+    (["--train.lr=nan"], ["train.lr (=nan)", "finite"]),
+    (["--train.lr=.nan"], ["train.lr (=nan)", "finite"]),
+    (["--train.lr=.inf"], ["train.lr (=inf)", "finite"]),
+    (["--pretrain.lr=0"], ["pretrain.lr (=0.0)"]),
+    (["--finetune.lr=0"], ["finetune.lr (=0.0)"]),
+    (["--pretrain.weight_decay=-1"], ["pretrain.weight_decay (=-1.0)", ">= 0"]),
+    (["--pretrain.dropout=1"], ["pretrain.dropout (=1.0)", "0.99"]),
+    (["--pretrain.dropout=-0.1"], ["pretrain.dropout (=-0.1)"]),
+    (["--train.log_sigma2=5"], ["train.log_sigma2 (=5.0)", "<= 0"]),
+    (["--train.hold=.nan"], ["train.hold (=nan)"]),
+    (["--train.hold=x"], ["train.hold (=x)", "a finite number or null"]),
+    (["--train.kl_weight.value=-1"], ["(=-1.0)", "0 or more"]),
+    (["--train.kl_weight.value=.nan"], ["(=nan)", "finite"]),
+    (["--train.kl_weight.start=5", "--train.kl_weight.end=2"], ["5.0 to 2.0", "start <= end"]),
+    (["--train.lr_schedule.kind=cosine"], ["(=cosine)", "'constant', 'linear', 'steps'"]),
+    (["--train.lr_schedule.after=1"], ["(=1.0)", "[0, 1)"]),
+    (["--train.lr_schedule.steps={5: -1}"], ["(=-1.0)", "> 0"]),
+    (["--train.lr_schedule.steps={-5: 1}"], ["(=-5)", ">= 0"]),
+    (["--train.lr_schedule.steps=5"], ["(=5)", "keys and values"]),
+    (["--prune.max_error_rise=1.5"], ["prune.max_error_rise (=1.5)", "<= 1"]),
+    (["--prune.max_error_rise=.nan"], ["prune.max_error_rise (=nan)"]),
+    (["--prune.max_error_rise=0.1", "--data.validation=0"], ["(=0.1)", "data.validation"]),
+    (["--prune.threshold=nan"], ["prune.threshold (=nan)"]),
+    (["--prune=5"], ["prune (=5)", "keys and values"]),
+    (["--data.validation=-1"], ["data.validation (=-1)", ">= 0"]),
+    (["--data.validation=1437"], ["validation (=1437)", "<= 1436"]),
+    (["--data.name=nosuch"], ["'nosuch'", "digits, mnist", ".npz"]),
+    (["--data.name=nosuch.npz"], ["'nosuch.npz'"]),
+    (["--model.sizes=[64, 0, 10]"], ["[64, 0, 10]", "at least 1"]),
+    (["--model.sizes=[64, -5, 10]"], ["[64, -5, 10]", "at least 1"]),
+    (["--model.sizes=[64]"], ["[64]", "at least two"]),
+    (["--model.sizes=64"], ["model.sizes (=64)", "a list"]),
+    (["--model.sizes=[64, 1.5, 10]"], ["model.sizes (=1.5)", "an integer"]),
+    (["--model.sizes=[63, 10]"], ["(64,)", "do not fit the network"]),
+    (["--model.sizes=[64, 9]"], ["label 9", "(1, 9)"]),
+    ([f"--model.sizes=[64, {10**11}, 10]"], [str(10**11), "memory"]),
+    ([f"--model.sizes=[64, {10**30}, 10]"], [str(10**30), "memory"]),
+    (["--model.prior=cauchy"], ["model.prior (=cauchy)", "'ard'"]),
+    (["--seed=-1"], ["seed (=-1)", "4294967295"]),
+    (["--seed=abc"], ["seed (=abc)", "an integer"]),
+    (["--device=nonsense"], ["'nonsense'", "cuda"]),
+    (["--device=meta"], ["'meta'"]),
+    (["--device=cuda:99"], ["'cuda:99'"]),
+    (["--config=nosuch.yaml"], ["nosuch.yaml"]),
+]
+
+
+@pytest.mark.parametrize(("keys", "quoted"), SETTINGS, ids=lambda value: value[0] if value[0].startswith("-") else "")
+def test_bad_setting(tmp_path: Path, keys: list[str], quoted: list[str]) -> None:
+    refused("train", "digits", "--out", tmp_path / "out", *keys, quoted=quoted)
+    assert contents(tmp_path) == {}
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "quoted"),
+    [
+        (["frobnicate"], ["'frobnicate'", "train, prune, evaluate, recipes"]),
+        (["--json", "recipes"], ["'--json'"]),
+        (["train"], ["recipe", "digits", "report-mlp2"]),
+        (["train", "--resume"], ["recipe"]),
+        (["train", "nosuch"], ["'nosuch'", "digits", ".yaml"]),
+        (["train", "nosuch.yaml"], ["'nosuch.yaml'"]),
+        (["prune"], ["run"]),
+        (["prune", "nosuch"], ["'nosuch'"]),
+        (["evaluate"], ["source"]),
+        (["evaluate", "nosuch"], ["'nosuch'"]),
+        (["recipes", "extra"], ["extra"]),
+        (["recipes", "--nosuch"], ["--nosuch"]),
+    ],
+)
+def test_bad_command(arguments: list[str], quoted: list[str]) -> None:
+    refused(*arguments, quoted=quoted)
+
+
+@pytest.mark.parametrize("arguments", [["frobnicate"], ["train", "digits", "--train.lr=0"]])
+def test_bad_input_in_a_process_of_its_own(tmp_path: Path, arguments: list[str]) -> None:
+    done = subprocess.run(command(*arguments), capture_output=True, text=True, cwd=tmp_path, env=ENVIRONMENT)
+    check_refusal((done.returncode, done.stdout, done.stderr), ["(="])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [b"- a list", b"just text", b"{unclosed", b"\xff\xfe\x00binary", b"train: {epochs: x}"])
+def test_bad_recipe_file(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_bytes(content)
+    refused("train", path, "--out", tmp_path / "out", quoted=["recipe" if b"epochs" not in content else "train.epochs (=x)"])
+    refused("train", "digits", "--config", path, "--out", tmp_path / "out", quoted=[])
+    assert [p.name for p in tmp_path.iterdir()] == ["recipe.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "quoted"),
+    [
+        ([], ["not empty", "--resume"]),
+        (["--resume", "--seed=7"], ["seed is 0 there, 7 here"]),
+        (["--resume", "--train.epochs=9"], ["train.epochs is 2 there, 9 here"]),
+        (["--resume", "--train.hold=null"], ["train.hold is 3.0 there, None here"]),
+    ],
+)
+def test_output_folder_with_another_run(finished_run: Path, keys: list[str], quoted: list[str]) -> None:
+    before = contents(finished_run)
+    refused("train", "digits", *SMALL, *keys, "--out", finished_run, quoted=[str(finished_run), *quoted])
+    assert contents(finished_run) == before
+
+
+def test_output_folder_that_is_something_else(tmp_path: Path) -> None:
+    file, other = tmp_path / "file", tmp_path / "other"
+    other.mkdir()
+    file.write_text("mine")
+    (other / "thesis.tex").write_text("mine too")
+    before = contents(tmp_path)
+    refused("train", "digits", *SMALL, "--out", file, quoted=[f"'{file}'", "is a file"])
+    refused("train", "digits", *SMALL, "--out", file / "below", quoted=[f"'{file / 'below'}'"])
+    refused("train", "digits", *SMALL, "--out", other, quoted=[f"'{other}'", "not empty"])
+    refused("train", "digits", *SMALL, "--out", other, "--resume", quoted=[str(other), "holds no run"])
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("keys", "quoted"),
+    [
+        (["--threshold=nan"], ["threshold (=nan)"]),
+        (["--threshold=101"], ["threshold (=101.0)", "<= 100"]),
+        (["--threshold=1", "--max_error_rise=0.1"], ["--threshold", "--max_error_rise"]),
+        (["--max_error_rise=2"], ["max_error_rise (=2.0)", "<= 1"]),
+        (["--out", "{run}/pruned.safetensors"], ["pruned.safetensors", "exists"]),
+        (["--out", "{run}/no/such/folder.safetensors"], ["no/such/folder.safetensors", "No such file"]),
+    ],
+)
+def test_bad_prune(finished_run: Path, keys: list[str], quoted: list[str]) -> None:
+    before = contents(finished_run)
+    refused("prune", finished_run, *(key.format(run=finished_run) for key in keys), quoted=quoted)
+    assert contents(finished_run) == before
+
+
+def test_prune_needs_validation_data_to_choose_by(finished_run: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    recipe = (run / "recipe.yaml").read_text()
+    (run / "recipe.yaml").write_text(recipe.replace("validation: 100", "validation: 0"))
+    refused("prune", run, "--max_error_rise=0.1", quoted=["max_error_rise (=0.1)", "data.validation"])
+
+
+def test_bad_evaluate(finished_run: Path) -> None:
+    refused("evaluate", finished_run, "--num_samples=0", quoted=["num_samples (=0)"])
+    refused("evaluate", finished_run, "--data=nosuch", quoted=["'nosuch'"])
+    code, out, _ = run_cli("evaluate", finished_run, "--num_samples=1", "--json")
+    assert (code, out[:1]) == (0, "{"), "the run itself must be good, or this test shows nothing"

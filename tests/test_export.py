@@ -1,0 +1,104 @@
+"""Pruned networks on disk: read back equal, without Pyro."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support import python
+from torch import Tensor, nn
+
+from pyro_vd import InputError, load_pruned, save_pruned
+from pyro_vd.export import _BUILDABLE, read_info
+
+MADE: dict[str, tuple[Any, ...]] = {
+    "Linear": (3, 4, False),
+    **{f"Conv{d}d": (2, 3, 3, 2, 1) for d in (1, 2, 3)},
+    **{f"ConvTranspose{d}d": (2, 3, 3, 2, 1) for d in (1, 2, 3)},
+    **{f"{kind}Pool{d}d": (3, 2, 1) for kind in ("Max", "Avg") for d in (1, 2)},
+    "AdaptiveAvgPool2d": ((2, None),),
+    **{f"BatchNorm{d}d": (3, 1e-3, None) for d in (1, 2, 3)},
+    "LayerNorm": ((3, 4), 1e-3, False),
+    "LeakyReLU": (0.3,),
+    "Softplus": (2.0, 5.0),
+    "GELU": ("tanh",),
+    "Dropout": (0.2,),
+    "Flatten": (2, 3),
+}
+
+
+@pytest.fixture
+def small() -> nn.Sequential:
+    """A convolutional network with batch normalisation, nested, some of it pruned."""
+    net = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Sequential(nn.Flatten(), nn.Linear(12, 2)))
+    net(torch.randn(20, 1, 4, 4))
+    with torch.no_grad():
+        net[0].weight[0] = 0
+    return net.eval()
+
+
+@pytest.mark.parametrize("name", _BUILDABLE)
+def test_every_layer_comes_back(tmp_path: Path, name: str) -> None:
+    net = nn.Sequential(_BUILDABLE[name](*MADE.get(name, ())))
+    save_pruned(net, tmp_path / "net")
+    again = load_pruned(tmp_path / "net")
+    assert repr(again) == repr(net)
+    assert {key: t.tolist() for key, t in again.state_dict().items()} == {k: t.tolist() for k, t in net.state_dict().items()}
+
+
+def test_same_outputs_and_info(tmp_path: Path, small: nn.Sequential) -> None:
+    x = torch.randn(5, 1, 4, 4)
+    save_pruned(small.train(), tmp_path / "net", {"data": "mine", "seed": 3})
+    assert small.training
+    again = load_pruned(tmp_path / "net")
+    assert not again.training
+    assert torch.equal(again(x), small.eval()(x))
+    assert all(type(p) is nn.Parameter and p.device.type == "cpu" for p in again.parameters())
+    assert read_info(tmp_path / "net") == {"data": "mine", "seed": 3}
+    save_pruned(nn.Sequential(nn.Linear(1, 1)), tmp_path / "net")
+    assert len(list(load_pruned(tmp_path / "net").parameters())) == 2, "an existing file is replaced"
+    assert [path.name for path in tmp_path.iterdir()] == ["net"]
+
+
+class Doubled(nn.Module):
+    def __init__(self, units: int = 2) -> None:
+        super().__init__()
+        self.layer = nn.Linear(units, units)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * self.layer(x)
+
+
+def test_a_network_of_ones_own_class_is_given_again(tmp_path: Path) -> None:
+    net = Doubled()
+    save_pruned(nn.Sequential(net), tmp_path / "net")
+    with pytest.raises(InputError, match="net="):
+        load_pruned(tmp_path / "net")
+    x = torch.randn(3, 2)
+    assert torch.equal(load_pruned(tmp_path / "net", nn.Sequential(Doubled()))(x), net(x))
+    with pytest.raises(InputError, match=r"0\.layer\.weight is float \(2, 2\), not float \(3, 3\)"):
+        load_pruned(tmp_path / "net", nn.Sequential(Doubled(3)))
+
+
+WITHOUT_PYRO = """
+import sys
+sys.modules["pyro"] = None
+import pyro_vd
+from pyro_vd import cli
+try:
+    pyro_vd.MLP
+except ImportError:
+    net = pyro_vd.load_pruned(sys.argv[1])
+    print(net(pyro_vd.load_data("digits").x_test[:1]).shape, file=sys.stderr)
+    cli.main(["evaluate", sys.argv[1], "--json"])
+"""
+
+
+def test_runs_where_pyro_is_not_installed(finished_run: Path) -> None:
+    done = python(WITHOUT_PYRO, finished_run / "pruned.safetensors")
+    assert (done.returncode, done.stderr) == (0, "torch.Size([1, 10])\n")
+    measured = json.loads((finished_run / "metrics.json").read_text())["networks"]["pruned"]
+    assert json.loads(done.stdout)["networks"]["pruned"] == measured

@@ -1,0 +1,140 @@
+"""The package: light to import, every public name in place, whole in sdist and wheel."""
+
+from __future__ import annotations
+
+import ast
+import json
+import pkgutil
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from support import ENVIRONMENT, python
+
+import pyro_vd
+from pyro_vd.recipe import recipes
+
+ROOT = Path(__file__).parents[1]
+SUBMODULES = [m.name for m in pkgutil.walk_packages(pyro_vd.__path__, "pyro_vd.") if m.name != "pyro_vd.__main__"]
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("pyro_vd", "torch pyro numpy sklearn torchvision arviz matplotlib rich jsonargparse"),
+        ("pyro_vd.models", "sklearn torchvision arviz matplotlib"),
+        ("pyro_vd.export, pyro_vd.metrics, pyro_vd.data", "pyro sklearn torchvision arviz matplotlib"),
+    ],
+)
+def test_imports_are_light(module: str, absent: str) -> None:
+    done = python(f"import sys, {module}; print([name for name in {absent.split()} if name in sys.modules])")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")
+
+
+def test_public_names() -> None:
+    """Each is what its module defines, also after every submodule was imported, and no submodule can take its place."""
+    assert dir(pyro_vd) == sorted(pyro_vd.__all__)
+    assert len(set(pyro_vd.__all__)) == len(pyro_vd.__all__) == len(pyro_vd._MODULE_OF)
+    assert not {f"pyro_vd.{name}" for name in pyro_vd.__all__} & set(SUBMODULES)
+    for name in SUBMODULES:
+        import_module(name)
+    for name in pyro_vd.__all__:
+        value = getattr(pyro_vd, name)
+        assert value is getattr(import_module(f"pyro_vd.{pyro_vd._MODULE_OF[name]}"), name)
+        assert not isinstance(value, ModuleType)
+        assert value.__doc__, f"{name} says what it is"
+    with pytest.raises(AttributeError, match="'nosuch'"):
+        pyro_vd.nosuch  # noqa: B018
+    with pytest.raises(ImportError):
+        from pyro_vd import nosuch  # noqa: F401
+
+
+def test_type_checkers_see_the_same_names() -> None:
+    tree = ast.parse(Path(pyro_vd.__file__).read_text())
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    seen = {alias.name: node.module for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert seen == {name: f"pyro_vd.{module}" for name, module in pyro_vd._MODULE_OF.items()}
+
+
+def test_names_in_any_order() -> None:
+    """Every name first in a fresh process, before anything else, and its module after it."""
+    code = """
+import sys
+from importlib import import_module
+import pyro_vd
+for name, module in pyro_vd._MODULE_OF.items():
+    for loaded in [key for key in sys.modules if key.startswith("pyro_vd.")]:
+        del sys.modules[loaded]
+    value = getattr(pyro_vd, name)
+    module = import_module(f"pyro_vd.{module}")
+    assert getattr(pyro_vd, name) is value is getattr(module, name), name
+"""
+    done = python(code)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of an sdist, and of the wheel made from it, of a copy of the checkout."""
+    folder = tmp_path_factory.mktemp("build")
+    kept = ("pyproject.toml", "README.md", "LICENSE", "pyro_vd", "models", "guides", "runs")
+    for name in kept:
+        source, target = ROOT / name, folder / "checkout" / name
+        if source.is_dir():
+            shutil.copytree(source, target, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            target.parent.mkdir(exist_ok=True)
+            shutil.copy(source, target)
+    line = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder / "dist"), str(folder / "checkout")]
+    environment = {key: value for key, value in ENVIRONMENT.items() if key != "PYTHONWARNINGS"}
+    done = subprocess.run(line, capture_output=True, text=True, env=environment, cwd=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder / "dist"
+
+
+def sources() -> set[str]:
+    """What must be in both: every module, every recipe, and the mark that types are given."""
+    package = {f"pyro_vd/{path.name}" for path in (ROOT / "pyro_vd").glob("*.py")}
+    linked = {
+        f"pyro_vd/{path.relative_to(ROOT)}" for name in ("models", "guides", "runs") for path in (ROOT / name).glob("*.py")
+    }
+    return package | linked | {f"pyro_vd/runs/{path.name}" for path in (ROOT / "runs").glob("*.yaml")} | {"pyro_vd/py.typed"}
+
+
+def test_sdist_and_wheel_are_whole(built: Path) -> None:
+    assert {"pyro_vd/models/bayesian.py", "pyro_vd/guides/__init__.py", "pyro_vd/runs/digits.yaml"} < sources()
+    (wheel,), (sdist,) = built.glob("*.whl"), built.glob("*.tar.gz")
+    with zipfile.ZipFile(wheel) as archive:
+        inside = set(archive.namelist())
+    assert sources() <= inside
+    assert {name.split("/")[0] for name in inside} == {"pyro_vd", f"pyro_vd-{pyro_vd.__version__}.dist-info"}
+    with tarfile.open(sdist) as archive_:
+        prefix = f"pyro_vd-{pyro_vd.__version__}/"
+        files = {member.name.removeprefix(prefix) for member in archive_.getmembers() if member.isfile()}
+    assert sources() | {"pyproject.toml", "README.md", "LICENSE"} <= files
+
+
+def test_installed_wheel_works(built: Path, tmp_path: Path) -> None:
+    """Apart from the checkout: only the dependencies come from the running interpreter's site."""
+    target = tmp_path / "site"
+    (wheel,) = built.glob("*.whl")
+    install = ["pip", "install", "--quiet", "--no-deps", "--no-index", "--disable-pip-version-check", "--target", str(target)]
+    subprocess.run([sys.executable, "-m", *install, str(wheel)], check=True, cwd=tmp_path)
+    where = {"cwd": tmp_path, "env": {**ENVIRONMENT, "PYTHONPATH": str(target), "PYTHONSAFEPATH": "1"}}
+    code = "import pyro_vd; names = [getattr(pyro_vd, n) for n in pyro_vd.__all__]; print(len(names), pyro_vd.__file__)"
+    done = python(code, **where)
+    assert (done.returncode, done.stderr) == (0, "")
+    count, file = done.stdout.split()
+    assert int(count) == len(pyro_vd.__all__)
+    assert Path(file).is_relative_to(target)
+    line = [sys.executable, "-m", "pyro_vd", "recipes", "--json"]
+    listed = subprocess.run(line, capture_output=True, text=True, check=True, **where)  # type: ignore[call-overload]
+    assert json.loads(listed.stdout).keys() == recipes().keys()
+    scripts = (target / f"pyro_vd-{pyro_vd.__version__}.dist-info" / "entry_points.txt").read_text()
+    assert "pyro-vd = pyro_vd.cli:main" in scripts
