@@ -1,8 +1,8 @@
 """Never NaN: the report's networks for 100,000 steps, and 20,000 at ten times the learning rate; count what is not finite.
 
 Hyper-parameters are those of ``runs/report-mlp2.yaml`` and ``runs/report-mlp3.yaml``, on MNIST. Loss, every gradient and every
-parameter are looked at after each step; nothing is skipped or repaired. Run ``python benchmarks/soak.py [--steps N]
-[--only NAME]``; it exits with 1 at the first value that is not finite.
+parameter are looked at after each step; nothing is skipped or repaired. Run ``python benchmarks/soak.py``; a run ends at
+its first value that is not finite, and the exit code is then 1.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import torch
 
 from pyro_vd import BayesianNetwork, VariationalDropout, VariationalDropoutELBO
 from pyro_vd.data import load_data
-from pyro_vd.recipe import Recipe, parse_recipe, read_recipe
+from pyro_vd.recipe import Recipe
+from pyro_vd.recipe_files import parse_recipe, read_recipe
 
 RUNS = [("report-mlp2", 1, 100_000), ("report-mlp3", 1, 100_000), ("report-mlp2", 10, 20_000), ("report-mlp3", 10, 20_000)]
 

@@ -68,7 +68,9 @@ class WeightGuide(PyroModule):
         if given != wanted:
             raise InputError(f"masks {given} do not fit the weights, which need {wanted}")
         for name, mask in masks.items():
-            self.site(name).register_buffer("mask", mask.to(self.site(name).theta.device))
+            before = self.mask(name)
+            mask = mask.to(self.site(name).theta.device)
+            self.site(name).register_buffer("mask", mask if before is None else mask & before)
 
     def site(self, name: str) -> Any:
         """The module that holds the parameters of a site."""

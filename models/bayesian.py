@@ -38,7 +38,8 @@ class BayesianNetwork(PyroModule):
     Args:
         net: maps a batch ``(batch, …)`` to the likelihood's input.
         likelihood: of an observation given the network's output.
-        prior: maps a weight's shape to its prior, by default :class:`~pyro_vd.distributions.LogUniform`.
+        prior: maps a weight's shape to its prior, by default :class:`~pyro_vd.distributions.LogUniform`. It is made once:
+            tensors in it stay on their device.
         shared: names of weights used more than once in one forward pass (tied layers, recurrence). They are drawn once.
         num_data: N, the size of the whole training set. The log likelihood of a batch of B is multiplied by N/B, so that
             the loss estimates that of all the data. None takes each batch as the whole. ``fit`` sets it.
@@ -94,8 +95,14 @@ class BayesianNetwork(PyroModule):
         values = {name: pyro.sample(name, prior) for name, (_, prior) in self._sites.items()}
         output = self.output(values, x)
         scale = 1.0 if self.num_data is None else self.num_data / len(x)
+        observation = self.likelihood(output)
+        if observation.batch_shape != (len(x),):
+            raise InputError(
+                f"the likelihood of a batch of {len(x)} has the batch shape {tuple(observation.batch_shape)}; it must be "
+                f"({len(x)},): one distribution an example, further dimensions declared with to_event"
+            )
         with pyro.plate("data", len(x)), poutine.scale(scale=scale):
-            pyro.sample("y", self.likelihood(output), obs=y)
+            pyro.sample("y", observation, obs=y)
         return output
 
     def output(self, weights: dict[str, Tensor], x: Tensor) -> Tensor:
@@ -108,7 +115,7 @@ class BayesianNetwork(PyroModule):
         return result
 
     def plain_network(self, weights: dict[str, Tensor]) -> nn.Module:
-        """A copy of the network, ordinary and without Pyro, that holds these weights."""
+        """A copy of the network in evaluation mode, ordinary and without Pyro, that holds these weights."""
         net = copy.deepcopy(cast(nn.Module, self._modules["net"]))
         for name, (places, _) in self._sites.items():
             parameter = nn.Parameter(weights[name].detach().clone())
@@ -116,7 +123,7 @@ class BayesianNetwork(PyroModule):
                 owner, attribute = _owner(net, place)
                 del owner._buffers[attribute]
                 owner._parameters = {attribute: parameter, **owner._parameters}  # first, as the layer itself has it
-        return net
+        return net.eval()
 
 
 def _weight_owners(net: nn.Module) -> Iterator[tuple[str, list[str]]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 import zipfile
 import zlib
@@ -111,7 +110,8 @@ def _torchvision(name: str, root: Path) -> Dataset:
     try:
         parts = [kind(root, train=train) for train in (True, False)]
     except RuntimeError as error:
-        if "not found" not in str(error):
+        is_there = name == "cifar10" and (root / "cifar-10-batches-py").exists()  # "not found or corrupted", says torchvision
+        if is_there or "not found" not in str(error):
             raise InputError(f"{name} in {root} is truncated or of another format: {one_line(error)}") from error
         parts = _download(name, kind, root)
     except (ValueError, AssertionError, EOFError, OSError) as error:
@@ -128,14 +128,14 @@ def _download(name: str, kind: Callable[..., Any], root: Path) -> list[Any]:
         except (OSError, RuntimeError) as error:
             raise InputError(
                 f"{name} is not in {root}, and it could not be downloaded ({one_line(error)}). Set {DATA_VARIABLE} or "
-                "--data.dir to a torchvision root that holds it, or use the built-in data 'digits'."
+                "--data-dir to a torchvision root that holds it, or use the built-in data 'digits'."
             ) from error
-        shutil.copytree(temporary, root, dirs_exist_ok=True, copy_function=_copy_whole)
+        for source in Path(temporary).rglob("*"):
+            target = root / source.relative_to(temporary)
+            if source.is_file():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(target, source.read_bytes())
     return parts
-
-
-def _copy_whole(source: str, target: str) -> None:
-    write_atomically(Path(target), Path(source).read_bytes())
 
 
 def _channels_first(images: np.ndarray) -> np.ndarray:
@@ -186,6 +186,8 @@ def _image_folder(path: Path) -> Dataset:
 
 
 def _dataset(name: str, x_train: np.ndarray, y_train: np.ndarray, x_test: np.ndarray, y_test: np.ndarray) -> Dataset:
+    if (x_train.dtype == np.uint8) != (x_test.dtype == np.uint8):
+        raise InputError(f"{name}: inputs of type {x_train.dtype} and {x_test.dtype}; training and test must be scaled alike")
     tensors = []
     for x, y in ((x_train, y_train), (x_test, y_test)):
         if x.dtype.kind not in "fiub" or y.dtype.kind not in "iu":

@@ -18,7 +18,7 @@ from pyro_vd.kl import kl_approximate, kl_ard, kl_exact
 KLForm = Literal["approximate", "exact"]
 
 
-class _ImproperPrior(TorchDistribution):
+class _WeightPrior(TorchDistribution):
     """A prior of a real weight that depends on nothing but its shape."""
 
     support = constraints.real
@@ -37,7 +37,7 @@ class _ImproperPrior(TorchDistribution):
     rsample = sample
 
 
-class LogUniform(_ImproperPrior):
+class LogUniform(_WeightPrior):
     """Log-uniform prior of a weight, p(|w|) ∝ 1/|w|, that is log|w| uniform on the real line.
 
     The prior of sparse variational dropout (Kingma 2015, arXiv 1506.02557, section 4; Molchanov 2017, arXiv 1701.05369,
@@ -68,7 +68,7 @@ class LogUniform(_ImproperPrior):
         return -value.abs().log().expand(torch.broadcast_shapes(value.shape, self.batch_shape))
 
 
-class NormalARD(_ImproperPrior):
+class NormalARD(_WeightPrior):
     """Automatic relevance determination: N(0, 1/τ) with the precision τ of each weight fitted by empirical Bayes.
 
     At the optimum 1/τ = θ² + σ², so KL(q‖p) = ½ log(1 + 1/α) in closed form and τ is never stored (Kharitonov 2018,

@@ -43,6 +43,7 @@ class VariationalDropoutELBO(ELBO):
     Attributes:
         data_term: −Σ log p(y|x, w) at the last step, a detached scalar on its device.
         kl: KL(q‖p) at the last step, not weighted, likewise.
+        site_kl: the same, site by site, of the last particle.
 
     Raises:
         InputError: an argument out of range; a weight site without a registered KL, a latent site that only one of model
@@ -57,6 +58,7 @@ class VariationalDropoutELBO(ELBO):
         self.hold = hold
         self.data_term: Tensor = torch.tensor(math.nan)
         self.kl: Tensor = torch.tensor(math.nan)
+        self.site_kl: dict[str, Tensor] = {}
 
     @property
     def kl_weight(self) -> float:
@@ -85,10 +87,11 @@ class VariationalDropoutELBO(ELBO):
                 if site["type"] != "sample" or site_is_subsample(site):
                     continue
                 if site["is_observed"]:
-                    log_prob = scale_and_mask(site["fn"].log_prob(site["value"]), site["scale"], site["mask"])
-                    data_term = data_term - log_prob.sum() / self.num_particles
+                    data_term = data_term - _log_prob(name, site) / self.num_particles
                 else:
-                    kl = kl + _site_kl(name, guide_trace.nodes[name], site) / self.num_particles
+                    site_kl = _site_kl(name, guide_trace.nodes[name], site)
+                    self.site_kl[name] = site_kl.detach()
+                    kl = kl + site_kl / self.num_particles
         loss = torch.as_tensor(data_term + self.kl_weight * kl)
         self.data_term, self.kl = torch.as_tensor(data_term).detach(), torch.as_tensor(kl).detach()
         return loss
@@ -133,12 +136,24 @@ def _check_param_store(*functions: PyroFunction) -> None:
                     )
 
 
+def _log_prob(name: str, site: Any) -> Tensor:
+    log_prob = site["fn"].log_prob(site["value"])
+    if log_prob.shape != site["fn"].batch_shape:
+        raise InputError(
+            f"site {name!r}: observations of shape {tuple(site['value'].shape)} do not fit a distribution of shape "
+            f"{tuple(site['fn'].shape())}; they must be the same, for broadcasting would count observations more than once"
+        )
+    return scale_and_mask(log_prob, site["scale"], site["mask"]).sum()
+
+
 def _base(distribution: Distribution) -> Distribution:
     return distribution.base_dist if isinstance(distribution, Independent) else distribution
 
 
 def _site_kl(name: str, guide_site: Any, model_site: Any) -> Tensor:
     q, p = guide_site["fn"], model_site["fn"]
+    if q.shape() != p.shape():
+        raise InputError(f"site {name!r}: the guide's shape {tuple(q.shape())} must be the model's, {tuple(p.shape())}")
     try:
         divergence = kl_divergence(q, p)
     except NotImplementedError as error:
@@ -146,7 +161,7 @@ def _site_kl(name: str, guide_site: Any, model_site: Any) -> Tensor:
         if any(isinstance(base, MultiplicativeNormal | LogUniform | NormalARD) for base in bases):
             raise InputError(
                 f"weight site {name!r}: no KL(q‖p) is registered for q = {type(bases[0]).__name__} and "
-                f"p = {type(bases[1]).__name__}; a Monte Carlo estimate against an improper prior means nothing. "
+                f"p = {type(bases[1]).__name__}, and it is never estimated by Monte Carlo. "
                 "Register one with torch.distributions.register_kl."
             ) from error
         if not q.has_rsample:

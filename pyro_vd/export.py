@@ -36,8 +36,8 @@ def save_pruned(net: nn.Module, path: Path | str, info: dict[str, Any] | None = 
     """Write a network's tensors and its architecture as one ``.safetensors`` file, atomically.
 
     Args:
-        net: an ordinary network. Nested ``nn.Sequential`` of the usual layers is described in the file; of any other, the
-            class must be given again to :func:`load_pruned`.
+        net: an ordinary network. Nested ``nn.Sequential`` of the usual layers is described in the file; any other, and one
+            with a parameter in two places, must be given again to :func:`load_pruned`.
         path: the file; replaced if it exists.
         info: anything JSON can hold, kept beside it.
 
@@ -46,7 +46,9 @@ def save_pruned(net: nn.Module, path: Path | str, info: dict[str, Any] | None = 
     """
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in net.state_dict().items()}
     # One key: safetensors writes several in an order that changes from process to process.
-    metadata = {_FORMAT: json.dumps({"architecture": _describe(net), "info": info or {}})}
+    tied = len(list(net.parameters())) < len(list(net.named_parameters(remove_duplicate=False)))
+    architecture = None if tied else _describe(net)  # a description would untie them
+    metadata = {_FORMAT: json.dumps({"architecture": architecture, "info": info or {}})}
     write_atomically(Path(path), save(tensors, metadata))
 
 
@@ -61,15 +63,16 @@ def load_pruned(path: Path | str, net: nn.Module | None = None) -> nn.Module:
         InputError: the file is missing, broken or foreign, or of another architecture.
     """
     description, _, tensors = _read(Path(path))
+    given = net is not None
     if net is None:
         if description is None:
             raise InputError(
-                f"{path} holds a network that is no nn.Sequential of known layers: give load_pruned(path, net=...)"
+                f"{path} holds a network that is no nn.Sequential of known, separate layers: give load_pruned(path, net=...)"
             )
         with torch.device("meta"):  # no memory is taken before the sizes are checked
             net = _build(path, description)
     check_state(str(path), tensors, net)
-    net.load_state_dict(tensors, assign=True)
+    net.load_state_dict(tensors, assign=not given)
     return net.eval()
 
 
@@ -104,7 +107,7 @@ def _read(path: Path) -> tuple[Any, dict[str, Any], dict[str, torch.Tensor]]:
 def _describe(module: nn.Module) -> Any:
     """JSON from which :func:`_build` makes an equal module; None where it cannot."""
     if type(module) is nn.Sequential:
-        children = {name: _describe(child) for name, child in module.named_children()}
+        children = {name: _describe(child) for name, child in module._modules.items() if child is not None}  # repeats too
         return None if None in children.values() else {"Sequential": children}
     name = type(module).__name__
     if _BUILDABLE.get(name) is not type(module):

@@ -40,7 +40,7 @@ def _approximate(inverse_alpha: Tensor, value: Tensor, slope: Tensor) -> None:
 
 
 @lru_cache
-def _dawson_polynomials(degree: int, dtype: torch.dtype) -> tuple[list[Tensor], list[Tensor]]:
+def _dawson_polynomials(degree: int, dtype: torch.dtype, device: torch.device) -> tuple[list[Tensor], list[Tensor]]:
     """Coefficients in t = 2p − 1, highest first, of W and of G = (dw/dp)/p, where w = p² W is the exact correction."""
     import numpy as np
     from numpy.polynomial import Chebyshev, Polynomial
@@ -60,7 +60,7 @@ def _dawson_polynomials(degree: int, dtype: torch.dtype) -> tuple[list[Tensor], 
 
     def coefficients(function: Callable[[np.ndarray], np.ndarray]) -> list[Tensor]:
         powers = Chebyshev.interpolate(function, degree).convert(kind=Polynomial).coef
-        return [torch.tensor(c, dtype=dtype) for c in reversed(powers)]
+        return [torch.tensor(c, dtype=dtype, device=device) for c in reversed(powers)]
 
     return coefficients(correction), coefficients(slope)
 
@@ -75,7 +75,7 @@ def _horner(coefficients: list[Tensor], t: Tensor) -> Tensor:
 def _exact(inverse_alpha: Tensor, value: Tensor, slope: Tensor) -> None:
     """Correction that turns the ARD KL into the exact log-uniform KL."""
     dtype = inverse_alpha.dtype
-    w, g = _dawson_polynomials(40 if dtype == torch.float64 else 17, dtype)
+    w, g = _dawson_polynomials(40 if dtype == torch.float64 else 17, dtype, inverse_alpha.device)
     rest = (inverse_alpha + 4).reciprocal_().mul_(4)  # 1 − p
     p = (inverse_alpha * rest).mul_(0.25)
     t = p - rest

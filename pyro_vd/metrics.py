@@ -73,11 +73,12 @@ def _compression(layers: tuple[LayerSize, ...]) -> float:
 
 @torch.no_grad()
 def logits(net: nn.Module, x: Tensor) -> Tensor:
-    """The network's outputs in evaluation mode, batch by batch; its mode is put back."""
+    """The network's outputs in evaluation mode, batch by batch on its device, where ``x`` is; its mode is put back."""
+    device = next((tensor.device for tensor in (*net.parameters(), *net.buffers())), x.device)
     was_training = net.training
     net.eval()
     try:
-        return torch.cat([net(part) for part in x.split(BATCH)])
+        return torch.cat([net(part.to(device)).to(x.device) for part in x.split(BATCH)])
     finally:
         net.train(was_training)
 
@@ -89,7 +90,12 @@ def error_rate(net: nn.Module, data: Arrays) -> float:
 
 
 def evaluate(
-    net: nn.Module | BayesianNetwork, data: Arrays, *, guide: WeightGuide | None = None, num_samples: int = 20
+    net: nn.Module | BayesianNetwork,
+    data: Arrays,
+    *,
+    guide: WeightGuide | None = None,
+    num_samples: int = 20,
+    hold: float | None = None,
 ) -> Metrics:
     """Measure a plain network, or the Monte Carlo predictive of a model and its guide.
 
@@ -98,47 +104,45 @@ def evaluate(
         data: inputs and labels.
         guide: the trained guide; None for an ordinary network.
         num_samples: draws of the predictive.
+        hold: what the training was given as ``hold``, so that the predictive is the network's that was trained.
 
     Raises:
         InputError: data that do not fit the network, a Bayesian network without a guide, or outputs that are not finite.
     """
     x, y = data
     if guide is not None:
-        from pyro_vd.posterior import mean_network, predictive
+        from pyro_vd.posterior import log_predictive, mean_network
 
         model: BayesianNetwork = net  # type: ignore[assignment]
         check_data("data", data, model)
-        was_training = model.training
-        model.eval()
-        probabilities = torch.cat([predictive(model, guide, part, num_samples) for part in x.split(BATCH)])
-        model.train(was_training)
+        log_p = torch.cat([log_predictive(model, guide, part, num_samples, hold) for part in x.split(BATCH)])
         layers = layer_sizes(mean_network(model, guide))
     elif hasattr(net, "plain_network"):
         raise InputError(f"{type(net).__name__} has no weights of its own: give evaluate(..., guide=...) as well")
     else:
         check_network("data", data, net)
-        probabilities = logits(net, x).softmax(-1)
+        log_p = logits(net, x).double().log_softmax(-1)
         layers = layer_sizes(net)
-    return _measure(probabilities, y, layers)
+    return _measure(log_p.cpu(), y.cpu(), layers)
 
 
-def _measure(probabilities: Tensor, y: Tensor, layers: tuple[LayerSize, ...]) -> Metrics:
+def _measure(log_p: Tensor, y: Tensor, layers: tuple[LayerSize, ...]) -> Metrics:
     from sklearn.metrics import roc_auc_score
     from torchmetrics.functional.classification import multiclass_calibration_error
 
-    if broken := int((~torch.isfinite(probabilities)).any(-1).sum()):
+    if broken := int(log_p.isnan().any(-1).sum()):
         raise InputError(f"the network's output is NaN or infinite for {broken} of {len(y)} examples; it cannot be measured")
-    classes = probabilities.shape[-1]
-    p = probabilities.double().cpu()
+    if (classes := log_p.shape[-1]) < 2:
+        raise InputError(f"a network with {classes} output cannot be measured as a classifier; it must have at least 2")
+    p = log_p.exp()
     p /= p.sum(-1, keepdim=True)
-    y = y.cpu()
     auc = None
     if len(y.unique()) == classes:
         scores = p[:, 1].numpy() if classes == 2 else p.numpy()
         auc = float(roc_auc_score(y.numpy(), scores, multi_class="ovr"))
     return Metrics(
         error=(p.argmax(-1) != y).double().mean().item(),
-        nll=-p.gather(1, y[:, None]).clamp_min(1e-38).log().mean().item(),
+        nll=-log_p.gather(1, y[:, None]).mean().item(),
         roc_auc=auc,
         ece=multiclass_calibration_error(p, y, num_classes=classes, n_bins=15).item(),
         brier=(p - F.one_hot(y, classes)).square().sum(-1).mean().item(),

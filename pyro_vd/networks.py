@@ -46,8 +46,10 @@ def mlp(sizes: Sequence[int], dropout: float = 0.0) -> nn.Sequential:
 
 def named_weights(net: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Name and weight of every supported layer, in the network's order; a shared weight once."""
-    seen = set()
+    seen: dict[int, Tensor] = {}  # holds the tensors: a parametrized weight is a new one at every access
     for path, module in net.named_modules():
-        if isinstance(module, SUPPORTED_LAYERS) and id(module.weight) not in seen:
-            seen.add(id(module.weight))
-            yield f"{path}.weight" if path else "weight", cast(Tensor, module.weight)
+        if isinstance(module, SUPPORTED_LAYERS):
+            weight = cast(Tensor, module.weight)
+            if id(weight) not in seen:
+                seen[id(weight)] = weight
+                yield f"{path}.weight" if path else "weight", weight

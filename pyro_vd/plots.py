@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import cycle
 
 import torch
 from matplotlib.figure import Figure
@@ -35,7 +36,7 @@ def pruning_overview(
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1.7, 1))
     bins = torch.linspace(*_SHOWN, 71).tolist()
-    for (name, values), colour in zip(log_alphas.items(), _COLOURS, strict=False):
+    for (name, values), colour in zip(log_alphas.items(), cycle(_COLOURS)):
         share = 100 * (values >= threshold).float().mean().item()
         label = f"{name}, {' × '.join(map(str, values.shape))}: {share:.1f} % above"
         left.hist(values.clamp(*_SHOWN).flatten().tolist(), bins, histtype="step", linewidth=1.5, color=colour, label=label)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+import pyro
 import torch
 from torch import Tensor, nn
 
+from pyro_vd.checks import check_number
 from pyro_vd.distributions import MultiplicativeNormal
 from pyro_vd.errors import InputError
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.models.bayesian import BayesianNetwork
-from pyro_vd.reparam import GaussianWeight
+from pyro_vd.reparam import LocalReparameterization
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -65,26 +68,38 @@ def mean_network(model: BayesianNetwork, guide: WeightGuide) -> nn.Module:
 
 
 @torch.no_grad()
-def predictive(model: BayesianNetwork, guide: WeightGuide, x: Tensor, num_samples: int = 20) -> Tensor:
-    """Monte Carlo predictive p(y|x) ≈ 1/S Σ softmax f(x; wₛ), wₛ ~ q, each row with weights of its own.
+def log_predictive(
+    model: BayesianNetwork, guide: WeightGuide, x: Tensor, num_samples: int = 20, hold: float | None = None
+) -> Tensor:
+    """Log of the Monte Carlo predictive, p(y|x) ≈ 1/S Σ softmax f(x; wₛ), wₛ ~ q, each row with weights of its own.
 
     Args:
-        x: inputs ``(batch, …)``.
+        model: of classes, from logits; evaluated in evaluation mode, its own mode is put back.
+        guide: its guide.
+        x: inputs ``(batch, …)``, on any device.
         num_samples: S, at least 1.
+        hold: as the training had it; see :class:`~pyro_vd.reparam.LocalReparameterization`.
 
     Returns:
-        Class probabilities ``(batch, classes)``.
+        Log probabilities ``(batch, classes)`` in float64, where ``x`` is.
 
     Raises:
         InputError: ``num_samples`` below 1.
     """
-    if num_samples < 1:
-        raise InputError(f"num_samples (={num_samples!r}) must be at least 1")
-    total: Tensor | float = 0.0
-    for _ in range(num_samples):
-        weights = {}
-        for name in guide.site_names:
-            q = guide.posterior(name)
-            weights[name] = GaussianWeight(q.mean, q.variance) if isinstance(q, MultiplicativeNormal) else q.rsample()
-        total = total + model.output(weights, x).softmax(-1)
-    return torch.as_tensor(total) / num_samples
+    check_number("num_samples", num_samples, low=1, whole=True)
+    device = next(iter(model.initial_weights.values())).device
+    was_training = model.training
+    model.eval()
+    try:
+        with pyro.get_param_store().scope(), LocalReparameterization(hold):
+            draws = [model.output(guide(), x.to(device)).double().log_softmax(-1) for _ in range(num_samples)]
+    finally:
+        model.train(was_training)
+    return (torch.stack(draws).logsumexp(0) - math.log(num_samples)).to(x.device)
+
+
+def predictive(
+    model: BayesianNetwork, guide: WeightGuide, x: Tensor, num_samples: int = 20, hold: float | None = None
+) -> Tensor:
+    """Class probabilities ``(batch, classes)`` of the Monte Carlo predictive: the exponential of :func:`log_predictive`."""
+    return log_predictive(model, guide, x, num_samples, hold).exp().to(x.dtype)

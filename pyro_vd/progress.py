@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -51,5 +52,6 @@ class Progress:
         """An epoch has ended: show its figures."""
         error = "" if record.error is None else f" error {100 * record.error:.2f} %"
         skipped = f" skipped {record.skipped}" if record.skipped else ""
-        figures = f"epoch {record.epoch} loss {record.loss:.0f} KL {record.kl:.0f}{error} {record.compression:.1f}x{skipped}"
+        smaller = f"{record.compression:.1f}x" if math.isfinite(record.compression) else "∞"
+        figures = f"epoch {record.epoch} loss {record.loss:.0f} KL {record.kl:.0f}{error} {smaller}{skipped}"
         self._bar.update(self._task, figures=figures)

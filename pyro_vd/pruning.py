@@ -80,28 +80,35 @@ def choose_threshold(
     validation: Arrays,
     max_error_rise: float = 0.0,
     candidates: Sequence[float] = CANDIDATES,
+    hold: float | None = None,
 ) -> ThresholdChoice:
-    """The lowest threshold, so the largest compression, whose validation error is at most that of the posterior mean plus x.
+    """The lowest threshold, so the largest compression, whose validation error is at most the unpruned one plus x.
 
     Args:
         validation: ``(x, y)`` held out from training; never the test data.
         max_error_rise: x, a share in [0, 1] (0.001 is a tenth of a percentage point).
         candidates: thresholds to try.
+        hold: what the training was given as ``hold``. Means beyond it were never used: they are zero in the unpruned
+            network, and no candidate goes beyond.
 
     Raises:
-        InputError: ``max_error_rise`` out of range, or no candidate keeps within it.
+        InputError: ``max_error_rise`` out of range, no candidate, or none that keeps within it.
     """
     if not 0 <= max_error_rise <= 1:
         raise InputError(f"max_error_rise (={max_error_rise!r}) must be a share between 0 and 1")
-    unpruned_error = error_rate(prune(model, guide, math.inf), validation)
+    highest = math.inf if hold is None else hold
+    tried = sorted(threshold for threshold in candidates if threshold <= highest)
+    if not tried:
+        raise InputError(f"candidates (={list(candidates)}) must hold a threshold of at most {highest}")
+    unpruned_error = error_rate(prune(model, guide, highest), validation)
     trials = []
-    for threshold in sorted(candidates):
+    for threshold in tried:
         net = prune(model, guide, threshold)
         trials.append(ThresholdTrial(threshold, error_rate(net, validation), compression(net)))
     good = [trial.threshold for trial in trials if trial.error <= unpruned_error + max_error_rise + 1e-12]
     if not good:
         raise InputError(
-            f"no threshold from {trials[0].threshold} to {trials[-1].threshold} keeps the validation error within "
-            f"{max_error_rise} of {unpruned_error:.4f}; allow a larger max_error_rise"
+            f"no threshold from {tried[0]} to {tried[-1]} keeps the validation error within {max_error_rise} of "
+            f"{unpruned_error:.4f}; allow a larger max_error_rise"
         )
     return ThresholdChoice(good[0], unpruned_error, tuple(trials))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import math
 import platform
 import time
 from dataclasses import asdict
@@ -61,36 +63,44 @@ def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progr
 
     started = time.perf_counter()
     results: dict[str, FitResult] = {}
-    networks: dict[str, Metrics] = {}
 
     def options(phase: str, config: PretrainConfig | VariationalConfig | FinetuneConfig) -> dict[str, Any]:
-        pyro.set_rng_seed(recipe.seed + 1000 * (1 + _PHASES.index(phase)))  # a resumed phase starts as a new one does
+        pyro.set_rng_seed((recipe.seed + 1000 * (1 + _PHASES.index(phase))) % 2**32)  # a resumed phase starts as a new one
         chosen = {key: getattr(config, key) for key in ("epochs", "batch_size", "lr", "lr_schedule")}
         paths = {"checkpoint": folder / f"checkpoint-{phase}.pt", "log": folder / LOG}
         return {**chosen, **paths, "phase": phase, "resume": resume, "progress": progress, "device": recipe.torch_device()}
 
     if recipe.pretrain.epochs:
         net, results["pretrain"] = _pretrain(recipe, net, train, validation, options("pretrain", recipe.pretrain))
-        networks["pretrained"] = evaluate(net, data.test)
 
     model = BayesianNetwork(net, prior=recipe.model.weight_prior())
     guide = VariationalDropout(model, recipe.train.log_sigma2)
     settings = options("train", recipe.train)
     results["train"] = fit(
-        model, guide, train, validation, kl_weight=recipe.train.kl_weight, hold=recipe.train.hold, **settings
+        model,
+        guide,
+        train,
+        validation,
+        kl_weight=recipe.train.kl_weight,
+        hold=recipe.train.hold,
+        threshold=recipe.prune.threshold,
+        **settings,
     )
     model.cpu(), guide.cpu()
     save_posterior(folder, model, guide)
 
-    networks["posterior mean"] = evaluate(mean_network(model, guide), data.test)
-    networks["Monte Carlo"] = evaluate(model, data.test, guide=guide)
-    threshold = chosen_threshold(recipe.prune, model, guide, validation)
+    threshold = chosen_threshold(recipe, recipe.prune, model, guide, validation)
     pruned = prune(model, guide, threshold)
+    trained = copy.deepcopy((model, guide))
     if recipe.finetune.epochs:
         guide.restrict(keep_masks(log_alpha(guide), threshold))
         settings = options("finetune", recipe.finetune)
-        results["finetune"] = fit(model, guide, train, validation, kl_weight=recipe.finetune.kl_weight, **settings)
+        kl_weight = recipe.finetune.kl_weight
+        results["finetune"] = fit(model, guide, train, validation, kl_weight=kl_weight, threshold=math.inf, **settings)
         pruned = mean_network(model, guide).cpu()
+    # Everything is chosen; only now are the test data looked at.
+    networks = {"pretrained": evaluate(net, data.test)} if recipe.pretrain.epochs else {}
+    networks |= measure_posterior(recipe, *trained, data.test)
     networks["pruned"] = evaluate(pruned, data.test)
     save_pruned(pruned, folder / PRUNED, {"data": recipe.data.name, "threshold": threshold, "seed": recipe.seed})
     metrics = {
@@ -110,19 +120,32 @@ def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progr
     return read_metrics(folder)
 
 
+def measure_posterior(
+    recipe: Recipe, model: BayesianNetwork, guide: VariationalDropout, data: Arrays, num_samples: int = 20
+) -> dict[str, Metrics]:
+    """The posterior mean and the Monte Carlo predictive, as trained: means that were held at zero are zero."""
+    hold = recipe.train.hold
+    mean = mean_network(model, guide) if hold is None else prune(model, guide, hold)
+    pyro.set_rng_seed(recipe.seed)
+    monte_carlo = evaluate(model, data, guide=guide, num_samples=num_samples, hold=hold)
+    return {"posterior mean": evaluate(mean, data), "Monte Carlo": monte_carlo}
+
+
 def chosen_threshold(
-    config: PruneConfig, model: BayesianNetwork, guide: VariationalDropout, validation: Arrays | None
+    recipe: Recipe, config: PruneConfig, model: BayesianNetwork, guide: VariationalDropout, validation: Arrays | None
 ) -> float:
-    """The recipe's threshold, or the one its allowed rise of the validation error leads to.
+    """The threshold of ``config``, or the one its allowed rise of the validation error leads to.
 
     Raises:
-        InputError: a rise is given, and there is no validation data or no fitting threshold.
+        InputError: a threshold above what training held at zero; a rise without validation data or a fitting threshold.
     """
     if config.max_error_rise is None:
+        if recipe.train.hold is not None and config.threshold > recipe.train.hold:
+            raise InputError(f"threshold (={config.threshold}) must be at most train.hold (={recipe.train.hold})")
         return config.threshold
     if validation is None:
         raise InputError(f"max_error_rise (={config.max_error_rise}) needs a run with validation data, data.validation > 0")
-    return choose_threshold(model, guide, validation, config.max_error_rise).threshold
+    return choose_threshold(model, guide, validation, config.max_error_rise, hold=recipe.train.hold).threshold
 
 
 def _pretrain(

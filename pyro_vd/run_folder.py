@@ -19,7 +19,8 @@ from pyro_vd.guides.variational_dropout import VariationalDropout
 from pyro_vd.messages import one_line
 from pyro_vd.metrics import Arrays
 from pyro_vd.models.bayesian import BayesianNetwork
-from pyro_vd.recipe import Recipe, parse_recipe
+from pyro_vd.recipe import Recipe
+from pyro_vd.recipe_files import parse_recipe
 from pyro_vd.storage import clear_temporaries, write_atomically
 
 RECIPE, METRICS, LOG, POSTERIOR, PRUNED = (

@@ -63,6 +63,11 @@ class LRSchedule:
             raise InputError(f"learning-rate schedule kind (={self.kind!r}) must be 'constant', 'linear' or 'steps'")
         if not 0 <= self.after < 1:
             raise InputError(f"learning-rate schedule after (={self.after!r}) must be a share of the run in [0, 1)")
+        if (self.after and self.kind != "linear") or bool(self.steps) != (self.kind == "steps"):
+            raise InputError(
+                f"learning-rate schedule kind {self.kind!r} with after={self.after!r} and steps={dict(self.steps)!r}: "
+                "after belongs to 'linear', steps to 'steps', which needs them"
+            )
         for epoch, factor in self.steps.items():
             check_number("learning-rate step's epoch", epoch, low=0)
             check_number("learning-rate step's factor", factor, low=0, low_open=True)

@@ -20,7 +20,7 @@ from pyro_vd.metrics import Arrays, compression, error_rate
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.posterior import mean_network
 from pyro_vd.progress import Progress
-from pyro_vd.pruning import prune
+from pyro_vd.pruning import DEFAULT_THRESHOLD, prune
 from pyro_vd.schedules import KLWeight, LRSchedule
 from pyro_vd.training_state import EpochRecord, TrainingState
 
@@ -48,6 +48,7 @@ def fit(
     hold: float | None = None,
     weight_decay: float = 0.0,
     num_particles: int = 1,
+    threshold: float = DEFAULT_THRESHOLD,
     device: str | torch.device | None = None,
     checkpoint: Path | str | None = None,
     resume: bool = False,
@@ -55,7 +56,7 @@ def fit(
     phase: str = "train",
     progress: bool = True,
 ) -> FitResult:
-    """Train a model and its guide by maximising the ELBO with Adam, in place.
+    """Train a model of classes and its guide by maximising the ELBO with Adam, in place.
 
     Args:
         model: the network; its ``num_data`` is set to the size of ``train``.
@@ -69,10 +70,11 @@ def fit(
         kl_weight: β over the epochs, by default 1.
         hold: hold means at zero in the forward pass where log α reaches this; see
             :class:`~pyro_vd.reparam.LocalReparameterization`.
-        weight_decay: Adam's L2 penalty, ≥ 0; for guides without a KL.
+        weight_decay: λ ≥ 0 of an L2 penalty ½λ‖·‖² on the loss of one example, the usual scale; for guides without a KL.
         num_particles: draws of the noise a step.
+        threshold: log α from which on the log's error and compression take a weight as pruned.
         device: ``"cpu"``, ``"cuda"``…; by default where the model is.
-        checkpoint: file written, atomically, after every epoch.
+        checkpoint: file written, atomically, after every epoch; one that is there is replaced, unless ``resume``.
         resume: go on from ``checkpoint`` if it is there. On the CPU the result is then bit for bit that of a run that was
             never interrupted.
         log: ``metrics.jsonl``: a line an epoch. Lines of other phases in it are kept.
@@ -100,21 +102,23 @@ def fit(
 
     elbo = VariationalDropoutELBO(num_particles=num_particles, hold=hold)
     loss_of = elbo(model, guide)
-    optimizer = torch.optim.Adam(loss_of.parameters(), lr=lr, weight_decay=weight_decay, fused=True)
-    shuffle = torch.Generator().manual_seed(int(torch.randint(2**31, ())))
+    optimizer = torch.optim.Adam(loss_of.parameters(), lr=lr, weight_decay=weight_decay * len(x), fused=True)
+    shuffle = torch.Generator().manual_seed(int(torch.randint(2**31, (), device="cpu")))
     settings = {"phase": phase, "epochs": epochs, "batch_size": batch_size, "lr": lr, "num_data": len(x)}
-    state = TrainingState(loss_of, optimizer, shuffle, settings, _path(checkpoint), _path(log))
+    settings |= {"lr_schedule": repr(lr_schedule), "kl_weight": repr(kl_weight), "hold": hold}
+    settings |= {"weight_decay": weight_decay, "num_particles": num_particles}
+    guard = NonFiniteGuard(loss_of, elbo)
+    state = TrainingState(loss_of, optimizer, shuffle, guard, settings, _path(checkpoint), _path(log))
     if resume:
         state.restore()
     done = len(state.history)
-    guard = NonFiniteGuard(loss_of, state.history[-1].skipped if done else 0)
 
     # The parameters belong to the modules: Pyro's global store is left as it was.
     with pyro.get_param_store().scope(), Progress(phase, done * steps, epochs * steps, progress) as bar:
         for epoch in range(done, epochs):
             started = time.perf_counter()
             loss_of.train()
-            order = torch.randperm(len(x), generator=shuffle).to(target)
+            order = torch.randperm(len(x), generator=shuffle, device="cpu").to(target)
             totals, taken = torch.zeros(3, device=target), 0
             for step, batch in enumerate(order.split(batch_size)):
                 now = epoch + step / steps
@@ -128,7 +132,7 @@ def fit(
                     totals += torch.stack([loss.detach(), elbo.data_term, elbo.kl])
                     taken += 1
                 bar.step()
-            net = _current_network(model, guide)
+            net = _current_network(model, guide, threshold)
             mean_loss, mean_data_term, mean_kl = (totals / max(1, taken)).tolist()
             record = EpochRecord(
                 phase=phase,
@@ -152,6 +156,6 @@ def _path(path: Path | str | None) -> Path | None:
     return None if path is None else Path(path)
 
 
-def _current_network(model: BayesianNetwork, guide: WeightGuide) -> nn.Module:
-    """The network as it would be shipped now."""
-    return prune(model, guide) if isinstance(guide, VariationalDropout) else mean_network(model, guide)
+def _current_network(model: BayesianNetwork, guide: WeightGuide, threshold: float) -> nn.Module:
+    """The network as it would be pruned now."""
+    return prune(model, guide, threshold) if isinstance(guide, VariationalDropout) else mean_network(model, guide)

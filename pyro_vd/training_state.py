@@ -12,6 +12,7 @@ from torch import nn
 
 from pyro_vd.checks import check_state
 from pyro_vd.errors import InputError
+from pyro_vd.guard import NonFiniteGuard
 from pyro_vd.messages import one_line
 from pyro_vd.storage import as_json, load_checkpoint, save_checkpoint, write_atomically
 
@@ -52,6 +53,7 @@ class TrainingState:
         module: model and guide.
         optimizer: with its moments.
         shuffle: the generator of the batches' order.
+        guard: with its counts of skipped steps.
         settings: what must be equal for a checkpoint to fit.
         history: the epochs so far.
     """
@@ -59,6 +61,7 @@ class TrainingState:
     module: nn.Module
     optimizer: torch.optim.Optimizer
     shuffle: torch.Generator
+    guard: NonFiniteGuard
     settings: dict[str, Any]
     checkpoint: Path | None
     log: Path | None
@@ -103,6 +106,7 @@ class TrainingState:
         torch.set_rng_state(state["rng"])
         if state["cuda_rng"] is not None and torch.cuda.is_available():
             torch.cuda.set_rng_state_all(state["cuda_rng"])
+        self.guard.skipped, self.guard.in_a_row = state["guard"]
         self.history = [EpochRecord(**record) for record in state["history"]]
 
     def _state(self) -> dict[str, Any]:
@@ -113,6 +117,7 @@ class TrainingState:
             "shuffle": self.shuffle.get_state(),
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else None,
+            "guard": [self.guard.skipped, self.guard.in_a_row],
             "history": [asdict(record) for record in self.history],
         }
 

@@ -116,9 +116,10 @@ def test_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import torchvision
 
     monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", ["http://127.0.0.1:1/"])
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
     root = tmp_path / "empty"
     root.mkdir()
-    quoted = ["mnist is not in", str(root), "could not be downloaded", "--data.dir", "'digits'"]
+    quoted = ["mnist is not in", str(root), "could not be downloaded", "--data-dir", "'digits'"]
     refused_data(tmp_path, "mnist", f"--data.dir={root}", quoted=quoted)
     refused_data(tmp_path, "mnist", f"--data.dir={tmp_path / 'not there'}", quoted=quoted[2:])
     assert [path.name for path in tmp_path.iterdir()] == ["empty"]

@@ -110,7 +110,7 @@ def test_spoilt_files(tmp_path: Path, finished_run: Path, spoil: str) -> None:
         SPOILT[spoil](finished_run / name, run / name)
         if name == "pruned.safetensors":
             refused("evaluate", run / name, quoted=[str(run / name)])
-        refused("evaluate", run, "--num_samples=1", quoted=[str(run / name)])
+        refused("evaluate", run, "--num-samples=1", quoted=[str(run / name)])
         if name == "posterior.safetensors":
             refused("prune", run, "--threshold=1", quoted=[str(run / name)])
         shutil.copy(finished_run / name, run / name)

@@ -150,8 +150,8 @@ def test_output_folder_that_is_something_else(tmp_path: Path) -> None:
     [
         (["--threshold=nan"], ["threshold (=nan)"]),
         (["--threshold=101"], ["threshold (=101.0)", "<= 100"]),
-        (["--threshold=1", "--max_error_rise=0.1"], ["--threshold", "--max_error_rise"]),
-        (["--max_error_rise=2"], ["max_error_rise (=2.0)", "<= 1"]),
+        (["--threshold=1", "--max-error-rise=0.1"], ["--threshold", "--max-error-rise"]),
+        (["--max-error-rise=2"], ["max_error_rise (=2.0)", "<= 1"]),
         (["--out", "{run}/pruned.safetensors"], ["pruned.safetensors", "exists"]),
         (["--out", "{run}/no/such/folder.safetensors"], ["no/such/folder.safetensors", "No such file"]),
     ],
@@ -166,11 +166,11 @@ def test_prune_needs_validation_data_to_choose_by(finished_run: Path, tmp_path: 
     run = shutil.copytree(finished_run, tmp_path / "run")
     recipe = (run / "recipe.yaml").read_text()
     (run / "recipe.yaml").write_text(recipe.replace("validation: 100", "validation: 0"))
-    refused("prune", run, "--max_error_rise=0.1", quoted=["max_error_rise (=0.1)", "data.validation"])
+    refused("prune", run, "--max-error-rise=0.1", quoted=["max_error_rise (=0.1)", "data.validation"])
 
 
 def test_bad_evaluate(finished_run: Path) -> None:
-    refused("evaluate", finished_run, "--num_samples=0", quoted=["num_samples (=0)"])
+    refused("evaluate", finished_run, "--num-samples=0", quoted=["num_samples (=0)"])
     refused("evaluate", finished_run, "--data=nosuch", quoted=["'nosuch'"])
-    code, out, _ = run_cli("evaluate", finished_run, "--num_samples=1", "--json")
+    code, out, _ = run_cli("evaluate", finished_run, "--num-samples=1", "--json")
     assert (code, out[:1]) == (0, "{"), "the run itself must be good, or this test shows nothing"

@@ -7,6 +7,7 @@ import gc
 import gzip
 import http.server
 import os
+import pickle
 import threading
 from collections.abc import Iterator
 from hashlib import md5
@@ -100,8 +101,9 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for name, _ in mnist.resources:
         content = gzip.compress((folder / name.removesuffix(".gz")).read_bytes())
         (folder / name).write_bytes(content)
-        sums.append((name, md5(content, usedforsecurity=False).hexdigest()))
+        sums.append((name, md5(content).hexdigest()))
     monkeypatch.setattr(mnist, "resources", sums)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
     handler = functools.partial(Quiet, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         monkeypatch.setattr(mnist, "mirrors", [f"http://127.0.0.1:{server.server_port}/"])
@@ -147,6 +149,30 @@ def test_real_mnist() -> None:
     assert data.x_test.shape == (10_000, 28, 28)
     assert data.y_test.bincount().tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
     assert data.x_train.mean().item() == pytest.approx(0.1307, abs=1e-4)
+
+
+def test_cifar10_is_channels_first_and_only_unpickled_if_it_is_the_real_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cifar = torchvision.datasets.CIFAR10
+    folder = tmp_path / cifar.base_folder
+    folder.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 3072)).astype(np.uint8)
+    files = {name: {"data": pixels, "labels": [0, 1, 2, 3]} for name, _ in cifar.train_list + cifar.test_list}
+    for name, content in {**files, "batches.meta": {"label_names": list("abcd")}}.items():
+        (folder / name).write_bytes(pickle.dumps(content))
+    monkeypatch.setattr(cifar, "url", "http://127.0.0.1:1/")
+    with pytest.raises(InputError, match=r"cifar10 in .* is truncated or of another format"):
+        load_data("cifar10", tmp_path)
+    for listed in ("train_list", "test_list"):
+        sums = [[name, md5((folder / name).read_bytes()).hexdigest()] for name, _ in getattr(cifar, listed)]
+        monkeypatch.setattr(cifar, listed, sums)
+    meta = {**cifar.meta, "md5": md5((folder / "batches.meta").read_bytes()).hexdigest()}
+    monkeypatch.setattr(cifar, "meta", meta)
+    data = load_data("cifar10", tmp_path)
+    assert data.x_train.shape == (20, 3, 32, 32)
+    assert np.allclose(data.x_test.numpy(), pixels.reshape(4, 3, 32, 32) / 255)
+    assert data.y_test.tolist() == [0, 1, 2, 3]
 
 
 def test_image_folder(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from sklearn.metrics import log_loss, roc_auc_score
 from torch import Tensor, nn
 
-from pyro_vd import MLP, BayesianNetwork, InputError, PointEstimate, VariationalDropout, evaluate, mean_network
+from pyro_vd import MLP, BayesianNetwork, InputError, PointEstimate, VariationalDropout, evaluate, mean_network, predictive
 from pyro_vd.metrics import compression, error_rate, layer_sizes, logits
 
 
@@ -124,6 +124,14 @@ def test_monte_carlo_averages_probabilities() -> None:
     one, many = (evaluate(model, data, guide=guide, num_samples=n) for n in (1, 300))
     assert many.nll == pytest.approx(math.log(2), abs=0.01)
     assert one.nll > 2, "a single draw is overconfident"
+
+
+def test_predictive_is_a_distribution() -> None:
+    model = MLP((6, 8, 3))
+    p = predictive(model, VariationalDropout(model), torch.randn(8, 6), num_samples=5)
+    assert p.shape == (8, 3)
+    torch.testing.assert_close(p.sum(-1), torch.ones(8))
+    assert not p.requires_grad
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -133,7 +133,7 @@ BAD = {
     "ReLU has no weight.*Linear, Conv1d": lambda: BayesianNetwork(nn.ReLU()),
     r"log_sigma2 \(=0.1\)": lambda: VariationalDropout(MLP((2, 2)), log_sigma2=0.1),
     r"log_sigma2 \(=nan\)": lambda: VariationalDropout(MLP((2, 2)), log_sigma2=math.nan),
-    r"masks of shapes.*\(3,\)": lambda: PointEstimate(MLP((2, 2)), {"1.weight": torch.ones(3, dtype=torch.bool)}),
+    r"masks.*\(3,\).*do not fit": lambda: PointEstimate(MLP((2, 2)), {"1.weight": torch.ones(3, dtype=torch.bool)}),
     r"sizes \(=\[2\]\)": lambda: MLP((2,)),
 }
 

@@ -18,7 +18,7 @@ import pytest
 from support import ENVIRONMENT, python
 
 import pyro_vd
-from pyro_vd.recipe import recipes
+from pyro_vd.recipe_files import recipes
 
 ROOT = Path(__file__).parents[1]
 SUBMODULES = [m.name for m in pkgutil.walk_packages(pyro_vd.__path__, "pyro_vd.") if m.name != "pyro_vd.__main__"]

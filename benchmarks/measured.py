@@ -1,19 +1,23 @@
 """Write runs/README.md from finished runs and benchmark outputs under ``out/``; nothing in it is typed by hand.
 
-Run ``python runs/measured.py`` after the commands that the file itself shows.
+Run ``python benchmarks/measured.py`` after the commands that the file itself shows.
 """
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from pyro_vd import load_pruned, load_run, log_alpha
 from pyro_vd.export import read_info
 from pyro_vd.plots import pruning_overview
+from pyro_vd.recipe_files import parse_recipe, read_recipe
+from pyro_vd.run_folder import read_metrics
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "out"
@@ -24,6 +28,14 @@ PUBLISHED = "1.92 % error, 68.0x, sparsity 98.9 97.2 62.0 (Molchanov 2017, table
 
 def folder(recipe: str, seed: int) -> Path:
     return OUT / f"{recipe}-{seed}"
+
+
+def check(recipe: str, seed: int) -> None:
+    """Make sure that a folder is of the command shown for it: this recipe, as it is now, with no key changed but the seed."""
+    wanted = asdict(replace(parse_recipe(read_recipe(recipe)), seed=seed))
+    found = asdict(parse_recipe(yaml.safe_load((folder(recipe, seed) / "recipe.yaml").read_text())))
+    if found != wanted:
+        raise SystemExit(f"{folder(recipe, seed)} is not of the recipe {recipe} as it is now: {found} against {wanted}")
 
 
 def spread(values: Sequence[float], digits: int) -> str:
@@ -60,12 +72,19 @@ def section(recipe: str, runs: list[dict[str, Any]]) -> list[str]:
     per_seed = "; ".join(
         f"{100 * run['networks']['pruned']['error']:.2f} % at {run['networks']['pruned']['compression']:.1f}x" for run in runs
     )
+    recipe_text = (ROOT / "runs" / f"{recipe}.yaml").read_text().rstrip()
     versions = ", ".join(f"{name} {value}" for name, value in runs[0]["versions"].items())
     lines = [
         f"## {recipe}",
         "",
         "```",
         *(f"pyro-vd train {recipe} --seed {run['seed']} --out {folder(recipe, run['seed']).relative_to(ROOT)}" for run in runs),
+        "```",
+        "",
+        f"The recipe, `runs/{recipe}.yaml`; `kl_weight` is β, and at β = 1 the loss is the ELBO:",
+        "",
+        "```yaml",
+        recipe_text,
         "```",
         "",
         f"Test data of {runs[0]['data']}; seeds {seeds}; mean ± standard deviation over seeds. Threshold on log α "
@@ -92,6 +111,7 @@ def draw(recipe: str, seed: int) -> str:
     side = int(run.data.x_train[0].numel() ** 0.5)
     figure = pruning_overview(log_alpha(run.guide), net, info["threshold"], (side, side))
     path = ROOT / "docs" / f"{recipe}.png"
+    path.parent.mkdir(exist_ok=True)
     figure.savefig(path, dpi=110)
     return f"../{path.relative_to(ROOT)}"
 
@@ -100,14 +120,16 @@ def main() -> None:
     lines = [
         "# Measured results",
         "",
-        "Made by `python runs/measured.py` from the runs and outputs of the commands below; not edited by hand. Recipes were",
-        "tuned on a validation split of the training data; the test data were measured once, at the end of each run.",
+        "Made by `python benchmarks/measured.py` from the runs and outputs of the commands below; not edited by hand. Nothing",
+        "was chosen on the test data, which a run looks at only when all is trained and pruned.",
         "",
     ]
     for recipe, seeds in RUNS.items():
-        paths = [folder(recipe, seed) / "metrics.json" for seed in seeds]
-        if found := [json.loads(path.read_text()) for path in paths if path.exists()]:
-            lines += section(recipe, found)
+        finished = [seed for seed in seeds if (folder(recipe, seed) / "metrics.json").exists()]
+        for seed in finished:
+            check(recipe, seed)
+        if finished:
+            lines += section(recipe, [read_metrics(folder(recipe, seed)) for seed in finished])
     for name, command in BENCHMARKS.items():
         path = OUT / f"{name}.txt"
         if path.exists():

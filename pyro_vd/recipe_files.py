@@ -1,0 +1,83 @@
+"""Recipes as YAML files and command-line options."""
+
+from __future__ import annotations
+
+from argparse import ArgumentError
+from dataclasses import fields
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
+
+from pyro_vd.errors import InputError
+from pyro_vd.messages import parsing_message
+from pyro_vd.recipe import Recipe
+
+
+def recipes() -> dict[str, tuple[Path, str]]:
+    """Built-in recipes by name: file, and the description in its first line."""
+    folder = Path(str(resources.files("pyro_vd.runs")))
+    return {path.stem: (path, path.read_text().splitlines()[0].lstrip("# ")) for path in sorted(folder.glob("*.yaml"))}
+
+
+def recipe_path(name: str) -> Path:
+    """The file of a built-in recipe, or the path itself if it is a YAML file.
+
+    Raises:
+        InputError: neither.
+    """
+    built_in = recipes()
+    if name in built_in:
+        return built_in[name][0]
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml") and path.is_file():
+        return path
+    raise InputError(f"recipe (={name!r}) must be one of {', '.join(built_in)}, or the path of a .yaml file that exists")
+
+
+def add_recipe_arguments(parser: ArgumentParser) -> None:
+    """Give a parser an option for every key of :class:`Recipe`."""
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    parser.add_class_arguments(Recipe, as_group=False)
+
+
+def recipe_from(parser: ArgumentParser, values: Namespace) -> Recipe:
+    """The recipe among the parsed values of a parser that has its options.
+
+    Raises:
+        InputError: a value out of range.
+    """
+    instances = parser.instantiate(values)
+    return Recipe(**{field.name: instances[field.name] for field in fields(Recipe)})
+
+
+def parse_recipe(content: dict[str, Any]) -> Recipe:
+    """A recipe from the plain contents of a YAML file.
+
+    Raises:
+        InputError: an unknown key, a wrong type, or a value out of range.
+    """
+    parser = ArgumentParser(exit_on_error=False)
+    add_recipe_arguments(parser)
+    try:
+        return recipe_from(parser, parser.parse_object(content))
+    except ArgumentError as error:
+        raise InputError(f"recipe: {parsing_message(error)}") from error
+
+
+def read_recipe(name: str) -> dict[str, Any]:
+    """The plain contents of a built-in recipe, or of a YAML file; see :func:`recipe_path`.
+
+    Raises:
+        InputError: no such recipe, or no YAML in it.
+    """
+    path = recipe_path(name)
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{path} is missing or broken: {error}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} is no recipe: it holds {content!r}, not keys and values")
+    return content
