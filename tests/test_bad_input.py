@@ -42,12 +42,14 @@ SETTINGS = [
     (["--train.kl_weight.start=5", "--train.kl_weight.end=2"], ["5.0 to 2.0", "start <= end"]),
     (["--train.lr_schedule.kind=cosine"], ["(=cosine)", "'constant', 'linear', 'steps'"]),
     (["--train.lr_schedule.after=1"], ["(=1.0)", "[0, 1)"]),
-    (["--train.lr_schedule.steps={5: -1}"], ["(=-1.0)", "> 0"]),
-    (["--train.lr_schedule.steps={-5: 1}"], ["(=-5)", ">= 0"]),
+    (["--finetune.lr_schedule.kind=steps", "--finetune.lr_schedule.steps={5: -1}"], ["(=-1.0)", "> 0"]),
+    (["--finetune.lr_schedule.kind=steps", "--finetune.lr_schedule.steps={-5: 1}"], ["(=-5)", ">= 0"]),
+    (["--train.lr_schedule.steps={5: 0.1}"], ["{5: 0.1}", "'linear'", "steps to 'steps'"]),
     (["--train.lr_schedule.steps=5"], ["(=5)", "keys and values"]),
     (["--prune.max_error_rise=1.5"], ["prune.max_error_rise (=1.5)", "<= 1"]),
     (["--prune.max_error_rise=.nan"], ["prune.max_error_rise (=nan)"]),
     (["--prune.max_error_rise=0.1", "--data.validation=0"], ["(=0.1)", "data.validation"]),
+    (["--prune.threshold=3.5"], ["prune.threshold (=3.5)", "train.hold (=3.0)"]),
     (["--prune.threshold=nan"], ["prune.threshold (=nan)"]),
     (["--prune=5"], ["prune (=5)", "keys and values"]),
     (["--data.validation=-1"], ["data.validation (=-1)", ">= 0"]),
@@ -101,7 +103,7 @@ def test_bad_command(arguments: list[str], quoted: list[str]) -> None:
     refused(*arguments, quoted=quoted)
 
 
-@pytest.mark.parametrize("arguments", [["frobnicate"], ["train", "digits", "--train.lr=0"]])
+@pytest.mark.parametrize("arguments", [["frobnicate"], ["prune", "run", "--threshold=x"]])
 def test_bad_input_in_a_process_of_its_own(tmp_path: Path, arguments: list[str]) -> None:
     done = subprocess.run(command(*arguments), capture_output=True, text=True, cwd=tmp_path, env=ENVIRONMENT)
     check_refusal((done.returncode, done.stdout, done.stderr), ["(="])

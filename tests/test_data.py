@@ -123,6 +123,18 @@ def test_download(tmp_path: Path, mirror: Path) -> None:
     assert torch.equal(load_data("mnist", root).x_train, data.x_train), "the second time nothing is downloaded"
 
 
+def test_data_folder_on_the_command_line(tmp_path: Path) -> None:
+    write_mnist(tmp_path / "old")
+    keys = ("--data.name=mnist", "--data.validation=9", "--model.sizes=[784, 10]", "--quiet", "--json")
+    epochs = [f"--{phase}.epochs=1" for phase in ("pretrain", "train", "finetune")]
+    code, _, err = run_cli("train", "digits", *keys, *epochs, "--data-dir", tmp_path / "old", "--out", tmp_path / "run")
+    assert code == 0, err
+    (tmp_path / "old").rename(tmp_path / "new")
+    for command in (["evaluate", tmp_path / "run"], ["prune", tmp_path / "run", "--out", tmp_path / "file"]):
+        code, _, err = run_cli(*command, "--data-dir", tmp_path / "new")
+        assert code == 0, err
+
+
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # torchvision leaves the socket of an HTTP error to the collector
 @pytest.mark.parametrize("missing", ["train-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"])
 def test_failed_download_leaves_nothing(tmp_path: Path, mirror: Path, missing: str) -> None:

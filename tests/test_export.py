@@ -83,6 +83,18 @@ def test_a_network_of_ones_own_class_is_given_again(tmp_path: Path) -> None:
         load_pruned(tmp_path / "net", nn.Sequential(Doubled(3)))
 
 
+def test_a_shared_weight_stays_shared(tmp_path: Path) -> None:
+    layer = nn.Linear(2, 2)
+    net = nn.Sequential(layer, nn.ReLU(), layer)
+    save_pruned(net, tmp_path / "net")
+    with pytest.raises(InputError, match="net="):
+        load_pruned(tmp_path / "net")
+    other = nn.Linear(2, 2)
+    again = load_pruned(tmp_path / "net", nn.Sequential(other, nn.ReLU(), other))
+    assert again[0].weight is again[2].weight
+    assert torch.equal(again(torch.eye(2)), net(torch.eye(2)))
+
+
 WITHOUT_PYRO = """
 import sys
 sys.modules["pyro"] = None

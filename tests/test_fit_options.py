@@ -24,13 +24,13 @@ def pair(log_sigma2: float = -8.0) -> tuple[MLP, VariationalDropout]:
 def test_particles_average_the_noise() -> None:
     """The spread of the data term over many epochs without learning falls as 1/√S."""
     spread = []
-    for particles in (1, 16):
+    for particles in (1, 9):
         torch.manual_seed(0)
         model, guide = pair(-1.0)
-        options: dict[str, Any] = {"epochs": 60, "batch_size": 60, "lr": 1e-12, "progress": False}
+        options: dict[str, Any] = {"epochs": 40, "batch_size": 60, "lr": 1e-12, "progress": False}
         history = fit(model, guide, (X, Y), **options, num_particles=particles).history
         spread.append(torch.tensor([record.data_term for record in history]).std().item())
-    assert 2 < spread[0] / spread[1] < 8
+    assert 1.8 < spread[0] / spread[1] < 5, "three times"
 
 
 def test_hold_trains_the_network_as_it_will_be_pruned() -> None:

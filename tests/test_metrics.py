@@ -142,8 +142,10 @@ def test_mode_is_restored_and_evaluation_is_without_dropout(training: bool) -> N
     assert evaluate(net, data) == evaluate(net, data)
     assert net.training is training
     assert net[1].training is training
-    model = MLP((4, 5, 3)).train(training)
-    evaluate(model, data, guide=PointEstimate(model), num_samples=1)
+    model = BayesianNetwork(net).train(training)
+    guide = PointEstimate(model)
+    assert evaluate(model, data, guide=guide, num_samples=1) == evaluate(model, data, guide=guide, num_samples=1)
+    assert torch.equal(predictive(model, guide, data[0], 1), predictive(model, guide, data[0], 1))
     assert model.training is training
 
 

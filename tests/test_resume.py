@@ -6,7 +6,7 @@ import json
 import random
 import shutil
 import time
-from dataclasses import asdict, replace
+from collections.abc import Sequence
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,9 @@ from typing import Any
 import pytest
 import torch
 from support import SMALL, contents, refused, run_cli
-from torch import Tensor, nn
-
-from pyro_vd import BayesianNetwork, InputError, PointEstimate, VariationalDropout, fit
-from pyro_vd.guides import WeightGuide
 
 EPOCHS = 12
-LONGER = (*SMALL, *(f"--{phase}.epochs={EPOCHS}" for phase in ("pretrain", "train", "finetune")), "--quiet")
+LONGER = (*SMALL, *(f"--{phase}.epochs={EPOCHS}" for phase in ("pretrain", "train", "finetune")))
 PHASES = ("pretrain", "train", "finetune")
 
 
@@ -41,10 +37,15 @@ def results_of(run: Path) -> dict[str, Any]:
     return {key: metrics[key] for key in ("networks", "threshold", "validation_error", "skipped")}
 
 
+def resume(run: Path, keys: Sequence[str]) -> None:
+    code, _, err = run_cli("train", "digits", *keys, "--out", run, "--resume", "--quiet")
+    assert code == 0, err
+
+
 def kill_in(phase: str, run: Path, rng: random.Random) -> None:
     """Start or resume the run in a process of its own, and kill it at a random moment of a phase."""
     epochs = rng.randint(1, EPOCHS // 2)
-    process = get_context("fork").Process(target=run_cli, args=("train", "digits", *LONGER, "--out", run, "--resume"))
+    process = get_context("fork").Process(target=resume, args=(run, LONGER))
     process.start()
     while sum(line["phase"] == phase for line in log_of(run)) < epochs:
         assert process.is_alive(), "it ended before it could be killed"
@@ -61,15 +62,13 @@ def kill_in(phase: str, run: Path, rng: random.Random) -> None:
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # a process with threads: they are idle
 def test_killed_in_every_phase(tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    code, _, err = run_cli("train", "digits", *LONGER, "--out", whole)
-    assert code == 0, err
+    resume(whole, LONGER)
     for phase in PHASES:
         kill_in(phase, killed, random.Random(phase))
     refused("evaluate", killed, quoted=[str(killed), "--resume"])
     refused("prune", killed, "--threshold=1", quoted=[str(killed), "--resume"])
     (killed / ".checkpoint-finetune.pt.abcdefgh.pyro_vd-tmp").write_bytes(b"half a checkpo")
-    code, _, err = run_cli("train", "digits", *LONGER, "--out", killed, "--resume")
-    assert code == 0, err
+    resume(killed, LONGER)
     assert [line["epoch"] for line in log_of(killed)] == [*range(1, EPOCHS + 1)] * 3
     assert log_of(killed) == log_of(whole)
     assert results_of(killed) == results_of(whole)
@@ -88,29 +87,18 @@ def test_resume_of_a_finished_run_changes_nothing(finished_run: Path) -> None:
     assert contents(finished_run) == before
 
 
-FIRST = ["recipe.yaml", "metrics.jsonl", "checkpoint-pretrain.pt"]
+WRITTEN = ["recipe.yaml", "metrics.jsonl", *(f"checkpoint-{phase}.pt" for phase in PHASES), "pruned.safetensors"]
 
 
-@pytest.mark.parametrize(
-    "left",
-    [
-        [],
-        [".recipe.yaml.abcdefgh.pyro_vd-tmp"],
-        FIRST[:1],
-        FIRST,
-        [*FIRST, "checkpoint-train.pt"],
-        [*FIRST, "checkpoint-train.pt", "posterior.safetensors"],
-        [*FIRST, "checkpoint-train.pt", "checkpoint-finetune.pt", "pruned.safetensors"],
-    ],
-)
-def test_killed_between_phases(finished_run: Path, tmp_path: Path, left: list[str]) -> None:
-    """Whatever of the files is there already, the run ends as it would have."""
+@pytest.mark.parametrize("number", range(len(WRITTEN) + 1))
+def test_killed_between_phases(finished_run: Path, tmp_path: Path, number: int) -> None:
+    """However many of the files are there already, the run ends as it would have."""
     run = tmp_path / "run"
     run.mkdir()
-    for name in left:
-        shutil.copy(finished_run / (name if name[0] != "." else "recipe.yaml"), run / name)
-    code, _, err = run_cli("train", "digits", *SMALL, "--out", run, "--resume", "--quiet")
-    assert code == 0, err
+    (run / ".recipe.yaml.abcdefgh.pyro_vd-tmp").write_bytes(b"half a rec")
+    for name in WRITTEN[:number]:
+        shutil.copy(finished_run / name, run / name)
+    resume(run, SMALL)
     assert (log_of(run), results_of(run)) == (log_of(finished_run), results_of(finished_run))
     assert contents(run).keys() == contents(finished_run).keys()
     assert (run / "pruned.safetensors").read_bytes() == (finished_run / "pruned.safetensors").read_bytes()
@@ -130,7 +118,7 @@ def test_spoilt_checkpoint(finished_run: Path, tmp_path: Path, phase: str) -> No
         changed = {name for name, digest in contents(run).items() if before.get(name) != digest}
         assert changed <= {"metrics.jsonl", "posterior.safetensors"}, "earlier phases are written again, as they were"
     path.write_bytes(good)
-    assert run_cli("train", "digits", *SMALL, "--out", run, "--resume", "--quiet")[0] == 0
+    resume(run, SMALL)
     assert results_of(run) == results_of(finished_run)
 
 
@@ -149,62 +137,3 @@ def _tampered(state: dict[str, Any], path: Path) -> list[bytes]:
         torch.save({**state, **changed}, path)
         spoilt.append(path.read_bytes())
     return spoilt
-
-
-class Crash(nn.Module):
-    """Passes its input on, and raises at one training step."""
-
-    def __init__(self, step: int | None) -> None:
-        super().__init__()
-        self.step, self.taken = step, 0
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.taken += self.training
-        if self.training and self.taken == self.step:
-            raise KeyboardInterrupt
-        return x
-
-
-def pair(seed: int, guide: type[WeightGuide], crash: int | None = None) -> tuple[BayesianNetwork, WeightGuide]:
-    torch.manual_seed(seed)
-    net = nn.Sequential(Crash(crash), nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.2), nn.Linear(8, 3))
-    model = BayesianNetwork(net)
-    return model, guide(model)
-
-
-DATA = torch.randn(50, 6, generator=torch.Generator().manual_seed(0)), torch.arange(50) % 3
-OPTIONS: dict[str, Any] = {"epochs": 5, "batch_size": 16, "lr": 0.01, "validation": DATA, "progress": False}
-
-
-def state_of(model: BayesianNetwork, guide: WeightGuide) -> dict[str, list[Any]]:
-    return {name: t.tolist() for module in (model, guide) for name, t in module.state_dict(prefix=str(type(module))).items()}
-
-
-@pytest.mark.parametrize("guide", [VariationalDropout, PointEstimate])
-@pytest.mark.parametrize("step", [5, 10, 20])
-def test_fit_interrupted_in_an_epoch(tmp_path: Path, guide: type[WeightGuide], step: int) -> None:
-    """Of 20 steps, 4 an epoch. The second half begins from other weights and another seed: all comes from the checkpoint."""
-    files: dict[str, Any] = {"checkpoint": tmp_path / "c.pt", "log": tmp_path / "log", "resume": True}
-    whole = pair(1, guide)
-    expected = fit(*whole, DATA, **OPTIONS)
-    with pytest.raises(KeyboardInterrupt):
-        fit(*pair(1, guide, step), DATA, **OPTIONS, **files)
-    assert len(lines_of(tmp_path / "log")) == (step - 1) // 4
-    resumed = pair(2, guide)
-    result = fit(*resumed, DATA, **OPTIONS, **files)
-    assert state_of(*resumed) == state_of(*whole)
-    assert any("running_mean" in name for name in state_of(*whole))
-    assert [replace(r, seconds=0) for r in result.history] == [replace(r, seconds=0) for r in expected.history]
-    assert lines_of(tmp_path / "log") == [json.loads(json.dumps(asdict(record))) for record in result.history]
-
-
-@pytest.mark.parametrize(("key", "value"), [("epochs", 6), ("batch_size", 17), ("lr", 0.02), ("phase", "x")])
-def test_fit_does_not_resume_another_training(tmp_path: Path, key: str, value: Any) -> None:
-    path = tmp_path / "c.pt"
-    fit(*pair(1, VariationalDropout), DATA, **OPTIONS, checkpoint=path)
-    before = path.read_bytes()
-    with pytest.raises(InputError, match=rf"c\.pt is of another training: {key} .*, now {value!r}"):
-        fit(*pair(1, VariationalDropout), DATA, **{**OPTIONS, key: value}, checkpoint=path, resume=True)
-    assert path.read_bytes() == before
-    fit(*pair(1, VariationalDropout), DATA, **{**OPTIONS, key: value}, checkpoint=path)
-    assert path.read_bytes() != before, "without resume it starts anew"

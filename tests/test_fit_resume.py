@@ -1,0 +1,121 @@
+"""``fit`` goes on from a checkpoint as if it had never stopped, and from no other training's."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Collection
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pyro_vd import (
+    BayesianNetwork,
+    InputError,
+    KLWeight,
+    LRSchedule,
+    NonFiniteError,
+    PointEstimate,
+    VariationalDropout,
+    fit,
+)
+from pyro_vd.guides import WeightGuide
+
+
+class Crash(nn.Module):
+    """Passes its input on, as NaN in some training steps, and raises at one."""
+
+    def __init__(self, step: int | None, bad: Collection[int]) -> None:
+        super().__init__()
+        self.step, self.bad, self.taken = step, bad, 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.taken += self.training
+        if self.training and self.taken == self.step:
+            raise KeyboardInterrupt
+        return x * math.nan if self.training and self.taken in self.bad else x
+
+
+def pair(
+    seed: int, guide: type[WeightGuide], crash: int | None = None, bad: Collection[int] = ()
+) -> tuple[BayesianNetwork, WeightGuide]:
+    torch.manual_seed(seed)
+    net = nn.Sequential(Crash(crash, bad), nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.2), nn.Linear(8, 3))
+    model = BayesianNetwork(net)
+    return model, guide(model)
+
+
+DATA = torch.randn(50, 6, generator=torch.Generator().manual_seed(0)), torch.arange(50) % 3
+OPTIONS: dict[str, Any] = {"epochs": 5, "batch_size": 16, "lr": 0.01, "validation": DATA, "progress": False}
+
+
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def state_of(model: BayesianNetwork, guide: WeightGuide) -> dict[str, list[Any]]:
+    return {name: t.tolist() for module in (model, guide) for name, t in module.state_dict(prefix=str(type(module))).items()}
+
+
+@pytest.mark.parametrize("guide", [VariationalDropout, PointEstimate])
+@pytest.mark.parametrize("step", [5, 10, 20])
+def test_fit_interrupted_in_an_epoch(tmp_path: Path, guide: type[WeightGuide], step: int) -> None:
+    """Of 20 steps, 4 an epoch. The second half begins from other weights and another seed: all comes from the checkpoint."""
+    files: dict[str, Any] = {"checkpoint": tmp_path / "c.pt", "log": tmp_path / "log", "resume": True}
+    whole = pair(1, guide)
+    expected = fit(*whole, DATA, **OPTIONS)
+    with pytest.raises(KeyboardInterrupt):
+        fit(*pair(1, guide, step), DATA, **OPTIONS, **files)
+    assert len(lines_of(tmp_path / "log")) == (step - 1) // 4
+    resumed = pair(2, guide)
+    result = fit(*resumed, DATA, **OPTIONS, **files)
+    assert state_of(*resumed) == state_of(*whole)
+    assert any("running_mean" in name for name in state_of(*whole))
+    assert [replace(r, seconds=0) for r in result.history] == [replace(r, seconds=0) for r in expected.history]
+    assert lines_of(tmp_path / "log") == [json.loads(json.dumps(asdict(record))) for record in result.history]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("epochs", 6),
+        ("batch_size", 17),
+        ("lr", 0.02),
+        ("lr_schedule", LRSchedule("linear")),
+        ("kl_weight", KLWeight(0.5)),
+        ("hold", 3.0),
+        ("weight_decay", 0.1),
+        ("num_particles", 2),
+        ("phase", "another"),
+    ],
+)
+def test_another_training_is_refused(tmp_path: Path, key: str, value: Any) -> None:
+    path = tmp_path / "c.pt"
+    fit(*pair(1, VariationalDropout), DATA, **OPTIONS, checkpoint=path)
+    before = path.read_bytes()
+    with pytest.raises(InputError, match=rf"c\.pt is of another training: {key} .*, now "):
+        fit(*pair(1, VariationalDropout), DATA, **{**OPTIONS, key: value}, checkpoint=path, resume=True)
+    assert path.read_bytes() == before
+    fit(*pair(1, VariationalDropout), DATA, **{**OPTIONS, key: value}, checkpoint=path)
+    assert path.read_bytes() != before, "without resume it starts anew"
+
+
+def test_other_data_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "c.pt"
+    fit(*pair(1, VariationalDropout), DATA, **OPTIONS, checkpoint=path)
+    with pytest.raises(InputError, match="num_data 50, now 49"):
+        fit(*pair(1, VariationalDropout), (DATA[0][1:], DATA[1][1:]), **OPTIONS, checkpoint=path, resume=True)
+
+
+def test_a_streak_of_bad_steps_goes_on(tmp_path: Path) -> None:
+    """Nine bad steps, a checkpoint and one more are ten in a row."""
+    path, options = tmp_path / "c.pt", {**OPTIONS, "batch_size": 6}
+    with pytest.raises(KeyboardInterrupt):
+        fit(*pair(1, VariationalDropout, 10, range(1, 10)), DATA, **options, checkpoint=path)
+    with pytest.raises(NonFiniteError, match="10 steps in a row"):
+        fit(*pair(1, VariationalDropout, None, [1]), DATA, **options, checkpoint=path, resume=True)
+    assert fit(*pair(1, VariationalDropout), DATA, **options, checkpoint=path, resume=True).skipped == 9
