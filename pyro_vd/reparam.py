@@ -135,10 +135,15 @@ class LocalReparameterization(Messenger):
     Args:
         hold: where log α reaches this, the mean is held at zero in the forward pass, so that the network trains as it
             will be pruned (the authors' published code, with 3.0); the KL still sees θ. None holds nothing.
+
+    Raises:
+        InputError: ``hold`` is NaN.
     """
 
     def __init__(self, hold: float | None = None) -> None:
         super().__init__()
+        if hold is not None and math.isnan(hold):
+            raise InputError("hold (=nan) must be a number or None; means with log α at or above it are held at zero")
         self.hold = hold
 
     def _pyro_sample(self, msg: Any) -> None:

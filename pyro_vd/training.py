@@ -106,7 +106,7 @@ def fit(
     shuffle = torch.Generator().manual_seed(int(torch.randint(2**31, (), device="cpu")))
     settings = {"phase": phase, "epochs": epochs, "batch_size": batch_size, "lr": lr, "num_data": len(x)}
     settings |= {"lr_schedule": repr(lr_schedule), "kl_weight": repr(kl_weight), "hold": hold}
-    settings |= {"weight_decay": weight_decay, "num_particles": num_particles}
+    settings |= {"weight_decay": weight_decay, "num_particles": num_particles, "threshold": threshold}
     guard = NonFiniteGuard(loss_of, elbo)
     state = TrainingState(loss_of, optimizer, shuffle, guard, settings, _path(checkpoint), _path(log))
     if resume:
@@ -133,7 +133,7 @@ def fit(
                     taken += 1
                 bar.step()
             net = _current_network(model, guide, threshold)
-            mean_loss, mean_data_term, mean_kl = (totals / max(1, taken)).tolist()
+            mean_loss, mean_data_term, mean_kl = (totals / taken).tolist()  # NaN where every step was skipped
             record = EpochRecord(
                 phase=phase,
                 epoch=epoch + 1,

@@ -160,3 +160,10 @@ def test_weight_decay_is_on_the_scale_of_one_example() -> None:
     guide = PointEstimate(model)
     fit(model, guide, (x, torch.arange(300) % 3), epochs=40, lr=0.02, weight_decay=1.0, progress=False)
     assert guide.mean("1.weight").abs().max() < 0.05
+
+
+def test_a_hold_that_is_no_number_is_refused() -> None:
+    """NaN compares false with everything, so it would hold every mean at zero."""
+    model = MLP((4, 3))
+    with pytest.raises(InputError, match=r"hold \(=nan\)"):
+        fit(model, VariationalDropout(model), data(), epochs=1, hold=math.nan, progress=False)
