@@ -12,7 +12,7 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
 from pyro_vd.errors import InputError
-from pyro_vd.messages import parsing_message
+from pyro_vd.messages import one_line, parsing_message
 from pyro_vd.recipe import Recipe
 
 
@@ -73,11 +73,19 @@ def read_recipe(name: str) -> dict[str, Any]:
     Raises:
         InputError: no such recipe, or no YAML in it.
     """
-    path = recipe_path(name)
+    return read_yaml(recipe_path(name))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Keys and values of a YAML file.
+
+    Raises:
+        InputError: it is missing, no YAML, or anything but keys and values.
+    """
     try:
         content = yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path} is missing or broken: {error}") from error
+        raise InputError(f"{path} is missing or broken: {one_line(error)}") from error
     if not isinstance(content, dict):
         raise InputError(f"{path} is no recipe: it holds {content!r}, not keys and values")
     return content

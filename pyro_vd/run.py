@@ -24,7 +24,7 @@ from pyro_vd.metrics import Arrays, Metrics, error_rate, evaluate
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.posterior import log_alpha, mean_network
 from pyro_vd.pruning import choose_threshold, keep_masks, prune
-from pyro_vd.recipe import FinetuneConfig, PretrainConfig, PruneConfig, Recipe, VariationalConfig
+from pyro_vd.recipe import PruneConfig, Recipe, StepsConfig
 from pyro_vd.run_folder import LOG, METRICS, PRUNED, claim, read_metrics, save_posterior
 from pyro_vd.storage import as_json, write_atomically
 from pyro_vd.training import FitResult, fit
@@ -64,7 +64,7 @@ def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progr
     started = time.perf_counter()
     results: dict[str, FitResult] = {}
 
-    def options(phase: str, config: PretrainConfig | VariationalConfig | FinetuneConfig) -> dict[str, Any]:
+    def options(phase: str, config: StepsConfig) -> dict[str, Any]:
         pyro.set_rng_seed((recipe.seed + 1000 * (1 + _PHASES.index(phase))) % 2**32)  # a resumed phase starts as a new one
         chosen = {key: getattr(config, key) for key in ("epochs", "batch_size", "lr", "lr_schedule")}
         paths = {"checkpoint": folder / f"checkpoint-{phase}.pt", "log": folder / LOG}

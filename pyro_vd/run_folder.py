@@ -16,11 +16,10 @@ from pyro_vd.checks import check_data, check_state
 from pyro_vd.data import Dataset, load_data
 from pyro_vd.errors import InputError
 from pyro_vd.guides.variational_dropout import VariationalDropout
-from pyro_vd.messages import one_line
 from pyro_vd.metrics import Arrays
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.recipe import Recipe
-from pyro_vd.recipe_files import parse_recipe
+from pyro_vd.recipe_files import parse_recipe, read_yaml
 from pyro_vd.storage import clear_temporaries, write_atomically
 
 RECIPE, METRICS, LOG, POSTERIOR, PRUNED = (
@@ -48,7 +47,7 @@ def claim(folder: Path, recipe: Recipe, resume: bool) -> None:
             raise InputError(
                 f"output folder (={str(folder)!r}) is not empty; go on with --resume, or choose another with --out"
             )
-        found = _read_yaml(folder)
+        found = _recipe_of(folder)
         if different := sorted(_differences(found, wanted)):
             raise InputError(f"{folder} holds a run of another recipe: {'; '.join(different)}")
         return
@@ -118,7 +117,7 @@ def load_run(folder: Path | str, data_dir: Path | str | None = None) -> Run:
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"run (={str(folder)!r}) is not a folder")
-    recipe = parse_recipe(_read_yaml(folder))
+    recipe = parse_recipe(_recipe_of(folder))
     read_metrics(folder)
     model = BayesianNetwork(recipe.model.build(), prior=recipe.model.weight_prior())
     guide = VariationalDropout(model, recipe.train.log_sigma2)
@@ -136,15 +135,10 @@ def load_run(folder: Path | str, data_dir: Path | str | None = None) -> Run:
     return Run(folder, recipe, data, train, validation, model, guide)
 
 
-def _read_yaml(folder: Path) -> dict[str, Any]:
-    path = folder / RECIPE
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{folder} holds no run: {one_line(error)}") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path} is no recipe: it holds {content!r}")
-    return content
+def _recipe_of(folder: Path) -> dict[str, Any]:
+    if not (folder / RECIPE).is_file():
+        raise InputError(f"{folder} holds no run: {RECIPE} is not there")
+    return read_yaml(folder / RECIPE)
 
 
 def _differences(found: Any, wanted: Any, path: str = "") -> list[str]:
