@@ -24,6 +24,8 @@ class WeightGuide(PyroModule):
 
     def __init__(self, model: BayesianNetwork) -> None:
         super().__init__()
+        if not isinstance(model, BayesianNetwork):
+            raise InputError(f"model is a {type(model).__name__}; it must be a BayesianNetwork: BayesianNetwork(net) makes one")
         self.site_names = model.weight_names
         self.sites = PyroModule()  # a module of its own: a layer may be called "mean" or "posterior"
         for name, weight in model.initial_weights.items():

@@ -113,8 +113,16 @@ def check_network(
     Raises:
         InputError: as :func:`check_data`.
     """
+    if not (isinstance(data, tuple | list) and len(data) == 2 and all(isinstance(part, Tensor) for part in data)):
+        raise InputError(
+            f"{name} is a {type(data).__name__}; it must be a pair of tensors, inputs and labels, as Dataset.split() and "
+            "Dataset.test are"
+        )
     x, y = data
     check_arrays(name, x, y)
+    kinds = {tensor.dtype for tensor in (*net.parameters(), *net.buffers()) if tensor.is_floating_point()}
+    if kinds and x.dtype not in kinds:
+        raise InputError(f"{name}: inputs of type {x.dtype}, a network of {', '.join(map(str, kinds))}; convert one of them")
     was_training = net.training
     net.eval()
     try:
@@ -128,6 +136,23 @@ def check_network(
     if output.ndim != 2 or int(y.max()) >= output.shape[-1]:
         raise InputError(
             f"{name}: label {int(y.max())} does not fit the network, whose output for one example has the shape "
-            f"{tuple(output.shape)}; it must be (1, classes) with classes > {int(y.max())}"
+            f"{tuple(output.shape)}; it must be (1, classes), and labels count from 0 to classes - 1"
         )
     return x, y
+
+
+def check_pair(model: object, guide: object) -> None:
+    """Refuse a model and a guide that are none, or not of one network.
+
+    Raises:
+        InputError: naming what was given and what is wanted.
+    """
+    sites = getattr(model, "initial_weights", None)
+    if sites is None:
+        raise InputError(f"model is a {type(model).__name__}; it must be a BayesianNetwork: BayesianNetwork(net) makes one")
+    if not hasattr(guide, "site_names"):
+        raise InputError(f"guide is a {type(guide).__name__}; it must be one of the model's, such as VariationalDropout(model)")
+    wanted = {name: tuple(weight.shape) for name, weight in sites.items()}
+    given = {name: tuple(guide.site(name).theta.shape) for name in guide.site_names}  # type: ignore[attr-defined]
+    if given != wanted:
+        raise InputError(f"the guide is of another network: its weights are {given}, the model's {wanted}")

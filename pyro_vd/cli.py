@@ -60,6 +60,7 @@ def _parser(usage: str, command: str) -> ArgumentParser:
         usage=f"pyro-vd {usage}",
         description=f"{COMMANDS[command][1].capitalize()}.",
         exit_on_error=False,
+        allow_abbrev=False,
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     return parser

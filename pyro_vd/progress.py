@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,9 @@ from rich.progress import Progress as RichProgress
 
 if TYPE_CHECKING:
     from pyro_vd.training_state import EpochRecord
+
+
+_SECONDS_A_LINE = 10.0  # in a log file, where a bar cannot move
 
 
 class Progress:
@@ -35,6 +39,7 @@ class Progress:
             disable=not shown,
             refresh_per_second=4,
         )
+        self._last_line = time.monotonic()
         self._task = self._bar.add_task(phase, total=steps, completed=done, figures="")
 
     def __enter__(self) -> Progress:
@@ -55,3 +60,7 @@ class Progress:
         smaller = f"{record.compression:.1f}x" if math.isfinite(record.compression) else "∞"
         figures = f"epoch {record.epoch} loss {record.loss:.0f} KL {record.kl:.0f}{error} {smaller}{skipped}"
         self._bar.update(self._task, figures=figures)
+        now = time.monotonic()
+        if not self._bar.console.is_terminal and not self._bar.disable and now - self._last_line > _SECONDS_A_LINE:
+            self._bar.console.print(f"{record.phase} {figures}")
+            self._last_line = now

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from pyro_vd.checks import check_pair
 from pyro_vd.errors import InputError
 from pyro_vd.metrics import Arrays, compression, error_rate
 
@@ -52,6 +53,7 @@ def prune(model: BayesianNetwork, guide: WeightGuide, threshold: float = DEFAULT
     """
     from pyro_vd.posterior import log_alpha
 
+    check_pair(model, guide)
     masks = keep_masks(log_alpha(guide), threshold)
     return model.plain_network({name: guide.mean(name) * mask for name, mask in masks.items()})
 

@@ -177,9 +177,12 @@ class Recipe:
     """Of everything that is random."""
     device: str = "auto"
     """cpu, cuda, cuda:1, mps, …; auto takes cuda where there is one."""
+    threads: int = 1
+    """CPU threads of torch. More are slower for small networks, far slower where the cores are busy."""
 
     def __post_init__(self) -> None:
         check_number("seed", self.seed, low=0, high=2**32 - 1, whole=True)
+        check_number("threads", self.threads, low=1, high=1024, whole=True)
         self.pretrain.check("pretrain")
         self.train.check("train")
         self.finetune.check("finetune")

@@ -51,6 +51,7 @@ def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progr
     """
     folder = Path(folder)
     check_device(recipe.torch_device())
+    torch.set_num_threads(recipe.threads)
     data = load_data(recipe.data.name, recipe.data.dir)
     train, validation = data.split(recipe.data.validation)
     pyro.set_rng_seed(recipe.seed)

@@ -72,7 +72,7 @@ def read_metrics(folder: Path) -> dict[str, Any]:
     path = folder / METRICS
     if not path.is_file():
         raise InputError(
-            f"{folder} holds no finished run: {METRICS} is not there. Finish it with train --resume --out {folder}"
+            f"{folder} holds no finished run: {METRICS} is not there. Finish it: pyro-vd train RECIPE --resume --out {folder}"
         )
     try:
         content: dict[str, Any] = json.loads(path.read_text())

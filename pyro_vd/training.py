@@ -11,7 +11,7 @@ import pyro
 import torch
 from torch import Tensor, nn
 
-from pyro_vd.checks import check_data, check_device, check_number
+from pyro_vd.checks import check_data, check_device, check_number, check_pair
 from pyro_vd.elbo import VariationalDropoutELBO
 from pyro_vd.guard import NonFiniteGuard
 from pyro_vd.guides.variational_dropout import VariationalDropout
@@ -44,7 +44,7 @@ def fit(
     batch_size: int = 100,
     lr: float = 1e-3,
     lr_schedule: LRSchedule | None = None,
-    kl_weight: KLWeight | None = None,
+    kl_weight: KLWeight | float = 1.0,
     hold: float | None = None,
     weight_decay: float = 0.0,
     num_particles: int = 1,
@@ -67,7 +67,7 @@ def fit(
         batch_size: ≥ 1; a last smaller batch is trained on as well.
         lr: Adam's learning rate at the start, > 0.
         lr_schedule: its factor over the epochs, by default constant.
-        kl_weight: β over the epochs, by default 1.
+        kl_weight: β, a number or its warm-up over the epochs.
         hold: hold means at zero in the forward pass where log α reaches this; see
             :class:`~pyro_vd.reparam.LocalReparameterization`.
         weight_decay: λ ≥ 0 of an L2 penalty ½λ‖·‖² on the loss of one example, the usual scale; for guides without a KL.
@@ -85,11 +85,13 @@ def fit(
         InputError: arguments out of range, data that do not fit, or a checkpoint of another run.
         NonFiniteError: ten steps in a row had a non-finite loss or gradient. Such steps are skipped and counted.
     """
+    check_pair(model, guide)
     check_number("epochs", epochs, low=1, whole=True)
     check_number("batch_size", batch_size, low=1, whole=True)
     check_number("lr", lr, low=0, low_open=True)
     check_number("weight_decay", weight_decay, low=0)
-    lr_schedule, kl_weight = lr_schedule or LRSchedule(), kl_weight or KLWeight()
+    lr_schedule = lr_schedule or LRSchedule()
+    kl_weight = kl_weight if isinstance(kl_weight, KLWeight) else KLWeight(kl_weight)
     target = check_device(device) if device is not None else next(model.buffers()).device
     model.to(target)
     guide.to(target)

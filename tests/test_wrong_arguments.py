@@ -1,0 +1,55 @@
+"""What a newcomer mixes up in Python is answered by a sentence, not by an error from deep inside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+from pyro_vd import MLP, InputError, VariationalDropout, evaluate, fit, load_data, prune
+
+RUN = {"epochs": 1}
+DATA = torch.rand(9, 4), torch.arange(9) % 3
+MODEL, OTHER = MLP((4, 3)), MLP((4, 5, 3))
+GUIDE = VariationalDropout(MODEL)
+WRONG: dict[str, Callable[[], object]] = {
+    "guide is a tuple; it must be one of the model's": lambda: fit(MODEL, DATA, DATA, **RUN),
+    r"model is a Linear; it must be a BayesianNetwork: BayesianNetwork\(net\)": lambda: fit(
+        nn.Linear(4, 3), GUIDE, DATA, epochs=1
+    ),
+    "model is a Linear; it must be": lambda: VariationalDropout(nn.Linear(4, 3)),
+    "model is a VariationalDropout": lambda: prune(GUIDE, MODEL),
+    r"guide is of another network: its weights are .*'1.weight': \(3, 4\).* \(5, 4\)": lambda: prune(OTHER, GUIDE),
+    "the guide is of another network": lambda: fit(OTHER, GUIDE, DATA, **RUN),
+    "training data is a Dataset; it must be a pair of tensors": lambda: fit(MODEL, GUIDE, load_data("digits"), **RUN),
+    "training data is a tuple; it must be a pair of tensors": lambda: fit(
+        MODEL, GUIDE, tuple(t.numpy() for t in DATA), epochs=1
+    ),
+    "inputs of type torch.float64, a network of torch.float32": lambda: fit(
+        MODEL, GUIDE, (DATA[0].double(), DATA[1]), epochs=1
+    ),
+    "label 3 does not fit .* count from 0": lambda: fit(MODEL, GUIDE, (DATA[0], DATA[1] + 1), **RUN),
+    "has no weights of its own: give evaluate": lambda: evaluate(MODEL, DATA),
+}
+
+
+@pytest.mark.parametrize("message", WRONG, ids=range(len(WRONG)))
+def test_mixed_up_arguments_are_named(message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        WRONG[message]()
+
+
+def test_a_number_is_a_constant_weight_of_the_kl() -> None:
+    model = MLP((4, 3))
+    result = fit(model, VariationalDropout(model), DATA, epochs=2, kl_weight=0.3, progress=False)
+    assert [record.kl_weight for record in result.history] == [0.3, 0.3]
+
+
+def test_progress_in_a_log_file_has_lines(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pyro_vd.progress._SECONDS_A_LINE", -1.0)
+    model = MLP((4, 3))
+    fit(model, VariationalDropout(model), DATA, epochs=3)
+    lines = capfd.readouterr().err.splitlines()
+    assert [line.split(" loss ")[0] for line in lines[:3]] == [f"train epoch {k}" for k in (1, 2, 3)]
