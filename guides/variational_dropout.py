@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pyro_vd.checks import check_number
 from pyro_vd.distributions import MultiplicativeNormal
-from pyro_vd.errors import InputError
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.models.bayesian import BayesianNetwork
 
@@ -25,8 +25,7 @@ class VariationalDropout(WeightGuide):
     """
 
     def __init__(self, model: BayesianNetwork, log_sigma2: float = -10.0) -> None:
-        if not -60 <= log_sigma2 <= 0:
-            raise InputError(f"log_sigma2 (={log_sigma2!r}) must be between -60 and 0, for σ from e⁻³⁰ to 1")
+        check_number("log_sigma2", log_sigma2, low=-60, high=0)
         self._initial_log_sigma2 = log_sigma2
         super().__init__(model)
 

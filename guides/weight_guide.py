@@ -12,6 +12,7 @@ import torch
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
+from pyro_vd.checks import check_model
 from pyro_vd.errors import InputError
 from pyro_vd.models.bayesian import BayesianNetwork
 
@@ -24,8 +25,7 @@ class WeightGuide(PyroModule):
 
     def __init__(self, model: BayesianNetwork) -> None:
         super().__init__()
-        if not isinstance(model, BayesianNetwork):
-            raise InputError(f"model is a {type(model).__name__}; it must be a BayesianNetwork: BayesianNetwork(net) makes one")
+        check_model(model)
         self.site_names = model.weight_names
         self.sites = PyroModule()  # a module of its own: a layer may be called "mean" or "posterior"
         for name, weight in model.initial_weights.items():

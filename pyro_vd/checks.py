@@ -141,18 +141,26 @@ def check_network(
     return x, y
 
 
-def check_pair(model: object, guide: object) -> None:
+def check_model(model: object) -> None:
+    """Refuse what is no Bayesian network.
+
+    Raises:
+        InputError: naming what was given and what is wanted.
+    """
+    if not hasattr(model, "initial_weights"):
+        raise InputError(f"model is a {type(model).__name__}; it must be a BayesianNetwork: BayesianNetwork(net) makes one")
+
+
+def check_pair(model: Any, guide: Any) -> None:
     """Refuse a model and a guide that are none, or not of one network.
 
     Raises:
         InputError: naming what was given and what is wanted.
     """
-    sites = getattr(model, "initial_weights", None)
-    if sites is None:
-        raise InputError(f"model is a {type(model).__name__}; it must be a BayesianNetwork: BayesianNetwork(net) makes one")
+    check_model(model)
     if not hasattr(guide, "site_names"):
         raise InputError(f"guide is a {type(guide).__name__}; it must be one of the model's, such as VariationalDropout(model)")
-    wanted = {name: tuple(weight.shape) for name, weight in sites.items()}
-    given = {name: tuple(guide.site(name).theta.shape) for name in guide.site_names}  # type: ignore[attr-defined]
+    wanted = {name: tuple(weight.shape) for name, weight in model.initial_weights.items()}
+    given = {name: tuple(guide.site(name).theta.shape) for name in guide.site_names}
     if given != wanted:
         raise InputError(f"the guide is of another network: its weights are {given}, the model's {wanted}")

@@ -117,7 +117,7 @@ def _torchvision(name: str, root: Path) -> Dataset:
     except (ValueError, AssertionError, EOFError, OSError) as error:
         raise InputError(f"{name} in {root} is truncated or of another format: {one_line(error)}") from error
     arrays = [(np.asarray(part.data), np.asarray(part.targets)) for part in parts]
-    return _dataset(name, *(_channels_first(x) if i == 0 else x for pair in arrays for i, x in enumerate(pair)))
+    return _dataset(name, *(_channels_first(array) for pair in arrays for array in pair))
 
 
 def _download(name: str, kind: Callable[..., Any], root: Path) -> list[Any]:

@@ -13,9 +13,10 @@ from pyro.distributions.util import scale_and_mask
 from pyro.infer.elbo import ELBO
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent, kl_divergence
+from torch.distributions import kl_divergence
 
-from pyro_vd.distributions import LogUniform, MultiplicativeNormal, NormalARD
+from pyro_vd.checks import check_number
+from pyro_vd.distributions import LogUniform, MultiplicativeNormal, NormalARD, base_distribution
 from pyro_vd.errors import InputError
 from pyro_vd.reparam import LocalReparameterization
 
@@ -51,8 +52,7 @@ class VariationalDropoutELBO(ELBO):
     """
 
     def __init__(self, kl_weight: float = 1.0, num_particles: int = 1, hold: float | None = None) -> None:
-        if num_particles < 1:
-            raise InputError(f"num_particles (={num_particles!r}) must be at least 1")
+        check_number("num_particles", num_particles, low=1, whole=True)
         super().__init__(num_particles=num_particles)
         self.kl_weight = kl_weight
         self.hold = hold
@@ -146,10 +146,6 @@ def _log_prob(name: str, site: Any) -> Tensor:
     return scale_and_mask(log_prob, site["scale"], site["mask"]).sum()
 
 
-def _base(distribution: Distribution) -> Distribution:
-    return distribution.base_dist if isinstance(distribution, Independent) else distribution
-
-
 def _site_kl(name: str, guide_site: Any, model_site: Any) -> Tensor:
     q, p = guide_site["fn"], model_site["fn"]
     if q.shape() != p.shape():
@@ -157,7 +153,7 @@ def _site_kl(name: str, guide_site: Any, model_site: Any) -> Tensor:
     try:
         divergence = kl_divergence(q, p)
     except NotImplementedError as error:
-        bases = _base(q), _base(p)
+        bases = base_distribution(q), base_distribution(p)
         if any(isinstance(base, MultiplicativeNormal | LogUniform | NormalARD) for base in bases):
             raise InputError(
                 f"weight site {name!r}: no KL(q‖p) is registered for q = {type(bases[0]).__name__} and "

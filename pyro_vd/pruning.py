@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from pyro_vd.checks import check_pair
+from pyro_vd.checks import check_number, check_pair
 from pyro_vd.errors import InputError
 from pyro_vd.metrics import Arrays, compression, error_rate
 
@@ -96,8 +96,7 @@ def choose_threshold(
     Raises:
         InputError: ``max_error_rise`` out of range, no candidate, or none that keeps within it.
     """
-    if not 0 <= max_error_rise <= 1:
-        raise InputError(f"max_error_rise (={max_error_rise!r}) must be a share between 0 and 1")
+    check_number("max_error_rise", max_error_rise, low=0, high=1)
     highest = math.inf if hold is None else hold
     tried = sorted(threshold for threshold in candidates if threshold <= highest)
     if not tried:

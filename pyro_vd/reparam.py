@@ -16,9 +16,8 @@ import torch
 import torch.nn.functional as F
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
-from torch.distributions import Independent
 
-from pyro_vd.distributions import MultiplicativeNormal
+from pyro_vd.distributions import MultiplicativeNormal, base_distribution
 from pyro_vd.errors import InputError
 
 _EPS = 1e-16  # √(var + ε): √ has an infinite slope at 0, and an input of zeros gives var = 0 exactly
@@ -147,8 +146,7 @@ class LocalReparameterization(Messenger):
         self.hold = hold
 
     def _pyro_sample(self, msg: Any) -> None:
-        fn = msg["fn"]
-        base = fn.base_dist if isinstance(fn, Independent) else fn
+        base = base_distribution(msg["fn"])
         if msg["done"] or msg["is_observed"] or not isinstance(base, MultiplicativeNormal):
             return
         mean, variance = base.theta, base.variance
