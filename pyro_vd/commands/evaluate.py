@@ -1,0 +1,47 @@
+"""``pyro-vd evaluate``: measure a run, or a pruned network's file, on the test data."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+from pyro_vd.commands.arguments import add_data_dir, finish, parse, parser_of
+from pyro_vd.errors import InputError
+
+HELP = "measure a run, or a pruned network's file, on the test data"
+
+
+def run(arguments: list[str]) -> None:
+    """Carry the command out."""
+    parser = parser_of("evaluate RUN|FILE [--data NAME] [--data-dir DIR]", HELP)
+    parser.add_argument("source", type=str, help="folder of a finished run, or a pruned .safetensors file")
+    parser.add_argument("--data", type=str, help="data set (default: the one it was trained on)")
+    add_data_dir(parser)
+    parser.add_argument("--num-samples", type=int, default=20, help="draws of the Monte Carlo predictive")
+    values = parse(parser, arguments)
+
+    from pyro_vd.data import load_data
+    from pyro_vd.export import load_pruned, read_info
+    from pyro_vd.metrics import Metrics, evaluate
+
+    source = Path(values.source)
+    if not source.exists():
+        raise InputError(f"source (={values.source!r}) must be the folder of a finished run, or a pruned .safetensors file")
+    networks: dict[str, Metrics] = {}
+    if source.is_dir():
+        from pyro_vd.run import measure_posterior
+        from pyro_vd.run_folder import PRUNED, load_run
+
+        run = load_run(source, values.data_dir)
+        data = load_data(values.data, values.data_dir) if values.data else run.data
+        networks = measure_posterior(run.recipe, run.model, run.guide, data.test, values.num_samples)
+        networks["pruned"] = evaluate(load_pruned(source / PRUNED), data.test)
+    else:
+        net = load_pruned(source)
+        data = load_data(values.data or str(read_info(source).get("data")), values.data_dir)
+        networks["pruned"] = evaluate(net, data.test)
+    finish(
+        values,
+        {"source": str(source), "data": data.name, "networks": {name: asdict(metrics) for name, metrics in networks.items()}},
+        f"{source}: test data of {data.name}",
+    )

@@ -1,0 +1,56 @@
+"""``pyro-vd prune``: prune a trained run at another threshold."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+from pyro_vd.commands.arguments import add_data_dir, finish, parse, parser_of
+from pyro_vd.errors import InputError
+
+HELP = "prune a trained run at another threshold"
+
+
+def run(arguments: list[str]) -> None:
+    """Carry the command out."""
+    parser = parser_of("prune RUN [--threshold T | --max-error-rise X] [--out FILE]", HELP)
+    parser.add_argument("run", type=str, help="folder of a finished run")
+    parser.add_argument("--threshold", type=float, help="remove weights with log α at or above it (default: the recipe's)")
+    parser.add_argument(
+        "--max-error-rise", type=float, help="the lowest threshold whose validation error rises by at most this share"
+    )
+    parser.add_argument("--out", type=str, help="file to write (default: RUN/pruned-THRESHOLD.safetensors)")
+    add_data_dir(parser)
+    values = parse(parser, arguments)
+
+    from pyro_vd.export import save_pruned
+    from pyro_vd.metrics import error_rate, evaluate
+    from pyro_vd.pruning import prune
+    from pyro_vd.recipe import PruneConfig
+    from pyro_vd.run import chosen_threshold
+    from pyro_vd.run_folder import load_run
+
+    if values.threshold is not None and values.max_error_rise is not None:
+        raise InputError("give --threshold or --max-error-rise, not both")
+    run = load_run(values.run, values.data_dir)
+    config = run.recipe.prune
+    if values.threshold is not None:
+        config = PruneConfig(threshold=values.threshold)
+    elif values.max_error_rise is not None:
+        config = PruneConfig(max_error_rise=values.max_error_rise)
+    threshold = chosen_threshold(run.recipe, config, run.model, run.guide, run.validation)
+    out = Path(values.out or run.folder / f"pruned-{threshold:g}.safetensors")
+    if out.exists():
+        raise InputError(f"{out} exists; choose another file with --out")
+    net = prune(run.model, run.guide, threshold)
+    metrics = asdict(evaluate(net, run.data.test))
+    save_pruned(net, out, {"data": run.recipe.data.name, "threshold": threshold, "seed": run.recipe.seed})
+    error = error_rate(net, run.validation) if run.validation else None
+    result = {
+        "file": str(out),
+        "threshold": threshold,
+        "validation_error": error,
+        "networks": {f"pruned at {threshold:g}": metrics},
+    }
+    held_out = "no validation data" if error is None else f"validation error {100 * error:.2f} %"
+    finish(values, result, f"{out}, not fine-tuned, {held_out}; test data of {run.data.name}")
