@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pyro_vd.augmentation import RandomAffine
     from pyro_vd.data import Dataset, load_data
     from pyro_vd.distributions import LogUniform, MultiplicativeNormal, NormalARD
     from pyro_vd.elbo import VariationalDropoutELBO
@@ -33,6 +34,7 @@ __version__ = "0.1.0"
 
 # No public name is a submodule's: importing that would put the module in the name's place.
 _HOME = {
+    "augmentation": ("RandomAffine",),
     "data": ("Dataset", "load_data"),
     "distributions": ("LogUniform", "MultiplicativeNormal", "NormalARD"),
     "elbo": ("VariationalDropoutELBO",),
@@ -70,6 +72,7 @@ __all__ = [
     "NonFiniteError",
     "NormalARD",
     "PointEstimate",
+    "RandomAffine",
     "Recipe",
     "Run",
     "VariationalDropout",

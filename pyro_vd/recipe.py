@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from pyro_vd.augmentation import RandomAffine
 from pyro_vd.checks import check_number
 from pyro_vd.distributions import LogUniform, NormalARD
 from pyro_vd.errors import InputError
@@ -173,6 +174,8 @@ class Recipe:
     train: VariationalConfig = field(default_factory=VariationalConfig)
     prune: PruneConfig = field(default_factory=PruneConfig)
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
+    augment: RandomAffine = field(default_factory=RandomAffine)
+    """Random changes of the training images, in every phase; all 0 leaves them as they are."""
     seed: int = 0
     """Of everything that is random."""
     device: str = "auto"

@@ -15,6 +15,7 @@ import pyro
 import torch
 from torch import nn
 
+from pyro_vd.augmentation import RandomAffine
 from pyro_vd.checks import check_data, check_device
 from pyro_vd.data import load_data
 from pyro_vd.errors import InputError
@@ -58,6 +59,9 @@ def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progr
     net = recipe.model.build()
     for name, part in (("training data", train), ("test data", data.test)):
         check_data(name, part, BayesianNetwork(net))
+    augment = None if recipe.augment == RandomAffine() else recipe.augment
+    if augment:
+        augment(train[0][:1])  # refuses what is no image, before anything is written
     claim(folder, recipe, resume)
     if resume and (folder / METRICS).exists():
         return read_metrics(folder)
@@ -69,7 +73,8 @@ def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progr
         pyro.set_rng_seed((recipe.seed + 1000 * (1 + _PHASES.index(phase))) % 2**32)  # a resumed phase starts as a new one
         chosen = {key: getattr(config, key) for key in ("epochs", "batch_size", "lr", "lr_schedule")}
         paths = {"checkpoint": folder / f"checkpoint-{phase}.pt", "log": folder / LOG}
-        return {**chosen, **paths, "phase": phase, "resume": resume, "progress": progress, "device": recipe.torch_device()}
+        common = {"resume": resume, "progress": progress, "device": recipe.torch_device(), "augment": augment}
+        return {**chosen, **paths, **common, "phase": phase}
 
     if recipe.pretrain.epochs:
         net, results["pretrain"] = _pretrain(recipe, net, train, validation, options("pretrain", recipe.pretrain))

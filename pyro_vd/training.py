@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +49,7 @@ def fit(
     hold: float | None = None,
     weight_decay: float = 0.0,
     num_particles: int = 1,
+    augment: Callable[[Tensor], Tensor] | None = None,
     threshold: float = DEFAULT_THRESHOLD,
     device: str | torch.device | None = None,
     checkpoint: Path | str | None = None,
@@ -72,6 +74,8 @@ def fit(
             :class:`~pyro_vd.reparam.LocalReparameterization`.
         weight_decay: λ ≥ 0 of an L2 penalty ½λ‖·‖² on the loss of one example, the usual scale; for guides without a KL.
         num_particles: draws of the noise a step.
+        augment: changes each batch of training inputs at random, such as
+            :class:`~pyro_vd.augmentation.RandomAffine`; its ``repr`` tells one from another when a checkpoint is resumed.
         threshold: log α from which on the log's error and compression take a weight as pruned.
         device: ``"cpu"``, ``"cuda"``…; by default where the model is.
         checkpoint: file written, atomically, after every epoch; one that is there is replaced, unless ``resume``.
@@ -108,7 +112,7 @@ def fit(
     shuffle = torch.Generator().manual_seed(int(torch.randint(2**31, (), device="cpu")))
     settings = {"phase": phase, "epochs": epochs, "batch_size": batch_size, "lr": lr, "num_data": len(x)}
     settings |= {"lr_schedule": repr(lr_schedule), "kl_weight": repr(kl_weight), "hold": hold}
-    settings |= {"weight_decay": weight_decay, "num_particles": num_particles, "threshold": threshold}
+    settings |= {"weight_decay": weight_decay, "num_particles": num_particles, "threshold": threshold, "augment": repr(augment)}
     guard = NonFiniteGuard(loss_of, elbo)
     state = TrainingState(loss_of, optimizer, shuffle, guard, settings, _path(checkpoint), _path(log))
     if resume:
@@ -127,7 +131,8 @@ def fit(
                 elbo.kl_weight = kl_weight.at(now)
                 optimizer.param_groups[0]["lr"] = lr * lr_schedule.at(now, epochs)
                 optimizer.zero_grad()
-                loss: Tensor = loss_of(x[batch], y[batch])
+                inputs = x[batch] if augment is None else augment(x[batch])
+                loss: Tensor = loss_of(inputs, y[batch])
                 loss.backward()
                 if guard.is_finite(loss):
                     optimizer.step()
