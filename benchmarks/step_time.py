@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.distributions import register_kl
 
 from pyro_vd import MLP, LogUniform, MultiplicativeNormal, VariationalDropout, VariationalDropoutELBO
-from pyro_vd.distributions import KLForm
+from pyro_vd.priors import KLForm
 
 SIZES = (784, 300, 10)
 NUM_DATA, BATCH = 60_000, 100

@@ -1,7 +1,9 @@
 """Guides: approximate posteriors over the weights of a model."""
 
+from pyro_vd.guides.bernoulli_dropout import BernoulliDropout
+from pyro_vd.guides.gaussian_dropout import GaussianDropout
 from pyro_vd.guides.point_estimate import PointEstimate
 from pyro_vd.guides.variational_dropout import VariationalDropout
 from pyro_vd.guides.weight_guide import WeightGuide
 
-__all__ = ["PointEstimate", "VariationalDropout", "WeightGuide"]
+__all__ = ["BernoulliDropout", "GaussianDropout", "PointEstimate", "VariationalDropout", "WeightGuide"]

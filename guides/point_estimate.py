@@ -27,9 +27,6 @@ class PointEstimate(WeightGuide):
         if masks is not None:
             self.restrict(masks)
 
-    def initial_parameters(self, name: str, weight: Tensor) -> dict[str, Tensor]:
-        return {"theta": weight.clone()}
-
     def posterior(self, name: str) -> dist.TorchDistribution:
         delta: dist.TorchDistribution = dist.Delta(self.mean(name))
         return delta

@@ -2,38 +2,61 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
 from pyro_vd.checks import check_number
-from pyro_vd.distributions import MultiplicativeNormal
+from pyro_vd.distributions import MultiplicativeNormal, SharedAlphaNormal, WeightPosterior
+from pyro_vd.errors import InputError
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.models.bayesian import BayesianNetwork
 
 _NO_VARIANCE = -1e30  # log σ² of a removed weight: σ is 0 exactly, and finite minus log 0² is a log α of +∞
+_NO_INFORMATION = 60.0  # log α of a removed weight where α is shared: its KL is 0
+
+Sharing = Literal["weight", "row", "column", "layer"]
+"""Which weights have one α: each its own, those into a unit, those out of a unit, or all of a layer."""
 
 
 class VariationalDropout(WeightGuide):
-    """q(w) = N(θ, σ²) with θ and log σ² learnt, one pair a weight (Molchanov 2017, arXiv 1701.05369, section 4).
+    """q(w) = N(θ, αθ²) with θ and α learnt (Molchanov 2017, arXiv 1701.05369, section 4).
+
+    With an α a weight the parameters are θ and log σ², σ² = αθ². Where several weights share their α they are θ and log α
+    (Kingma 2015, arXiv 1506.02557, section 3.2, with the noise of each weight independent).
 
     Args:
         model: the network whose weights it is the posterior of; θ starts at the network's own weights.
-        log_sigma2: log σ² at the start, finite and at most 0. From −10 for a new network, about −8 for a trained one.
+        log_sigma2: log σ² at the start, finite and at most 0. From −10 for a new network, about −8 for a trained one. A
+            shared log α starts at it less the log of the mean θ².
+        per: which weights share an α: ``"weight"`` none, ``"row"`` those into one unit (the weight's dimension 0 for linear
+            layers and convolutions), ``"column"`` those out of one (dimension 1), ``"layer"`` all.
 
     Raises:
-        InputError: ``log_sigma2`` out of range.
+        InputError: ``log_sigma2`` or ``per`` out of range.
     """
 
-    def __init__(self, model: BayesianNetwork, log_sigma2: float = -10.0) -> None:
+    def __init__(self, model: BayesianNetwork, log_sigma2: float = -10.0, per: Sharing = "weight") -> None:
         check_number("log_sigma2", log_sigma2, low=-60, high=0)
+        if per not in ("weight", "row", "column", "layer"):
+            raise InputError(f"per (={per!r}) must be 'weight', 'row', 'column' or 'layer'")
         self._initial_log_sigma2 = log_sigma2
+        self.per = per
         super().__init__(model)
 
     def initial_parameters(self, name: str, weight: Tensor) -> dict[str, Tensor]:
-        return {"theta": weight.clone(), "log_sigma2": torch.full_like(weight, self._initial_log_sigma2)}
+        theta = super().initial_parameters(name, weight)
+        if self.per == "weight":
+            return {**theta, "log_sigma2": torch.full_like(weight, self._initial_log_sigma2)}
+        kept = {"row": 0, "column": 1}.get(self.per)
+        squares = weight.square().mean([d for d in range(weight.ndim) if d != kept], keepdim=True)
+        return {**theta, "log_alpha": self._initial_log_sigma2 - (squares + 1e-30).log()}
 
-    def posterior(self, name: str) -> MultiplicativeNormal:
-        log_sigma2, mask = self.site(name).log_sigma2, self.mask(name)
-        if mask is not None:
-            log_sigma2 = torch.where(mask, log_sigma2, _NO_VARIANCE)
-        return MultiplicativeNormal(self.mean(name), log_sigma2, validate_args=False)
+    def posterior(self, name: str) -> WeightPosterior:
+        site, mask = self.site(name), self.mask(name)
+        if self.per == "weight":
+            log_sigma2 = site.log_sigma2 if mask is None else torch.where(mask, site.log_sigma2, _NO_VARIANCE)
+            return MultiplicativeNormal(self.mean(name), log_sigma2, validate_args=False)
+        log_alpha = site.log_alpha if mask is None else torch.where(mask, site.log_alpha, _NO_INFORMATION)
+        return SharedAlphaNormal(self.mean(name), log_alpha, validate_args=False)

@@ -37,9 +37,9 @@ class WeightGuide(PyroModule):
             for parameter, value in self.initial_parameters(name, weight).items():
                 setattr(module, parameter, nn.Parameter(value))
 
-    @abstractmethod
     def initial_parameters(self, name: str, weight: Tensor) -> dict[str, Tensor]:
         """The parameters of a site, by name, given the network's own weight."""
+        return {"theta": weight.clone()}
 
     @abstractmethod
     def posterior(self, name: str) -> dist.TorchDistribution:

@@ -14,10 +14,10 @@ import torch
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from pyro_vd.distributions import LogUniform
 from pyro_vd.errors import InputError
 from pyro_vd.models.likelihoods import Categorical, Likelihood
 from pyro_vd.networks import SUPPORTED_LAYERS
+from pyro_vd.priors import LogUniform
 from pyro_vd.reparam import draw_weight
 
 logger = logging.getLogger(__name__)
@@ -89,6 +89,10 @@ class BayesianNetwork(PyroModule):
     def initial_weights(self) -> dict[str, Tensor]:
         """The weights that the network came with, by site."""
         return {name: cast(nn.Module, self._modules["net"]).get_buffer(name) for name in self._sites}
+
+    def layer(self, name: str) -> nn.Module:
+        """The layer that a site's weight belongs to; the first, if it is shared."""
+        return _owner(cast(nn.Module, self._modules["net"]), self._sites[name][0][0])[0]
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """The network's output for ``x`` under one draw of the weights; ``y`` is scored, or sampled if None."""

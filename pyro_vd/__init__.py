@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pyro_vd.augmentation import RandomAffine
     from pyro_vd.data import Dataset, load_data
-    from pyro_vd.distributions import LogUniform, MultiplicativeNormal, NormalARD
+    from pyro_vd.distributions import MultiplicativeNormal, SharedAlphaNormal
     from pyro_vd.elbo import VariationalDropoutELBO
     from pyro_vd.errors import InputError, NonFiniteError
     from pyro_vd.export import load_pruned, save_pruned
     from pyro_vd.finetune import fine_tune
-    from pyro_vd.guides import PointEstimate, VariationalDropout
+    from pyro_vd.guides import BernoulliDropout, GaussianDropout, PointEstimate, VariationalDropout
     from pyro_vd.metrics import Metrics, evaluate
     from pyro_vd.models import MLP, BayesianNetwork, Categorical, LeNet300
     from pyro_vd.posterior import log_alpha, mean_network, predictive, summarize
+    from pyro_vd.priors import LogUniform, NormalARD
     from pyro_vd.pruning import choose_threshold, keep_masks, prune
     from pyro_vd.recipe import Recipe
     from pyro_vd.reparam import LocalReparameterization
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from pyro_vd.run_folder import Run, load_run
     from pyro_vd.schedules import KLWeight, LRSchedule
     from pyro_vd.training import FitResult, fit
+    from pyro_vd.unit_dropout import UnitDropout
 
 __version__ = "0.1.0"
 
@@ -36,21 +38,23 @@ __version__ = "0.1.0"
 _HOME = {
     "augmentation": ("RandomAffine",),
     "data": ("Dataset", "load_data"),
-    "distributions": ("LogUniform", "MultiplicativeNormal", "NormalARD"),
+    "distributions": ("MultiplicativeNormal", "SharedAlphaNormal"),
     "elbo": ("VariationalDropoutELBO",),
     "errors": ("InputError", "NonFiniteError"),
     "export": ("load_pruned", "save_pruned"),
     "finetune": ("fine_tune",),
-    "guides": ("PointEstimate", "VariationalDropout"),
+    "guides": ("BernoulliDropout", "GaussianDropout", "PointEstimate", "VariationalDropout"),
     "metrics": ("Metrics", "evaluate"),
     "models": ("MLP", "BayesianNetwork", "Categorical", "LeNet300"),
     "posterior": ("log_alpha", "mean_network", "predictive", "summarize"),
+    "priors": ("LogUniform", "NormalARD"),
     "pruning": ("choose_threshold", "keep_masks", "prune"),
     "recipe": ("Recipe",),
     "reparam": ("LocalReparameterization",),
     "run": ("train_run",),
     "run_folder": ("Run", "load_run"),
     "schedules": ("KLWeight", "LRSchedule"),
+    "unit_dropout": ("UnitDropout",),
     "training": ("FitResult", "fit"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
@@ -58,9 +62,11 @@ _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 __all__ = [
     "MLP",
     "BayesianNetwork",
+    "BernoulliDropout",
     "Categorical",
     "Dataset",
     "FitResult",
+    "GaussianDropout",
     "InputError",
     "KLWeight",
     "LRSchedule",
@@ -75,6 +81,8 @@ __all__ = [
     "RandomAffine",
     "Recipe",
     "Run",
+    "SharedAlphaNormal",
+    "UnitDropout",
     "VariationalDropout",
     "VariationalDropoutELBO",
     "choose_threshold",

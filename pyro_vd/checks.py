@@ -15,6 +15,16 @@ if TYPE_CHECKING:
     from pyro_vd.models.bayesian import BayesianNetwork
 
 
+def check_rate(name: str, p: float) -> None:
+    """Refuse what is no dropout rate.
+
+    Raises:
+        InputError: outside [0, 1).
+    """
+    if not 0 <= p < 1:
+        raise InputError(f"{name} (={p!r}) must be a dropout rate in [0, 1)")
+
+
 def check_number(
     name: str, value: Any, *, low: float, high: float = math.inf, low_open: bool = False, whole: bool = False
 ) -> None:

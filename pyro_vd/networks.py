@@ -8,6 +8,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
+from pyro_vd.checks import check_rate
 from pyro_vd.errors import InputError
 
 SUPPORTED_LAYERS: tuple[type[nn.Module], ...] = (
@@ -32,8 +33,7 @@ def mlp(sizes: Sequence[int], dropout: float = 0.0) -> nn.Sequential:
     Raises:
         InputError: fewer than two sizes, one below 1, or a rate out of range.
     """
-    if not 0 <= dropout < 1:
-        raise InputError(f"dropout (={dropout!r}) must be a rate in [0, 1)")
+    check_rate("dropout", dropout)
     if len(sizes) < 2 or any(not isinstance(size, int) or size < 1 for size in sizes):
         raise InputError(f"sizes (={list(sizes)!r}) must be at least two integers, each at least 1: input, …, output")
     layers: list[nn.Module] = [nn.Flatten()]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vd.checks import check_number
-from pyro_vd.distributions import MultiplicativeNormal
+from pyro_vd.distributions import WeightPosterior
 from pyro_vd.errors import InputError
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.models.bayesian import BayesianNetwork
@@ -29,7 +29,7 @@ def log_alpha(guide: WeightGuide) -> dict[str, Tensor]:
     result = {}
     for name in guide.site_names:
         q = guide.posterior(name)
-        if not isinstance(q, MultiplicativeNormal):
+        if not isinstance(q, WeightPosterior):
             raise InputError(f"{type(guide).__name__} has no log α: its site {name!r} is a {type(q).__name__}")
         result[name] = q.log_alpha.detach()
     return result

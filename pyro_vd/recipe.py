@@ -12,11 +12,11 @@ from torch import nn
 
 from pyro_vd.augmentation import RandomAffine
 from pyro_vd.checks import check_number
-from pyro_vd.distributions import LogUniform, NormalARD
 from pyro_vd.errors import InputError
 from pyro_vd.models.bayesian import Prior
 from pyro_vd.networks import mlp, named_weights
-from pyro_vd.schedules import KLWeight, LRSchedule
+from pyro_vd.phases import FinetuneConfig, PretrainConfig, PruneConfig, TrainConfig
+from pyro_vd.priors import LogUniform, NormalARD
 
 _PRIORS: dict[str, Prior] = {
     "log-uniform": LogUniform,
@@ -82,96 +82,13 @@ class ModelConfig:
 
 
 @dataclass
-class StepsConfig:
-    """What every training has."""
-
-    epochs: int = 0
-    """Passes over the data; 0 leaves this training out."""
-    batch_size: int = 100
-    """Examples a step."""
-    lr: float = 1e-3
-    """Adam's learning rate at the start."""
-    lr_schedule: LRSchedule = field(default_factory=LRSchedule)
-    """Factor on the learning rate over the epochs."""
-
-    def check(self, name: str) -> None:
-        """Refuse values out of range, under the recipe's key ``name``.
-
-        Raises:
-            InputError: quoting the key and the value.
-        """
-        check_number(f"{name}.epochs", self.epochs, low=0, whole=True)
-        check_number(f"{name}.batch_size", self.batch_size, low=1, high=2**31 - 1, whole=True)
-        check_number(f"{name}.lr", self.lr, low=0, low_open=True)
-
-
-@dataclass
-class PretrainConfig(StepsConfig):
-    """The same network trained first without noise on its weights."""
-
-    weight_decay: float = 0.0
-    """L2 penalty, on the usual scale: of the loss of one example."""
-    dropout: float = 0.0
-    """Rate of ordinary dropout on the hidden units."""
-
-    def check(self, name: str) -> None:
-        super().check(name)
-        check_number(f"{name}.weight_decay", self.weight_decay, low=0)
-        check_number(f"{name}.dropout", self.dropout, low=0, high=0.99)
-
-
-@dataclass
-class VariationalConfig(StepsConfig):
-    """The training with variational dropout."""
-
-    epochs: int = 100
-    """Passes over the data, at least 1."""
-    log_sigma2: float = -10.0
-    """log σ² of every weight at the start."""
-    kl_weight: KLWeight = field(default_factory=KLWeight)
-    """β, the weight of the KL, over the epochs."""
-    hold: float | None = None
-    """Hold means at zero in the forward pass from this log α on; null holds nothing."""
-
-    def check(self, name: str) -> None:
-        check_number(f"{name}.epochs", self.epochs, low=1, whole=True)
-        super().check(name)
-        check_number(f"{name}.log_sigma2", self.log_sigma2, low=-60, high=0)
-        if self.hold is not None:
-            check_number(f"{name}.hold", self.hold, low=-100, high=100)
-
-
-@dataclass
-class FinetuneConfig(StepsConfig):
-    """Training on, with variational dropout, of the weights that pruning has left."""
-
-    kl_weight: KLWeight = field(default_factory=KLWeight)
-    """β, the weight of the KL, over the epochs."""
-
-
-@dataclass
-class PruneConfig:
-    """What is removed."""
-
-    threshold: float = 3.0
-    """Weights with log α at or above it are removed."""
-    max_error_rise: float | None = None
-    """If given, the threshold is instead the lowest whose validation error rises by at most this share."""
-
-    def __post_init__(self) -> None:
-        check_number("prune.threshold", self.threshold, low=-100, high=100)
-        if self.max_error_rise is not None:
-            check_number("prune.max_error_rise", self.max_error_rise, low=0, high=1)
-
-
-@dataclass
 class Recipe:
     """A whole run: pretrain, train with variational dropout, prune, fine-tune, measure on the test data."""
 
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
-    train: VariationalConfig = field(default_factory=VariationalConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
     prune: PruneConfig = field(default_factory=PruneConfig)
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     augment: RandomAffine = field(default_factory=RandomAffine)
@@ -193,6 +110,11 @@ class Recipe:
             raise InputError(
                 f"prune.threshold (={self.prune.threshold}) must be at most train.hold (={self.train.hold}): weights beyond "
                 "that were held at zero"
+            )
+        if self.train.guide != "variational" and self.finetune.epochs:
+            raise InputError(
+                f"finetune.epochs (={self.finetune.epochs}) must be 0 where train.guide is {self.train.guide!r}: only "
+                "variational dropout prunes, and fine-tuning trains what pruning has left"
             )
         if self.prune.max_error_rise is not None and self.data.validation == 0:
             raise InputError(

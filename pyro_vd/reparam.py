@@ -2,23 +2,25 @@
 
 A weight with independent Gaussian entries gives a linear map a Gaussian output, f(x; w) ~ N(f(x; θ), f(x²; σ²)). Drawing
 that output, anew for every row of the batch, needs less noise and gives a gradient of far lower variance.
-:class:`LocalReparameterization` is the effect handler that switches it on; :class:`GaussianWeight` is what a weight site then
+:class:`LocalReparameterization` is the effect handler that switches it on; :class:`UndrawnWeight` is what a weight site then
 holds. Nothing global is patched: a plain tensor in the same process, or another thread, is untouched.
 """
 
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from pyro_vd.distributions import MultiplicativeNormal, base_distribution
+from pyro_vd.distributions import WeightPosterior, base_distribution
 from pyro_vd.errors import InputError
+from pyro_vd.unit_dropout import UnitDropout
 
 _EPS = 1e-16  # √(var + ε): √ has an infinite slope at 0, and an input of zeros gives var = 0 exactly
 
@@ -31,33 +33,40 @@ _METADATA: frozenset[Any] = frozenset(
 )
 
 
-class GaussianWeight(Tensor):
-    """A weight known only as mean θ and variance σ², entry by entry.
+class UndrawnWeight(Tensor):
+    """A weight known by its distribution, not by its value.
 
-    Passed as the ``weight`` of a linear map, a convolution or a transposed convolution, it draws the output; the spatial
-    positions of a convolution are then independent, as in the paper. Any other operation draws the weight, once, and goes
-    on with that. One GaussianWeight serves one use: outputs drawn twice would not share their weight.
+    Passed as the ``weight`` of a linear map, a convolution or a transposed convolution, it draws the output. Any other
+    operation draws the weight, once, and goes on with that. One UndrawnWeight serves one use: outputs drawn twice would not
+    share their weight.
 
     Raises:
         InputError: used a second time after an output was drawn. Draw it first, with :func:`draw_weight`.
     """
 
     mean_: Tensor
-    variance_: Tensor
     drawn_: Tensor | None
     used_: bool
 
-    @staticmethod
-    def __new__(cls, mean: Tensor, variance: Tensor) -> GaussianWeight:
-        weight: GaussianWeight = Tensor._make_subclass(cls, mean.detach())
-        weight.mean_, weight.variance_, weight.drawn_, weight.used_ = mean, variance, None, False
+    @classmethod
+    def _of_mean(cls, mean: Tensor) -> Self:
+        weight = Tensor._make_subclass(cls, mean.detach())
+        weight.mean_, weight.drawn_, weight.used_ = mean, None, False
         return weight
 
     def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
-        return f"GaussianWeight(shape={tuple(self.mean_.shape)}, drawn={self.drawn_ is not None})"
+        return f"{type(self).__name__}(shape={tuple(self.mean_.shape)}, drawn={self.drawn_ is not None})"
+
+    @abstractmethod
+    def sample_weight(self) -> Tensor:
+        """A draw of the weight."""
+
+    @abstractmethod
+    def sample_output(self, linear_map: Callable[..., Tensor], arguments: dict[str, Any]) -> Tensor:
+        """A draw of the output of ``linear_map`` with ``arguments`` by name."""
 
     def draw(self) -> Tensor:
-        """The weight itself, w = θ + σε: drawn at the first call, the same tensor ever after."""
+        """The weight itself: drawn at the first call, the same tensor ever after."""
         if self.used_:
             raise InputError(
                 f"a weight of shape {tuple(self.mean_.shape)} is used more than once in one forward pass. Local "
@@ -65,18 +74,49 @@ class GaussianWeight(Tensor):
                 "BayesianNetwork(..., shared=[...]), so that it is drawn once."
             )
         if self.drawn_ is None:
-            noise = torch.randn_like(self.mean_)
-            self.drawn_ = torch.addcmul(self.mean_, (self.variance_ + _EPS).sqrt(), noise)
+            self.drawn_ = self.sample_weight()
         return self.drawn_
 
     def draw_output(self, linear_map: Callable[..., Tensor], arguments: dict[str, Any]) -> Tensor:
-        """One draw from N(f(x; θ) + b, f(x²; σ²)): ``linear_map`` f, with ``arguments`` by name."""
+        """One draw of the output, or the output of the weight if that was drawn before."""
         if self.used_ or self.drawn_ is not None:
             return linear_map(**{**arguments, "weight": self.draw()})
         self.used_ = True
+        return self.sample_output(linear_map, {**arguments, "bias": _drawn(arguments.get("bias"))})
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
+        kwargs = kwargs or {}
+        if func in _METADATA:
+            return func(args[0].mean_, *args[1:], **kwargs)
+        if func in _LINEAR_MAPS:
+            names = ("input", "weight", "bias", *_REST.get(func, _CONVOLUTION))
+            arguments = {**dict(zip(names, args, strict=False)), **kwargs}
+            weight = arguments["weight"]
+            if isinstance(weight, UndrawnWeight) and not isinstance(arguments["input"], UndrawnWeight):
+                return weight.draw_output(func, arguments)
+        return func(*_drawn(args), **_drawn(kwargs))
+
+
+class GaussianWeight(UndrawnWeight):
+    """A weight known only as mean θ and variance σ², entry by entry; the output f(x) is drawn from N(f(x; θ) + b, f(x²; σ²)).
+
+    The spatial positions of a convolution are then independent, as in the paper.
+    """
+
+    variance_: Tensor
+
+    @staticmethod
+    def __new__(cls, mean: Tensor, variance: Tensor) -> GaussianWeight:
+        weight = cls._of_mean(mean)
+        weight.variance_ = variance
+        return weight
+
+    def sample_weight(self) -> Tensor:
+        return torch.addcmul(self.mean_, (self.variance_ + _EPS).sqrt(), torch.randn_like(self.mean_))
+
+    def sample_output(self, linear_map: Callable[..., Tensor], arguments: dict[str, Any]) -> Tensor:
         x = arguments["input"]
-        if isinstance(arguments.get("bias"), GaussianWeight):
-            arguments["bias"] = arguments["bias"].draw()
         mean = linear_map(**{**arguments, "weight": self.mean_})
         squares = {**arguments, "input": x.square(), "weight": self.variance_, "bias": None}
         if torch.is_autocast_enabled(x.device.type):  # σ² and its square root underflow in half precision
@@ -88,18 +128,26 @@ class GaussianWeight(Tensor):
         std = (variance + _EPS).sqrt().to(mean.dtype)
         return torch.addcmul(mean, std, torch.randn_like(mean))
 
-    @classmethod
-    def __torch_function__(cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
-        kwargs = kwargs or {}
-        if func in _METADATA:
-            return func(args[0].mean_, *args[1:], **kwargs)
-        if func in _LINEAR_MAPS:
-            names = ("input", "weight", "bias", *_REST.get(func, _CONVOLUTION))
-            arguments = {**dict(zip(names, args, strict=False)), **kwargs}
-            weight = arguments["weight"]
-            if isinstance(weight, GaussianWeight) and not isinstance(arguments["input"], GaussianWeight):
-                return weight.draw_output(func, arguments)
-        return func(*_drawn(args), **_drawn(kwargs))
+
+class UnitNoiseWeight(UndrawnWeight):
+    """A weight under :class:`~pyro_vd.unit_dropout.UnitDropout`: the noise is drawn on the inputs, anew for every example."""
+
+    posterior_: UnitDropout
+
+    @staticmethod
+    def __new__(cls, posterior: UnitDropout) -> UnitNoiseWeight:
+        weight = cls._of_mean(posterior.theta)
+        weight.posterior_ = posterior
+        return weight
+
+    def sample_weight(self) -> Tensor:
+        return self.posterior_.rsample()
+
+    def sample_output(self, linear_map: Callable[..., Tensor], arguments: dict[str, Any]) -> Tensor:
+        x = arguments["input"]
+        spatial = self.mean_.ndim - 2
+        units = self.posterior_.units((*x.shape[: x.ndim - spatial], *(1 for _ in range(spatial))))
+        return linear_map(**{**arguments, "input": x * units.to(x.dtype), "weight": self.mean_})
 
 
 _CONVOLUTION = ("stride", "padding", "dilation", "groups")
@@ -113,8 +161,8 @@ _REST: dict[Any, tuple[str, ...]] = {
 
 
 def _drawn(tree: Any) -> Any:
-    """``tree`` of arguments with every GaussianWeight replaced by its draw."""
-    if isinstance(tree, GaussianWeight):
+    """``tree`` of arguments with every undrawn weight replaced by its draw."""
+    if isinstance(tree, UndrawnWeight):
         return tree.draw()
     if isinstance(tree, tuple | list):
         return type(tree)(_drawn(item) for item in tree)
@@ -124,12 +172,12 @@ def _drawn(tree: Any) -> Any:
 
 
 def draw_weight(weight: Tensor) -> Tensor:
-    """The weight as a plain tensor: drawn if it is a :class:`GaussianWeight`, itself otherwise."""
-    return weight.draw() if isinstance(weight, GaussianWeight) else weight
+    """The weight as a plain tensor: drawn if it is an :class:`UndrawnWeight`, itself otherwise."""
+    return weight.draw() if isinstance(weight, UndrawnWeight) else weight
 
 
 class LocalReparameterization(Messenger):
-    """Effect handler: a sample site with a :class:`MultiplicativeNormal` holds a :class:`GaussianWeight`, undrawn.
+    """Effect handler: a sample site with a posterior of this library holds an :class:`UndrawnWeight`.
 
     Args:
         hold: where log α reaches this, the mean is held at zero in the forward pass, so that the network trains as it
@@ -147,11 +195,14 @@ class LocalReparameterization(Messenger):
 
     def _pyro_sample(self, msg: Any) -> None:
         base = base_distribution(msg["fn"])
-        if msg["done"] or msg["is_observed"] or not isinstance(base, MultiplicativeNormal):
+        if msg["done"] or msg["is_observed"] or not isinstance(base, WeightPosterior | UnitDropout):
             return
-        mean, variance = base.theta, base.variance
-        if self.hold is not None:
-            kept = mean.detach().square() > variance.detach() * math.exp(-self.hold)
-            mean = mean * kept
-        msg["value"] = cast(Tensor, GaussianWeight(mean, variance))
-        msg["done"] = True
+        if isinstance(base, UnitDropout):
+            weight: UndrawnWeight = UnitNoiseWeight(base)
+        else:
+            mean, variance = base.theta, base.variance
+            if self.hold is not None:
+                kept = mean.detach().square() > variance.detach() * math.exp(-self.hold)
+                mean = mean * kept
+            weight = GaussianWeight(mean, variance)
+        msg["value"], msg["done"] = weight, True

@@ -20,12 +20,13 @@ from pyro_vd.checks import check_data, check_device
 from pyro_vd.data import load_data
 from pyro_vd.errors import InputError
 from pyro_vd.export import save_pruned
-from pyro_vd.guides import PointEstimate, VariationalDropout
+from pyro_vd.guides import PointEstimate, VariationalDropout, WeightGuide
 from pyro_vd.metrics import Arrays, Metrics, error_rate, evaluate
 from pyro_vd.models.bayesian import BayesianNetwork
+from pyro_vd.phases import PruneConfig, StepsConfig
 from pyro_vd.posterior import log_alpha, mean_network
 from pyro_vd.pruning import choose_threshold, keep_masks, prune
-from pyro_vd.recipe import PruneConfig, Recipe, StepsConfig
+from pyro_vd.recipe import Recipe
 from pyro_vd.run_folder import LOG, METRICS, PRUNED, claim, read_metrics, save_posterior
 from pyro_vd.storage import as_json, write_atomically
 from pyro_vd.training import FitResult, fit
@@ -80,7 +81,7 @@ def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progr
         net, results["pretrain"] = _pretrain(recipe, net, train, validation, options("pretrain", recipe.pretrain))
 
     model = BayesianNetwork(net, prior=recipe.model.weight_prior())
-    guide = VariationalDropout(model, recipe.train.log_sigma2)
+    guide = recipe.train.build_guide(model)
     settings = options("train", recipe.train)
     results["train"] = fit(
         model,
@@ -95,8 +96,11 @@ def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progr
     model.cpu(), guide.cpu()
     save_posterior(folder, model, guide)
 
-    threshold = chosen_threshold(recipe, recipe.prune, model, guide, validation)
-    pruned = prune(model, guide, threshold)
+    if isinstance(guide, VariationalDropout):
+        threshold = chosen_threshold(recipe, recipe.prune, model, guide, validation)
+        pruned = prune(model, guide, threshold)
+    else:  # it learns no α that could say what to remove
+        threshold, pruned = math.inf, mean_network(model, guide)
     trained = copy.deepcopy((model, guide))
     if recipe.finetune.epochs:
         guide.restrict(keep_masks(log_alpha(guide), threshold))
@@ -127,7 +131,7 @@ def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progr
 
 
 def measure_posterior(
-    recipe: Recipe, model: BayesianNetwork, guide: VariationalDropout, data: Arrays, num_samples: int = 20
+    recipe: Recipe, model: BayesianNetwork, guide: WeightGuide, data: Arrays, num_samples: int = 20
 ) -> dict[str, Metrics]:
     """The posterior mean and the Monte Carlo predictive, as trained: means that were held at zero are zero."""
     hold = recipe.train.hold
@@ -138,7 +142,7 @@ def measure_posterior(
 
 
 def chosen_threshold(
-    recipe: Recipe, config: PruneConfig, model: BayesianNetwork, guide: VariationalDropout, validation: Arrays | None
+    recipe: Recipe, config: PruneConfig, model: BayesianNetwork, guide: WeightGuide, validation: Arrays | None
 ) -> float:
     """The threshold of ``config``, or the one its allowed rise of the validation error leads to.
 

@@ -15,7 +15,7 @@ from torch import nn
 from pyro_vd.checks import check_data, check_state
 from pyro_vd.data import Dataset, load_data
 from pyro_vd.errors import InputError
-from pyro_vd.guides.variational_dropout import VariationalDropout
+from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.metrics import Arrays
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.recipe import Recipe
@@ -91,16 +91,16 @@ class Run:
     train: Arrays
     validation: Arrays | None
     model: BayesianNetwork
-    guide: VariationalDropout
+    guide: WeightGuide
 
 
-def save_posterior(folder: Path, model: BayesianNetwork, guide: VariationalDropout) -> None:
+def save_posterior(folder: Path, model: BayesianNetwork, guide: WeightGuide) -> None:
     """Write θ, log σ² and the model's plain parameters as safetensors."""
     state = _both(model, guide).state_dict()
     write_atomically(folder / POSTERIOR, save({name: t.detach().cpu().contiguous().clone() for name, t in state.items()}))
 
 
-def _both(model: BayesianNetwork, guide: VariationalDropout) -> nn.Module:
+def _both(model: BayesianNetwork, guide: WeightGuide) -> nn.Module:
     return nn.ModuleDict({"model": model, "guide": guide})
 
 
@@ -120,7 +120,7 @@ def load_run(folder: Path | str, data_dir: Path | str | None = None) -> Run:
     recipe = parse_recipe(_recipe_of(folder))
     read_metrics(folder)
     model = BayesianNetwork(recipe.model.build(), prior=recipe.model.weight_prior())
-    guide = VariationalDropout(model, recipe.train.log_sigma2)
+    guide = recipe.train.build_guide(model)
     path = folder / POSTERIOR
     try:
         tensors = load_file(path)

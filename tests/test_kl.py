@@ -14,8 +14,9 @@ from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
 from pyro_vd import kl
-from pyro_vd.distributions import LogUniform, MultiplicativeNormal
+from pyro_vd.distributions import MultiplicativeNormal
 from pyro_vd.kl import kl_approximate, kl_ard, kl_exact
+from pyro_vd.priors import LogUniform
 
 KL = Callable[[Tensor, Tensor], Tensor]
 FORMS: list[KL] = [kl_approximate, kl_exact, kl_ard]

@@ -25,14 +25,16 @@ def run(arguments: list[str]) -> None:
 
     from pyro_vd.export import save_pruned
     from pyro_vd.metrics import error_rate, evaluate
+    from pyro_vd.phases import PruneConfig
     from pyro_vd.pruning import prune
-    from pyro_vd.recipe import PruneConfig
     from pyro_vd.run import chosen_threshold
     from pyro_vd.run_folder import load_run
 
     if values.threshold is not None and values.max_error_rise is not None:
         raise InputError("give --threshold or --max-error-rise, not both")
     run = load_run(values.run, values.data_dir)
+    if run.recipe.train.guide != "variational":
+        raise InputError(f"{run.folder} was trained with train.guide {run.recipe.train.guide!r}; only 'variational' prunes")
     config = run.recipe.prune
     if values.threshold is not None:
         config = PruneConfig(threshold=values.threshold)

@@ -1,0 +1,31 @@
+"""Bernoulli dropout, the usual one, as a variational posterior."""
+
+from __future__ import annotations
+
+import pyro.distributions as dist
+
+from pyro_vd.guides.dropout_guide import DropoutGuide
+from pyro_vd.models.bayesian import BayesianNetwork
+
+
+class BernoulliDropout(DropoutGuide):
+    """Each hidden unit is 0 with probability p, for each example anew, and 1/(1 − p) times itself otherwise.
+
+    Srivastava 2014, read as a posterior over weights by Gal and Ghahramani 2016, arXiv 1506.02142. Units are dropped where
+    they enter the next layer, so the data and the outputs never are. The posterior mean is the network without dropout.
+
+    Args:
+        model: the network; θ starts at its own weights.
+        p: rate, in [0, 1).
+
+    Raises:
+        InputError: ``p`` out of range; a model without hidden units; a layer after the first that is a transposed or
+            grouped convolution.
+    """
+
+    def __init__(self, model: BayesianNetwork, p: float) -> None:
+        super().__init__(model, p)
+        self.check_units(model)
+
+    def posterior(self, name: str) -> dist.TorchDistribution:
+        return self.unit_posterior(name, "bernoulli")

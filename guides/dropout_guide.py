@@ -1,0 +1,46 @@
+"""What the guides of ordinary dropout have in common: a rate, and noise on the hidden units."""
+
+from __future__ import annotations
+
+import pyro.distributions as dist
+from torch import nn
+
+from pyro_vd.checks import check_rate
+from pyro_vd.errors import InputError
+from pyro_vd.guides.weight_guide import WeightGuide
+from pyro_vd.models.bayesian import BayesianNetwork
+from pyro_vd.unit_dropout import UnitDropout, UnitNoise
+
+_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+
+
+class DropoutGuide(WeightGuide):
+    """A guide whose noise has a fixed rate p; only the means θ are learnt."""
+
+    def __init__(self, model: BayesianNetwork, p: float) -> None:
+        check_rate("p", p)
+        super().__init__(model)
+        self.p = p
+
+    def check_units(self, model: BayesianNetwork) -> None:
+        """Make sure that the layers after the first have inputs to put noise on.
+
+        Raises:
+            InputError: they have not, or theirs is a weight without one input unit a column.
+        """
+        if len(self.site_names) < 2:
+            raise InputError(f"noise on units is on hidden units, and a model with the one weight {self.site_names} has none")
+        for name in self.site_names[1:]:
+            layer = model.layer(name)
+            if isinstance(layer, _TRANSPOSED) or getattr(layer, "groups", 1) != 1:
+                raise InputError(
+                    f"site {name!r} is a {layer}: noise on units is for linear layers and convolutions with groups=1; "
+                    "use noise on weights"
+                )
+
+    def unit_posterior(self, name: str, noise: UnitNoise) -> dist.TorchDistribution:
+        """q(w) under noise on the hidden units: none for the first layer, whose inputs are the data."""
+        if name == self.site_names[0]:
+            delta: dist.TorchDistribution = dist.Delta(self.mean(name))
+            return delta
+        return UnitDropout(self.mean(name), self.p, noise)

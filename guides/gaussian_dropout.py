@@ -1,0 +1,45 @@
+"""Gaussian dropout: multiplicative noise of a fixed variance."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import pyro.distributions as dist
+
+from pyro_vd.distributions import SharedAlphaNormal
+from pyro_vd.errors import InputError
+from pyro_vd.guides.dropout_guide import DropoutGuide
+from pyro_vd.models.bayesian import BayesianNetwork
+
+
+class GaussianDropout(DropoutGuide):
+    """Multiplicative noise of mean 1 and variance α = p/(1 − p) on every weight, or on every hidden unit.
+
+    Srivastava 2014, section 10; as a posterior under the log-uniform prior Kingma 2015, arXiv 1506.02557, section 3: its KL
+    is a constant, because α is. :class:`~pyro_vd.guides.VariationalDropout` is the same with α learnt.
+
+    Args:
+        model: the network; θ starts at its own weights.
+        p: rate, in [0, 1); p = 0 is no noise.
+        per: noise on each weight, of all layers, drawn through the layer's output; or on each hidden unit, for each example,
+            never on the data or the outputs.
+
+    Raises:
+        InputError: ``p`` or ``per`` out of range; on units, as :class:`~pyro_vd.guides.BernoulliDropout`.
+    """
+
+    def __init__(self, model: BayesianNetwork, p: float, per: Literal["weight", "unit"] = "weight") -> None:
+        super().__init__(model, p)
+        if per not in ("weight", "unit"):
+            raise InputError(f"per (={per!r}) must be 'weight' or 'unit'")
+        if per == "unit":
+            self.check_units(model)
+        self.per = per
+
+    def posterior(self, name: str) -> dist.TorchDistribution:
+        if self.per == "unit":
+            return self.unit_posterior(name, "gaussian")
+        mean = self.mean(name)
+        log_alpha = math.log(self.p / (1 - self.p)) if self.p else -math.inf
+        return SharedAlphaNormal(mean, mean.new_tensor(log_alpha), validate_args=False)

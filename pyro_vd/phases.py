@@ -1,0 +1,125 @@
+"""Settings of the phases of a run: pretraining, training, pruning, fine-tuning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pyro_vd.checks import check_number, check_rate
+from pyro_vd.guides import BernoulliDropout, GaussianDropout, PointEstimate, VariationalDropout
+from pyro_vd.guides.variational_dropout import Sharing
+from pyro_vd.guides.weight_guide import WeightGuide
+from pyro_vd.models.bayesian import BayesianNetwork
+from pyro_vd.schedules import KLWeight, LRSchedule
+
+
+@dataclass
+class StepsConfig:
+    """What every training has."""
+
+    epochs: int = 0
+    """Passes over the data; 0 leaves this training out."""
+    batch_size: int = 100
+    """Examples a step."""
+    lr: float = 1e-3
+    """Adam's learning rate at the start."""
+    lr_schedule: LRSchedule = field(default_factory=LRSchedule)
+    """Factor on the learning rate over the epochs."""
+
+    def check(self, name: str) -> None:
+        """Refuse values out of range, under the recipe's key ``name``.
+
+        Raises:
+            InputError: quoting the key and the value.
+        """
+        check_number(f"{name}.epochs", self.epochs, low=0, whole=True)
+        check_number(f"{name}.batch_size", self.batch_size, low=1, high=2**31 - 1, whole=True)
+        check_number(f"{name}.lr", self.lr, low=0, low_open=True)
+
+
+@dataclass
+class PretrainConfig(StepsConfig):
+    """The same network trained first without noise on its weights."""
+
+    weight_decay: float = 0.0
+    """L2 penalty, on the usual scale: of the loss of one example."""
+    dropout: float = 0.0
+    """Rate of ordinary dropout on the hidden units."""
+
+    def check(self, name: str) -> None:
+        super().check(name)
+        check_number(f"{name}.weight_decay", self.weight_decay, low=0)
+        check_number(f"{name}.dropout", self.dropout, low=0, high=0.99)
+
+
+@dataclass
+class TrainConfig(StepsConfig):
+    """The training with noise on the weights, by default variational dropout."""
+
+    epochs: int = 100
+    """Passes over the data, at least 1."""
+    guide: Literal["variational", "gaussian", "gaussian-unit", "bernoulli", "none"] = "variational"
+    """Variational dropout; Gaussian dropout on weights or on units; Bernoulli dropout; or no noise at all."""
+    p: float = 0.5
+    """Rate of Gaussian and Bernoulli dropout."""
+    per: Sharing = "weight"
+    """Which weights share an α in variational dropout: each its own, a row, a column or a layer."""
+    log_sigma2: float = -10.0
+    """log σ² of every weight at the start of variational dropout."""
+    kl_weight: KLWeight = field(default_factory=KLWeight)
+    """β, the weight of the KL, over the epochs."""
+    hold: float | None = None
+    """Hold means at zero in the forward pass from this log α on; null holds nothing, and so does a guide that learns no α."""
+
+    def __post_init__(self) -> None:
+        if self.guide != "variational":
+            self.hold = None
+
+    def check(self, name: str) -> None:
+        check_number(f"{name}.epochs", self.epochs, low=1, whole=True)
+        super().check(name)
+        check_rate(f"{name}.p", self.p)
+        check_number(f"{name}.log_sigma2", self.log_sigma2, low=-60, high=0)
+        if self.hold is not None:
+            check_number(f"{name}.hold", self.hold, low=-100, high=100)
+
+    def build_guide(self, model: BayesianNetwork) -> WeightGuide:
+        """The guide, over ``model``.
+
+        Raises:
+            InputError: guide and model do not fit.
+        """
+        match self.guide:
+            case "variational":
+                return VariationalDropout(model, self.log_sigma2, self.per)
+            case "gaussian":
+                return GaussianDropout(model, self.p)
+            case "gaussian-unit":
+                return GaussianDropout(model, self.p, per="unit")
+            case "bernoulli":
+                return BernoulliDropout(model, self.p)
+            case "none":
+                return PointEstimate(model)
+
+
+@dataclass
+class FinetuneConfig(StepsConfig):
+    """Training on, with variational dropout, of the weights that pruning has left."""
+
+    kl_weight: KLWeight = field(default_factory=KLWeight)
+    """β, the weight of the KL, over the epochs."""
+
+
+@dataclass
+class PruneConfig:
+    """What is removed."""
+
+    threshold: float = 3.0
+    """Weights with log α at or above it are removed."""
+    max_error_rise: float | None = None
+    """If given, the threshold is instead the lowest whose validation error rises by at most this share."""
+
+    def __post_init__(self) -> None:
+        check_number("prune.threshold", self.threshold, low=-100, high=100)
+        if self.max_error_rise is not None:
+            check_number("prune.max_error_rise", self.max_error_rise, low=0, high=1)

@@ -1,0 +1,74 @@
+"""Posterior of a weight under ordinary dropout: noise on the inputs of its layer."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import pyro.distributions as dist
+import torch
+import torch.nn.functional as F
+from pyro.distributions.torch_distribution import TorchDistribution
+from torch import Tensor
+from torch.distributions import constraints, register_kl
+
+from pyro_vd.checks import check_rate
+from pyro_vd.errors import InputError
+from pyro_vd.priors import LogUniform
+
+UnitNoise = Literal["bernoulli", "gaussian"]
+
+
+class UnitDropout(TorchDistribution):
+    """Posterior of a layer's weight under noise on its inputs, q(w): w = θ diag(z), E z = 1: ordinary dropout's.
+
+    z has one entry an input unit (or channel), the weight's dimension 1; it is 0 or 1/(1 − p) with probabilities p and 1 − p,
+    or N(1, p/(1 − p)) (Gal and Ghahramani 2016, arXiv 1506.02142, section 3; Kingma 2015, arXiv 1506.02557, section 3.1).
+    The log-uniform prior does not change with the scale of w, so the KL does not depend on θ; as a constant it is taken as 0.
+
+    Args:
+        theta: mean θ, at least two dimensions, one event.
+        p: rate, in [0, 1).
+        noise: of the units.
+
+    Raises:
+        InputError: a value out of range.
+    """
+
+    arg_constraints: dict[str, constraints.Constraint] = {}
+    support = constraints.real
+    has_rsample = True
+
+    def __init__(self, theta: Tensor, p: float, noise: UnitNoise = "bernoulli") -> None:
+        check_rate("p", p)
+        if theta.ndim < 2 or noise not in ("bernoulli", "gaussian"):
+            raise InputError(
+                f"theta of shape {tuple(theta.shape)}, noise (={noise!r}): a weight of at least two dimensions and "
+                "'bernoulli' or 'gaussian' are wanted"
+            )
+        self.theta, self.p, self.noise = theta, p, noise
+        super().__init__(torch.Size(), theta.shape, validate_args=False)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.theta
+
+    def units(self, shape: torch.Size | tuple[int, ...]) -> Tensor:
+        """z, drawn for each entry of ``shape``."""
+        ones = torch.ones(shape, dtype=self.theta.dtype, device=self.theta.device)
+        if self.noise == "bernoulli":
+            return F.dropout(ones, self.p)
+        return torch.addcmul(ones, torch.randn_like(ones), ones, value=math.sqrt(self.p / (1 - self.p)))
+
+    def rsample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
+        return self.theta * self.units((*sample_shape, 1, self.theta.shape[1], *(1 for _ in self.theta.shape[2:])))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        raise InputError("UnitDropout has no density: its weights are multiples of θ, a null set among all weights")
+
+
+@register_kl(UnitDropout, dist.Independent)
+def _kl_unit_dropout(q: UnitDropout, p: dist.Independent) -> Tensor:
+    if not isinstance(p.base_dist, LogUniform):
+        raise NotImplementedError
+    return q.theta.new_zeros(())

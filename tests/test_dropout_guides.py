@@ -1,0 +1,230 @@
+"""Gaussian and Bernoulli dropout, and variational dropout with a shared α: the noise, the KL, what fits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+
+import pyro
+import pytest
+import torch
+from pyro.infer import SVI
+from torch import Tensor, nn
+from torch.distributions import Independent, kl_divergence
+
+from pyro_vd import (
+    MLP,
+    BayesianNetwork,
+    BernoulliDropout,
+    GaussianDropout,
+    InputError,
+    LocalReparameterization,
+    LogUniform,
+    NormalARD,
+    PointEstimate,
+    SharedAlphaNormal,
+    UnitDropout,
+    VariationalDropout,
+    VariationalDropoutELBO,
+    evaluate,
+    fit,
+    log_alpha,
+    mean_network,
+    prune,
+)
+from pyro_vd.guides import WeightGuide
+from pyro_vd.kl import kl_exact
+
+GUIDES: dict[str, Callable[[BayesianNetwork], WeightGuide]] = {
+    "bernoulli": partial(BernoulliDropout, p=0.4),
+    "gaussian": partial(GaussianDropout, p=0.4),
+    "gaussian unit": partial(GaussianDropout, p=0.4, per="unit"),
+    "row": partial(VariationalDropout, log_sigma2=-3, per="row"),
+    "column": partial(VariationalDropout, log_sigma2=-3, per="column"),
+    "layer": partial(VariationalDropout, log_sigma2=-3, per="layer"),
+}
+
+
+@pytest.fixture(params=GUIDES)
+def pair(request: pytest.FixtureRequest) -> tuple[BayesianNetwork, WeightGuide]:
+    model = MLP([5, 4, 3], num_data=60)
+    return model, GUIDES[request.param](model)
+
+
+def draws(model: BayesianNetwork, guide: WeightGuide, x: Tensor) -> Tensor:
+    """The network's output, each row of ``x`` with noise of its own."""
+    with torch.no_grad(), LocalReparameterization():
+        return model.output(guide(), x)
+
+
+def by_weights(guide: WeightGuide, count: int) -> dict[str, Tensor]:
+    with torch.no_grad():
+        return {name: torch.stack([guide.posterior(name).rsample() for _ in range(count)]) for name in guide.site_names}
+
+
+def test_outputs_are_distributed_as_under_drawn_weights(pair: tuple[BayesianNetwork, WeightGuide]) -> None:
+    model, guide = pair
+    x, count = torch.rand(5), 20_000
+    local = draws(model, guide, x.expand(count, 5))
+    weights = by_weights(guide, count)
+    with torch.no_grad():
+        hidden = torch.relu(torch.einsum("noi,i->no", weights["1.weight"], x) + model.net[1].bias)
+        global_ = torch.einsum("noi,ni->no", weights["3.weight"], hidden) + model.net[3].bias
+    for power in (1, 2):
+        a, b = local**power, global_**power
+        error = (a.var(0) / count + b.var(0) / count).sqrt()
+        assert ((a.mean(0) - b.mean(0)).abs() < 5 * error + 1e-6).all()
+
+
+def test_mean_of_the_noise_is_the_mean_network(pair: tuple[BayesianNetwork, WeightGuide]) -> None:
+    _, guide = pair
+    for name, weights in by_weights(guide, 20_000).items():
+        error = weights.std(0) / math.sqrt(len(weights))
+        assert ((weights.mean(0) - guide.mean(name)).abs() < 5 * error + 1e-6).all()
+
+
+@pytest.mark.parametrize("guide", ["bernoulli", "gaussian", "gaussian unit"])
+def test_with_a_fixed_rate_the_kl_is_a_constant(guide: str) -> None:
+    model = MLP([5, 4, 3], num_data=60)
+    family = GUIDES[guide](model)
+    elbo = VariationalDropoutELBO()
+    loss = elbo(model, family)
+    x, y = torch.rand(7, 5), torch.arange(7) % 3
+    loss(x, y).backward()
+    before, gradients = elbo.kl, {name: p.grad.clone() for name, p in family.named_parameters() if p.grad is not None}
+    elbo.kl_weight = 100.0
+    pyro.set_rng_seed(0)
+    with torch.no_grad():
+        for parameter in family.parameters():
+            parameter.mul_(-3).add_(0.1)
+    loss(x, y)
+    assert elbo.kl == before
+    assert set(gradients) == {name for name, _ in family.named_parameters()}
+    # ... and adds nothing to a gradient, whatever its weight
+    family.zero_grad()
+    results = []
+    for elbo.kl_weight in (0.0, 100.0):
+        pyro.set_rng_seed(1)
+        family.zero_grad()
+        loss(x, y).backward()
+        results.append([p.grad.clone() for p in family.parameters() if p.grad is not None])
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+
+
+def test_kl_of_a_shared_alpha_is_that_of_as_many_single_ones() -> None:
+    theta = torch.randn(4, 3, dtype=torch.float64)
+    log_alpha = torch.tensor([[-2.0], [0.0], [1.0], [4.0]], dtype=torch.float64, requires_grad=True)
+    q = SharedAlphaNormal(theta, log_alpha)
+    value = kl_divergence(q, LogUniform((4, 3), kl="exact"))
+    torch.testing.assert_close(value, kl_exact(theta, log_alpha + 2 * theta.abs().log()))
+    value.sum().backward()
+    assert log_alpha.grad is not None
+    single = log_alpha.detach().expand(4, 3).clone().requires_grad_()
+    kl_divergence(SharedAlphaNormal(theta, single), LogUniform((4, 3), kl="exact")).sum().backward()
+    assert single.grad is not None
+    torch.testing.assert_close(log_alpha.grad, single.grad.sum(1, keepdim=True))
+    ard = kl_divergence(SharedAlphaNormal(theta, log_alpha), NormalARD((4, 3)))
+    torch.testing.assert_close(ard, (0.5 * torch.log1p((-log_alpha).exp())).expand(4, 3))
+
+
+def test_unit_noise_drops_whole_columns_and_differs_between_rows() -> None:
+    model = MLP([5, 40, 3])
+    guide = BernoulliDropout(model, 0.5)
+    weight = guide.posterior("3.weight").rsample()
+    ratio = weight / guide.mean("3.weight")
+    assert set(ratio.unique().tolist()) == {0.0, 2.0}
+    assert ((ratio == 0).all(0) | (ratio == 2).all(0)).all()
+    outputs = draws(model, guide, torch.ones(50, 5))
+    assert len(outputs[:, 0].unique()) > 40
+
+
+def test_convolutions_drop_channels() -> None:
+    net = nn.Sequential(nn.Conv2d(1, 6, 3), nn.ReLU(), nn.Conv2d(6, 1, 1, bias=False))
+    model = BayesianNetwork(net)
+    guide = BernoulliDropout(model, 0.5)
+    with torch.no_grad():
+        guide.site("2.weight").theta.fill_(1.0)
+        hidden = net[:2](torch.rand(64, 1, 5, 5).expand(64, 1, 5, 5))
+        x = torch.rand(1, 1, 5, 5).expand(64, 1, 5, 5)
+        hidden = net[:2](x)[0]
+        outputs = draws(model, guide, x)[:, 0]
+    combinations = torch.tensor([[(i >> k) & 1 for k in range(6)] for i in range(64)], dtype=torch.float)
+    possible = 2 * torch.einsum("nc,chw->nhw", combinations, hidden)
+    distance = (outputs[:, None] - possible[None]).abs().amax((-1, -2)).amin(1)
+    assert distance.max() < 1e-5
+
+
+def test_no_noise_on_the_data_and_none_at_rate_0() -> None:
+    model = MLP([5, 4, 3])
+    x = torch.rand(6, 5)
+    for guide in (BernoulliDropout(model, 0.0), GaussianDropout(model, 0.0), GaussianDropout(model, 0.0, per="unit")):
+        torch.testing.assert_close(draws(model, guide, x), mean_network(model, guide)(x), rtol=0, atol=1e-6)
+    assert isinstance(BernoulliDropout(model, 0.5).posterior("3.weight"), UnitDropout)
+    first = BernoulliDropout(model, 0.5).posterior("1.weight")
+    assert torch.equal(first.rsample(), first.rsample())
+
+
+@pytest.mark.parametrize("p", [-0.1, 1.0, 1.5, math.nan])
+@pytest.mark.parametrize("guide", [BernoulliDropout, GaussianDropout])
+def test_rates_outside_their_range_are_quoted(guide: Callable[..., WeightGuide], p: float) -> None:
+    with pytest.raises(InputError, match=rf"p \(={p}\) must be a dropout rate in \[0, 1\)"):
+        guide(MLP([5, 4, 3]), p)
+
+
+def test_guides_that_do_not_fit_a_model() -> None:
+    with pytest.raises(InputError, match=r"1\.weight.* has none"):
+        BernoulliDropout(MLP([5, 3]), 0.5)
+    grouped = BayesianNetwork(nn.Sequential(nn.Conv1d(2, 4, 1), nn.Conv1d(4, 4, 1, groups=2)))
+    transposed = BayesianNetwork(nn.Sequential(nn.Conv1d(2, 4, 1), nn.ConvTranspose1d(4, 4, 1)))
+    for model in (grouped, transposed):
+        with pytest.raises(InputError, match=r"'1\.weight' is a Conv"):
+            GaussianDropout(model, 0.5, per="unit")
+        GaussianDropout(model, 0.5)
+    with pytest.raises(InputError, match=r"per .='units'"):
+        GaussianDropout(MLP([5, 4, 3]), 0.5, per="units")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"per .='unit'"):
+        VariationalDropout(MLP([5, 4, 3]), per="unit")  # type: ignore[arg-type]
+
+
+def test_every_guide_trains_evaluates_and_goes_through_svi(pair: tuple[BayesianNetwork, WeightGuide]) -> None:
+    model, guide = pair
+    x = torch.rand(60, 5)
+    y = (x.sum(1) > 2.5).long() + (x[:, 0] > 0.8)
+    start = [p.detach().clone() for p in guide.parameters()]
+    result = fit(model, guide, (x, y), epochs=5, batch_size=20, lr=0.02, kl_weight=0.01, progress=False)
+    assert result.history[-1].data_term < result.history[0].data_term
+    assert all(not torch.equal(a, b) for a, b in zip(start, guide.parameters(), strict=True))
+    assert evaluate(model, (x, y), guide=guide).nll < 2
+    svi = SVI(model, guide, pyro.optim.Adam({"lr": 1e-3}), VariationalDropoutELBO())
+    assert math.isfinite(svi.step(x, y))
+    pyro.clear_param_store()
+
+
+def test_a_shared_alpha_removes_rows_columns_or_a_layer_together() -> None:
+    for per, dims in (("row", (1,)), ("column", (0,)), ("layer", (0, 1))):
+        model = MLP([5, 4, 3])
+        guide = VariationalDropout(model, -4, per=per)  # type: ignore[arg-type]
+        with torch.no_grad():
+            guide.site("1.weight").log_alpha.view(-1)[0] = 5.0
+        values = log_alpha(guide)["1.weight"]
+        assert (values.amax(dims) == values.amin(dims)).all()
+        weight = prune(model, guide)[1].weight
+        assert ((weight == 0) == (values >= 3)).all()
+        assert (weight == 0).any()
+        guide.restrict({name: v < 3 for name, v in log_alpha(guide).items()})
+        torch.testing.assert_close(mean_network(model, guide)[1].weight, weight)
+        elbo = VariationalDropoutELBO()
+        elbo(model, guide)(torch.rand(3, 5), torch.arange(3))
+        assert elbo.kl.isfinite()
+
+
+def test_point_estimate_has_no_noise_and_no_kl() -> None:
+    model = MLP([5, 4, 3])
+    guide = PointEstimate(model)
+    elbo = VariationalDropoutELBO()
+    x, y = torch.rand(7, 5), torch.arange(7) % 3
+    loss = elbo(model, guide)
+    assert loss(x, y) == loss(x, y)
+    assert elbo.kl == 0
+    assert isinstance(guide.posterior("1.weight"), Independent | pyro.distributions.Delta)
