@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from itertools import cycle
 
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from pyro_vd.errors import InputError
 from pyro_vd.networks import named_weights
 
-_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")  # Okabe and Ito's, safe for the colour-blind
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")  # Okabe and Ito's, safe for the colour-blind
 _SHOWN = (-12.0, 16.0)  # log α beyond is counted at the edges
 
 
@@ -35,16 +36,22 @@ def pruning_overview(
         raise InputError(f"image_shape (={image_shape}) does not fit a first layer of shape {tuple(first.shape)}")
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1.7, 1))
-    bins = torch.linspace(*_SHOWN, 71).tolist()
-    for (name, values), colour in zip(log_alphas.items(), cycle(_COLOURS)):
-        share = 100 * (values >= threshold).float().mean().item()
-        label = f"{name}, {' × '.join(map(str, values.shape))}: {share:.1f} % above"
-        left.hist(values.clamp(*_SHOWN).flatten().tolist(), bins, histtype="step", linewidth=1.5, color=colour, label=label)
-    left.axvline(threshold, color="black", linestyle="--", linewidth=1, label=f"threshold {threshold:g}")
-    left.set(xlabel="log α", ylabel="weights", yscale="log", title="log α of every weight; right of the line is removed")
-    left.legend(fontsize="small")
+    draw_log_alpha(left, log_alphas, threshold)
+    left.set_title("log α of every weight; right of the line is removed")
     counts = (first != 0).sum(0).reshape(image_shape)
     image = right.imshow(counts.tolist(), cmap="cividis")
     right.set(title="weights left a pixel", xlabel="pixel column", ylabel="pixel row")
     figure.colorbar(image, ax=right, label="weights")
     return figure
+
+
+def draw_log_alpha(axes: Axes, log_alphas: Mapping[str, Tensor], threshold: float) -> None:
+    """Draw a histogram of log α a layer, and the threshold; what lies beyond the axis is counted at its edge."""
+    bins = torch.linspace(*_SHOWN, 71).tolist()
+    for (name, values), colour in zip(log_alphas.items(), cycle(COLOURS)):
+        share = 100 * (values >= threshold).float().mean().item()
+        label = f"{name}, {' × '.join(map(str, values.shape))}: {share:.1f} % above"
+        axes.hist(values.clamp(*_SHOWN).flatten().tolist(), bins, histtype="step", linewidth=1.5, color=colour, label=label)
+    axes.axvline(threshold, color="black", linestyle="--", linewidth=1, label=f"threshold {threshold:g}")
+    axes.set(xlabel="log α", ylabel="weights", yscale="log")
+    axes.legend(fontsize="small")

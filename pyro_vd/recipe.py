@@ -18,6 +18,8 @@ from pyro_vd.networks import mlp, named_weights
 from pyro_vd.phases import FinetuneConfig, PretrainConfig, PruneConfig, TrainConfig
 from pyro_vd.priors import LogUniform, NormalARD
 
+InitialTheta = Literal["default", "uniform-fan-out", "normal-fan-out"]
+
 _PRIORS: dict[str, Prior] = {
     "log-uniform": LogUniform,
     "log-uniform-exact": partial(LogUniform, kl="exact"),
@@ -46,7 +48,7 @@ class ModelConfig:
 
     sizes: list[int] = field(default_factory=lambda: [64, 100, 10])
     """Units a layer, input first."""
-    initial_theta: Literal["default", "uniform-fan-out", "normal-fan-out"] = "default"
+    initial_theta: InitialTheta = "default"
     """PyTorch's own, U[-1/√n_out, 1/√n_out], or N(0, std 1/√n_out)."""
     prior: Literal["log-uniform", "log-uniform-exact", "ard"] = "log-uniform"
     """Prior of the weights: log-uniform with the approximate or the exact KL, or automatic relevance determination."""

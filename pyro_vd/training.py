@@ -57,6 +57,7 @@ def fit(
     log: Path | str | None = None,
     phase: str = "train",
     progress: bool = True,
+    after_step: Callable[[int, int, int], None] | None = None,
 ) -> FitResult:
     """Train a model of classes and its guide by maximising the ELBO with Adam, in place.
 
@@ -84,6 +85,8 @@ def fit(
         log: ``metrics.jsonl``: a line an epoch. Lines of other phases in it are kept.
         phase: name of this training in log and progress.
         progress: show a progress bar on standard error.
+        after_step: called after every step with the epoch, from 0, the step, from 1, and the number of steps an epoch; after
+            an epoch's last step before its checkpoint is written. Such as a :class:`~pyro_vd.frames.FrameRecorder`.
 
     Raises:
         InputError: arguments out of range, data that do not fit, or a checkpoint of another run.
@@ -139,6 +142,8 @@ def fit(
                     totals += torch.stack([loss.detach(), elbo.data_term, elbo.kl])
                     taken += 1
                 bar.step()
+                if after_step is not None:
+                    after_step(epoch, step + 1, steps)
             net = _current_network(model, guide, threshold)
             mean_loss, mean_data_term, mean_kl = (totals / taken).tolist()  # NaN where every step was skipped
             record = EpochRecord(

@@ -1,0 +1,23 @@
+"""The report's experiments and its open questions, one a file; ``pyro-vd experiment NAME`` carries one out."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import cast
+
+from pyro_vd.experiments.setting import Experiment
+
+_MODULES = {
+    "report-dropout-rates": "dropout_rates",
+    "report-mlp2": "report_networks",
+    "report-mlp3": "report_networks",
+    "report-tradeoff": "tradeoff",
+    "report-overfitting": "overfitting",
+    "report-stability": "stability",
+}
+NAMES = tuple(_MODULES)
+
+
+def load_experiment(name: str) -> Experiment:
+    """The experiment of this name, one of :data:`NAMES`."""
+    return cast(Experiment, import_module(f"pyro_vd.experiments.{_MODULES[name]}"))

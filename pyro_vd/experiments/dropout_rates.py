@@ -1,0 +1,60 @@
+"""Test accuracy against the dropout rate: Bernoulli and Gaussian dropout, and variational dropout, which has no rate."""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+from pyro_vd.experiment_plots import bands
+from pyro_vd.experiments.setting import Outcome, Setting, new_pair, train
+from pyro_vd.metrics import error_rate
+from pyro_vd.phases import TrainConfig
+from pyro_vd.posterior import mean_network
+from pyro_vd.pruning import prune
+
+HELP = "test accuracy against the dropout rate, three seeds; about 40 minutes"
+
+KINDS: dict[str, Any] = {
+    "Bernoulli, on units": "bernoulli",
+    "Gaussian, on units": "gaussian-unit",
+    "Gaussian, on weights": "gaussian",
+}
+
+
+def run(setting: Setting) -> Outcome:
+    """784-256-10 as in the report (Adam, learning rate 0.01, batches of 100), at each rate; the same epochs for all."""
+    data = setting.data()
+    train_data = data.x_train, data.y_train
+    rates = setting.full([k / 10 for k in range(10)], [0.0, 0.5, 0.9])
+    seeds = setting.full(3, 2)
+    epochs, hidden = setting.full(5, 3), setting.full(256, 64)
+    sizes = [data.x_train[0].numel(), hidden, 10]
+
+    def accuracies(config: TrainConfig, phase: str) -> list[float]:
+        found = []
+        for seed in range(seeds):
+            pair = new_pair(sizes, config, seed)
+            train(pair, config, train_data, setting, f"{phase}, seed {seed}")
+            net = prune(*pair) if config.guide == "variational" else mean_network(*pair)
+            found.append(1 - error_rate(net, data.test))
+        return found
+
+    curves = {
+        label: [accuracies(TrainConfig(epochs=epochs, lr=0.01, guide=guide, p=p), f"{label}, p {p:g}") for p in rates]
+        for label, guide in KINDS.items()
+    }
+    variational = accuracies(TrainConfig(epochs=epochs, lr=0.01, log_sigma2=-25.0), "variational")
+    rows = [[label, *(_percent(values) for values in curve)] for label, curve in curves.items()]
+    rows.append(["variational, pruned at log α 3", _percent(variational), *("" for _ in rates[1:])])
+    figure = bands(
+        {label: (rates, curve) for label, curve in curves.items()},
+        level=("variational, no rate", variational),
+        labels=("dropout rate p", "test accuracy"),
+        title=f"{'-'.join(map(str, sizes))}, {epochs} epochs, mean and range of {seeds} seeds",
+    )
+    series = {"rates": rates, "curves": curves, "variational": variational, "epochs": epochs}
+    return Outcome(["accuracy % at p", *(f"{p:g}" for p in rates)], rows, {"dropout-rates": figure}, series)
+
+
+def _percent(values: list[float]) -> str:
+    return f"{100 * statistics.mean(values):.2f} ± {100 * statistics.stdev(values):.2f}"

@@ -1,0 +1,80 @@
+"""Does variational dropout prevent overfitting? Errors over the epochs on all and on few images, and random labels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from pyro_vd.experiment_plots import learning_curves, memorisation
+from pyro_vd.experiments.setting import Outcome, Setting, new_pair, train
+from pyro_vd.metrics import Arrays, compression, error_rate
+from pyro_vd.phases import TrainConfig
+from pyro_vd.posterior import mean_network
+from pyro_vd.pruning import prune
+
+HELP = "train and test error over the epochs on 60,000 and 1,000 images, and on random labels; about 35 minutes"
+
+GUIDES: dict[str, dict[str, Any]] = {
+    "plain": {"guide": "none"},
+    "Bernoulli 0.5": {"guide": "bernoulli", "p": 0.5},
+    "Gaussian 0.5": {"guide": "gaussian-unit", "p": 0.5},
+    "variational": {"guide": "variational", "log_sigma2": -8.0},
+}
+
+
+def run(setting: Setting) -> Outcome:
+    """784-256-10 under each guide, learning rate 0.001; the variational network is measured pruned at log α 3."""
+    data = setting.data()
+    few = setting.full(1000, 200)
+    sizes = [data.x_train[0].numel(), setting.full(256, 64), 10]
+    everything, some = (data.x_train, data.y_train), (data.x_train[:few], data.y_train[:few])
+    labels = torch.randint(10, (few,), generator=torch.Generator().manual_seed(0))
+    random = data.x_train[:few], labels
+    lr = setting.full(1e-3, 3e-3)
+
+    curves: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    spacing: dict[str, int] = {}
+    rows = []
+    for title, training, epochs, every in (
+        (f"{len(everything[0])} images", everything, setting.full(30, 8), 1),
+        (f"{few} images", some, setting.full(300, 80), 10),
+    ):
+        curves[title], spacing[title] = {}, every
+        for label, options in GUIDES.items():
+            config = TrainConfig(epochs=epochs, lr=lr, batch_size=setting.full(100, 50), **options)
+            points, _ = _follow(sizes, config, training, data.test, setting, f"{label}, {title}", every)
+            curves[title][label] = points
+            train_error, test_error = points[-1]
+            rows.append([title, label, f"{100 * train_error:.2f}", f"{100 * test_error:.2f}", ""])
+
+    memory: dict[str, list[tuple[float, float]]] = {}
+    epochs = setting.full(600, 400)
+    for label, options in GUIDES.items():
+        config = TrainConfig(epochs=epochs, lr=lr, batch_size=setting.full(100, 50), **options)
+        memory[label], smaller = _follow(sizes, config, random, data.test, setting, f"{label}, random labels", 20)
+        train_error, test_error = memory[label][-1]
+        cells = [f"{100 * train_error:.2f}", f"{100 * test_error:.2f}", f"{smaller:.0f}x"]
+        rows.append([f"{few} images, random labels", label, *cells])
+    figures = {"overfitting": learning_curves(curves, spacing), "random-labels": memorisation(memory, 20)}
+    columns = ["data", "network", "train error %", "test error %", "compression"]
+    return Outcome(columns, rows, figures, {"curves": curves, "random labels": memory})
+
+
+def _follow(
+    sizes: list[int], config: TrainConfig, training: Arrays, test: Arrays, setting: Setting, phase: str, every: int
+) -> tuple[list[tuple[float, float]], float]:
+    """Train and test error after each ``every`` epochs, and the compression at the end."""
+    points: list[tuple[float, float]] = []
+    pair = new_pair(sizes, config, 0)
+
+    def network() -> torch.nn.Module:
+        return prune(*pair) if config.guide == "variational" else mean_network(*pair)
+
+    def measure(epoch: int, step: int, steps: int) -> None:
+        if step == steps and (epoch + 1) % every == 0:
+            net = network()
+            points.append((error_rate(net, training), error_rate(net, test)))
+
+    train(pair, config, training, setting, phase, measure)
+    return points, compression(network())

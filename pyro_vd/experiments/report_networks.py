@@ -1,0 +1,59 @@
+"""The report's two variational networks: ELBO over the iterations, test error and ROC-AUC, sparsity before and after."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+from pyro_vd.experiment_plots import elbo_terms, sparsity_pictures
+from pyro_vd.experiments.setting import Outcome, Setting, new_pair, records, train
+from pyro_vd.metrics import Metrics, evaluate
+from pyro_vd.networks import named_weights
+from pyro_vd.phases import TrainConfig
+from pyro_vd.posterior import mean_network
+from pyro_vd.pruning import prune
+from pyro_vd.recipe_files import parse_recipe, read_recipe
+
+HELP = "ELBO over the iterations, ROC-AUC beside the plain network's, sparsity pictures; at most 25 minutes"
+
+
+def run(setting: Setting) -> Outcome:
+    """The recipe of the same name with its epochs, and the same network without noise; the report's plain one had 0.9981."""
+    recipe = parse_recipe(read_recipe(setting.name))
+    data = setting.data()
+    training, _ = data.split(setting.full(recipe.data.validation, 200))
+    sizes = [data.x_train[0].numel(), *recipe.model.sizes[1:]]
+    config = deepcopy(recipe.train)
+    config.epochs = setting.full(config.epochs, 30)
+    initial = recipe.model.initial_theta
+
+    model, guide = new_pair(sizes, config, 0, initial)
+    before = mean_network(model, guide)
+    result = train((model, guide), config, training, setting, "variational")
+    pruned = prune(model, guide, recipe.prune.threshold)
+    plain_config = TrainConfig(epochs=config.epochs, lr=config.lr, guide="none")
+    plain = new_pair(sizes, plain_config, 0, initial)
+    train(plain, plain_config, training, setting, "plain")
+
+    measured = {
+        "plain": evaluate(mean_network(*plain), data.test),
+        "variational, pruned": evaluate(pruned, data.test),
+        "variational, Monte Carlo": evaluate(model, data.test, guide=guide),
+    }
+    history = records(result)
+    steps = -(-len(training[0]) // config.batch_size)
+    figures = {
+        "elbo": elbo_terms(
+            [steps * record["epoch"] for record in history],
+            [record["data_term"] for record in history],
+            [record["kl"] for record in history],
+        ),
+        "sparsity": sparsity_pictures(dict(named_weights(before)), dict(named_weights(pruned))),
+    }
+    columns = ["network", "test error %", "ROC-AUC", "compression", "sparsity a layer %"]
+    return Outcome(columns, [[name, *_cells(m)] for name, m in measured.items()], figures, {"history": history})
+
+
+def _cells(metrics: Metrics) -> list[str]:
+    auc = "-" if metrics.roc_auc is None else f"{metrics.roc_auc:.4f}"
+    sparsity = " ".join(f"{100 * layer.sparsity:.1f}" for layer in metrics.layers)
+    return [f"{100 * metrics.error:.2f}", auc, f"{metrics.compression:.1f}", sparsity]

@@ -1,0 +1,102 @@
+"""What every experiment is given, and what it leaves: a table, figures, and the numbers behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyro
+import torch
+from matplotlib.figure import Figure
+
+from pyro_vd.data import Dataset, load_data
+from pyro_vd.guides.weight_guide import WeightGuide
+from pyro_vd.metrics import Arrays
+from pyro_vd.models.bayesian import BayesianNetwork
+from pyro_vd.phases import TrainConfig
+from pyro_vd.recipe import InitialTheta, ModelConfig
+from pyro_vd.storage import as_json, write_atomically
+from pyro_vd.training import FitResult, fit
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How an experiment is carried out."""
+
+    name: str
+    quick: bool = False
+    """On digits, in seconds, to see that it works; without, on MNIST in full."""
+    data_dir: str | None = None
+    progress: bool = True
+
+    def data(self) -> Dataset:
+        """MNIST; digits, where it is quick."""
+        return load_data("digits" if self.quick else "mnist", self.data_dir)
+
+    def full(self, full: Any, quick: Any) -> Any:
+        """The first in full, the second where it is quick."""
+        return quick if self.quick else full
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an experiment has found."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    figures: dict[str, Figure]
+    """By file name, without its ending."""
+    series: dict[str, Any] = field(default_factory=dict)
+    """The numbers behind the figures, for ``results.json``."""
+
+    def save(self, folder: Path) -> list[Path]:
+        """Write ``table.md``, ``results.json`` and a PNG a figure; the paths of the figures."""
+        lines = [self.columns, ["---"] * len(self.columns), *self.rows]
+        write_atomically(folder / "table.md", "".join(f"| {' | '.join(line)} |\n" for line in lines).encode())
+        content = {"columns": self.columns, "rows": self.rows, "series": self.series}
+        write_atomically(folder / "results.json", f"{as_json(content)}\n".encode())
+        paths = []
+        for name, figure in self.figures.items():
+            paths.append(folder / f"{name}.png")
+            figure.savefig(paths[-1], dpi=110)
+        return paths
+
+
+class Experiment(Protocol):
+    """A module of this package."""
+
+    HELP: str
+    """What it does, and how long it takes on two cores."""
+
+    def run(self, setting: Setting) -> Outcome:
+        """Carry it out."""
+
+
+def new_pair(
+    sizes: Sequence[int], config: TrainConfig, seed: int, initial_theta: InitialTheta = "uniform-fan-out"
+) -> tuple[BayesianNetwork, WeightGuide]:
+    """A new fully connected network of these sizes, as a model, and the guide of ``config`` over it."""
+    torch.set_num_threads(1)
+    pyro.set_rng_seed(seed)
+    model = BayesianNetwork(ModelConfig(list(sizes), initial_theta).build())
+    return model, config.build_guide(model)
+
+
+def train(
+    pair: tuple[BayesianNetwork, WeightGuide],
+    config: TrainConfig,
+    data: Arrays,
+    setting: Setting,
+    phase: str,
+    after_step: Callable[[int, int, int], None] | None = None,
+) -> FitResult:
+    """Train model and guide on ``data`` as ``config`` says."""
+    settings = {key: getattr(config, key) for key in ("epochs", "batch_size", "lr", "lr_schedule", "kl_weight", "hold")}
+    return fit(*pair, data, phase=phase, progress=setting.progress, after_step=after_step, **settings)
+
+
+def records(result: FitResult) -> list[dict[str, Any]]:
+    """The epochs of a training as plain values."""
+    return [asdict(record) for record in result.history]
