@@ -8,6 +8,7 @@ from itertools import cycle
 
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 from torch import Tensor
 
 from pyro_vd.plots import COLOURS, draw_log_alpha
@@ -101,6 +102,9 @@ def tradeoff(
     shown = [e for _, _, e in [*by_threshold, *by_weight]]
     axes.set(xlabel="compression |W| / |W ≠ 0|", ylabel="test error, %", xscale="log", title="error against compression")
     axes.set_ylim(0, min(max(shown), 4 * min(shown)) * 1.05)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("")
     axes.legend(fontsize="small", loc="upper left")
     return figure
 
@@ -140,11 +144,12 @@ def losses(curves: Mapping[str, tuple[Sequence[tuple[int, float]], int | None]])
     """Loss over the steps, each curve to its end; a cross and the step where one stops being finite."""
     figure = Figure(figsize=(7.5, 4.4), layout="constrained")
     axes = figure.subplots()
-    for (label, (points, died)), colour, style in zip(curves.items(), cycle((COLOURS[5], COLOURS[1], COLOURS[0])), cycle("-")):
-        axes.plot([s for s, _ in points], [v for _, v in points], color=colour, linestyle=style, label=label)
+    for (label, (points, died)), colour in zip(curves.items(), cycle((COLOURS[5], COLOURS[1], COLOURS[0]))):
+        axes.plot([s for s, _ in points], [v for _, v in points], color=colour, label=label)
         if died is not None and points:
             axes.plot(died, points[-1][1], color=colour, marker="X", markersize=10, linestyle="")
-            axes.annotate(f"not finite at step {died}", (died, points[-1][1]), xytext=(8, 6), textcoords="offset points")
+            end = died, points[-1][1]
+            axes.annotate(f"not finite at step {died}", end, (-10, -4), textcoords="offset points", ha="right")
     axes.set(xlabel="step", ylabel="loss, nats", xscale="log", yscale="log", title="loss to its first value that is not finite")
     axes.legend(fontsize="small")
     return figure

@@ -12,6 +12,7 @@ from pyro_vd.metrics import Arrays, compression, error_rate
 from pyro_vd.phases import TrainConfig
 from pyro_vd.posterior import mean_network
 from pyro_vd.pruning import prune
+from pyro_vd.schedules import KLWeight
 
 HELP = "train and test error over the epochs on 60,000 and 1,000 images, and on random labels; about 35 minutes"
 
@@ -42,7 +43,8 @@ def run(setting: Setting) -> Outcome:
     ):
         curves[title], spacing[title] = {}, every
         for label, options in GUIDES.items():
-            config = TrainConfig(epochs=epochs, lr=lr, batch_size=setting.full(100, 50), **options)
+            warm_up = KLWeight(1.0, start=0, end=epochs / 2)
+            config = TrainConfig(epochs=epochs, lr=lr, batch_size=setting.full(100, 50), kl_weight=warm_up, **options)
             points, _ = _follow(sizes, config, training, data.test, setting, f"{label}, {title}", every)
             curves[title][label] = points
             train_error, test_error = points[-1]
@@ -51,7 +53,8 @@ def run(setting: Setting) -> Outcome:
     memory: dict[str, list[tuple[float, float]]] = {}
     epochs = setting.full(600, 400)
     for label, options in GUIDES.items():
-        config = TrainConfig(epochs=epochs, lr=lr, batch_size=setting.full(100, 50), **options)
+        warm_up = KLWeight(1.0, start=0, end=epochs / 2)
+        config = TrainConfig(epochs=epochs, lr=lr, batch_size=setting.full(100, 50), kl_weight=warm_up, **options)
         memory[label], smaller = _follow(sizes, config, random, data.test, setting, f"{label}, random labels", 20)
         train_error, test_error = memory[label][-1]
         cells = [f"{100 * train_error:.2f}", f"{100 * test_error:.2f}", f"{smaller:.0f}x"]
