@@ -5,6 +5,8 @@ Run ``python benchmarks/measured.py`` after the commands that the file itself sh
 
 from __future__ import annotations
 
+import inspect
+import shutil
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -14,6 +16,7 @@ from typing import Any
 import yaml
 
 from pyro_vd import load_pruned, load_run, log_alpha
+from pyro_vd.experiments import NAMES, load_experiment
 from pyro_vd.export import read_info
 from pyro_vd.plots import pruning_overview
 from pyro_vd.recipe_files import parse_recipe, read_recipe
@@ -21,7 +24,7 @@ from pyro_vd.run_folder import read_metrics
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "out"
-RUNS = {"lenet-300-100": (0, 1, 2), "report-mlp2": (0,), "report-mlp3": (0,), "digits": (0, 1, 2)}
+RUNS = {"lenet-300-100": (0, 1, 2), "report-mlp3": (0,), "digits": (0, 1, 2)}
 BENCHMARKS = {
     "soak-report-mlp2": "python benchmarks/soak.py --only report-mlp2",
     "soak-report-mlp3": "python benchmarks/soak.py --only report-mlp3",
@@ -120,6 +123,19 @@ def draw(recipe: str, seed: int) -> str:
     return f"../{path.relative_to(ROOT)}"
 
 
+def experiment(name: str) -> list[str]:
+    """The section of an experiment: its command, what it does, its table, its figures beside the documentation."""
+    module = load_experiment(name)
+    lines = [f"## {name}", "", "```", f"pyro-vd experiment {name}", "```", "", inspect.getdoc(module) or "", ""]
+    lines += [inspect.getdoc(module.run) or "", "", *(OUT / name / "table.md").read_text().splitlines(), ""]
+    for picture in sorted((OUT / name).glob("*.png")):
+        path = ROOT / "docs" / "experiments" / f"{name}-{picture.name}"
+        path.parent.mkdir(exist_ok=True)
+        shutil.copyfile(picture, path)
+        lines += [f"![{name}: {picture.stem}](../{path.relative_to(ROOT)})", ""]
+    return lines
+
+
 def main() -> None:
     lines = [
         "# Measured results",
@@ -134,6 +150,9 @@ def main() -> None:
             check(recipe, seed)
         if finished:
             lines += section(recipe, [read_metrics(folder(recipe, seed)) for seed in finished])
+    for name in NAMES:
+        if (OUT / name / "table.md").exists():
+            lines += experiment(name)
     for name, command in BENCHMARKS.items():
         path = OUT / f"{name}.txt"
         if path.exists():

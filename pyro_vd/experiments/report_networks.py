@@ -17,7 +17,13 @@ HELP = "ELBO over the iterations, ROC-AUC beside the plain network's, sparsity p
 
 
 def run(setting: Setting) -> Outcome:
-    """The recipe of the same name with its epochs, and the same network without noise; the report's plain one had 0.9981."""
+    """The recipe of the same name, and the same network trained as long without noise.
+
+    The report had a ROC-AUC of 0.9816 with variational dropout and 0.9981 without. It weighed the KL a hundred times too
+    heavily (N/B times a mean of the cross-entropy), left noise on at test time, counted weights below 0.001, so every
+    negative one, as removed, and measured no pruned network. Here the data term is weighed right, and what is measured has
+    been pruned. Means over an epoch; the network at the last epoch is measured, no epoch is chosen.
+    """
     recipe = parse_recipe(read_recipe(setting.name))
     data = setting.data()
     training, _ = data.split(setting.full(recipe.data.validation, 200))
