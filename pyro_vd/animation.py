@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pyro_vd.frames import SCALE, Frames
 from pyro_vd.messages import one_line
-from pyro_vd.weight_plots import COLOURS, folded, weight_matrices
+from pyro_vd.weight_plots import SHADES, folded, weight_matrices
 
 GIF_BYTES = 2_000_000
 """A GIF is never larger: it shows as many of the frames as go into that."""
@@ -79,7 +79,9 @@ def _padded(value: float, width: int) -> str:
 
 
 def chosen_frames(number: int, shown: int) -> list[int]:
-    """Which of the frames a GIF shows: first and last, and closer at the start, where more happens (evenly in √time)."""
+    """Which of the frames a GIF shows: all, or first and last and closer at the start, where more happens (evenly in √time)."""
+    if shown >= number:
+        return list(range(number))
     return sorted({round((number - 1) * (k / max(1, shown - 1)) ** 2) for k in range(shown)} | {number - 1})
 
 
@@ -90,7 +92,7 @@ def gif_of(painter: Painter, max_frames: int, on_frame: Callable[[], None] = lam
         on_frame: called after every frame that is drawn.
     """
     number = len(painter.frames)
-    shown = min(max_frames, number)
+    shown = min(max_frames, number)  # at least 2
     while True:
         indices = chosen_frames(number, shown)
         content = _gif(painter, indices, on_frame)
@@ -101,7 +103,7 @@ def gif_of(painter: Painter, max_frames: int, on_frame: Callable[[], None] = lam
 
 def _gif(painter: Painter, indices: list[int], on_frame: Callable[[], None]) -> bytes:
     palette = Image.new("P", (1, 1))
-    colours = np.vstack([COLOURS.colors, np.linspace(0, 1, 16)[:, None].repeat(4, 1)])  # and greys for the letters
+    colours = np.vstack([SHADES, np.linspace(0, 1, 16)[:, None].repeat(4, 1)])  # and greys for the letters
     palette.putpalette(np.rint(255 * colours[:, :3]).astype(np.uint8).tobytes())
 
     def pictures() -> Iterator[Image.Image]:

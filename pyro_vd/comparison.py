@@ -61,7 +61,9 @@ def read_results(folders: Sequence[Path], sort: str = "error", names: Sequence[s
         if not folder.is_dir():
             raise InputError(f"run (={str(folder)!r}) is not a folder")
         if (other := seen.setdefault(folder.resolve(), folder)) is not folder:
-            raise InputError(f"run (={str(folder)!r}) is given twice" + (f", also as {str(other)!r}" if other != folder else ""))
+            raise InputError(
+                f"run (={str(folder)!r}) is given twice" + (f", also as {str(other)!r}" if other != folder else "")
+            )
     results = [_result(folder, name) for folder, name in zip(folders, names or map(str, folders), strict=True)]
     return sorted(results, key=SORTS[sort])
 

@@ -28,9 +28,11 @@ _BLUES, _REDS = (
     LinearSegmentedColormap.from_list("", colours)(np.linspace(0, 1, _LEVELS))
     for colours in (("#BFDDF0", "#0072B2", "#00263D"), ("#FFDFC2", "#D55E00", "#471F00"))
 )
-COLOURS = ListedColormap([*_BLUES[::-1], (1.0, 1.0, 1.0, 1.0), *_REDS]).with_extremes(bad="#B0B0B0")
+SHADES = np.vstack([_BLUES[::-1], np.ones((1, 4)), _REDS])
+"""The colours, ``(21, 4)`` as RGBA in [0, 1], from −1 to 1."""
+COLOURS = ListedColormap(SHADES).with_extremes(bad="#B0B0B0")
 """Blue for negative, vermilion for positive weights, safe for the colour-blind; white for zero, grey for no weight at all."""
-NORM = BoundaryNorm([-edge for edge in reversed(_EDGES)] + _EDGES, COLOURS.N, clip=True)
+NORM = BoundaryNorm([-edge for edge in reversed(_EDGES)] + _EDGES, len(SHADES), clip=True)
 """From weights to their colours, 10 a sign; beyond ±1 is as ±1."""
 
 
@@ -49,7 +51,7 @@ def weight_matrices(weights: Sequence[Tensor], titles: Sequence[str], heading: s
     left, bottom, gap, top, bar = 40, 30, 50, 50, 12
     size = max(left + sum(widths) + gap * len(widths) + bar + 40, 680), bottom + height + top
     size = size[0] + size[0] % 2, size[1] + size[1] % 2  # films need even numbers
-    figure = Figure(figsize=(size[0] / DPI, size[1] / DPI), dpi=DPI)
+    figure = Figure(figsize=((size[0] + 1e-6) / DPI, (size[1] + 1e-6) / DPI), dpi=DPI)  # pixels are rounded down
     figure.text(left / size[0], 1 - 16 / size[1], heading, va="center", fontsize=11)
 
     def axes_at(x: int, width: int, rows: int) -> Axes:
@@ -96,7 +98,9 @@ def first_layer_images(net: nn.Module, image_shape: tuple[int, int]) -> Figure:
     axes.imshow(grid.numpy(), cmap=COLOURS, norm=NORM, interpolation="nearest")
     axes.spines[:].set_visible(False)
     blank = int((weight == 0).all(1).sum())
-    axes.set_title(f"first layer, pruned: {100 * (weight == 0).float().mean().item():.1f} % of {weight.numel():,} weights removed")
+    axes.set_title(
+        f"first layer, pruned: {100 * (weight == 0).float().mean().item():.1f} % of {weight.numel():,} weights removed"
+    )
     axes.set(xticks=[], yticks=[])
     axes.set_xlabel(f"{units} units, each an image of {rows} × {columns} inputs; {blank} of them are left without a weight")
     _add_scale(figure, ax=axes, aspect=35, shrink=0.9)

@@ -25,6 +25,7 @@ def run(arguments: list[str]) -> None:
     values = parse(parser, arguments)
 
     results = read_results([Path(run) for run in values.runs], values.sort)
+    notes = differences(results)
     if values.out:
         from pyro_vd.plots import error_against_compression
 
@@ -33,12 +34,14 @@ def run(arguments: list[str]) -> None:
             raise InputError(f"out (={values.out!r}) must be a .png, .pdf or .svg file")
         if out.exists():
             raise InputError(f"{out} exists; choose another file with --out")
-        figure = error_against_compression({result.run: (result.compression, result.error) for result in results})
+        names = [f"{result.run}, on {result.data}" if notes else result.run for result in results]
+        points = [(result.compression, result.error) for result in results]
+        figure = error_against_compression(dict(zip(names, points, strict=True)))
         buffer = io.BytesIO()
         figure.savefig(buffer, format=out.suffix[1:], dpi=150)
         write_atomically(out, buffer.getvalue())
-    notes = differences(results)
     if values.json:
         print(as_json({"runs": [asdict(result) for result in results], "notes": notes, "figure": values.out}))
     else:
-        print_results(f"pruned networks, sorted by {values.sort}", results, notes)
+        where = f"; figure: {values.out}" if values.out else ""
+        print_results(f"pruned networks, sorted by {values.sort}{where}", results, notes)
