@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from itertools import cycle
 
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 from torch import Tensor, nn
 
 from pyro_vd.errors import InputError
@@ -55,3 +57,32 @@ def draw_log_alpha(axes: Axes, log_alphas: Mapping[str, Tensor], threshold: floa
     axes.axvline(threshold, color="black", linestyle="--", linewidth=1, label=f"threshold {threshold:g}")
     axes.set(xlabel="log α", ylabel="weights", yscale="log")
     axes.legend(fontsize="small")
+
+
+def error_against_compression(networks: Mapping[str, tuple[float, float]]) -> Figure:
+    """Test error against compression, a numbered point a network; small and good is at the bottom right.
+
+    Args:
+        networks: by name, compression and error. Where no weight is left compression is infinite: those stand at the right
+            edge, as triangles.
+    """
+    figure = Figure(figsize=(9, 4.2), layout="constrained")
+    axes = figure.subplots()
+    finite = [compression for compression, _ in networks.values() if math.isfinite(compression)]
+    edge = 2 * max(finite, default=1.0)
+    if edge > 8 * min(finite, default=1.0):
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    for number, ((name, (compression, error)), colour) in enumerate(zip(networks.items(), cycle(COLOURS)), 1):
+        is_finite = math.isfinite(compression)
+        point = (compression if is_finite else edge, 100 * error)
+        label = f"{number}  {name}" + ("" if is_finite else " (no weight left)")
+        axes.plot(*point, "o" if is_finite else ">", color=colour, markersize=7, label=label)
+        axes.annotate(str(number), point, xytext=(5, 4), textcoords="offset points")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set(xlabel="compression, |W| / |W ≠ 0|", ylabel="test error, %", title="test error against compression")
+    axes.margins(0.12)
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside right upper", fontsize="small")
+    return figure

@@ -22,12 +22,13 @@ from pyro_vd.recipe import Recipe
 from pyro_vd.recipe_files import parse_recipe, read_yaml
 from pyro_vd.storage import clear_temporaries, write_atomically
 
-RECIPE, METRICS, LOG, POSTERIOR, PRUNED = (
+RECIPE, METRICS, LOG, POSTERIOR, PRUNED, FRAMES = (
     "recipe.yaml",
     "metrics.json",
     "metrics.jsonl",
     "posterior.safetensors",
     "pruned.safetensors",
+    "frames",
 )
 
 
