@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from compaction_support import Around
+from compaction_support import Around, check_compact
 from torch import Tensor, nn
 
 from pyro_vd import MLP, InputError, compact
+from pyro_vd.networks import widths
 
 
 class Raises(nn.Module):
@@ -51,6 +52,20 @@ def test_refused(case: str) -> None:
     function, message = REFUSED[case]
     with pytest.raises(InputError, match=message):
         compact(Raises(function), torch.randn(2, 6))
+
+
+def test_tensors_made_of_sizes() -> None:
+    class Scaled(Around):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) * self.factor(self)
+
+    net = Scaled(lambda net, h: h)
+    net.factor = lambda net: torch.tensor([2.0, 3.0, 0.5]).double()
+    assert widths(check_compact(net, 6)) == (6, 6, 3)
+    assert not [name for name in vars(compact(net, torch.randn(2, 6).double())) if "tensor" in name]
+    net.factor = lambda net: torch.tensor(float(net.first.out_features))
+    with pytest.raises(InputError, match="depends on the sizes of its layers"):
+        compact(net, torch.randn(2, 6).double())
 
 
 def test_bad_input() -> None:
