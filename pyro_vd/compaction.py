@@ -27,7 +27,8 @@ def compact(net: nn.Module, example: Tensor | None = None) -> nn.Module:
 
     A weight counts as removed where it is exactly zero. A unit goes that no path of non-zero weights leads from to the
     output; and one that is constant, its value added to the biases of the layers that read it. All that follows from that goes
-    too. Output units stay, and one unit of a layer that has none left. What is constant or goes together through
+    too. Output units stay, and one unit of a layer that has none left. The outputs are equal, but for rounding, wherever
+    inputs and activations are finite. What is constant or goes together through
 
     ============================================  ==================================================================
     linear layer                                  constant if all its weights are zero or their inputs constant

@@ -103,7 +103,8 @@ class UnitGraph:
         if is_flatten(trace, node, max(ndims)):
             fits = axis == 1
         elif operation in NORMS:
-            fits = axis == 1 and trace.owns_its_tensors(node) and cast(Any, trace.module(node)).running_mean is not None
+            norm = cast(Any, trace.module(node))
+            fits = axis == 1 and trace.owns_its_tensors(node) and norm.running_mean is not None and not norm.training
         elif operation in POOLING:
             fits = axis == 1 and ndims == {len(shape)} == {POOLING[operation] + 2}
         else:

@@ -77,3 +77,10 @@ def test_a_convolution_without_a_batch_dimension_is_left_alone() -> None:
     small = compact(net, x)
     assert widths(small) == widths(net)
     torch.testing.assert_close(small(x), net(x))
+
+
+def test_a_linear_layer_over_positions_leaves_filters_alone() -> None:
+    net = nn.Sequential(nn.Conv1d(3, 8, 1), nn.Linear(8, 8), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3))
+    with torch.no_grad():
+        net[0].weight[1] = net[1].weight[:, 2] = net[1].weight[3] = 0
+    assert widths(check_compact(net, 3, 8)) == widths(net)

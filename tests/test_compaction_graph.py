@@ -87,6 +87,23 @@ def test_summands_go_together() -> None:
     assert torch.equal(small.b.bias, net.b.bias[[0, 3, 4]])
 
 
+def test_a_summand_that_is_left_alone_holds_the_other() -> None:
+    class Held(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.c = nn.Linear(4, 5), nn.Linear(4, 5), nn.Linear(5, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            b = self.b(x)
+            weights = b.softmax(1)
+            return self.c(self.a(x) + b) + weights[:, :3]
+
+    net = Held()
+    with torch.no_grad():
+        net.a.weight[1] = net.b.weight[1] = net.c.weight[:, 2] = 0
+    assert widths(check_compact(net, 4)) == (4, 5, 5, 3)
+
+
 def test_a_summand_that_nobody_reads_any_more() -> None:
     class Later(nn.Module):
         def __init__(self) -> None:
@@ -133,6 +150,7 @@ NOT_UNDERSTOOD: dict[str, Around] = {
     "parts.part (ParametrizedLinear)": Around(
         lambda net, h: net.parts["part"](h), part=nn.utils.parametrizations.spectral_norm(nn.Linear(8, 8))
     ),
+    "dropout": Around(lambda net, h: F.dropout(h, 1e-12)),
     "relu_": Around(lambda net, h: (torch.relu_(h), h)[1]),
     "itruediv": Around(lambda net, h: h.__itruediv__(h.abs().amax(1, keepdim=True))),
 }
