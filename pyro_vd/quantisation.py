@@ -10,6 +10,9 @@ from pyro_vd.errors import InputError
 ENTRIES = 64
 """Values in a codebook. With 16 LeNet-300-100 loses a tenth of a point of error, with 64 nothing that its test data show."""
 
+_POINTS = 100_000
+"""Of more values so many quantiles are clustered, which takes seconds where all would take minutes."""
+
 
 def codebook(values: Tensor, entries: int = ENTRIES) -> tuple[Tensor, Tensor]:
     """k-means over one layer's values, started from equal steps over their range.
@@ -34,7 +37,10 @@ def codebook(values: Tensor, entries: int = ENTRIES) -> tuple[Tensor, Tensor]:
         return places.to(torch.uint8), different
     from sklearn.cluster import KMeans
 
-    points = values.double().cpu()
-    start = torch.linspace(points.min(), points.max(), entries, dtype=torch.float64)
+    ordered = values.double().sort().values
+    points = ordered[torch.linspace(0, len(ordered) - 1, min(len(ordered), _POINTS), dtype=torch.float64).round().long()]
+    start = torch.linspace(points[0], points[-1], entries, dtype=torch.float64)
     found = KMeans(entries, init=start[:, None].numpy(), n_init=1, random_state=0).fit(points[:, None].numpy())
-    return torch.from_numpy(found.labels_).to(torch.uint8), torch.from_numpy(found.cluster_centers_[:, 0]).to(values.dtype)
+    book = torch.from_numpy(found.cluster_centers_[:, 0]).sort().values
+    codes = torch.bucketize(values.double(), (book[1:] + book[:-1]) / 2)
+    return codes.to(torch.uint8), book.to(values.dtype)

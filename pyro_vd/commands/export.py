@@ -81,7 +81,9 @@ def _data(source: Path, name: str | None, info: dict[str, Any], data_dir: str | 
         return run.data, run.validation
     from pyro_vd.data import load_data
 
-    return load_data(name or str(info.get("data")), data_dir), None
+    if not (name or info.get("data")):
+        raise InputError(f"{source} does not say what data it was trained on: give --data NAME")
+    return load_data(name or str(info["data"]), data_dir), None
 
 
 def _measured(net: nn.Module, weights: nn.Module, size: int, data: Dataset, validation: Arrays | None) -> dict[str, Any]:
