@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import math
 import reprlib
 import zlib
 from collections import OrderedDict
@@ -90,14 +89,14 @@ def load_pruned(path: Path | str, net: nn.Module | None = None) -> nn.Module:
             )
         with torch.device("meta"):  # no memory is taken before the sizes are checked
             net = _build(path, described["architecture"])
-    shapes = {name: tensor.shape for name, tensor in net.state_dict().items()}
-    expanded = sum(math.prod(shape) for name, shape in shapes.items() if name not in stored)
+    wanted = net.state_dict()
+    expanded = sum(tensor.numel() for name, tensor in wanted.items() if name not in stored)
     if not given and expanded > max(_NUMBERS, _NUMBERS_A_BYTE * (size := Path(path).stat().st_size)):
         raise InputError(
             f"{path} is of another architecture, or very sparse: its {size} bytes are to become {expanded} numbers; if they "
             "are, give load_pruned(path, net=...)"
         )
-    tensors = unpack(str(path), stored, shapes)
+    tensors = unpack(str(path), stored, wanted)
     check_state(str(path), tensors, net)
     if described.get("crc32") not in (None, _checksum(described, stored)):
         raise InputError(f"{path} is corrupt: its checksum is not that of its content")

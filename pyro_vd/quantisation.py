@@ -17,8 +17,8 @@ _POINTS = 100_000
 def codebook(values: Tensor, entries: int = ENTRIES) -> tuple[Tensor, Tensor]:
     """k-means over one layer's values, started from equal steps over their range.
 
-    Louizos, Ullrich and Welling, *Bayesian Compression for Deep Learning* (2017, arXiv 1705.08665), section 5; the start is
-    that of Han, Mao and Dally, *Deep Compression* (2016, arXiv 1510.00149), section 3.2, which keeps the large weights.
+    As in Louizos, Ullrich and Welling, *Bayesian Compression for Deep Learning* (2017, arXiv 1705.08665); the start is that of
+    Han, Mao and Dally, *Deep Compression* (2016, arXiv 1510.00149), section 3.2, and keeps the large weights.
 
     Args:
         values: ``(n,)``.

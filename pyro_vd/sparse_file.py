@@ -19,12 +19,12 @@ _HEADER = 70
 
 
 def pack(tensors: Mapping[str, Tensor], *, quantised: bool = False) -> dict[str, Tensor]:
-    """Replace the tensors that are mostly zeros by compressed sparse rows; the others, and all biases, stay as they are.
+    """Replace tensors that are mostly zeros by compressed sparse rows; biases and what would not be smaller stay as they are.
 
     A tensor of two dimensions or more is taken as a matrix of ``shape[0]`` rows and becomes three, where those are smaller:
     ``NAME.crow``, where each row begins in the other two, and where the last ends (rows + 1); ``NAME.col`` (non-zeros), the
     columns, rising within a row; ``NAME.values`` (non-zeros). So ``scipy.sparse.csr_array((values, col, crow), shape)`` reads
-    it as well. ``crow`` and ``col`` are of the smallest of uint8, int16, int32 and int64 that holds them.
+    it as well. ``crow``, ``col`` and int64 tensors are stored in the smallest of uint8, int16, int32 and int64 that holds them.
 
     Args:
         tensors: by name.
@@ -36,7 +36,7 @@ def pack(tensors: Mapping[str, Tensor], *, quantised: bool = False) -> dict[str,
     """
     stored: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        forms: list[dict[str, Tensor]] = [{name: tensor}]
+        forms: list[dict[str, Tensor]] = [{name: _smallest(tensor) if tensor.dtype == torch.int64 else tensor}]
         if tensor.ndim >= 2 and tensor.dtype in _FLOATS:
             forms.append(rows := _rows(name, tensor))
             if quantised:
@@ -64,25 +64,27 @@ def _coded(name: str, rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _smallest(indices: Tensor) -> Tensor:
-    highest = int(indices.max()) if indices.numel() else 0
-    return indices.to(next(kind for kind in _INTEGERS if highest <= torch.iinfo(kind).max))
+    low, high = (int(indices.min()), int(indices.max())) if indices.numel() else (0, 0)
+    return indices.to(next(kind for kind in _INTEGERS if torch.iinfo(kind).min <= low and high <= torch.iinfo(kind).max))
 
 
-def unpack(where: str, stored: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]) -> dict[str, Tensor]:
+def unpack(where: str, stored: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """What :func:`pack` was given, from what it returned.
 
     Args:
         where: the file, for messages.
         stored: from anywhere: nothing in it is trusted. What is no tensor of the network is left as it is.
-        shapes: of the network's tensors, by name. Memory is taken for these, so check them before.
+        wanted: the network's tensors, for their shapes and types. Memory is taken for these, so check them before.
 
     Raises:
         InputError: a part is missing, of another type or size, or an index out of range, not rising, or given twice.
     """
     tensors = dict(stored)
-    for name, shape in shapes.items():
+    for name, like in wanted.items():
         what = f"{where} is corrupt: {name}"
-        if name in stored or f"{name}.crow" not in stored or len(shape) < 2:
+        if name in stored and like.dtype == torch.int64 and stored[name].dtype in _INTEGERS:
+            tensors[name] = stored[name].long()
+        if name in stored or f"{name}.crow" not in stored or like.ndim < 2:
             continue
         try:
             crow, col, values = (tensors.pop(f"{name}.{part}") for part in _PARTS)
@@ -97,7 +99,7 @@ def unpack(where: str, stored: Mapping[str, Tensor], shapes: Mapping[str, torch.
                 raise InputError(
                     f"{what}: {part} is {found}; it must have one dimension and be of {', '.join(map(str, kinds))}"
                 )
-        tensors[name] = _dense(what, crow.long(), col.long(), values, shape)
+        tensors[name] = _dense(what, crow.long(), col.long(), values, like.shape)
     return tensors
 
 

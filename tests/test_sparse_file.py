@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from pyro_vd import InputError, load_pruned, save_pruned
 from pyro_vd.export import read_info
 from pyro_vd.networks import mlp
-from pyro_vd.quantisation import codebook
 from pyro_vd.sparse_file import pack, unpack
 
 
@@ -116,7 +115,18 @@ def test_the_smallest_integers(columns: int, kind: torch.dtype) -> None:
     weight[1, columns - 1] = weight[39, 0] = 2.0
     stored = pack({"weight": weight})
     assert (stored["weight.col"].dtype, stored["weight.crow"].dtype) == (kind, torch.uint8)
-    assert torch.equal(unpack("here", stored, {"weight": weight.shape})["weight"], weight)
+    assert torch.equal(unpack("here", stored, {"weight": weight})["weight"], weight)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"), [(255, torch.uint8), (-1, torch.int16), (2**15, torch.int32), (-(2**40), torch.int64)]
+)
+def test_integers_are_stored_in_the_smallest(value: int, kind: torch.dtype) -> None:
+    tensors = {"index": torch.tensor([0, value]), "batches": torch.tensor(value)}
+    stored = pack(tensors)
+    assert {tensor.dtype for tensor in stored.values()} == {kind}
+    again = unpack("here", stored, tensors)
+    assert all(torch.equal(again[name], tensor) and again[name].dtype == torch.int64 for name, tensor in tensors.items())
 
 
 def test_scipy_reads_the_rows(tmp_path: Path) -> None:
@@ -129,26 +139,6 @@ def test_scipy_reads_the_rows(tmp_path: Path) -> None:
         rows.check_format(full_check=True)
         assert rows.has_canonical_format
         assert (rows.toarray() == weight.flatten(1).numpy()).all()
-
-
-@pytest.mark.parametrize("number", [5_000, 150_000])
-def test_codebook_is_the_best_near_its_start(number: int) -> None:
-    """k-means never ends worse than it starts, and every value goes to its nearest entry."""
-    values = torch.cat([0.3 * torch.randn(number), 3 + 0.1 * torch.randn(50)])
-    codes, book = codebook(values)
-    assert (codes.dtype, codes.shape, book.shape, book.dtype) == (torch.uint8, values.shape, (64,), values.dtype)
-    error = (values - book[codes.long()]).square().sum()
-    steps = torch.linspace(float(values.min()), float(values.max()), 64)
-    assert error < (values[:, None] - steps).square().amin(1).sum()
-    assert torch.allclose(error, (values[:, None] - book).square().amin(1).sum(), rtol=1e-5)
-
-
-@pytest.mark.parametrize("different", [0, 1, 2, 64])
-def test_few_different_values_are_exact(different: int) -> None:
-    values = torch.randn(different).repeat(9)
-    codes, book = codebook(values)
-    assert torch.equal(book[codes.long()], values)
-    assert len(book) == different
 
 
 @pytest.mark.parametrize("broken", [math.nan, math.inf])
