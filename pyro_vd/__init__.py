@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pyro_vd.compaction import compact
     from pyro_vd.data import Dataset, load_data
     from pyro_vd.distributions import LogUniform, MultiplicativeNormal, NormalARD
     from pyro_vd.elbo import VariationalDropoutELBO
@@ -29,12 +30,14 @@ if TYPE_CHECKING:
     from pyro_vd.run import train_run
     from pyro_vd.run_folder import Run, load_run
     from pyro_vd.schedules import KLWeight, LRSchedule
+    from pyro_vd.sparse_runtime import sparsify_runtime
     from pyro_vd.training import FitResult, fit
 
 __version__ = "0.1.0"
 
 # No public name is a submodule's: importing that would put the module in the name's place.
 _HOME = {
+    "compaction": ("compact",),
     "data": ("Dataset", "load_data"),
     "distributions": ("LogUniform", "MultiplicativeNormal", "NormalARD"),
     "elbo": ("VariationalDropoutELBO",),
@@ -53,6 +56,7 @@ _HOME = {
     "run": ("train_run",),
     "run_folder": ("Run", "load_run"),
     "schedules": ("KLWeight", "LRSchedule"),
+    "sparse_runtime": ("sparsify_runtime",),
     "training": ("FitResult", "fit"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
@@ -79,6 +83,7 @@ __all__ = [
     "VariationalDropout",
     "VariationalDropoutELBO",
     "choose_threshold",
+    "compact",
     "evaluate",
     "fine_tune",
     "fit",
@@ -95,6 +100,7 @@ __all__ = [
     "save_onnx",
     "save_pruned",
     "save_torch_export",
+    "sparsify_runtime",
     "summarize",
     "train_run",
 ]

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from pyro_vd.checks import check_state
 from pyro_vd.errors import InputError
 from pyro_vd.messages import one_line
+from pyro_vd.networks import SelectInputs
 from pyro_vd.sparse_file import pack, unpack
 from pyro_vd.storage import write_atomically
 
@@ -29,7 +30,7 @@ _BUILDABLE: dict[str, type[nn.Module]] = {
         *(nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
         *(nn.ReLU, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Sigmoid, nn.Tanh, nn.Softplus, nn.Identity, nn.Flatten),
         *(nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Dropout, nn.Dropout2d),
-        *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm),
+        *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm, SelectInputs),
     )
 }
 """Layers that a file may ask for, inside ``nn.Sequential``."""
@@ -100,6 +101,11 @@ def load_pruned(path: Path | str, net: nn.Module | None = None) -> nn.Module:
     check_state(str(path), tensors, net)
     if described.get("crc32") not in (None, _checksum(described, stored)):
         raise InputError(f"{path} is corrupt: its checksum is not that of its content")
+    for name, module in net.named_modules():
+        if isinstance(module, SelectInputs):
+            index, features = tensors[f"{name}.index".lstrip(".")], module.in_features
+            if not (isinstance(features, int) and ((index >= 0) & (index < features)).all()):
+                raise InputError(f"{path} is corrupt: {name}.index goes beyond its {features!r} inputs")
     net.load_state_dict(tensors, assign=not given)
     return net.eval()
 

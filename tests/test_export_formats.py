@@ -14,7 +14,7 @@ from support import python
 from torch import Tensor, nn
 
 from pyro_vd import InputError, load_onnx, load_torch_export, save_onnx, save_torch_export
-from pyro_vd.networks import mlp
+from pyro_vd.networks import SelectInputs, mlp
 
 needs_onnx = pytest.mark.skipif(
     any(find_spec(name) is None for name in ("onnx", "onnxruntime", "onnxscript")),
@@ -39,6 +39,7 @@ def convolutional() -> nn.Sequential:
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "mlp": (lambda: mlp((64, 30, 10)), (8, 8)),
     "convolutional": (convolutional, (1, 8, 8)),
+    "some inputs": (lambda: nn.Sequential(SelectInputs(8, 3, 1), nn.Flatten(), nn.Linear(24, 10)), (8, 8)),
 }
 
 

@@ -10,18 +10,18 @@ from pyro_vd.commands.arguments import add_data_dir, parse, parser_of
 from pyro_vd.errors import InputError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from pyro_vd.data import Dataset
     from pyro_vd.metrics import Arrays
 
-HELP = "write a pruned network in another format, and measure the file"
+HELP = "write a pruned network, compacted, in another format, and measure the file"
 _FORMATS = Literal["safetensors", "sparse", "quantised", "onnx", "torch"]
 
 
 def run(arguments: list[str]) -> None:
     """Carry the command out."""
-    parser = parser_of("export RUN|FILE --format FORMAT [--out FILE] [--data NAME] [--data-dir DIR]", HELP)
+    parser = parser_of("export RUN|FILE --format FORMAT [--no-compact] [--out FILE] [--data NAME] [--data-dir DIR]", HELP)
     parser.add_argument("source", type=str, help="folder of a finished run, or a pruned .safetensors file")
     parser.add_argument(
         "--format",
@@ -30,12 +30,14 @@ def run(arguments: list[str]) -> None:
         help="safetensors: every weight; sparse: the non-zeros; quantised: the non-zeros, with 64 different values a layer; "
         "onnx: for ONNX Runtime; torch: torch.export, .pt2",
     )
+    parser.add_argument("--no-compact", action="store_true", help="keep the units and inputs that do not matter")
     parser.add_argument("--out", type=str, help="file to write (default: beside the pruned network, named after the format)")
     parser.add_argument("--data", type=str, help="data set to measure on (default: the one it was trained on)")
     add_data_dir(parser)
     values = parse(parser, arguments)
 
     from pyro_vd.checks import check_network
+    from pyro_vd.compaction import compact
     from pyro_vd.export import load_pruned, read_info, save_pruned
     from pyro_vd.formats import FORMATS
     from pyro_vd.metrics import logits
@@ -51,21 +53,23 @@ def run(arguments: list[str]) -> None:
     net, info = load_pruned(file), read_info(file)
     data, validation = _data(source, values.data, info, values.data_dir)
     x, _ = check_network("test data", data.test, net)
+    small = net if values.no_compact else compact(net, x[:2])
 
-    form.save(net, out, x[:7], info)
+    form.save(small, out, x[:7], info)
     try:
         written = form.load(out)
-        difference = (logits(written, x) - logits(net, x)).abs().max().item()
         with TemporaryDirectory() as folder:
             save_pruned(net, dense := Path(folder) / "dense", info)
-            networks = {
-                "dense safetensors": _measured(net, net, dense.stat().st_size, data, validation),
-                values.format: _measured(written, net, out.stat().st_size, data, validation),
-            }
+            bytes_dense = dense.stat().st_size
+        outputs = logits(net, x)
+        networks = {
+            "dense safetensors": _measured(net, net, bytes_dense, outputs, data, validation),
+            values.format: _measured(written, small, out.stat().st_size, outputs, data, validation),
+        }
     except BaseException:
         out.unlink(missing_ok=True)  # it is ours, and not what it should be
         raise
-    result = {"file": str(out), "data": data.name, "largest_difference": difference, "networks": networks}
+    result = {"file": str(out), "data": data.name, "networks": networks}
     if values.json:
         print(as_json(result))
     else:
@@ -86,14 +90,18 @@ def _data(source: Path, name: str | None, info: dict[str, Any], data_dir: str | 
     return load_data(name or str(info["data"]), data_dir), None
 
 
-def _measured(net: nn.Module, weights: nn.Module, size: int, data: Dataset, validation: Arrays | None) -> dict[str, Any]:
-    from pyro_vd.metrics import error_rate, layer_sizes
+def _measured(
+    net: nn.Module, weights: nn.Module, size: int, wanted: Tensor, data: Dataset, validation: Arrays | None
+) -> dict[str, Any]:
+    """A network with the weights of another, a file of ``size`` bytes, beside the outputs ``wanted`` on the test data."""
+    from pyro_vd.metrics import error_rate, layer_sizes, logits
 
     return {
         "bytes": size,
         "nonzero": sum(layer.nonzero for layer in layer_sizes(weights)),
         "error": error_rate(net, data.test),
         "validation_error": error_rate(net, validation) if validation else None,
+        "largest_difference": (logits(net, data.x_test) - wanted).abs().max().item(),
     }
 
 
@@ -101,6 +109,7 @@ def _print(result: dict[str, Any]) -> None:
     from pyro_vd.tables import print_table
 
     dense, *_ = result["networks"].values()
+    columns = ["format", "bytes", "smaller", "non-zeros", "error %", "validation error %", "outputs off by"]
     rows = [
         [
             name,
@@ -109,8 +118,8 @@ def _print(result: dict[str, Any]) -> None:
             f"{net['nonzero']:,}",
             f"{100 * net['error']:.2f}",
             "–" if net["validation_error"] is None else f"{100 * net['validation_error']:.2f}",
+            f"{net['largest_difference']:.1g}",
         ]
         for name, net in result["networks"].items()
     ]
-    title = f"{result['file']}: test data of {result['data']}; outputs differ by at most {result['largest_difference']:.1e}"
-    print_table(title, ["format", "bytes", "smaller", "non-zeros", "error %", "validation error %"], rows)
+    print_table(f"{result['file']}: test data of {result['data']}", columns, rows)
