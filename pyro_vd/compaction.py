@@ -44,8 +44,8 @@ def compact(net: nn.Module, example: Tensor | None = None) -> nn.Module:
 
     Args:
         net: the network; it is copied, never changed. Tracing follows its ``forward``.
-        example: a batch that it takes, of any size; its values do not matter. It can be left out where the first layer is
-            linear and takes ``(batch, features)``.
+        example: a batch that it takes, of any size; its values serve to check the tracing alone. It can be left out where the
+            first layer is linear and takes ``(batch, features)``.
 
     Returns:
         An ``nn.Sequential`` for one, else a copy of the network with smaller layers, in evaluation mode. Where inputs go, a
@@ -85,10 +85,8 @@ def _check(net: nn.Module) -> None:
 
 def _default_example(trace: Trace) -> Tensor:
     """A batch for a network whose first layer is linear."""
-    modules = (trace.module(node) for node in trace.graph.nodes)
-    first = next(
-        (m for m in modules if isinstance(m, SelectInputs) or (m is not None and any(True for _ in m.parameters()))), None
-    )
+    modules = [module for node in trace.graph.nodes if (module := trace.module(node)) is not None]
+    first = next((m for m in modules if isinstance(m, SelectInputs) or list(m.parameters())), None)
     if not (isinstance(first, nn.Linear) or (isinstance(first, SelectInputs) and first.dim == -1)):
         raise InputError("the shape of the inputs cannot be told from the first layer: give compact(net, example)")
     like = next((p for p in trace.net.parameters() if p.is_floating_point()), torch.zeros(()))
@@ -113,7 +111,7 @@ def _with_selection(trace: Trace, example: Tensor) -> nn.Module:
     elif flat:
         front = [("flatten", nn.Flatten()), *front]
     names = dict(children)
-    renamed = [(name if name not in names else f"{name}_of_the_whole", module) for name, module in front]
+    renamed = [(name if name not in names else f"{name}_", module) for name, module in front]
     return nn.Sequential(OrderedDict((name, module) for name, module in (*renamed, *children) if module is not None)).eval()
 
 

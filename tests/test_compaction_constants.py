@@ -9,6 +9,7 @@ import torch
 from compaction_support import check_compact
 from torch import nn
 
+from pyro_vd import compact
 from pyro_vd.networks import widths
 from pyro_vd.operations import ELEMENTWISE
 
@@ -46,6 +47,7 @@ BORDERS: dict[str, tuple[list[nn.Module], int]] = {
     "another divisor": ([nn.AvgPool2d(2, divisor_override=3), nn.Conv2d(3, 4, 1)], 3),
     "one position": ([nn.AvgPool2d(8, 8, 4), nn.Conv2d(3, 4, 1)], 3),
     "adaptive": ([nn.AdaptiveAvgPool2d((3, 1)), nn.Conv2d(3, 4, 1)], 2),
+    "statistics of the batch": ([nn.BatchNorm2d(3, track_running_stats=False), nn.Conv2d(3, 4, 1)], 3),
     "groups": ([nn.Conv2d(3, 3, 3, groups=3)], 3),
 }
 
@@ -58,3 +60,20 @@ def test_a_constant_filter_goes_where_borders_do_not_show(case: str) -> None:
         net[0].weight[1] = 0
         net[0].bias[:] = torch.tensor([1.0, -0.5, 2.0])
     assert widths(check_compact(net, 2, 8, 8))[:2] == (2, left)
+
+
+def test_what_batch_normalisation_multiplies_by_zero_is_constant() -> None:
+    net = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Conv2d(3, 4, 1))
+    with torch.no_grad():
+        net[1].weight[1] = 0
+    assert widths(check_compact(net, 2, 8, 8)) == (2, 2, 4)
+
+
+def test_a_convolution_without_a_batch_dimension_is_left_alone() -> None:
+    net = nn.Sequential(nn.Linear(6, 8), nn.Conv1d(4, 5, 3, padding=1), nn.ReLU(), nn.Linear(8, 3)).double()
+    with torch.no_grad():
+        net[0].weight[0] = net[1].weight[1] = net[1].weight[:, 2] = net[3].weight[:, 3] = 0
+    x = torch.randn(4, 6).double()
+    small = compact(net, x)
+    assert widths(small) == widths(net)
+    torch.testing.assert_close(small(x), net(x))
