@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pyro_vd.elbo import VariationalDropoutELBO
     from pyro_vd.errors import InputError, NonFiniteError
     from pyro_vd.export import load_pruned, save_pruned
+    from pyro_vd.export_onnx import load_onnx, save_onnx
+    from pyro_vd.export_torch import load_torch_export, save_torch_export
     from pyro_vd.finetune import fine_tune
     from pyro_vd.guides import BernoulliDropout, GaussianDropout, PointEstimate, VariationalDropout
     from pyro_vd.metrics import Metrics, evaluate
@@ -45,6 +47,8 @@ _HOME = {
     "elbo": ("VariationalDropoutELBO",),
     "errors": ("InputError", "NonFiniteError"),
     "export": ("load_pruned", "save_pruned"),
+    "export_onnx": ("load_onnx", "save_onnx"),
+    "export_torch": ("load_torch_export", "save_torch_export"),
     "finetune": ("fine_tune",),
     "guides": ("BernoulliDropout", "GaussianDropout", "PointEstimate", "VariationalDropout"),
     "metrics": ("Metrics", "evaluate"),
@@ -96,13 +100,17 @@ __all__ = [
     "fit",
     "keep_masks",
     "load_data",
+    "load_onnx",
     "load_pruned",
     "load_run",
+    "load_torch_export",
     "log_alpha",
     "mean_network",
     "predictive",
     "prune",
+    "save_onnx",
     "save_pruned",
+    "save_torch_export",
     "sparsify_runtime",
     "summarize",
     "train_run",
