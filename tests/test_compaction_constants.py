@@ -9,7 +9,6 @@ import torch
 from compaction_support import check_compact
 from torch import nn
 
-from pyro_vd import compact
 from pyro_vd.networks import widths
 from pyro_vd.operations import ELEMENTWISE
 
@@ -67,20 +66,3 @@ def test_what_batch_normalisation_multiplies_by_zero_is_constant() -> None:
     with torch.no_grad():
         net[1].weight[1] = 0
     assert widths(check_compact(net, 2, 8, 8)) == (2, 2, 4)
-
-
-def test_a_convolution_without_a_batch_dimension_is_left_alone() -> None:
-    net = nn.Sequential(nn.Linear(6, 8), nn.Conv1d(4, 5, 3, padding=1), nn.ReLU(), nn.Linear(8, 3)).double()
-    with torch.no_grad():
-        net[0].weight[0] = net[1].weight[1] = net[1].weight[:, 2] = net[3].weight[:, 3] = 0
-    x = torch.randn(4, 6).double()
-    small = compact(net, x)
-    assert widths(small) == widths(net)
-    torch.testing.assert_close(small(x), net(x))
-
-
-def test_a_linear_layer_over_positions_leaves_filters_alone() -> None:
-    net = nn.Sequential(nn.Conv1d(3, 8, 1), nn.Linear(8, 8), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3))
-    with torch.no_grad():
-        net[0].weight[1] = net[1].weight[:, 2] = net[1].weight[3] = 0
-    assert widths(check_compact(net, 3, 8)) == widths(net)
