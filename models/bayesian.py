@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from pyro_vd.distributions import LogUniform
 from pyro_vd.errors import InputError
 from pyro_vd.models.likelihoods import Categorical, Likelihood
-from pyro_vd.networks import SUPPORTED_LAYERS
+from pyro_vd.networks import SUPPORTED_LAYERS, weight_axes
 from pyro_vd.reparam import draw_weight
 
 logger = logging.getLogger(__name__)
@@ -89,6 +89,11 @@ class BayesianNetwork(PyroModule):
     def initial_weights(self) -> dict[str, Tensor]:
         """The weights that the network came with, by site."""
         return {name: cast(nn.Module, self._modules["net"]).get_buffer(name) for name in self._sites}
+
+    def weight_axes(self, name: str) -> tuple[str, ...]:
+        """What the dimensions of a site's weight stand for; see :func:`pyro_vd.networks.weight_axes`."""
+        net = cast(nn.Module, self._modules["net"])
+        return weight_axes(_owner(net, name)[0], net.get_buffer(name).ndim)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """The network's output for ``x`` under one draw of the weights; ``y`` is scored, or sampled if None."""

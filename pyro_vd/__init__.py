@@ -11,6 +11,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pyro_vd.arviz_data import to_inference_data
+    from pyro_vd.arviz_files import read_inference_data, write_inference_data
     from pyro_vd.data import Dataset, load_data
     from pyro_vd.distributions import LogUniform, MultiplicativeNormal, NormalARD
     from pyro_vd.elbo import VariationalDropoutELBO
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from pyro_vd.export import load_pruned, save_pruned
     from pyro_vd.finetune import fine_tune
     from pyro_vd.guides import PointEstimate, VariationalDropout
+    from pyro_vd.held_out import held_out_elpd
+    from pyro_vd.inspection import inspect_layers, run_inference_data
     from pyro_vd.metrics import Metrics, evaluate
     from pyro_vd.models import MLP, BayesianNetwork, Categorical, LeNet300
     from pyro_vd.posterior import log_alpha, mean_network, predictive, summarize
@@ -33,6 +37,8 @@ __version__ = "0.1.0"
 
 # No public name is a submodule's: importing that would put the module in the name's place.
 _HOME = {
+    "arviz_data": ("to_inference_data",),
+    "arviz_files": ("read_inference_data", "write_inference_data"),
     "data": ("Dataset", "load_data"),
     "distributions": ("LogUniform", "MultiplicativeNormal", "NormalARD"),
     "elbo": ("VariationalDropoutELBO",),
@@ -40,6 +46,8 @@ _HOME = {
     "export": ("load_pruned", "save_pruned"),
     "finetune": ("fine_tune",),
     "guides": ("PointEstimate", "VariationalDropout"),
+    "held_out": ("held_out_elpd",),
+    "inspection": ("inspect_layers", "run_inference_data"),
     "metrics": ("Metrics", "evaluate"),
     "models": ("MLP", "BayesianNetwork", "Categorical", "LeNet300"),
     "posterior": ("log_alpha", "mean_network", "predictive", "summarize"),
@@ -78,6 +86,8 @@ __all__ = [
     "evaluate",
     "fine_tune",
     "fit",
+    "held_out_elpd",
+    "inspect_layers",
     "keep_masks",
     "load_data",
     "load_pruned",
@@ -86,9 +96,13 @@ __all__ = [
     "mean_network",
     "predictive",
     "prune",
+    "read_inference_data",
+    "run_inference_data",
     "save_pruned",
     "summarize",
+    "to_inference_data",
     "train_run",
+    "write_inference_data",
 ]
 
 

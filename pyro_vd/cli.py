@@ -12,7 +12,7 @@ from pyro_vd import __version__
 from pyro_vd.errors import InputError, NonFiniteError
 from pyro_vd.messages import one_line
 
-COMMANDS = ("train", "prune", "evaluate", "recipes")
+COMMANDS = ("train", "prune", "evaluate", "inspect", "recipes")
 """Each is a module of :mod:`pyro_vd.commands`, imported when it is called."""
 
 

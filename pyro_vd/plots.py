@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from pyro_vd.errors import InputError
 from pyro_vd.networks import named_weights
 
-_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")  # Okabe and Ito's, safe for the colour-blind
-_SHOWN = (-12.0, 16.0)  # log α beyond is counted at the edges
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")  # Okabe and Ito's, safe for the colour-blind
+SHOWN = (-12.0, 16.0)  # log α beyond is counted at the edges
 
 
 def pruning_overview(
@@ -35,11 +35,11 @@ def pruning_overview(
         raise InputError(f"image_shape (={image_shape}) does not fit a first layer of shape {tuple(first.shape)}")
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1.7, 1))
-    bins = torch.linspace(*_SHOWN, 71).tolist()
-    for (name, values), colour in zip(log_alphas.items(), cycle(_COLOURS)):
+    bins = torch.linspace(*SHOWN, 71).tolist()
+    for (name, values), colour in zip(log_alphas.items(), cycle(COLOURS)):
         share = 100 * (values >= threshold).float().mean().item()
         label = f"{name}, {' × '.join(map(str, values.shape))}: {share:.1f} % above"
-        left.hist(values.clamp(*_SHOWN).flatten().tolist(), bins, histtype="step", linewidth=1.5, color=colour, label=label)
+        left.hist(values.clamp(*SHOWN).flatten().tolist(), bins, histtype="step", linewidth=1.5, color=colour, label=label)
     left.axvline(threshold, color="black", linestyle="--", linewidth=1, label=f"threshold {threshold:g}")
     left.set(xlabel="log α", ylabel="weights", yscale="log", title="log α of every weight; right of the line is removed")
     left.legend(fontsize="small")

@@ -19,7 +19,10 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
         table.add_column(column, justify="right" if numbers and index else "left", no_wrap=numbers or not index)
     for row in rows:
         table.add_row(*row)
-    Console(width=max(_WIDTH, Console().width)).print(table)
+    width = max(_WIDTH, Console().width)
+    if numbers:  # they are never cut
+        width = max(width, Console(width=1000).measure(table).maximum)
+    Console(width=width).print(table)
 
 
 def print_networks(title: str, networks: Mapping[str, Mapping[str, Any]]) -> None:
