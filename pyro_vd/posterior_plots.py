@@ -143,7 +143,7 @@ def mean_against_deviation(posteriors: Mapping[str, MultiplicativeNormal], thres
         axis.set(title=name, xlabel="|θ|, smaller at the edge", ylabel="σ", xscale="log", yscale="log")
         axis.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
         figure.colorbar(image, ax=axis, label="weights")
-    axes[0].legend(fontsize="small")
+    axes[0].legend(fontsize="small", loc="upper left")
     return figure
 
 
