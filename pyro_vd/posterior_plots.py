@@ -60,7 +60,7 @@ def _grid(panels: Mapping[str, Any], size: tuple[float, float]) -> tuple[Figure,
 
 
 def weight_masks(masks: Mapping[str, Tensor]) -> Figure:
-    """Which weights of each layer are left: a row a unit, a column an input, kernels flattened.
+    """Which weights of each layer are left: a row a unit, a column an input and place of a kernel.
 
     A large layer is shown in cells of several weights, coloured by the share that is left.
 
@@ -69,7 +69,7 @@ def weight_masks(masks: Mapping[str, Tensor]) -> Figure:
     """
     figure, axes = _grid(masks, (4.2, 3.0))
     for axis, (name, mask) in zip(axes, masks.items(), strict=True):
-        matrix = mask.flatten(1).float().cpu()
+        matrix = mask.flatten(1).float().cpu()  # (out, in·kernel); of a transposed convolution (in, out·kernel)
         size = tuple(math.ceil(number / most) for number, most in zip(matrix.shape, _CELLS, strict=True))
         cells = F.avg_pool2d(matrix[None], size, ceil_mode=True)[0]
         norm = PowerNorm(0.5, vmin=0, vmax=cells.max().item() or 1.0)  # one weight in a cell is seen

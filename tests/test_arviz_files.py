@@ -83,10 +83,9 @@ def test_nothing_is_lost_where_writing_fails(tmp_path: Path) -> None:
 COPY = """
 import sys
 from pyro_vd import read_inference_data, write_inference_data
-from pyro_vd.arviz_files import has_data_tree
 data = read_inference_data(sys.argv[1])
 write_inference_data(data, sys.argv[2])
-print(has_data_tree(), type(data).__name__)
+print(type(data).__name__)
 """
 
 MAKE = """
@@ -116,8 +115,11 @@ def test_files_travel_between_the_lines(tmp_path: Path) -> None:
     """The other line reads ours and writes it again; and it makes the same data, which we read."""
     data = known()
     write_inference_data(data, tmp_path / "ours.nc")
+    kinds = "InferenceData\n", "DataTree\n"
     found = other_python(COPY, tmp_path / "ours.nc", tmp_path / "theirs.nc")
-    assert found == ("False InferenceData\n" if has_data_tree() else "True DataTree\n")
+    if found == kinds[has_data_tree()]:
+        pytest.skip(f"{OTHER} has the same line of ArviZ")
+    assert found == kinds[not has_data_tree()]
     assert same(data, read_inference_data(tmp_path / "theirs.nc"))
     other_python(MAKE, tmp_path / "made.nc", Path(__file__).parent)
     made = to_tree(read_inference_data(tmp_path / "made.nc"))

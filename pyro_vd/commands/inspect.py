@@ -1,4 +1,7 @@
-"""``pyro-vd inspect``: what a run has learnt, as a table, as ArviZ data and as figures."""
+"""``pyro-vd inspect``: what a run has learnt, as a table, as ArviZ data and as figures.
+
+In the JSON object an infinite quantile, as log α is where θ = 0, is null.
+"""
 
 from __future__ import annotations
 
