@@ -11,6 +11,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pyro_vd.arviz_data import to_inference_data
+    from pyro_vd.arviz_files import read_inference_data, write_inference_data
     from pyro_vd.augmentation import RandomAffine
     from pyro_vd.compaction import compact
     from pyro_vd.data import Dataset, load_data
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from pyro_vd.export_torch import load_torch_export, save_torch_export
     from pyro_vd.finetune import fine_tune
     from pyro_vd.guides import BernoulliDropout, GaussianDropout, PointEstimate, VariationalDropout
+    from pyro_vd.held_out import held_out_elpd
+    from pyro_vd.inspection import inspect_layers, run_inference_data
     from pyro_vd.metrics import Metrics, evaluate
     from pyro_vd.models import MLP, BayesianNetwork, Categorical, LeNet300
     from pyro_vd.posterior import log_alpha, mean_network, predictive, summarize
@@ -42,6 +46,8 @@ __version__ = "0.1.0"
 _HOME = {
     "augmentation": ("RandomAffine",),
     "compaction": ("compact",),
+    "arviz_data": ("to_inference_data",),
+    "arviz_files": ("read_inference_data", "write_inference_data"),
     "data": ("Dataset", "load_data"),
     "distributions": ("MultiplicativeNormal", "SharedAlphaNormal"),
     "elbo": ("VariationalDropoutELBO",),
@@ -51,6 +57,8 @@ _HOME = {
     "export_torch": ("load_torch_export", "save_torch_export"),
     "finetune": ("fine_tune",),
     "guides": ("BernoulliDropout", "GaussianDropout", "PointEstimate", "VariationalDropout"),
+    "held_out": ("held_out_elpd",),
+    "inspection": ("inspect_layers", "run_inference_data"),
     "metrics": ("Metrics", "evaluate"),
     "models": ("MLP", "BayesianNetwork", "Categorical", "LeNet300"),
     "posterior": ("log_alpha", "mean_network", "predictive", "summarize"),
@@ -98,6 +106,8 @@ __all__ = [
     "evaluate",
     "fine_tune",
     "fit",
+    "held_out_elpd",
+    "inspect_layers",
     "keep_masks",
     "load_data",
     "load_onnx",
@@ -108,12 +118,16 @@ __all__ = [
     "mean_network",
     "predictive",
     "prune",
+    "read_inference_data",
+    "run_inference_data",
     "save_onnx",
     "save_pruned",
     "save_torch_export",
     "sparsify_runtime",
     "summarize",
+    "to_inference_data",
     "train_run",
+    "write_inference_data",
 ]
 
 

@@ -12,7 +12,7 @@ from pyro_vd import __version__
 from pyro_vd.errors import InputError, NonFiniteError
 from pyro_vd.messages import one_line
 
-COMMANDS = ("train", "sweep", "prune", "evaluate", "compare", "animate", "export", "experiment", "recipes")
+COMMANDS = ("train", "sweep", "prune", "evaluate", "compare", "inspect", "animate", "export", "experiment", "recipes")
 """Each is a module of :mod:`pyro_vd.commands`, imported when it is called."""
 
 _GOING_ON = {

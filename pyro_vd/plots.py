@@ -16,7 +16,7 @@ from pyro_vd.errors import InputError
 from pyro_vd.networks import named_weights
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")  # Okabe and Ito's, safe for the colour-blind
-_SHOWN = (-12.0, 16.0)  # log α beyond is counted at the edges
+SHOWN = (-12.0, 16.0)  # log α beyond is counted at the edges
 
 
 def pruning_overview(
@@ -49,11 +49,11 @@ def pruning_overview(
 
 def draw_log_alpha(axes: Axes, log_alphas: Mapping[str, Tensor], threshold: float) -> None:
     """Draw a histogram of log α a layer, and the threshold; what lies beyond the axis is counted at its edge."""
-    bins = torch.linspace(*_SHOWN, 71).tolist()
+    bins = torch.linspace(*SHOWN, 71).tolist()
     for (name, values), colour in zip(log_alphas.items(), cycle(COLOURS)):
         share = 100 * (values >= threshold).float().mean().item()
         label = f"{name}, {' × '.join(map(str, values.shape))}: {share:.1f} % above"
-        axes.hist(values.clamp(*_SHOWN).flatten().tolist(), bins, histtype="step", linewidth=1.5, color=colour, label=label)
+        axes.hist(values.clamp(*SHOWN).flatten().tolist(), bins, histtype="step", linewidth=1.5, color=colour, label=label)
     axes.axvline(threshold, color="black", linestyle="--", linewidth=1, label=f"threshold {threshold:g}")
     axes.set(xlabel="log α", ylabel="weights", yscale="log")
     axes.legend(fontsize="small")

@@ -55,7 +55,7 @@ def test_every_recipe_can_be_read(name: str) -> None:
     assert yaml.safe_load(text_of("train", name, "--print_config"))["data"]["name"] in ("digits", "mnist")
 
 
-@pytest.mark.parametrize("arguments", [["train"], ["train", "digits"], ["prune"], ["evaluate"], ["recipes"]])
+@pytest.mark.parametrize("arguments", [["train"], ["train", "digits"], ["prune"], ["evaluate"], ["inspect"], ["recipes"]])
 @pytest.mark.parametrize("flag", ["-h", "--help"])
 def test_help(arguments: list[str], flag: str) -> None:
     out = text_of(*arguments, flag)
@@ -69,7 +69,7 @@ def test_help(arguments: list[str], flag: str) -> None:
 @pytest.mark.parametrize("arguments", [[], ["-h"], ["--help"]])
 def test_overview(arguments: list[str]) -> None:
     out = text_of(*arguments)
-    for name in ("train", "prune", "evaluate", "recipes", "--version"):
+    for name in ("train", "prune", "evaluate", "inspect", "recipes", "--version"):
         assert name in out
     assert run_cli("--version") == (0, f"pyro-vd {__version__}\n", "")
 
