@@ -138,3 +138,13 @@ def test_a_name_that_no_file_can_hold() -> None:
     model = Scoped((6, 5, 3))
     with pytest.raises(InputError, match=r"'outer/z'.*NetCDF"):
         to_inference_data(model, ScopedGuide(model), known_data())
+
+
+def test_weights_that_share_an_alpha() -> None:
+    model = MLP([5, 4, 3])
+    guide = VariationalDropout(model, -3, per="row")
+    data = to_inference_data(model, guide, (torch.rand(6, 5), torch.arange(6) % 3), num_samples=2)
+    found = data["variational_parameters"]
+    np.testing.assert_allclose(found["1.weight.log_alpha"].std("1.in"), 0, atol=1e-6)
+    theta, log_sigma2 = found["1.weight.theta"], found["1.weight.log_sigma2"]
+    np.testing.assert_allclose(found["1.weight.log_alpha"], log_sigma2 - 2 * np.log(np.abs(theta)), rtol=1e-4)
