@@ -15,7 +15,7 @@ test: .venv/installed-dev  ## lint, types and tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto
 
 test-arviz1: .venv/installed-dev  ## the tests of the posterior under ArviZ 1.x, where there is a Python for it
 	@for python in $(NEWER); do \
