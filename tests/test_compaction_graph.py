@@ -122,6 +122,7 @@ def test_a_summand_that_nobody_reads_any_more() -> None:
     small: Any = check_compact(net, 4)
     assert widths(small) == (4, 5, 5, 5, 3)
     assert not small.c.weight[2].any()
+    assert small.c.bias[2] == 0
 
 
 class Scale(nn.Module):
@@ -141,6 +142,7 @@ NOT_UNDERSTOOD: dict[str, Around] = {
     "mul": Around(lambda net, h: net.parts["part"](h), part=Scale()),
     "cat": Around(lambda net, h: torch.cat([h, h.relu()], 1), 16),
     "view": Around(lambda net, h: h.view(-1, 8)),
+    "reshape": Around(lambda net, h: h.reshape(h.size(0), 8)),
     "flip": Around(lambda net, h: h.flip(1)),
     "getitem": Around(lambda net, h: h[:, :5], 5),
     "size": Around(lambda net, h: h / h.size(1)),

@@ -76,7 +76,7 @@ class Regrouped(Pair):
     """Takes two examples as one: only looks like flattening."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.last(self.conv(x)[..., :2].reshape(x.reshape(-1, 24).size(0), -1))
+        return self.last(self.conv(x).reshape(x.reshape(-1, 12).size(0), -1))
 
 
 def test_a_sum_of_blocks_and_units_is_left_alone() -> None:
@@ -86,6 +86,6 @@ def test_a_sum_of_blocks_and_units_is_left_alone() -> None:
 
 def test_what_only_looks_like_flattening() -> None:
     net = Regrouped().double()
-    small = compact(net, torch.randn(2, 3, 4).double())
-    x = torch.randn(6, 3, 4).double()
+    small = compact(net, torch.randn(2, 3, 2).double())
+    x = torch.randn(6, 3, 2).double()
     torch.testing.assert_close(small(x), net(x))
