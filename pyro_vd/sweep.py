@@ -44,6 +44,15 @@ class SweepRun:
         """Of all its trainings."""
         return self.recipe.pretrain.epochs + self.recipe.train.epochs + self.recipe.finetune.epochs
 
+    def check(self) -> None:
+        """Refuse a folder that holds a run of another recipe, or something else.
+
+        Raises:
+            InputError: it does.
+        """
+        if self.folder.exists():
+            claim(self.folder, self.recipe, resume=True)
+
     def epochs_done(self) -> int:
         """Lines of its log."""
         try:
@@ -101,13 +110,7 @@ def carry_out(
 
     Returns:
         Why runs have failed, by name.
-
-    Raises:
-        InputError: a folder holds a run of another recipe, or something else; nothing was started.
     """
-    for run in runs.values():
-        if run.folder.exists():
-            claim(run.folder, run.recipe, resume=True)
     waiting = [name for name, run in runs.items() if not run.is_finished]
     workers: dict[str, _Worker] = {}
     errors: dict[str, str] = {}

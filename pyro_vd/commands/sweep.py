@@ -69,6 +69,8 @@ def run(arguments: list[str]) -> None:
         if name in runs or (other := same.setdefault(dump(recipe), name)) != name:
             raise InputError(f"grid: {name!r} is the same run as {name if name in runs else other!r}")
         runs[name] = SweepRun(out / name, recipe)
+    for run in runs.values():
+        run.check()
     jobs = values.jobs or max(1, (os.cpu_count() or 1) // max(run.recipe.threads for run in runs.values()))
     with SweepProgress(runs, shown=not values.quiet) as progress:
         errors = carry_out(runs, jobs, progress.tick, progress.end)
