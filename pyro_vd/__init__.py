@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pyro_vd.augmentation import RandomAffine
+    from pyro_vd.compaction import compact
     from pyro_vd.data import Dataset, load_data
     from pyro_vd.distributions import MultiplicativeNormal, SharedAlphaNormal
     from pyro_vd.elbo import VariationalDropoutELBO
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from pyro_vd.run import train_run
     from pyro_vd.run_folder import Run, load_run
     from pyro_vd.schedules import KLWeight, LRSchedule
+    from pyro_vd.sparse_runtime import sparsify_runtime
     from pyro_vd.training import FitResult, fit
     from pyro_vd.unit_dropout import UnitDropout
 
@@ -37,6 +39,7 @@ __version__ = "0.1.0"
 # No public name is a submodule's: importing that would put the module in the name's place.
 _HOME = {
     "augmentation": ("RandomAffine",),
+    "compaction": ("compact",),
     "data": ("Dataset", "load_data"),
     "distributions": ("MultiplicativeNormal", "SharedAlphaNormal"),
     "elbo": ("VariationalDropoutELBO",),
@@ -55,6 +58,7 @@ _HOME = {
     "run_folder": ("Run", "load_run"),
     "schedules": ("KLWeight", "LRSchedule"),
     "unit_dropout": ("UnitDropout",),
+    "sparse_runtime": ("sparsify_runtime",),
     "training": ("FitResult", "fit"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
@@ -86,6 +90,7 @@ __all__ = [
     "VariationalDropout",
     "VariationalDropoutELBO",
     "choose_threshold",
+    "compact",
     "evaluate",
     "fine_tune",
     "fit",
@@ -98,6 +103,7 @@ __all__ = [
     "predictive",
     "prune",
     "save_pruned",
+    "sparsify_runtime",
     "summarize",
     "train_run",
 ]

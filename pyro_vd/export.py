@@ -17,6 +17,7 @@ from torch import nn
 from pyro_vd.checks import check_state
 from pyro_vd.errors import InputError
 from pyro_vd.messages import one_line
+from pyro_vd.networks import SelectInputs
 from pyro_vd.storage import write_atomically
 
 _FORMAT = "pyro_vd network 1"
@@ -26,7 +27,7 @@ _BUILDABLE: dict[str, type[nn.Module]] = {
         *(nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
         *(nn.ReLU, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Sigmoid, nn.Tanh, nn.Softplus, nn.Identity, nn.Flatten),
         *(nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Dropout, nn.Dropout2d),
-        *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm),
+        *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm, SelectInputs),
     )
 }
 """Layers that a file may ask for, inside ``nn.Sequential``."""
@@ -73,6 +74,9 @@ def load_pruned(path: Path | str, net: nn.Module | None = None) -> nn.Module:
             net = _build(path, description)
     check_state(str(path), tensors, net)
     net.load_state_dict(tensors, assign=not given)
+    for name, module in net.named_modules():
+        if isinstance(module, SelectInputs) and not ((module.index >= 0) & (module.index < module.in_features)).all():
+            raise InputError(f"{path} is corrupt: {name}.index goes beyond its {module.in_features} inputs")
     return net.eval()
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 
 from pyro_vd.checks import check_rate
@@ -53,3 +54,42 @@ def named_weights(net: nn.Module) -> Iterator[tuple[str, Tensor]]:
             if id(weight) not in seen:
                 seen[id(weight)] = weight
                 yield f"{path}.weight" if path else "weight", weight
+
+
+def widths(net: nn.Module) -> tuple[int, ...]:
+    """Units a layer: inputs (channels) of the first supported layer, then outputs of every one, as in 784-300-100-10."""
+    shapes = [_units(module) for module in net.modules() if isinstance(module, SUPPORTED_LAYERS)]
+    return (shapes[0][0], *(outputs for _, outputs in shapes)) if shapes else ()
+
+
+def _units(layer: nn.Module) -> tuple[int, int]:
+    names = ("in_features", "out_features") if isinstance(layer, nn.Linear) else ("in_channels", "out_channels")
+    return cast(tuple[int, int], tuple(getattr(layer, name) for name in names))
+
+
+class SelectInputs(nn.Module):
+    """The inputs that a network reads: ``x.index_select(dim, index)``.
+
+    Args:
+        in_features: size of dimension ``dim`` of what is given.
+        out_features: how many of them are taken.
+        dim: the dimension.
+
+    Raises:
+        InputError: an input with another number of features.
+    """
+
+    index: Tensor
+
+    def __init__(self, in_features: int, out_features: int, dim: int = -1) -> None:
+        super().__init__()
+        self.in_features, self.out_features, self.dim = in_features, out_features, dim
+        self.register_buffer("index", torch.arange(out_features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[self.dim] != self.in_features:
+            raise InputError(f"an input of shape {tuple(x.shape)}; its dimension {self.dim} must be {self.in_features}")
+        return x.index_select(self.dim, self.index)
+
+    def extra_repr(self) -> str:
+        return f"{self.in_features}, {self.out_features}, dim={self.dim}"

@@ -27,6 +27,7 @@ MADE: dict[str, tuple[Any, ...]] = {
     "GELU": ("tanh",),
     "Dropout": (0.2,),
     "Flatten": (2, 3),
+    "SelectInputs": (5, 3, 1),
 }
 
 

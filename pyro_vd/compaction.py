@@ -1,0 +1,127 @@
+"""An exactly equivalent smaller network: units and inputs that no longer matter are removed."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+from collections import OrderedDict
+from itertools import zip_longest
+
+import torch
+from torch import Tensor, nn
+
+from pyro_vd.compaction_graph import UnitGraph
+from pyro_vd.compaction_layers import Selection
+from pyro_vd.errors import InputError
+from pyro_vd.networks import SelectInputs
+from pyro_vd.operations import is_batch_size_only, is_flatten
+from pyro_vd.tracing import Trace
+
+logger = logging.getLogger(__name__)
+
+
+@torch.no_grad()
+def compact(net: nn.Module, example: Tensor | None = None) -> nn.Module:
+    """The same function as a smaller ordinary network, without the units, filters and inputs that do not matter.
+
+    A weight counts as removed where it is exactly zero. A unit goes that no path of non-zero weights leads from to the
+    output; and one that is constant, its value added to the biases of the layers that read it. All that follows from that goes
+    too. Output units stay, and one unit of a layer that has none left. What is constant or goes together through
+
+    ============================================  ==================================================================
+    linear layer                                  constant if all its weights are zero or their inputs constant
+    convolution                                   the same; a constant other than 0 stays where zeros are padded to it
+    transposed convolution                        the same; a constant other than 0 stays
+    activation, dropout, batch normalisation      by unit
+    max, average and adaptive pooling             by filter; an average that counts padding is not constant
+    sum, difference and product of two tensors    by unit: those at one place go together
+    flattening                                    a filter becomes a block of features, which goes as one
+    any other operation                           the units that it reads stay as they are, and a message names it
+    ============================================  ==================================================================
+
+    Layers with a shared parameter, groups, or no batch dimension count as any other operation.
+
+    Args:
+        net: the network; it is copied, never changed. Tracing follows its ``forward``.
+        example: a batch that it takes, of any size; its values do not matter. It can be left out where the first layer is
+            linear and takes ``(batch, features)``.
+
+    Returns:
+        An ``nn.Sequential`` for one, else a copy of the network with smaller layers, in evaluation mode. Where inputs go, a
+        :class:`~pyro_vd.networks.SelectInputs` takes the others from the whole input, in an ``nn.Sequential`` in front of it.
+
+    Raises:
+        InputError: tracing cannot follow the network, its ``forward`` depends on the sizes of its layers, a parameter is not
+            finite, or the example is missing or does not fit.
+    """
+    _check(net)
+    small = copy.deepcopy(net).eval()
+    trace = Trace(small)
+    example = _default_example(trace) if example is None else example
+    if example.ndim < 2:
+        raise InputError(f"example has the shape {tuple(example.shape)}; it must be a batch, (n, …)")
+    whole = _with_selection(trace, example)
+    trace = Trace(whole)
+    parts = UnitGraph(trace, example).parts
+    for part in parts:
+        part.shrink()
+    _compare(trace, Trace(whole))
+    selections = [part.module for part in parts if isinstance(part, Selection)]
+    if any(not part.output.live.any() for part in parts if isinstance(part, Selection)):
+        logger.warning("no input reaches the output: the network is a constant predictor")
+    return small if all(module.out_features == module.in_features for module in selections) else whole
+
+
+def _check(net: nn.Module) -> None:
+    if not isinstance(net, nn.Module):
+        raise InputError(f"net is a {type(net).__name__}; it must be an nn.Module")
+    if hasattr(net, "plain_network"):
+        raise InputError(f"{type(net).__name__} has no weights of its own: compact what prune(model, guide) gives")
+    for name, tensor in (*net.named_parameters(), *net.named_buffers()):
+        if not torch.isfinite(tensor).all():
+            raise InputError(f"{name} holds NaN or infinite values; all must be finite")
+
+
+def _default_example(trace: Trace) -> Tensor:
+    """A batch for a network whose first layer is linear."""
+    modules = (trace.module(node) for node in trace.graph.nodes)
+    first = next(
+        (m for m in modules if isinstance(m, SelectInputs) or (m is not None and any(True for _ in m.parameters()))), None
+    )
+    if not (isinstance(first, nn.Linear) or (isinstance(first, SelectInputs) and first.dim == -1)):
+        raise InputError("the shape of the inputs cannot be told from the first layer: give compact(net, example)")
+    like = next((p for p in trace.net.parameters() if p.is_floating_point()), torch.zeros(()))
+    return torch.linspace(-1, 1, first.in_features).to(like)[None]
+
+
+def _with_selection(trace: Trace, example: Tensor) -> nn.Module:
+    """The network with a selection of all inputs in front, behind the flattening that it begins with."""
+    net, users = trace.net, list(trace.input.users)
+    children = list(net._modules.items()) if type(net) is nn.Sequential else [("net", net)]
+    if not users or any(isinstance(child, SelectInputs) for _, child in children[:2]):
+        return net
+    flat = all(is_flatten(trace, user, example.ndim) or is_batch_size_only(user) for user in users)
+    begins_flat = flat and isinstance(children[0][1], nn.Flatten)
+    last = flat or example.ndim == 2 or any(trace.operation(user) is nn.Linear for user in users)
+    dim = -1 if last else 1
+    features = math.prod(example.shape[1:]) if flat else example.shape[dim]
+    device = next((tensor.device for tensor in (*net.parameters(), *net.buffers())), example.device)
+    front: list[tuple[str, nn.Module | None]] = [("inputs", SelectInputs(features, features, dim).to(device))]
+    if begins_flat:
+        front, children = [children[0], *front], children[1:]
+    elif flat:
+        front = [("flatten", nn.Flatten()), *front]
+    names = dict(children)
+    renamed = [(name if name not in names else f"{name}_of_the_whole", module) for name, module in front]
+    return nn.Sequential(OrderedDict((name, module) for name, module in (*renamed, *children) if module is not None)).eval()
+
+
+def _compare(before: Trace, after: Trace) -> None:
+    """Make sure that the forward does the same things with the smaller layers, numbers in it included."""
+    lines = zip_longest(str(before).splitlines(), str(after).splitlines())
+    if different := next(((old, new) for old, new in lines if old != new), None):
+        raise InputError(
+            f"the forward of {type(before.net).__name__} depends on the sizes of its layers: {different[0]} has become "
+            f"{different[1]}"
+        )

@@ -1,0 +1,99 @@
+"""A pruned multilayer perceptron run as sparse matrices, where that is faster."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from pyro_vd.checks import check_number
+from pyro_vd.errors import InputError
+from pyro_vd.feature_major import FeatureMajor, FeatureMajorLinear, linear_steps
+from pyro_vd.networks import SelectInputs
+
+_SECONDS, _ROUNDS = 0.05, (10, 200)
+"""A measurement takes about so long, within so many rounds."""
+
+_GAIN = 0.95
+"""What a sparse form may take of the dense one's time to be chosen; measurements vary by a few percent."""
+
+
+@torch.no_grad()
+def sparsify_runtime(net: nn.Module, batch_sizes: Sequence[int] = (1, 64, 1024)) -> SparseRuntime:
+    """A pruned network for inference, its layers as compressed sparse rows (CSR) where that is faster.
+
+    Where it is depends on a layer's size and density, the batch, the machine and the number of threads, so it is measured,
+    here and now. Compact the network first: ``sparsify_runtime(compact(net))``.
+
+    Args:
+        net: an ``nn.Sequential`` of linear layers with activations between, flattening and selection of inputs in front; it
+            is copied. It takes ``(batch, features)``, or any batch where it flattens.
+        batch_sizes: where to measure; another batch is run as the nearest of them, by ratio.
+
+    Returns:
+        The same function, for running only: save the network itself.
+
+    Raises:
+        InputError: any other module in the network, or a batch size below 1.
+    """
+    for size in batch_sizes:
+        check_number("batch size", size, low=1, whole=True)
+    if not batch_sizes:
+        raise InputError("batch_sizes (=()) must hold at least one size")
+    sizes = sorted(set(batch_sizes))
+    limits = [math.sqrt(low * high) for low, high in pairwise(sizes)]
+    return SparseRuntime([_fastest(net, size) for size in sizes], limits)
+
+
+class SparseRuntime(nn.Module):
+    """One form of a network for each range of batch sizes, ``limits`` between them; see :func:`sparsify_runtime`."""
+
+    def __init__(self, forms: Sequence[nn.Module], limits: Sequence[float]) -> None:
+        super().__init__()
+        self.forms = nn.ModuleList(forms)
+        self.limits = tuple(limits)
+        self._forms = tuple(forms)  # found faster there
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self._forms[bisect_left(self.limits, len(x))](x)
+        return result
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"({index}) up to a batch of {limit:.0f}" for index, limit in enumerate(self.limits))
+
+
+def _fastest(net: nn.Module, batch_size: int) -> nn.Module:
+    """The network as it is, or feature-major with each layer dense or CSR, whichever is faster at a batch size."""
+    dense = copy.deepcopy(net).eval().requires_grad_(False)
+    first, *_ = layers = [step for step in linear_steps(net)[1] if isinstance(step, nn.Linear | SelectInputs)]
+    sparse = []
+    for layer in layers:
+        if isinstance(layer, nn.Linear):
+            h = layer.weight.new_ones(layer.in_features, batch_size)
+            as_dense, as_csr = _seconds(h, FeatureMajorLinear(layer, False), FeatureMajorLinear(layer, True))
+            sparse.append(as_csr < as_dense)
+    candidate = FeatureMajor(net, sparse)
+    before, after = _seconds(h.new_ones(batch_size, first.in_features), dense, candidate)
+    return candidate if after < _GAIN * before else dense
+
+
+def _seconds(x: Tensor, *functions: Callable[[Tensor], Tensor]) -> list[float]:
+    """The shortest time of each function of ``x``: other load on the machine only adds, and they take turns."""
+    times = [math.inf for _ in functions]
+    started, (least, most) = time.perf_counter(), _ROUNDS
+    for round_ in range(most):
+        for index, function in enumerate(functions):
+            start = time.perf_counter()
+            function(x)
+            if x.is_cuda:
+                torch.cuda.synchronize()
+            times[index] = min(times[index], time.perf_counter() - start)
+        if round_ >= least and time.perf_counter() - started > _SECONDS:
+            break
+    return times

@@ -1,0 +1,51 @@
+"""Networks pruned at random, and what must hold of a compact network."""
+
+from __future__ import annotations
+
+import copy
+from typing import cast
+
+import torch
+from torch import nn
+
+from pyro_vd import compact
+from pyro_vd.networks import SUPPORTED_LAYERS
+
+
+@torch.no_grad()
+def prune_at_random(net: nn.Module, density: float = 0.3, units: float = 0.3) -> None:
+    """Leave a share ``density`` of a network's weights, and remove all weights to a share ``units`` of the units, and from one.
+
+    Biases and what batch normalisation has learnt become random numbers.
+    """
+    for module in net.modules():
+        if isinstance(module, SUPPORTED_LAYERS):
+            weight = cast(nn.Parameter, module.weight)
+            weight *= torch.rand_like(weight) < density
+            weight[torch.rand(len(weight)) < units] = 0
+            weight[:, torch.rand(weight.shape[1]) < units] = 0
+            if module.bias is not None:
+                module.bias.copy_(torch.randn_like(module.bias))
+        elif isinstance(module, nn.modules.batchnorm._BatchNorm):
+            for tensor in (module.weight, module.bias, module.running_mean, module.running_var):
+                if tensor is not None:
+                    tensor.copy_(torch.rand_like(tensor) + 0.5)
+
+
+def check_compact(net: nn.Module, *shape: int) -> nn.Module:
+    """Compact a network for inputs of a shape: same outputs, the network unchanged, nothing shared, nothing left to do."""
+    net.double()
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    was_training = net.training
+    small = compact(net, torch.randn(2, *shape).double())
+    assert net.training == was_training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+    assert not small.training
+    storages = {tensor.untyped_storage().data_ptr() for tensor in net.state_dict().values()}
+    assert not storages & {tensor.untyped_storage().data_ptr() for tensor in small.state_dict().values()}
+    whole = copy.deepcopy(net).eval()
+    for x in (torch.randn(7, *shape), 100 * torch.rand(3, *shape), torch.zeros(1, *shape), -torch.ones(2, *shape)):
+        torch.testing.assert_close(small(x.double()), whole(x.double()), rtol=1e-9, atol=1e-9)
+    again = compact(small, torch.randn(2, *shape).double())
+    assert {k: t.tolist() for k, t in again.state_dict().items()} == {k: t.tolist() for k, t in small.state_dict().items()}
+    return small
