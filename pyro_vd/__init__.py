@@ -19,11 +19,20 @@ if TYPE_CHECKING:
     from pyro_vd.errors import InputError, NonFiniteError
     from pyro_vd.export import load_pruned, save_pruned
     from pyro_vd.finetune import fine_tune
-    from pyro_vd.guides import BernoulliDropout, GaussianDropout, PointEstimate, VariationalDropout
-    from pyro_vd.metrics import Metrics, evaluate
+    from pyro_vd.group_normal import GroupNormal
+    from pyro_vd.guides import (
+        BernoulliDropout,
+        GaussianDropout,
+        GroupVariationalDropout,
+        LogNormalDropout,
+        PointEstimate,
+        VariationalDropout,
+    )
+    from pyro_vd.log_normal import LogNormalUnits, TruncatedLogNormal
+    from pyro_vd.metrics import Metrics, compact_size, evaluate, surviving_units
     from pyro_vd.models import MLP, BayesianNetwork, Categorical, LeNet300
     from pyro_vd.posterior import log_alpha, mean_network, predictive, summarize
-    from pyro_vd.priors import LogUniform, NormalARD
+    from pyro_vd.priors import LogUniform, NormalARD, NormalJeffreys
     from pyro_vd.pruning import choose_threshold, keep_masks, prune
     from pyro_vd.recipe import Recipe
     from pyro_vd.reparam import LocalReparameterization
@@ -46,11 +55,20 @@ _HOME = {
     "errors": ("InputError", "NonFiniteError"),
     "export": ("load_pruned", "save_pruned"),
     "finetune": ("fine_tune",),
-    "guides": ("BernoulliDropout", "GaussianDropout", "PointEstimate", "VariationalDropout"),
-    "metrics": ("Metrics", "evaluate"),
+    "group_normal": ("GroupNormal",),
+    "guides": (
+        "BernoulliDropout",
+        "GaussianDropout",
+        "GroupVariationalDropout",
+        "LogNormalDropout",
+        "PointEstimate",
+        "VariationalDropout",
+    ),
+    "log_normal": ("LogNormalUnits", "TruncatedLogNormal"),
+    "metrics": ("Metrics", "compact_size", "evaluate", "surviving_units"),
     "models": ("MLP", "BayesianNetwork", "Categorical", "LeNet300"),
     "posterior": ("log_alpha", "mean_network", "predictive", "summarize"),
-    "priors": ("LogUniform", "NormalARD"),
+    "priors": ("LogUniform", "NormalARD", "NormalJeffreys"),
     "pruning": ("choose_threshold", "keep_masks", "prune"),
     "recipe": ("Recipe",),
     "reparam": ("LocalReparameterization",),
@@ -71,26 +89,33 @@ __all__ = [
     "Dataset",
     "FitResult",
     "GaussianDropout",
+    "GroupNormal",
+    "GroupVariationalDropout",
     "InputError",
     "KLWeight",
     "LRSchedule",
     "LeNet300",
     "LocalReparameterization",
+    "LogNormalDropout",
+    "LogNormalUnits",
     "LogUniform",
     "Metrics",
     "MultiplicativeNormal",
     "NonFiniteError",
     "NormalARD",
+    "NormalJeffreys",
     "PointEstimate",
     "RandomAffine",
     "Recipe",
     "Run",
     "SharedAlphaNormal",
+    "TruncatedLogNormal",
     "UnitDropout",
     "VariationalDropout",
     "VariationalDropoutELBO",
     "choose_threshold",
     "compact",
+    "compact_size",
     "evaluate",
     "fine_tune",
     "fit",
@@ -105,6 +130,7 @@ __all__ = [
     "save_pruned",
     "sparsify_runtime",
     "summarize",
+    "surviving_units",
     "train_run",
 ]
 
