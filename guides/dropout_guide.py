@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import pyro.distributions as dist
-from torch import nn
 
 from pyro_vd.checks import check_rate
 from pyro_vd.errors import InputError
-from pyro_vd.guides.weight_guide import WeightGuide
+from pyro_vd.guides.weight_guide import WeightGuide, check_units
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.unit_dropout import UnitDropout, UnitNoise
-
-_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
 class DropoutGuide(WeightGuide):
@@ -30,13 +27,7 @@ class DropoutGuide(WeightGuide):
         """
         if len(self.site_names) < 2:
             raise InputError(f"noise on units is on hidden units, and a model with the one weight {self.site_names} has none")
-        for name in self.site_names[1:]:
-            layer = model.layer(name)
-            if isinstance(layer, _TRANSPOSED) or getattr(layer, "groups", 1) != 1:
-                raise InputError(
-                    f"site {name!r} is a {layer}: noise on units is for linear layers and convolutions with groups=1; "
-                    "use noise on weights"
-                )
+        check_units(model, self.site_names[1:])
 
     def unit_posterior(self, name: str, noise: UnitNoise) -> dist.TorchDistribution:
         """q(w) under noise on the hidden units: none for the first layer, whose inputs are the data."""

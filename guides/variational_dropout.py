@@ -37,6 +37,8 @@ class VariationalDropout(WeightGuide):
         InputError: ``log_sigma2`` or ``per`` out of range.
     """
 
+    learns_alpha = True
+
     def __init__(self, model: BayesianNetwork, log_sigma2: float = -10.0, per: Sharing = "weight") -> None:
         check_number("log_sigma2", log_sigma2, low=-60, high=0)
         if per not in ("weight", "row", "column", "layer"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import pyro
@@ -16,12 +16,17 @@ from pyro_vd.checks import check_model
 from pyro_vd.errors import InputError
 from pyro_vd.models.bayesian import BayesianNetwork
 
+_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+
 
 class WeightGuide(PyroModule):
     """A mean-field guide: one independent posterior for each weight site of a model.
 
     Parameters are created at once, from the network's own weights, and named ``sites.<site>.<parameter>``.
     """
+
+    learns_alpha = False
+    """Whether log α is learnt, so that it can say what to remove."""
 
     def __init__(self, model: BayesianNetwork) -> None:
         super().__init__()
@@ -88,3 +93,18 @@ class WeightGuide(PyroModule):
             q = self.posterior(name)
             weights[name] = pyro.sample(name, q.to_event(len(q.batch_shape)))
         return weights
+
+
+def check_units(model: BayesianNetwork, names: Sequence[str]) -> None:
+    """Make sure that each of these sites has one input unit or channel a column of its weight, to put noise on.
+
+    Raises:
+        InputError: a transposed or grouped convolution has not.
+    """
+    for name in names:
+        layer = model.layer(name)
+        if isinstance(layer, _TRANSPOSED) or getattr(layer, "groups", 1) != 1:
+            raise InputError(
+                f"site {name!r} is a {layer}: noise on units is for linear layers and convolutions with groups=1; "
+                "use noise on weights"
+            )

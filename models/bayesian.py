@@ -38,8 +38,8 @@ class BayesianNetwork(PyroModule):
     Args:
         net: maps a batch ``(batch, …)`` to the likelihood's input.
         likelihood: of an observation given the network's output.
-        prior: maps a weight's shape to its prior, by default :class:`~pyro_vd.distributions.LogUniform`. It is made once:
-            tensors in it stay on their device.
+        prior: maps a weight's shape to its prior, by default :class:`~pyro_vd.priors.LogUniform`. It is made once: tensors
+            in it stay on their device.
         shared: names of weights used more than once in one forward pass (tied layers, recurrence). They are drawn once.
         num_data: N, the size of the whole training set. The log likelihood of a batch of B is multiplied by N/B, so that
             the loss estimates that of all the data. None takes each batch as the whole. ``fit`` sets it.
@@ -75,7 +75,8 @@ class BayesianNetwork(PyroModule):
         for name, places in owners.items():
             shape = net.get_parameter(name).shape
             distinct = list({_owner(net, place): place for place in places}.values())  # one module may have two names
-            self._sites[name] = distinct, prior(shape).to_event(len(shape))
+            distribution = prior(shape)
+            self._sites[name] = distinct, distribution.to_event(len(distribution.batch_shape))
         for places, _ in self._sites.values():
             _freeze(net, places)
         self.net = net
@@ -89,6 +90,10 @@ class BayesianNetwork(PyroModule):
     def initial_weights(self) -> dict[str, Tensor]:
         """The weights that the network came with, by site."""
         return {name: cast(nn.Module, self._modules["net"]).get_buffer(name) for name in self._sites}
+
+    def prior(self, name: str) -> dist.TorchDistribution:
+        """The prior of a site's weight, one event."""
+        return self._sites[name][1]
 
     def layer(self, name: str) -> nn.Module:
         """The layer that a site's weight belongs to; the first, if it is shared."""

@@ -23,13 +23,22 @@ if TYPE_CHECKING:
     from pyro_vd.export_onnx import load_onnx, save_onnx
     from pyro_vd.export_torch import load_torch_export, save_torch_export
     from pyro_vd.finetune import fine_tune
-    from pyro_vd.guides import BernoulliDropout, GaussianDropout, PointEstimate, VariationalDropout
+    from pyro_vd.group_normal import GroupNormal
+    from pyro_vd.guides import (
+        BernoulliDropout,
+        GaussianDropout,
+        GroupVariationalDropout,
+        LogNormalDropout,
+        PointEstimate,
+        VariationalDropout,
+    )
     from pyro_vd.held_out import held_out_elpd
     from pyro_vd.inspection import inspect_layers, run_inference_data
-    from pyro_vd.metrics import Metrics, evaluate
+    from pyro_vd.log_normal import LogNormalUnits, TruncatedLogNormal
+    from pyro_vd.metrics import Metrics, compact_size, evaluate, surviving_units
     from pyro_vd.models import MLP, BayesianNetwork, Categorical, LeNet300
     from pyro_vd.posterior import log_alpha, mean_network, predictive, summarize
-    from pyro_vd.priors import LogUniform, NormalARD
+    from pyro_vd.priors import LogUniform, NormalARD, NormalJeffreys
     from pyro_vd.pruning import choose_threshold, keep_masks, prune
     from pyro_vd.recipe import Recipe
     from pyro_vd.reparam import LocalReparameterization
@@ -56,13 +65,22 @@ _HOME = {
     "export_onnx": ("load_onnx", "save_onnx"),
     "export_torch": ("load_torch_export", "save_torch_export"),
     "finetune": ("fine_tune",),
-    "guides": ("BernoulliDropout", "GaussianDropout", "PointEstimate", "VariationalDropout"),
     "held_out": ("held_out_elpd",),
     "inspection": ("inspect_layers", "run_inference_data"),
-    "metrics": ("Metrics", "evaluate"),
+    "group_normal": ("GroupNormal",),
+    "guides": (
+        "BernoulliDropout",
+        "GaussianDropout",
+        "GroupVariationalDropout",
+        "LogNormalDropout",
+        "PointEstimate",
+        "VariationalDropout",
+    ),
+    "log_normal": ("LogNormalUnits", "TruncatedLogNormal"),
+    "metrics": ("Metrics", "compact_size", "evaluate", "surviving_units"),
     "models": ("MLP", "BayesianNetwork", "Categorical", "LeNet300"),
     "posterior": ("log_alpha", "mean_network", "predictive", "summarize"),
-    "priors": ("LogUniform", "NormalARD"),
+    "priors": ("LogUniform", "NormalARD", "NormalJeffreys"),
     "pruning": ("choose_threshold", "keep_masks", "prune"),
     "recipe": ("Recipe",),
     "reparam": ("LocalReparameterization",),
@@ -83,26 +101,33 @@ __all__ = [
     "Dataset",
     "FitResult",
     "GaussianDropout",
+    "GroupNormal",
+    "GroupVariationalDropout",
     "InputError",
     "KLWeight",
     "LRSchedule",
     "LeNet300",
     "LocalReparameterization",
+    "LogNormalDropout",
+    "LogNormalUnits",
     "LogUniform",
     "Metrics",
     "MultiplicativeNormal",
     "NonFiniteError",
     "NormalARD",
+    "NormalJeffreys",
     "PointEstimate",
     "RandomAffine",
     "Recipe",
     "Run",
     "SharedAlphaNormal",
+    "TruncatedLogNormal",
     "UnitDropout",
     "VariationalDropout",
     "VariationalDropoutELBO",
     "choose_threshold",
     "compact",
+    "compact_size",
     "evaluate",
     "fine_tune",
     "fit",
@@ -125,6 +150,7 @@ __all__ = [
     "save_torch_export",
     "sparsify_runtime",
     "summarize",
+    "surviving_units",
     "to_inference_data",
     "train_run",
     "write_inference_data",

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 from torch import Tensor
 
+from pyro_vd.distributions import MultiplicativeNormal, SharedAlphaNormal
 from pyro_vd.errors import InputError
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.models.bayesian import BayesianNetwork
@@ -68,13 +69,11 @@ def variational_parameters(model: BayesianNetwork, guide: WeightGuide, threshold
     masks = keep_masks(log_alphas, threshold)
     variables: dict[str, tuple[Tensor, Sequence[str]]] = {}
     for name in guide.site_names:
-        q: Any = guide.posterior(name)
-        for kind, value in (
-            ("theta", q.theta),
-            ("log_sigma2", q.log_sigma2),
-            ("log_alpha", log_alphas[name]),
-            ("mask", masks[name]),
-        ):
+        q = guide.posterior(name)
+        found = {"theta": guide.mean(name), "log_alpha": log_alphas[name], "mask": masks[name]}
+        if isinstance(q, MultiplicativeNormal | SharedAlphaNormal):  # noise on units has no variance a weight
+            found["log_sigma2"] = q.log_sigma2
+        for kind, value in found.items():
             variables[f"{name}.{kind}"] = value, _axes(model, name)
     plain: dict[str, tuple[Tensor, Sequence[str]]] = {
         name.removeprefix("net."): (value, []) for name, value in model.named_parameters()

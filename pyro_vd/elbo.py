@@ -18,9 +18,9 @@ from torch.distributions import kl_divergence
 from pyro_vd.checks import check_number
 from pyro_vd.distributions import WeightPosterior, base_distribution
 from pyro_vd.errors import InputError
-from pyro_vd.priors import LogUniform, NormalARD
+from pyro_vd.priors import WeightPrior
 from pyro_vd.reparam import LocalReparameterization
-from pyro_vd.unit_dropout import UnitDropout
+from pyro_vd.unit_posterior import UnitPosterior
 
 PyroFunction = Callable[..., Any]
 """A model or a guide: any callable with sample statements."""
@@ -156,7 +156,7 @@ def _site_kl(name: str, guide_site: Any, model_site: Any) -> Tensor:
         divergence = kl_divergence(q, p)
     except NotImplementedError as error:
         bases = base_distribution(q), base_distribution(p)
-        if any(isinstance(base, WeightPosterior | UnitDropout | LogUniform | NormalARD) for base in bases):
+        if any(isinstance(base, WeightPosterior | UnitPosterior | WeightPrior) for base in bases):
             raise InputError(
                 f"weight site {name!r}: no KL(q‖p) is registered for q = {type(bases[0]).__name__} and "
                 f"p = {type(bases[1]).__name__}, and it is never estimated by Monte Carlo. "

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from pyro_vd.checks import check_data, check_network
+from pyro_vd.compaction import compact
 from pyro_vd.errors import InputError
-from pyro_vd.networks import named_weights
+from pyro_vd.networks import named_weights, widths
 
 if TYPE_CHECKING:
     from pyro_vd.guides.weight_guide import WeightGuide
@@ -56,6 +58,18 @@ class Metrics:
     layers: tuple[LayerSize, ...]
 
 
+@dataclass(frozen=True)
+class CompactSize:
+    """Of the compact network: units as of :func:`surviving_units`, all parameters, and floating-point operations an example.
+
+    Those are the multiplications and additions of its linear layers and convolutions.
+    """
+
+    units: str
+    parameters: int
+    flops: int
+
+
 def layer_sizes(net: nn.Module) -> tuple[LayerSize, ...]:
     """Weights and non-zero weights of each linear and convolution layer."""
     return tuple(LayerSize(name, w.numel(), int(torch.count_nonzero(w))) for name, w in named_weights(net))
@@ -69,6 +83,24 @@ def compression(net: nn.Module) -> float:
 def _compression(layers: tuple[LayerSize, ...]) -> float:
     nonzero = sum(layer.nonzero for layer in layers)
     return sum(layer.weights for layer in layers) / nonzero if nonzero else math.inf
+
+
+def surviving_units(net: nn.Module, example: Tensor | None = None) -> str:
+    """Inputs (or channels) that are read and units (or filters) of each hidden layer that matter, such as ``"97-71-33"``.
+
+    Those of the compact network; arguments and errors are those of :func:`~pyro_vd.compact`.
+    """
+    return "-".join(map(str, widths(compact(net, example))[:-1]))
+
+
+@torch.no_grad()
+def compact_size(net: nn.Module, example: Tensor) -> CompactSize:
+    """What is left of a network; arguments and errors are those of :func:`~pyro_vd.compact`."""
+    small = compact(net, example)
+    with FlopCounterMode(display=False) as counter:
+        small(example[:1])
+    parameters = sum(parameter.numel() for parameter in small.parameters())
+    return CompactSize(surviving_units(small, example), parameters, counter.get_total_flops())
 
 
 @torch.no_grad()

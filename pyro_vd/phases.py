@@ -6,7 +6,14 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pyro_vd.checks import check_number, check_rate
-from pyro_vd.guides import BernoulliDropout, GaussianDropout, PointEstimate, VariationalDropout
+from pyro_vd.guides import (
+    BernoulliDropout,
+    GaussianDropout,
+    GroupVariationalDropout,
+    LogNormalDropout,
+    PointEstimate,
+    VariationalDropout,
+)
 from pyro_vd.guides.variational_dropout import Sharing
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.models.bayesian import BayesianNetwork
@@ -58,14 +65,17 @@ class TrainConfig(StepsConfig):
 
     epochs: int = 100
     """Passes over the data, at least 1."""
-    guide: Literal["variational", "gaussian", "gaussian-unit", "bernoulli", "none"] = "variational"
-    """Variational dropout; Gaussian dropout on weights or on units; Bernoulli dropout; or no noise at all."""
+    guide: Literal["variational", "group", "log-normal", "gaussian", "gaussian-unit", "bernoulli", "none"] = "variational"
+    """Variational dropout; of whole units, group variational dropout or log-normal noise; Gaussian dropout on weights or on
+    units; Bernoulli dropout; or no noise at all."""
     p: float = 0.5
     """Rate of Gaussian and Bernoulli dropout."""
     per: Sharing = "weight"
     """Which weights share an α in variational dropout: each its own, a row, a column or a layer."""
+    weight_noise: bool = True
+    """Whether weights have noise of their own in group variational dropout."""
     log_sigma2: float = -10.0
-    """log σ² of every weight at the start of variational dropout."""
+    """log σ² of every weight, or unit, at the start of a guide that learns it."""
     kl_weight: KLWeight = field(default_factory=KLWeight)
     """β, the weight of the KL, over the epochs."""
     hold: float | None = None
@@ -74,8 +84,24 @@ class TrainConfig(StepsConfig):
     """Frames an epoch to record for pyro-vd animate; 0 records none."""
 
     def __post_init__(self) -> None:
-        if self.guide != "variational":
+        if not self.learns_alpha:
             self.hold = None
+
+    @property
+    def learns_alpha(self) -> bool:
+        """Whether the guide learns log α, so that it can prune."""
+        return self.guide in ("variational", "group", "log-normal")
+
+    @property
+    def priors(self) -> tuple[str, ...]:
+        """What ``model.prior`` may be with the guide."""
+        match self.guide:
+            case "group":
+                return ("normal-jeffreys",)
+            case "log-normal" | "gaussian-unit" | "bernoulli":
+                return ("log-uniform", "log-uniform-exact")
+            case _:
+                return ("log-uniform", "log-uniform-exact", "ard")
 
     def check(self, name: str) -> None:
         check_number(f"{name}.epochs", self.epochs, low=1, whole=True)
@@ -95,6 +121,10 @@ class TrainConfig(StepsConfig):
         match self.guide:
             case "variational":
                 return VariationalDropout(model, self.log_sigma2, self.per)
+            case "group":
+                return GroupVariationalDropout(model, self.log_sigma2, self.weight_noise)
+            case "log-normal":
+                return LogNormalDropout(model, self.log_sigma2)
             case "gaussian":
                 return GaussianDropout(model, self.p)
             case "gaussian-unit":
@@ -107,7 +137,7 @@ class TrainConfig(StepsConfig):
 
 @dataclass
 class FinetuneConfig(StepsConfig):
-    """Training on, with variational dropout, of the weights that pruning has left."""
+    """Training on, with the same noise, of the weights that pruning has left."""
 
     kl_weight: KLWeight = field(default_factory=KLWeight)
     """β, the weight of the KL, over the epochs."""

@@ -18,6 +18,7 @@ from pyro_vd.errors import InputError
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.reparam import LocalReparameterization
+from pyro_vd.unit_posterior import UnitPosterior
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -26,15 +27,18 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 def log_alpha(guide: WeightGuide) -> dict[str, Tensor]:
     """log α = log σ² − log θ² of every weight, by site, in the shape of the weight; +∞ where θ = 0.
 
+    Where noise on units is learnt it is that of their factor z, log Var z − log (E z)², for every weight it multiplies.
+
     Raises:
         InputError: the guide has no noise to speak of, such as a point estimate.
     """
     result = {}
     for name in guide.site_names:
         q = guide.posterior(name)
-        if not isinstance(q, WeightPosterior):
+        values = q.log_alpha if isinstance(q, WeightPosterior | UnitPosterior) else None
+        if values is None:
             raise InputError(f"{type(guide).__name__} has no log α: its site {name!r} is a {type(q).__name__}")
-        result[name] = q.log_alpha.detach()
+        result[name] = values.detach()
     return result
 
 

@@ -14,7 +14,7 @@ from pyro_vd.errors import InputError
 KLForm = Literal["approximate", "exact"]
 
 
-class _WeightPrior(TorchDistribution):
+class WeightPrior(TorchDistribution):
     """A prior of a real weight that depends on nothing but its shape."""
 
     support = constraints.real
@@ -33,7 +33,7 @@ class _WeightPrior(TorchDistribution):
     rsample = sample
 
 
-class LogUniform(_WeightPrior):
+class LogUniform(WeightPrior):
     """Log-uniform prior of a weight, p(|w|) ∝ 1/|w|, that is log|w| uniform on the real line.
 
     The prior of sparse variational dropout (Kingma 2015, arXiv 1506.02557, section 4; Molchanov 2017, arXiv 1701.05369,
@@ -51,8 +51,7 @@ class LogUniform(_WeightPrior):
     _why = "p(|w|) ∝ 1/|w| is improper, its integral is infinite, so it has no samples."
 
     def __init__(self, shape: torch.Size | tuple[int, ...] = (), kl: KLForm = "approximate") -> None:
-        if kl not in ("approximate", "exact"):
-            raise InputError(f"kl (={kl!r}) must be 'approximate' or 'exact'")
+        _check_kl(kl)
         super().__init__(shape)
         self.kl = kl
 
@@ -64,7 +63,7 @@ class LogUniform(_WeightPrior):
         return -value.abs().log().expand(torch.broadcast_shapes(value.shape, self.batch_shape))
 
 
-class NormalARD(_WeightPrior):
+class NormalARD(WeightPrior):
     """Automatic relevance determination: N(0, 1/τ) with the precision τ of each weight fitted by empirical Bayes.
 
     At the optimum 1/τ = θ² + σ², so KL(q‖p) = ½ log(1 + 1/α) in closed form and τ is never stored (Kharitonov 2018,
@@ -85,3 +84,38 @@ class NormalARD(_WeightPrior):
 
     def log_prob(self, value: Tensor) -> Tensor:
         raise InputError("NormalARD has no density of w alone: its precision is fitted to the posterior; use its KL.")
+
+
+class NormalJeffreys(WeightPrior):
+    """Prior of a layer's weight by groups, p(z) ∝ 1/|z| and w|z ~ N(0, z²): one z for all weights out of an input unit.
+
+    Groups are the entries of the weight's dimension 1: input units of a linear layer, channels of a convolution (Louizos,
+    Ullrich and Welling 2017, arXiv 1705.08665, section 4.1). Over z it integrates to p(w) ∝ Π 1/‖w_g‖ⁿ for groups w_g of n
+    weights. It is improper: it has no samples, and its density is infinite where a group is 0.
+
+    Args:
+        shape: of the weight, at least two dimensions; one event.
+        kl: the KL(q‖p) of z, as for :class:`LogUniform`.
+
+    Raises:
+        InputError: ``kl`` or ``shape`` out of range; or :meth:`sample` is called.
+    """
+
+    _why = "p(z) ∝ 1/|z| is improper, its integral is infinite, so it has no samples."
+
+    def __init__(self, shape: torch.Size | tuple[int, ...], kl: KLForm = "approximate") -> None:
+        _check_kl(kl)
+        if len(shape) < 2:
+            raise InputError(f"shape (={tuple(shape)}) must have at least two dimensions, outputs and inputs")
+        TorchDistribution.__init__(self, torch.Size(), torch.Size(shape), validate_args=False)
+        self.kl = kl
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Unnormalised log density −Σ n log‖w_g‖ of a whole weight, over its groups; +∞ where one is 0."""
+        groups = value.transpose(-len(self.event_shape), 1 - len(self.event_shape)).flatten(1 - len(self.event_shape))
+        return -groups.shape[-1] * torch.linalg.vector_norm(groups, dim=-1).log().sum(-1)
+
+
+def _check_kl(kl: str) -> None:
+    if kl not in ("approximate", "exact"):
+        raise InputError(f"kl (={kl!r}) must be 'approximate' or 'exact'")

@@ -16,7 +16,7 @@ from pyro_vd.errors import InputError
 from pyro_vd.models.bayesian import Prior
 from pyro_vd.networks import mlp, named_weights
 from pyro_vd.phases import FinetuneConfig, PretrainConfig, PruneConfig, TrainConfig
-from pyro_vd.priors import LogUniform, NormalARD
+from pyro_vd.priors import LogUniform, NormalARD, NormalJeffreys
 
 InitialTheta = Literal["default", "uniform-fan-out", "normal-fan-out"]
 
@@ -24,6 +24,7 @@ _PRIORS: dict[str, Prior] = {
     "log-uniform": LogUniform,
     "log-uniform-exact": partial(LogUniform, kl="exact"),
     "ard": NormalARD,
+    "normal-jeffreys": NormalJeffreys,
 }
 
 
@@ -50,8 +51,9 @@ class ModelConfig:
     """Units a layer, input first."""
     initial_theta: InitialTheta = "default"
     """PyTorch's own, U[-1/√n_out, 1/√n_out], or N(0, std 1/√n_out)."""
-    prior: Literal["log-uniform", "log-uniform-exact", "ard"] = "log-uniform"
-    """Prior of the weights: log-uniform with the approximate or the exact KL, or automatic relevance determination."""
+    prior: Literal["log-uniform", "log-uniform-exact", "ard", "normal-jeffreys"] = "log-uniform"
+    """Prior of the weights: log-uniform with the approximate or the exact KL, automatic relevance determination, or
+    normal–Jeffreys for train.guide group."""
 
     def __post_init__(self) -> None:
         with torch.device("meta"):
@@ -85,7 +87,7 @@ class ModelConfig:
 
 @dataclass
 class Recipe:
-    """A whole run: pretrain, train with variational dropout, prune, fine-tune, measure on the test data."""
+    """A whole run: pretrain, train with noise on weights or units, prune, fine-tune, measure on the test data."""
 
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -113,10 +115,14 @@ class Recipe:
                 f"prune.threshold (={self.prune.threshold}) must be at most train.hold (={self.train.hold}): weights beyond "
                 "that were held at zero"
             )
-        if self.train.guide != "variational" and self.finetune.epochs:
+        if not self.train.learns_alpha and self.finetune.epochs:
             raise InputError(
-                f"finetune.epochs (={self.finetune.epochs}) must be 0 where train.guide is {self.train.guide!r}: only "
-                "variational dropout prunes, and fine-tuning trains what pruning has left"
+                f"finetune.epochs (={self.finetune.epochs}) must be 0 where train.guide is {self.train.guide!r}: it learns no "
+                "α to prune by, and fine-tuning trains what pruning has left"
+            )
+        if self.model.prior not in (fitting := self.train.priors):
+            raise InputError(
+                f"model.prior (={self.model.prior!r}) must be {' or '.join(fitting)} where train.guide is {self.train.guide!r}"
             )
         if self.prune.max_error_rise is not None and self.data.validation == 0:
             raise InputError(

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from pyro_vd.distributions import WeightPosterior, base_distribution
 from pyro_vd.errors import InputError
-from pyro_vd.unit_dropout import UnitDropout
+from pyro_vd.unit_posterior import UnitPosterior
 
 _EPS = 1e-16  # √(var + ε): √ has an infinite slope at 0, and an input of zeros gives var = 0 exactly
 
@@ -130,24 +130,32 @@ class GaussianWeight(UndrawnWeight):
 
 
 class UnitNoiseWeight(UndrawnWeight):
-    """A weight under :class:`~pyro_vd.unit_dropout.UnitDropout`: the noise is drawn on the inputs, anew for every example."""
+    """A weight w = v diag(z) under a :class:`~pyro_vd.unit_posterior.UnitPosterior`: z is drawn on the inputs.
 
-    posterior_: UnitDropout
+    It is drawn anew for every example. The output is that of v for the inputs x∘z, so from N(f(x∘z; θ), f((x∘z)²; σ²)) where
+    v has noise (Louizos 2017, arXiv 1705.08665, section 4.1).
+    """
+
+    posterior_: UnitPosterior
+    kept_: Tensor | None
 
     @staticmethod
-    def __new__(cls, posterior: UnitDropout) -> UnitNoiseWeight:
+    def __new__(cls, posterior: UnitPosterior, kept: Tensor | None = None) -> UnitNoiseWeight:
         weight = cls._of_mean(posterior.theta)
-        weight.posterior_ = posterior
+        weight.posterior_, weight.kept_ = posterior, kept
         return weight
 
     def sample_weight(self) -> Tensor:
-        return self.posterior_.rsample()
+        weight = self.posterior_.rsample()
+        return weight if self.kept_ is None else weight * self.kept_
 
     def sample_output(self, linear_map: Callable[..., Tensor], arguments: dict[str, Any]) -> Tensor:
-        x = arguments["input"]
-        spatial = self.mean_.ndim - 2
-        units = self.posterior_.units((*x.shape[: x.ndim - spatial], *(1 for _ in range(spatial))))
-        return linear_map(**{**arguments, "input": x * units.to(x.dtype), "weight": self.mean_})
+        x, q = arguments["input"], self.posterior_
+        units = q.units(x.shape[: x.ndim - len(q.unit_shape)])
+        if self.kept_ is not None:
+            units = units * self.kept_
+        v = q.theta if q.weight_variance is None else GaussianWeight(q.theta, q.weight_variance)
+        return linear_map(**{**arguments, "input": x * units.to(x.dtype), "weight": v})
 
 
 _CONVOLUTION = ("stride", "padding", "dilation", "groups")
@@ -181,7 +189,8 @@ class LocalReparameterization(Messenger):
 
     Args:
         hold: where log α reaches this, the mean is held at zero in the forward pass, so that the network trains as it
-            will be pruned (the authors' published code, with 3.0); the KL still sees θ. None holds nothing.
+            will be pruned (the authors' published code, with 3.0); the KL still sees θ. None holds nothing. Where the noise
+            is on units, the unit is held at zero, without noise.
 
     Raises:
         InputError: ``hold`` is NaN.
@@ -195,10 +204,12 @@ class LocalReparameterization(Messenger):
 
     def _pyro_sample(self, msg: Any) -> None:
         base = base_distribution(msg["fn"])
-        if msg["done"] or msg["is_observed"] or not isinstance(base, WeightPosterior | UnitDropout):
+        if msg["done"] or msg["is_observed"] or not isinstance(base, WeightPosterior | UnitPosterior):
             return
-        if isinstance(base, UnitDropout):
-            weight: UndrawnWeight = UnitNoiseWeight(base)
+        if isinstance(base, UnitPosterior):
+            units = base.unit_log_alpha
+            kept_units = None if self.hold is None or units is None else units.detach() < self.hold
+            weight: UndrawnWeight = UnitNoiseWeight(base, kept_units)
         else:
             mean, variance = base.theta, base.variance
             if self.hold is not None:

@@ -22,8 +22,8 @@ from pyro_vd.data import load_data
 from pyro_vd.errors import InputError
 from pyro_vd.export import save_pruned
 from pyro_vd.frames import FrameRecorder
-from pyro_vd.guides import PointEstimate, VariationalDropout, WeightGuide
-from pyro_vd.metrics import Arrays, Metrics, error_rate, evaluate
+from pyro_vd.guides import PointEstimate, WeightGuide
+from pyro_vd.metrics import Arrays, Metrics, compact_size, error_rate, evaluate
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.phases import PruneConfig, StepsConfig
 from pyro_vd.posterior import log_alpha, mean_network
@@ -104,7 +104,7 @@ def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progr
     model.cpu(), guide.cpu()
     save_posterior(folder, model, guide)
 
-    if isinstance(guide, VariationalDropout):
+    if guide.learns_alpha:
         threshold = chosen_threshold(recipe, recipe.prune, model, guide, validation)
         pruned = prune(model, guide, threshold)
     else:  # it learns no α that could say what to remove
@@ -128,6 +128,7 @@ def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progr
         "threshold": threshold,
         "validation_error": error_rate(pruned, validation) if validation else None,
         "networks": {name: asdict(value) for name, value in networks.items()},
+        "compact": asdict(compact_size(pruned, data.test[0][:1])),
         "skipped": sum(result.skipped for result in results.values()),
         "seconds": {phase: sum(record.seconds for record in result.history) for phase, result in results.items()},
         "seconds_since_start": time.perf_counter() - started,

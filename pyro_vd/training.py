@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from pyro_vd.checks import check_data, check_device, check_number, check_pair
 from pyro_vd.elbo import VariationalDropoutELBO
 from pyro_vd.guard import NonFiniteGuard
-from pyro_vd.guides.variational_dropout import VariationalDropout
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.metrics import Arrays, compression, error_rate
 from pyro_vd.models.bayesian import BayesianNetwork
@@ -170,4 +169,4 @@ def _path(path: Path | str | None) -> Path | None:
 
 def current_network(model: BayesianNetwork, guide: WeightGuide, threshold: float) -> nn.Module:
     """The network as it would be pruned now."""
-    return prune(model, guide, threshold) if isinstance(guide, VariationalDropout) else mean_network(model, guide)
+    return prune(model, guide, threshold) if guide.learns_alpha else mean_network(model, guide)

@@ -1,4 +1,4 @@
-"""Posterior of a weight under ordinary dropout: noise on the inputs of its layer."""
+"""Posterior of a weight under ordinary dropout: noise of a fixed rate on the inputs of its layer."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Literal
 import pyro.distributions as dist
 import torch
 import torch.nn.functional as F
-from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor
-from torch.distributions import constraints, register_kl
+from torch.distributions import register_kl
 
 from pyro_vd.checks import check_rate
 from pyro_vd.errors import InputError
 from pyro_vd.priors import LogUniform
+from pyro_vd.unit_posterior import UnitPosterior
 
 UnitNoise = Literal["bernoulli", "gaussian"]
 
 
-class UnitDropout(TorchDistribution):
+class UnitDropout(UnitPosterior):
     """Posterior of a layer's weight under noise on its inputs, q(w): w = θ diag(z), E z = 1: ordinary dropout's.
 
     z has one entry an input unit (or channel), the weight's dimension 1; it is 0 or 1/(1 − p) with probabilities p and 1 − p,
@@ -35,36 +35,22 @@ class UnitDropout(TorchDistribution):
         InputError: a value out of range.
     """
 
-    arg_constraints: dict[str, constraints.Constraint] = {}
-    support = constraints.real
-    has_rsample = True
-
     def __init__(self, theta: Tensor, p: float, noise: UnitNoise = "bernoulli") -> None:
         check_rate("p", p)
-        if theta.ndim < 2 or noise not in ("bernoulli", "gaussian"):
-            raise InputError(
-                f"theta of shape {tuple(theta.shape)}, noise (={noise!r}): a weight of at least two dimensions and "
-                "'bernoulli' or 'gaussian' are wanted"
-            )
-        self.theta, self.p, self.noise = theta, p, noise
-        super().__init__(torch.Size(), theta.shape, validate_args=False)
+        if noise not in ("bernoulli", "gaussian"):
+            raise InputError(f"noise (={noise!r}) must be 'bernoulli' or 'gaussian'")
+        self.p, self.noise = p, noise
+        super().__init__(theta)
 
     @property
     def mean(self) -> Tensor:
         return self.theta
 
-    def units(self, shape: torch.Size | tuple[int, ...]) -> Tensor:
-        """z, drawn for each entry of ``shape``."""
-        ones = torch.ones(shape, dtype=self.theta.dtype, device=self.theta.device)
+    def units(self, sample_shape: torch.Size | tuple[int, ...]) -> Tensor:
+        ones = torch.ones((*sample_shape, *self.unit_shape), dtype=self.theta.dtype, device=self.theta.device)
         if self.noise == "bernoulli":
             return F.dropout(ones, self.p)
         return torch.addcmul(ones, torch.randn_like(ones), ones, value=math.sqrt(self.p / (1 - self.p)))
-
-    def rsample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
-        return self.theta * self.units((*sample_shape, 1, self.theta.shape[1], *(1 for _ in self.theta.shape[2:])))
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        raise InputError("UnitDropout has no density: its weights are multiples of θ, a null set among all weights")
 
 
 @register_kl(UnitDropout, dist.Independent)

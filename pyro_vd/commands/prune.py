@@ -33,8 +33,8 @@ def run(arguments: list[str]) -> None:
     if values.threshold is not None and values.max_error_rise is not None:
         raise InputError("give --threshold or --max-error-rise, not both")
     run = load_run(values.run, values.data_dir)
-    if run.recipe.train.guide != "variational":
-        raise InputError(f"{run.folder} was trained with train.guide {run.recipe.train.guide!r}; only 'variational' prunes")
+    if not run.guide.learns_alpha:
+        raise InputError(f"{run.folder} was trained with train.guide {run.recipe.train.guide!r}, which learns no α to prune by")
     config = run.recipe.prune
     if values.threshold is not None:
         config = PruneConfig(threshold=values.threshold)

@@ -1,0 +1,46 @@
+"""Group variational dropout: a Gaussian factor for every unit, with or without noise on its weights."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pyro_vd.group_normal import GroupNormal
+from pyro_vd.guides.unit_guide import UnitGuide
+from pyro_vd.models.bayesian import BayesianNetwork
+from pyro_vd.priors import NormalJeffreys
+
+
+class GroupVariationalDropout(UnitGuide):
+    """q(z) = N(μ_z, α_z μ_z²) for every input unit and filter, q(w|z) = N(zθ, z²σ²), under the normal–Jeffreys prior.
+
+    Louizos, Ullrich and Welling 2017, arXiv 1705.08665, section 4.1. A unit whose log α_z = log σ_z² − log μ_z² reaches the
+    threshold goes with all its weights: :func:`~pyro_vd.prune` sets them to zero, :func:`~pyro_vd.compact` takes the unit away.
+
+    Args:
+        model: its prior is ``NormalJeffreys``; θ starts at its own weights, μ_z at 1.
+        log_sigma2: log σ_z² and log σ² at the start, in [−60, 0]; about −8 for a trained network.
+        weight_noise: whether weights have noise σ² of their own and the KL of it. Without, θ is a point estimate, and the KL
+            is that of z alone.
+
+    Raises:
+        InputError: another prior; a transposed or grouped convolution; ``log_sigma2`` out of range.
+    """
+
+    initial_z_mu = 1.0
+    prior = NormalJeffreys
+
+    def __init__(self, model: BayesianNetwork, log_sigma2: float = -8.0, weight_noise: bool = True) -> None:
+        self.weight_noise = weight_noise
+        super().__init__(model, log_sigma2)
+
+    def initial_parameters(self, name: str, weight: Tensor) -> dict[str, Tensor]:
+        parameters = super().initial_parameters(name, weight)
+        if self.weight_noise:
+            parameters["log_sigma2"] = torch.full_like(weight, self._initial_log_sigma2)
+        return parameters
+
+    def posterior(self, name: str) -> GroupNormal:
+        site = self.site(name)
+        log_sigma2 = site.log_sigma2 if self.weight_noise else None
+        return GroupNormal(site.theta, site.z_mu, site.z_log_sigma2, log_sigma2, self.mask(name))

@@ -1,0 +1,41 @@
+"""Structured Bayesian pruning: truncated log-normal noise on every unit."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from pyro_vd.guides.unit_guide import UnitGuide
+from pyro_vd.log_normal import LogNormalUnits, TruncatedLogNormal
+from pyro_vd.models.bayesian import BayesianNetwork
+from pyro_vd.priors import LogUniform
+
+
+class LogNormalDropout(UnitGuide):
+    """Each input unit and filter is multiplied by z ≤ 1, log z ~ N(μ, σ²) on [−20, 0], for each example anew; θ has no noise.
+
+    Neklyudov, Molchanov, Ashukha and Vetrov 2017, arXiv 1705.07283. Its log α is log Var z − log (E z)² = −2 log SNR, so that
+    units with a signal-to-noise ratio below 1, which the paper removes, are those above a threshold of 0; it reaches about 2.2,
+    where log z is uniform. The posterior mean, used at test time, is θ E z.
+
+    Args:
+        model: its prior is the default, ``LogUniform``; θ starts so that θ E z is its own weights, μ at 0.
+        log_sigma2: log σ² at the start, in [−60, 0]; about −8 for a trained network.
+
+    Raises:
+        InputError: another prior; a transposed or grouped convolution; ``log_sigma2`` out of range.
+    """
+
+    initial_z_mu = 0.0
+    prior = LogUniform
+
+    def __init__(self, model: BayesianNetwork, log_sigma2: float = -8.0) -> None:
+        super().__init__(model, log_sigma2)
+
+    def initial_parameters(self, name: str, weight: Tensor) -> dict[str, Tensor]:
+        parameters = super().initial_parameters(name, weight)
+        z = TruncatedLogNormal(parameters["z_mu"], parameters["z_log_sigma2"])
+        return {**parameters, "theta": weight / z.mean.to(weight.dtype)}
+
+    def posterior(self, name: str) -> LogNormalUnits:
+        site = self.site(name)
+        return LogNormalUnits(site.theta, site.z_mu, site.z_log_sigma2, self.mask(name))

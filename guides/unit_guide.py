@@ -1,0 +1,52 @@
+"""What the guides that remove whole units have in common: a factor z for every input unit of every layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyro_vd.checks import check_number
+from pyro_vd.errors import InputError
+from pyro_vd.guides.weight_guide import WeightGuide, check_units
+from pyro_vd.models.bayesian import BayesianNetwork
+from pyro_vd.unit_posterior import UnitPosterior, unit_shape
+
+
+class UnitGuide(WeightGuide):
+    """A guide whose z has two learnt parameters a unit, ``z_mu`` and ``z_log_sigma2``.
+
+    Units are the inputs of a layer, so that z is on the data and on every hidden unit or filter, where the next layer reads it.
+    """
+
+    learns_alpha = True
+    initial_z_mu: float
+    prior: type[Any]
+    """The prior that the model's weights must have."""
+
+    def __init__(self, model: BayesianNetwork, log_sigma2: float) -> None:
+        check_number("log_sigma2", log_sigma2, low=-60, high=0)
+        self._initial_log_sigma2 = log_sigma2
+        super().__init__(model)
+        check_units(model, self.site_names)
+        for name in self.site_names:
+            prior = model.prior(name)
+            prior = getattr(prior, "base_dist", prior)
+            if not isinstance(prior, self.prior):
+                wanted = self.prior.__name__
+                raise InputError(
+                    f"site {name!r} has the prior {type(prior).__name__}; {type(self).__name__} needs {wanted}: "
+                    f"BayesianNetwork(net, prior={wanted})"
+                )
+
+    def initial_parameters(self, name: str, weight: Tensor) -> dict[str, Tensor]:
+        z_mu = torch.full(unit_shape(weight), self.initial_z_mu, dtype=weight.dtype, device=weight.device)
+        z_log_sigma2 = torch.full_like(z_mu, self._initial_log_sigma2)
+        return {**super().initial_parameters(name, weight), "z_mu": z_mu, "z_log_sigma2": z_log_sigma2}
+
+    def mean(self, name: str) -> Tensor:
+        """E w = θ E z of a site's weight, 0 where it was removed."""
+        q = self.posterior(name)
+        assert isinstance(q, UnitPosterior)
+        return q.mean

@@ -1,0 +1,78 @@
+"""Posteriors of a layer's weight under noise on the layer's inputs: what they have in common."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+from pyro.distributions.torch_distribution import TorchDistribution
+from torch import Tensor
+from torch.distributions import constraints
+
+from pyro_vd.errors import InputError
+
+
+class UnitPosterior(TorchDistribution):
+    """q(w) with w = v diag(z): a weight v, and a random factor z for each input unit or channel, the weight's dimension 1.
+
+    z · x is then the input of the layer, so that z = 0 removes the unit that x comes from. v = θ, or has noise of its own.
+
+    Args:
+        theta: mean θ of v, at least two dimensions, one event.
+        mask: False where v is removed for good: it is 0 there. None removes nothing.
+
+    Raises:
+        InputError: θ has fewer than two dimensions.
+    """
+
+    arg_constraints: dict[str, constraints.Constraint] = {}
+    support = constraints.real
+    has_rsample = True
+    unit_log_alpha: Tensor | None = None
+    """log α of each z, in the shape :attr:`unit_shape`; None where it is not learnt."""
+    weight_variance: Tensor | None = None
+    """σ², the variance of v; None where v = θ."""
+
+    def __init__(self, theta: Tensor, mask: Tensor | None = None) -> None:
+        if theta.ndim < 2:
+            raise InputError(
+                f"theta has the shape {tuple(theta.shape)}; it must have at least two dimensions, outputs and inputs"
+            )
+        self.theta, self.mask = theta if mask is None else theta * mask, mask
+        super().__init__(torch.Size(), theta.shape, validate_args=False)
+
+    @property
+    def unit_shape(self) -> torch.Size:
+        """The shape of z: an entry a unit, and a dimension of 1 for each spatial one."""
+        return unit_shape(self.theta)
+
+    @abstractmethod
+    def units(self, sample_shape: torch.Size | tuple[int, ...]) -> Tensor:
+        """Draws of z, in the shape ``(*sample_shape, *unit_shape)``."""
+
+    @property
+    def left(self) -> Tensor | None:
+        """True for units that have a weight left; None where nothing is removed."""
+        return None if self.mask is None else self.mask.transpose(0, 1).flatten(1).any(1).reshape(self.unit_shape)
+
+    @property
+    def log_alpha(self) -> Tensor | None:
+        """log α of z for every weight that it multiplies, in the weight's shape; +∞ for removed weights. For reading only."""
+        if self.unit_log_alpha is None:
+            return None
+        values = self.unit_log_alpha.expand(self.theta.shape)
+        return values if self.mask is None else values.masked_fill(~self.mask, torch.inf)
+
+    def rsample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
+        v = self.theta.expand(*sample_shape, *self.theta.shape)
+        if self.weight_variance is not None:
+            v = torch.addcmul(v, self.weight_variance.sqrt(), torch.randn_like(v))
+        return v * self.units((*sample_shape, 1)).to(v.dtype)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        raise InputError(f"{type(self).__name__} has no density of w that is of use: its weights share their z; use its KL")
+
+
+def unit_shape(weight: Tensor) -> torch.Size:
+    """What multiplies ``weight`` by input unit or channel: ``(inputs,)``, and a dimension of 1 for each spatial one."""
+    return torch.Size((weight.shape[1], *(1 for _ in weight.shape[2:])))

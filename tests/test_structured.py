@@ -1,0 +1,207 @@
+"""Guides that remove whole units: what they draw, what they remove, and the way from a guide to a smaller network."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pyro
+import pytest
+import torch
+from pyro.infer import SVI
+from support import SMALL, refused, run_cli
+from torch import Tensor, nn
+
+from pyro_vd import (
+    MLP,
+    BayesianNetwork,
+    GroupVariationalDropout,
+    InputError,
+    LocalReparameterization,
+    LogNormalDropout,
+    LogUniform,
+    NormalJeffreys,
+    VariationalDropoutELBO,
+    compact,
+    compact_size,
+    evaluate,
+    fit,
+    keep_masks,
+    load_pruned,
+    load_run,
+    log_alpha,
+    mean_network,
+    predictive,
+    prune,
+    summarize,
+    surviving_units,
+)
+from pyro_vd.guides.unit_guide import UnitGuide
+from pyro_vd.models.bayesian import Prior
+
+KINDS: dict[str, tuple[Prior, Callable[..., UnitGuide]]] = {
+    "group": (NormalJeffreys, GroupVariationalDropout),
+    "group alone": (NormalJeffreys, partial(GroupVariationalDropout, weight_noise=False)),
+    "log-normal": (LogUniform, LogNormalDropout),
+}
+every_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+def pair(kind: str, net: nn.Module | None = None, log_sigma2: float = -3.0) -> tuple[BayesianNetwork, UnitGuide]:
+    prior, guide = KINDS[kind]
+    model = BayesianNetwork(net or MLP([5, 4, 3]).plain_network(MLP([5, 4, 3]).initial_weights), prior=prior, num_data=60)
+    return model, guide(model, log_sigma2=log_sigma2)
+
+
+def remove(guide: UnitGuide, name: str, units: list[int]) -> None:
+    """Give these units so much noise that they go."""
+    with torch.no_grad():
+        guide.site(name).z_mu[units] = -10.0 if isinstance(guide, LogNormalDropout) else 0.1
+        guide.site(name).z_log_sigma2[units] = 10.0
+
+
+def irrelevant(n: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Seven inputs, of which the label depends on the second and the fifth."""
+    x = torch.randn(n, 7, generator=torch.Generator().manual_seed(seed))
+    return x, (x[:, 1] > 0).long() + 2 * (x[:, 4] > 0).long()
+
+
+@every_kind
+def test_outputs_are_distributed_as_under_drawn_weights(kind: str) -> None:
+    model, guide = pair(kind)
+    x, count = torch.rand(5), 20_000
+    with torch.no_grad(), LocalReparameterization():
+        local = model.output(guide(), x.expand(count, 5))
+    with torch.no_grad():
+        weights = {name: guide.posterior(name).rsample((count,)) for name in guide.site_names}
+        hidden = torch.relu(torch.einsum("noi,i->no", weights["1.weight"], x) + model.net[1].bias)
+        drawn = torch.einsum("noi,ni->no", weights["3.weight"], hidden) + model.net[3].bias
+    for function in (lambda y: y, torch.square, lambda y: y * y.roll(1, -1)):
+        a, b = function(local), function(drawn)
+        error = (a.var(0) / count + b.var(0) / count).sqrt()
+        assert ((a.mean(0) - b.mean(0)).abs() < 4.5 * error).all()
+
+
+@every_kind
+def test_it_starts_as_the_network_and_its_mean_is_that_of_the_draws(kind: str) -> None:
+    net = nn.Sequential(nn.Conv2d(2, 3, 2), nn.ReLU(), nn.Flatten(), nn.Linear(12, 3))
+    model, guide = pair(kind, net)
+    x = torch.randn(6, 2, 3, 3)
+    torch.testing.assert_close(mean_network(model, guide)(x), net(x))
+    for name in guide.site_names:
+        draws = guide.posterior(name).rsample((20_000,))
+        assert ((draws.mean(0) - guide.mean(name)).abs() < 4.5 * draws.std(0) / math.sqrt(20_000)).all()
+    shared = BayesianNetwork(net, prior=KINDS[kind][0], shared=["3.weight"])
+    assert predictive(shared, KINDS[kind][1](shared), x).shape == (6, 3)
+
+
+@every_kind
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_exactly_the_irrelevant_inputs_go(kind: str, seed: int) -> None:
+    pyro.set_rng_seed(seed)
+    data = irrelevant(400, seed)
+    model, guide = pair(kind, nn.Linear(7, 4), log_sigma2=-4)
+    fit(model, guide, data, epochs=60, batch_size=100, lr=0.05, kl_weight=4, progress=False)
+    net = prune(model, guide, 0.0)
+    assert (net.weight != 0).any(0).nonzero().flatten().tolist() == [1, 4]
+    assert (log_alpha(guide)["weight"].amax(0) == log_alpha(guide)["weight"].amin(0)).all()
+    assert evaluate(net, irrelevant(400, 100)).error < 0.1
+    assert summarize(guide, 0.0)[0].pruned == 20
+
+
+@every_kind
+def test_what_is_pruned_goes_and_stays_away(kind: str) -> None:
+    model, guide = pair(kind, MLP([6, 8, 5, 3]).plain_network(MLP([6, 8, 5, 3]).initial_weights))
+    remove(guide, "1.weight", [0, 5])
+    remove(guide, "3.weight", [1, 2, 7])
+    remove(guide, "5.weight", [4])
+    net = prune(model, guide, 0.0)
+    x = torch.randn(20, 6)
+    small = compact(net)
+    torch.testing.assert_close(small(x), net(x))
+    assert surviving_units(net) == surviving_units(small) == "4-5-4"
+    size = compact_size(net, x)
+    assert (size.units, size.parameters) == ("4-5-4", 4 * 5 + 5 + 5 * 4 + 4 + 4 * 3 + 3)
+    assert size.flops == 2 * (4 * 5 + 5 * 4 + 4 * 3)
+    with LocalReparameterization(hold=0.0):  # what is held is what would be pruned, without noise
+        held = model.output(guide(), x.index_fill(1, torch.tensor([0, 5]), 1e6))
+    assert held.abs().max() < 1e3
+    guide.restrict(keep_masks(log_alpha(guide), 0.0))
+    torch.testing.assert_close(mean_network(model, guide)(x), net(x))
+    before = {name: p.detach().clone() for name, p in guide.named_parameters()}
+    data = torch.rand(60, 6), torch.arange(60) % 3
+    fit(model, guide, data, epochs=3, lr=0.02, hold=0.0, progress=False)
+    assert all(not torch.equal(p, before[name]) for name, p in guide.named_parameters())
+    for name, weight in mean_network(model, guide).named_parameters():
+        assert torch.equal(weight == 0, net.get_parameter(name) == 0)
+
+
+def test_single_weights_go_inside_the_units_that_are_left() -> None:
+    model, guide = pair("group")
+    remove(guide, "1.weight", [0])
+    with torch.no_grad():
+        guide.site("1.weight").theta[2, 3] = 1e-3
+    units = keep_masks(log_alpha(guide), 0.0)
+    weights = keep_masks({name: guide.posterior(name).weight_log_alpha for name in guide.site_names}, 3.0)  # type: ignore[attr-defined]
+    guide.restrict({name: units[name] & weights[name] for name in units})
+    gone = mean_network(model, guide)[1].weight == 0
+    assert gone[:, 0].all()
+    assert gone[2, 3]
+    assert torch.equal(gone, ~(units["1.weight"] & weights["1.weight"]))
+    elbo = VariationalDropoutELBO()
+    elbo(model, guide)(torch.rand(4, 5), torch.arange(4) % 3).backward()
+    assert elbo.kl.isfinite()
+
+
+@every_kind
+def test_trains_through_fit_and_svi(kind: str) -> None:
+    net = nn.Sequential(nn.Unflatten(1, (1, 5)), nn.Conv1d(1, 4, 2), nn.ReLU(), nn.Flatten(), nn.Linear(16, 3))
+    model, guide = pair(kind, net)
+    x = torch.rand(60, 5)
+    y = (x.sum(1) > 2.5).long() + (x[:, 0] > 0.8)
+    result = fit(model, guide, (x, y), epochs=8, batch_size=20, lr=0.02, kl_weight=0.01, progress=False)
+    assert result.history[-1].data_term < result.history[0].data_term
+    assert evaluate(model, (x, y), guide=guide).nll < 2
+    svi = SVI(model, guide, pyro.optim.Adam({"lr": 1e-3}), VariationalDropoutELBO())
+    assert math.isfinite(svi.step(x, y))
+    pyro.clear_param_store()
+
+
+def test_models_and_values_that_do_not_fit() -> None:
+    with pytest.raises(InputError, match=r"'1\.weight' has the prior LogUniform; GroupVariationalDropout needs NormalJeff"):
+        GroupVariationalDropout(MLP([5, 4, 3]))
+    with pytest.raises(InputError, match=r"LogNormalDropout needs LogUniform: BayesianNetwork\(net, prior=LogUniform\)"):
+        LogNormalDropout(MLP([5, 4, 3], prior=NormalJeffreys))
+    with pytest.raises(InputError, match=r"log_sigma2 .=1.0. must be"):
+        LogNormalDropout(MLP([5, 4, 3]), log_sigma2=1.0)
+    for layer in (nn.Conv1d(4, 4, 1, groups=2), nn.ConvTranspose1d(4, 4, 1)):
+        with pytest.raises(InputError, match=r"'weight' is a Conv"):
+            LogNormalDropout(BayesianNetwork(layer))
+
+
+@pytest.mark.parametrize(
+    ("guide", "prior", "log_sigma2", "threshold"),
+    [("group", "normal-jeffreys", -1, -1), ("log-normal", "log-uniform-exact", 0, -1.4)],
+)
+def test_command_line(guide: str, prior: str, log_sigma2: float, threshold: float, tmp_path: Path) -> None:
+    keys = [f"--train.guide={guide}", f"--model.prior={prior}", f"--train.log_sigma2={log_sigma2}", "--train.lr=0.03"]
+    keys += [f"--prune.threshold={threshold}", "--train.hold=0", "--train.kl_weight.value=5", "--finetune.kl_weight.value=1"]
+    code, out, err = run_cli("train", "digits", *SMALL, *keys, "--out", tmp_path / "run", "--quiet")
+    assert code == 0, err
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    net, run = load_pruned(tmp_path / "run" / "pruned.safetensors"), load_run(tmp_path / "run")
+    assert metrics["compact"]["units"] == surviving_units(net) != "64-12"
+    assert f"\ncompact: {surviving_units(net)} units, " in out
+    weight = prune(run.model, run.guide, threshold).get_parameter("1.weight")
+    assert torch.equal(weight == 0, net.get_parameter("1.weight") == 0), "fine-tuning removes nothing and brings nothing back"
+    assert run_cli("prune", tmp_path / "run", "--threshold=-2")[0] == 0
+    other = "ard" if guide == "log-normal" else "log-uniform"
+    mismatch = ["train", "digits", f"--train.guide={guide}", f"--model.prior={other}", "--out", tmp_path / "none"]
+    refused(*mismatch, quoted=[f"model.prior (={other!r})", f"train.guide is {guide!r}"])
+    refused(
+        "train", "digits", "--model.prior=normal-jeffreys", quoted=["model.prior (='normal-jeffreys') must be log-uniform or"]
+    )
+    assert not (tmp_path / "none").exists()
