@@ -139,8 +139,8 @@ class Layer:
         module, output = cast(Any, self.module), self.output
         weight, bias, kernel = self.weight.clone(), self.bias, module.weight.shape[2:]
         if self.source is not None:
-            bias = bias + self.folded(self.foldable & ~self.source.live)
-            weight[:, ~self.source.live] = 0
+            bias = bias + self.folded(self.foldable)  # of live units too: others may have needed them, as ``reads`` has it
+            weight[:, self.foldable | ~self.source.live] = 0
             weight = weight[:, self.source.kept]
         weight[~self.needed] = 0
         weight, bias = weight[output.kept], bias.where(self.needed, 0)[output.kept]

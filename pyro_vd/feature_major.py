@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Self
 
@@ -32,7 +32,10 @@ class FeatureMajor(nn.Module):
         super().__init__()
         self.flattens, steps = linear_steps(net)
         chosen = iter([True] * len(steps) if sparse is None else sparse)
-        self.steps = nn.ModuleList(_feature_major(step, chosen) for step in steps)
+        self.steps = nn.ModuleList(
+            FeatureMajorLinear(step, next(chosen)) if isinstance(step, nn.Linear) else copy.deepcopy(step).eval()
+            for step in steps
+        )
         self._bind()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -49,6 +52,8 @@ class FeatureMajor(nn.Module):
         for step in self.steps:
             if isinstance(step, FeatureMajorLinear):
                 self._calls.append(partial(torch.addmm, step.bias, step.weight))
+            elif isinstance(step, SelectInputs):
+                self._calls.append(partial(_select, step.in_features, step.index))
             else:
                 fresh = type(step) is nn.ReLU and isinstance(before, FeatureMajorLinear)  # nobody else has its output
                 self._calls.append(torch.relu_ if fresh else step.forward)
@@ -91,20 +96,11 @@ class FeatureMajorLinear(nn.Module):
         return f"{inputs}, {outputs}, {'CSR' if self.is_sparse else 'dense'}"
 
 
-class _FeatureMajorSelection(nn.Module):
+def _select(in_features: int, index: Tensor, h: Tensor) -> Tensor:
     """The selection of the inputs in ``(features, batch)``."""
-
-    index: Tensor
-
-    def __init__(self, selection: SelectInputs) -> None:
-        super().__init__()
-        self.in_features = selection.in_features
-        self.register_buffer("index", selection.index.clone())
-
-    def forward(self, h: Tensor) -> Tensor:
-        if len(h) != self.in_features:
-            raise InputError(f"an input of {len(h)} features; it must have {self.in_features}")
-        return h[self.index]  # of a transposed tensor faster than index_select
+    if len(h) != in_features:
+        raise InputError(f"an input of {len(h)} features; it must have {in_features}")
+    return h[index]  # of a transposed tensor faster than index_select
 
 
 def linear_steps(net: nn.Module) -> tuple[bool, list[nn.Module]]:
@@ -130,12 +126,6 @@ def linear_steps(net: nn.Module) -> tuple[bool, list[nn.Module]]:
 
 def _is_selection(module: nn.Module) -> bool:
     return isinstance(module, SelectInputs) and module.dim in (-1, 1)
-
-
-def _feature_major(step: nn.Module, sparse: Iterator[bool]) -> nn.Module:
-    if isinstance(step, nn.Linear):
-        return FeatureMajorLinear(step, next(sparse))
-    return _FeatureMajorSelection(step) if isinstance(step, SelectInputs) else copy.deepcopy(step).eval()
 
 
 def _csr(weight: Tensor) -> Tensor:

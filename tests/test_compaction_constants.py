@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 from compaction_support import check_compact
-from torch import nn
+from torch import Tensor, nn
 
 from pyro_vd.networks import widths
 from pyro_vd.operations import ELEMENTWISE
@@ -66,3 +66,24 @@ def test_what_batch_normalisation_multiplies_by_zero_is_constant() -> None:
     with torch.no_grad():
         net[1].weight[1] = 0
     assert widths(check_compact(net, 2, 8, 8)) == (2, 2, 4)
+
+
+def test_a_constant_sum_is_folded_though_a_summand_stays() -> None:
+    """A padded convolution needs the constant unit before the sum; who reads the sum needs neither summand."""
+
+    class Sum(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.padded = nn.Conv1d(2, 3, 1), nn.Conv1d(3, 4, 3, padding=1)
+            self.branch, self.last = nn.Conv1d(4, 3, 1), nn.Conv1d(3, 2, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = self.stem(x)
+            return self.last(h + self.branch(self.padded(h).relu()))
+
+    net = Sum()
+    with torch.no_grad():
+        net.stem.weight[1] = net.branch.weight[1] = 0
+    small = check_compact(net, 2, 5)
+    assert widths(small) == widths(net)
+    assert not small.last.weight[:, 1].any()
