@@ -155,9 +155,8 @@ class _Worker:
             return str(self._messages.recv())
         except EOFError:  # it had nothing to say
             code = self.process.exitcode or 0
-            return (
-                None if code == 0 else f"its process was ended by {signal.Signals(-code).name if code < 0 else f'code {code}'}"
-            )
+            how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+            return f"its process was ended by {how}" if code else None
         finally:
             self._messages.close()
 

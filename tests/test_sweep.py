@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import signal
 import subprocess
 import time
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,8 @@ import pytest
 from support import ENVIRONMENT, SMALL, command, contents, refused, run_cli
 
 from pyro_vd import InputError
-from pyro_vd.sweep import name_of, read_grid
+from pyro_vd.recipe_files import parse_recipe, read_recipe
+from pyro_vd.sweep import SweepRun, carry_out, name_of, read_grid
 
 LONGER = (*SMALL, "--train.epochs=50")
 
@@ -130,6 +133,22 @@ def test_stopped_and_resumed(tmp_path: Path) -> None:
     assert run_cli("train", "digits", *LONGER, "--seed=0", "--out", alone, "--quiet")[0] == 0
     assert measured(out / "seed=0") == measured(alone)
     assert files_of(out / "seed=0") == files_of(alone)
+
+
+def test_a_killed_worker_is_told(tmp_path: Path) -> None:
+    """As the system does it where memory is short. The run after it is carried out."""
+    recipe = read_recipe("digits") | {"pretrain": {"epochs": 0}, "train": {"epochs": 2}, "finetune": {"epochs": 0}}
+    runs = {f"seed={seed}": SweepRun(tmp_path / str(seed), parse_recipe(recipe | {"seed": seed})) for seed in (0, 1)}
+    ended: list[tuple[str, str | None]] = []
+
+    def kill_first(running: Mapping[str, SweepRun]) -> None:
+        for process in multiprocessing.active_children() if "seed=0" in running else []:
+            process.kill()
+
+    errors = carry_out(runs, 1, kill_first, lambda *end: ended.append(end))
+    assert errors == {"seed=0": "its process was ended by SIGKILL"}
+    assert ended == [*errors.items(), ("seed=1", None)]
+    assert [run.is_finished for run in runs.values()] == [False, True]
 
 
 def test_grid() -> None:
