@@ -2,7 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test clean
+# ArviZ 1.x needs Python 3.12; the first of these that runs is taken.
+NEWER := python3.12 python3.13 python3.14 $(wildcard $(HOME)/.pyenv/versions/3.1[2-9]*/bin/python)
+
+.PHONY: quickstart test test-arviz1 .venv-arviz1/tested clean
 
 quickstart: .venv/installed  ## train, prune and measure a small network: about a minute after the install
 	rm -rf out/quickstart
@@ -12,7 +15,23 @@ test: .venv/installed-dev  ## lint, types and tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto
+
+test-arviz1: .venv/installed-dev  ## the tests of the posterior under ArviZ 1.x, where there is a Python for it
+	@for python in $(NEWER); do \
+	  if $$python -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null; then \
+	    exec $(MAKE) .venv-arviz1/tested PYTHON=$$python; \
+	  fi; \
+	done; echo "skipped: no Python of 3.12 or later"
+
+.venv-arviz1/tested: .venv-arviz1/installed
+	PYRO_VD_OTHER_PYTHON=$(abspath $(BIN))/python .venv-arviz1/bin/python -m pytest \
+	  tests/test_arviz_*.py tests/test_inspect.py tests/test_posterior_plots.py tests/test_tutorials.py
+
+.venv-arviz1/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-arviz1
+	.venv-arviz1/bin/python -m pip install --quiet --editable . 'pytest>=8'
+	touch $@
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -24,4 +43,4 @@ test: .venv/installed-dev  ## lint, types and tests
 	touch $@
 
 clean:
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-arviz1 build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

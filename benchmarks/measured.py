@@ -29,6 +29,7 @@ BENCHMARKS = {
     "soak-report-mlp2": "python benchmarks/soak.py --only report-mlp2",
     "soak-report-mlp3": "python benchmarks/soak.py --only report-mlp3",
     "step_time": "python benchmarks/step_time.py",
+    "inference": "python benchmarks/inference.py out/lenet-300-100-0",
 }
 PUBLISHED = "1.92 % error, 68.0x, sparsity 98.9 97.2 62.0 (Molchanov 2017, table 1)"
 

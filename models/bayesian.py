@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from pyro_vd.errors import InputError
 from pyro_vd.models.likelihoods import Categorical, Likelihood
-from pyro_vd.networks import SUPPORTED_LAYERS
+from pyro_vd.networks import SUPPORTED_LAYERS, weight_axes
 from pyro_vd.priors import LogUniform
 from pyro_vd.reparam import draw_weight
 
@@ -98,6 +98,11 @@ class BayesianNetwork(PyroModule):
     def layer(self, name: str) -> nn.Module:
         """The layer that a site's weight belongs to; the first, if it is shared."""
         return _owner(cast(nn.Module, self._modules["net"]), self._sites[name][0][0])[0]
+
+    def weight_axes(self, name: str) -> tuple[str, ...]:
+        """What the dimensions of a site's weight stand for; see :func:`pyro_vd.networks.weight_axes`."""
+        net = cast(nn.Module, self._modules["net"])
+        return weight_axes(self.layer(name), net.get_buffer(name).ndim)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """The network's output for ``x`` under one draw of the weights; ``y`` is scored, or sampled if None."""

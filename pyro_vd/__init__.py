@@ -11,6 +11,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pyro_vd.arviz_data import to_inference_data
+    from pyro_vd.arviz_files import read_inference_data, write_inference_data
     from pyro_vd.augmentation import RandomAffine
     from pyro_vd.compaction import compact
     from pyro_vd.data import Dataset, load_data
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from pyro_vd.elbo import VariationalDropoutELBO
     from pyro_vd.errors import InputError, NonFiniteError
     from pyro_vd.export import load_pruned, save_pruned
+    from pyro_vd.export_onnx import load_onnx, save_onnx
+    from pyro_vd.export_torch import load_torch_export, save_torch_export
     from pyro_vd.finetune import fine_tune
     from pyro_vd.group_normal import GroupNormal
     from pyro_vd.guides import (
@@ -28,6 +32,8 @@ if TYPE_CHECKING:
         PointEstimate,
         VariationalDropout,
     )
+    from pyro_vd.held_out import held_out_elpd
+    from pyro_vd.inspection import inspect_layers, run_inference_data
     from pyro_vd.log_normal import LogNormalUnits, TruncatedLogNormal
     from pyro_vd.metrics import Metrics, compact_size, evaluate, surviving_units
     from pyro_vd.models import MLP, BayesianNetwork, Categorical, LeNet300
@@ -49,12 +55,18 @@ __version__ = "0.1.0"
 _HOME = {
     "augmentation": ("RandomAffine",),
     "compaction": ("compact",),
+    "arviz_data": ("to_inference_data",),
+    "arviz_files": ("read_inference_data", "write_inference_data"),
     "data": ("Dataset", "load_data"),
     "distributions": ("MultiplicativeNormal", "SharedAlphaNormal"),
     "elbo": ("VariationalDropoutELBO",),
     "errors": ("InputError", "NonFiniteError"),
     "export": ("load_pruned", "save_pruned"),
+    "export_onnx": ("load_onnx", "save_onnx"),
+    "export_torch": ("load_torch_export", "save_torch_export"),
     "finetune": ("fine_tune",),
+    "held_out": ("held_out_elpd",),
+    "inspection": ("inspect_layers", "run_inference_data"),
     "group_normal": ("GroupNormal",),
     "guides": (
         "BernoulliDropout",
@@ -119,19 +131,29 @@ __all__ = [
     "evaluate",
     "fine_tune",
     "fit",
+    "held_out_elpd",
+    "inspect_layers",
     "keep_masks",
     "load_data",
+    "load_onnx",
     "load_pruned",
     "load_run",
+    "load_torch_export",
     "log_alpha",
     "mean_network",
     "predictive",
     "prune",
+    "read_inference_data",
+    "run_inference_data",
+    "save_onnx",
     "save_pruned",
+    "save_torch_export",
     "sparsify_runtime",
     "summarize",
     "surviving_units",
+    "to_inference_data",
     "train_run",
+    "write_inference_data",
 ]
 
 

@@ -12,8 +12,13 @@ from pyro_vd import __version__
 from pyro_vd.errors import InputError, NonFiniteError
 from pyro_vd.messages import one_line
 
-COMMANDS = ("train", "prune", "evaluate", "experiment", "recipes")
+COMMANDS = ("train", "sweep", "prune", "evaluate", "compare", "inspect", "animate", "export", "experiment", "recipes")
 """Each is a module of :mod:`pyro_vd.commands`, imported when it is called."""
+
+_GOING_ON = {
+    "train": "; --resume goes on from the last epoch",
+    "sweep": "; the same command goes on from the last epochs",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -27,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     except NonFiniteError as error:
         _exit(1, f"error: {one_line(error)}")
     except KeyboardInterrupt:
-        _exit(130, "interrupted" + ("; --resume goes on from the last epoch" if arguments[:1] == ["train"] else ""))
+        _exit(130, "interrupted" + _GOING_ON.get(arguments[0] if arguments else "", ""))
     sys.exit(0)
 
 
@@ -38,7 +43,7 @@ def _exit(code: int, message: str) -> NoReturn:
 
 def _run(arguments: list[str]) -> None:
     if not arguments or arguments[0] in ("-h", "--help"):
-        listed = "\n".join(f"  {name:10}{import_module(f'pyro_vd.commands.{name}').HELP}" for name in COMMANDS)
+        listed = "\n".join(f"  {name:12}{import_module(f'pyro_vd.commands.{name}').HELP}" for name in COMMANDS)
         print(f"usage: pyro-vd COMMAND …\n\n{listed}\n\npyro-vd COMMAND --help tells more; --version prints the version.")
         return
     if arguments[0] == "--version":

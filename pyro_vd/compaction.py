@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vd.compaction_graph import UnitGraph
-from pyro_vd.compaction_layers import Selection
 from pyro_vd.errors import InputError
 from pyro_vd.networks import SelectInputs
 from pyro_vd.operations import is_batch_size_only, is_flatten
@@ -27,7 +26,8 @@ def compact(net: nn.Module, example: Tensor | None = None) -> nn.Module:
 
     A weight counts as removed where it is exactly zero. A unit goes that no path of non-zero weights leads from to the
     output; and one that is constant, its value added to the biases of the layers that read it. All that follows from that goes
-    too. Output units stay, and one unit of a layer that has none left. What is constant or goes together through
+    too. Output units stay, and one unit of a layer that has none left. The outputs are equal, but for rounding, wherever
+    inputs and activations are finite. What is constant or goes together through
 
     ============================================  ==================================================================
     linear layer                                  constant if all its weights are zero or their inputs constant
@@ -44,8 +44,8 @@ def compact(net: nn.Module, example: Tensor | None = None) -> nn.Module:
 
     Args:
         net: the network; it is copied, never changed. Tracing follows its ``forward``.
-        example: a batch that it takes, of any size; its values do not matter. It can be left out where the first layer is
-            linear and takes ``(batch, features)``.
+        example: a batch that it takes, of any size; its values serve to check the tracing alone. It can be left out where the
+            first layer is linear and takes ``(batch, features)``.
 
     Returns:
         An ``nn.Sequential`` for one, else a copy of the network with smaller layers, in evaluation mode. Where inputs go, a
@@ -61,16 +61,15 @@ def compact(net: nn.Module, example: Tensor | None = None) -> nn.Module:
     example = _default_example(trace) if example is None else example
     if example.ndim < 2:
         raise InputError(f"example has the shape {tuple(example.shape)}; it must be a batch, (n, …)")
-    whole = _with_selection(trace, example)
+    whole, selection = _with_selection(trace, example)
     trace = Trace(whole)
     parts = UnitGraph(trace, example).parts
     for part in parts:
         part.shrink()
     _compare(trace, Trace(whole))
-    selections = [part.module for part in parts if isinstance(part, Selection)]
-    if any(not part.output.live.any() for part in parts if isinstance(part, Selection)):
+    if not all(part.output.live.any() for part in parts if part.module is selection):
         logger.warning("no input reaches the output: the network is a constant predictor")
-    return small if all(module.out_features == module.in_features for module in selections) else whole
+    return small if selection.out_features == selection.in_features else whole
 
 
 def _check(net: nn.Module) -> None:
@@ -85,36 +84,33 @@ def _check(net: nn.Module) -> None:
 
 def _default_example(trace: Trace) -> Tensor:
     """A batch for a network whose first layer is linear."""
-    modules = (trace.module(node) for node in trace.graph.nodes)
-    first = next(
-        (m for m in modules if isinstance(m, SelectInputs) or (m is not None and any(True for _ in m.parameters()))), None
-    )
+    modules = [module for node in trace.graph.nodes if (module := trace.module(node)) is not None]
+    first = next((m for m in modules if isinstance(m, SelectInputs) or list(m.parameters())), None)
     if not (isinstance(first, nn.Linear) or (isinstance(first, SelectInputs) and first.dim == -1)):
         raise InputError("the shape of the inputs cannot be told from the first layer: give compact(net, example)")
     like = next((p for p in trace.net.parameters() if p.is_floating_point()), torch.zeros(()))
     return torch.linspace(-1, 1, first.in_features).to(like)[None]
 
 
-def _with_selection(trace: Trace, example: Tensor) -> nn.Module:
-    """The network with a selection of all inputs in front, behind the flattening that it begins with."""
+def _with_selection(trace: Trace, example: Tensor) -> tuple[nn.Module, SelectInputs]:
+    """The network with a selection of all inputs in front, behind the flattening that it begins with, and that selection."""
     net, users = trace.net, list(trace.input.users)
     children = list(net._modules.items()) if type(net) is nn.Sequential else [("net", net)]
-    if not users or any(isinstance(child, SelectInputs) for _, child in children[:2]):
-        return net
     flat = all(is_flatten(trace, user, example.ndim) or is_batch_size_only(user) for user in users)
-    begins_flat = flat and isinstance(children[0][1], nn.Flatten)
+    front: list[tuple[str, nn.Module | None]] = []
+    if flat:
+        front = [children.pop(0)] if isinstance(children[0][1], nn.Flatten) else [("flatten", nn.Flatten())]
+    if children and isinstance(found := children[0][1], SelectInputs):
+        return net, found
     last = flat or example.ndim == 2 or any(trace.operation(user) is nn.Linear for user in users)
     dim = -1 if last else 1
     features = math.prod(example.shape[1:]) if flat else example.shape[dim]
     device = next((tensor.device for tensor in (*net.parameters(), *net.buffers())), example.device)
-    front: list[tuple[str, nn.Module | None]] = [("inputs", SelectInputs(features, features, dim).to(device))]
-    if begins_flat:
-        front, children = [children[0], *front], children[1:]
-    elif flat:
-        front = [("flatten", nn.Flatten()), *front]
+    selection = SelectInputs(features, features, dim).to(device)
     names = dict(children)
-    renamed = [(name if name not in names else f"{name}_of_the_whole", module) for name, module in front]
-    return nn.Sequential(OrderedDict((name, module) for name, module in (*renamed, *children) if module is not None)).eval()
+    front = [(name if name not in names else f"{name}_", module) for name, module in (*front, ("inputs", selection))]
+    whole = OrderedDict((name, module) for name, module in (*front, *children) if module is not None)
+    return nn.Sequential(whole).eval(), selection
 
 
 def _compare(before: Trace, after: Trace) -> None:

@@ -103,7 +103,8 @@ class UnitGraph:
         if is_flatten(trace, node, max(ndims)):
             fits = axis == 1
         elif operation in NORMS:
-            fits = axis == 1 and trace.owns_its_tensors(node) and cast(Any, trace.module(node)).running_mean is not None
+            norm = cast(Any, trace.module(node))
+            fits = axis == 1 and trace.owns_its_tensors(node) and norm.running_mean is not None and not norm.training
         elif operation in POOLING:
             fits = axis == 1 and ndims == {len(shape)} == {POOLING[operation] + 2}
         else:
@@ -125,7 +126,7 @@ class UnitGraph:
         pinned = [self._units[source].space for source in node.all_input_nodes if source in self._units]
         for space in pinned:
             space.pinned = True
-        if pinned and any(user.op != "output" for user in node.users):
+        if pinned and node.op != "output" and all(user.op != "output" for user in node.users):
             logger.warning("units that %s reads are left as they are", self._trace.title(node))
 
     def _constant(self, node: fx.Node) -> Tensor:
@@ -162,19 +163,16 @@ class UnitGraph:
         return units.constant.reshape(by_axis).expand(1, *shape[1:]).clone()
 
     def _spread(self) -> None:
-        """Mark as live what the output depends on, going back from what is pinned until nothing is added."""
+        """Go back from what is pinned, and mark as live what the output depends on."""
         for units in self._units.values():
             if units.space.pinned:
                 units.space.live[:] = True
-        layers = [(part.source, part.output, part.reads) for part in self.parts if isinstance(part, Layer) and part.source]
-        grows = True
-        while grows:
-            grows = False
-            for source, output, reads in reversed(layers):
-                space = source.space
-                needed = reads[output.live].any(0).reshape(space.size, -1).any(1)
-                grows |= bool((needed & ~space.live).any())
-                space.live |= needed
+        for part in reversed(self.parts):
+            if isinstance(part, Layer):  # whatever reads its outputs comes after it
+                part.needed = part.output.live.clone()
+                if part.source is not None:
+                    space = part.source.space
+                    space.live |= part.reads[part.needed].any(0).reshape(space.size, -1).any(1)
 
 
 def _extremes(x: Tensor, axis: int) -> tuple[Tensor, Tensor]:

@@ -75,11 +75,17 @@ class Units:
 
 @dataclass
 class Layer:
-    """A linear layer, convolution or transposed convolution between two spaces; no ``source``: its inputs stay as they are."""
+    """A linear layer, convolution or transposed convolution between two spaces; no ``source``: its inputs stay as they are.
+
+    ``needed``: mask of the outputs that are read. In a sum others may be live, read only before this layer has its say.
+    """
 
     module: nn.Module
     source: Units | None
     output: Units
+
+    def __post_init__(self) -> None:
+        self.needed = torch.ones(self.output.features, dtype=torch.bool)
 
     @property
     def weight(self) -> Tensor:
@@ -132,12 +138,12 @@ class Layer:
         """Drop from the module the units that go, folding constant ones into the bias."""
         module, output = cast(Any, self.module), self.output
         weight, bias, kernel = self.weight.clone(), self.bias, module.weight.shape[2:]
-        weight[~output.live] = 0
         if self.source is not None:
             bias = bias + self.folded(self.foldable & ~self.source.live)
             weight[:, ~self.source.live] = 0
             weight = weight[:, self.source.kept]
-        weight, bias = weight[output.kept], bias[output.kept]
+        weight[~self.needed] = 0
+        weight, bias = weight[output.kept], bias.where(self.needed, 0)[output.kept]
         outputs, inputs = weight.shape[:2]
         weight = weight.reshape(outputs, inputs, *kernel)
         if isinstance(module, nn.Linear):

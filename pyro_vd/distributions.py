@@ -106,6 +106,11 @@ class SharedAlphaNormal(WeightPosterior):
         return self._log_alpha.expand(self.theta.shape)
 
     @property
+    def log_sigma2(self) -> Tensor:
+        """log σ² = log α + log θ²; −∞ where θ = 0. For reading, not for gradients."""
+        return self._log_alpha + 2 * self.theta.abs().log()
+
+    @property
     def variance(self) -> Tensor:
         return self._log_alpha.exp() * self.theta.square()
 
@@ -115,8 +120,8 @@ class SharedAlphaNormal(WeightPosterior):
         return self.theta * (1 + (0.5 * self._log_alpha).exp() * noise)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        log_variance = self._log_alpha + 2 * self.theta.abs().log()
-        return -0.5 * ((value - self.theta).square() / log_variance.exp() + log_variance + math.log(2 * math.pi))
+        squared = (value - self.theta).square() / self.variance
+        return -0.5 * (squared + self.log_sigma2 + math.log(2 * math.pi))
 
 
 def base_distribution(distribution: Distribution) -> Distribution:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import inspect
 import json
 import reprlib
+import zlib
 from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import nn
+from torch import Tensor, nn
 
 from pyro_vd.checks import check_state
 from pyro_vd.errors import InputError
 from pyro_vd.messages import one_line
 from pyro_vd.networks import SelectInputs
+from pyro_vd.sparse_file import pack, unpack
 from pyro_vd.storage import write_atomically
 
 _FORMAT = "pyro_vd network 1"
@@ -33,7 +36,13 @@ _BUILDABLE: dict[str, type[nn.Module]] = {
 """Layers that a file may ask for, inside ``nn.Sequential``."""
 
 
-def save_pruned(net: nn.Module, path: Path | str, info: dict[str, Any] | None = None) -> None:
+_NUMBERS, _NUMBERS_A_BYTE = 2**24, 1000
+"""How many numbers any sparse file may become, and how many for each of its bytes if that is more."""
+
+Layout = Literal["dense", "sparse", "quantised"]
+
+
+def save_pruned(net: nn.Module, path: Path | str, info: dict[str, Any] | None = None, *, layout: Layout = "dense") -> None:
     """Write a network's tensors and its architecture as one ``.safetensors`` file, atomically.
 
     Args:
@@ -41,42 +50,63 @@ def save_pruned(net: nn.Module, path: Path | str, info: dict[str, Any] | None = 
             with a parameter in two places, must be given again to :func:`load_pruned`.
         path: the file; replaced if it exists.
         info: anything JSON can hold, kept beside it.
+        layout: ``dense``; ``sparse``, the non-zeros only, see :func:`pyro_vd.sparse_file.pack`; ``quantised``, the same with
+            every value replaced by the nearest of 64 a layer, see :func:`pyro_vd.quantisation.codebook`.
 
     Raises:
+        InputError: an unknown layout; NaN or infinite weights to quantise.
         OSError: the disk is full or the folder not writable; nothing is changed then.
     """
+    if layout not in get_args(Layout):
+        raise InputError(f"layout (={layout!r}) must be one of {', '.join(get_args(Layout))}")
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in net.state_dict().items()}
-    # One key: safetensors writes several in an order that changes from process to process.
     tied = len(list(net.parameters())) < len(list(net.named_parameters(remove_duplicate=False)))
     architecture = None if tied else _describe(net)  # a description would untie them
-    metadata = {_FORMAT: json.dumps({"architecture": architecture, "info": info or {}})}
-    write_atomically(Path(path), save(tensors, metadata))
+    if layout != "dense":
+        tensors = pack(tensors, quantised=layout == "quantised")
+    described = {"architecture": architecture, "info": info or {}}
+    described["crc32"] = _checksum(described, tensors)
+    # One key: safetensors writes several in an order that changes from process to process.
+    write_atomically(Path(path), save(tensors, {_FORMAT: _json(described)}))
 
 
 def load_pruned(path: Path | str, net: nn.Module | None = None) -> nn.Module:
-    """The network that :func:`save_pruned` wrote, in evaluation mode, on the CPU.
+    """The network that :func:`save_pruned` wrote, in evaluation mode, on the CPU, its tensors dense.
 
     Args:
         path: the file.
-        net: a network of the same architecture to fill, needed where the file does not describe it.
+        net: a network of the same architecture to fill, needed where the file does not describe it, or where more
+            than 1000 numbers come from a byte of it.
 
     Raises:
         InputError: the file is missing, broken or foreign, or of another architecture.
     """
-    description, _, tensors = _read(Path(path))
+    described, stored = _read(Path(path))
     given = net is not None
     if net is None:
-        if description is None:
+        if described["architecture"] is None:
             raise InputError(
                 f"{path} holds a network that is no nn.Sequential of known, separate layers: give load_pruned(path, net=...)"
             )
         with torch.device("meta"):  # no memory is taken before the sizes are checked
-            net = _build(path, description)
+            net = _build(path, described["architecture"])
+    wanted = net.state_dict()
+    expanded = sum(tensor.numel() for name, tensor in wanted.items() if name not in stored)
+    if not given and expanded > max(_NUMBERS, _NUMBERS_A_BYTE * (size := Path(path).stat().st_size)):
+        raise InputError(
+            f"{path} is of another architecture, or very sparse: its {size} bytes are to become {expanded} numbers; if they "
+            "are, give load_pruned(path, net=...)"
+        )
+    tensors = unpack(str(path), stored, wanted)
     check_state(str(path), tensors, net)
-    net.load_state_dict(tensors, assign=not given)
+    if described.get("crc32") not in (None, _checksum(described, stored)):
+        raise InputError(f"{path} is corrupt: its checksum is not that of its content")
     for name, module in net.named_modules():
-        if isinstance(module, SelectInputs) and not ((module.index >= 0) & (module.index < module.in_features)).all():
-            raise InputError(f"{path} is corrupt: {name}.index goes beyond its {module.in_features} inputs")
+        if isinstance(module, SelectInputs):
+            index, features = tensors[f"{name}.index".lstrip(".")], module.in_features
+            if not (isinstance(features, int) and ((index >= 0) & (index < features)).all()):
+                raise InputError(f"{path} is corrupt: {name}.index goes beyond its {features!r} inputs")
+    net.load_state_dict(tensors, assign=not given)
     return net.eval()
 
 
@@ -86,11 +116,12 @@ def read_info(path: Path | str) -> dict[str, Any]:
     Raises:
         InputError: the file is missing, broken or foreign.
     """
-    return _read(Path(path))[1]
+    info: dict[str, Any] = _read(Path(path))[0]["info"]
+    return info
 
 
-def _read(path: Path) -> tuple[Any, dict[str, Any], dict[str, torch.Tensor]]:
-    """Architecture, info and tensors of a file."""
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """A file's description, with ``architecture`` and ``info`` in it, and its tensors as they are stored."""
     if not path.is_file():
         raise InputError(f"file (={str(path)!r}) is not there; a network saved by pyro_vd is wanted")
     try:
@@ -102,10 +133,25 @@ def _read(path: Path) -> tuple[Any, dict[str, Any], dict[str, torch.Tensor]]:
     if _FORMAT not in metadata:
         raise InputError(f"{path} is not a network saved by pyro_vd: its metadata lack {_FORMAT!r}")
     try:
-        described = json.loads(metadata[_FORMAT])
-        return described["architecture"], dict(described["info"]), tensors
+        described = {**json.loads(metadata[_FORMAT])}
+        if not isinstance(described["info"], dict) or "architecture" not in described:
+            raise TypeError("architecture or info is missing")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{path} is corrupt: its metadata cannot be read: {one_line(error)}") from error
+    return described, tensors
+
+
+def _checksum(described: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> int:
+    """CRC-32 of all that a file says, so that a changed bit is noticed; no protection from intent."""
+    value = zlib.crc32(_json([described["architecture"], described["info"]]).encode())
+    for name, tensor in sorted(tensors.items()):
+        value = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), value)
+        value = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy().data, value)
+    return value
+
+
+def _json(content: Any) -> str:
+    return json.dumps(content, separators=(",", ":"))
 
 
 def _describe(module: nn.Module) -> Any:
@@ -117,16 +163,18 @@ def _describe(module: nn.Module) -> Any:
     if _BUILDABLE.get(name) is not type(module):
         return None
     arguments = {}
-    for argument in _arguments(type(module)):
+    for argument, default in _arguments(type(module)).items():
         value = getattr(module, argument)
-        arguments[argument] = value is not None if argument == "bias" else value
+        value = value is not None if argument == "bias" else value
+        if value != default:
+            arguments[argument] = value
     return {name: arguments}
 
 
-def _arguments(layer: type[nn.Module]) -> list[str]:
-    """What a file may say of a layer: not where its tensors are made, for that must be nowhere until they are checked."""
+def _arguments(layer: type[nn.Module]) -> dict[str, Any]:
+    """What a file may say of a layer, and the defaults: not where its tensors are made, for that must be nowhere at first."""
     parameters = inspect.signature(layer).parameters.values()
-    return [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD and p.name not in ("device", "dtype")]
+    return {p.name: p.default for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD and p.name not in ("device", "dtype")}
 
 
 def _build(path: Path | str, description: Any) -> nn.Module:

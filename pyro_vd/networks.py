@@ -45,6 +45,12 @@ def mlp(sizes: Sequence[int], dropout: float = 0.0) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
+def weight_axes(layer: nn.Module, ndim: int) -> tuple[str, ...]:
+    """What the dimensions of a supported layer's weight stand for: ``out``, ``in`` and the kernel's, in the weight's order."""
+    transposed = isinstance(layer, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d)
+    return (*(("in", "out") if transposed else ("out", "in")), *(f"kernel_{k}" for k in range(ndim - 2)))
+
+
 def named_weights(net: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Name and weight of every supported layer, in the network's order; a shared weight once."""
     seen: dict[int, Tensor] = {}  # holds the tensors: a parametrized weight is a new one at every access

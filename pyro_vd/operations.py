@@ -19,8 +19,9 @@ ELEMENTWISE: frozenset[Any] = frozenset(
         *(F.relu, F.relu6, F.leaky_relu, F.elu, F.selu, F.celu, F.gelu, F.silu, F.mish, F.sigmoid, F.logsigmoid, F.tanh),
         *(F.softplus, F.softsign, F.hardtanh, F.hardsigmoid, F.hardswish, F.dropout),
         *(torch.relu, torch.sigmoid, torch.tanh, "relu", "sigmoid", "tanh", "contiguous"),
-        *(operator.add, operator.sub, operator.mul, operator.iadd, operator.isub, operator.imul),
-        *(torch.add, torch.sub, torch.mul, "add", "sub", "mul"),
+        *(operator.add, operator.sub, operator.mul, operator.truediv),
+        *(operator.iadd, operator.isub, operator.imul, operator.itruediv),
+        *(torch.add, torch.sub, torch.mul, torch.div, "add", "sub", "mul", "div"),
     }
 )
 """Operations whose every output number depends on the input numbers in its own place alone: module, function or method."""
@@ -85,4 +86,4 @@ def is_elementwise(trace: Trace, node: fx.Node) -> bool:
 def is_in_place(trace: Trace, node: fx.Node) -> bool:
     """Whether a node, one of :data:`ELEMENTWISE`, changes its first input."""
     in_place = node.kwargs.get("inplace", getattr(trace.module(node), "inplace", False))
-    return bool(in_place) or node.target in (operator.iadd, operator.isub, operator.imul)
+    return bool(in_place) or node.target in (operator.iadd, operator.isub, operator.imul, operator.itruediv)

@@ -80,6 +80,8 @@ class TrainConfig(StepsConfig):
     """β, the weight of the KL, over the epochs."""
     hold: float | None = None
     """Hold means at zero in the forward pass from this log α on; null holds nothing, and so does a guide that learns no α."""
+    frames: int = 0
+    """Frames an epoch to record for pyro-vd animate; 0 records none."""
 
     def __post_init__(self) -> None:
         if not self.learns_alpha:
@@ -108,6 +110,7 @@ class TrainConfig(StepsConfig):
         check_number(f"{name}.log_sigma2", self.log_sigma2, low=-60, high=0)
         if self.hold is not None:
             check_number(f"{name}.hold", self.hold, low=-100, high=100)
+        check_number(f"{name}.frames", self.frames, low=0, high=1000, whole=True)
 
     def build_guide(self, model: BayesianNetwork) -> WeightGuide:
         """The guide, over ``model``.

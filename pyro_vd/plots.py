@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from itertools import cycle
 
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 from torch import Tensor, nn
 
 from pyro_vd.errors import InputError
 from pyro_vd.networks import named_weights
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")  # Okabe and Ito's, safe for the colour-blind
-_SHOWN = (-12.0, 16.0)  # log α beyond is counted at the edges
+SHOWN = (-12.0, 16.0)  # log α beyond is counted at the edges
 
 
 def pruning_overview(
@@ -47,11 +49,40 @@ def pruning_overview(
 
 def draw_log_alpha(axes: Axes, log_alphas: Mapping[str, Tensor], threshold: float) -> None:
     """Draw a histogram of log α a layer, and the threshold; what lies beyond the axis is counted at its edge."""
-    bins = torch.linspace(*_SHOWN, 71).tolist()
+    bins = torch.linspace(*SHOWN, 71).tolist()
     for (name, values), colour in zip(log_alphas.items(), cycle(COLOURS)):
         share = 100 * (values >= threshold).float().mean().item()
         label = f"{name}, {' × '.join(map(str, values.shape))}: {share:.1f} % above"
-        axes.hist(values.clamp(*_SHOWN).flatten().tolist(), bins, histtype="step", linewidth=1.5, color=colour, label=label)
+        axes.hist(values.clamp(*SHOWN).flatten().tolist(), bins, histtype="step", linewidth=1.5, color=colour, label=label)
     axes.axvline(threshold, color="black", linestyle="--", linewidth=1, label=f"threshold {threshold:g}")
     axes.set(xlabel="log α", ylabel="weights", yscale="log")
     axes.legend(fontsize="small")
+
+
+def error_against_compression(networks: Mapping[str, tuple[float, float]]) -> Figure:
+    """Test error against compression, a numbered point a network; small and good is at the bottom right.
+
+    Args:
+        networks: by name, compression and error. Where no weight is left compression is infinite: those stand at the right
+            edge, as triangles.
+    """
+    figure = Figure(figsize=(9, 4.2), layout="constrained")
+    axes = figure.subplots()
+    finite = [compression for compression, _ in networks.values() if math.isfinite(compression)]
+    edge = 2 * max(finite, default=1.0)
+    if edge > 8 * min(finite, default=1.0):
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    for number, ((name, (compression, error)), colour) in enumerate(zip(networks.items(), cycle(COLOURS)), 1):
+        is_finite = math.isfinite(compression)
+        point = (compression if is_finite else edge, 100 * error)
+        label = f"{number}  {name}" + ("" if is_finite else " (no weight left)")
+        axes.plot(*point, "o" if is_finite else ">", color=colour, markersize=7, label=label)
+        axes.annotate(str(number), point, xytext=(5, 4), textcoords="offset points")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set(xlabel="compression, |W| / |W ≠ 0|", ylabel="test error, %", title="test error against compression")
+    axes.margins(0.12)
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside right upper", fontsize="small")
+    return figure

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pyro
@@ -11,6 +13,7 @@ from torch import Tensor, nn
 
 from pyro_vd.checks import check_number
 from pyro_vd.distributions import WeightPosterior
+from pyro_vd.elbo import VariationalDropoutELBO
 from pyro_vd.errors import InputError
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.models.bayesian import BayesianNetwork
@@ -58,11 +61,42 @@ def summarize(guide: WeightGuide, threshold: float = 3.0) -> list[LayerSummary]:
     """A :class:`LayerSummary` a site; log α at or above ``threshold`` counts as pruned."""
     summaries = []
     for name, values in log_alpha(guide).items():
-        ordered = values.flatten().sort().values
-        ranks = [round(q * (len(ordered) - 1)) for q in QUANTILES]
-        quantiles = tuple(ordered[rank].item() for rank in ranks)
-        summaries.append(LayerSummary(name, len(ordered), int((ordered >= threshold).sum()), quantiles))
+        summaries.append(LayerSummary(name, values.numel(), int((values >= threshold).sum()), quantiles(values)))
     return summaries
+
+
+def quantiles(values: Tensor) -> tuple[float, ...]:
+    """The values at :data:`QUANTILES`, to the nearest rank."""
+    ordered = values.flatten().sort().values
+    return tuple(ordered[round(q * (len(ordered) - 1))].item() for q in QUANTILES)
+
+
+@contextmanager
+def evaluation_mode(model: BayesianNetwork) -> Iterator[torch.device]:
+    """Gives the model's device; afterwards the model's mode and Pyro's parameter store are as before."""
+    was_training = model.training
+    model.eval()
+    try:
+        with pyro.get_param_store().scope():
+            yield next(iter(model.initial_weights.values())).device
+    finally:
+        model.train(was_training)
+
+
+@torch.no_grad()
+def site_kl(model: BayesianNetwork, guide: WeightGuide, data: tuple[Tensor, Tensor]) -> dict[str, float]:
+    """KL(q‖p) of every latent site in nats, as :class:`~pyro_vd.elbo.VariationalDropoutELBO` computes it.
+
+    That of a weight site depends on nothing else; ``data`` are inputs and observations for the model to run on, the first
+    of which is used.
+
+    Raises:
+        InputError: model and guide do not have the same latent sites, or a weight site has no registered KL.
+    """
+    elbo = VariationalDropoutELBO()
+    with evaluation_mode(model) as device:
+        elbo.loss(model, guide, *(part[:1].to(device) for part in data))
+    return {name: value.item() for name, value in elbo.site_kl.items()}
 
 
 @torch.no_grad()
@@ -91,14 +125,8 @@ def log_predictive(
         InputError: ``num_samples`` below 1.
     """
     check_number("num_samples", num_samples, low=1, whole=True)
-    device = next(iter(model.initial_weights.values())).device
-    was_training = model.training
-    model.eval()
-    try:
-        with pyro.get_param_store().scope(), LocalReparameterization(hold):
-            draws = [model.output(guide(), x.to(device)).double().log_softmax(-1) for _ in range(num_samples)]
-    finally:
-        model.train(was_training)
+    with evaluation_mode(model) as device, LocalReparameterization(hold):
+        draws = [model.output(guide(), x.to(device)).double().log_softmax(-1) for _ in range(num_samples)]
     return (torch.stack(draws).logsumexp(0) - math.log(num_samples)).to(x.device)
 
 

@@ -7,6 +7,7 @@ import math
 import platform
 import time
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from pyro_vd.checks import check_data, check_device
 from pyro_vd.data import load_data
 from pyro_vd.errors import InputError
 from pyro_vd.export import save_pruned
+from pyro_vd.frames import FrameRecorder
 from pyro_vd.guides import PointEstimate, WeightGuide
 from pyro_vd.metrics import Arrays, Metrics, compact_size, error_rate, evaluate
 from pyro_vd.models.bayesian import BayesianNetwork
@@ -27,9 +29,9 @@ from pyro_vd.phases import PruneConfig, StepsConfig
 from pyro_vd.posterior import log_alpha, mean_network
 from pyro_vd.pruning import choose_threshold, keep_masks, prune
 from pyro_vd.recipe import Recipe
-from pyro_vd.run_folder import LOG, METRICS, PRUNED, claim, read_metrics, save_posterior
+from pyro_vd.run_folder import FRAMES, LOG, METRICS, PRUNED, claim, read_metrics, save_posterior
 from pyro_vd.storage import as_json, write_atomically
-from pyro_vd.training import FitResult, fit
+from pyro_vd.training import FitResult, current_network, fit
 
 _PHASES = ("pretrain", "train", "finetune")
 
@@ -82,6 +84,11 @@ def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progr
 
     model = BayesianNetwork(net, prior=recipe.model.weight_prior())
     guide = recipe.train.build_guide(model)
+    recorder = None
+    if recipe.train.frames:
+        watched = (validation, "validation") if validation else (train, "training")
+        network = partial(current_network, model, guide, recipe.prune.threshold)
+        recorder = FrameRecorder(folder / FRAMES, recipe.train.frames, network, *watched)
     settings = options("train", recipe.train)
     results["train"] = fit(
         model,
@@ -91,6 +98,7 @@ def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progr
         kl_weight=recipe.train.kl_weight,
         hold=recipe.train.hold,
         threshold=recipe.prune.threshold,
+        after_step=recorder,
         **settings,
     )
     model.cpu(), guide.cpu()
@@ -115,6 +123,7 @@ def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progr
     save_pruned(pruned, folder / PRUNED, {"data": recipe.data.name, "threshold": threshold, "seed": recipe.seed})
     metrics = {
         "data": recipe.data.name,
+        "test_size": len(data.test[0]),
         "seed": recipe.seed,
         "threshold": threshold,
         "validation_error": error_rate(pruned, validation) if validation else None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,18 +17,21 @@ from pyro_vd.checks import check_data, check_state
 from pyro_vd.data import Dataset, load_data
 from pyro_vd.errors import InputError
 from pyro_vd.guides.weight_guide import WeightGuide
+from pyro_vd.messages import one_line
 from pyro_vd.metrics import Arrays
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.recipe import Recipe
 from pyro_vd.recipe_files import parse_recipe, read_yaml
 from pyro_vd.storage import clear_temporaries, write_atomically
+from pyro_vd.training_state import EpochRecord
 
-RECIPE, METRICS, LOG, POSTERIOR, PRUNED = (
+RECIPE, METRICS, LOG, POSTERIOR, PRUNED, FRAMES = (
     "recipe.yaml",
     "metrics.json",
     "metrics.jsonl",
     "posterior.safetensors",
     "pruned.safetensors",
+    "frames",
 )
 
 
@@ -79,6 +83,21 @@ def read_metrics(folder: Path) -> dict[str, Any]:
     except ValueError as error:
         raise InputError(f"{path} is corrupt: {error}") from error
     return content
+
+
+def read_history(folder: Path) -> list[EpochRecord]:
+    """The log of a run, all phases in order. What JSON cannot hold is back: a null loss is NaN, a null compression infinite.
+
+    Raises:
+        InputError: the log is missing or broken.
+    """
+    path = folder / LOG
+    missing = {"loss": math.nan, "data_term": math.nan, "kl": math.nan, "compression": math.inf}
+    try:
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        return [EpochRecord(**{**row, **{key: value for key, value in missing.items() if row[key] is None}}) for row in rows]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is missing or no log of a training: {one_line(error)}") from error
 
 
 @dataclass

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from pyro_vd.comparison import RunResult
 
 _WIDTH = 110  # a table is never cut to less, whatever standard output is
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: bool = True) -> None:
-    """Print on standard output; the first column is left-aligned, the others right if they are ``numbers``."""
+def print_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: bool = True, names: int = 1
+) -> None:
+    """Print on standard output; the first columns, ``names`` of them, are left-aligned, the others right if ``numbers``."""
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for index, column in enumerate(columns):
-        table.add_column(column, justify="right" if numbers and index else "left", no_wrap=numbers or not index)
+        table.add_column(column, justify="right" if numbers and index >= names else "left", no_wrap=numbers or not index)
     for row in rows:
         table.add_row(*row)
-    Console(width=max(_WIDTH, Console().width)).print(table)
+    wide = Console(width=10_000)
+    needed = Measurement.get(wide, wide.options, table).maximum if numbers else 0  # numbers and names stay in one line
+    Console(width=max(_WIDTH, Console().width, needed)).print(table)
 
 
 def print_networks(title: str, networks: Mapping[str, Mapping[str, Any]]) -> None:
@@ -28,14 +37,35 @@ def print_networks(title: str, networks: Mapping[str, Mapping[str, Any]]) -> Non
     print_table(title, columns, [[name, *_cells(metrics)] for name, metrics in networks.items()])
 
 
+def print_results(title: str, results: Sequence[RunResult], notes: Sequence[str]) -> None:
+    """Runs side by side, numbered, and below them what is to be known about the comparison."""
+    columns = ["", "run", "data", "error %", "NLL", "smaller", "sparsity a layer %", "seconds"]
+    rows = []
+    for number, result in enumerate(results, 1):
+        size = "?" if result.test_size is None else str(result.test_size)
+        quality = [f"{100 * result.error:.2f}", f"{result.nll:.4f}", _smaller(result.compression)]
+        layers = _percentages(result.sparsity)
+        rows.append([str(number), result.run, f"{result.data} ({size})", *quality, layers, f"{result.seconds:.0f}"])
+    print_table(title, columns, rows, names=3)
+    for note in notes:
+        print(f"Note: {note}")
+
+
+def _smaller(compression: float) -> str:
+    return f"{compression:.1f}x" if math.isfinite(compression) else "∞"
+
+
+def _percentages(shares: Sequence[float]) -> str:
+    return " ".join(f"{100 * share:.1f}" for share in shares)
+
+
 def _cells(metrics: Mapping[str, Any]) -> list[str]:
-    layers = [100 * (1 - layer["nonzero"] / layer["weights"]) for layer in metrics["layers"]]
     return [
         f"{100 * metrics['error']:.2f}",
         f"{metrics['nll']:.4f}",
         "–" if metrics["roc_auc"] is None else f"{metrics['roc_auc']:.4f}",
         f"{metrics['ece']:.4f}",
         f"{metrics['brier']:.4f}",
-        "∞" if metrics["compression"] is None else f"{metrics['compression']:.1f}x",
-        " ".join(f"{value:.1f}" for value in layers),
+        _smaller(math.inf if metrics["compression"] is None else metrics["compression"]),
+        _percentages([1 - layer["nonzero"] / layer["weights"] for layer in metrics["layers"]]),
     ]

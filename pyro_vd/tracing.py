@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
+from zlib import crc32
 
 import torch
 from torch import Tensor, fx, nn
@@ -37,6 +38,17 @@ class _Tracer(fx.Tracer):
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Proxy(node, self)
+
+    def create_arg(self, a: Any) -> Any:
+        """A tensor made in a forward becomes a node of its values; torch.fx would put it into the network."""
+        if not isinstance(a, Tensor) or any(a is tensor for tensor in (*self.root.parameters(), *self.root.buffers())):
+            return super().create_arg(a)
+
+        def constant() -> Tensor:
+            return a
+
+        constant.__name__ = f"tensor_{tuple(a.shape)}_{crc32(str(a.tolist()).encode())}"
+        return self.create_node("call_function", constant, (), {})
 
     def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
         try:

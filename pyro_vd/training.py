@@ -143,7 +143,7 @@ def fit(
                 bar.step()
                 if after_step is not None:
                     after_step(epoch, step + 1, steps)
-            net = _current_network(model, guide, threshold)
+            net = current_network(model, guide, threshold)
             mean_loss, mean_data_term, mean_kl = (totals / taken).tolist()  # NaN where every step was skipped
             record = EpochRecord(
                 phase=phase,
@@ -167,6 +167,6 @@ def _path(path: Path | str | None) -> Path | None:
     return None if path is None else Path(path)
 
 
-def _current_network(model: BayesianNetwork, guide: WeightGuide, threshold: float) -> nn.Module:
+def current_network(model: BayesianNetwork, guide: WeightGuide, threshold: float) -> nn.Module:
     """The network as it would be pruned now."""
     return prune(model, guide, threshold) if guide.learns_alpha else mean_network(model, guide)

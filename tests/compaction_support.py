@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
-from typing import cast
+from collections.abc import Callable
+from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pyro_vd import compact
 from pyro_vd.networks import SUPPORTED_LAYERS
@@ -49,3 +50,19 @@ def check_compact(net: nn.Module, *shape: int) -> nn.Module:
     again = compact(small, torch.randn(2, *shape).double())
     assert {k: t.tolist() for k, t in again.state_dict().items()} == {k: t.tolist() for k, t in small.state_dict().items()}
     return small
+
+
+class Around(nn.Module):
+    """Two linear layers with something between: 6-8-3; unit 0 is constant and unit 1 unread, so 6 stay if the rest allows."""
+
+    def __init__(self, between: Callable[[Any, Tensor], Tensor], read: int = 8, **parts: nn.Module) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(6, 8), nn.Linear(read, 3)
+        self.parts = nn.ModuleDict(parts)
+        self.between = between
+        with torch.no_grad():
+            self.first.weight[0] = 0
+            self.last.weight[:, 1] = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.between(self, self.first(x)))

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from support import ENVIRONMENT, SMALL, check_refusal, command, contents, refused, run_cli
 
+from pyro_vd.cli import COMMANDS
+
 SETTINGS = [
     (["--nosuch=3"], ["--nosuch", "--help"]),
     (["--train.nosuch=3"], ["--train.nosuch"]),
@@ -85,7 +87,7 @@ def test_bad_setting(tmp_path: Path, keys: list[str], quoted: list[str]) -> None
 @pytest.mark.parametrize(
     ("arguments", "quoted"),
     [
-        (["frobnicate"], ["'frobnicate'", "train, prune, evaluate, recipes"]),
+        (["frobnicate"], ["'frobnicate'", ", ".join(COMMANDS)]),
         (["--json", "recipes"], ["'--json'"]),
         (["train"], ["recipe", "digits", "report-mlp2"]),
         (["train", "--resume"], ["recipe"]),

@@ -16,7 +16,7 @@ import torch
 import yaml
 from support import ENVIRONMENT, SMALL, command, contents, refused, run_cli, write_mnist
 
-from pyro_vd import __version__, evaluate, load_data, load_pruned, load_run, prune
+from pyro_vd import __version__, cli, evaluate, load_data, load_pruned, load_run, prune
 from pyro_vd.metrics import error_rate
 from pyro_vd.recipe_files import recipes
 
@@ -55,7 +55,7 @@ def test_every_recipe_can_be_read(name: str) -> None:
     assert yaml.safe_load(text_of("train", name, "--print_config"))["data"]["name"] in ("digits", "mnist")
 
 
-@pytest.mark.parametrize("arguments", [["train"], ["train", "digits"], ["prune"], ["evaluate"], ["recipes"]])
+@pytest.mark.parametrize("arguments", [*([name] for name in cli.COMMANDS), ["train", "digits"]])
 @pytest.mark.parametrize("flag", ["-h", "--help"])
 def test_help(arguments: list[str], flag: str) -> None:
     out = text_of(*arguments, flag)
@@ -69,7 +69,7 @@ def test_help(arguments: list[str], flag: str) -> None:
 @pytest.mark.parametrize("arguments", [[], ["-h"], ["--help"]])
 def test_overview(arguments: list[str]) -> None:
     out = text_of(*arguments)
-    for name in ("train", "prune", "evaluate", "recipes", "--version"):
+    for name in (*cli.COMMANDS, "--version"):
         assert name in out
     assert run_cli("--version") == (0, f"pyro-vd {__version__}\n", "")
 

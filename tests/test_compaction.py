@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,8 @@ def test_inputs_are_selected_from_whatever_the_network_took() -> None:
     torch.testing.assert_close(small(x.flatten(1)), net(x))
     with pytest.raises(InputError, match=r"shape \(4, 11\).* -1 must be 12"):
         small(torch.randn(4, 11))
+    named = nn.Sequential(OrderedDict(flatten=nn.Flatten(), inputs=net[1], last=nn.Linear(5, 2)))
+    assert [name for name, _ in compact(named).named_children()] == ["flatten", "inputs_", "inputs", "last"]
     last = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 2))
     with torch.no_grad():
         last[0].weight[:, 1] = 0

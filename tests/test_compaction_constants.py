@@ -46,6 +46,7 @@ BORDERS: dict[str, tuple[list[nn.Module], int]] = {
     "another divisor": ([nn.AvgPool2d(2, divisor_override=3), nn.Conv2d(3, 4, 1)], 3),
     "one position": ([nn.AvgPool2d(8, 8, 4), nn.Conv2d(3, 4, 1)], 3),
     "adaptive": ([nn.AdaptiveAvgPool2d((3, 1)), nn.Conv2d(3, 4, 1)], 2),
+    "statistics of the batch": ([nn.BatchNorm2d(3, track_running_stats=False), nn.Conv2d(3, 4, 1)], 3),
     "groups": ([nn.Conv2d(3, 3, 3, groups=3)], 3),
 }
 
@@ -58,3 +59,10 @@ def test_a_constant_filter_goes_where_borders_do_not_show(case: str) -> None:
         net[0].weight[1] = 0
         net[0].bias[:] = torch.tensor([1.0, -0.5, 2.0])
     assert widths(check_compact(net, 2, 8, 8))[:2] == (2, left)
+
+
+def test_what_batch_normalisation_multiplies_by_zero_is_constant() -> None:
+    net = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Conv2d(3, 4, 1))
+    with torch.no_grad():
+        net[1].weight[1] = 0
+    assert widths(check_compact(net, 2, 8, 8)) == (2, 2, 4)

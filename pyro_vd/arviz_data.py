@@ -1,0 +1,160 @@
+"""A trained model and its guide as ArviZ data: what was learnt, draws of it, and what it predicts."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from pyro_vd import __version__
+from pyro_vd.arviz_files import from_tree
+from pyro_vd.checks import check_data, check_number, check_pair
+from pyro_vd.errors import InputError
+from pyro_vd.guides.weight_guide import WeightGuide
+from pyro_vd.metrics import Arrays
+from pyro_vd.models.bayesian import BayesianNetwork
+from pyro_vd.posterior import log_alpha
+from pyro_vd.pruning import DEFAULT_THRESHOLD
+from pyro_vd.sampling import OBSERVED, Draws, joint_draws
+from pyro_vd.training_state import EpochRecord
+
+Chosen = int | Literal["all"] | Sequence[Sequence[int]]
+"""Weights of a site: so many of the largest signal |θ|/σ, all of them, or those at these indices."""
+
+
+def to_inference_data(
+    model: BayesianNetwork,
+    guide: WeightGuide,
+    data: Arrays,
+    *,
+    num_samples: int = 100,
+    weights: int | Literal["all"] | Mapping[str, Chosen] = 20,
+    threshold: float = DEFAULT_THRESHOLD,
+    hold: float | None = None,
+    seed: int = 0,
+    history: Sequence[EpochRecord] = (),
+    attrs: Mapping[str, str | int | float] | None = None,
+) -> Any:
+    """A trained model and its guide for ArviZ: ``arviz.InferenceData`` on ArviZ 0.x, ``xarray.DataTree`` on 1.x.
+
+    The draws are independent, so R-hat and effective sample sizes, which diagnose Markov chains, mean nothing here: ask for
+    ``az.summary(..., kind="stats")``. The groups, with S draws in one chain:
+
+    - ``posterior``: draws of chosen weights, by site, along ``<layer>.entry`` with labels ``"out, in"``, or along
+      ``<layer>.out`` and ``<layer>.in`` for a whole layer; and of every other latent site of the model.
+    - ``variational_parameters``, without a draw dimension: ``<site>.theta``, ``<site>.log_sigma2``, ``<site>.log_alpha`` and
+      ``<site>.mask``, True for a weight that is left; and the model's plain parameters, such as biases, which have no
+      posterior.
+    - ``posterior_predictive``: sampled observations ``y``, and for classes their probabilities ``y_probability``.
+    - ``log_likelihood``: log p(yₙ|xₙ, w) in nats, an example and a draw.
+    - ``observed_data`` ``y`` and ``constant_data`` ``x``: the data as given; ``training_history``: a record an epoch.
+
+    Args:
+        model: the trained model.
+        guide: its guide, with variational noise.
+        data: inputs and observations; held out from training, if the model is to be judged or compared by them.
+        num_samples: S, at least 1.
+        weights: how many weights of each site are in ``posterior``, those of the largest signal |θ|/σ; a site of no more is
+            in it whole. ``"all"`` for all. Or, by site, a number, ``"all"`` or a list of indices; other sites are left out.
+        threshold: log α at or above which a weight counts as pruned.
+        hold: as the training had it; where log α reaches it, draws and predictions have mean 0. See
+            :class:`~pyro_vd.reparam.LocalReparameterization`.
+        seed: of the draws. The state of torch's generators is put back.
+        history: ``FitResult.history``, or several joined.
+        attrs: attributes to add, such as the recipe.
+
+    Raises:
+        InputError: data that do not fit the network, an unknown site or index, a number out of range, a guide without
+            log α, or a latent site with a ``/`` in its name, which NetCDF does not allow.
+    """
+    import xarray as xr
+
+    from pyro_vd import arviz_groups as groups
+
+    check_pair(model, guide)
+    check_data("data", data, model)
+    check_number("num_samples", num_samples, low=1, whole=True)
+    check_number("seed", seed, low=0, high=2**63 - 1, whole=True)
+    entries = _entries(log_alpha(guide), weights)
+    parameters = groups.variational_parameters(model, guide, threshold)
+
+    def keep(drawn: Draws) -> Draws:
+        chosen = {name: drawn[name] if at is None else drawn[name][(slice(None), *at.T)] for name, at in entries.items()}
+        return chosen | {name: value for name, value in drawn.items() if name not in guide.site_names}
+
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        latents, found = joint_draws(model, guide, data, num_samples, keep, hold)
+    predictions: dict[str, tuple[Tensor, Sequence[str]]] = {OBSERVED: (found["sample"], ["example"])}
+    if "probability" in found:
+        predictions[f"{OBSERVED}_probability"] = found["probability"], ["example", "class"]
+    made = {
+        "posterior": groups.posterior(model, latents, entries),
+        "variational_parameters": parameters,
+        "posterior_predictive": groups.draws(predictions),
+        "log_likelihood": groups.draws({OBSERVED: (found["log_likelihood"], ["example"])}),
+        "observed_data": groups.dataset({OBSERVED: (data[1], ["example"])}),
+        "constant_data": groups.dataset({"x": (data[0], ["example"])}),
+        "training_history": groups.training_history(history),
+    }
+    root = {"/": xr.Dataset(attrs={**_provenance(seed), **(attrs or {})})}
+    return from_tree(xr.DataTree.from_dict(root | {name: group for name, group in made.items() if group.data_vars}))
+
+
+def _entries(log_alphas: Mapping[str, Tensor], weights: Chosen | Mapping[str, Chosen]) -> dict[str, Tensor | None]:
+    """The indices of the chosen weights, ``(k, ndim)``, by site; None for a whole layer.
+
+    Raises:
+        InputError: an unknown site, or no such weight.
+    """
+    by_site = weights if isinstance(weights, Mapping) else dict.fromkeys(log_alphas, weights)
+    if unknown := sorted(set(by_site) - set(log_alphas)):
+        raise InputError(f"weights (={unknown!r}) must name weight sites: {', '.join(log_alphas)}")
+    entries: dict[str, Tensor | None] = {}
+    for name, chosen in by_site.items():
+        values = log_alphas[name]
+        if isinstance(chosen, int):
+            check_number("weights", chosen, low=0, whole=True)
+        if chosen == "all" or (isinstance(chosen, int) and chosen >= values.numel()):
+            entries[name] = None
+        elif isinstance(chosen, int):
+            if chosen:
+                order = values.flatten().topk(chosen, largest=False).indices  # a large |θ|/σ is a small log α
+                entries[name] = torch.stack(torch.unravel_index(order, values.shape), 1)
+        else:
+            entries[name] = _indices(name, chosen, values)
+    return entries
+
+
+def _indices(name: str, chosen: str | Sequence[Sequence[int]], values: Tensor) -> Tensor:
+    try:
+        indices = torch.tensor(chosen, device=values.device)
+        if indices.shape[1:] != (values.ndim,) or indices.is_floating_point() or (indices < 0).any():
+            raise IndexError(chosen)
+        values[tuple(indices.T)]
+    except (TypeError, ValueError, IndexError, RuntimeError) as error:
+        raise InputError(
+            f"weights of {name!r} (={chosen!r}) must be a number, 'all', or a list of indices into {tuple(values.shape)}"
+        ) from error
+    return indices
+
+
+def _provenance(seed: int) -> dict[str, str | int]:
+    """What made the data, in ArviZ's own words where it has them."""
+    return {
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "creation_library": "pyro_vd",
+        "creation_library_version": __version__,
+        "creation_library_language": "Python",
+        "inference_library": "pyro-ppl",
+        "inference_library_version": version("pyro-ppl"),
+        "arviz_version": version("arviz"),
+        "torch_version": version("torch"),
+        "python_version": platform.python_version(),
+        "seed": seed,
+    }

@@ -1,0 +1,47 @@
+"""``pyro-vd compare``: finished runs side by side, in a table and a figure."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import asdict
+from pathlib import Path
+
+from pyro_vd.commands.arguments import parse, parser_of
+from pyro_vd.errors import InputError
+
+HELP = "finished runs side by side, in a table and a figure"
+
+
+def run(arguments: list[str]) -> None:
+    """Carry the command out."""
+    from pyro_vd.comparison import SORTS, differences, read_results
+    from pyro_vd.storage import as_json, write_atomically
+    from pyro_vd.tables import print_results
+
+    parser = parser_of("compare RUN… [--sort KEY] [--out FILE]", HELP)
+    parser.add_argument("runs", type=str, nargs="+", help="folders of finished runs; their pruned networks are compared")
+    parser.add_argument("--sort", choices=[*SORTS], default="error", help="best first")
+    parser.add_argument("--out", type=str, help="figure to write, error against compression: a .png, .pdf or .svg file")
+    values = parse(parser, arguments)
+
+    results = read_results([Path(run) for run in values.runs], values.sort)
+    notes = differences(results)
+    if values.out:
+        from pyro_vd.plots import error_against_compression
+
+        out = Path(values.out)
+        if out.suffix not in (".png", ".pdf", ".svg"):
+            raise InputError(f"out (={values.out!r}) must be a .png, .pdf or .svg file")
+        if out.exists():
+            raise InputError(f"{out} exists; choose another file with --out")
+        names = [f"{result.run}, on {result.data}" if notes else result.run for result in results]
+        points = [(result.compression, result.error) for result in results]
+        figure = error_against_compression(dict(zip(names, points, strict=True)))
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=out.suffix[1:], dpi=150)
+        write_atomically(out, buffer.getvalue())
+    if values.json:
+        print(as_json({"runs": [asdict(result) for result in results], "notes": notes, "figure": values.out}))
+    else:
+        where = f"; figure: {values.out}" if values.out else ""
+        print_results(f"pruned networks, sorted by {values.sort}{where}", results, notes)

@@ -1,0 +1,125 @@
+"""``pyro-vd export``: write a pruned network in another format, and measure the file that was written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Literal
+
+from pyro_vd.commands.arguments import add_data_dir, parse, parser_of
+from pyro_vd.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from pyro_vd.data import Dataset
+    from pyro_vd.metrics import Arrays
+
+HELP = "write a pruned network, compacted, in another format, and measure the file"
+_FORMATS = Literal["safetensors", "sparse", "quantised", "onnx", "torch"]
+
+
+def run(arguments: list[str]) -> None:
+    """Carry the command out."""
+    parser = parser_of("export RUN|FILE --format FORMAT [--no-compact] [--out FILE] [--data NAME] [--data-dir DIR]", HELP)
+    parser.add_argument("source", type=str, help="folder of a finished run, or a pruned .safetensors file")
+    parser.add_argument(
+        "--format",
+        type=_FORMATS,
+        required=True,
+        help="safetensors: every weight; sparse: the non-zeros; quantised: the non-zeros, with 64 different values a layer; "
+        "onnx: for ONNX Runtime; torch: torch.export, .pt2",
+    )
+    parser.add_argument("--no-compact", action="store_true", help="keep the units and inputs that do not matter")
+    parser.add_argument("--out", type=str, help="file to write (default: beside the pruned network, named after the format)")
+    parser.add_argument("--data", type=str, help="data set to measure on (default: the one it was trained on)")
+    add_data_dir(parser)
+    values = parse(parser, arguments)
+
+    from pyro_vd.checks import check_network
+    from pyro_vd.compaction import compact
+    from pyro_vd.export import load_pruned, read_info, save_pruned
+    from pyro_vd.formats import FORMATS
+    from pyro_vd.metrics import logits
+    from pyro_vd.storage import as_json
+
+    source, form = Path(values.source), FORMATS[values.format]
+    if not source.exists():
+        raise InputError(f"source (={values.source!r}) must be the folder of a finished run, or a pruned .safetensors file")
+    file = source / "pruned.safetensors" if source.is_dir() else source
+    out = Path(values.out or file.with_name(file.stem + form.suffix))
+    if out.exists():
+        raise InputError(f"{out} exists; choose another file with --out")
+    net, info = load_pruned(file), read_info(file)
+    data, validation = _data(source, values.data, info, values.data_dir)
+    x, _ = check_network("test data", data.test, net)
+    small = net if values.no_compact else compact(net, x[:2])
+
+    form.save(small, out, x[:7], info)
+    try:
+        written = form.load(out)
+        with TemporaryDirectory() as folder:
+            save_pruned(net, dense := Path(folder) / "dense", info)
+            bytes_dense = dense.stat().st_size
+        outputs = logits(net, x)
+        networks = {
+            "dense safetensors": _measured(net, net, bytes_dense, outputs, data, validation),
+            values.format: _measured(written, small, out.stat().st_size, outputs, data, validation),
+        }
+    except BaseException:
+        out.unlink(missing_ok=True)  # it is ours, and not what it should be
+        raise
+    result = {"file": str(out), "data": data.name, "networks": networks}
+    if values.json:
+        print(as_json(result))
+    else:
+        _print(result)
+
+
+def _data(source: Path, name: str | None, info: dict[str, Any], data_dir: str | None) -> tuple[Dataset, Arrays | None]:
+    """The data to measure on, and a run's validation data."""
+    if source.is_dir() and not name:
+        from pyro_vd.run_folder import load_run
+
+        run = load_run(source, data_dir)
+        return run.data, run.validation
+    from pyro_vd.data import load_data
+
+    if not (name or info.get("data")):
+        raise InputError(f"{source} does not say what data it was trained on: give --data NAME")
+    return load_data(name or str(info["data"]), data_dir), None
+
+
+def _measured(
+    net: nn.Module, weights: nn.Module, size: int, wanted: Tensor, data: Dataset, validation: Arrays | None
+) -> dict[str, Any]:
+    """A network with the weights of another, a file of ``size`` bytes, beside the outputs ``wanted`` on the test data."""
+    from pyro_vd.metrics import error_rate, layer_sizes, logits
+
+    return {
+        "bytes": size,
+        "nonzero": sum(layer.nonzero for layer in layer_sizes(weights)),
+        "error": error_rate(net, data.test),
+        "validation_error": error_rate(net, validation) if validation else None,
+        "largest_difference": (logits(net, data.x_test) - wanted).abs().max().item(),
+    }
+
+
+def _print(result: dict[str, Any]) -> None:
+    from pyro_vd.tables import print_table
+
+    dense, *_ = result["networks"].values()
+    columns = ["format", "bytes", "smaller", "non-zeros", "error %", "validation error %", "outputs off by"]
+    rows = [
+        [
+            name,
+            f"{net['bytes']:,}",
+            f"{dense['bytes'] / net['bytes']:.1f}x",
+            f"{net['nonzero']:,}",
+            f"{100 * net['error']:.2f}",
+            "–" if net["validation_error"] is None else f"{100 * net['validation_error']:.2f}",
+            f"{net['largest_difference']:.1g}",
+        ]
+        for name, net in result["networks"].items()
+    ]
+    print_table(f"{result['file']}: test data of {result['data']}", columns, rows)

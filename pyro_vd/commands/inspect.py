@@ -1,0 +1,118 @@
+"""``pyro-vd inspect``: what a run has learnt, as a table, as ArviZ data and as figures.
+
+In the JSON object an infinite quantile, as log α is where θ = 0, is null.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from pyro_vd.commands.arguments import add_data_dir, parse, parser_of
+from pyro_vd.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from pyro_vd.inspection import LayerInspection
+    from pyro_vd.run_folder import Run
+
+HELP = "say layer by layer what a run has learnt, and write its posterior for ArviZ"
+
+FILE = "posterior.nc"
+FIGURES = ("log-alpha.png", "masks.png", "inputs.png", "kl.png", "mean-deviation.png", "forest.png")
+
+
+def run(arguments: list[str]) -> None:
+    """Carry the command out."""
+    parser = parser_of("inspect RUN [--plots] [--overwrite]", HELP)
+    parser.add_argument("run", type=str, help=f"folder of a finished run, as trained, before fine-tuning; {FILE} goes there")
+    parser.add_argument("--plots", action="store_true", help=f"write figures there as well: {', '.join(FIGURES)}")
+    parser.add_argument("--overwrite", action="store_true", help="replace these files; without it none that exists is touched")
+    parser.add_argument("--num-samples", type=int, default=100, help="draws of the posterior and of the predictions")
+    parser.add_argument("--weights", type=int, default=20, help="weights a layer to keep draws of, those of largest |θ|/σ")
+    add_data_dir(parser)
+    values = parse(parser, arguments)
+
+    from pyro_vd.arviz_files import write_inference_data
+    from pyro_vd.inspection import inspect_layers, run_inference_data, run_threshold
+    from pyro_vd.run_folder import load_run
+    from pyro_vd.storage import as_json, write_atomically
+
+    run = load_run(values.run, values.data_dir)
+    targets = [run.folder / name for name in (FILE, *(FIGURES if values.plots else ()))]
+    if not values.overwrite and (there := [path for path in targets if path.exists()]):
+        raise InputError(f"{there[0]} exists; replace what an earlier inspect has written with --overwrite")
+    threshold = run_threshold(run)
+    layers = inspect_layers(run.model, run.guide, run.data.test, threshold)
+    data = run_inference_data(run, num_samples=values.num_samples, weights=values.weights)
+    figures = _figures(run, data, threshold, layers) if values.plots else {}
+    write_inference_data(data, run.folder / FILE)
+    for name, figure in figures.items():
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=110)
+        write_atomically(run.folder / name, buffer.getbuffer())
+    result = {
+        "run": str(run.folder),
+        "file": str(run.folder / FILE),
+        "figures": [str(run.folder / name) for name in figures],
+        "threshold": threshold,
+        "layers": [asdict(layer) for layer in layers],
+    }
+    if values.json:
+        print(as_json(result))
+    else:
+        _print(f"{run.folder / FILE}: log α ≥ {threshold:g} is pruned; 5, 50 and 95 % quantiles", layers)
+
+
+def _figures(run: Run, data: Any, threshold: float, layers: list[LayerInspection]) -> Mapping[str, Figure]:
+    from pyro_vd import posterior_plots as plots
+    from pyro_vd.posterior import log_alpha
+    from pyro_vd.pruning import keep_masks, prune
+
+    log_alphas = log_alpha(run.guide)
+    first = prune(run.model, run.guide, threshold).get_parameter(run.guide.site_names[0])
+    figures = (
+        plots.log_alpha_histograms(log_alphas, threshold),
+        plots.weight_masks(keep_masks(log_alphas, threshold)),
+        plots.input_relevance(first, _image_shape(tuple(run.data.x_test.shape[1:]))),
+        plots.kl_by_layer({layer.site: layer.kl for layer in layers}),
+        plots.mean_against_deviation({name: run.guide.posterior(name) for name in run.guide.site_names}, threshold),
+        plots.largest_weights(data),
+    )
+    return dict(zip(FIGURES, figures, strict=True))
+
+
+def _image_shape(shape: tuple[int, ...]) -> tuple[int, int] | None:
+    """Height and width of an input; one of a square number of values is taken for a flattened square."""
+    if len(shape) > 1:
+        return shape[-2], shape[-1]
+    side = math.isqrt(shape[0])
+    return (side, side) if side * side == shape[0] else None
+
+
+def _print(title: str, layers: list[LayerInspection]) -> None:
+    from pyro_vd.tables import print_table
+
+    def some(quantiles: tuple[float, ...] | None, digits: int) -> str:
+        shown = () if quantiles is None else quantiles[::2]
+        return " ".join("∞" if value == math.inf else f"{value:.{digits}f}" for value in shown) or "–"
+
+    columns = ["layer", "pruned %", "log α", "|θ|/σ", "|θ|/σ if left", "inputs left", "units left", "KL nats (%)"]
+    rows = [
+        [
+            layer.site,
+            f"{100 * layer.sparsity:.1f}",
+            some(layer.quantiles, 1),
+            some(layer.signal_quantiles, 1),
+            some(layer.left_signal_quantiles, 1),
+            f"{layer.surviving_inputs}/{layer.inputs}",
+            f"{layer.surviving_units}/{layer.units}",
+            f"{layer.kl:.1f} ({100 * layer.kl_share:.1f})",
+        ]
+        for layer in layers
+    ]
+    print_table(title, columns, rows)

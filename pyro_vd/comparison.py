@@ -1,0 +1,103 @@
+"""Finished runs side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pyro_vd.errors import InputError
+from pyro_vd.run_folder import METRICS, read_metrics
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run ended with: its pruned network on its test data."""
+
+    run: str
+    """Its name in tables and figures."""
+    data: str
+    """The data set's name."""
+    test_size: int | None
+    """Test examples; None where the run does not say."""
+    seed: int
+    error: float
+    """Share of wrong predictions, in [0, 1]."""
+    nll: float
+    """In nats an example."""
+    compression: float
+    """|W| / |W ≠ 0|; infinite where no weight is left."""
+    sparsity: tuple[float, ...]
+    """Share of zero weights, in [0, 1], a layer."""
+    seconds: float
+    """Time of all its trainings."""
+
+
+SORTS: dict[str, Callable[[RunResult], Any]] = {
+    "error": lambda result: result.error,
+    "nll": lambda result: result.nll,
+    "compression": lambda result: -result.compression,
+    "seconds": lambda result: result.seconds,
+    "run": lambda result: result.run,
+}
+"""What runs can be sorted by, best first."""
+
+
+def read_results(folders: Sequence[Path], sort: str = "error", names: Sequence[str] | None = None) -> list[RunResult]:
+    """The results of finished runs, sorted; runs that are equal in that keep their order.
+
+    Args:
+        folders: of the runs.
+        sort: a key of :data:`SORTS`.
+        names: what to call them, by default their folders.
+
+    Raises:
+        InputError: a folder that is no finished run, or the same twice.
+    """
+    seen: dict[Path, Path] = {}
+    for folder in folders:
+        if not folder.is_dir():
+            raise InputError(f"run (={str(folder)!r}) is not a folder")
+        if (other := seen.setdefault(folder.resolve(), folder)) is not folder:
+            raise InputError(
+                f"run (={str(folder)!r}) is given twice" + (f", also as {str(other)!r}" if other != folder else "")
+            )
+    results = [_result(folder, name) for folder, name in zip(folders, names or map(str, folders), strict=True)]
+    return sorted(results, key=SORTS[sort])
+
+
+def _result(folder: Path, name: str) -> RunResult:
+    metrics = read_metrics(folder)
+    try:
+        pruned = metrics["networks"]["pruned"]
+        return RunResult(
+            run=name,
+            data=metrics["data"],
+            test_size=metrics.get("test_size"),
+            seed=metrics["seed"],
+            error=pruned["error"],
+            nll=_or_infinite(pruned["nll"]),
+            compression=_or_infinite(pruned["compression"]),
+            sparsity=tuple(1 - layer["nonzero"] / layer["weights"] for layer in pruned["layers"]),
+            seconds=sum(metrics["seconds"].values()),
+        )
+    except (KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
+        raise InputError(f"{folder / METRICS} is corrupt: it does not hold what a run writes ({error!r})") from error
+
+
+def _or_infinite(value: float | None) -> float:
+    return math.inf if value is None else value  # JSON has no infinity
+
+
+def differences(results: Sequence[RunResult]) -> list[str]:
+    """What stands against comparing the errors of these runs, in words: other data sets, or other numbers of examples."""
+    groups: dict[str, list[str]] = {}
+    for result in results:
+        size = "an unknown number of" if result.test_size is None else str(result.test_size)
+        groups.setdefault(f"{result.data}, {size} test examples", []).append(result.run)
+    if len(groups) < 2:
+        return []
+    listed = "; ".join(f"{data}: {', '.join(runs)}" for data, runs in groups.items())
+    return [f"the errors do not compare, as the runs were measured on different data. {listed}"]

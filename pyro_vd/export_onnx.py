@@ -1,0 +1,88 @@
+"""A network as an ONNX file, for batches of any size, and back in ONNX Runtime. Needs the extra ``onnx``."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pyro_vd.errors import InputError
+from pyro_vd.export_torch import FileNetwork, check_same, probes, program
+from pyro_vd.messages import one_line
+from pyro_vd.storage import write_atomically
+
+_PACKAGES = ("onnx", "onnxruntime", "onnxscript")
+
+
+def save_onnx(net: nn.Module, path: Path | str, example: Tensor) -> None:
+    """Write an ONNX file with one ``input`` and one ``output``, after checking in ONNX Runtime what it computes, atomically.
+
+    Args:
+        net: the network.
+        path: the file; replaced if it exists.
+        example: inputs ``(n, …)``, n ≥ 1; the file takes ``(any n, …)``.
+
+    Raises:
+        InputError: the extra is not installed, the example does not fit, or the network cannot be exported or run.
+        OSError: the disk is full or the folder not writable; nothing is changed then.
+    """
+    check_onnx()
+    pairs, graph = probes(net, example), program(net, example)
+    try:
+        exported = torch.onnx.export(
+            graph, dynamo=True, verbose=False, input_names=["input"], output_names=["output"], dynamic_shapes=({0: "batch"},)
+        )
+        assert exported is not None
+        content = _without_traces(exported.model_proto)
+        network = _network(content)
+    except Exception as error:  # the errors of both have no common type
+        why = one_line(error)[:200]
+        raise InputError(f"{type(net).__name__} cannot be written as ONNX and run by ONNX Runtime: {why}") from error
+    check_same("ONNX", network, pairs)
+    write_atomically(Path(path), content)
+
+
+def load_onnx(path: Path | str) -> nn.Module:
+    """A network of one input and one output that runs in ONNX Runtime, on the CPU with as many threads as torch has.
+
+    Raises:
+        InputError: the extra is not installed, or the file is missing or broken.
+    """
+    check_onnx()
+    if not Path(path).is_file():
+        raise InputError(f"file (={str(path)!r}) is not there; an ONNX file is wanted")
+    try:
+        return _network(Path(path).read_bytes())
+    except Exception as error:  # ONNX Runtime's errors have no common type
+        raise InputError(f"{path} is truncated or not an ONNX file: {one_line(error)}") from error
+
+
+def check_onnx() -> None:
+    """Refuse to go on where the extra is not installed.
+
+    Raises:
+        InputError: naming what is missing, and the extra.
+    """
+    if missing := [name for name in _PACKAGES if find_spec(name) is None]:
+        raise InputError(f"ONNX needs {', '.join(missing)}: pip install 'pyro_vd[onnx]'")
+
+
+def _without_traces(model: Any) -> bytes:
+    """The file's bytes, less what the exporter notes of the machine and the code it ran: a third of a small file."""
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer, *graph.value_info):
+        part.ClearField("metadata_props")
+    return bytes(model.SerializeToString())
+
+
+def _network(content: bytes) -> nn.Module:
+    from onnxruntime import InferenceSession, SessionOptions
+
+    options = SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    (name,) = (given.name for given in session.get_inputs())
+    return FileNetwork(lambda x: torch.from_numpy(session.run(None, {name: x.detach().cpu().numpy()})[0]))

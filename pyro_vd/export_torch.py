@@ -1,0 +1,133 @@
+"""A network as a ``torch.export`` file (.pt2): a graph for batches of any size, which runs without the code that defined it."""
+
+from __future__ import annotations
+
+import copy
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from pyro_vd.errors import InputError
+from pyro_vd.messages import one_line
+from pyro_vd.storage import write_atomically
+
+_TRACES = ("stack_trace", "nn_module_stack", "source_fn_stack", "from_node", "torch_fn")
+"""What a graph remembers of the machine and the code it was made with."""
+
+
+class FileNetwork(nn.Module):
+    """A graph read from a file, to be called as any network; it has no parameters to see and one mode, evaluation."""
+
+    def __init__(self, run: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.run = run
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Outputs for a batch ``x``, on the CPU."""
+        return self.run(x)
+
+
+@torch.no_grad()
+def probes(net: nn.Module, example: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Inputs and outputs of a network in evaluation mode, on the CPU, for 1 and 7 of ``example``, to compare a file with.
+
+    Raises:
+        InputError: no example, or one that the network cannot take, or outputs that are not one tensor.
+    """
+    if not example.ndim or not len(example):
+        raise InputError(f"example of shape {tuple(example.shape)}; it must be (n, …), n >= 1")
+    net, pairs = copy.deepcopy(net).cpu().eval(), []
+    for batch in (1, 7):
+        x = example.cpu()[torch.arange(batch) % len(example)]
+        try:
+            y = net(x)
+        except (RuntimeError, IndexError, TypeError, ValueError) as error:
+            shape = tuple(example.shape[1:])
+            raise InputError(
+                f"example of shape {shape}, {example.dtype}, does not fit the network: {one_line(error)}"
+            ) from error
+        if not isinstance(y, Tensor):
+            raise InputError(f"the network's output is a {type(y).__name__}; it must be one tensor")
+        pairs.append((x, y))
+    return pairs
+
+
+def program(net: nn.Module, example: Tensor) -> ExportedProgram:
+    """The network's graph in evaluation mode, on the CPU, the batch dynamic; nothing of ``example`` but its shape is in it.
+
+    Raises:
+        InputError: the network cannot be exported for every batch size, and why.
+    """
+    net = copy.deepcopy(net).cpu().eval()
+    blank = torch.zeros((2, *example.shape[1:]), dtype=example.dtype)  # of 1 the exporter takes that it is always 1
+    try:
+        graph = torch.export.export(net, (blank,), dynamic_shapes=({0: Dim("batch")},))
+    except Exception as error:  # the exporter raises whatever the network's code does, and errors of its own
+        why = one_line(error)[:200]
+        raise InputError(f"{type(net).__name__} cannot be exported for batches of any size: {why}") from error
+    for node in graph.graph.nodes:
+        for trace in _TRACES:
+            node.meta.pop(trace, None)
+    graph.example_inputs = None
+    return graph
+
+
+@torch.no_grad()
+def check_same(kind: str, exported: nn.Module, pairs: list[tuple[Tensor, Tensor]]) -> None:
+    """Refuse what does not give the outputs of :func:`probes`, to 1e-5 of the largest.
+
+    Raises:
+        InputError: saying how far they are apart.
+    """
+    for x, wanted in pairs:
+        found = exported(x)
+        if wanted.shape != found.shape:
+            raise InputError(
+                f"as {kind} the network gives {tuple(found.shape)} for a batch of {len(x)}, not {tuple(wanted.shape)}"
+            )
+        apart, largest = (wanted - found).abs().max().item(), wanted.abs().max().item()
+        if not apart <= 1e-5 * max(1, largest):
+            raise InputError(f"as {kind} the network is another function: an output for a batch of {len(x)} is {apart:.1e} off")
+
+
+def save_torch_export(net: nn.Module, path: Path | str, example: Tensor) -> None:
+    """Write a ``torch.export`` file, after checking what it computes, atomically.
+
+    ``torch.export.load(path).module()`` reads it where pyro_vd is not installed. Like every file of PyTorch's that is no plain
+    tensors: only from people you trust.
+
+    Args:
+        net: the network.
+        path: the file; replaced if it exists.
+        example: inputs ``(n, …)``, n ≥ 1; the file takes ``(any n, …)``.
+
+    Raises:
+        InputError: the example does not fit, or the network cannot be exported; see :func:`program`.
+        OSError: the disk is full or the folder not writable; nothing is changed then.
+    """
+    pairs, buffer = probes(net, example), io.BytesIO()
+    torch.export.save(program(net, example), buffer)
+    check_same("a torch.export file", _network(io.BytesIO(buffer.getvalue())), pairs)
+    write_atomically(Path(path), buffer.getbuffer())
+
+
+def load_torch_export(path: Path | str) -> nn.Module:
+    """The network of a ``torch.export`` file that you trust.
+
+    Raises:
+        InputError: the file is missing or broken.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"file (={str(path)!r}) is not there; a torch.export file is wanted")
+    try:
+        return _network(io.BytesIO(Path(path).read_bytes()))
+    except Exception as error:  # a broken file can raise anything
+        raise InputError(f"{path} is truncated or not a torch.export file: {one_line(error)}") from error
+
+
+def _network(content: io.BytesIO) -> nn.Module:
+    return FileNetwork(torch.export.load(content).module().forward)

@@ -1,0 +1,165 @@
+"""The pruned network again and again while it is trained, recorded for an animation: a small file an epoch."""
+
+from __future__ import annotations
+
+import io
+import math
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from pyro_vd.checks import check_number
+from pyro_vd.errors import InputError
+from pyro_vd.messages import one_line
+from pyro_vd.metrics import Arrays, error_rate
+from pyro_vd.networks import named_weights
+from pyro_vd.storage import clear_temporaries, write_atomically
+
+SCALE = 127
+"""A weight of 1, or more, is recorded as this; steps are linear, and only zero is recorded as zero."""
+
+EXAMPLES = 500
+"""At most so many examples are measured a frame: all of them would cost more than the training between two frames."""
+
+_SITE = "weight of "
+
+
+class FrameRecorder:
+    """Records the pruned network as int8, its error and its size at equal distances while :func:`~pyro_vd.training.fit` runs.
+
+    A file an epoch, written atomically before that epoch's checkpoint: a training that was killed and is resumed writes
+    the epoch it was in once more, and ends with the same files as one that was not. Nothing random is drawn.
+
+    Args:
+        folder: made if it is not there; files of the same epochs in it are replaced.
+        an_epoch: frames an epoch, at least 1; at most one a step is recorded.
+        network: gives the network as it would be pruned now.
+        data: the first :data:`EXAMPLES` of them are measured at every frame.
+        measured_on: what they are, for the title, such as "validation".
+
+    Raises:
+        InputError: ``an_epoch`` below 1.
+        OSError: the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path, an_epoch: int, network: Callable[[], nn.Module], data: Arrays, measured_on: str) -> None:
+        check_number("an_epoch", an_epoch, low=1, whole=True)
+        self._folder, self._an_epoch, self._network = folder, an_epoch, network
+        self._data = data[0][:EXAMPLES], data[1][:EXAMPLES]
+        self._measured_on = f"{len(self._data[0])} {measured_on} examples"
+        self._taken: list[dict[str, np.ndarray]] = []
+        folder.mkdir(parents=True, exist_ok=True)
+        clear_temporaries(folder)
+        self._take(0.0)  # before training
+        self._write(0)
+
+    def __call__(self, epoch: int, step: int, steps: int) -> None:
+        """A step was taken, the ``step``-th, from 1, of ``steps`` of an epoch, counted from 0."""
+        if step * self._an_epoch // steps > (step - 1) * self._an_epoch // steps:
+            self._take(epoch + step / steps)
+        if step == steps:
+            self._write(epoch + 1)
+
+    @torch.no_grad()
+    def _take(self, epoch: float) -> None:
+        net = self._network()
+        frame = {
+            "epoch": np.asarray(epoch),
+            "error": np.asarray(error_rate(net, self._on_device_of(net))),
+        }
+        for name, weight in named_weights(net):
+            scaled = (weight.clamp(-1, 1) * SCALE).round()
+            frame[_SITE + name] = torch.where(scaled == 0, weight.sign(), scaled).to(torch.int8).cpu().numpy()
+        self._taken.append(frame)
+
+    def _on_device_of(self, net: nn.Module) -> Arrays:
+        device = next(net.parameters()).device
+        self._data = self._data[0].to(device), self._data[1].to(device)
+        return self._data
+
+    def _write(self, epoch: int) -> None:
+        arrays = {key: np.stack([frame[key] for frame in self._taken]) for key in self._taken[0]}
+        write_atomically(self._folder / f"{epoch:05}.npz", _packed({**arrays, "measured on": np.asarray(self._measured_on)}))
+        self._taken = []
+
+
+def _packed(arrays: dict[str, np.ndarray]) -> bytes:
+    """An ``.npz`` without dates, compressed at the fastest level; numpy's own function knows only a slow one."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for key, array in arrays.items():
+            content = io.BytesIO()
+            np.lib.format.write_array(content, array, allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{key}.npy"), content.getbuffer(), zipfile.ZIP_DEFLATED, compresslevel=1)
+    return buffer.getvalue()
+
+
+@dataclass(frozen=True)
+class Frames:
+    """A recorded training, n frames of it.
+
+    Attributes:
+        epoch: when, ``(n,)``, in epochs; 0 is before training.
+        error: share of wrong predictions, ``(n,)``, in [0, 1].
+        weights: by site, ``(n, …)`` as int8: :data:`SCALE` times the weight, cut to [−1, 1]; 0 only where it is pruned.
+        measured_on: what the error is of.
+    """
+
+    epoch: np.ndarray
+    error: np.ndarray
+    weights: dict[str, np.ndarray]
+    measured_on: str
+
+    def __len__(self) -> int:
+        return len(self.epoch)
+
+    def left(self, index: int) -> list[int]:
+        """Weights that are not pruned, a layer."""
+        return [int(np.count_nonzero(values[index])) for values in self.weights.values()]
+
+    def compression(self, index: int) -> float:
+        """|W| / |W ≠ 0|; infinite where no weight is left."""
+        left = sum(self.left(index))
+        return sum(values[index].size for values in self.weights.values()) / left if left else math.inf
+
+
+def read_frames(folder: Path) -> Frames:
+    """All that a :class:`FrameRecorder` has left in a folder.
+
+    Raises:
+        InputError: the folder holds none, an epoch is missing, or a file is broken.
+    """
+    paths = sorted(folder.glob("[0-9]*.npz"))
+    if not paths:
+        raise InputError(
+            f"{folder.parent} holds no frames of its training: the recipe's key train.frames (frames an epoch) was 0; "
+            "train again with, say, --train.frames=10"
+        )
+    if missing := [f"{epoch:05}.npz" for epoch in range(len(paths)) if not (folder / f"{epoch:05}.npz").is_file()]:
+        raise InputError(f"{folder / missing[0]} is missing; every epoch up to the last must be there")
+    parts = [_read(path) for path in paths]
+    shapes = [{key: (array.dtype, array.shape[1:]) for key, array in part.items()} for part in parts]
+    for path, shape in zip(paths, shapes, strict=True):
+        if shape != shapes[0]:
+            raise InputError(f"{path} is of another training than {paths[0]}")
+    arrays = {key: np.concatenate([part[key] for part in parts]) for key in parts[0] if key != "measured on"}
+    sites = {key.removeprefix(_SITE): array for key, array in arrays.items() if key.startswith(_SITE)}
+    return Frames(arrays["epoch"], arrays["error"], sites, str(parts[0]["measured on"]))
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            part = dict(archive)
+        lengths = {len(part[key]) for key in part if key != "measured on"}
+        if len(lengths) == 1 and {"epoch", "error", "measured on"} < part.keys():
+            return part
+    except (ValueError, OSError, EOFError, KeyError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"{path} is corrupt: {one_line(error)}") from error
+    raise InputError(f"{path} holds no frames; record them with train.frames")

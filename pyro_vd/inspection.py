@@ -1,0 +1,107 @@
+"""What a run has learnt, layer by layer, and its ArviZ data."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from torch import Tensor
+
+from pyro_vd.arviz_data import to_inference_data
+from pyro_vd.guides.weight_guide import WeightGuide
+from pyro_vd.metrics import Arrays
+from pyro_vd.models.bayesian import BayesianNetwork
+from pyro_vd.posterior import LayerSummary, log_alpha, quantiles, site_kl, summarize
+from pyro_vd.pruning import DEFAULT_THRESHOLD, keep_masks
+from pyro_vd.run_folder import Run, dump, read_history, read_metrics
+
+
+@dataclass(frozen=True)
+class LayerInspection(LayerSummary):
+    """A weight site: how much of it is left, how sure its weights are, and what it costs.
+
+    An input or a unit (of a convolution: a channel) survives if a weight of this layer that reads or makes it is left.
+    """
+
+    signal_quantiles: tuple[float, ...]
+    """Of |θ|/σ, at :data:`~pyro_vd.posterior.QUANTILES`."""
+    left_signal_quantiles: tuple[float, ...] | None
+    """Of |θ|/σ of the weights that are left; None if none is."""
+    inputs: int
+    surviving_inputs: int
+    units: int
+    surviving_units: int
+    kl: float
+    """KL(q‖p) in nats."""
+    kl_share: float
+    """Of the KL of all latent sites, in [0, 1]."""
+
+
+def inspect_layers(
+    model: BayesianNetwork, guide: WeightGuide, data: Arrays, threshold: float = DEFAULT_THRESHOLD
+) -> list[LayerInspection]:
+    """A :class:`LayerInspection` a weight site.
+
+    Args:
+        model: the trained model.
+        guide: its guide, with variational noise.
+        data: inputs and observations for the model to run on; the figures do not depend on them.
+        threshold: log α at or above which a weight counts as pruned.
+
+    Raises:
+        InputError: the threshold is NaN, or the guide has no log α.
+    """
+    kl = site_kl(model, guide, data)
+    total = sum(kl.values())
+    log_alphas = log_alpha(guide)
+    masks = keep_masks(log_alphas, threshold)
+    layers = []
+    for summary in summarize(guide, threshold):
+        site = summary.site
+        signal = (-0.5 * log_alphas[site]).exp()  # |θ|/σ is the root of 1/α
+        left = signal[masks[site]]
+        units, inputs = (_left(masks[site], model.weight_axes(site).index(axis)) for axis in ("out", "in"))
+        layers.append(
+            LayerInspection(
+                **asdict(summary),
+                signal_quantiles=quantiles(signal),
+                left_signal_quantiles=quantiles(left) if len(left) else None,
+                inputs=len(inputs),
+                surviving_inputs=int(inputs.sum()),
+                units=len(units),
+                surviving_units=int(units.sum()),
+                kl=kl[site],
+                kl_share=kl[site] / total if total else 0.0,
+            )
+        )
+    return layers
+
+
+def _left(mask: Tensor, axis: int) -> Tensor:
+    """True where a weight is left at this place of the axis."""
+    return mask.movedim(axis, 0).flatten(1).any(1)
+
+
+def run_inference_data(run: Run, **options: Any) -> Any:
+    """:func:`~pyro_vd.arviz_data.to_inference_data` of a run and its test data, with the run's threshold and history.
+
+    Args:
+        run: as :func:`~pyro_vd.run_folder.load_run` gives it: trained and not yet pruned.
+        options: any of :func:`~pyro_vd.arviz_data.to_inference_data`, to change what the run says.
+
+    Raises:
+        InputError: as that function, or a file of the run is broken.
+    """
+    said = {
+        "threshold": run_threshold(run),
+        "hold": run.recipe.train.hold,
+        "seed": run.recipe.seed,
+        "history": read_history(run.folder),
+        "attrs": {"recipe": dump(run.recipe)},
+    }
+    return to_inference_data(run.model, run.guide, run.data.test, **{**said, **options})
+
+
+def run_threshold(run: Run) -> float:
+    """The threshold that the run was pruned at."""
+    return float(read_metrics(run.folder)["threshold"])

@@ -1,0 +1,201 @@
+"""Compaction of networks with branches: what goes together, what is left alone, what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from compaction_support import Around, check_compact, prune_at_random
+from torch import Tensor, nn
+
+from pyro_vd.networks import widths
+
+
+class Block(nn.Module):
+    """A residual block, written as such blocks are."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(inputs, 5, 3, padding=1, bias=False), nn.BatchNorm2d(5)
+        self.conv2, self.bn2 = nn.Conv2d(5, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs)
+        self.relu = nn.ReLU(inplace=True)
+        self.shortcut = nn.Sequential() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.relu(self.bn1(self.conv1(x)))
+        out = self.bn2(self.conv2(out))
+        out += self.shortcut(x)
+        return self.relu(out)
+
+
+class Residual(nn.Module):
+    def __init__(self, flatten: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 6, 3)
+        self.blocks = nn.Sequential(Block(6, 6), Block(6, 8), Block(8, 8))
+        self.fc1, self.fc2 = nn.Linear(32, 7), nn.Linear(7, 4)
+        self.flatten = flatten
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(torch.relu(self.stem(x)), kernel_size=2)
+        x = F.adaptive_avg_pool2d(self.blocks(x), (2, 2))
+        x = F.dropout(F.gelu(self.fc1(self.flatten(x))), training=self.training)
+        return F.log_softmax(self.fc2(x), dim=1)
+
+
+FLATTEN = [
+    lambda x: torch.flatten(x, 1),
+    lambda x: x.flatten(start_dim=1),
+    lambda x: x.view(x.size(0), -1),
+    lambda x: x.reshape((x.shape[0], -1)),
+    lambda x: x.contiguous().view(x.size()[0], -1),
+]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_residual_networks(seed: int) -> None:
+    torch.manual_seed(seed)
+    net = Residual(FLATTEN[seed % 5])
+    prune_at_random(net, density=0.5, units=0.3 if seed % 2 else 0.1)
+    small: Any = check_compact(net, 3, 10, 10)
+    assert sum(widths(small)) < sum(widths(net))
+    small = getattr(small, "net", small)
+    assert type(small) is Residual
+    assert small.blocks[0].conv2.out_channels == small.stem.out_channels, "summands share their removal"
+
+
+def test_summands_go_together() -> None:
+    class Sum(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.c = nn.Linear(4, 5), nn.Linear(4, 5), nn.Linear(5, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.c(torch.tanh(self.a(x)) + 2 * self.b(x))
+
+    net = Sum()
+    with torch.no_grad():
+        net.a.weight[0] = 0  # constant in one summand only: stays
+        net.a.weight[1] = net.b.weight[1] = 0  # constant in both: folded
+        net.c.weight[:, 2] = 0  # read by nobody
+    small: Any = check_compact(net, 4)
+    assert widths(small) == (4, 3, 3, 3)
+    assert torch.equal(small.a.weight, net.a.weight[[0, 3, 4]])
+    assert torch.equal(small.b.bias, net.b.bias[[0, 3, 4]])
+
+
+def test_a_summand_that_is_left_alone_holds_the_other() -> None:
+    class Held(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.c = nn.Linear(4, 5), nn.Linear(4, 5), nn.Linear(5, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            b = self.b(x)
+            weights = b.softmax(1)
+            return self.c(self.a(x) + b) + weights[:, :3]
+
+    net = Held()
+    with torch.no_grad():
+        net.a.weight[1] = net.b.weight[1] = net.c.weight[:, 2] = 0
+    assert widths(check_compact(net, 4)) == (4, 5, 5, 3)
+
+
+def test_a_summand_that_nobody_reads_any_more() -> None:
+    class Later(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.c, self.d = nn.Linear(4, 5), nn.Linear(5, 6), nn.Linear(6, 5), nn.Linear(5, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = self.a(x)
+            return self.d(h + self.c(self.b(h).relu()))
+
+    net = Later()
+    with torch.no_grad():
+        net.d.weight[:, 2] = 0  # after the sum nobody reads unit 2, and its part of the sum goes
+        net.c.weight[2], net.c.weight[:, 1] = 1, 0
+        net.c.weight[2, 1] = 7  # the only one that reads unit 1 of b
+    small: Any = check_compact(net, 4)
+    assert widths(small) == (4, 5, 5, 5, 3)
+    assert not small.c.weight[2].any()
+    assert small.c.bias[2] == 0
+
+
+class Scale(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.randn(8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.scale
+
+
+NOT_UNDERSTOOD: dict[str, Around] = {
+    "softmax": Around(lambda net, h: h.softmax(-1)),
+    "LayerNorm": Around(lambda net, h: net.parts["part"](h), part=nn.LayerNorm(8)),
+    "GroupNorm": Around(lambda net, h: net.parts["part"](h), part=nn.GroupNorm(2, 8)),
+    "PReLU": Around(lambda net, h: net.parts["part"](h), part=nn.PReLU(8)),
+    "mul": Around(lambda net, h: net.parts["part"](h), part=Scale()),
+    "cat": Around(lambda net, h: torch.cat([h, h.relu()], 1), 16),
+    "view": Around(lambda net, h: h.view(-1, 8)),
+    "reshape": Around(lambda net, h: h.reshape(h.size(0), 8)),
+    "flip": Around(lambda net, h: h.flip(1)),
+    "getitem": Around(lambda net, h: h[:, :5], 5),
+    "size": Around(lambda net, h: h / h.size(1)),
+    "getattr": Around(lambda net, h: h + h.shape[1]),
+    "first (Linear)": Around(lambda net, h: h + net.first.bias.abs()),
+    "max_pool1d": Around(lambda net, h: F.max_pool1d(h, 3, 1, 1)),
+    "parts.part (ParametrizedLinear)": Around(
+        lambda net, h: net.parts["part"](h), part=nn.utils.parametrizations.spectral_norm(nn.Linear(8, 8))
+    ),
+    "dropout": Around(lambda net, h: F.dropout(h, 1e-12)),
+    "relu_": Around(lambda net, h: (torch.relu_(h), h)[1]),
+    "itruediv": Around(lambda net, h: h.__itruediv__(h.abs().amax(1, keepdim=True))),
+}
+
+
+@pytest.mark.parametrize("name", NOT_UNDERSTOOD)
+def test_what_is_not_understood_is_left_alone_and_named(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    net = NOT_UNDERSTOOD[name]
+    assert widths(check_compact(net, 6)) == widths(net)
+    assert f"{name} " in caplog.text or f"({name})" in caplog.text
+
+
+def test_a_layer_used_twice_is_left_alone() -> None:
+    layer, tied = nn.Linear(6, 6), nn.Linear(6, 6)
+    tied.weight = layer.weight
+    with torch.no_grad():
+        layer.weight[0] = layer.weight[:, 1] = 0
+    for net in (nn.Sequential(layer, nn.ReLU(), layer), nn.Sequential(layer, nn.Tanh(), tied)):
+        assert widths(check_compact(net, 6)) == widths(net)
+
+
+IN_PLACE: dict[str, Callable[[Any, Tensor], Tensor]] = {
+    "read again": lambda net, h: F.relu(h, inplace=True) + h,
+    "a view of it read again": lambda net, h: (h.flatten(1), F.relu(h, inplace=True))[0],
+    "the same through dropout": lambda net, h: (F.dropout(h, training=False), F.relu(h, inplace=True))[0] * 2,
+    "a sum in place": lambda net, h: (h.__iadd__(h.sigmoid()), h)[1],
+}
+
+
+@pytest.mark.parametrize("case", IN_PLACE)
+def test_changes_in_place_are_seen(case: str) -> None:
+    net = Around(IN_PLACE[case])
+    assert widths(check_compact(net, 6)) == widths(net)
+
+
+def test_what_is_changed_in_place_is_not_taken_for_constant() -> None:
+    net = Around(lambda net, h: (F.relu(h, inplace=True), net.parts["part"](h))[1], part=nn.Linear(8, 8))
+    with torch.no_grad():
+        net.first.bias[0] = -1
+        net.parts["part"].weight[2, 1:] = 0
+    check_compact(net, 6)
+
+
+@pytest.mark.parametrize("between", [lambda net, h: F.relu(h, inplace=True), lambda net, h: h.sigmoid().__iadd__(h)])
+def test_changes_in_place_of_what_nobody_reads_again(between: Callable[[Any, Tensor], Tensor]) -> None:
+    assert widths(check_compact(Around(between), 6)) == (6, 6, 3)

@@ -1,0 +1,142 @@
+"""``pyro-vd compare``: the order and contents of its table, its figure's points, and what it points out or refuses."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import contents, refused, run_cli
+
+from pyro_vd.comparison import SORTS, differences, read_results
+from pyro_vd.plots import error_against_compression
+
+CHANGED: dict[str, dict[str, Any]] = {
+    "best": {"error": 0.0125, "nll": 0.25, "compression": 40.0, "seconds": {"train": 20.5, "finetune": 2.0}},
+    "small": {"error": 0.5, "nll": 1.5, "compression": 900.0, "seconds": {"train": 30.0}},
+    "empty": {"error": 0.9, "nll": None, "compression": None, "seconds": {"train": 1.0}},
+}
+
+
+@pytest.fixture
+def runs(finished_run: Path, tmp_path: Path) -> list[Path]:
+    """Three runs with results of their own, worst first."""
+    folders = []
+    for name, changes in reversed(CHANGED.items()):
+        folder = shutil.copytree(finished_run, tmp_path / name)
+        metrics = json.loads((folder / "metrics.json").read_text())
+        metrics["seconds"] = changes["seconds"]
+        metrics["networks"]["pruned"] |= {key: value for key, value in changes.items() if key != "seconds"}
+        (folder / "metrics.json").write_text(json.dumps(metrics))
+        folders.append(folder)
+    return folders
+
+
+ORDER = {
+    "error": ["best", "small", "empty"],
+    "nll": ["best", "small", "empty"],
+    "compression": ["empty", "small", "best"],
+    "seconds": ["empty", "best", "small"],
+    "run": ["best", "empty", "small"],
+}
+
+
+@pytest.mark.parametrize("sort", SORTS)
+def test_table(runs: list[Path], sort: str) -> None:
+    code, out, err = run_cli("compare", *runs, "--sort", sort)
+    assert (code, err) == (0, "")
+    lines = [line.split() for line in out.splitlines() if line[:3].strip().isdigit()]
+    assert [(line[0], Path(line[1]).name) for line in lines] == [(str(k), name) for k, name in enumerate(ORDER[sort], 1)]
+    row = next(line for line in lines if line[1].endswith("best"))
+    layers = json.loads((runs[-1] / "metrics.json").read_text())["networks"]["pruned"]["layers"]
+    sparsity = [f"{100 * (1 - layer['nonzero'] / layer['weights']):.1f}" for layer in layers]
+    assert row[2:] == ["digits", "(360)", "1.25", "0.2500", "40.0x", *sparsity, "22"]
+    assert any(line[1].endswith("empty") and "∞" in line for line in lines)
+    assert "Note" not in out
+
+
+def test_json(runs: list[Path]) -> None:
+    code, out, err = run_cli("compare", *runs, "--json")
+    assert (code, err) == (0, "")
+    result = json.loads(out, parse_constant=pytest.fail)
+    assert out.count("\n") == 1
+    assert (result["notes"], result["figure"]) == ([], None)
+    best = result["runs"][0]
+    assert (best["run"], best["error"], best["nll"], best["compression"]) == (str(runs[-1]), 0.0125, 0.25, 40.0)
+    assert (best["data"], best["test_size"], best["seed"], best["seconds"]) == ("digits", 360, 0, 22.5)
+    assert result["runs"][-1]["compression"] is None
+
+
+def test_other_data_are_pointed_out(runs: list[Path]) -> None:
+    for folder, changes in zip(runs, ({"test_size": 100}, {"data": "mnist", "test_size": 10_000}), strict=False):
+        metrics = json.loads((folder / "metrics.json").read_text())
+        (folder / "metrics.json").write_text(json.dumps(metrics | changes))
+    assert differences(read_results(runs[2:])) == []
+    for some in (runs, [runs[0], runs[2]], [runs[1], runs[2]]):
+        (note,) = differences(read_results(some))
+        code, out, _ = run_cli("compare", *some)
+        assert code == 0
+        assert f"Note: {note}" in out
+        for folder in some:
+            assert str(folder) in note
+        assert "digits, 360 test examples" in note
+        assert ("digits, 100 test examples" in note) == (runs[0] in some)
+        assert ("mnist, 10000 test examples" in note) == (runs[1] in some)
+        assert json.loads(run_cli("compare", *some, "--json")[1])["notes"] == [note]
+    old = json.loads((runs[2] / "metrics.json").read_text())
+    del old["test_size"]
+    (runs[2] / "metrics.json").write_text(json.dumps(old))
+    assert "unknown number of test examples" in differences(read_results([runs[0], runs[2]]))[0]
+
+
+def test_figure() -> None:
+    networks = {"a": (4.0, 0.02), "b": (300.0, 0.05), "c": (math.inf, 0.9)}
+    figure = error_against_compression(networks)
+    (axes,) = figure.axes
+    assert axes.get_xscale() == "log"
+    assert "compression" in axes.get_xlabel()
+    assert axes.get_ylabel() == "test error, %"
+    points = [(line.get_xdata()[0], line.get_ydata()[0]) for line in axes.lines]
+    assert points[:2] == [(4.0, 2.0), (300.0, 5.0)]
+    assert points[2] == (600.0, 90.0), "at the right edge"
+    assert [text.get_text() for text in axes.texts] == ["1", "2", "3"]
+    assert [text.xy for text in axes.texts] == points
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["1  a", "2  b", "3  c (no weight left)"]
+    figure.draw_without_rendering()
+    ticks = {label.get_text() for label in axes.get_xticklabels()}
+    assert {"5", "10", "100"} <= ticks
+    assert error_against_compression({"a": (4.0, 0.02), "b": (5.0, 0.03)}).axes[0].get_xscale() == "linear"
+
+
+@pytest.mark.parametrize(("suffix", "magic"), [(".png", b"\x89PNG"), (".pdf", b"%PDF"), (".svg", b"<?xml")])
+def test_figure_file(runs: list[Path], tmp_path: Path, suffix: str, magic: bytes) -> None:
+    target = tmp_path / f"figure{suffix}"
+    code, out, err = run_cli("compare", *runs, "--out", target)
+    assert (code, err) == (0, "")
+    assert str(target) in out
+    assert target.read_bytes().startswith(magic)
+    before = contents(tmp_path)
+    refused("compare", *runs, "--out", target, quoted=[str(target), "exists"])
+    assert contents(tmp_path) == before
+
+
+def test_refused(runs: list[Path], tmp_path: Path) -> None:
+    refused("compare", quoted=["runs"])
+    refused("compare", *runs, "--sort=size", quoted=["size", "error"])
+    refused("compare", *runs, "--out", tmp_path / "figure.exe", quoted=["figure.exe", ".png"])
+    refused("compare", *runs, "--out", tmp_path / "none" / "figure.png", quoted=["figure.png", "No such file"])
+    refused("compare", *runs, tmp_path / "none", quoted=[str(tmp_path / "none"), "not a folder"])
+    refused("compare", runs[0], runs[1], runs[0], quoted=[str(runs[0]), "twice"])
+    (tmp_path / "link").symlink_to(runs[0])
+    refused("compare", runs[0], tmp_path / "link", quoted=[str(runs[0]), str(tmp_path / "link"), "twice"])
+    metrics = runs[0] / "metrics.json"
+    good = json.loads(metrics.read_text())
+    for bad in ("{", "[]", "{}", json.dumps({**good, "networks": {}}), json.dumps({**good, "seconds": 3})):
+        metrics.write_text(bad)
+        refused("compare", *runs, quoted=[str(metrics), "corrupt"])
+    metrics.unlink()
+    refused("compare", *runs, quoted=[str(runs[0]), "no finished run"])

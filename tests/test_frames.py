@@ -1,0 +1,165 @@
+"""Frames are the pruned network at the moments they say, cost the training nothing but time, and survive being killed."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from support import SMALL, contents, refused, run_cli
+from torch import nn
+
+from pyro_vd import BayesianNetwork, InputError, VariationalDropout, fit, load_run, prune
+from pyro_vd.frames import EXAMPLES, SCALE, FrameRecorder, read_frames
+from pyro_vd.metrics import compression, error_rate
+from pyro_vd.networks import mlp, named_weights
+
+DATA = torch.rand(70, 6, generator=torch.Generator().manual_seed(0)), torch.arange(70) % 3
+LONGER = (*SMALL, "--train.frames=3", "--train.epochs=12")
+
+
+def recorded_of(net: nn.Module) -> dict[str, np.ndarray]:
+    """Rounded to 1/127, cut to ±1, and nothing but zero becomes zero: a weight at a time."""
+    values = {}
+    for name, weight in named_weights(net):
+        rounded = [
+            max(1, round(min(1.0, abs(w)) * SCALE)) * (1 if w > 0 else -1) if w else 0 for w in weight.flatten().tolist()
+        ]
+        values[name] = np.array(rounded, np.int8).reshape(weight.shape)
+    return values
+
+
+def trained(folder: Path | None, an_epoch: int = 3, **options: Any) -> tuple[nn.Module, list[tuple[float, nn.Module]]]:
+    """A short training of 7 steps an epoch; also the network after every step."""
+    torch.manual_seed(1)
+    model = BayesianNetwork(mlp([6, 8, 3]))
+    guide = VariationalDropout(model, log_sigma2=-3.0)
+    network: Callable[[], nn.Module] = lambda: prune(model, guide, 1.0)  # noqa: E731
+    seen = [(0.0, network())]
+    recorder = FrameRecorder(folder, an_epoch, network, DATA, "training") if folder else None
+
+    def after_step(epoch: int, step: int, steps: int) -> None:
+        seen.append((epoch + step / steps, network()))
+        if recorder:
+            recorder(epoch, step, steps)
+
+    fit(model, guide, DATA, epochs=4, batch_size=10, lr=0.1, progress=False, after_step=after_step, **options)
+    return network(), seen
+
+
+@pytest.mark.parametrize(("an_epoch", "steps"), [(1, [7]), (3, [3, 5, 7]), (7, range(1, 8)), (10, range(1, 8))])
+def test_frames_are_the_network_as_it_was(tmp_path: Path, an_epoch: int, steps: list[int]) -> None:
+    _, seen = trained(tmp_path, an_epoch)
+    frames = read_frames(tmp_path)
+    moments = [0, *(7 * epoch + step for epoch in range(4) for step in steps)]
+    assert len(frames) == len(moments)
+    assert frames.measured_on == "70 training examples"
+    assert frames.epoch.tolist() == [seen[moment][0] for moment in moments]
+    for index, moment in enumerate(moments):
+        net = seen[moment][1]
+        for name, expected in recorded_of(net).items():
+            assert (frames.weights[name][index] == expected).all()
+        assert frames.error[index] == pytest.approx(error_rate(net, DATA))
+        assert frames.compression(index) == compression(net)
+    assert 1 < frames.compression(len(frames) - 1) < np.inf, "something is pruned, so that there is something to see"
+
+
+def test_weights_at_the_edges_of_the_scale(tmp_path: Path) -> None:
+    net = nn.Linear(7, 1)
+    with torch.no_grad():
+        net.weight[:] = torch.tensor([[0.0, 1e-20, -1e-20, 0.5, -1.0, 7.0, -7.0]])
+    FrameRecorder(tmp_path, 1, lambda: net, (torch.zeros(3, 7), torch.zeros(3, dtype=torch.long)), "training")
+    frames = read_frames(tmp_path)
+    assert frames.weights["weight"].tolist() == [[[0, 1, -1, 64, -127, 127, -127]]]
+    assert (frames.left(0), frames.compression(0)) == ([6], 7 / 6)
+
+
+def test_only_so_many_examples_are_measured(tmp_path: Path) -> None:
+    x, y = torch.zeros(2 * EXAMPLES, 2), torch.arange(2 * EXAMPLES) // EXAMPLES
+    net = nn.Linear(2, 2)
+    with torch.no_grad():
+        net.bias[:] = torch.tensor([1.0, 0.0])  # right for the first half, wrong for the second
+    FrameRecorder(tmp_path, 1, lambda: net, (x, y), "validation")
+    assert read_frames(tmp_path).error.tolist() == [0.0]
+    assert read_frames(tmp_path).measured_on == "500 validation examples"
+
+
+def test_recording_changes_no_training(tmp_path: Path) -> None:
+    plain, recorded = trained(None)[0], trained(tmp_path)[0]
+    for (name, weight), (_, other) in zip(named_weights(plain), named_weights(recorded), strict=True):
+        assert torch.equal(weight, other), name
+
+
+def test_frames_of_a_run_agree_with_its_log(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert run_cli("train", "digits", *LONGER, "--out", run, "--quiet")[0] == 0
+    frames = read_frames(run / "frames")
+    log = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    epochs = [line for line in log if line["phase"] == "train"]
+    assert len(frames) == 1 + 3 * len(epochs)
+    assert frames.measured_on == "100 validation examples"
+    for index, line in zip(range(3, len(frames), 3), epochs, strict=True):
+        assert frames.epoch[index] == line["epoch"]
+        assert frames.error[index] == pytest.approx(line["error"])
+        assert frames.compression(index) == line["compression"]
+    loaded = load_run(run)
+    for name, expected in recorded_of(prune(loaded.model, loaded.guide, 3.0)).items():
+        assert (frames.weights[name][-1] == expected).all()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # a process with threads: they are idle
+def test_killed_and_resumed(tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+
+    def train(run: Path) -> None:
+        assert run_cli("train", "digits", *LONGER, "--out", run, "--resume", "--quiet")[0] == 0
+
+    train(whole)
+    for epoch in (2, 7):
+        process = get_context("fork").Process(target=train, args=(killed,))
+        process.start()
+        while not (killed / "frames" / f"{epoch:05}.npz").exists():
+            assert process.is_alive(), "it ended before it could be killed"
+            time.sleep(0.002)
+        process.kill()
+        process.join()
+        assert not (killed / "metrics.json").exists()
+    (killed / "frames" / ".00009.npz.abcdefgh.pyro_vd-tmp").write_bytes(b"half a fra")
+    train(killed)
+    assert contents(killed / "frames") == contents(whole / "frames")
+    assert len(read_frames(killed / "frames")) == 1 + 3 * 12
+
+
+def test_broken_frames(tmp_path: Path) -> None:
+    trained(tmp_path)
+    path = tmp_path / "00002.npz"
+    good = path.read_bytes()
+    net = nn.Linear(6, 8)
+    FrameRecorder(tmp_path / "smaller", 1, lambda: net, (DATA[0], DATA[1]), "training")
+    smaller = (tmp_path / "smaller" / "00000.npz").read_bytes()
+    for bad, said in ((good[:-50], "corrupt"), (b"", "corrupt"), (b"PK\3\4", "corrupt"), (smaller, "of another training")):
+        path.write_bytes(bad)
+        with pytest.raises(InputError, match=said) as caught:
+            read_frames(tmp_path)
+        assert str(path) in str(caught.value)
+    path.unlink()
+    with pytest.raises(InputError, match=r"00002\.npz is missing"):
+        read_frames(tmp_path)
+    np.savez(path, something=np.zeros(3))
+    with pytest.raises(InputError, match="holds no frames"):
+        read_frames(tmp_path)
+
+
+def test_refused(tmp_path: Path, finished_run: Path) -> None:
+    for value in ("-1", "1001", "2.5"):
+        keys = (*SMALL, f"--train.frames={value}", "--out", tmp_path / "run")
+        refused("train", "digits", *keys, quoted=["train.frames", value])
+    refused("animate", finished_run, quoted=[str(finished_run), "train.frames"])
+    with pytest.raises(InputError, match="an_epoch"):
+        FrameRecorder(tmp_path, 0, lambda: nn.Linear(1, 2), DATA, "training")

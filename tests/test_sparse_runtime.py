@@ -1,0 +1,146 @@
+"""Sparse inference: the same outputs, sparse where that is faster."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from compaction_support import prune_at_random
+from support import python
+from torch import nn
+
+from pyro_vd import InputError, compact, sparsify_runtime
+from pyro_vd.feature_major import FeatureMajor, FeatureMajorLinear
+from pyro_vd.networks import mlp
+from pyro_vd.sparse_runtime import SparseRuntime
+
+NETS: dict[str, nn.Module] = {
+    "ReLU": mlp((20, 15, 12, 4)),
+    "dropout": mlp((20, 15, 12, 4), dropout=0.5),
+    "no flattening": nn.Sequential(nn.Linear(20, 9), nn.Tanh(), nn.Linear(9, 4)),
+    "activation first": nn.Sequential(nn.ReLU(inplace=True), nn.Linear(20, 9), nn.GELU(), nn.Softplus(), nn.Linear(9, 4)),
+    "no bias, nested": nn.Sequential(nn.Flatten(), nn.Sequential(nn.Linear(20, 9, bias=False), nn.ReLU()), nn.Linear(9, 4)),
+    "one layer": nn.Linear(20, 4),
+}
+TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5}
+
+
+def layers(net: nn.Module) -> list[FeatureMajorLinear]:
+    return [module for module in net.modules() if isinstance(module, FeatureMajorLinear)]
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("name", NETS)
+def test_equal_outputs(name: str, dtype: torch.dtype) -> None:
+    net = copy.deepcopy(NETS[name]).to(dtype).train()
+    prune_at_random(net)
+    before = {key: tensor.clone() for key, tensor in net.state_dict().items()}
+    small: Any = compact(net, torch.randn(2, 20, dtype=dtype))
+    count = len(layers(FeatureMajor(net)))
+    mixed = [index % 2 == 0 for index in range(count)]
+    state = torch.get_rng_state()
+    forms = [FeatureMajor(net), FeatureMajor(small), FeatureMajor(net, mixed), FeatureMajor(small, [False] * count)]
+    forms += [sparsify_runtime(net), sparsify_runtime(small, [3])]
+    assert torch.equal(torch.get_rng_state(), state)
+    assert net.training
+    assert all(torch.equal(tensor, before[key]) for key, tensor in net.state_dict().items())
+    assert all(layer.is_sparse for layer in layers(forms[0]))
+    assert [layer.is_sparse for layer in layers(forms[2])] == mixed
+    net.eval()
+    for batch in (1, 2, 64, 300):
+        x = torch.randn(batch, 20, dtype=dtype)
+        given, wanted = x.clone(), net(x.clone())
+        for form in forms:
+            torch.testing.assert_close(form(given), wanted, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
+            if name != "activation first":  # which changes its input itself
+                assert torch.equal(given, x)
+
+
+def test_a_layer_fully_pruned_and_images() -> None:
+    net = mlp((20, 15, 4))
+    with torch.no_grad():
+        net[1].weight.zero_()
+    x = torch.randn(6, 5, 2, 2)
+    for form in (FeatureMajor(net), sparsify_runtime(net), sparsify_runtime(compact(net))):
+        torch.testing.assert_close(form(x), net(x))
+
+
+def test_sparse_where_it_is_faster() -> None:
+    """The differences measured are five-fold and more."""
+    sparse, dense = nn.Sequential(nn.Flatten(), nn.Linear(1500, 1500)), nn.Sequential(nn.Linear(400, 400), nn.ReLU())
+    with torch.no_grad():
+        sparse[1].weight *= torch.rand_like(sparse[1].weight) < 0.005
+    mixed = nn.Sequential(*sparse, nn.ReLU(), nn.Linear(1500, 400), *dense)
+    assert [layer.is_sparse for layer in layers(sparsify_runtime(sparse, [64]))] == [True]
+    assert [layer.is_sparse for layer in layers(sparsify_runtime(mixed, [64]))] == [True, False, False]
+    assert not any(layer.is_sparse for layer in layers(sparsify_runtime(dense, [64])))
+
+
+def test_each_batch_has_the_form_measured_for_the_nearest() -> None:
+    forms = [nn.Identity(), nn.ReLU(), nn.Tanh()]
+    runtime = SparseRuntime(forms, [8.0, 256.0])
+    for batch, form in ((0, 0), (1, 0), (8, 0), (9, 1), (256, 1), (257, 2), (5000, 2)):
+        x = torch.randn(batch, 2)
+        assert torch.equal(runtime(x), forms[form](x))
+    assert sparsify_runtime(mlp((4, 3)), [64, 1, 64]).limits == (8.0,)
+    assert "(0) up to a batch of 8" in repr(runtime)
+
+
+def test_dense_where_torch_cannot_multiply_a_sparse_matrix() -> None:
+    net = mlp((20, 15, 4)).bfloat16()
+    form = FeatureMajor(net)
+    assert not any(layer.is_sparse for layer in layers(form)), "if torch has learnt it, take another type"
+    x = torch.randn(3, 20).bfloat16()
+    torch.testing.assert_close(form(x), net(x))
+    torch.testing.assert_close(sparsify_runtime(net)(x), net(x))
+
+
+def test_conversion_reaches_the_products() -> None:
+    net = mlp((20, 15, 4))
+    prune_at_random(net)
+    form, x = FeatureMajor(net).double(), torch.randn(3, 20).double()
+    torch.testing.assert_close(form(x), net.double()(x), rtol=1e-12, atol=1e-12)
+
+
+CODE = """
+import warnings
+import torch
+from pyro_vd import sparsify_runtime
+from pyro_vd.networks import mlp
+before = list(warnings.filters)
+sparsify_runtime(mlp((20, 15, 4)))(torch.randn(3, 20))
+assert warnings.filters == before
+"""
+
+
+def test_no_warning_and_no_filter_left() -> None:
+    done = python(CODE)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_bad_input() -> None:
+    net = mlp((4, 3, 2))
+    refused: list[tuple[nn.Module, str]] = [
+        (nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3)), r"module '1' \(BatchNorm1d\) cannot be run feature-major"),
+        (nn.Sequential(nn.Linear(4, 3), nn.Sequential(nn.Flatten())), r"module '1\.0' \(Flatten\)"),
+        (nn.Sequential(nn.Conv2d(1, 1, 1)), r"module '0' \(Conv2d\)"),
+        (nn.Sequential(nn.Flatten(2), nn.Linear(4, 3)), r"module '0' \(Flatten\)"),
+        (nn.Sequential(nn.ReLU()), "no linear layer"),
+    ]
+    for other, message in refused:
+        with pytest.raises(InputError, match=message):
+            sparsify_runtime(other)
+    for sizes, message in (([0], r"batch size \(=0\)"), ([2.5], r"batch size \(=2\.5\)"), ([], "at least one size")):
+        with pytest.raises(InputError, match=message):
+            sparsify_runtime(net, sizes)
+    with torch.no_grad():
+        net[1].weight[:, 2] = 0
+    with pytest.raises(InputError, match="an input of 3 features; it must have 4"):
+        FeatureMajor(compact(net))(torch.randn(5, 3))
+    with pytest.raises(RuntimeError):
+        FeatureMajor(nn.Linear(4, 3))(torch.randn(5, 1, 4))
+    net[1].register_forward_hook(lambda module, args, output: 2 * output)
+    with pytest.raises(InputError, match=r"module '1' \(Linear\) has forward hooks"):
+        sparsify_runtime(net)

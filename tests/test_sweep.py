@@ -1,0 +1,178 @@
+"""``pyro-vd sweep``: every combination, in processes; a failing run stops no other, and what was stopped goes on."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import ENVIRONMENT, SMALL, command, contents, refused, run_cli
+
+from pyro_vd import InputError
+from pyro_vd.sweep import name_of, read_grid
+
+LONGER = (*SMALL, "--train.epochs=50")
+
+
+def sweep(out: Path, *arguments: str) -> tuple[int, dict[str, Any], str]:
+    """Exit code, result and standard error of a sweep of digits in this process."""
+    code, text, err = run_cli("sweep", "digits", *arguments, "--out", out, "--quiet", "--json")
+    return code, json.loads(text, parse_constant=pytest.fail), err
+
+
+def files_of(run: Path) -> dict[str, str]:
+    """All but those that hold times."""
+    return {name: digest for name, digest in contents(run).items() if name.endswith((".yaml", ".safetensors"))}
+
+
+def measured(run: Path) -> dict[str, Any]:
+    metrics = json.loads((run / "metrics.json").read_text())
+    return {key: metrics[key] for key in ("networks", "threshold", "validation_error", "skipped", "seed")}
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """Folder of a sweep of two learning rates, at one of which training fails, and two seeds; and what it printed."""
+    out = tmp_path_factory.mktemp("sweep") / "out"
+    code, result, err = sweep(out, "--grid", "train.lr=0.003,1e30", "--seeds=2", "--jobs=2", *SMALL)
+    assert (code, err) == (1, "")
+    return out, result
+
+
+GOOD, BAD = ([f"train.lr={lr},seed={seed}" for seed in (0, 1)] for lr in ("0.003", "1e30"))
+
+
+def test_runs(swept: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    out, result = swept
+    assert {path.name for path in out.iterdir()} == {*GOOD, *BAD}
+    assert result["out"] == str(out)
+    assert {entry["run"] for entry in result["runs"]} == {*GOOD}
+    assert [entry["error"] for entry in result["runs"]] == sorted(entry["error"] for entry in result["runs"])
+    alone = tmp_path / "alone"
+    assert run_cli("train", "digits", *SMALL, "--train.lr=0.003", "--seed=1", "--out", alone, "--quiet")[0] == 0
+    assert measured(out / GOOD[1]) == measured(alone)
+    assert files_of(out / GOOD[1]) == files_of(alone)
+    assert measured(out / GOOD[0])["seed"] == 0
+
+
+def test_failed_runs_are_told(swept: tuple[Path, dict[str, Any]]) -> None:
+    out, result = swept
+    assert list(result["failed"]) == BAD
+    for message in result["failed"].values():
+        assert message.startswith("10 steps in a row were not finite")
+    assert not (out / BAD[0] / "metrics.json").exists()
+
+
+def test_again(swept: tuple[Path, dict[str, Any]]) -> None:
+    """Finished runs are not touched, failed ones tried again; a new value is added; the table comes last."""
+    out, _ = swept
+    before = {name: contents(out / name) for name in GOOD}
+    times = {path: path.stat().st_mtime_ns for name in GOOD for path in (out / name).rglob("*")}
+    grid = ("--grid", "train.lr=0.003,1e30,0.001", "seed=0,1", "--jobs=1")
+    code, text, err = run_cli("sweep", "digits", *grid, *SMALL, "--out", out)
+    assert code == 1
+    assert {name: contents(out / name) for name in GOOD} == before
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+    lines = text.splitlines()
+    errors = {line.split()[1]: float(line.split()[4]) for line in lines if line[:3].strip().isdigit()}
+    assert errors.keys() == {*GOOD, "train.lr=0.001,seed=0", "train.lr=0.001,seed=1"}
+    assert list(errors.values()) == sorted(errors.values())
+    assert "failed, 2 of 6" in text
+    for name in BAD:
+        (row,) = (line for line in lines if line.strip().startswith(name))
+        assert "10 steps in a row were not finite" in row
+        assert f"{name}: failed: 10 steps" in err
+    assert "train.lr=0.001,seed=1: finished" in err
+    assert "6/6" in err, "the bar is full"
+    refused("sweep", "digits", *grid, *SMALL, "--train.epochs=3", "--out", out, quoted=["another recipe", "train.epochs"])
+    only, _, err = run_cli("sweep", "digits", "--grid", "train.lr=0.003", "seed=0,1", *SMALL, "--out", out, "--quiet")
+    assert (only, err) == (0, "")
+
+
+def start(out: Path) -> subprocess.Popen[str]:
+    """A sweep in a process of its own, when its runs have begun."""
+    before = {path: path.read_bytes() for path in out.glob("*/metrics.jsonl")}
+    line = command("sweep", "digits", "--seeds=2", "--jobs=2", *LONGER, "--out", out, "--quiet")
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a process in the background may ignore it
+    process = subprocess.Popen(
+        line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, preexec_fn=heed
+    )
+    while sum(path.read_bytes() != before.get(path) for path in out.glob("*/metrics.jsonl")) < 2:
+        assert process.poll() is None, process.stderr
+        time.sleep(0.01)
+    return process
+
+
+def test_stopped_and_resumed(tmp_path: Path) -> None:
+    """First by Ctrl-C, then by kill -9. Either way no process is left: the pipes that all of them hold are closed."""
+    out = tmp_path / "out"
+    process = start(out)
+    process.send_signal(signal.SIGINT)
+    text, err = process.communicate(timeout=60)
+    assert (process.returncode, text) == (130, "")
+    assert err.startswith("interrupted; the same command goes on")
+    assert err.count("\n") == 1
+    assert not list(out.rglob("*.pyro_vd-tmp")), "a worker cleans up before it ends"
+    process = start(out)
+    process.kill()
+    text, err = process.communicate(timeout=60)
+    assert (process.returncode, text) == (-signal.SIGKILL, "")
+    assert len(list(out.glob("*/metrics.json"))) < 2, "it was stopped before its end"
+    code, result, _ = sweep(out, "--seeds=2", *LONGER)
+    assert code == 0
+    assert len(result["runs"]) == 2
+    alone = tmp_path / "alone"
+    assert run_cli("train", "digits", *LONGER, "--seed=0", "--out", alone, "--quiet")[0] == 0
+    assert measured(out / "seed=0") == measured(alone)
+    assert files_of(out / "seed=0") == files_of(alone)
+
+
+def test_grid() -> None:
+    grid = ["train.lr=0.1, 1e-3", "model.sizes=[64,30,10],[64, 5, 10]", "data.dir=null"]
+    points = read_grid(grid)
+    assert [point["train.lr"] for point in points] == ["0.1", "0.1", "1e-3", "1e-3"]
+    assert [point["model.sizes"] for point in points] == ["[64,30,10]", "[64, 5, 10]"] * 2
+    assert name_of(points[1]) == "train.lr=0.1,model.sizes=64_5_10,data.dir=null"
+    assert name_of({"train.log_sigma2": "-8.0", "data.name": "a/b c.npz"}) == "train.log_sigma2=-8.0,data.name=a_b_c.npz"
+    with pytest.raises(InputError, match="too long"):
+        name_of({"data.name": "x" * 300})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "quoted"),
+    [
+        ([], ["--grid", "--seeds"]),
+        (["--grid", "train.lr"], ["grid (='train.lr')", "key=value"]),
+        (["--grid", "train.lr=0.1,"], ["grid (='train.lr=0.1,')", "empty"]),
+        (["--grid", "lr=0.1,0.2"], ["'lr'", "train.lr"]),
+        (["--grid", "out=a,b"], ["'out'", "a key of the recipe"]),
+        (["--grid", "train.learning=0.1,0.2"], ["train.learning"]),
+        (["--grid", "train.lr=0.1,-2"], ["train.lr (=-2.0)"]),
+        (["--grid", "train.lr=0.1,fast"], ["train.lr (=fast)", "number"]),
+        (["--grid", "seed=1,2", "seed=3"], ["seed=3", "once"]),
+        (["--grid", "seed=1,2,1"], ["seed=1,2,1", "once"]),
+        (["--grid", "seed=1,2", "--seeds=2"], ["seed=0,1", "once"]),
+        (["--grid", "train.lr=0.1,1e-1"], ["train.lr=1e-1", "same run", "train.lr=0.1"]),
+        (["--seeds=0"], ["seeds (=0)"]),
+        (["--seeds=2", "--jobs=0"], ["jobs (=0)"]),
+    ],
+)
+def test_refused_before_anything_starts(tmp_path: Path, arguments: list[str], quoted: list[str]) -> None:
+    refused("sweep", "digits", *arguments, *SMALL, "--out", tmp_path / "out", quoted=quoted)
+    assert not (tmp_path / "out").exists()
+
+
+def test_refused_folders(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    refused("sweep", "digits", "--seeds=2", *SMALL, "--out", tmp_path / "file", quoted=[str(tmp_path / "file"), "a file"])
+    (tmp_path / "seed=1").mkdir()
+    (tmp_path / "seed=1" / "mine").write_text("mine")
+    refused("sweep", "digits", "--seeds=2", *SMALL, "--out", tmp_path, quoted=[str(tmp_path / "seed=1"), "no run"])
+    assert set(contents(tmp_path)) == {"file", "seed=1/mine"}
+    refused("sweep", quoted=["recipe first"])
+    refused("sweep", "nosuch", "--seeds=2", quoted=["nosuch"])

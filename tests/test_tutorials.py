@@ -1,0 +1,51 @@
+"""The tutorials run as they stand, and what they say is so."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import pytest
+from matplotlib.figure import Figure
+
+from pyro_vd.arviz_files import to_tree
+
+TUTORIALS = Path(__file__).parents[1] / "docs" / "tutorials"
+
+mpl.use("Agg")
+pytestmark = pytest.mark.filterwarnings("ignore:Passing a dict or None as alias_mapping")  # ArviZ 0.23 under newer matplotlib
+
+
+def run_tutorial(name: str) -> tuple[dict[str, Any], list[Any]]:
+    """The names a tutorial defines, and what each of its cells shows."""
+    cells = re.findall(r"^```\{code-cell\}[^\n]*\n(.*?)^```$", (TUTORIALS / name).read_text(), re.MULTILINE | re.DOTALL)
+    names: dict[str, Any] = {}
+    shown = []
+    for cell in cells:
+        *_, last = cell.rstrip().split("\n")
+        exec(compile(cell.rstrip().removesuffix(last), name, "exec"), names)
+        shown.append(eval(compile(last, name, "eval"), names))
+    return names, shown
+
+
+def test_inspect() -> None:
+    names, shown = run_tutorial("inspect.md")
+    assert sum(isinstance(value, Figure) for value in shown) == 3
+    for value in shown:
+        if isinstance(value, Figure):
+            value.canvas.draw()
+    networks = names["metrics"]["networks"]
+    assert networks["pruned"]["error"] < networks["pretrained"]["error"] + 0.01
+    assert 25 < networks["pruned"]["compression"] < 40
+    assert sum(values.numel() for values in names["log_alphas"].values()) == 22_200
+    beyond = sum(int((values >= 15).sum()) for values in names["log_alphas"].values())
+    assert beyond > 0.8 * 22_200, "nearly all others are in the last bar"
+    assert max(names["shares"].values()) - min(names["shares"].values()) < 0.01
+    table = names["table"]
+    assert len(table) == 20
+    assert (table["mean"].abs() > 4 * table["sd"]).all(), "no interval comes near zero"
+    first = to_tree(names["data"])["posterior"]["1.weight"].isel({"1.entry": slice(10)})
+    assert (abs(first.mean("draw")) > 4 * first.std("draw")).all()
+    assert names["edges"] < 0.2 * names["middle"]
