@@ -40,11 +40,12 @@ class GroupNormal(UnitPosterior):
     @property
     def variance(self) -> Tensor:
         """Var w = σ_z²(σ² + θ²) + μ_z²σ²."""
-        own = self.theta.new_zeros(()) if self.weight_variance is None else self.weight_variance
+        variance = self.weight_variance
+        own = self.theta.new_zeros(()) if variance is None else variance
         return self.z_log_sigma2.exp() * (own + self.theta.square()) + self.z_mu.square() * own
 
     @property
-    def unit_log_alpha(self) -> Tensor:  # type: ignore[override]
+    def unit_log_alpha(self) -> Tensor:
         return self.z_log_sigma2 - 2 * self.z_mu.abs().log()
 
     @property
@@ -57,7 +58,7 @@ class GroupNormal(UnitPosterior):
         return (self.variance.double().log() - 2 * mean.abs().log()).masked_fill(mean == 0, torch.inf).to(self.theta.dtype)
 
     @property
-    def weight_variance(self) -> Tensor | None:  # type: ignore[override]
+    def weight_variance(self) -> Tensor | None:
         if self.log_sigma2 is None:
             return None
         return self.log_sigma2.exp() if self.mask is None else self.log_sigma2.exp() * self.mask

@@ -62,8 +62,8 @@ def _density(x: Tensor, log_mass: Tensor) -> Tensor:
 class TruncatedLogNormal(TorchDistribution):
     """z with log z ~ N(μ, σ²) on [a, b] = [−20, 0]: the multiplicative noise of structured Bayesian pruning.
 
-    Neklyudov, Molchanov, Ashukha and Vetrov 2017, arXiv 1705.07283. All is computed in float64, in which every value and
-    gradient is finite and exact to several digits for any μ and σ.
+    Neklyudov, Molchanov, Ashukha and Vetrov 2017, arXiv 1705.07283. All is computed in float64, on a device that has it; every
+    value and gradient is then finite, and exact to several digits, for any μ and σ.
 
     Args:
         mu: μ, any shape.
@@ -148,7 +148,7 @@ class LogNormalUnits(UnitPosterior):
         return self.theta * self.z.mean.to(self.theta.dtype)
 
     @property
-    def unit_log_alpha(self) -> Tensor:  # type: ignore[override]
+    def unit_log_alpha(self) -> Tensor:
         return self.z.log_alpha.to(self.theta.dtype)
 
     def units(self, sample_shape: torch.Size | tuple[int, ...]) -> Tensor:

@@ -140,9 +140,10 @@ class UnitNoiseWeight(UndrawnWeight):
     kept_: Tensor | None
 
     @staticmethod
-    def __new__(cls, posterior: UnitPosterior, kept: Tensor | None = None) -> UnitNoiseWeight:
+    def __new__(cls, posterior: UnitPosterior, hold: float | None = None) -> UnitNoiseWeight:
         weight = cls._of_mean(posterior.theta)
-        weight.posterior_, weight.kept_ = posterior, kept
+        units = None if hold is None else posterior.unit_log_alpha
+        weight.posterior_, weight.kept_ = posterior, None if hold is None or units is None else units < hold
         return weight
 
     def sample_weight(self) -> Tensor:
@@ -154,7 +155,8 @@ class UnitNoiseWeight(UndrawnWeight):
         units = q.units(x.shape[: x.ndim - len(q.unit_shape)])
         if self.kept_ is not None:
             units = units * self.kept_
-        v = q.theta if q.weight_variance is None else GaussianWeight(q.theta, q.weight_variance)
+        variance = q.weight_variance
+        v = q.theta if variance is None else GaussianWeight(q.theta, variance)
         return linear_map(**{**arguments, "input": x * units.to(x.dtype), "weight": v})
 
 
@@ -207,9 +209,7 @@ class LocalReparameterization(Messenger):
         if msg["done"] or msg["is_observed"] or not isinstance(base, WeightPosterior | UnitPosterior):
             return
         if isinstance(base, UnitPosterior):
-            units = base.unit_log_alpha
-            kept_units = None if self.hold is None or units is None else units.detach() < self.hold
-            weight: UndrawnWeight = UnitNoiseWeight(base, kept_units)
+            weight: UndrawnWeight = UnitNoiseWeight(base, self.hold)
         else:
             mean, variance = base.theta, base.variance
             if self.hold is not None:

@@ -28,10 +28,6 @@ class UnitPosterior(TorchDistribution):
     arg_constraints: dict[str, constraints.Constraint] = {}
     support = constraints.real
     has_rsample = True
-    unit_log_alpha: Tensor | None = None
-    """log α of each z, in the shape :attr:`unit_shape`; None where it is not learnt."""
-    weight_variance: Tensor | None = None
-    """σ², the variance of v; None where v = θ."""
 
     def __init__(self, theta: Tensor, mask: Tensor | None = None) -> None:
         if theta.ndim < 2:
@@ -46,6 +42,16 @@ class UnitPosterior(TorchDistribution):
         """The shape of z: an entry a unit, and a dimension of 1 for each spatial one."""
         return unit_shape(self.theta)
 
+    @property
+    def unit_log_alpha(self) -> Tensor | None:
+        """log α of each z, in the shape :attr:`unit_shape`; None where it is not learnt."""
+        return None
+
+    @property
+    def weight_variance(self) -> Tensor | None:
+        """σ², the variance of v; None where v = θ."""
+        return None
+
     @abstractmethod
     def units(self, sample_shape: torch.Size | tuple[int, ...]) -> Tensor:
         """Draws of z, in the shape ``(*sample_shape, *unit_shape)``."""
@@ -58,15 +64,15 @@ class UnitPosterior(TorchDistribution):
     @property
     def log_alpha(self) -> Tensor | None:
         """log α of z for every weight that it multiplies, in the weight's shape; +∞ for removed weights. For reading only."""
-        if self.unit_log_alpha is None:
+        if (units := self.unit_log_alpha) is None:
             return None
-        values = self.unit_log_alpha.expand(self.theta.shape)
+        values = units.expand(self.theta.shape)
         return values if self.mask is None else values.masked_fill(~self.mask, torch.inf)
 
     def rsample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
         v = self.theta.expand(*sample_shape, *self.theta.shape)
-        if self.weight_variance is not None:
-            v = torch.addcmul(v, self.weight_variance.sqrt(), torch.randn_like(v))
+        if (variance := self.weight_variance) is not None:
+            v = torch.addcmul(v, variance.sqrt(), torch.randn_like(v))
         return v * self.units((*sample_shape, 1)).to(v.dtype)
 
     def log_prob(self, value: Tensor) -> Tensor:

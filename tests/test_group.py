@@ -13,7 +13,20 @@ from scipy.integrate import quad
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
-from pyro_vd import GroupNormal, InputError, LocalReparameterization, LogUniform, MultiplicativeNormal, NormalJeffreys
+from pyro_vd import (
+    MLP,
+    GroupNormal,
+    GroupVariationalDropout,
+    InputError,
+    LocalReparameterization,
+    LogUniform,
+    MultiplicativeNormal,
+    NormalJeffreys,
+    VariationalDropoutELBO,
+    keep_masks,
+    log_alpha,
+    mean_network,
+)
 from pyro_vd.reparam import UnitNoiseWeight
 
 AT_INFINITE_ALPHA = 0.5 * math.log(2 * math.pi * math.e) + 0.5 * (np.euler_gamma + math.log(2))
@@ -120,7 +133,7 @@ def test_outputs_and_gradients_are_finite_at_the_extremes(z_mu: float, log_sigma
         parameter.requires_grad_()
     q = GroupNormal(*parameters)
     for x in (torch.zeros(4, 2), torch.randn(4, 2)):
-        output = F.linear(x, UnitNoiseWeight(q, None if hold is None else q.unit_log_alpha.detach() < hold))
+        output = F.linear(x, UnitNoiseWeight(q, hold))
         output.square().sum().backward()
         assert output.isfinite().all()
         assert all(parameter.grad is None or parameter.grad.isfinite().all() for parameter in parameters)
@@ -134,6 +147,25 @@ def test_z_is_drawn_for_each_example_and_channel() -> None:
         ratio = F.conv2d(x, UnitNoiseWeight(q)) / x[:, :1]
     torch.testing.assert_close(ratio, ratio[:, :, :1, :1].expand_as(ratio))
     assert len(ratio[:, 0, 0, 0].unique()) == 50
+
+
+def test_single_weights_go_inside_the_units_that_are_left() -> None:
+    model = MLP([5, 4, 3], prior=NormalJeffreys)
+    guide = GroupVariationalDropout(model, log_sigma2=-4)
+    with torch.no_grad():
+        guide.site("1.weight").z_log_sigma2[0] = 3.0
+        guide.site("1.weight").theta[2, 3] = 1e-3
+    units = keep_masks(log_alpha(guide), 0.0)
+    weights = keep_masks({name: guide.posterior(name).weight_log_alpha for name in guide.site_names}, 3.0)
+    guide.restrict({name: units[name] & weights[name] for name in units})
+    gone = mean_network(model, guide)[1].weight == 0
+    assert gone[:, 0].all()
+    assert gone[2, 3]
+    assert torch.equal(gone, ~(units["1.weight"] & weights["1.weight"]))
+    assert 0 < int(gone[:, 1:].sum()) < 16
+    elbo = VariationalDropoutELBO()
+    elbo(model, guide)(torch.rand(4, 5), torch.arange(4) % 3).backward()
+    assert elbo.kl.isfinite()
 
 
 def test_prior_density_and_refusals() -> None:

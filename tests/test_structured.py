@@ -139,23 +139,6 @@ def test_what_is_pruned_goes_and_stays_away(kind: str) -> None:
         assert torch.equal(weight == 0, net.get_parameter(name) == 0)
 
 
-def test_single_weights_go_inside_the_units_that_are_left() -> None:
-    model, guide = pair("group")
-    remove(guide, "1.weight", [0])
-    with torch.no_grad():
-        guide.site("1.weight").theta[2, 3] = 1e-3
-    units = keep_masks(log_alpha(guide), 0.0)
-    weights = keep_masks({name: guide.posterior(name).weight_log_alpha for name in guide.site_names}, 3.0)  # type: ignore[attr-defined]
-    guide.restrict({name: units[name] & weights[name] for name in units})
-    gone = mean_network(model, guide)[1].weight == 0
-    assert gone[:, 0].all()
-    assert gone[2, 3]
-    assert torch.equal(gone, ~(units["1.weight"] & weights["1.weight"]))
-    elbo = VariationalDropoutELBO()
-    elbo(model, guide)(torch.rand(4, 5), torch.arange(4) % 3).backward()
-    assert elbo.kl.isfinite()
-
-
 @every_kind
 def test_trains_through_fit_and_svi(kind: str) -> None:
     net = nn.Sequential(nn.Unflatten(1, (1, 5)), nn.Conv1d(1, 4, 2), nn.ReLU(), nn.Flatten(), nn.Linear(16, 3))
