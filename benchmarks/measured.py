@@ -97,7 +97,8 @@ def section(recipe: str, runs: list[dict[str, Any]]) -> list[str]:
         "",
         f"Test data of {runs[0]['data']}; seeds {seeds}; mean ± standard deviation over seeds. Threshold on log α "
         f"{runs[0]['threshold']:g}. Training took {spread([s / 60 for s in seconds], 1)} minutes of wall clock "
-        f"with {runs[0]['threads']} thread(s) on {runs[0]['device']}; {sum(run['skipped'] for run in runs)} steps were skipped. {versions}.",
+        f"with {runs[0]['threads']} thread(s) on {runs[0]['device']}; "
+        f"{sum(run['skipped'] for run in runs)} steps were skipped. {versions}.",
         "",
         "| network | error % | NLL | ROC-AUC | ECE | Brier | compression | sparsity a layer % |",
         "|---|---|---|---|---|---|---|---|",
