@@ -97,6 +97,8 @@ def test_bad_setting(tmp_path: Path, keys: list[str], quoted: list[str]) -> None
         (["prune", "nosuch"], ["'nosuch'"]),
         (["evaluate"], ["source"]),
         (["evaluate", "nosuch"], ["'nosuch'"]),
+        (["inspect"], ["run"]),
+        (["inspect", "nosuch"], ["'nosuch'"]),
         (["recipes", "extra"], ["extra"]),
         (["recipes", "--nosuch"], ["--nosuch"]),
     ],
