@@ -13,6 +13,9 @@ from jsonargparse import ArgumentParser, Namespace
 from pyro_vd.errors import InputError
 from pyro_vd.messages import one_line, parsing_message
 
+SOURCE = "folder of a finished run, or a pruned .safetensors file"
+"""What :func:`source_of` takes."""
+
 
 def parser_of(usage: str, help_text: str) -> ArgumentParser:
     """A parser that raises instead of exiting, with the option ``--json``; ``usage`` begins with the command's name."""
@@ -68,6 +71,29 @@ def parse(parser: ArgumentParser, arguments: list[str]) -> Namespace:
         raise InputError(message if "must be" in message else f"{message}; see {parser.prog} --help") from error
     except UnicodeDecodeError as error:
         raise InputError(f"a file among {' '.join(arguments)} is no text: {one_line(error)}") from error
+
+
+def source_of(values: Namespace) -> Path:
+    """The path ``values.source``.
+
+    Raises:
+        InputError: there is nothing.
+    """
+    if not Path(values.source).exists():
+        raise InputError(f"source (={values.source!r}) must be the {SOURCE}")
+    return Path(values.source)
+
+
+def new_file(out: Path | str) -> Path:
+    """The path of a file to write.
+
+    Raises:
+        InputError: it is there already.
+    """
+    path = Path(out)
+    if path.exists():
+        raise InputError(f"{path} exists; choose another file with --out")
+    return path
 
 
 def finish(values: Namespace, result: dict[str, Any], title: str) -> None:

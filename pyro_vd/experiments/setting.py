@@ -17,7 +17,7 @@ from pyro_vd.metrics import Arrays
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.phases import TrainConfig
 from pyro_vd.recipe import InitialTheta, ModelConfig
-from pyro_vd.storage import as_json, write_atomically
+from pyro_vd.storage import as_json, save_figure, write_atomically
 from pyro_vd.training import FitResult, fit
 
 
@@ -60,7 +60,7 @@ class Outcome:
         paths = []
         for name, figure in self.figures.items():
             paths.append(folder / f"{name}.png")
-            figure.savefig(paths[-1], dpi=110)
+            save_figure(figure, paths[-1], dpi=110)
         return paths
 
 
