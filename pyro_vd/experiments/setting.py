@@ -93,8 +93,7 @@ def train(
     after_step: Callable[[int, int, int], None] | None = None,
 ) -> FitResult:
     """Train model and guide on ``data`` as ``config`` says."""
-    settings = {key: getattr(config, key) for key in ("epochs", "batch_size", "lr", "lr_schedule", "kl_weight", "hold")}
-    return fit(*pair, data, phase=phase, progress=setting.progress, after_step=after_step, **settings)
+    return fit(*pair, data, phase=phase, progress=setting.progress, after_step=after_step, **config.fit_options())
 
 
 def records(result: FitResult) -> list[dict[str, Any]]:
