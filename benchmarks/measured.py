@@ -18,9 +18,10 @@ import yaml
 from pyro_vd import load_pruned, load_run, log_alpha
 from pyro_vd.experiments import NAMES, load_experiment
 from pyro_vd.export import read_info
-from pyro_vd.plots import pruning_overview
+from pyro_vd.plots import image_shape, pruning_overview
 from pyro_vd.recipe_files import parse_recipe, read_recipe
 from pyro_vd.run_folder import read_metrics
+from pyro_vd.storage import save_figure
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "out"
@@ -117,11 +118,10 @@ def draw(recipe: str, seed: int) -> str:
     run = load_run(folder(recipe, seed))
     info = read_info(run.folder / "pruned.safetensors")
     net = load_pruned(run.folder / "pruned.safetensors")
-    side = int(run.data.x_train[0].numel() ** 0.5)
-    figure = pruning_overview(log_alpha(run.guide), net, info["threshold"], (side, side))
+    figure = pruning_overview(log_alpha(run.guide), net, info["threshold"], image_shape(run.data.x_train.shape[1:]))
     path = ROOT / "docs" / f"{recipe}.png"
     path.parent.mkdir(exist_ok=True)
-    figure.savefig(path, dpi=110)
+    save_figure(figure, path, dpi=110)
     return f"../{path.relative_to(ROOT)}"
 
 

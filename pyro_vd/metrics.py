@@ -90,7 +90,11 @@ def surviving_units(net: nn.Module, example: Tensor | None = None) -> str:
 
     Those of the compact network; arguments and errors are those of :func:`~pyro_vd.compact`.
     """
-    return "-".join(map(str, widths(compact(net, example))[:-1]))
+    return _units(compact(net, example))
+
+
+def _units(small: nn.Module) -> str:
+    return "-".join(map(str, widths(small)[:-1]))
 
 
 @torch.no_grad()
@@ -100,7 +104,7 @@ def compact_size(net: nn.Module, example: Tensor) -> CompactSize:
     with FlopCounterMode(display=False) as counter:
         small(example[:1])
     parameters = sum(parameter.numel() for parameter in small.parameters())
-    return CompactSize(surviving_units(small, example), parameters, counter.get_total_flops())
+    return CompactSize(_units(small), parameters, counter.get_total_flops())
 
 
 @torch.no_grad()
@@ -118,7 +122,12 @@ def logits(net: nn.Module, x: Tensor) -> Tensor:
 def error_rate(net: nn.Module, data: Arrays) -> float:
     """Share of wrong predictions, in [0, 1]."""
     x, y = data
-    return (logits(net, x).argmax(-1) != y).float().mean().item()
+    return share_wrong(logits(net, x), y)
+
+
+def share_wrong(outputs: Tensor, y: Tensor) -> float:
+    """Share of wrong predictions of outputs ``(n, classes)``, in [0, 1]."""
+    return (outputs.argmax(-1) != y).float().mean().item()
 
 
 def evaluate(
