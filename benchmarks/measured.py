@@ -110,7 +110,19 @@ def section(recipe: str, runs: list[dict[str, Any]]) -> list[str]:
     if recipe == "lenet-300-100":
         lines.append(f"Published: {PUBLISHED}.")
         lines += ["", f"![log α and the pixels that are left]({draw(recipe, runs[0]['seed'])})"]
-    return [*lines, ""]
+    return [*lines, "", *animation(recipe, runs[0]["seed"])]
+
+
+def animation(recipe: str, seed: int) -> list[str]:
+    """What ``pyro-vd animate`` made of a run, if it did, copied beside the documentation."""
+    run = folder(recipe, seed)
+    if not (run / "animation.gif").exists():
+        return []
+    lines = ["```", f"pyro-vd animate {run.relative_to(ROOT)} --max-frames 50", "```", ""]
+    for name, text in (("animation.gif", "the weights while training"), ("first-layer.png", "the first layer, unit by unit")):
+        shutil.copyfile(run / name, ROOT / "docs" / f"{recipe}-{name}")
+        lines += [f"![{recipe}: {text}](../docs/{recipe}-{name})", ""]
+    return lines
 
 
 def draw(recipe: str, seed: int) -> str:
