@@ -40,7 +40,7 @@ def run(arguments: list[str]) -> None:
     from pyro_vd.compaction import compact
     from pyro_vd.export import load_pruned, read_info, save_pruned
     from pyro_vd.formats import FORMATS
-    from pyro_vd.metrics import logits
+    from pyro_vd.prediction import logits
     from pyro_vd.storage import as_json
 
     source, form = Path(values.source), FORMATS[values.format]
@@ -94,7 +94,8 @@ def _measured(
     net: nn.Module, weights: nn.Module, size: int, wanted: Tensor, data: Dataset, validation: Arrays | None
 ) -> dict[str, Any]:
     """A network with the weights of another, a file of ``size`` bytes, beside the outputs ``wanted`` on the test data."""
-    from pyro_vd.metrics import error_rate, layer_sizes, logits
+    from pyro_vd.metrics import error_rate, layer_sizes
+    from pyro_vd.prediction import logits
 
     return {
         "bytes": size,
