@@ -6,14 +6,17 @@ import math
 from collections.abc import Callable
 from functools import partial
 
+import numpy as np
 import pyro.distributions as dist
 import pytest
 import torch
 from pyro.infer import MCMC, NUTS
+from scipy.optimize import minimize
 from torch import Tensor, nn
 from torch.distributions import kl_divergence, register_kl
 
 from pyro_vd import BayesianNetwork, LogUniform, MultiplicativeNormal, VariationalDropout, VariationalDropoutELBO, log_alpha
+from pyro_vd.kl import kl_exact
 from pyro_vd.pruning import DEFAULT_THRESHOLD
 
 N, COPIES, NOISE, SCALE = 64, 100, 0.8, 1.5
@@ -110,6 +113,25 @@ def test_log_uniform_prior_keeps_and_removes_as_the_truncated_posterior() -> Non
                 assert q.variance[:, index].mean().item() == pytest.approx(variance, rel=0.05)
     assert (q.mean[:, removed[0]].abs() < 0.1 * ERROR).all()
     assert removed[0].tolist() == [False, False, False, True, True]
+
+
+def test_how_far_a_weight_is_shrunk() -> None:
+    """The figures of docs/posterior-quality.md: the optimum by minimising the known objective over θ and log σ²."""
+    z = torch.tensor([1.3, 2.0, 4.0])
+    x = design(torch.eye(3))
+    y = x @ (z * ERROR)
+    guide = fitted(regression(x, partial(LogUniform, kl="exact"), z * ERROR), x, y[:, None].expand(N, COPIES), steps=1000)
+    for index, estimate in enumerate(z.tolist()):
+
+        def objective(at: np.ndarray, estimate: float = estimate) -> float:
+            theta, log_sigma2 = torch.from_numpy(at)
+            return float(((theta - estimate) ** 2 + log_sigma2.exp()) / 2 + kl_exact(theta, log_sigma2))
+
+        theta, log_sigma2 = minimize(objective, (estimate, 0.0), method="Nelder-Mead").x  # in standard errors
+        assert 1 - theta / estimate == pytest.approx((0.72, 0.39, 0.08)[index], abs=0.01)
+        assert log_sigma2 - math.log(theta**2) == pytest.approx((0.95, -0.44, -2.50)[index], abs=0.01)
+        learnt = guide.posterior("weight").mean[:, index].mean().item() / ERROR
+        assert learnt == pytest.approx(theta, abs=0.05)
 
 
 def test_logistic_regression_against_nuts() -> None:
