@@ -140,7 +140,7 @@ def draw(recipe: str, seed: int) -> str:
 def experiment(name: str) -> list[str]:
     """The section of an experiment: its command, what it does, its table, its figures beside the documentation."""
     module = load_experiment(name)
-    lines = [f"## {name}", "", "```", f"pyro-vd experiment {name}", "```", "", inspect.getdoc(module) or "", ""]
+    lines = [f"## experiment {name}", "", "```", f"pyro-vd experiment {name}", "```", "", inspect.getdoc(module) or "", ""]
     lines += [inspect.getdoc(module.run) or "", "", *(OUT / name / "table.md").read_text().splitlines(), ""]
     for picture in sorted((OUT / name).glob("*.png")):
         path = ROOT / "docs" / "experiments" / f"{name}-{picture.name}"

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from pyro_vd.metrics import Metrics, compact_size, evaluate, surviving_units
     from pyro_vd.models import MLP, BayesianNetwork, Categorical, LeNet300
     from pyro_vd.posterior import log_alpha, mean_network, predictive, summarize
+    from pyro_vd.prediction import Prediction, predict
     from pyro_vd.priors import LogUniform, NormalARD, NormalJeffreys
     from pyro_vd.pruning import choose_threshold, keep_masks, prune
     from pyro_vd.recipe import Recipe
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from pyro_vd.schedules import KLWeight, LRSchedule
     from pyro_vd.sparse_runtime import sparsify_runtime
     from pyro_vd.training import FitResult, fit
+    from pyro_vd.uncertainty import Detection, detection, risk_coverage
     from pyro_vd.unit_dropout import UnitDropout
 
 __version__ = "0.1.0"
@@ -80,6 +82,7 @@ _HOME = {
     "metrics": ("Metrics", "compact_size", "evaluate", "surviving_units"),
     "models": ("MLP", "BayesianNetwork", "Categorical", "LeNet300"),
     "posterior": ("log_alpha", "mean_network", "predictive", "summarize"),
+    "prediction": ("Prediction", "predict"),
     "priors": ("LogUniform", "NormalARD", "NormalJeffreys"),
     "pruning": ("choose_threshold", "keep_masks", "prune"),
     "recipe": ("Recipe",),
@@ -87,6 +90,7 @@ _HOME = {
     "run": ("train_run",),
     "run_folder": ("Run", "load_run"),
     "schedules": ("KLWeight", "LRSchedule"),
+    "uncertainty": ("Detection", "detection", "risk_coverage"),
     "unit_dropout": ("UnitDropout",),
     "sparse_runtime": ("sparsify_runtime",),
     "training": ("FitResult", "fit"),
@@ -99,6 +103,7 @@ __all__ = [
     "BernoulliDropout",
     "Categorical",
     "Dataset",
+    "Detection",
     "FitResult",
     "GaussianDropout",
     "GroupNormal",
@@ -117,6 +122,7 @@ __all__ = [
     "NormalARD",
     "NormalJeffreys",
     "PointEstimate",
+    "Prediction",
     "RandomAffine",
     "Recipe",
     "Run",
@@ -128,6 +134,7 @@ __all__ = [
     "choose_threshold",
     "compact",
     "compact_size",
+    "detection",
     "evaluate",
     "fine_tune",
     "fit",
@@ -141,9 +148,11 @@ __all__ = [
     "load_torch_export",
     "log_alpha",
     "mean_network",
+    "predict",
     "predictive",
     "prune",
     "read_inference_data",
+    "risk_coverage",
     "run_inference_data",
     "save_onnx",
     "save_pruned",

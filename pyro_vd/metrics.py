@@ -15,6 +15,8 @@ from pyro_vd.checks import check_data, check_network
 from pyro_vd.compaction import compact
 from pyro_vd.errors import InputError
 from pyro_vd.networks import named_weights, widths
+from pyro_vd.prediction import Prediction, logits, predict
+from pyro_vd.uncertainty import CALIBRATION_BINS, equal_mass_calibration_error
 
 if TYPE_CHECKING:
     from pyro_vd.guides.weight_guide import WeightGuide
@@ -22,8 +24,6 @@ if TYPE_CHECKING:
 
 Arrays = tuple[Tensor, Tensor]
 """Inputs ``(n, …)`` and integer labels ``(n,)``."""
-
-BATCH = 2048
 
 
 @dataclass(frozen=True)
@@ -45,15 +45,20 @@ class Metrics:
     """What :func:`evaluate` measures. Error and sparsity are shares in [0, 1]; ``nll`` is in nats an example.
 
     ``roc_auc`` is macro-averaged one against the rest, None where a class is missing from the data; ``ece`` has 15 bins of
-    equal width; ``brier`` is the mean over examples of Σ (p − onehot)². ``compression`` is |W| / |W ≠ 0| over the weights
-    of linear and convolution layers, biases not counted, infinite where no weight is left.
+    equal width, ``ece_equal_mass`` as many of equally many predictions; ``brier`` is the mean over examples of
+    Σ (p − onehot)². ``entropy`` of the predictive and ``mutual_information`` of class and weights are means in nats, the
+    latter None for an ordinary network; see :mod:`pyro_vd.uncertainty`. ``compression`` is |W| / |W ≠ 0| over the weights of
+    linear and convolution layers, biases not counted, infinite where no weight is left.
     """
 
     error: float
     nll: float
     roc_auc: float | None
     ece: float
+    ece_equal_mass: float
     brier: float
+    entropy: float
+    mutual_information: float | None
     compression: float
     layers: tuple[LayerSize, ...]
 
@@ -107,18 +112,6 @@ def compact_size(net: nn.Module, example: Tensor) -> CompactSize:
     return CompactSize(_units(small), parameters, counter.get_total_flops())
 
 
-@torch.no_grad()
-def logits(net: nn.Module, x: Tensor) -> Tensor:
-    """The network's outputs in evaluation mode, batch by batch on its device, where ``x`` is; its mode is put back."""
-    device = next((tensor.device for tensor in (*net.parameters(), *net.buffers())), x.device)
-    was_training = net.training
-    net.eval()
-    try:
-        return torch.cat([net(part.to(device)).to(x.device) for part in x.split(BATCH)])
-    finally:
-        net.train(was_training)
-
-
 def error_rate(net: nn.Module, data: Arrays) -> float:
     """Share of wrong predictions, in [0, 1]."""
     x, y = data
@@ -150,34 +143,37 @@ def evaluate(
     Raises:
         InputError: data that do not fit the network, a Bayesian network without a guide, or outputs that are not finite.
     """
-    x, y = data
     if guide is not None:
-        from pyro_vd.posterior import log_predictive, mean_network
+        from pyro_vd.posterior import mean_network
 
         model: BayesianNetwork = net  # type: ignore[assignment]
         check_data("data", data, model)
-        log_p = torch.cat([log_predictive(model, guide, part, num_samples, hold) for part in x.split(BATCH)])
         layers = layer_sizes(mean_network(model, guide))
     elif hasattr(net, "plain_network"):
         raise InputError(f"{type(net).__name__} has no weights of its own: give evaluate(..., guide=...) as well")
     else:
         check_network("data", data, net)
-        log_p = logits(net, x).double().log_softmax(-1)
         layers = layer_sizes(net)
-    return _measure(log_p.cpu(), y.cpu(), layers)
+    return measure(predict(net, data[0], guide=guide, num_samples=num_samples, hold=hold), data[1], layers)
 
 
-def _measure(log_p: Tensor, y: Tensor, layers: tuple[LayerSize, ...]) -> Metrics:
+def measure(prediction: Prediction, y: Tensor, layers: tuple[LayerSize, ...]) -> Metrics:
+    """Compare predictions with the labels ``(n,)`` of their inputs; ``layers`` are those of the network that made them.
+
+    Raises:
+        InputError: a prediction that is NaN or infinite, or of one class alone.
+    """
     from sklearn.metrics import roc_auc_score
     from torchmetrics.functional.classification import multiclass_calibration_error
 
+    log_p, y = prediction.log_p.cpu(), y.cpu()
     if broken := int(log_p.isnan().any(-1).sum()):
         raise InputError(f"the network's output is NaN or infinite for {broken} of {len(y)} examples; it cannot be measured")
     if (classes := log_p.shape[-1]) < 2:
         raise InputError(f"a network with {classes} output cannot be measured as a classifier; it must have at least 2")
     p = log_p.exp()
     p /= p.sum(-1, keepdim=True)
-    auc = None
+    auc, mutual_information = None, prediction.mutual_information
     if len(y.unique()) == classes:
         scores = p[:, 1].numpy() if classes == 2 else p.numpy()
         auc = float(roc_auc_score(y.numpy(), scores, multi_class="ovr"))
@@ -185,8 +181,11 @@ def _measure(log_p: Tensor, y: Tensor, layers: tuple[LayerSize, ...]) -> Metrics
         error=(p.argmax(-1) != y).double().mean().item(),
         nll=-log_p.gather(1, y[:, None]).mean().item(),
         roc_auc=auc,
-        ece=multiclass_calibration_error(p, y, num_classes=classes, n_bins=15).item(),
+        ece=multiclass_calibration_error(p, y, num_classes=classes, n_bins=CALIBRATION_BINS).item(),
+        ece_equal_mass=equal_mass_calibration_error(p, y),
         brier=(p - F.one_hot(y, classes)).square().sum(-1).mean().item(),
+        entropy=prediction.entropy.mean().item(),
+        mutual_information=None if mutual_information is None else mutual_information.mean().item(),
         compression=_compression(layers),
         layers=layers,
     )

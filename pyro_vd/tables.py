@@ -33,7 +33,7 @@ def print_table(
 
 def print_networks(title: str, networks: Mapping[str, Mapping[str, Any]]) -> None:
     """Metrics of several networks, a row each: what ``metrics.json`` holds under ``networks``."""
-    columns = ["network", "error %", "NLL", "AUC", "ECE", "Brier", "smaller", "sparsity a layer %"]
+    columns = ["network", "error %", "NLL", "AUC", "ECE", "ECE mass", "Brier", "entropy", "MI", "smaller", "sparsity a layer %"]
     print_table(title, columns, [[name, *_cells(metrics)] for name, metrics in networks.items()])
 
 
@@ -59,13 +59,17 @@ def _percentages(shares: Sequence[float]) -> str:
     return " ".join(f"{100 * share:.1f}" for share in shares)
 
 
+def _or_dash(value: float | None, digits: int) -> str:
+    """A dash for what does not exist, or was not measured by the version that wrote it."""
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
 def _cells(metrics: Mapping[str, Any]) -> list[str]:
     return [
         f"{100 * metrics['error']:.2f}",
         f"{metrics['nll']:.4f}",
-        "–" if metrics["roc_auc"] is None else f"{metrics['roc_auc']:.4f}",
-        f"{metrics['ece']:.4f}",
-        f"{metrics['brier']:.4f}",
+        _or_dash(metrics["roc_auc"], 4),
+        *(_or_dash(metrics.get(key), 3) for key in ("ece", "ece_equal_mass", "brier", "entropy", "mutual_information")),
         _smaller(math.inf if metrics["compression"] is None else metrics["compression"]),
         _percentages([1 - layer["nonzero"] / layer["weights"] for layer in metrics["layers"]]),
     ]

@@ -38,7 +38,8 @@ def run(arguments: list[str]) -> None:
     from pyro_vd.compaction import compact
     from pyro_vd.export import load_pruned, read_info, save_pruned
     from pyro_vd.formats import FORMATS
-    from pyro_vd.metrics import error_rate, layer_sizes, logits, share_wrong
+    from pyro_vd.metrics import error_rate, layer_sizes, share_wrong
+    from pyro_vd.prediction import logits
     from pyro_vd.storage import as_json
 
     source, form = source_of(values), FORMATS[values.format]
