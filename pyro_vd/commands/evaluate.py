@@ -20,6 +20,7 @@ def run(arguments: list[str]) -> None:
 
     from pyro_vd.data import load_data
     from pyro_vd.export import load_pruned, read_info
+    from pyro_vd.flops import network_cost
     from pyro_vd.metrics import Metrics, evaluate
 
     source = source_of(values)
@@ -31,13 +32,18 @@ def run(arguments: list[str]) -> None:
         run = load_run(source, values.data_dir)
         data = load_data(values.data, values.data_dir) if values.data else run.data
         networks = measure_posterior(run.recipe, run.model, run.guide, data.test, values.num_samples)
-        networks["pruned"] = evaluate(load_pruned(source / PRUNED), data.test)
+        net = load_pruned(file := source / PRUNED)
+        networks["pruned"] = evaluate(net, data.test)
     else:
-        net = load_pruned(source)
+        net = load_pruned(file := source)
         data = load_data(values.data or str(read_info(source).get("data")), values.data_dir)
         networks["pruned"] = evaluate(net, data.test)
-    finish(
-        values,
-        {"source": str(source), "data": data.name, "networks": {name: asdict(metrics) for name, metrics in networks.items()}},
-        f"{source}: test data of {data.name}",
-    )
+    cost = {**asdict(network_cost(net, data.x_test[:1])), "bytes": file.stat().st_size}
+    measured = {name: asdict(metrics) for name, metrics in networks.items()}
+    result = {"source": str(source), "data": data.name, "networks": measured, "cost": cost}
+    finish(values, result, f"{source}: test data of {data.name}")
+    if not values.json:
+        print(
+            "pruned: {parameters:,} parameters, {nonzero:,} non-zero weights, {flops:,} FLOPs an example, of them "
+            "{effective_flops:,} with non-zero weights, {bytes:,} bytes".format(**cost)
+        )
