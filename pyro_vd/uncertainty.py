@@ -52,8 +52,8 @@ def equal_mass_calibration_error(p: Tensor, y: Tensor, bins: int = CALIBRATION_B
 def risk_coverage(p: Tensor, y: Tensor) -> Tensor:
     """Error of the k most confident predictions of n, ``(n,)`` for k = 1 … n; k/n is the coverage.
 
-    The last is the error of all; the mean is the area under the curve (Geifman, Uziel and El-Yaniv 2018, arXiv 1805.08206). Equal
-    confidences count as in random order.
+    The last is the error of all; the mean is the area under the curve (Geifman, Uziel and El-Yaniv 2018, arXiv 1805.08206).
+    Equal confidences count as in random order.
 
     Args:
         p: probabilities ``(n, classes)``.
