@@ -94,8 +94,11 @@ def test_overfitting(outcomes: dict[str, Outcome]) -> None:
     train_error, _, smaller = rows["200 images, random labels", "variational"]
     assert float(train_error) > 75
     assert float(smaller.rstrip("x")) > 100
+    train_error, _, smaller = rows["200 images, random labels", "variational, no warm-up"]
+    assert float(train_error) > 80
+    assert smaller == "no weight left"
     assert len(outcome.figures["overfitting"].axes) == 2
-    assert len(lines(outcome, "overfitting")) == 8
+    assert len(lines(outcome, "overfitting")) == 10
     memory = lines(outcome, "random-labels")
     assert memory["plain"].get_ydata()[-1] >= 99
     assert memory["variational"].get_ydata()[-1] < 25

@@ -146,5 +146,5 @@ def _measures(net: nn.Module, prediction: Prediction, y: Tensor, foreign: dict[s
 
 def _cell(key: str, values: list[float | None]) -> str:
     numbers = [value for value in values if value is not None]
-    digits = 2 if "%" in key else 1 if key == "compression" else 3
+    digits = 1 if key == "compression" else 2 if "%" in key and "AURC" not in key else 3
     return f"{statistics.mean(numbers):.{digits}f} ± {statistics.stdev(numbers):.{digits}f}" if numbers else "–"
