@@ -37,7 +37,8 @@ class BayesianNetwork(PyroModule):
 
     Args:
         net: maps a batch ``(batch, …)`` to the likelihood's input.
-        likelihood: of an observation given the network's output.
+        likelihood: of an observation given the network's output, by default :class:`~pyro_vd.models.Categorical`. One with
+            parameters, such as :class:`~pyro_vd.models.Normal`, is not copied: they are trained in place.
         prior: maps a weight's shape to its prior, by default :class:`~pyro_vd.priors.LogUniform`. It is made once: tensors
             in it stay on their device.
         shared: names of weights used more than once in one forward pass (tied layers, recurrence). They are drawn once.

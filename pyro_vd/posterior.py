@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import pyro
 import torch
@@ -17,6 +17,7 @@ from pyro_vd.elbo import VariationalDropoutELBO
 from pyro_vd.errors import InputError
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.models.bayesian import BayesianNetwork
+from pyro_vd.observations import distribution_of, is_classes, mixture_log_p
 from pyro_vd.reparam import LocalReparameterization
 from pyro_vd.unit_posterior import UnitPosterior
 
@@ -106,13 +107,23 @@ def mean_network(model: BayesianNetwork, guide: WeightGuide) -> nn.Module:
 
 
 @torch.no_grad()
+def output_draws(
+    model: BayesianNetwork, guide: WeightGuide, x: Tensor, num_samples: int = 20, hold: float | None = None
+) -> Tensor:
+    """The network's output under S draws of the weights, ``(S, n, …)``, where ``x`` is; as :func:`log_predictive` has them."""
+    check_number("num_samples", num_samples, low=1, whole=True)
+    with evaluation_mode(model) as device, LocalReparameterization(hold):
+        return torch.stack([model.output(guide(), x.to(device)) for _ in range(num_samples)]).to(x.device)
+
+
+@torch.no_grad()
 def log_predictive(
     model: BayesianNetwork, guide: WeightGuide, x: Tensor, num_samples: int = 20, hold: float | None = None
 ) -> Tensor:
     """Log of the Monte Carlo predictive, p(y|x) ≈ 1/S Σ softmax f(x; wₛ), wₛ ~ q, each row with weights of its own.
 
     Args:
-        model: of classes, from logits; evaluated in evaluation mode, its own mode is put back.
+        model: of classes, or zeros and ones, which are two; evaluated in evaluation mode, its own mode is put back.
         guide: its guide.
         x: inputs ``(batch, …)``, on any device.
         num_samples: S, at least 1.
@@ -122,16 +133,20 @@ def log_predictive(
         Log probabilities ``(batch, classes)`` in float64, where ``x`` is.
 
     Raises:
-        InputError: ``num_samples`` below 1.
+        InputError: ``num_samples`` below 1, or a model of numbers.
     """
-    check_number("num_samples", num_samples, low=1, whole=True)
-    with evaluation_mode(model) as device, LocalReparameterization(hold):
-        draws = [model.output(guide(), x.to(device)).double().log_softmax(-1) for _ in range(num_samples)]
-    return (torch.stack(draws).logsumexp(0) - math.log(num_samples)).to(x.device)
+    return mixture_log_p(output_draws(model, guide, x, num_samples, hold), model.likelihood)
 
 
+@torch.no_grad()
 def predictive(
     model: BayesianNetwork, guide: WeightGuide, x: Tensor, num_samples: int = 20, hold: float | None = None
 ) -> Tensor:
-    """Class probabilities ``(batch, classes)`` of the Monte Carlo predictive: the exponential of :func:`log_predictive`."""
-    return log_predictive(model, guide, x, num_samples, hold).exp().to(x.dtype)
+    """The mean of the Monte Carlo predictive: class probabilities ``(batch, classes)``, or E y of other observations.
+
+    Arguments and errors are those of :func:`log_predictive`; the result is where ``x`` is.
+    """
+    draws = output_draws(model, guide, x, num_samples, hold)
+    distribution: Any = distribution_of(model.likelihood, draws.flatten(0, 1).double())
+    each: Tensor = distribution.probs if is_classes(distribution) else distribution.mean
+    return each.unflatten(0, (num_samples, -1)).mean(0).to(x)

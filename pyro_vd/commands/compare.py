@@ -34,9 +34,11 @@ def run(arguments: list[str]) -> None:
             raise InputError(f"out (={values.out!r}) must be a .png, .pdf or .svg file")
         if out.exists():
             raise InputError(f"{out} exists; choose another file with --out")
+        if len(measures := {result.measure for result in results}) > 1:
+            raise InputError("out: shares of wrong predictions and RMSEs do not go into one figure; compare them apart")
         names = [f"{result.run}, on {result.data}" if notes else result.run for result in results]
         points = [(result.compression, result.error) for result in results]
-        figure = error_against_compression(dict(zip(names, points, strict=True)))
+        figure = error_against_compression(dict(zip(names, points, strict=True)), *measures)
         buffer = io.BytesIO()
         figure.savefig(buffer, format=out.suffix[1:], dpi=150)
         write_atomically(out, buffer.getvalue())

@@ -23,11 +23,13 @@ def run(arguments: list[str]) -> None:
     from pyro_vd.data import load_data
     from pyro_vd.export import load_pruned, read_info
     from pyro_vd.metrics import Metrics, evaluate
+    from pyro_vd.observations import likelihood_of
+    from pyro_vd.regression import RegressionMetrics
 
     source = Path(values.source)
     if not source.exists():
         raise InputError(f"source (={values.source!r}) must be the folder of a finished run, or a pruned .safetensors file")
-    networks: dict[str, Metrics] = {}
+    networks: dict[str, Metrics | RegressionMetrics] = {}
     if source.is_dir():
         from pyro_vd.run import measure_posterior
         from pyro_vd.run_folder import PRUNED, load_run
@@ -35,11 +37,13 @@ def run(arguments: list[str]) -> None:
         run = load_run(source, values.data_dir)
         data = load_data(values.data, values.data_dir) if values.data else run.data
         networks = measure_posterior(run.recipe, run.model, run.guide, data.test, values.num_samples)
-        networks["pruned"] = evaluate(load_pruned(source / PRUNED), data.test)
+        likelihood = likelihood_of(read_info(source / PRUNED))
+        networks["pruned"] = evaluate(load_pruned(source / PRUNED), data.test, likelihood=likelihood)
     else:
         net = load_pruned(source)
-        data = load_data(values.data or str(read_info(source).get("data")), values.data_dir)
-        networks["pruned"] = evaluate(net, data.test)
+        info = read_info(source)
+        data = load_data(values.data or str(info.get("data")), values.data_dir)
+        networks["pruned"] = evaluate(net, data.test, likelihood=likelihood_of(info))
     finish(
         values,
         {"source": str(source), "data": data.name, "networks": {name: asdict(metrics) for name, metrics in networks.items()}},

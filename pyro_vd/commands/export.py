@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from pyro_vd.data import Dataset
     from pyro_vd.metrics import Arrays
+    from pyro_vd.observations import Observed
 
 HELP = "write a pruned network, compacted, in another format, and measure the file"
 _FORMATS = Literal["safetensors", "sparse", "quantised", "onnx", "torch"]
@@ -41,6 +42,7 @@ def run(arguments: list[str]) -> None:
     from pyro_vd.export import load_pruned, read_info, save_pruned
     from pyro_vd.formats import FORMATS
     from pyro_vd.metrics import logits
+    from pyro_vd.observations import likelihood_of
     from pyro_vd.storage import as_json
 
     source, form = Path(values.source), FORMATS[values.format]
@@ -52,7 +54,8 @@ def run(arguments: list[str]) -> None:
         raise InputError(f"{out} exists; choose another file with --out")
     net, info = load_pruned(file), read_info(file)
     data, validation = _data(source, values.data, info, values.data_dir)
-    x, _ = check_network("test data", data.test, net)
+    likelihood = likelihood_of(info)
+    x, _ = check_network("test data", data.test, net, likelihood=likelihood)
     small = net if values.no_compact else compact(net, x[:2])
 
     form.save(small, out, x[:7], info)
@@ -63,8 +66,8 @@ def run(arguments: list[str]) -> None:
             bytes_dense = dense.stat().st_size
         outputs = logits(net, x)
         networks = {
-            "dense safetensors": _measured(net, net, bytes_dense, outputs, data, validation),
-            values.format: _measured(written, small, out.stat().st_size, outputs, data, validation),
+            "dense safetensors": _measured(net, net, bytes_dense, outputs, data, validation, likelihood),
+            values.format: _measured(written, small, out.stat().st_size, outputs, data, validation, likelihood),
         }
     except BaseException:
         out.unlink(missing_ok=True)  # it is ours, and not what it should be
@@ -91,33 +94,40 @@ def _data(source: Path, name: str | None, info: dict[str, Any], data_dir: str | 
 
 
 def _measured(
-    net: nn.Module, weights: nn.Module, size: int, wanted: Tensor, data: Dataset, validation: Arrays | None
+    net: nn.Module,
+    weights: nn.Module,
+    size: int,
+    wanted: Tensor,
+    data: Dataset,
+    validation: Arrays | None,
+    likelihood: Observed | None,
 ) -> dict[str, Any]:
     """A network with the weights of another, a file of ``size`` bytes, beside the outputs ``wanted`` on the test data."""
-    from pyro_vd.metrics import error_rate, layer_sizes, logits
+    from pyro_vd.metrics import error_of, layer_sizes, logits, validation_error
 
     return {
         "bytes": size,
         "nonzero": sum(layer.nonzero for layer in layer_sizes(weights)),
-        "error": error_rate(net, data.test),
-        "validation_error": error_rate(net, validation) if validation else None,
+        **error_of(net, data.test, likelihood),
+        **validation_error(net, validation, likelihood),
         "largest_difference": (logits(net, data.x_test) - wanted).abs().max().item(),
     }
 
 
 def _print(result: dict[str, Any]) -> None:
-    from pyro_vd.tables import print_table
+    from pyro_vd.tables import error_cell, print_table
 
     dense, *_ = result["networks"].values()
-    columns = ["format", "bytes", "smaller", "non-zeros", "error %", "validation error %", "outputs off by"]
+    error, _ = error_cell(dense)
+    columns = ["format", "bytes", "smaller", "non-zeros", error, f"validation {error}", "outputs off by"]
     rows = [
         [
             name,
             f"{net['bytes']:,}",
             f"{dense['bytes'] / net['bytes']:.1f}x",
             f"{net['nonzero']:,}",
-            f"{100 * net['error']:.2f}",
-            "–" if net["validation_error"] is None else f"{100 * net['validation_error']:.2f}",
+            error_cell(net)[1],
+            error_cell(net, "validation_")[1],
             f"{net['largest_difference']:.1g}",
         ]
         for name, net in result["networks"].items()
