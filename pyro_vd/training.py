@@ -150,6 +150,7 @@ def fit(
                 if after_step is not None:
                     after_step(epoch, step + 1, steps)
             net = current_network(model, guide, threshold)
+            errors = error_of(net, (held_out[0], held_out[1]), model.likelihood) if held_out else {}
             mean_loss, mean_data_term, mean_kl = (totals / taken).tolist()  # NaN where every step was skipped
             record = EpochRecord(
                 phase=phase,
@@ -159,10 +160,11 @@ def fit(
                 kl=mean_kl,
                 kl_weight=elbo.kl_weight,
                 lr=optimizer.param_groups[0]["lr"],
-                **(error_of(net, (held_out[0], held_out[1]), model.likelihood) if held_out else {}),
+                error=next(iter(errors.values()), None),
                 compression=compression(net),
                 skipped=guard.skipped,
                 seconds=time.perf_counter() - started,
+                is_rmse="rmse" in errors,
             )
             state.add(record)
             bar.epoch(record)

@@ -35,17 +35,16 @@ class EpochRecord:
     """β at the epoch's last step."""
     lr: float
     """Learning rate at the epoch's last step."""
-    error: float | None = field(default=None, kw_only=True)
-    """Share of wrong validation predictions of the network as it would be pruned now; None without validation data, and where
-    numbers are predicted."""
+    error: float | None
+    """Share of wrong validation predictions of the network as it would be pruned now; None without validation data."""
     compression: float
     """|W| / |W ≠ 0| of that network; infinite, in the log null, where no weight is left."""
     skipped: int
     """Non-finite steps since the start of the training."""
     seconds: float
     """Time this epoch took."""
-    rmse: float | None = None
-    """Where numbers are predicted, their root mean square error on the validation data, in their unit."""
+    is_rmse: bool = False
+    """Whether ``error`` is the root mean square error instead, in the unit of the numbers that are predicted."""
 
 
 @dataclass

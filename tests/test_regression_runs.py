@@ -42,8 +42,8 @@ def test_a_run_holds_all_measures(run: Path) -> None:
     line = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
     net = load_pruned(run / "pruned.safetensors")
     wanted = error_of(net, loaded.validation, loaded.model.likelihood)["rmse"]
-    assert metrics["validation_rmse"] == pytest.approx(wanted) == pytest.approx(line["rmse"])
-    assert line["error"] is None
+    assert metrics["validation_rmse"] == pytest.approx(wanted) == pytest.approx(line["error"])
+    assert line["is_rmse"] is True
     assert loaded.model.likelihood.scale != Normal().scale
 
 
