@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable, Collection, Iterator
+from types import FunctionType
 from typing import Any, cast
 
 import pyro
@@ -81,6 +82,12 @@ class BayesianNetwork(PyroModule):
         for places, _ in self._sites.values():
             _freeze(net, places)
         self.net = net
+
+    @property
+    def observed(self) -> Likelihood | None:
+        """The likelihood for use outside ``forward``; None, classes from logits, for a function: it may use what that draws."""
+        likelihood: Likelihood = self.likelihood
+        return None if isinstance(likelihood, FunctionType) else likelihood
 
     @property
     def weight_names(self) -> list[str]:

@@ -16,7 +16,8 @@ from pyro_vd.errors import InputError
 class Likelihood(Protocol):
     """Maps the network's output, ``(batch, …)``, to a distribution with batch shape ``(batch,)``.
 
-    A function will do. One that is an ``nn.Module`` belongs to the model: its parameters are trained, moved and saved with it.
+    One that is an ``nn.Module`` belongs to the model: its parameters are trained, moved and saved with it. A function will do
+    where classes are observed from logits: it may depend on what the model draws, so ``fit`` and ``evaluate`` do not call it.
     """
 
     def __call__(self, output: Tensor) -> dist.TorchDistribution: ...

@@ -116,7 +116,7 @@ def check_data(name: str, data: tuple[Tensor, Tensor], model: BayesianNetwork) -
     """
     weights = model.initial_weights
     device = next(iter(weights.values())).device
-    return check_network(name, data, model, lambda x: model.output(weights, x.to(device)), model.likelihood)
+    return check_network(name, data, model, lambda x: model.output(weights, x.to(device)), model.observed)
 
 
 @torch.no_grad()

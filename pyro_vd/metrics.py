@@ -164,7 +164,7 @@ def evaluate(
         from pyro_vd.posterior import mean_network, output_draws
 
         model: BayesianNetwork = net  # type: ignore[assignment]
-        likelihood = model.likelihood
+        likelihood = model.observed
         x, y = check_data("data", data, model)
         draws_of = partial(output_draws, model, guide, num_samples=num_samples, hold=hold)
         plain = mean_network(model, guide)

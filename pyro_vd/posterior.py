@@ -135,7 +135,7 @@ def log_predictive(
     Raises:
         InputError: ``num_samples`` below 1, or a model of numbers.
     """
-    return mixture_log_p(output_draws(model, guide, x, num_samples, hold), model.likelihood)
+    return mixture_log_p(output_draws(model, guide, x, num_samples, hold), model.observed)
 
 
 @torch.no_grad()
@@ -147,6 +147,6 @@ def predictive(
     Arguments and errors are those of :func:`log_predictive`; the result is where ``x`` is.
     """
     draws = output_draws(model, guide, x, num_samples, hold)
-    distribution: Any = distribution_of(model.likelihood, draws.flatten(0, 1).double())
+    distribution: Any = distribution_of(model.observed, draws.flatten(0, 1).double())
     each: Tensor = distribution.probs if is_classes(distribution) else distribution.mean
     return each.unflatten(0, (num_samples, -1)).mean(0).to(x)

@@ -102,12 +102,12 @@ def choose_threshold(
     tried = sorted(threshold for threshold in candidates if threshold <= highest)
     if not tried:
         raise InputError(f"candidates (={list(candidates)}) must hold a threshold of at most {highest}")
-    ((measure, unpruned_error),) = error_of(prune(model, guide, highest), validation, model.likelihood).items()
+    ((measure, unpruned_error),) = error_of(prune(model, guide, highest), validation, model.observed).items()
     allowed = max_error_rise * (unpruned_error if measure == "rmse" else 1)
     trials = []
     for threshold in tried:
         net = prune(model, guide, threshold)
-        (error,) = error_of(net, validation, model.likelihood).values()
+        (error,) = error_of(net, validation, model.observed).values()
         trials.append(ThresholdTrial(threshold, error, compression(net)))
     good = [trial.threshold for trial in trials if trial.error <= unpruned_error + allowed + 1e-12]
     if not good:

@@ -150,7 +150,7 @@ def fit(
                 if after_step is not None:
                     after_step(epoch, step + 1, steps)
             net = current_network(model, guide, threshold)
-            errors = error_of(net, (held_out[0], held_out[1]), model.likelihood) if held_out else {}
+            errors = error_of(net, (held_out[0], held_out[1]), model.observed) if held_out else {}
             mean_loss, mean_data_term, mean_kl = (totals / taken).tolist()  # NaN where every step was skipped
             record = EpochRecord(
                 phase=phase,
