@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from pyro_vd import compact, load_pruned, load_run, mean_network, save_pruned, sparsify_runtime
 from pyro_vd.feature_major import FeatureMajor
-from pyro_vd.metrics import Arrays, layer_sizes, logits
+from pyro_vd.metrics import Arrays, layer_sizes
 from pyro_vd.networks import widths
+from pyro_vd.prediction import logits
 from pyro_vd.run_folder import PRUNED
 from pyro_vd.tables import print_table
 

@@ -16,6 +16,7 @@ import torch
 
 from pyro_vd import BayesianNetwork, VariationalDropout, VariationalDropoutELBO
 from pyro_vd.data import load_data
+from pyro_vd.experiments.stability import watched_steps
 from pyro_vd.recipe import Recipe
 from pyro_vd.recipe_files import parse_recipe, read_recipe
 
@@ -29,22 +30,10 @@ def soak(recipe: Recipe, factor: int, steps: int) -> int | None:
     model = BayesianNetwork(recipe.model.build(), num_data=len(data.x_train))
     elbo = VariationalDropoutELBO()
     loss_of = elbo(model, VariationalDropout(model, recipe.train.log_sigma2))
-    parameters = list(loss_of.parameters())
-    optimizer = torch.optim.Adam(parameters, lr=factor * recipe.train.lr, fused=True)
-    order = torch.empty(0, dtype=torch.long)
+    batch, lr = recipe.train.batch_size, factor * recipe.train.lr
     started = time.perf_counter()
-    for step in range(1, steps + 1):
-        if len(order) < recipe.train.batch_size:
-            order = torch.randperm(len(data.x_train))
-        batch, order = order[: recipe.train.batch_size], order[recipe.train.batch_size :]
-        optimizer.zero_grad()
-        loss = loss_of(data.x_train[batch], data.y_train[batch])
-        loss.backward()
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        largest = torch.nn.utils.get_total_norm(gradients, norm_type=torch.inf)
-        optimizer.step()
-        largest = largest + torch.nn.utils.get_total_norm([p.detach() for p in parameters], norm_type=torch.inf)
-        if not torch.isfinite(loss.detach() + largest):
+    for step, loss, broken in watched_steps(loss_of, (data.x_train, data.y_train), steps, batch, lr):
+        if broken:
             return step
         if step % 2000 == 0:
             print(f"  {step} steps, loss {loss.item():.0f}, {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)

@@ -11,6 +11,7 @@ from pyro_vd.checks import check_number
 from pyro_vd.errors import InputError
 from pyro_vd.guides.weight_guide import WeightGuide, check_units
 from pyro_vd.models.bayesian import BayesianNetwork
+from pyro_vd.observations import base_distribution
 from pyro_vd.unit_posterior import UnitPosterior, unit_shape
 
 
@@ -31,8 +32,7 @@ class UnitGuide(WeightGuide):
         super().__init__(model)
         check_units(model, self.site_names)
         for name in self.site_names:
-            prior = model.prior(name)
-            prior = getattr(prior, "base_dist", prior)
+            prior = base_distribution(model.prior(name))
             if not isinstance(prior, self.prior):
                 wanted = self.prior.__name__
                 raise InputError(

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from pyro_vd.checks import check_model
 from pyro_vd.errors import InputError
 from pyro_vd.models.bayesian import BayesianNetwork
-
-_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+from pyro_vd.networks import TRANSPOSED
 
 
 class WeightGuide(PyroModule):
@@ -103,7 +102,7 @@ def check_units(model: BayesianNetwork, names: Sequence[str]) -> None:
     """
     for name in names:
         layer = model.layer(name)
-        if isinstance(layer, _TRANSPOSED) or getattr(layer, "groups", 1) != 1:
+        if isinstance(layer, TRANSPOSED) or getattr(layer, "groups", 1) != 1:
             raise InputError(
                 f"site {name!r} is a {layer}: noise on units is for linear layers and convolutions with groups=1; "
                 "use noise on weights"

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from pyro_vd.models import MLP, BayesianNetwork, Bernoulli, Categorical, LeNet300, Normal, Poisson
     from pyro_vd.networks import Rescale
     from pyro_vd.posterior import log_alpha, mean_network, predictive, summarize
+    from pyro_vd.prediction import Prediction, predict
     from pyro_vd.priors import LogUniform, NormalARD, NormalJeffreys
     from pyro_vd.pruning import choose_threshold, keep_masks, prune
     from pyro_vd.recipe import Recipe
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from pyro_vd.schedules import KLWeight, LRSchedule
     from pyro_vd.sparse_runtime import sparsify_runtime
     from pyro_vd.training import FitResult, fit
+    from pyro_vd.uncertainty import Detection, detection, risk_coverage
     from pyro_vd.unit_dropout import UnitDropout
 
 __version__ = "0.1.0"
@@ -86,6 +88,7 @@ _HOME = {
     "models": ("MLP", "BayesianNetwork", "Bernoulli", "Categorical", "LeNet300", "Normal", "Poisson"),
     "networks": ("Rescale",),
     "posterior": ("log_alpha", "mean_network", "predictive", "summarize"),
+    "prediction": ("Prediction", "predict"),
     "priors": ("LogUniform", "NormalARD", "NormalJeffreys"),
     "pruning": ("choose_threshold", "keep_masks", "prune"),
     "recipe": ("Recipe",),
@@ -94,6 +97,7 @@ _HOME = {
     "run": ("train_run",),
     "run_folder": ("Run", "load_run"),
     "schedules": ("KLWeight", "LRSchedule"),
+    "uncertainty": ("Detection", "detection", "risk_coverage"),
     "unit_dropout": ("UnitDropout",),
     "sparse_runtime": ("sparsify_runtime",),
     "training": ("FitResult", "fit"),
@@ -107,6 +111,7 @@ __all__ = [
     "BernoulliDropout",
     "Categorical",
     "Dataset",
+    "Detection",
     "FitResult",
     "GaussianDropout",
     "GroupNormal",
@@ -127,6 +132,7 @@ __all__ = [
     "NormalJeffreys",
     "PointEstimate",
     "Poisson",
+    "Prediction",
     "RandomAffine",
     "Recipe",
     "RegressionMetrics",
@@ -140,6 +146,7 @@ __all__ = [
     "choose_threshold",
     "compact",
     "compact_size",
+    "detection",
     "evaluate",
     "fine_tune",
     "fit",
@@ -153,9 +160,11 @@ __all__ = [
     "load_torch_export",
     "log_alpha",
     "mean_network",
+    "predict",
     "predictive",
     "prune",
     "read_inference_data",
+    "risk_coverage",
     "run_inference_data",
     "save_onnx",
     "save_pruned",

@@ -8,9 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from pyro_vd.networks import SelectInputs
-
-_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+from pyro_vd.networks import TRANSPOSED, SelectInputs
 
 
 class Space:
@@ -91,7 +89,7 @@ class Layer:
     def weight(self) -> Tensor:
         """``(outputs, inputs, positions of the filter)``, on the CPU."""
         weight = cast(Tensor, self.module.weight).detach().cpu()
-        weight = weight.transpose(0, 1) if isinstance(self.module, _TRANSPOSED) else weight
+        weight = weight.transpose(0, 1) if isinstance(self.module, TRANSPOSED) else weight
         return weight.reshape(*weight.shape[:2], -1)
 
     @property
@@ -129,7 +127,7 @@ class Layer:
         """Whether a constant input adds the same everywhere: no zeros are padded, no position has fewer terms."""
         if isinstance(self.module, nn.Linear):
             return True
-        if isinstance(self.module, _TRANSPOSED):
+        if isinstance(self.module, TRANSPOSED):
             return False
         padding = cast(Any, self.module.padding)
         return self.module.padding_mode != "zeros" or padding == "valid" or (padding != "same" and not any(padding))
@@ -152,7 +150,7 @@ class Layer:
             module.in_channels, module.out_channels = inputs, outputs
         if module.bias is None and bias.any():
             module.bias = nn.Parameter(module.weight.new_zeros(0), module.weight.requires_grad)
-        _replace(module, "weight", weight.transpose(0, 1) if isinstance(module, _TRANSPOSED) else weight)
+        _replace(module, "weight", weight.transpose(0, 1) if isinstance(module, TRANSPOSED) else weight)
         if module.bias is not None:
             _replace(module, "bias", bias)
 

@@ -74,8 +74,7 @@ def load_data(name: str, data_dir: Path | str | None = None) -> Dataset:
         name: ``digits`` and ``diabetes`` (scikit-learn's, built in), ``mnist``, ``fashion-mnist``, ``cifar10``; the path of an
             ``.npz`` file with x_train, y_train, x_test and y_test, class labels or numbers; or a folder of images in
             ``train/<class>/`` and ``test/<class>/``.
-        data_dir: torchvision root, by default the environment variable PYRO_VD_DATA, then ``~/.cache/pyro_vd``. What is
-            missing there is downloaded, where possible.
+        data_dir: torchvision root; see :func:`data_root`. What is missing there is downloaded, where possible.
 
     Raises:
         InputError: unknown name, data missing, broken or unfit for training.
@@ -85,14 +84,18 @@ def load_data(name: str, data_dir: Path | str | None = None) -> Dataset:
     if name == "diabetes":
         return _diabetes()
     if name in _TORCHVISION:
-        root = Path(data_dir or os.environ.get(DATA_VARIABLE) or Path.home() / ".cache" / "pyro_vd")
-        return _torchvision(name, root)
+        return _torchvision(name, data_root(data_dir))
     path = Path(name)
     if path.suffix == ".npz" and path.is_file():
         return _npz(path)
     if path.is_dir():
         return _image_folder(path)
     raise InputError(f"data (={name!r}) must be one of {', '.join(NAMES)}, an .npz file or a folder of images that exists")
+
+
+def data_root(data_dir: Path | str | None = None) -> Path:
+    """The torchvision root: ``data_dir``, or the environment variable PYRO_VD_DATA, or ``~/.cache/pyro_vd``."""
+    return Path(data_dir or os.environ.get(DATA_VARIABLE) or Path.home() / ".cache" / "pyro_vd")
 
 
 def _digits() -> Dataset:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
+from functools import reduce
 from typing import Any
 
 import pyro
@@ -82,22 +84,26 @@ class VariationalDropoutELBO(ELBO):
 
     def differentiable_loss(self, model: PyroFunction, guide: PyroFunction, *args: Any, **kwargs: Any) -> Tensor:
         """The loss as a scalar tensor to call ``backward()`` on; ``args`` go to model and guide."""
-        data_term: Tensor | float = 0.0
-        kl: Tensor | float = 0.0
+        log_probs: list[Tensor] = []
+        divergences: list[Tensor] = []
         for model_trace, guide_trace in self._get_traces(model, guide, args, kwargs):
             _check_sites(model_trace, guide_trace)
             for name, site in model_trace.nodes.items():
                 if site["type"] != "sample" or site_is_subsample(site):
                     continue
                 if site["is_observed"]:
-                    data_term = data_term - _log_prob(name, site) / self.num_particles
+                    log_probs.append(_log_prob(name, site))
                 else:
-                    site_kl = _site_kl(name, guide_trace.nodes[name], site)
-                    self.site_kl[name] = site_kl.detach()
-                    kl = kl + site_kl / self.num_particles
-        loss = torch.as_tensor(data_term + self.kl_weight * kl)
-        self.data_term, self.kl = torch.as_tensor(data_term).detach(), torch.as_tensor(kl).detach()
-        return loss
+                    divergences.append(_site_kl(name, guide_trace.nodes[name], site))
+                    self.site_kl[name] = divergences[-1].detach()
+        data_term, kl = -self._mean(log_probs), self._mean(divergences)
+        self.data_term, self.kl = data_term.detach(), kl.detach()
+        return torch.add(data_term, kl, alpha=self.kl_weight)
+
+    def _mean(self, terms: list[Tensor]) -> Tensor:
+        """Of the particles: the sum of their terms by the number of particles."""
+        total = reduce(operator.add, terms) if terms else torch.zeros(())
+        return total if self.num_particles == 1 else total / self.num_particles
 
     def loss(self, model: PyroFunction, guide: PyroFunction, *args: Any, **kwargs: Any) -> float:
         """The loss as a number, in nats, without a gradient."""

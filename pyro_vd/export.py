@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from pyro_vd.checks import check_state
 from pyro_vd.errors import InputError
 from pyro_vd.messages import one_line
-from pyro_vd.networks import Rescale, SelectInputs
+from pyro_vd.networks import SUPPORTED_LAYERS, Rescale, SelectInputs
 from pyro_vd.sparse_file import pack, unpack
 from pyro_vd.storage import write_atomically
 
@@ -27,7 +27,7 @@ _FORMAT = "pyro_vd network 1"
 _BUILDABLE: dict[str, type[nn.Module]] = {
     layer.__name__: layer
     for layer in (
-        *(nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
+        *SUPPORTED_LAYERS,
         *(nn.ReLU, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Sigmoid, nn.Tanh, nn.Softplus, nn.Identity, nn.Flatten),
         *(nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Dropout, nn.Dropout2d),
         *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm, SelectInputs, Rescale),

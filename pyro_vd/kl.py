@@ -14,29 +14,41 @@ divides by θ and no logarithm of θ² is differentiated, so θ = 0 is an ordina
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.distributions.utils import broadcast_all
 
-Correction = Callable[[Tensor, Tensor, Tensor], None]
-"""Given 1/α, adds K − K_ARD to the second tensor and 2 (K' − K'_ARD) to the third."""
+Correction = Callable[[Tensor, Tensor, Tensor, Sequence[Tensor]], None]
+"""Given 1/α, adds 2 (K − K_ARD) to the second tensor and 2 (K' − K'_ARD) to the third; the last are four to write into."""
 
 _K1, _K2, _K3 = 0.63576, 1.87320, 1.48695
-_MAX_HALF_LOG = 40.0  # log σ² beyond ±80 counts as ±80: e^±40 and its products stay finite in float32
-_MAX_RATIO = 1e18  # |θ|/σ, whose square must not overflow float32
-_CHUNK = 1 << 16  # elements at a time on the CPU: a few such buffers stay in the cache
+_MIN_VARIANCE = math.exp(-80)  # beyond it, and its inverse, σ² counts as these: both are ordinary numbers in float32
+_MAX = 1e36  # of θ/σ² and 1/α, whose products with what follows must not overflow float32
+_CHUNK = 1 << 17  # elements at a time on the CPU: what one of them needs stays in the cache
 
 
-def _approximate(inverse_alpha: Tensor, value: Tensor, slope: Tensor) -> None:
+def _approximate(inverse_alpha: Tensor, value: Tensor, slope: Tensor, scratch: Sequence[Tensor]) -> None:
     """Correction of Molchanov 2017, eq. 14."""
-    guarded = inverse_alpha.clamp_min(1e-30)
-    gate = guarded.log().mul_(_K3).sub_(_K2).sigmoid_()  # 1 − σ(k2 + k3 log α)
-    value.add_(gate, alpha=_K1)
-    slope.addcdiv_(torch.addcmul(gate, gate, gate, value=-1), guarded, value=2 * _K1 * _K3)
+    guarded, gate = scratch[:2]
+    minus_k2, k3 = _constants(inverse_alpha.dtype, inverse_alpha.device)
+    torch.clamp_min(inverse_alpha, 1e-30, out=guarded)
+    torch.log(guarded, out=gate)
+    torch.addcmul(minus_k2, gate, k3, out=gate).sigmoid_()  # 1 − σ(k2 + k3 log α)
+    value.add_(gate, alpha=2 * _K1)
+    torch.addcmul(gate, gate, gate, value=-1, out=gate)
+    slope.addcdiv_(gate, guarded, value=2 * _K1 * _K3)
+
+
+@lru_cache
+def _constants(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """−k2 and k3 as tensors, for one pass over the data instead of two."""
+    return torch.tensor(-_K2, dtype=dtype, device=device), torch.tensor(_K3, dtype=dtype, device=device)
 
 
 @lru_cache
@@ -65,76 +77,87 @@ def _dawson_polynomials(degree: int, dtype: torch.dtype, device: torch.device) -
     return coefficients(correction), coefficients(slope)
 
 
-def _horner(coefficients: list[Tensor], t: Tensor) -> Tensor:
-    result = torch.full_like(t, float(coefficients[0]))
+def _horner(coefficients: list[Tensor], t: Tensor, out: Tensor) -> Tensor:
+    out.fill_(float(coefficients[0]))
     for c in coefficients[1:]:
-        result = torch.addcmul(c, result, t, out=result)
-    return result
+        torch.addcmul(c, out, t, out=out)
+    return out
 
 
-def _exact(inverse_alpha: Tensor, value: Tensor, slope: Tensor) -> None:
+def _exact(inverse_alpha: Tensor, value: Tensor, slope: Tensor, scratch: Sequence[Tensor]) -> None:
     """Correction that turns the ARD KL into the exact log-uniform KL."""
     dtype = inverse_alpha.dtype
     w, g = _dawson_polynomials(40 if dtype == torch.float64 else 17, dtype, inverse_alpha.device)
-    rest = (inverse_alpha + 4).reciprocal_().mul_(4)  # 1 − p
-    p = (inverse_alpha * rest).mul_(0.25)
-    t = p - rest
-    value.addcmul_(_horner(w, t).mul_(p), p)
-    slope.addcmul_(_horner(g, t).mul_(p), rest.square_(), value=0.5)
+    rest, p, t, polynomial = scratch
+    torch.add(inverse_alpha, 4, out=rest).reciprocal_()
+    torch.mul(inverse_alpha, rest, out=p)
+    torch.sub(p, rest.mul_(4), out=t)  # ``rest`` is 1 − p
+    value.addcmul_(_horner(w, t, polynomial).mul_(p), p, value=2)
+    slope.addcmul_(_horner(g, t, polynomial).mul_(p), rest.square_(), value=0.5)
 
 
-def _evaluate(
-    theta: Tensor, log_sigma2: Tensor, correction: Correction | None, value: Tensor, grad_theta: Tensor, grad_log_sigma2: Tensor
-) -> None:
-    """Write K and its two gradients into the last three tensors; all are flat and of one size."""
-    inverse_sigma = (-0.5 * log_sigma2).clamp_(-_MAX_HALF_LOG, _MAX_HALF_LOG).exp_()
-    ratio = (theta * inverse_sigma).clamp_(-_MAX_RATIO, _MAX_RATIO)
-    inverse_alpha = ratio * ratio
-    slope = (inverse_alpha + 1).reciprocal_()  # 2 K' of ARD
-    torch.log1p(inverse_alpha, out=value).mul_(0.5)
+def _evaluate(correction: Correction | None, theta: Tensor, variance: Tensor, out: Tensor, scratch: Tensor) -> None:
+    """Write K, ∂K/∂θ and ∂K/∂log σ² into the rows of ``out``; the others are flat, of one size."""
+    value, grad_theta, grad_log_sigma2 = out
+    inverse_alpha, *rest = scratch
+    slope = inverse_variance = grad_log_sigma2  # one buffer after another
+    torch.clamp(variance, _MIN_VARIANCE, 1 / _MIN_VARIANCE, out=inverse_variance).reciprocal_()
+    torch.mul(theta, inverse_variance, out=grad_theta).clamp_(-_MAX, _MAX)
+    torch.mul(theta, grad_theta, out=inverse_alpha).clamp_max_(_MAX)
+    torch.log1p(inverse_alpha, out=value)
+    torch.add(inverse_alpha, 1, out=slope).reciprocal_()  # 2 K' of ARD
     if correction is not None:
-        correction(inverse_alpha, value, slope)
-    torch.mul(ratio.mul_(inverse_sigma), slope, out=grad_theta)
-    torch.mul(inverse_alpha, slope, out=grad_log_sigma2).mul_(-0.5)
+        correction(inverse_alpha, value, slope, rest)
+    value.mul_(0.5)
+    grad_theta.mul_(slope)
+    slope.mul_(inverse_alpha).mul_(-0.5)
 
 
 class _KL(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, theta: Tensor, log_sigma2: Tensor, correction: Correction | None) -> Tensor:
-        flat = theta.reshape(-1), log_sigma2.reshape(-1)
-        out = [torch.empty_like(flat[0]) for _ in range(3)]
-        size = _CHUNK if theta.device.type == "cpu" else max(1, flat[0].numel())
-        for theta_part, log_sigma2_part, *parts in zip(*(tensor.split(size) for tensor in (*flat, *out)), strict=True):
-            _evaluate(theta_part, log_sigma2_part, correction, *parts)
-        value, grad_theta, grad_log_sigma2 = (buffer.view(theta.shape) for buffer in out)
+    def forward(ctx: Any, theta: Tensor, log_sigma2: Tensor, variance: Tensor, correction: Correction | None) -> Tensor:
+        flat_theta, flat_variance = theta.reshape(-1), variance.reshape(-1)
+        total = len(flat_theta)
+        size = min(total, _CHUNK) if theta.device.type == "cpu" else total
+        out, scratch = theta.new_empty(3, total), theta.new_empty(5, size)
+        for start in range(0, total, max(1, size)):
+            part = slice(start, min(start + size, total))
+            scratch = scratch[:, : part.stop - start]
+            _evaluate(correction, flat_theta[part], flat_variance[part], out[:, part], scratch)
+        value, grad_theta, grad_log_sigma2 = out.view(3, *theta.shape)
         ctx.save_for_backward(grad_theta, grad_log_sigma2)
         return value
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
         grad_theta, grad_log_sigma2 = ctx.saved_tensors
-        return grad * grad_theta, grad * grad_log_sigma2, None
+        return grad * grad_theta, grad * grad_log_sigma2, None, None
 
 
-def kl_approximate(theta: Tensor, log_sigma2: Tensor) -> Tensor:
+def _kl(correction: Correction | None, theta: Tensor, log_sigma2: Tensor, variance: Tensor | None) -> Tensor:
+    theta, log_sigma2 = broadcast_all(theta, log_sigma2)
+    variance = log_sigma2.detach().exp() if variance is None else variance.detach().expand(theta.shape)
+    value: Tensor = _KL.apply(theta, log_sigma2, variance, correction)
+    return value
+
+
+def kl_approximate(theta: Tensor, log_sigma2: Tensor, variance: Tensor | None = None) -> Tensor:
     """KL(q‖log-uniform) in nats, a weight at a time, by Molchanov 2017, eq. 14; off by at most 0.0094.
 
     Args:
         theta: posterior mean θ, any shape.
         log_sigma2: log σ², broadcast against ``theta``; the same dtype and device.
+        variance: σ², where it is known already: its exponential is then not computed again.
     """
-    value: Tensor = _KL.apply(*torch.broadcast_tensors(theta, log_sigma2), _approximate)
-    return value
+    return _kl(_approximate, theta, log_sigma2, variance)
 
 
-def kl_exact(theta: Tensor, log_sigma2: Tensor) -> Tensor:
+def kl_exact(theta: Tensor, log_sigma2: Tensor, variance: Tensor | None = None) -> Tensor:
     """KL(q‖log-uniform) in nats, a weight at a time, without approximation; arguments as :func:`kl_approximate`."""
-    value: Tensor = _KL.apply(*torch.broadcast_tensors(theta, log_sigma2), _exact)
-    return value
+    return _kl(_exact, theta, log_sigma2, variance)
 
 
-def kl_ard(theta: Tensor, log_sigma2: Tensor) -> Tensor:
+def kl_ard(theta: Tensor, log_sigma2: Tensor, variance: Tensor | None = None) -> Tensor:
     """KL(q‖N(0, 1/τ)) in nats at the best τ, ½ log(1 + 1/α) (Kharitonov 2018, eq. 8); arguments as :func:`kl_approximate`."""
-    value: Tensor = _KL.apply(*torch.broadcast_tensors(theta, log_sigma2), None)
-    return value
+    return _kl(None, theta, log_sigma2, variance)

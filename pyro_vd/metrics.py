@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, overload
 
 import torch
@@ -15,8 +13,10 @@ from torch import Tensor, nn
 from pyro_vd.checks import check_data, check_network
 from pyro_vd.errors import InputError
 from pyro_vd.networks import named_weights
-from pyro_vd.observations import Observed, check_observations, class_labels, class_logits, distribution_of, mixture_log_p
+from pyro_vd.observations import Observed, check_observations, class_labels, class_logits, distribution_of
+from pyro_vd.prediction import Prediction, logits, predict
 from pyro_vd.regression import RegressionMetrics, measure_numbers
+from pyro_vd.uncertainty import CALIBRATION_BINS, equal_mass_calibration_error
 
 if TYPE_CHECKING:
     from pyro_vd.guides.weight_guide import WeightGuide
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 Arrays = tuple[Tensor, Tensor]
 """Inputs ``(n, …)`` and observations ``(n, …)``; of classes integer labels ``(n,)``."""
-
-BATCH = 2048
 
 
 @dataclass(frozen=True)
@@ -49,15 +47,20 @@ class Metrics:
     Zeros and ones are two classes; where an example has several, each of them counts as an example.
 
     ``roc_auc`` is macro-averaged one against the rest, None where a class is missing from the data; ``ece`` has 15 bins of
-    equal width; ``brier`` is the mean over examples of Σ (p − onehot)². ``compression`` is |W| / |W ≠ 0| over the weights
-    of linear and convolution layers, biases not counted, infinite where no weight is left.
+    equal width, ``ece_equal_mass`` as many of equally many predictions; ``brier`` is the mean over examples of
+    Σ (p − onehot)². ``entropy`` of the predictive and ``mutual_information`` of class and weights are means in nats, the
+    latter None for an ordinary network; see :mod:`pyro_vd.uncertainty`. ``compression`` is |W| / |W ≠ 0| over the weights of
+    linear and convolution layers, biases not counted, infinite where no weight is left.
     """
 
     error: float
     nll: float
     roc_auc: float | None
     ece: float
+    ece_equal_mass: float
     brier: float
+    entropy: float
+    mutual_information: float | None
     compression: float
     layers: tuple[LayerSize, ...]
 
@@ -77,32 +80,23 @@ def _compression(layers: tuple[LayerSize, ...]) -> float:
     return sum(layer.weights for layer in layers) / nonzero if nonzero else math.inf
 
 
-@torch.no_grad()
-def logits(net: nn.Module, x: Tensor) -> Tensor:
-    """The network's outputs in evaluation mode, batch by batch on its device, where ``x`` is; its mode is put back."""
-    device = next((tensor.device for tensor in (*net.parameters(), *net.buffers())), x.device)
-    was_training = net.training
-    net.eval()
-    try:
-        return torch.cat([net(part.to(device)).to(x.device) for part in x.split(BATCH)])
-    finally:
-        net.train(was_training)
-
-
 def error_rate(net: nn.Module, data: Arrays) -> float:
-    """Share of wrong predictions, in [0, 1]."""
-    x, y = data
-    return (logits(net, x).argmax(-1) != y).float().mean().item()
+    """Share of wrong predictions of a classifier that gives logits, in [0, 1]."""
+    return error_of(net, data)["error"]
 
 
-@torch.no_grad()
 def error_of(net: nn.Module, data: Arrays, likelihood: Observed | None = None) -> dict[str, float]:
     """How wrong a plain network is: ``{"error": share}`` of classes, or zeros and ones; ``{"rmse": …}`` of numbers.
 
     The arguments are those of :func:`evaluate`.
     """
-    outputs = logits(net, data[0])
-    y = check_observations("data", data[1], likelihood, outputs)
+    return output_error(logits(net, data[0]), data[1], likelihood)
+
+
+@torch.no_grad()
+def output_error(outputs: Tensor, y: Tensor, likelihood: Observed | None = None) -> dict[str, float]:
+    """What :func:`error_of` gives, of a network's outputs ``(n, …)`` and the observations."""
+    y = check_observations("data", y, likelihood, outputs)
     found = class_logits(likelihood, outputs)
     if found is not None:
         return {"error": (found.argmax(-1) != class_labels(y).to(found.device)).float().mean().item()}
@@ -159,33 +153,36 @@ def evaluate(
     Raises:
         InputError: data that do not fit the network, a Bayesian network without a guide, or outputs that are not finite.
     """
-    draws_of: Callable[[Tensor], Tensor]
     if guide is not None:
         from pyro_vd.posterior import mean_network, output_draws
 
         model: BayesianNetwork = net  # type: ignore[assignment]
         likelihood = model.observed
         x, y = check_data("data", data, model)
-        draws_of = partial(output_draws, model, guide, num_samples=num_samples, hold=hold)
         plain = mean_network(model, guide)
     elif hasattr(net, "plain_network"):
         raise InputError(f"{type(net).__name__} has no weights of its own: give evaluate(..., guide=...) as well")
     else:
         x, y = check_network("data", data, net, likelihood=likelihood)
-        draws_of, plain = lambda part: logits(net, part)[None], net
+        plain = net
     layers = layer_sizes(plain)
-    with torch.no_grad():
-        if class_logits(likelihood, logits(plain, x[:1])) is None:
-            draws = torch.cat([draws_of(part) for part in x.split(BATCH)], 1)
-            return measure_numbers(draws, y, likelihood, _compression(layers), layers)
-        log_p = torch.cat([mixture_log_p(draws_of(part), likelihood) for part in x.split(BATCH)])
-    return _measure(log_p.cpu(), class_labels(y).cpu(), layers)
+    if class_logits(likelihood, logits(plain, x[:1])) is None:
+        draws = logits(plain, x)[None] if guide is None else output_draws(model, guide, x, num_samples, hold)
+        return measure_numbers(draws, y, likelihood, _compression(layers), layers)
+    prediction = predict(net, x, guide=guide, num_samples=num_samples, hold=hold, likelihood=likelihood)
+    return measure(prediction, class_labels(y), layers)
 
 
-def _measure(log_p: Tensor, y: Tensor, layers: tuple[LayerSize, ...]) -> Metrics:
+def measure(prediction: Prediction, y: Tensor, layers: tuple[LayerSize, ...]) -> Metrics:
+    """Compare predictions with the labels ``(n,)`` of their inputs; ``layers`` are those of the network that made them.
+
+    Raises:
+        InputError: a prediction that is NaN or infinite, or of one class alone.
+    """
     from sklearn.metrics import roc_auc_score
     from torchmetrics.functional.classification import multiclass_calibration_error
 
+    log_p, y = prediction.log_p.cpu(), y.cpu()
     if broken := int(log_p.isnan().any(-1).sum()):
         raise InputError(f"the network's output is NaN or infinite for {broken} of {len(y)} examples; it cannot be measured")
     if (classes := log_p.shape[-1]) < 2:
@@ -194,7 +191,7 @@ def _measure(log_p: Tensor, y: Tensor, layers: tuple[LayerSize, ...]) -> Metrics
         )
     p = log_p.exp()
     p /= p.sum(-1, keepdim=True)
-    auc = None
+    auc, mutual_information = None, prediction.mutual_information
     if len(y.unique()) == classes:
         scores = p[:, 1].numpy() if classes == 2 else p.numpy()
         auc = float(roc_auc_score(y.numpy(), scores, multi_class="ovr"))
@@ -202,8 +199,11 @@ def _measure(log_p: Tensor, y: Tensor, layers: tuple[LayerSize, ...]) -> Metrics
         error=(p.argmax(-1) != y).double().mean().item(),
         nll=-log_p.gather(1, y[:, None]).mean().item(),
         roc_auc=auc,
-        ece=multiclass_calibration_error(p, y, num_classes=classes, n_bins=15).item(),
+        ece=multiclass_calibration_error(p, y, num_classes=classes, n_bins=CALIBRATION_BINS).item(),
+        ece_equal_mass=equal_mass_calibration_error(p, y),
         brier=(p - F.one_hot(y, classes)).square().sum(-1).mean().item(),
+        entropy=prediction.entropy.mean().item(),
+        mutual_information=None if mutual_information is None else mutual_information.mean().item(),
         compression=_compression(layers),
         layers=layers,
     )

@@ -12,15 +12,9 @@ from torch import Tensor, nn
 from pyro_vd.checks import check_rate
 from pyro_vd.errors import InputError
 
-SUPPORTED_LAYERS: tuple[type[nn.Module], ...] = (
-    nn.Linear,
-    nn.Conv1d,
-    nn.Conv2d,
-    nn.Conv3d,
-    nn.ConvTranspose1d,
-    nn.ConvTranspose2d,
-    nn.ConvTranspose3d,
-)
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+"""Layers whose weight has its inputs first."""
+SUPPORTED_LAYERS: tuple[type[nn.Module], ...] = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, *TRANSPOSED)
 """Layers whose weight can have a prior, be pruned and be counted."""
 
 
@@ -47,8 +41,7 @@ def mlp(sizes: Sequence[int], dropout: float = 0.0) -> nn.Sequential:
 
 def weight_axes(layer: nn.Module, ndim: int) -> tuple[str, ...]:
     """What the dimensions of a supported layer's weight stand for: ``out``, ``in`` and the kernel's, in the weight's order."""
-    transposed = isinstance(layer, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d)
-    return (*(("in", "out") if transposed else ("out", "in")), *(f"kernel_{k}" for k in range(ndim - 2)))
+    return (*(("in", "out") if isinstance(layer, TRANSPOSED) else ("out", "in")), *(f"kernel_{k}" for k in range(ndim - 2)))
 
 
 def named_weights(net: nn.Module) -> Iterator[tuple[str, Tensor]]:

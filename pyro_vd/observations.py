@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -61,8 +60,8 @@ def class_logits(likelihood: Observed | None, output: Tensor) -> Tensor | None:
     return base.logits if isinstance(base, Categorical) else None
 
 
-def mixture_log_p(draws: Tensor, likelihood: Observed | None) -> Tensor:
-    """log 1/S Σ p(class|fₛ) of draws of a network's output ``(S, n, …)``: ``(n, classes)`` as of :func:`class_logits`.
+def class_log_p(draws: Tensor, likelihood: Observed | None) -> Tensor:
+    """log p(class|fₛ) in float64 of draws of a network's output ``(S, n, …)``: ``(S, n, classes)`` as of :func:`class_logits`.
 
     Raises:
         InputError: numbers are observed.
@@ -70,8 +69,7 @@ def mixture_log_p(draws: Tensor, likelihood: Observed | None) -> Tensor:
     found = class_logits(likelihood, draws.double().flatten(0, 1))
     if found is None:
         raise InputError("probabilities are of classes; predictive gives the mean of numbers, and evaluate measures them")
-    log_p = found.unflatten(0, (len(draws), -1)).log_softmax(-1).logsumexp(0) - math.log(len(draws))
-    return log_p.to(draws.device)
+    return found.unflatten(0, (len(draws), -1)).log_softmax(-1).to(draws.device)
 
 
 def class_labels(y: Tensor) -> Tensor:

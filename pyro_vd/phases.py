@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
 
 from pyro_vd.checks import check_number, check_rate
 from pyro_vd.guides import (
@@ -19,6 +19,8 @@ from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.schedules import KLWeight, LRSchedule
 
+_FIT_OPTIONS = ("epochs", "batch_size", "lr", "lr_schedule", "kl_weight", "hold", "weight_decay")
+
 
 @dataclass
 class StepsConfig:
@@ -32,6 +34,10 @@ class StepsConfig:
     """Adam's learning rate at the start."""
     lr_schedule: LRSchedule = field(default_factory=LRSchedule)
     """Factor on the learning rate over the epochs."""
+
+    def fit_options(self) -> dict[str, Any]:
+        """What :func:`~pyro_vd.fit` takes of it, as keyword arguments."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name in _FIT_OPTIONS}
 
     def check(self, name: str) -> None:
         """Refuse values out of range, under the recipe's key ``name``.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import cycle
 
 import torch
@@ -17,6 +17,14 @@ from pyro_vd.networks import named_weights
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")  # Okabe and Ito's, safe for the colour-blind
 SHOWN = (-12.0, 16.0)  # log α beyond is counted at the edges
+
+
+def image_shape(shape: Sequence[int]) -> tuple[int, int] | None:
+    """Height and width of an input of a shape; one of a square number of values is taken for a flattened square."""
+    if len(shape) > 1:
+        return shape[-2], shape[-1]
+    side = math.isqrt(shape[0])
+    return (side, side) if side * side == shape[0] else None
 
 
 def pruning_overview(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,11 +18,13 @@ from pyro_vd.elbo import VariationalDropoutELBO
 from pyro_vd.errors import InputError
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.models.bayesian import BayesianNetwork
-from pyro_vd.observations import distribution_of, is_classes, mixture_log_p
+from pyro_vd.observations import class_log_p, distribution_of, is_classes
 from pyro_vd.reparam import LocalReparameterization
 from pyro_vd.unit_posterior import UnitPosterior
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+_CHUNK, _ROWS = 16, 256  # draws and inputs at a time: larger ones are no faster and take more memory
 
 
 @torch.no_grad()
@@ -110,20 +113,58 @@ def mean_network(model: BayesianNetwork, guide: WeightGuide) -> nn.Module:
 def output_draws(
     model: BayesianNetwork, guide: WeightGuide, x: Tensor, num_samples: int = 20, hold: float | None = None
 ) -> Tensor:
-    """The network's output under S draws of the weights, ``(S, n, …)``, where ``x`` is; as :func:`log_predictive` has them."""
+    """f(x; wₛ) for S draws wₛ ~ q, each row of each with weights of its own; all draws through ``torch.vmap``.
+
+    Local reparameterization draws outputs instead of weights, so what a layer gives before the first noise is computed once
+    for all draws, and the Monte Carlo errors of rows are independent. Only weight sites are drawn: a model with latent sites
+    of its own needs :func:`~pyro_vd.sampling.joint_draws`, which draws all of them, one draw for all rows. Draw by draw only
+    where an operation of the network does not allow ``torch.vmap``.
+
+    Arguments are those of :func:`log_predictive`, of a model of anything.
+
+    Returns:
+        Outputs ``(S, batch, …)``, where ``x`` is.
+
+    Raises:
+        InputError: ``num_samples`` below 1.
+    """
     check_number("num_samples", num_samples, low=1, whole=True)
     with evaluation_mode(model) as device, LocalReparameterization(hold):
-        return torch.stack([model.output(guide(), x.to(device)) for _ in range(num_samples)]).to(x.device)
+
+        def draw(count: int, part: Tensor) -> Tensor:
+            def one(_: Tensor) -> Tensor:
+                return model.output(guide(), part)
+
+            try:
+                return torch.vmap(one, randomness="different")(torch.empty(count))
+            except RuntimeError:  # an operation without a batching rule, or a branch on a value
+                return torch.stack([one(part) for _ in range(count)])
+
+        model.output(guide(), x[:1].to(device))  # registers parameters, which vmap cannot
+        counts = [min(_CHUNK, num_samples - start) for start in range(0, num_samples, _CHUNK)]
+        parts = [torch.cat([draw(count, part.to(device)) for count in counts]) for part in x.split(_ROWS)]
+    return torch.cat(parts, 1).to(x.device)
 
 
 @torch.no_grad()
+def log_predictive_draws(
+    model: BayesianNetwork, guide: WeightGuide, x: Tensor, num_samples: int = 20, hold: float | None = None
+) -> Tensor:
+    """Log class probabilities ``(S, batch, classes)`` in float64 of :func:`output_draws`, where ``x`` is.
+
+    Arguments and errors are those of :func:`log_predictive`.
+    """
+    return class_log_p(output_draws(model, guide, x, num_samples, hold), model.observed)
+
+
 def log_predictive(
     model: BayesianNetwork, guide: WeightGuide, x: Tensor, num_samples: int = 20, hold: float | None = None
 ) -> Tensor:
     """Log of the Monte Carlo predictive, p(y|x) ≈ 1/S Σ softmax f(x; wₛ), wₛ ~ q, each row with weights of its own.
 
     Args:
-        model: of classes, or zeros and ones, which are two; evaluated in evaluation mode, its own mode is put back.
+        model: of classes, or zeros and ones, which are two, without latent sites but its weights; evaluated in evaluation
+            mode, its own mode is put back.
         guide: its guide.
         x: inputs ``(batch, …)``, on any device.
         num_samples: S, at least 1.
@@ -135,7 +176,7 @@ def log_predictive(
     Raises:
         InputError: ``num_samples`` below 1, or a model of numbers.
     """
-    return mixture_log_p(output_draws(model, guide, x, num_samples, hold), model.observed)
+    return log_predictive_draws(model, guide, x, num_samples, hold).logsumexp(0) - math.log(num_samples)
 
 
 @torch.no_grad()

@@ -44,13 +44,15 @@ def add_recipe_arguments(parser: ArgumentParser) -> None:
 
 
 def recipe_from(parser: ArgumentParser, values: Namespace) -> Recipe:
-    """The recipe among the parsed values of a parser that has its options.
+    """The recipe among the parsed values of a parser that has its options; ``--data-dir`` is for its ``data.dir``.
 
     Raises:
         InputError: a value out of range.
     """
     instances = parser.instantiate(values)
-    return Recipe(**{field.name: instances[field.name] for field in fields(Recipe)})
+    recipe = Recipe(**{field.name: instances[field.name] for field in fields(Recipe)})
+    recipe.data.dir = values.get("data_dir") or recipe.data.dir
+    return recipe
 
 
 def parse_recipe(content: dict[str, Any]) -> Recipe:

@@ -38,6 +38,7 @@ class RegressionMetrics:
     layers: tuple[LayerSize, ...]
 
 
+@torch.no_grad()
 def measure_numbers(
     draws: Tensor, y: Tensor, likelihood: Observed | None, compression: float, layers: tuple[LayerSize, ...]
 ) -> RegressionMetrics:

@@ -78,10 +78,9 @@ def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progr
 
     def options(phase: str, config: StepsConfig) -> dict[str, Any]:
         pyro.set_rng_seed((recipe.seed + 1000 * (1 + _PHASES.index(phase))) % 2**32)  # a resumed phase starts as a new one
-        chosen = {key: getattr(config, key) for key in ("epochs", "batch_size", "lr", "lr_schedule")}
         paths = {"checkpoint": folder / f"checkpoint-{phase}.pt", "log": folder / LOG}
         common = {"resume": resume, "progress": progress, "device": recipe.torch_device(), "augment": augment}
-        return {**chosen, **paths, **common, "phase": phase}
+        return {**config.fit_options(), **paths, **common, "phase": phase}
 
     if recipe.pretrain.epochs:
         settings = options("pretrain", recipe.pretrain)
@@ -95,18 +94,8 @@ def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progr
         watched = (validation, "validation") if validation else (train, "training")
         network = partial(current_network, model, guide, recipe.prune.threshold)
         recorder = FrameRecorder(folder / FRAMES, recipe.train.frames, network, *watched, likelihood)
-    settings = options("train", recipe.train)
-    results["train"] = fit(
-        model,
-        guide,
-        train,
-        validation,
-        kl_weight=recipe.train.kl_weight,
-        hold=recipe.train.hold,
-        threshold=recipe.prune.threshold,
-        after_step=recorder,
-        **settings,
-    )
+    settings = options("train", recipe.train) | {"threshold": recipe.prune.threshold, "after_step": recorder}
+    results["train"] = fit(model, guide, train, validation, **settings)
     model.cpu(), guide.cpu()
     save_posterior(folder, model, guide)
 
@@ -119,8 +108,7 @@ def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progr
     if recipe.finetune.epochs:
         guide.restrict(keep_masks(log_alpha(guide), threshold))
         settings = options("finetune", recipe.finetune)
-        kl_weight = recipe.finetune.kl_weight
-        results["finetune"] = fit(model, guide, train, validation, kl_weight=kl_weight, threshold=math.inf, **settings)
+        results["finetune"] = fit(model, guide, train, validation, threshold=math.inf, **settings)
         pruned = mean_network(model, guide).cpu()
     # Everything is chosen; only now are the test data looked at.
     plain: dict[str, tuple[nn.Module, Likelihood]] = {}
@@ -197,7 +185,7 @@ def _pretrain(
     noisy.load_state_dict(dict(zip(noisy.state_dict(), net.state_dict().values(), strict=True)))
     model = BayesianNetwork(noisy, likelihood)
     guide = PointEstimate(model)
-    result = fit(model, guide, train, validation, weight_decay=recipe.pretrain.weight_decay, **options)
+    result = fit(model, guide, train, validation, **options)
     trained = mean_network(model, guide).cpu()
     net.load_state_dict(dict(zip(net.state_dict(), trained.state_dict().values(), strict=True)))
     return net, result

@@ -8,11 +8,14 @@ import math
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from pyro_vd.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _FORMAT = "pyro_vd checkpoint 1"
 _TEMPORARY = ".pyro_vd-tmp"
@@ -39,6 +42,13 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
         if isinstance(error, OSError):
             raise OSError(error.errno, f"{os.strerror(error.errno or 0)}; nothing was changed", str(path)) from error
         raise
+
+
+def save_figure(figure: Figure, path: Path, dpi: float) -> None:
+    """Write a figure, atomically, in the format that the file's name ends with."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=path.suffix[1:], dpi=dpi)
+    write_atomically(path, buffer.getbuffer())
 
 
 def clear_temporaries(folder: Path) -> None:

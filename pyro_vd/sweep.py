@@ -109,7 +109,7 @@ def carry_out(
         on_end: called when a run has ended with its name, and why it failed, if it did.
 
     Returns:
-        Why runs have failed, by name.
+        Why runs have failed, by name, in the order of ``runs``.
     """
     waiting = [name for name, run in runs.items() if not run.is_finished]
     workers: dict[str, _Worker] = {}
@@ -131,7 +131,7 @@ def carry_out(
             worker.process.terminate()
         for worker in workers.values():
             worker.process.join()
-    return errors
+    return {name: errors[name] for name in runs if name in errors}
 
 
 class _Worker:

@@ -33,7 +33,7 @@ def print_table(
 
 def print_networks(title: str, networks: Mapping[str, Mapping[str, Any]]) -> None:
     """Metrics of several networks, a row each: what ``metrics.json`` holds under ``networks``."""
-    quality = ["error %", "NLL", "AUC", "ECE", "Brier"]
+    quality = ["error %", "NLL", "AUC", "ECE", "ECE mass", "Brier", "entropy", "MI"]
     for metrics in networks.values():
         if "rmse" in metrics:
             quality = ["RMSE", "NLL", f"in 50 % of {metrics['examples']}", f"in 90 % of {metrics['examples']}"]
@@ -72,6 +72,11 @@ def _percentages(shares: Sequence[float]) -> str:
     return " ".join(f"{100 * share:.1f}" for share in shares)
 
 
+def _or_dash(value: float | None, digits: int) -> str:
+    """A dash for what does not exist, or was not measured by the version that wrote it."""
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
 def _cells(metrics: Mapping[str, Any]) -> list[str]:
     if "rmse" in metrics:
         quality = [f"{metrics['rmse']:.4g} ± {metrics['rmse_se']:#.2g}"]
@@ -79,8 +84,8 @@ def _cells(metrics: Mapping[str, Any]) -> list[str]:
         rest = [_coverage(level, share, metrics["examples"]) for level, share in shares]
     else:
         quality = [error_cell(metrics)[1]]
-        auc = "–" if metrics["roc_auc"] is None else f"{metrics['roc_auc']:.4f}"
-        rest = [auc, f"{metrics['ece']:.4f}", f"{metrics['brier']:.4f}"]
+        shown = ("ece", "ece_equal_mass", "brier", "entropy", "mutual_information")
+        rest = [_or_dash(metrics["roc_auc"], 4), *(_or_dash(metrics.get(key), 3) for key in shown)]
     return [
         *quality,
         "∞" if metrics["nll"] is None else f"{metrics['nll']:.4f}",

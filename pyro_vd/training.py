@@ -175,6 +175,6 @@ def _path(path: Path | str | None) -> Path | None:
     return None if path is None else Path(path)
 
 
-def current_network(model: BayesianNetwork, guide: WeightGuide, threshold: float) -> nn.Module:
+def current_network(model: BayesianNetwork, guide: WeightGuide, threshold: float = DEFAULT_THRESHOLD) -> nn.Module:
     """The network as it would be pruned now."""
     return prune(model, guide, threshold) if guide.learns_alpha else mean_network(model, guide)

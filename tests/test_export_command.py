@@ -16,7 +16,8 @@ from support import contents, python, refused, run_cli
 from pyro_vd import compact, load_data, load_pruned, load_run, save_pruned
 from pyro_vd.export import read_info
 from pyro_vd.formats import FORMATS
-from pyro_vd.metrics import error_rate, layer_sizes, logits
+from pyro_vd.metrics import error_rate, layer_sizes
+from pyro_vd.prediction import logits
 
 MISSING = [name for name in ("onnx", "onnxruntime", "onnxscript") if find_spec(name) is None]
 NAMES = [

@@ -10,7 +10,8 @@ from sklearn.metrics import log_loss, roc_auc_score
 from torch import Tensor, nn
 
 from pyro_vd import MLP, BayesianNetwork, InputError, PointEstimate, VariationalDropout, evaluate, mean_network, predictive
-from pyro_vd.metrics import compression, error_rate, layer_sizes, logits
+from pyro_vd.metrics import compression, error_rate, layer_sizes
+from pyro_vd.prediction import logits
 
 
 class Fixed(nn.Module):

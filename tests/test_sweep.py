@@ -137,8 +137,10 @@ def test_stopped_and_resumed(tmp_path: Path) -> None:
 
 def test_a_killed_worker_is_told(tmp_path: Path) -> None:
     """As the system does it where memory is short. The run after it is carried out."""
-    recipe = read_recipe("digits") | {"pretrain": {"epochs": 0}, "train": {"epochs": 2}, "finetune": {"epochs": 0}}
-    runs = {f"seed={seed}": SweepRun(tmp_path / str(seed), parse_recipe(recipe | {"seed": seed})) for seed in (0, 1)}
+    recipe = read_recipe("digits") | {"pretrain": {"epochs": 0}, "finetune": {"epochs": 0}}
+    epochs = {0: 100_000, 1: 2}  # so many that it is killed, not finished, on any machine
+    recipes = {seed: parse_recipe(recipe | {"seed": seed, "train": {"epochs": epochs[seed]}}) for seed in epochs}
+    runs = {f"seed={seed}": SweepRun(tmp_path / str(seed), recipes[seed]) for seed in recipes}
     ended: list[tuple[str, str | None]] = []
 
     def kill_first(running: Mapping[str, SweepRun]) -> None:

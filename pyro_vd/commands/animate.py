@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import math
 import shutil
 from pathlib import Path
 
@@ -34,8 +32,9 @@ def run(arguments: list[str]) -> None:
     from pyro_vd.export import load_pruned
     from pyro_vd.frames import read_frames
     from pyro_vd.networks import named_weights
+    from pyro_vd.plots import image_shape
     from pyro_vd.run_folder import FRAMES, PRUNED, read_metrics
-    from pyro_vd.storage import as_json, write_atomically
+    from pyro_vd.storage import as_json, save_figure, write_atomically
     from pyro_vd.tables import print_table
     from pyro_vd.weight_plots import first_layer_images
 
@@ -47,34 +46,33 @@ def run(arguments: list[str]) -> None:
     ffmpeg = shutil.which("ffmpeg")
     net = load_pruned(folder / PRUNED)
     first = next(weight for _, weight in named_weights(net))
-    side = math.isqrt(first[0].numel())
-    is_image = first.ndim == 2 and side**2 == first.shape[1]
+    shape = image_shape(first.shape[1:]) if first.ndim == 2 else None
     gif, mp4, images = (folder / name for name in ("animation.gif", "animation.mp4", "first-layer.png"))
-    for target in (gif, *([mp4] if ffmpeg else []), *([images] if is_image else [])):
+    for target in (gif, *([mp4] if ffmpeg else []), *([images] if shape else [])):
         if target.exists():
             raise InputError(f"{target} exists; move it away first")
     frames = read_frames(folder / FRAMES)
     painter = Painter(frames)
-    written: dict[Path, tuple[bytes, int]] = {}
+    contents: dict[Path, bytes] = {}
+    counts: dict[Path, int] = {}
     console = Console(stderr=True)
     columns = (*Progress.get_default_columns(), MofNCompleteColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("GIF", total=None)
-        content, shown = gif_of(painter, values.max_frames, lambda: progress.advance(task))
-        written[gif] = content, len(shown)
+        contents[gif], shown = gif_of(painter, values.max_frames, lambda: progress.advance(task))
+        counts[gif] = len(shown)
         if ffmpeg:
             task = progress.add_task("MP4", total=len(frames))
-            written[mp4] = mp4_of(painter, ffmpeg, lambda: progress.advance(task)), len(frames)
-    if is_image:
-        buffer = io.BytesIO()
-        first_layer_images(net, (side, side)).savefig(buffer, format="png", dpi=150)
-        written[images] = buffer.getvalue(), 1
-    for path, (content, _) in written.items():
+            contents[mp4], counts[mp4] = mp4_of(painter, ffmpeg, lambda: progress.advance(task)), len(frames)
+    for path, content in contents.items():
         write_atomically(path, content)
+    if shape:
+        save_figure(first_layer_images(net, shape), images, dpi=150)
+        counts[images] = 1
     if values.json:
-        files = {path.name: {"frames": count, "bytes": len(content)} for path, (content, count) in written.items()}
+        files = {path.name: {"frames": count, "bytes": path.stat().st_size} for path, count in counts.items()}
         print(as_json({"run": str(folder), "recorded": len(frames), "files": files}))
         return
-    rows = [[str(path), str(count), f"{len(content) / 1000:.0f}"] for path, (content, count) in written.items()]
+    rows = [[str(path), str(count), f"{path.stat().st_size / 1000:.0f}"] for path, count in counts.items()]
     title = f"{folder}: {len(frames)} frames recorded" + ("" if ffmpeg else "; no MP4, as there is no ffmpeg")
     print_table(title, ["file", "frames", "kB"], rows)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import sys
 from argparse import ArgumentError
+from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
 from pyro_vd.errors import InputError
 from pyro_vd.messages import one_line, parsing_message
+
+SOURCE = "folder of a finished run, or a pruned .safetensors file"
+"""What :func:`source_of` takes."""
 
 
 def parser_of(usage: str, help_text: str) -> ArgumentParser:
@@ -30,6 +35,29 @@ def add_data_dir(parser: ArgumentParser) -> None:
     parser.add_argument("--data-dir", type=str, help="torchvision root (default: the recipe's data.dir, then $PYRO_VD_DATA)")
 
 
+def with_recipe(parser: ArgumentParser, arguments: list[str]) -> tuple[Path, list[str]]:
+    """The file of the recipe that comes first, and the arguments with its keys in its place; exits where help is asked for.
+
+    Raises:
+        InputError: no recipe, or one that is none.
+    """
+    from pyro_vd.recipe_files import add_recipe_arguments, read_recipe, recipe_path, recipes
+
+    parser.add_argument("--config", action="config", help="a further YAML file of keys, after the recipe's")
+    parser.add_argument("--quiet", action="store_true", help="show no progress")
+    add_data_dir(parser)
+    add_recipe_arguments(parser)
+    if arguments and arguments[0] in ("-h", "--help"):
+        parser.print_help()
+        sys.exit(0)
+    if not arguments or arguments[0].startswith("-"):
+        command = parser.prog.split()[-1]
+        raise InputError(f"{command} needs a recipe first: one of {', '.join(recipes())}, or the path of a .yaml file")
+    path = recipe_path(arguments[0])
+    read_recipe(arguments[0])
+    return path, ["--config", str(path), *arguments[1:]]
+
+
 def parse(parser: ArgumentParser, arguments: list[str]) -> Namespace:
     """The parsed arguments.
 
@@ -43,6 +71,29 @@ def parse(parser: ArgumentParser, arguments: list[str]) -> Namespace:
         raise InputError(message if "must be" in message else f"{message}; see {parser.prog} --help") from error
     except UnicodeDecodeError as error:
         raise InputError(f"a file among {' '.join(arguments)} is no text: {one_line(error)}") from error
+
+
+def source_of(values: Namespace) -> Path:
+    """The path ``values.source``.
+
+    Raises:
+        InputError: there is nothing.
+    """
+    if not Path(values.source).exists():
+        raise InputError(f"source (={values.source!r}) must be the {SOURCE}")
+    return Path(values.source)
+
+
+def new_file(out: Path | str) -> Path:
+    """The path of a file to write.
+
+    Raises:
+        InputError: it is there already.
+    """
+    path = Path(out)
+    if path.exists():
+        raise InputError(f"{path} exists; choose another file with --out")
+    return path
 
 
 def finish(values: Namespace, result: dict[str, Any], title: str) -> None:

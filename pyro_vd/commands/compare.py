@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import asdict
 from pathlib import Path
 
-from pyro_vd.commands.arguments import parse, parser_of
+from pyro_vd.commands.arguments import new_file, parse, parser_of
 from pyro_vd.errors import InputError
 
 HELP = "finished runs side by side, in a table and a figure"
@@ -15,7 +14,7 @@ HELP = "finished runs side by side, in a table and a figure"
 def run(arguments: list[str]) -> None:
     """Carry the command out."""
     from pyro_vd.comparison import SORTS, differences, read_results
-    from pyro_vd.storage import as_json, write_atomically
+    from pyro_vd.storage import as_json, save_figure
     from pyro_vd.tables import print_results
 
     parser = parser_of("compare RUN… [--sort KEY] [--out FILE]", HELP)
@@ -29,19 +28,14 @@ def run(arguments: list[str]) -> None:
     if values.out:
         from pyro_vd.plots import error_against_compression
 
-        out = Path(values.out)
-        if out.suffix not in (".png", ".pdf", ".svg"):
+        if Path(values.out).suffix not in (".png", ".pdf", ".svg"):
             raise InputError(f"out (={values.out!r}) must be a .png, .pdf or .svg file")
-        if out.exists():
-            raise InputError(f"{out} exists; choose another file with --out")
         if len(measures := {result.measure for result in results}) > 1:
             raise InputError("out: shares of wrong predictions and RMSEs do not go into one figure; compare them apart")
+        out = new_file(values.out)
         names = [f"{result.run}, on {result.data}" if notes else result.run for result in results]
         points = [(result.compression, result.error) for result in results]
-        figure = error_against_compression(dict(zip(names, points, strict=True)), *measures)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format=out.suffix[1:], dpi=150)
-        write_atomically(out, buffer.getvalue())
+        save_figure(error_against_compression(dict(zip(names, points, strict=True)), *measures), out, dpi=150)
     if values.json:
         print(as_json({"runs": [asdict(result) for result in results], "notes": notes, "figure": values.out}))
     else:

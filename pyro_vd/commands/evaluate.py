@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 
-from pyro_vd.commands.arguments import add_data_dir, finish, parse, parser_of
-from pyro_vd.errors import InputError
+from pyro_vd.commands.arguments import SOURCE, add_data_dir, finish, parse, parser_of, source_of
 
 HELP = "measure a run, or a pruned network's file, on the test data"
 
@@ -14,7 +12,7 @@ HELP = "measure a run, or a pruned network's file, on the test data"
 def run(arguments: list[str]) -> None:
     """Carry the command out."""
     parser = parser_of("evaluate RUN|FILE [--data NAME] [--data-dir DIR]", HELP)
-    parser.add_argument("source", type=str, help="folder of a finished run, or a pruned .safetensors file")
+    parser.add_argument("source", type=str, help=SOURCE)
     parser.add_argument("--data", type=str, help="data set (default: the one it was trained on)")
     add_data_dir(parser)
     parser.add_argument("--num-samples", type=int, default=20, help="draws of the Monte Carlo predictive")
@@ -26,9 +24,7 @@ def run(arguments: list[str]) -> None:
     from pyro_vd.observations import likelihood_of
     from pyro_vd.regression import RegressionMetrics
 
-    source = Path(values.source)
-    if not source.exists():
-        raise InputError(f"source (={values.source!r}) must be the folder of a finished run, or a pruned .safetensors file")
+    source = source_of(values)
     networks: dict[str, Metrics | RegressionMetrics] = {}
     if source.is_dir():
         from pyro_vd.run import measure_posterior

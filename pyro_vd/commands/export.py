@@ -6,15 +6,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
-from pyro_vd.commands.arguments import add_data_dir, parse, parser_of
+from pyro_vd.commands.arguments import SOURCE, add_data_dir, new_file, parse, parser_of, source_of
 from pyro_vd.errors import InputError
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-
     from pyro_vd.data import Dataset
     from pyro_vd.metrics import Arrays
-    from pyro_vd.observations import Observed
 
 HELP = "write a pruned network, compacted, in another format, and measure the file"
 _FORMATS = Literal["safetensors", "sparse", "quantised", "onnx", "torch"]
@@ -23,7 +20,7 @@ _FORMATS = Literal["safetensors", "sparse", "quantised", "onnx", "torch"]
 def run(arguments: list[str]) -> None:
     """Carry the command out."""
     parser = parser_of("export RUN|FILE --format FORMAT [--no-compact] [--out FILE] [--data NAME] [--data-dir DIR]", HELP)
-    parser.add_argument("source", type=str, help="folder of a finished run, or a pruned .safetensors file")
+    parser.add_argument("source", type=str, help=SOURCE)
     parser.add_argument(
         "--format",
         type=_FORMATS,
@@ -41,21 +38,18 @@ def run(arguments: list[str]) -> None:
     from pyro_vd.compaction import compact
     from pyro_vd.export import load_pruned, read_info, save_pruned
     from pyro_vd.formats import FORMATS
-    from pyro_vd.metrics import logits
+    from pyro_vd.metrics import layer_sizes, output_error, validation_error
     from pyro_vd.observations import likelihood_of
+    from pyro_vd.prediction import logits
     from pyro_vd.storage import as_json
 
-    source, form = Path(values.source), FORMATS[values.format]
-    if not source.exists():
-        raise InputError(f"source (={values.source!r}) must be the folder of a finished run, or a pruned .safetensors file")
+    source, form = source_of(values), FORMATS[values.format]
     file = source / "pruned.safetensors" if source.is_dir() else source
-    out = Path(values.out or file.with_name(file.stem + form.suffix))
-    if out.exists():
-        raise InputError(f"{out} exists; choose another file with --out")
+    out = new_file(values.out or file.with_name(file.stem + form.suffix))
     net, info = load_pruned(file), read_info(file)
     data, validation = _data(source, values.data, info, values.data_dir)
     likelihood = likelihood_of(info)
-    x, _ = check_network("test data", data.test, net, likelihood=likelihood)
+    x, y = check_network("test data", data.test, net, likelihood=likelihood)
     small = net if values.no_compact else compact(net, x[:2])
 
     form.save(small, out, x[:7], info)
@@ -64,11 +58,20 @@ def run(arguments: list[str]) -> None:
         with TemporaryDirectory() as folder:
             save_pruned(net, dense := Path(folder) / "dense", info)
             bytes_dense = dense.stat().st_size
-        outputs = logits(net, x)
-        networks = {
-            "dense safetensors": _measured(net, net, bytes_dense, outputs, data, validation, likelihood),
-            values.format: _measured(written, small, out.stat().st_size, outputs, data, validation, likelihood),
-        }
+        wanted = logits(net, x)
+        networks = {}
+        for name, tried, stored, size in (
+            ("dense safetensors", net, net, bytes_dense),
+            (values.format, written, small, out.stat().st_size),
+        ):
+            outputs = wanted if tried is net else logits(tried, x)
+            networks[name] = {
+                "bytes": size,
+                "nonzero": sum(layer.nonzero for layer in layer_sizes(stored)),
+                **output_error(outputs, y, likelihood),
+                **validation_error(tried, validation, likelihood),
+                "largest_difference": (outputs - wanted).abs().max().item(),
+            }
     except BaseException:
         out.unlink(missing_ok=True)  # it is ours, and not what it should be
         raise
@@ -91,27 +94,6 @@ def _data(source: Path, name: str | None, info: dict[str, Any], data_dir: str | 
     if not (name or info.get("data")):
         raise InputError(f"{source} does not say what data it was trained on: give --data NAME")
     return load_data(name or str(info["data"]), data_dir), None
-
-
-def _measured(
-    net: nn.Module,
-    weights: nn.Module,
-    size: int,
-    wanted: Tensor,
-    data: Dataset,
-    validation: Arrays | None,
-    likelihood: Observed | None,
-) -> dict[str, Any]:
-    """A network with the weights of another, a file of ``size`` bytes, beside the outputs ``wanted`` on the test data."""
-    from pyro_vd.metrics import error_of, layer_sizes, logits, validation_error
-
-    return {
-        "bytes": size,
-        "nonzero": sum(layer.nonzero for layer in layer_sizes(weights)),
-        **error_of(net, data.test, likelihood),
-        **validation_error(net, validation, likelihood),
-        "largest_difference": (logits(net, data.x_test) - wanted).abs().max().item(),
-    }
 
 
 def _print(result: dict[str, Any]) -> None:

@@ -5,7 +5,6 @@ In the JSON object an infinite quantile, as log α is where θ = 0, is null.
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -40,7 +39,7 @@ def run(arguments: list[str]) -> None:
     from pyro_vd.arviz_files import write_inference_data
     from pyro_vd.inspection import inspect_layers, run_inference_data, run_threshold
     from pyro_vd.run_folder import load_run
-    from pyro_vd.storage import as_json, write_atomically
+    from pyro_vd.storage import as_json, save_figure
 
     run = load_run(values.run, values.data_dir)
     targets = [run.folder / name for name in (FILE, *(FIGURES if values.plots else ()))]
@@ -52,9 +51,7 @@ def run(arguments: list[str]) -> None:
     figures = _figures(run, data, threshold, layers) if values.plots else {}
     write_inference_data(data, run.folder / FILE)
     for name, figure in figures.items():
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=110)
-        write_atomically(run.folder / name, buffer.getbuffer())
+        save_figure(figure, run.folder / name, dpi=110)
     result = {
         "run": str(run.folder),
         "file": str(run.folder / FILE),
@@ -70,6 +67,7 @@ def run(arguments: list[str]) -> None:
 
 def _figures(run: Run, data: Any, threshold: float, layers: list[LayerInspection]) -> Mapping[str, Figure]:
     from pyro_vd import posterior_plots as plots
+    from pyro_vd.plots import image_shape
     from pyro_vd.posterior import log_alpha
     from pyro_vd.pruning import keep_masks, prune
 
@@ -78,20 +76,12 @@ def _figures(run: Run, data: Any, threshold: float, layers: list[LayerInspection
     figures = (
         plots.log_alpha_histograms(log_alphas, threshold),
         plots.weight_masks(keep_masks(log_alphas, threshold)),
-        plots.input_relevance(first, _image_shape(tuple(run.data.x_test.shape[1:]))),
+        plots.input_relevance(first, image_shape(run.data.x_test.shape[1:])),
         plots.kl_by_layer({layer.site: layer.kl for layer in layers}),
         plots.mean_against_deviation({name: run.guide.posterior(name) for name in run.guide.site_names}, threshold),
         plots.largest_weights(data),
     )
     return dict(zip(FIGURES, figures, strict=True))
-
-
-def _image_shape(shape: tuple[int, ...]) -> tuple[int, int] | None:
-    """Height and width of an input; one of a square number of values is taken for a flattened square."""
-    if len(shape) > 1:
-        return shape[-2], shape[-1]
-    side = math.isqrt(shape[0])
-    return (side, side) if side * side == shape[0] else None
 
 
 def _print(title: str, layers: list[LayerInspection]) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 
-from pyro_vd.commands.arguments import add_data_dir, finish, parse, parser_of
+from pyro_vd.commands.arguments import add_data_dir, finish, new_file, parse, parser_of
 from pyro_vd.errors import InputError
 
 HELP = "prune a trained run at another threshold"
@@ -44,9 +43,7 @@ def run(arguments: list[str]) -> None:
     elif values.max_error_rise is not None:
         config = PruneConfig(max_error_rise=values.max_error_rise)
     threshold = chosen_threshold(run.recipe, config, run.model, run.guide, run.validation)
-    out = Path(values.out or run.folder / f"pruned-{threshold:g}.safetensors")
-    if out.exists():
-        raise InputError(f"{out} exists; choose another file with --out")
+    out = new_file(values.out or run.folder / f"pruned-{threshold:g}.safetensors")
     net = prune(run.model, run.guide, threshold)
     metrics = asdict(evaluate(net, run.data.test, likelihood=run.model.likelihood))
     save_pruned(net, out, file_info(run.recipe, threshold, run.model.likelihood))

@@ -7,7 +7,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from pyro_vd.commands.arguments import add_data_dir, parse, parser_of
+from pyro_vd.commands.arguments import parse, parser_of, with_recipe
 from pyro_vd.errors import InputError
 
 HELP = "a recipe with every combination of some values, several runs at a time"
@@ -19,25 +19,14 @@ _MORE = (
 
 def run(arguments: list[str]) -> None:
     """Carry the command out; exit code 1 if a run has failed."""
-    from pyro_vd.recipe_files import add_recipe_arguments, read_recipe, recipe_from, recipe_path, recipes
+    from pyro_vd.recipe_files import recipe_from
 
     parser = parser_of("sweep RECIPE --grid key=v1,v2 … [--seeds N] [--jobs N] [--out DIR] [--key value …]", _MORE)
-    parser.add_argument("--config", action="config", help="a further YAML file of keys, after the recipe's")
     parser.add_argument("--grid", type=str, nargs="+", action="extend", help="keys of the recipe and the values to try")
     parser.add_argument("--seeds", type=int, help="seeds 0 to N-1, as --grid seed=0,1,…")
     parser.add_argument("--jobs", type=int, help="runs at the same time (default: the cores over the recipe's threads)")
     parser.add_argument("--out", type=str, help="output folder (default: out/sweep-RECIPE)")
-    parser.add_argument("--quiet", action="store_true", help="show no progress")
-    add_data_dir(parser)
-    add_recipe_arguments(parser)
-    if arguments and arguments[0] in ("-h", "--help"):
-        parser.print_help()
-        return
-    if not arguments or arguments[0].startswith("-"):
-        raise InputError(f"sweep needs a recipe first: one of {', '.join(recipes())}, or the path of a .yaml file")
-    path = recipe_path(arguments[0])
-    read_recipe(arguments[0])
-    given = ["--config", str(path), *arguments[1:]]
+    path, given = with_recipe(parser, arguments)
     values = parse(parser, given)
 
     from pyro_vd.checks import check_number
@@ -64,7 +53,6 @@ def run(arguments: list[str]) -> None:
     same: dict[str, str] = {}
     for point in read_grid(texts):
         recipe = recipe_from(parser, parse(parser, [*given, *(f"--{key}={value}" for key, value in point.items())]))
-        recipe.data.dir = values.data_dir or recipe.data.dir
         name = name_of(point)
         if name in runs or (other := same.setdefault(dump(recipe), name)) != name:
             raise InputError(f"grid: {name!r} is the same run as {name if name in runs else other!r}")

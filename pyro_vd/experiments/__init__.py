@@ -14,6 +14,7 @@ _MODULES = {
     "report-tradeoff": "tradeoff",
     "report-overfitting": "overfitting",
     "report-stability": "stability",
+    "posterior-quality": "posterior_quality",
 }
 NAMES = tuple(_MODULES)
 

@@ -9,8 +9,7 @@ from pyro_vd.experiment_plots import bands
 from pyro_vd.experiments.setting import Outcome, Setting, new_pair, train
 from pyro_vd.metrics import error_rate
 from pyro_vd.phases import TrainConfig
-from pyro_vd.posterior import mean_network
-from pyro_vd.pruning import prune
+from pyro_vd.training import current_network
 
 HELP = "test accuracy against the dropout rate, three seeds; about 40 minutes"
 
@@ -39,8 +38,7 @@ def run(setting: Setting) -> Outcome:
         for seed in range(seeds):
             pair = new_pair(sizes, config, seed)
             train(pair, config, train_data, setting, f"{phase}, seed {seed}")
-            net = prune(*pair) if config.guide == "variational" else mean_network(*pair)
-            found.append(1 - error_rate(net, data.test))
+            found.append(1 - error_rate(current_network(*pair), data.test))
         return found
 
     curves = {

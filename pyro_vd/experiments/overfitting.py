@@ -10,9 +10,8 @@ from pyro_vd.experiment_plots import learning_curves, memorisation
 from pyro_vd.experiments.setting import Outcome, Setting, new_pair, train
 from pyro_vd.metrics import Arrays, compression, error_rate
 from pyro_vd.phases import TrainConfig
-from pyro_vd.posterior import mean_network
-from pyro_vd.pruning import prune
 from pyro_vd.schedules import KLWeight
+from pyro_vd.training import current_network
 
 HELP = "train and test error over the epochs on 60,000 and 1,000 images, and on random labels; about 35 minutes"
 
@@ -45,26 +44,21 @@ def run(setting: Setting) -> Outcome:
     for title, training, epochs, every in (
         (f"{len(everything[0])} images", everything, setting.full(30, 8), 1),
         (f"{few} images", some, setting.full(300, 80), 10),
+        ("random labels", random, setting.full(600, 400), 20),
     ):
         curves[title], spacing[title] = {}, every
         for label, options in GUIDES.items():
             warm_up = KLWeight(1.0, start=0, end=epochs / 2)
             config = TrainConfig(epochs=epochs, lr=lr, batch_size=setting.full(100, 50), kl_weight=warm_up, **options)
-            points, _ = _follow(sizes, config, training, data.test, setting, f"{label}, {title}", every)
+            points, smaller = _follow(sizes, config, training, data.test, setting, f"{label}, {title}", every)
             curves[title][label] = points
-            train_error, test_error = points[-1]
-            rows.append([title, label, f"{100 * train_error:.2f}", f"{100 * test_error:.2f}", ""])
+            errors = [f"{100 * error:.2f}" for error in points[-1]]
+            is_random = training is random
+            where = f"{few} images, {title}" if is_random else title
+            rows.append([where, label, *errors, f"{smaller:.0f}x" if is_random else ""])
 
-    memory: dict[str, list[tuple[float, float]]] = {}
-    epochs = setting.full(600, 400)
-    for label, options in GUIDES.items():
-        warm_up = KLWeight(1.0, start=0, end=epochs / 2)
-        config = TrainConfig(epochs=epochs, lr=lr, batch_size=setting.full(100, 50), kl_weight=warm_up, **options)
-        memory[label], smaller = _follow(sizes, config, random, data.test, setting, f"{label}, random labels", 20)
-        train_error, test_error = memory[label][-1]
-        cells = [f"{100 * train_error:.2f}", f"{100 * test_error:.2f}", f"{smaller:.0f}x"]
-        rows.append([f"{few} images, random labels", label, *cells])
-    figures = {"overfitting": learning_curves(curves, spacing), "random-labels": memorisation(memory, 20)}
+    memory = curves.pop("random labels")
+    figures = {"overfitting": learning_curves(curves, spacing), "random-labels": memorisation(memory, spacing["random labels"])}
     columns = ["data", "network", "train error %", "test error %", "compression"]
     return Outcome(columns, rows, figures, {"curves": curves, "random labels": memory})
 
@@ -76,13 +70,10 @@ def _follow(
     points: list[tuple[float, float]] = []
     pair = new_pair(sizes, config, 0)
 
-    def network() -> torch.nn.Module:
-        return prune(*pair) if config.guide == "variational" else mean_network(*pair)
-
     def measure(epoch: int, step: int, steps: int) -> None:
         if step == steps and (epoch + 1) % every == 0:
-            net = network()
+            net = current_network(*pair)
             points.append((error_rate(net, training), error_rate(net, test)))
 
     train(pair, config, training, setting, phase, measure)
-    return points, compression(network())
+    return points, compression(current_network(*pair))

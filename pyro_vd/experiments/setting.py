@@ -17,7 +17,7 @@ from pyro_vd.metrics import Arrays
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.phases import TrainConfig
 from pyro_vd.recipe import InitialTheta, ModelConfig
-from pyro_vd.storage import as_json, write_atomically
+from pyro_vd.storage import as_json, save_figure, write_atomically
 from pyro_vd.training import FitResult, fit
 
 
@@ -60,7 +60,7 @@ class Outcome:
         paths = []
         for name, figure in self.figures.items():
             paths.append(folder / f"{name}.png")
-            figure.savefig(paths[-1], dpi=110)
+            save_figure(figure, paths[-1], dpi=110)
         return paths
 
 
@@ -93,8 +93,7 @@ def train(
     after_step: Callable[[int, int, int], None] | None = None,
 ) -> FitResult:
     """Train model and guide on ``data`` as ``config`` says."""
-    settings = {key: getattr(config, key) for key in ("epochs", "batch_size", "lr", "lr_schedule", "kl_weight", "hold")}
-    return fit(*pair, data, phase=phase, progress=setting.progress, after_step=after_step, **settings)
+    return fit(*pair, data, phase=phase, progress=setting.progress, after_step=after_step, **config.fit_options())
 
 
 def records(result: FitResult) -> list[dict[str, Any]]:

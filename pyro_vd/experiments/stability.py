@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator
 
 import pyro
 import torch
@@ -49,36 +49,41 @@ def run(setting: Setting) -> Outcome:
     for label, build in contenders.items():
         pyro.set_rng_seed(0)
         torch.set_num_threads(1)
-        taken, died, where = _train(build(), (data.x_train, data.y_train), steps, batch, lr, label, setting.progress)
+        taken: list[tuple[int, float]] = []
+        died = None
+        end = "none", f"all {steps} steps finite"
+        with Progress(label, 0, steps, setting.progress) as bar:
+            for step, loss, broken in watched_steps(build(), (data.x_train, data.y_train), steps, batch, lr):
+                if broken:
+                    died, end = step, (str(step), f"{broken} is not finite")
+                    break
+                if step <= 100 or step % 50 == 0:
+                    taken.append((step, loss.item()))
+                bar.step()
         ends[label] = taken, died
-        rows.append([label, "none" if died is None else f"{died}", where or f"all {steps} steps finite"])
+        rows.append([label, *end])
     columns = ["numerics", "first non-finite step", "what"]
     return Outcome(columns, rows, {"stability": losses(ends)}, {"loss, first non-finite step": ends})
 
 
-def _train(
-    loss_of: nn.Module, data: tuple[Tensor, Tensor], steps: int, batch: int, lr: float, label: str, progress: bool
-) -> tuple[list[tuple[int, float]], int | None, str | None]:
-    """(step, loss) now and then; the first step at which a loss, gradient or parameter is not finite, and which of them."""
+def watched_steps(
+    loss_of: nn.Module, data: tuple[Tensor, Tensor], steps: int, batch: int, lr: float
+) -> Iterator[tuple[int, Tensor, str | None]]:
+    """Train with Adam: each step, from 1, its loss, and which loss, gradient or parameter is not finite; None if all are."""
     x, y = data
     parameters = dict(loss_of.named_parameters())
     optimizer = torch.optim.Adam(parameters.values(), lr=lr, fused=True)
-    taken: list[tuple[int, float]] = []
     order = torch.empty(0, dtype=torch.long)
-    with Progress(label, 0, steps, progress) as bar:
-        for step in range(1, steps + 1):
-            if len(order) < batch:
-                order = torch.randperm(len(x))
-            chosen, order = order[:batch], order[batch:]
-            optimizer.zero_grad()
-            loss = loss_of(x[chosen], y[chosen])
-            loss.backward()
-            gradients = {f"gradient of {name}": p.grad for name, p in parameters.items() if p.grad is not None}
-            optimizer.step()
-            for what, tensor in {"loss": loss, **gradients, **parameters}.items():
-                if not math.isfinite(tensor.detach().abs().max().item()):
-                    return taken, step, f"{what} is not finite"
-            if step <= 100 or step % 50 == 0:
-                taken.append((step, loss.item()))
-            bar.step()
-    return taken, None, None
+    for step in range(1, steps + 1):
+        if len(order) < batch:
+            order = torch.randperm(len(x))
+        chosen, order = order[:batch], order[batch:]
+        optimizer.zero_grad()
+        loss = loss_of(x[chosen], y[chosen])
+        loss.backward()
+        gradients = {f"gradient of {name}": p.grad for name, p in parameters.items() if p.grad is not None}
+        optimizer.step()
+        values = {name: tensor.detach() for name, tensor in {"loss": loss, **gradients, **parameters}.items()}
+        largest = torch.nn.utils.get_total_norm(values.values(), norm_type=torch.inf)
+        broken = None if largest.isfinite() else next(name for name, tensor in values.items() if not tensor.isfinite().all())
+        yield step, values["loss"], broken

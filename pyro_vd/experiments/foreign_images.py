@@ -1,0 +1,47 @@
+"""Images that a network of digits was not trained on, in the shape and range of those that it was."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pyro_vd.data import Dataset, data_root, load_data
+
+
+def foreign_images(data: Dataset, data_dir: str | None = None) -> dict[str, Tensor]:
+    """Sets of images by name, each ``(n, h, w)`` in [0, 1], the same at every call.
+
+    Test images turned by 90 degrees (some digits stay a digit) and under Gaussian noise of standard deviation 0.5, cut to
+    [0, 1]; smooth random fields; for 28 × 28 also scikit-learn's digits, another scanner's, made as large, and Fashion-MNIST
+    where its folder is in the torchvision root. Nothing is downloaded.
+
+    Args:
+        data: square images; its test images are changed, its training images never looked at.
+        data_dir: torchvision root; see :func:`~pyro_vd.data.data_root`.
+    """
+    x = data.x_test.reshape(len(data.x_test), *_sides(data.x_test))
+    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+    found = {"rotated": x.rot90(1, (1, 2)), "noisy": (x + 0.5 * noise).clamp(0, 1), "random fields": random_fields(x.shape)}
+    if x.shape[1:] == (28, 28):
+        small = load_data("digits").x_test.reshape(-1, 1, 8, 8)
+        found["8 × 8 digits"] = F.interpolate(small, size=(28, 28), mode="bilinear")[:, 0]
+        if (data_root(data_dir) / "FashionMNIST").is_dir():
+            found["Fashion-MNIST"] = load_data("fashion-mnist", data_dir).x_test
+    return found
+
+
+def random_fields(shape: tuple[int, ...]) -> Tensor:
+    """White noise ``(n, h, w)`` smoothed over a tenth of the width, each image scaled to [0, 1]."""
+    from scipy.ndimage import gaussian_filter
+
+    white = np.random.default_rng(0).standard_normal(shape, np.float32)
+    smooth = gaussian_filter(white, sigma=(0, shape[-1] / 10, shape[-1] / 10), mode="wrap")
+    low, high = smooth.min((1, 2), keepdims=True), smooth.max((1, 2), keepdims=True)
+    return torch.from_numpy((smooth - low) / (high - low))
+
+
+def _sides(x: Tensor) -> tuple[int, int]:
+    side = round(x[0].numel() ** 0.5)
+    return side, side

@@ -1,0 +1,150 @@
+"""Is the posterior any good? Likelihood, calibration, refusal and foreign images, by five ways to predict."""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pyro_vd.experiments.foreign_images import foreign_images
+from pyro_vd.experiments.setting import Outcome, Setting, new_pair, train
+from pyro_vd.guides.weight_guide import WeightGuide
+from pyro_vd.metrics import Arrays, layer_sizes, measure
+from pyro_vd.models.bayesian import BayesianNetwork
+from pyro_vd.phases import TrainConfig
+from pyro_vd.posterior import mean_network
+from pyro_vd.prediction import Prediction, predict
+from pyro_vd.pruning import choose_threshold, prune
+from pyro_vd.schedules import KLWeight, LRSchedule
+from pyro_vd.uncertainty import detection, risk_coverage
+from pyro_vd.uncertainty_plots import error_against_coverage, reliability
+
+HELP = "calibration, refusal and foreign images: plain, Bernoulli and variational dropout, three seeds; about 25 minutes"
+
+Pair = tuple[BayesianNetwork, WeightGuide]
+
+
+def run(setting: Setting) -> Outcome:
+    """784-300-100-10, trained on 55,000 images from scratch (Adam, learning rate 0.002, batches of 200), three seeds.
+
+    On the other 5,000 images is chosen, by the likelihood of the first seed's predictive: how long the plain network trains,
+    the rate of Bernoulli dropout, the KL weight of variational dropout; and, seed by seed, the threshold of the pruned
+    network, the lowest that raises its error by at most 0.1 percentage points. Test images are looked at once, at the end.
+
+    Monte Carlo dropout and the Monte Carlo predictive have 20 draws. FPR95 is the share of foreign images let through by a
+    bound that lets 95 % of the test images through. What the measures mean, and what they cannot show, is in
+    docs/posterior-quality.md.
+    """
+    data = setting.data()
+    foreign = foreign_images(data, setting.data_dir)
+    training, validation = data.split(setting.full(5000, 200))
+    assert validation is not None
+    sizes = [data.x_train[0].numel(), *setting.full([300, 100], [40]), 10]
+    measured: dict[str, list[dict[str, float | None]]] = {}
+    predictions: dict[str, list[Prediction]] = {}
+    choice: dict[str, list[str]] = {}
+    trials: dict[str, dict[str, float]] = {}
+    for method, options in _options(setting).items():
+        for seed in range(setting.full(3, 2)):
+            pairs: dict[str, Pair] = {}
+            for option, config in options.items():
+                pairs[option] = new_pair(sizes, config, seed)
+                train(pairs[option], config, training, setting, f"{method}, {option}, seed {seed}")
+            if len(pairs) > 1:
+                trials[method] = {option: _nll(pair, validation) for option, pair in pairs.items()}
+                best = min(trials[method], key=trials[method].__getitem__)
+                options = {best: options[best]}  # what further seeds train
+            (option,) = options
+            for name, (net, arguments, chosen) in _predictors(method, pairs[option], option, validation).items():
+                prediction = predict(net, data.x_test, **arguments)
+                outside = {title: predict(net, x, **arguments) for title, x in foreign.items()}
+                measured.setdefault(name, []).append(_measures(net, prediction, data.y_test, outside))
+                predictions.setdefault(name, []).append(prediction)
+                choice.setdefault(name, []).append(chosen)
+
+    first = next(iter(measured.values()))[0]
+    rows = [[key, *(_cell(key, [found[key] for found in seeds]) for seeds in measured.values())] for key in first]
+    rows.append(["chosen", *(" / ".join(dict.fromkeys(options)) for options in choice.values())])
+    curves = {name: [risk_coverage(p.log_p.exp(), data.y_test) for p in seeds] for name, seeds in predictions.items()}
+    pooled = {
+        name: (torch.cat([p.log_p.exp() for p in seeds]), data.y_test.repeat(len(seeds))) for name, seeds in predictions.items()
+    }
+    figures = {"reliability": reliability(pooled), "error-against-coverage": error_against_coverage(curves)}
+    series = {"seeds": measured, "chosen": choice, "validation NLL": trials}
+    return Outcome(["measure", *measured], rows, figures, series)
+
+
+def _options(setting: Setting) -> dict[str, dict[str, TrainConfig]]:
+    """By method, what is chosen from."""
+    lengths, epochs = setting.full((5, 10, 25), (20, 40)), setting.full(25, 40)
+    common: dict[str, Any] = {
+        "batch_size": setting.full(200, 100),
+        "lr": setting.full(2e-3, 5e-3),
+        "lr_schedule": LRSchedule(kind="linear", after=0.5),
+    }
+    return {
+        "plain": {f"{n} epochs": TrainConfig(epochs=n, guide="none", **common) for n in lengths},
+        "Bernoulli": {
+            f"rate {p:g}": TrainConfig(epochs=epochs, guide="bernoulli", p=p, **common)
+            for p in setting.full((0.1, 0.3, 0.5), (0.2, 0.5))
+        },
+        "variational": {
+            f"KL × {weight:g}": TrainConfig(
+                epochs=epochs, log_sigma2=-8.0, kl_weight=KLWeight(weight, start=0, end=epochs / 2), **common
+            )
+            for weight in setting.full((0.1, 0.3, 1.0), (0.3, 1.0))
+        },
+    }
+
+
+def _predictors(method: str, pair: Pair, option: str, validation: Arrays) -> dict[str, tuple[nn.Module, dict[str, Any], str]]:
+    """By name: a network, the further arguments of :func:`predict`, and what was chosen."""
+    model, guide = pair
+    match method:
+        case "plain":
+            return {"plain": (mean_network(*pair), {}, option)}
+        case "Bernoulli":
+            return {"MC dropout": (model, {"guide": guide}, option)}
+        case _:
+            threshold = choose_threshold(*pair, validation, 0.001).threshold
+            return {
+                "posterior mean": (mean_network(*pair), {}, option),
+                "Monte Carlo": (model, {"guide": guide}, option),
+                "pruned": (prune(*pair, threshold), {}, f"log α < {threshold:g}"),
+            }
+
+
+def _nll(pair: Pair, data: Arrays) -> float:
+    model, guide = pair
+    return measure(predict(model, data[0], guide=guide), data[1], layer_sizes(model)).nll
+
+
+def _measures(net: nn.Module, prediction: Prediction, y: Tensor, foreign: dict[str, Prediction]) -> dict[str, float | None]:
+    metrics = measure(prediction, y, layer_sizes(net))
+    found: dict[str, float | None] = {
+        "error %": 100 * metrics.error,
+        "NLL": metrics.nll,
+        "Brier": metrics.brier,
+        "ECE %, equal width": 100 * metrics.ece,
+        "ECE %, equal mass": 100 * metrics.ece_equal_mass,
+        "AURC %": 100 * risk_coverage(prediction.log_p.exp(), y).mean().item(),
+        "entropy": metrics.entropy,
+        "mutual information": metrics.mutual_information,
+        "compression": metrics.compression,
+    }
+    for title, outside in foreign.items():
+        by_entropy = detection(prediction.entropy, outside.entropy)
+        found[f"{title}: AUROC"] = by_entropy.auroc
+        found[f"{title}: FPR95 %"] = 100 * by_entropy.fpr95
+        mutual = prediction.mutual_information, outside.mutual_information
+        informed = None if mutual[0] is None or mutual[1] is None else detection(mutual[0], mutual[1]).auroc
+        found[f"{title}: AUROC, MI"] = informed
+    return found
+
+
+def _cell(key: str, values: list[float | None]) -> str:
+    numbers = [value for value in values if value is not None]
+    digits = 2 if "%" in key else 1 if key == "compression" else 3
+    return f"{statistics.mean(numbers):.{digits}f} ± {statistics.stdev(numbers):.{digits}f}" if numbers else "–"

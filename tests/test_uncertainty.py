@@ -1,0 +1,107 @@
+"""Entropy, mutual information, calibration, refusal and foreign inputs, against values known by construction."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pyro_vd import InputError, evaluate
+from pyro_vd.uncertainty import by_confidence, detection, entropy, equal_mass_calibration_error, risk_coverage
+from pyro_vd.uncertainty_plots import error_against_coverage, reliability
+
+N = 20_000
+
+
+def calibrated(classes: int = 5) -> tuple[Tensor, Tensor]:
+    """Random probabilities, and labels drawn from them."""
+    p = torch.randn(N, classes, dtype=torch.float64).mul(2).softmax(-1)
+    return p, torch.multinomial(p, 1)[:, 0]
+
+
+def test_entropy_lies_between_certainty_and_no_idea() -> None:
+    p, _ = calibrated()
+    found = entropy(p.log())
+    assert (found > 0).all()
+    assert (found < math.log(5)).all()
+    assert entropy(torch.full((4,), 0.25).log()).item() == pytest.approx(math.log(4))
+    assert entropy(torch.tensor([0.0, -math.inf, -math.inf])).item() == 0
+    torch.testing.assert_close(found, torch.distributions.Categorical(p).entropy())
+
+
+def test_calibrated_probabilities_have_no_calibration_error() -> None:
+    p, y = calibrated()
+    metrics = evaluate(nn.Identity(), (p.log(), y))
+    bound = 15 * 0.5 / math.sqrt(N / 15) / 15  # every bin's standard error at its largest
+    assert max(metrics.ece, metrics.ece_equal_mass) < bound
+    sharper = p.pow(3) / p.pow(3).sum(-1, keepdim=True)
+    worse = evaluate(nn.Identity(), (sharper.log(), y))
+    assert min(worse.ece, worse.ece_equal_mass) > 5 * bound
+    assert worse.nll > metrics.nll, "so it is seen in the likelihood, too"
+
+
+def test_calibration_error_by_hand() -> None:
+    p = torch.tensor([[0.9, 0.1]] * 10 + [[0.6, 0.4]] * 10)
+    y = torch.tensor([0] * 6 + [1] * 4 + [0] * 9 + [1])
+    assert equal_mass_calibration_error(p, y, bins=2) == pytest.approx((0.3 + 0.3) / 2)
+    assert equal_mass_calibration_error(p, y, bins=1) == pytest.approx(0.0, abs=1e-7), "too sure and too unsure cancel"
+    assert equal_mass_calibration_error(p[:3], y[:3]) == pytest.approx(0.1), "no more bins than predictions"
+    shuffled = torch.randperm(20)
+    assert equal_mass_calibration_error(p[shuffled], y[shuffled], 4) == pytest.approx(equal_mass_calibration_error(p, y, 4))
+
+
+def test_refusal() -> None:
+    n, wrong = 100, 10
+    confidence = torch.linspace(0.99, 0.51, n, dtype=torch.float64)
+    p, y = torch.stack([confidence, 1 - confidence], 1), torch.zeros(n, dtype=torch.long)
+    y[-wrong:] = 1  # the least confident are the wrong ones
+    best = risk_coverage(p, y)
+    assert best[: n - wrong].max() == 0
+    assert best[-1] == pytest.approx(wrong / n)
+    assert best.mean() == pytest.approx(sum(k / (n - wrong + k) for k in range(1, wrong + 1)) / n)
+    worst = risk_coverage(p, y.flip(0))
+    assert worst[:wrong].min() == 1
+    assert worst[-1] == best[-1]
+    ties = risk_coverage(torch.tensor([[0.6, 0.4]]).expand(n, 2), y)  # where confidence says nothing, refusing gains nothing
+    torch.testing.assert_close(ties, torch.full((n,), wrong / n, dtype=torch.float64))
+    values, correct = by_confidence(p, y)
+    assert values.tolist() == sorted(values.tolist(), reverse=True)
+    assert correct.sum() == n - wrong
+
+
+def test_detection() -> None:
+    scores = torch.rand(500)
+    same = detection(scores, scores)
+    assert same.auroc == pytest.approx(0.5)
+    assert same.fpr95 == pytest.approx(0.95, abs=0.01)
+    apart = detection(torch.arange(100.0), torch.arange(100.0, 150.0))
+    assert (apart.auroc, apart.fpr95) == (1.0, 0.0)
+    # 95 of 100 familiar scores are at most 94; 30 of the 40 foreign ones are, too.
+    foreign = torch.cat([torch.linspace(0.0, 94.0, 30), torch.linspace(94.5, 200.0, 10)])
+    assert detection(torch.arange(100.0), foreign).fpr95 == pytest.approx(30 / 40)
+    assert detection(torch.zeros(10), torch.ones(10)).auroc == 1
+    assert detection(torch.ones(10), torch.ones(10)).fpr95 == 1, "what cannot be told apart is let through"
+    for broken in (torch.tensor([]), torch.tensor([math.nan])):
+        with pytest.raises(InputError, match="finite"):
+            detection(scores, broken)
+
+
+def test_pictures() -> None:
+    p, y = calibrated()
+    sure = p.pow(3) / p.pow(3).sum(-1, keepdim=True)
+    shares, axes = reliability({"calibrated": (p, y), "too sure": (sure, y)}).axes
+    curves = {str(line.get_label()): line.get_xydata() for line in axes.lines}
+    x, accuracy = curves["calibrated"].T
+    assert abs(x - accuracy).max() < 4.5 * 0.5 / math.sqrt(10)
+    x, accuracy = curves["too sure"].T
+    assert (accuracy < x + 0.02).all(), "below the diagonal"
+    assert all(patch.get_data().values.sum() == pytest.approx(100) for patch in shares.patches)
+    (few,) = [line for line in reliability({"few": (p[:9], y[:9])}).axes[1].lines if line.get_label() == "few"]
+    assert len(few.get_xdata()) == 0
+    curve = risk_coverage(p, y)
+    drawn = error_against_coverage({"a": [curve, 2 * curve]}).axes[0]
+    assert drawn.lines[0].get_xydata()[-1].tolist() == pytest.approx([100, 150 * curve[-1].item()])
+    for picture in (axes, drawn, shares):
+        assert picture.get_ylabel()
