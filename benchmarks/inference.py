@@ -1,6 +1,7 @@
 """How fast a pruned multilayer perceptron runs in each form, and how large it is: side by side, interleaved, in one process.
 
-Run ``python benchmarks/inference.py RUN``, RUN the folder of a finished ``pyro-vd train``.
+Run ``python benchmarks/inference.py RUN``, RUN the folder of a finished ``pyro-vd train``. ``dense`` is its network before
+pruning. ONNX is left out where the extra is not installed.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import os
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -17,20 +20,30 @@ from torch import Tensor, nn
 
 from pyro_vd import compact, load_pruned, load_run, mean_network, save_pruned, sparsify_runtime
 from pyro_vd.feature_major import FeatureMajor
-from pyro_vd.metrics import Arrays, layer_sizes
+from pyro_vd.flops import network_cost
+from pyro_vd.formats import FORMATS
+from pyro_vd.metrics import Arrays
 from pyro_vd.networks import widths
 from pyro_vd.prediction import logits
 from pyro_vd.run_folder import PRUNED
 from pyro_vd.tables import print_table
 
 BATCHES = (1, 64, 1024)
-TURN = 10
+TURN, WARM = 10, 2
+PAUSE = 0.005
+"""Seconds after which threads of OpenMP and ONNX Runtime, which spin on after a call, have left the next network its core."""
+
+HAVE_ONNX = find_spec("onnxruntime") is not None and find_spec("onnxscript") is not None
 
 
-def forms(dense: nn.Module, masked: nn.Module) -> dict[str, nn.Module]:
-    """The networks to compare; the chosen one is measured for the present number of threads."""
+def forms(dense: nn.Module, masked: nn.Module, onnx: Path | None) -> dict[str, nn.Module]:
+    """The networks to compare; the chosen one and ONNX Runtime are for the present number of threads.
+
+    ``masked`` holds its pruned weights as zeros, ``chosen`` is what ``sparsify_runtime(compact(masked))`` gives, and ``onnx``
+    is a file of the compact network.
+    """
     small = compact(masked)
-    return {
+    nets = {
         "dense": dense,
         "masked": masked,
         "CSR": FeatureMajor(masked),
@@ -38,18 +51,11 @@ def forms(dense: nn.Module, masked: nn.Module) -> dict[str, nn.Module]:
         "compact CSR": FeatureMajor(small),
         "chosen": sparsify_runtime(small, BATCHES),
     }
+    if onnx:
+        from pyro_vd.export_onnx import load_onnx
 
-
-def size_row(name: str, net: nn.Module) -> list[str]:
-    """Of a plain network; effective floating-point operations are those with weights that are not zero."""
-    layers = layer_sizes(net)
-    weights, nonzero = sum(layer.weights for layer in layers), sum(layer.nonzero for layer in layers)
-    with tempfile.TemporaryDirectory() as folder:
-        save_pruned(net, path := Path(folder) / "net.safetensors")
-        size = path.stat().st_size
-    parameters = sum(parameter.numel() for parameter in net.parameters())
-    counts = (parameters, nonzero, 2 * weights, 2 * nonzero, size)
-    return [name, "-".join(map(str, widths(net))), *(f"{count:,}" for count in counts)]
+        nets["ONNX Runtime"] = load_onnx(onnx)
+    return nets
 
 
 def wrong(net: nn.Module, data: Arrays) -> str:
@@ -58,12 +64,37 @@ def wrong(net: nn.Module, data: Arrays) -> str:
     return f"{int((logits(net, x).argmax(-1) != y).sum())} of {len(y)}"
 
 
+def size_row(name: str, net: nn.Module, x: Tensor) -> list[str]:
+    """Units, parameters, non-zero weights, and floating-point operations: nominal, and with weights that are not zero."""
+    cost = network_cost(net, x[:1])
+    counts = (cost.parameters, cost.nonzero, cost.flops, cost.effective_flops)
+    return [name, "-".join(map(str, widths(net))), *(f"{count:,}" for count in counts)]
+
+
+def file_rows(dense: nn.Module, small: nn.Module, data: Arrays, folder: Path) -> list[list[str]]:
+    """Bytes of the dense network and of the compact one in every format, and what each file, read back, gets wrong."""
+    formats = {name: form for name, form in FORMATS.items() if name != "onnx" or HAVE_ONNX}
+    paths = {name: folder / f"net{form.suffix}" for name, form in formats.items()}
+    for name, form in formats.items():
+        form.save(small, paths[name], data[0][:7], {})
+    nets = {f"compact, {name}": (paths[name], form.load(paths[name])) for name, form in formats.items()}
+    save_pruned(dense, first := folder / "dense.safetensors")
+    whole = first.stat().st_size
+    rows = []
+    for name, (path, net) in {"dense, safetensors": (first, dense), **nets}.items():
+        size = path.stat().st_size
+        rows.append([name, f"{size:,}", f"{100 * size / whole:.2f}", f"{whole / size:.1f}x", wrong(net, data)])
+    return rows
+
+
 def latencies(nets: dict[str, nn.Module], x: Tensor, calls: int) -> dict[str, list[float]]:
-    """Seconds of every call. The networks take turns of some calls, the first of which, with another's caches, is not timed."""
+    """Seconds of every call. The networks take turns of some calls; the first, with another's caches, are not timed."""
     times: dict[str, list[float]] = {name: [] for name in nets}
-    while len(times["dense"]) < calls:
+    for _ in range(-(-calls // TURN)):
         for name, net in nets.items():
-            net(x)
+            time.sleep(PAUSE)
+            for _ in range(WARM):
+                net(x)
             for _ in range(TURN):
                 started = time.perf_counter()
                 net(x)
@@ -71,41 +102,50 @@ def latencies(nets: dict[str, nn.Module], x: Tensor, calls: int) -> dict[str, li
     return times
 
 
+def speed_rows(measured: dict[str, list[float]], batch: int) -> list[list[str]]:
+    """Median and 99th percentile of the latency, throughput, and that as a multiple of the dense network's."""
+    medians = {name: statistics.median(times) for name, times in measured.items()}
+    return [
+        [
+            name,
+            f"{1e6 * medians[name]:.1f}",
+            f"{1e6 * statistics.quantiles(times, n=100)[98]:.1f}",
+            f"{batch / medians[name]:,.0f}",
+            f"{medians['dense'] / medians[name]:.2f}x",
+        ]
+        for name, times in measured.items()
+    ]
+
+
 @torch.inference_mode()
-def main() -> None:
+def main(given: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, help="folder of a finished run")
-    parser.add_argument("--calls", type=int, default=500, help="timed calls of each form at each batch size (default: 500)")
+    parser.add_argument("--calls", type=int, default=300, help="timed calls of each form at each batch size (default: 300)")
     parser.add_argument("--data-dir", type=Path, help="torchvision root (default: the recipe's)")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(given)
 
     run = load_run(arguments.run, arguments.data_dir)
     dense, masked = mean_network(run.model, run.guide).eval(), load_pruned(run.folder / PRUNED)
-    columns = ["network", "units", "parameters", "non-zero weights", "FLOPs", "effective FLOPs", "bytes"]
-    sizes = {"dense": dense, "masked": masked, "compact": compact(masked)}
-    print_table("size; FLOPs of one example", columns, [size_row(*item) for item in sizes.items()])
-    x, _ = run.data.test
-    for threads in sorted({1, os.cpu_count() or 1}):
-        torch.set_num_threads(threads)
-        nets = forms(dense, masked)
-        if threads == 1:
-            rows = [[name, wrong(net, run.data.test)] for name, net in nets.items()]
-            print_table("wrong on the test data", ["network", "wrong"], rows)
-        for batch in BATCHES:
-            measured = latencies(nets, x[:batch].clone(), arguments.calls)
-            medians = {name: statistics.median(times) for name, times in measured.items()}
-            rows = [
-                [
-                    name,
-                    f"{1e6 * medians[name]:.1f}",
-                    f"{1e6 * statistics.quantiles(times, n=100)[98]:.1f}",
-                    f"{batch / medians[name]:,.0f}",
-                    f"{medians['dense'] / medians[name]:.2f}x",
-                ]
-                for name, times in measured.items()
-            ]
-            title = f"batch {batch}, {threads} thread(s), {arguments.calls} calls"
-            print_table(title, ["network", "median µs", "p99 µs", "examples/s", "dense / this"], rows)
+    small, x = compact(masked), run.data.test[0]
+    columns = ["network", "units", "parameters", "non-zero weights", "nominal FLOPs", "effective FLOPs"]
+    sizes = {"dense": dense, "masked": masked, "compact": small}
+    print_table("size; FLOPs of one example", columns, [size_row(*item, x) for item in sizes.items()])
+    with tempfile.TemporaryDirectory() as folder:
+        with torch.inference_mode(False):  # the exporters want ordinary tensors
+            rows = file_rows(dense, small, run.data.test, Path(folder))
+        print_table("files", ["file", "bytes", "% of dense", "smaller", "wrong on the test data"], rows)
+        onnx = Path(folder) / f"net{FORMATS['onnx'].suffix}" if HAVE_ONNX else None
+        for threads in sorted({1, os.cpu_count() or 1}):
+            torch.set_num_threads(threads)
+            nets = forms(dense, masked, onnx)
+            if threads == 1:
+                rows = [[name, wrong(net, run.data.test)] for name, net in nets.items()]
+                print_table("wrong on the test data", ["network", "wrong"], rows)
+            for batch in BATCHES:
+                rows = speed_rows(latencies(nets, x[:batch].clone(), arguments.calls), batch)
+                title = f"batch {batch}, {threads} thread(s), {arguments.calls} calls"
+                print_table(title, ["network", "median µs", "p99 µs", "examples/s", "dense / this"], rows)
 
 
 if __name__ == "__main__":

@@ -83,6 +83,7 @@ def _network(content: bytes) -> nn.Module:
 
     options = SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
+    options.add_session_config_entry("session.force_spinning_stop", "1")  # its threads take no core between calls
     session = InferenceSession(content, options, providers=["CPUExecutionProvider"])
     (name,) = (given.name for given in session.get_inputs())
     return FileNetwork(lambda x: torch.from_numpy(session.run(None, {name: x.detach().cpu().numpy()})[0]))

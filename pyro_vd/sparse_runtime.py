@@ -76,7 +76,8 @@ def _fastest(net: nn.Module, batch_size: int) -> nn.Module:
     for layer in layers:
         if isinstance(layer, nn.Linear):
             h = layer.weight.new_ones(layer.in_features, batch_size)
-            as_dense, as_csr = _seconds(h, FeatureMajorLinear(layer, False), FeatureMajorLinear(layer, True))
+            h = layer.weight.new_ones(batch_size, layer.in_features).t() if layer is first else h  # as it is in the network
+            as_dense, as_csr = _seconds(h, *(FeatureMajorLinear(layer, csr).product() for csr in (False, True)))
             sparse.append(as_csr < as_dense)
     candidate = FeatureMajor(net, sparse)
     before, after = _seconds(h.new_ones(batch_size, first.in_features), dense, candidate)

@@ -58,6 +58,16 @@ def test_equal_outputs(name: str, dtype: torch.dtype) -> None:
                 assert torch.equal(given, x)
 
 
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_empty_batch_and_gradient(dtype: torch.dtype) -> None:
+    net = mlp((20, 15, 4)).to(dtype)
+    prune_at_random(net)
+    form, x = FeatureMajor(net), torch.randn(6, 20, dtype=dtype, requires_grad=True)
+    assert form(x[:0]).shape == (0, 4)
+    ours, wanted = (torch.autograd.grad(f(x).square().sum(), x)[0] for f in (form, net))
+    torch.testing.assert_close(ours, wanted, rtol=1e-4, atol=1e-5)
+
+
 def test_a_layer_fully_pruned_and_images() -> None:
     net = mlp((20, 15, 4))
     with torch.no_grad():

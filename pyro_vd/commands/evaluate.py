@@ -20,6 +20,7 @@ def run(arguments: list[str]) -> None:
 
     from pyro_vd.data import load_data
     from pyro_vd.export import load_pruned, read_info
+    from pyro_vd.flops import network_cost
     from pyro_vd.metrics import Metrics, evaluate
     from pyro_vd.observations import likelihood_of
     from pyro_vd.regression import RegressionMetrics
@@ -33,15 +34,17 @@ def run(arguments: list[str]) -> None:
         run = load_run(source, values.data_dir)
         data = load_data(values.data, values.data_dir) if values.data else run.data
         networks = measure_posterior(run.recipe, run.model, run.guide, data.test, values.num_samples)
-        likelihood = likelihood_of(read_info(source / PRUNED))
-        networks["pruned"] = evaluate(load_pruned(source / PRUNED), data.test, likelihood=likelihood)
+        net, info = load_pruned(file := source / PRUNED), read_info(file)
     else:
-        net = load_pruned(source)
-        info = read_info(source)
+        net, info = load_pruned(file := source), read_info(file)
         data = load_data(values.data or str(info.get("data")), values.data_dir)
-        networks["pruned"] = evaluate(net, data.test, likelihood=likelihood_of(info))
-    finish(
-        values,
-        {"source": str(source), "data": data.name, "networks": {name: asdict(metrics) for name, metrics in networks.items()}},
-        f"{source}: test data of {data.name}",
-    )
+    networks["pruned"] = evaluate(net, data.test, likelihood=likelihood_of(info))
+    cost = {**asdict(network_cost(net, data.x_test[:1])), "bytes": file.stat().st_size}
+    measured = {name: asdict(metrics) for name, metrics in networks.items()}
+    result = {"source": str(source), "data": data.name, "networks": measured, "cost": cost}
+    finish(values, result, f"{source}: test data of {data.name}")
+    if not values.json:
+        print(
+            "pruned: {parameters:,} parameters, {nonzero:,} non-zero weights, {flops:,} FLOPs an example, of them "
+            "{effective_flops:,} with non-zero weights, {bytes:,} bytes".format(**cost)
+        )

@@ -1,0 +1,73 @@
+"""``benchmarks/inference.py``: what its tables say of a small run. Speed is not tested: that is what it measures."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from compaction_support import prune_at_random
+
+from pyro_vd import compact, load_pruned, save_pruned
+from pyro_vd.formats import FORMATS
+from pyro_vd.metrics import error_rate
+from pyro_vd.networks import mlp
+
+
+@pytest.fixture
+def benchmark(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(Path(__file__).parent.parent / "benchmarks")
+    return import_module("inference")
+
+
+def test_every_form_has_the_same_error(benchmark: Any, tmp_path: Path) -> None:
+    masked = mlp((20, 15, 12, 4)).eval()
+    prune_at_random(masked)
+    small, data = compact(masked), (torch.randn(500, 20), torch.randint(4, (500,)))
+    rows = {row[0]: row[1:] for row in benchmark.file_rows(masked, small, data, tmp_path)}
+    nets = benchmark.forms(masked, masked, tmp_path / "net.onnx" if benchmark.HAVE_ONNX else None)
+    wanted = f"{round(500 * error_rate(masked, data))} of 500"
+    assert {name: benchmark.wrong(net, data) for name, net in nets.items()} == dict.fromkeys(nets, wanted)
+    assert set(nets) >= {"dense", "masked", "CSR", "compact", "compact CSR", "chosen"}
+    assert ("ONNX Runtime" in nets) == benchmark.HAVE_ONNX == ("compact, onnx" in rows)
+    quantised = load_pruned(tmp_path / f"net{FORMATS['quantised'].suffix}")
+    for name, (*_, found) in rows.items():
+        assert found == (benchmark.wrong(quantised, data) if name == "compact, quantised" else wanted)
+
+
+def test_bytes_are_the_files(benchmark: Any, tmp_path: Path) -> None:
+    masked = mlp((20, 15, 4)).eval()
+    prune_at_random(masked)
+    rows = benchmark.file_rows(masked, compact(masked), (torch.randn(9, 20), torch.zeros(9)), tmp_path)
+    save_pruned(masked, tmp_path / "again")
+    dense = (tmp_path / "again").stat().st_size
+    suffixes = {name: form.suffix for name, form in FORMATS.items() if name != "onnx" or benchmark.HAVE_ONNX}
+    assert [row[0] for row in rows] == ["dense, safetensors", *(f"compact, {name}" for name in suffixes)]
+    assert rows[0][1:4] == [f"{dense:,}", "100.00", "1.0x"]
+    for (_, size, share, smaller, _), suffix in zip(rows[1:], suffixes.values(), strict=True):
+        found = (tmp_path / f"net{suffix}").stat().st_size
+        assert (size, share, smaller) == (f"{found:,}", f"{100 * found / dense:.2f}", f"{dense / found:.1f}x")
+
+
+def test_rows(benchmark: Any) -> None:
+    net = mlp((4, 3, 2))
+    with torch.no_grad():
+        net[1].weight[:, 2] = 0
+    assert benchmark.size_row("masked", net, torch.randn(3, 4)) == ["masked", "4-3-2", "23", "15", "36", "30"]
+    measured = {"dense": [4e-6] * 100, "this": [1e-6] * 50 + [2e-6] * 51}
+    rows = [["dense", "4.0", "4.0", "16,000,000", "1.00x"], ["this", "2.0", "2.0", "32,000,000", "2.00x"]]
+    assert benchmark.speed_rows(measured, 64) == rows
+
+
+def test_the_whole_of_it(
+    benchmark: Any, finished_run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 1)  # threads that wait for cores other tests use take minutes
+    benchmark.main([str(finished_run), "--calls", "10"])
+    out = capsys.readouterr().out
+    for text in ("nominal FLOPs", "effective FLOPs", "compact, quantised", "wrong on the test data", "p99 µs", "examples/s"):
+        assert text in out
+    for batch in (1, 64, 1024):
+        assert f"batch {batch}, 1 thread(s), 10 calls" in out
