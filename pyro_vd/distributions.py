@@ -10,7 +10,7 @@ import torch
 from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints, register_kl
-from torch.distributions.utils import broadcast_all, lazy_property
+from torch.distributions.utils import broadcast_all
 
 from pyro_vd.kl import kl_approximate, kl_ard, kl_exact
 from pyro_vd.priors import LogUniform, NormalARD
@@ -57,7 +57,7 @@ class MultiplicativeNormal(WeightPosterior):
         shape = torch.Size(batch_shape)
         return MultiplicativeNormal(self.theta.expand(shape), self.log_sigma2.expand(shape), validate_args=False)
 
-    @lazy_property
+    @property
     def variance(self) -> Tensor:
         return self.log_sigma2.exp()
 
@@ -127,12 +127,12 @@ class SharedAlphaNormal(WeightPosterior):
 @register_kl(MultiplicativeNormal, LogUniform)
 def _kl_log_uniform(q: MultiplicativeNormal, p: LogUniform) -> Tensor:
     divergence = kl_exact if p.kl == "exact" else kl_approximate
-    return _expand(divergence(q.theta, q.log_sigma2, q.variance), p)
+    return _expand(divergence(q.theta, q.log_sigma2), p)
 
 
 @register_kl(MultiplicativeNormal, NormalARD)
 def _kl_ard(q: MultiplicativeNormal, p: NormalARD) -> Tensor:
-    return _expand(kl_ard(q.theta, q.log_sigma2, q.variance), p)
+    return _expand(kl_ard(q.theta, q.log_sigma2), p)
 
 
 # The KLs know θ and σ² only through α, so θ = 1 stands for any.

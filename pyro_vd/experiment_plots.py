@@ -90,18 +90,21 @@ def tradeoff(
     axes = figure.subplots()
     for points, label, colour, marker in (
         (by_threshold, "threshold on log α, one training at KL weight 1", COLOURS[0], "."),
-        (by_weight, "KL weight, a training each, threshold 3", COLOURS[5], "s"),
+        (by_weight, "KL weight β, a training each, threshold 3", COLOURS[5], "s"),
     ):
         ordered = sorted((c, e, value) for value, c, e in points if math.isfinite(c))
         axes.plot([c for c, _, _ in ordered], [e for _, e, _ in ordered], color=colour, marker=marker, label=label)
     for value, smaller, error in by_weight:
         if math.isfinite(smaller):
-            axes.annotate(f"{value:g}", (smaller, error), xytext=(4, -11), textcoords="offset points", fontsize="x-small")
+            axes.annotate(f"β {value:g}", (smaller, error), (-6, 7), textcoords="offset points", fontsize="small", ha="right")
     for (label, (smaller, error)), marker in zip(published.items(), cycle("*PXd")):
         axes.plot(smaller, error, linestyle="", marker=marker, markersize=9, color="black", fillstyle="none", label=label)
-    shown = [e for _, _, e in [*by_threshold, *by_weight]]
+    errors = [e for _, _, e in [*by_threshold, *by_weight]]
+    highest = min(max(errors), 4 * min(errors))
+    shown = [c for _, c, e in [*by_threshold, *by_weight] if e <= highest and math.isfinite(c)]
+    shown += [c for c, _ in published.values()]
     axes.set(xlabel="compression |W| / |W ≠ 0|", ylabel="test error, %", xscale="log", title="error against compression")
-    axes.set_ylim(0, min(max(shown), 4 * min(shown)) * 1.05)
+    axes.set(ylim=(0, highest * 1.05), xlim=(min(shown) / 1.3, max(shown) * 1.5))
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter("")

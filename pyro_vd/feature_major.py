@@ -90,7 +90,8 @@ class FeatureMajorLinear(nn.Module):
     def product(self) -> Callable[[Tensor], Tensor]:
         """The fastest way to multiply that is known for a weight of this layout, type and place."""
         if self.is_sparse and self.weight.device.type == "cpu" and self.weight.dtype is torch.float32:
-            return partial(_sum_rows, self.weight.crow_indices(), self.weight.col_indices(), self.weight.values(), self.bias)
+            weight = self.weight.crow_indices(), self.weight.col_indices(), self.weight.values()
+            return partial(_sum_rows, self.weight.shape[1], *weight, self.bias)
         return partial(torch.addmm, self.bias, self.weight)
 
     @property
@@ -102,8 +103,9 @@ class FeatureMajorLinear(nn.Module):
         return f"{inputs}, {outputs}, {'CSR' if self.is_sparse else 'dense'}"
 
 
-def _sum_rows(crow: Tensor, col: Tensor, values: Tensor, bias: Tensor, h: Tensor) -> Tensor:
+def _sum_rows(in_features: int, crow: Tensor, col: Tensor, values: Tensor, bias: Tensor, h: Tensor) -> Tensor:
     """CSR @ h + bias as weighted sums of the rows of ``h``: a third less time than MKL's product takes at batch 64."""
+    _check_features(in_features, h)  # embedding_bag looks only for the columns that occur
     if h.shape[1] == 0:
         return bias.expand(-1, 0)
     return torch.embedding_bag(h.contiguous(), col, crow, False, 0, False, values, True)[0].add_(bias)
@@ -111,9 +113,13 @@ def _sum_rows(crow: Tensor, col: Tensor, values: Tensor, bias: Tensor, h: Tensor
 
 def _select(in_features: int, index: Tensor, h: Tensor) -> Tensor:
     """The selection of the inputs in ``(features, batch)``."""
+    _check_features(in_features, h)
+    return h[index]  # of a transposed tensor faster than index_select
+
+
+def _check_features(in_features: int, h: Tensor) -> None:
     if len(h) != in_features:
         raise InputError(f"an input of {len(h)} features; it must have {in_features}")
-    return h[index]  # of a transposed tensor faster than index_select
 
 
 def linear_steps(net: nn.Module) -> tuple[bool, list[nn.Module]]:

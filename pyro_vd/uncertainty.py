@@ -22,7 +22,12 @@ def by_confidence(p: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Confidence (the largest probability) and correctness of each prediction, the most confident first.
 
     Correctness is 0 or 1; among predictions of equal confidence it is their mean, so that their order does not matter.
+
+    Raises:
+        InputError: no probabilities, or some that are not finite.
     """
+    if p.numel() == 0 or not p.isfinite().all():
+        raise InputError(f"probabilities of shape {tuple(p.shape)}, {int((~p.isfinite()).sum())} of them NaN or infinite")
     confidence, predicted = p.double().max(-1)
     values, place, counts = confidence.unique(return_inverse=True, return_counts=True)
     right = torch.zeros_like(values).index_add_(0, place, (predicted == y).double()) / counts
@@ -47,8 +52,8 @@ def equal_mass_calibration_error(p: Tensor, y: Tensor, bins: int = CALIBRATION_B
 def risk_coverage(p: Tensor, y: Tensor) -> Tensor:
     """Error of the k most confident predictions of n, ``(n,)`` for k = 1 … n; k/n is the coverage.
 
-    The last is the error of all; the mean is the area under the curve (Geifman and El-Yaniv 2017, arXiv 1705.08500). Equal
-    confidences count as in random order.
+    The last is the error of all; the mean is the area under the curve (Geifman, Uziel and El-Yaniv 2018, arXiv 1805.08206).
+    Equal confidences count as in random order.
 
     Args:
         p: probabilities ``(n, classes)``.
@@ -71,7 +76,7 @@ class Detection:
 def detection(familiar: Tensor, foreign: Tensor) -> Detection:
     """Out-of-distribution detection by a score that should be higher for foreign inputs, such as the entropy.
 
-    As in the literature the familiar are the positives of the 95 % (Liang 2018, arXiv 1706.02690, section 4.2).
+    As in the literature the familiar are the positives of the 95 % (Liang 2018, arXiv 1706.02690).
 
     Raises:
         InputError: no score, or one that is not finite.

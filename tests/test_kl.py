@@ -198,3 +198,13 @@ def test_empty_and_scalar_tensors(form: KL, shape: tuple[int, ...]) -> None:
     for result in (form(*posterior), *gradients(form, *posterior)):
         assert result.shape == shape
         assert result.isfinite().all()
+
+
+@every_form
+def test_a_second_derivative_is_refused(form: KL) -> None:
+    theta = torch.tensor([0.5, 1.0], requires_grad=True)
+    with pytest.raises(RuntimeError, match="no second derivative"):
+        torch.autograd.grad(form(theta, torch.zeros(2)).sum(), theta, create_graph=True)
+    value = form(theta, torch.zeros(2)).sum()
+    first, second = (torch.autograd.grad(value, theta, retain_graph=True)[0] for _ in range(2))
+    assert torch.equal(first, second)

@@ -130,6 +130,17 @@ def test_no_warning_and_no_filter_left() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("features", [5, 7, 24])
+def test_an_input_of_another_size_is_refused(dtype: torch.dtype, features: int) -> None:
+    """Also where the columns that are missing are all zero."""
+    net = mlp([6, 4, 3]).to(dtype)
+    with torch.no_grad():
+        net.get_parameter("1.weight")[:, 4:] = 0
+    with pytest.raises((InputError, RuntimeError), match=str(features)):
+        FeatureMajor(net)(torch.zeros(2, features, dtype=dtype))
+
+
 def test_bad_input() -> None:
     net = mlp((4, 3, 2))
     refused: list[tuple[nn.Module, str]] = [

@@ -53,6 +53,7 @@ def run(arguments: list[str]) -> None:
             raise InputError(f"{target} exists; move it away first")
     frames = read_frames(folder / FRAMES)
     painter = Painter(frames)
+    first_layer = first_layer_images(net, shape) if shape else None
     contents: dict[Path, bytes] = {}
     counts: dict[Path, int] = {}
     console = Console(stderr=True)
@@ -66,8 +67,8 @@ def run(arguments: list[str]) -> None:
             contents[mp4], counts[mp4] = mp4_of(painter, ffmpeg, lambda: progress.advance(task)), len(frames)
     for path, content in contents.items():
         write_atomically(path, content)
-    if shape:
-        save_figure(first_layer_images(net, shape), images, dpi=150)
+    if first_layer is not None:
+        save_figure(first_layer, images, dpi=150)
         counts[images] = 1
     if values.json:
         files = {path.name: {"frames": count, "bytes": path.stat().st_size} for path, count in counts.items()}

@@ -15,7 +15,7 @@ def foreign_images(data: Dataset, data_dir: str | None = None) -> dict[str, Tens
 
     Test images turned by 90 degrees (some digits stay a digit) and under Gaussian noise of standard deviation 0.5, cut to
     [0, 1]; smooth random fields; for 28 × 28 also scikit-learn's digits, another scanner's, made as large, and Fashion-MNIST
-    where its folder is in the torchvision root. Nothing is downloaded.
+    where it is in the torchvision root already.
 
     Args:
         data: square images; its test images are changed, its training images never looked at.
@@ -27,7 +27,7 @@ def foreign_images(data: Dataset, data_dir: str | None = None) -> dict[str, Tens
     if x.shape[1:] == (28, 28):
         small = load_data("digits").x_test.reshape(-1, 1, 8, 8)
         found["8 × 8 digits"] = F.interpolate(small, size=(28, 28), mode="bilinear")[:, 0]
-        if (data_root(data_dir) / "FashionMNIST").is_dir():
+        if any((data_root(data_dir) / "FashionMNIST" / "raw").glob("t10k-images-idx3-ubyte*")):
             found["Fashion-MNIST"] = load_data("fashion-mnist", data_dir).x_test
     return found
 
