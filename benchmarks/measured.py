@@ -6,6 +6,7 @@ Run ``python benchmarks/measured.py`` after the commands that the file itself sh
 from __future__ import annotations
 
 import inspect
+import math
 import shutil
 import statistics
 from collections.abc import Sequence
@@ -22,16 +23,32 @@ from pyro_vd.plots import image_shape, pruning_overview
 from pyro_vd.recipe_files import parse_recipe, read_recipe
 from pyro_vd.run_folder import read_metrics
 from pyro_vd.storage import save_figure
+from pyro_vd.tables import error_cell
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "out"
-RUNS = {"lenet-300-100": (0, 1, 2), "report-mlp3": (0,), "digits": (0, 1, 2)}
+RUNS = {"lenet-300-100": (0, 1, 2), "report-mlp3": (0,), "digits": (0, 1, 2), "diabetes": (0, 1, 2)}
 BENCHMARKS = {
     "soak-report-mlp2": "python benchmarks/soak.py --only report-mlp2",
     "soak-report-mlp3": "python benchmarks/soak.py --only report-mlp3",
     "step_time": "python benchmarks/step_time.py",
     "inference": "python benchmarks/inference.py out/lenet-300-100-0",
 }
+CLASSES = {
+    "error %": ("error", 100, 2),
+    "NLL": ("nll", 1, 4),
+    "ROC-AUC": ("roc_auc", 1, 4),
+    "ECE": ("ece", 1, 4),
+    "Brier": ("brier", 1, 4),
+}
+"""Columns of classes: the measure, what it is multiplied by, and the digits that are shown."""
+NUMBERS = {
+    "RMSE": ("rmse", 1, 2),
+    "NLL": ("nll", 1, 4),
+    "% in 50 % interval": ("coverage_50", 100, 1),
+    "% in 90 % interval": ("coverage_90", 100, 1),
+}
+"""The same of numbers."""
 PUBLISHED = "1.92 % error, 68.0x, sparsity 98.9 97.2 62.0 (Molchanov 2017, table 1), without augmented training images"
 
 
@@ -53,6 +70,10 @@ def spread(values: Sequence[float], digits: int) -> str:
     return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
 
 
+def columns(runs: list[dict[str, Any]]) -> dict[str, tuple[str, int, int]]:
+    return NUMBERS if "rmse" in runs[0]["networks"]["pruned"] else CLASSES
+
+
 def rows(runs: list[dict[str, Any]]) -> list[str]:
     lines = []
     for name in runs[0]["networks"]:
@@ -63,11 +84,7 @@ def rows(runs: list[dict[str, Any]]) -> list[str]:
         ]
         cells = [
             name,
-            spread([100 * n["error"] for n in networks], 2),
-            spread([n["nll"] for n in networks], 4),
-            spread([n["roc_auc"] for n in networks], 4),
-            spread([n["ece"] for n in networks], 4),
-            spread([n["brier"] for n in networks], 4),
+            *(spread([factor * n[key] for n in networks], digits) for key, factor, digits in columns(runs).values()),
             spread([n["compression"] for n in networks], 1),
             " ".join(sparsity),
         ]
@@ -78,9 +95,10 @@ def rows(runs: list[dict[str, Any]]) -> list[str]:
 def section(recipe: str, runs: list[dict[str, Any]]) -> list[str]:
     seconds = [sum(run["seconds"].values()) for run in runs]
     seeds = ", ".join(str(run["seed"]) for run in runs)
-    per_seed = "; ".join(
-        f"{100 * run['networks']['pruned']['error']:.2f} % at {run['networks']['pruned']['compression']:.1f}x" for run in runs
-    )
+    took = spread([s / 60 for s in seconds], 1) + " minutes" if max(seconds) >= 60 else spread(seconds, 1) + " seconds"
+    pruned = [run["networks"]["pruned"] for run in runs]
+    errors = [f"RMSE {cell}" if name == "RMSE" else f"{cell} %" for name, cell in map(error_cell, pruned)]
+    per_seed = "; ".join(f"{error} at {net['compression']:.1f}x" for error, net in zip(errors, pruned, strict=True))
     recipe_text = (ROOT / "runs" / f"{recipe}.yaml").read_text().rstrip()
     versions = ", ".join(f"{name} {value}" for name, value in runs[0]["versions"].items())
     lines = [
@@ -97,16 +115,23 @@ def section(recipe: str, runs: list[dict[str, Any]]) -> list[str]:
         "```",
         "",
         f"Test data of {runs[0]['data']}; seeds {seeds}; mean ± standard deviation over seeds. Threshold on log α "
-        f"{runs[0]['threshold']:g}. Training took {spread([s / 60 for s in seconds], 1)} minutes of wall clock "
+        f"{runs[0]['threshold']:g}. Training took {took} of wall clock "
         f"with {runs[0]['threads']} thread(s) on {runs[0]['device']}; "
         f"{sum(run['skipped'] for run in runs)} steps were skipped. {versions}.",
         "",
-        "| network | error % | NLL | ROC-AUC | ECE | Brier | compression | sparsity a layer % |",
-        "|---|---|---|---|---|---|---|---|",
+        f"| network | {' | '.join(columns(runs))} | compression | sparsity a layer % |",
+        "|---" * (len(columns(runs)) + 3) + "|",
         *rows(runs),
         "",
         f"Pruned, seed by seed: {per_seed}.",
     ]
+    if columns(runs) is NUMBERS:
+        examples, rmse_se = runs[0]["test_size"], statistics.mean(net["rmse_se"] for net in pruned)
+        half, ninety = (math.sqrt(level * (100 - level) / examples) for level in (50, 90))
+        lines.append(
+            f'With {examples} test examples the RMSE of one network has a standard error of {rmse_se:.1f} (of "pruned"), and '
+            f"the coverage of right intervals varies by {half:.1f} and {ninety:.1f} percentage points."
+        )
     if recipe == "lenet-300-100":
         lines.append(f"Published: {PUBLISHED}.")
         lines += ["", f"![log α and the pixels that are left]({draw(recipe, runs[0]['seed'])})"]

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from pyro_vd.checks import check_number
-from pyro_vd.distributions import base_distribution
 from pyro_vd.errors import InputError
 from pyro_vd.guides.weight_guide import WeightGuide, check_units
 from pyro_vd.models.bayesian import BayesianNetwork
+from pyro_vd.observations import base_distribution
 from pyro_vd.unit_posterior import UnitPosterior, unit_shape
 
 

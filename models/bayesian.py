@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable, Collection, Iterator
+from types import FunctionType
 from typing import Any, cast
 
 import pyro
@@ -37,7 +38,8 @@ class BayesianNetwork(PyroModule):
 
     Args:
         net: maps a batch ``(batch, …)`` to the likelihood's input.
-        likelihood: of an observation given the network's output.
+        likelihood: of an observation given the network's output, by default :class:`~pyro_vd.models.Categorical`. One with
+            parameters, such as :class:`~pyro_vd.models.Normal`, is not copied: they are trained in place.
         prior: maps a weight's shape to its prior, by default :class:`~pyro_vd.priors.LogUniform`. It is made once: tensors
             in it stay on their device.
         shared: names of weights used more than once in one forward pass (tied layers, recurrence). They are drawn once.
@@ -80,6 +82,12 @@ class BayesianNetwork(PyroModule):
         for places, _ in self._sites.values():
             _freeze(net, places)
         self.net = net
+
+    @property
+    def observed(self) -> Likelihood | None:
+        """The likelihood for use outside ``forward``; None, classes from logits, for a function: it may use what that draws."""
+        likelihood: Likelihood = self.likelihood
+        return None if isinstance(likelihood, FunctionType) else likelihood
 
     @property
     def weight_names(self) -> list[str]:

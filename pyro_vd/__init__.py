@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pyro_vd.arviz_data import to_inference_data
     from pyro_vd.arviz_files import read_inference_data, write_inference_data
     from pyro_vd.augmentation import RandomAffine
+    from pyro_vd.compact_sizes import compact_size, surviving_units
     from pyro_vd.compaction import compact
     from pyro_vd.data import Dataset, load_data
     from pyro_vd.distributions import MultiplicativeNormal, SharedAlphaNormal
@@ -35,13 +36,15 @@ if TYPE_CHECKING:
     from pyro_vd.held_out import held_out_elpd
     from pyro_vd.inspection import inspect_layers, run_inference_data
     from pyro_vd.log_normal import LogNormalUnits, TruncatedLogNormal
-    from pyro_vd.metrics import Metrics, compact_size, evaluate, surviving_units
-    from pyro_vd.models import MLP, BayesianNetwork, Categorical, LeNet300
+    from pyro_vd.metrics import Metrics, evaluate
+    from pyro_vd.models import MLP, BayesianNetwork, Bernoulli, Categorical, LeNet300, Normal, Poisson
+    from pyro_vd.networks import Rescale
     from pyro_vd.posterior import log_alpha, mean_network, predictive, summarize
     from pyro_vd.prediction import Prediction, predict
     from pyro_vd.priors import LogUniform, NormalARD, NormalJeffreys
     from pyro_vd.pruning import choose_threshold, keep_masks, prune
     from pyro_vd.recipe import Recipe
+    from pyro_vd.regression import RegressionMetrics
     from pyro_vd.reparam import LocalReparameterization
     from pyro_vd.run import train_run
     from pyro_vd.run_folder import Run, load_run
@@ -56,6 +59,7 @@ __version__ = "0.1.0"
 # No public name is a submodule's: importing that would put the module in the name's place.
 _HOME = {
     "augmentation": ("RandomAffine",),
+    "compact_sizes": ("compact_size", "surviving_units"),
     "compaction": ("compact",),
     "arviz_data": ("to_inference_data",),
     "arviz_files": ("read_inference_data", "write_inference_data"),
@@ -76,16 +80,19 @@ _HOME = {
         "GroupVariationalDropout",
         "LogNormalDropout",
         "PointEstimate",
+        "Poisson",
         "VariationalDropout",
     ),
     "log_normal": ("LogNormalUnits", "TruncatedLogNormal"),
-    "metrics": ("Metrics", "compact_size", "evaluate", "surviving_units"),
-    "models": ("MLP", "BayesianNetwork", "Categorical", "LeNet300"),
+    "metrics": ("Metrics", "evaluate"),
+    "models": ("MLP", "BayesianNetwork", "Bernoulli", "Categorical", "LeNet300", "Normal", "Poisson"),
+    "networks": ("Rescale",),
     "posterior": ("log_alpha", "mean_network", "predictive", "summarize"),
     "prediction": ("Prediction", "predict"),
     "priors": ("LogUniform", "NormalARD", "NormalJeffreys"),
     "pruning": ("choose_threshold", "keep_masks", "prune"),
     "recipe": ("Recipe",),
+    "regression": ("RegressionMetrics",),
     "reparam": ("LocalReparameterization",),
     "run": ("train_run",),
     "run_folder": ("Run", "load_run"),
@@ -100,6 +107,7 @@ _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 __all__ = [
     "MLP",
     "BayesianNetwork",
+    "Bernoulli",
     "BernoulliDropout",
     "Categorical",
     "Dataset",
@@ -119,12 +127,16 @@ __all__ = [
     "Metrics",
     "MultiplicativeNormal",
     "NonFiniteError",
+    "Normal",
     "NormalARD",
     "NormalJeffreys",
     "PointEstimate",
+    "Poisson",
     "Prediction",
     "RandomAffine",
     "Recipe",
+    "RegressionMetrics",
+    "Rescale",
     "Run",
     "SharedAlphaNormal",
     "TruncatedLogNormal",

@@ -57,9 +57,10 @@ class Painter:
     def heading(self, index: int) -> str:
         """The title: when, how good and how small."""
         frames = self.frames
-        when, right, smaller = frames.epoch[index], 100 * (1 - frames.error[index]), frames.compression(index)
+        when, error, smaller = frames.epoch[index], frames.error[index], frames.compression(index)
+        quality = f"RMSE {error:.4g}" if frames.is_rmse else f"accuracy {_padded(100 * (1 - error), 5)} %"
         size = f"{_padded(smaller, 5)}× smaller" if math.isfinite(smaller) else "nothing left"
-        return f"epoch {_padded(when, 5)}    accuracy {_padded(right, 5)} % ({frames.measured_on})    {size}"
+        return f"epoch {_padded(when, 5)}    {quality} ({frames.measured_on})    {size}"
 
     def paint(self, index: int) -> Pixels:
         """The picture of a frame."""

@@ -50,7 +50,8 @@ def to_inference_data(
     - ``variational_parameters``, without a draw dimension: ``<site>.theta``, ``<site>.log_sigma2``, ``<site>.log_alpha`` and
       ``<site>.mask``, True for a weight that is left; and the model's plain parameters, such as biases, which have no
       posterior.
-    - ``posterior_predictive``: sampled observations ``y``, and for classes their probabilities ``y_probability``.
+    - ``posterior_predictive``: sampled observations ``y``, and for classes their probabilities ``y_probability``, for others
+      their means ``y_mean``.
     - ``log_likelihood``: log p(yₙ|xₙ, w) in nats, an example and a draw.
     - ``observed_data`` ``y`` and ``constant_data`` ``x``: the data as given; ``training_history``: a record an epoch.
 
@@ -77,7 +78,7 @@ def to_inference_data(
     from pyro_vd import arviz_groups as groups
 
     check_pair(model, guide)
-    check_data("data", data, model)
+    data = check_data("data", data, model)
     check_number("num_samples", num_samples, low=1, whole=True)
     check_number("seed", seed, low=0, high=2**63 - 1, whole=True)
     entries = _entries(log_alpha(guide), weights)
@@ -93,6 +94,8 @@ def to_inference_data(
     predictions: dict[str, tuple[Tensor, Sequence[str]]] = {OBSERVED: (found["sample"], ["example"])}
     if "probability" in found:
         predictions[f"{OBSERVED}_probability"] = found["probability"], ["example", "class"]
+    else:
+        predictions[f"{OBSERVED}_mean"] = found["mean"], ["example"]
     made = {
         "posterior": groups.posterior(model, latents, entries),
         "variational_parameters": parameters,

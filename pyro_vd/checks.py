@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vd.errors import InputError
+from pyro_vd.observations import Observed, check_observations
 
 if TYPE_CHECKING:
     from pyro_vd.models.bayesian import BayesianNetwork
@@ -60,25 +61,28 @@ def check_device(name: str | torch.device) -> torch.device:
 
 
 def check_arrays(name: str, x: Tensor, y: Tensor) -> None:
-    """Refuse inputs and labels that cannot be trained on whatever the network.
+    """Refuse inputs and observations that cannot be trained on whatever the network and its likelihood.
 
     Raises:
-        InputError: none, or unequal numbers; labels that are not integers or negative; NaN or infinite inputs.
+        InputError: none, or unequal numbers; inputs that are not floating point, or not finite.
     """
     if x.ndim < 2 or x.numel() == 0:
         raise InputError(f"{name}: inputs of shape {tuple(x.shape)}; it must be (n, …), at least one number in each of n >= 1")
-    if y.ndim != 1 or y.is_floating_point() or y.is_complex():
-        raise InputError(f"{name}: labels of shape {tuple(y.shape)} and type {y.dtype}; they must be (n,) integers")
+    if y.ndim == 0 or y.numel() == 0:
+        raise InputError(
+            f"{name}: labels of shape {tuple(y.shape)}; they must be (n,), or (n, …) of several numbers an example"
+        )
     if len(x) != len(y):
         raise InputError(f"{name}: {len(x)} inputs and {len(y)} labels; there must be as many of each")
-    if int(y.min()) < 0:
-        raise InputError(f"{name}: label {int(y.min())}; labels must be 0 or more")
     if not x.is_floating_point():
         raise InputError(f"{name}: inputs of type {x.dtype}; they must be floating point")
-    if not torch.isfinite(x).all():
-        bad = ~torch.isfinite(x)
-        first = bad.reshape(len(x), -1).any(1).nonzero()[0].item()
-        raise InputError(f"{name}: {int(bad.sum())} NaN or infinite inputs, the first in example {first}; all must be finite")
+    for what, values in (("inputs", x), ("observations", y)):
+        if not torch.isfinite(values).all():
+            bad = ~torch.isfinite(values)
+            first = bad.reshape(len(x), -1).any(1).nonzero()[0].item()
+            raise InputError(
+                f"{name}: {int(bad.sum())} NaN or infinite {what}, the first in example {first}; all must be finite"
+            )
 
 
 def check_state(name: str, tensors: Mapping[str, Tensor], module: nn.Module) -> None:
@@ -107,18 +111,25 @@ def check_data(name: str, data: tuple[Tensor, Tensor], model: BayesianNetwork) -
     """``data``, after :func:`check_arrays` and a try of the network on one example.
 
     Raises:
-        InputError: also where the network cannot take the inputs, or a label is beyond its outputs.
+        InputError: also where the network cannot take the inputs, or the model's likelihood not the observations; see
+            :func:`~pyro_vd.observations.check_observations`.
     """
     weights = model.initial_weights
     device = next(iter(weights.values())).device
-    return check_network(name, data, model, lambda x: model.output(weights, x.to(device)))
+    return check_network(name, data, model, lambda x: model.output(weights, x.to(device)), model.observed)
 
 
 @torch.no_grad()
 def check_network(
-    name: str, data: tuple[Tensor, Tensor], net: nn.Module, output_of: Callable[[Tensor], Tensor] | None = None
+    name: str,
+    data: tuple[Tensor, Tensor],
+    net: nn.Module,
+    output_of: Callable[[Tensor], Tensor] | None = None,
+    likelihood: Observed | None = None,
 ) -> tuple[Tensor, Tensor]:
     """``data``, after :func:`check_arrays` and a try of a network, or of ``output_of`` it, on one example.
+
+    The observations are as the likelihood takes them: see :func:`~pyro_vd.observations.check_observations`.
 
     Raises:
         InputError: as :func:`check_data`.
@@ -143,12 +154,7 @@ def check_network(
         ) from error
     finally:
         net.train(was_training)
-    if output.ndim != 2 or int(y.max()) >= output.shape[-1]:
-        raise InputError(
-            f"{name}: label {int(y.max())} does not fit the network, whose output for one example has the shape "
-            f"{tuple(output.shape)}; it must be (1, classes), and labels count from 0 to classes - 1"
-        )
-    return x, y
+    return x, check_observations(name, y, likelihood, output)
 
 
 def check_model(model: object) -> None:

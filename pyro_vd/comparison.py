@@ -24,7 +24,7 @@ class RunResult:
     """Test examples; None where the run does not say."""
     seed: int
     error: float
-    """Share of wrong predictions, in [0, 1]."""
+    """Share of wrong predictions, in [0, 1], or where numbers are predicted the RMSE; see ``measure``."""
     nll: float
     """In nats an example."""
     compression: float
@@ -33,6 +33,8 @@ class RunResult:
     """Share of zero weights, in [0, 1], a layer."""
     seconds: float
     """Time of all its trainings."""
+    measure: str = "error"
+    """What ``error`` is: ``error`` or ``rmse``."""
 
 
 SORTS: dict[str, Callable[[RunResult], Any]] = {
@@ -72,12 +74,14 @@ def _result(folder: Path, name: str) -> RunResult:
     metrics = read_metrics(folder)
     try:
         pruned = metrics["networks"]["pruned"]
+        measure = "rmse" if "rmse" in pruned else "error"
         return RunResult(
             run=name,
             data=metrics["data"],
             test_size=metrics.get("test_size"),
             seed=metrics["seed"],
-            error=pruned["error"],
+            error=pruned[measure],
+            measure=measure,
             nll=_or_infinite(pruned["nll"]),
             compression=_or_infinite(pruned["compression"]),
             sparsity=tuple(1 - layer["nonzero"] / layer["weights"] for layer in pruned["layers"]),

@@ -22,7 +22,7 @@ from pyro_vd.storage import write_atomically
 
 DATA_VARIABLE = "PYRO_VD_DATA"
 _TORCHVISION = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "cifar10": "CIFAR10"}
-NAMES = ("digits", *_TORCHVISION)
+NAMES = ("digits", "diabetes", *_TORCHVISION)
 _KEYS = ("x_train", "y_train", "x_test", "y_test")
 _BROKEN = (ValueError, OSError, EOFError, KeyError, SyntaxError, NotImplementedError, MemoryError)
 """What a reader raises, one or another, when a file is not what it says."""
@@ -30,7 +30,7 @@ _BROKEN = (ValueError, OSError, EOFError, KeyError, SyntaxError, NotImplementedE
 
 @dataclass(frozen=True)
 class Dataset:
-    """Inputs as float32, ``(n, …)``, pixels in [0, 1]; labels as int64, ``(n,)``, from 0.
+    """Inputs as float32, ``(n, …)``, pixels in [0, 1]; labels as int64, ``(n,)``, from 0, or numbers to predict, ``(n, …)``.
 
     Raises:
         InputError: see :func:`pyro_vd.checks.check_arrays`; or the shapes of training and test inputs differ.
@@ -51,7 +51,7 @@ class Dataset:
 
     @property
     def test(self) -> tuple[Tensor, Tensor]:
-        """Test inputs and labels; for the last measurement only, never for choosing anything."""
+        """Test inputs and observations; for the last measurement only, never for choosing anything."""
         return self.x_test, self.y_test
 
     def split(self, validation: int, seed: int = 0) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor] | None]:
@@ -71,8 +71,9 @@ def load_data(name: str, data_dir: Path | str | None = None) -> Dataset:
     """Load a data set.
 
     Args:
-        name: ``digits`` (scikit-learn's, built in), ``mnist``, ``fashion-mnist``, ``cifar10``; the path of an ``.npz`` file
-            with x_train, y_train, x_test and y_test; or a folder with ``train/<class>/`` and ``test/<class>/`` of images.
+        name: ``digits`` and ``diabetes`` (scikit-learn's, built in), ``mnist``, ``fashion-mnist``, ``cifar10``; the path of an
+            ``.npz`` file with x_train, y_train, x_test and y_test, class labels or numbers; or a folder of images in
+            ``train/<class>/`` and ``test/<class>/``.
         data_dir: torchvision root; see :func:`data_root`. What is missing there is downloaded, where possible.
 
     Raises:
@@ -80,6 +81,8 @@ def load_data(name: str, data_dir: Path | str | None = None) -> Dataset:
     """
     if name == "digits":
         return _digits()
+    if name == "diabetes":
+        return _diabetes()
     if name in _TORCHVISION:
         return _torchvision(name, data_root(data_dir))
     path = Path(name)
@@ -102,6 +105,17 @@ def _digits() -> Dataset:
     images, labels = load_digits(return_X_y=True)
     x_train, x_test, y_train, y_test = train_test_split(images / 16, labels, test_size=360, random_state=0, stratify=labels)
     return _dataset("digits", x_train, y_train, x_test, y_test)
+
+
+def _diabetes() -> Dataset:
+    """442 patients, 10 measurements; the disease's progression after a year, in its own units (Efron 2004)."""
+    from sklearn.datasets import load_diabetes
+    from sklearn.model_selection import train_test_split
+
+    inputs, progression = load_diabetes(return_X_y=True, scaled=False)
+    x_train, x_test, y_train, y_test = train_test_split(inputs, progression, test_size=89, random_state=0)
+    mean, std = x_train.mean(0), x_train.std(0)
+    return _dataset("diabetes", (x_train - mean) / std, y_train, (x_test - mean) / std, y_test)
 
 
 def _torchvision(name: str, root: Path) -> Dataset:
@@ -193,10 +207,13 @@ def _dataset(name: str, x_train: np.ndarray, y_train: np.ndarray, x_test: np.nda
         raise InputError(f"{name}: inputs of type {x_train.dtype} and {x_test.dtype}; training and test must be scaled alike")
     tensors = []
     for x, y in ((x_train, y_train), (x_test, y_test)):
-        if x.dtype.kind not in "fiub" or y.dtype.kind not in "iu":
-            raise InputError(f"{name}: inputs of type {x.dtype}, labels of type {y.dtype}; they must be numbers and integers")
+        if x.dtype.kind not in "fiub" or y.dtype.kind not in "fiu":
+            raise InputError(f"{name}: inputs of type {x.dtype}, labels of type {y.dtype}; they must be numbers")
         scale = 255.0 if x.dtype == np.uint8 else 1.0
         with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and is refused as such
             inputs = np.asarray(x, np.float32) / np.float32(scale)
-        tensors += [torch.from_numpy(np.asarray(inputs)), torch.from_numpy(y.astype(np.int64))]
+        tensors += [
+            torch.from_numpy(np.asarray(inputs)),
+            torch.from_numpy(y.astype(np.float64 if y.dtype.kind == "f" else np.int64)),
+        ]
     return Dataset(name, *tensors)

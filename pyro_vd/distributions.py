@@ -9,7 +9,7 @@ import pyro.distributions as dist
 import torch
 from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor
-from torch.distributions import Distribution, Independent, constraints, register_kl
+from torch.distributions import constraints, register_kl
 from torch.distributions.utils import broadcast_all
 
 from pyro_vd.kl import kl_approximate, kl_ard, kl_exact
@@ -122,11 +122,6 @@ class SharedAlphaNormal(WeightPosterior):
     def log_prob(self, value: Tensor) -> Tensor:
         squared = (value - self.theta).square() / self.variance
         return -0.5 * (squared + self.log_sigma2 + math.log(2 * math.pi))
-
-
-def base_distribution(distribution: Distribution) -> Distribution:
-    """The distribution of one weight, without what ``to_event`` put round it."""
-    return distribution.base_dist if isinstance(distribution, Independent) else distribution
 
 
 @register_kl(MultiplicativeNormal, LogUniform)

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from torch.distributions import kl_divergence
 
 from pyro_vd.checks import check_number
-from pyro_vd.distributions import WeightPosterior, base_distribution
+from pyro_vd.distributions import WeightPosterior
 from pyro_vd.errors import InputError
+from pyro_vd.observations import base_distribution
 from pyro_vd.priors import WeightPrior
 from pyro_vd.reparam import LocalReparameterization
 from pyro_vd.unit_posterior import UnitPosterior

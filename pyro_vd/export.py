@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from pyro_vd.checks import check_state
 from pyro_vd.errors import InputError
 from pyro_vd.messages import one_line
-from pyro_vd.networks import SUPPORTED_LAYERS, SelectInputs
+from pyro_vd.networks import SUPPORTED_LAYERS, Rescale, SelectInputs
 from pyro_vd.sparse_file import pack, unpack
 from pyro_vd.storage import write_atomically
 
@@ -30,7 +30,7 @@ _BUILDABLE: dict[str, type[nn.Module]] = {
         *SUPPORTED_LAYERS,
         *(nn.ReLU, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Sigmoid, nn.Tanh, nn.Softplus, nn.Identity, nn.Flatten),
         *(nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Dropout, nn.Dropout2d),
-        *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm, SelectInputs),
+        *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm, SelectInputs, Rescale),
     )
 }
 """Layers that a file may ask for, inside ``nn.Sequential``."""

@@ -17,8 +17,9 @@ from torch import nn
 from pyro_vd.checks import check_number
 from pyro_vd.errors import InputError
 from pyro_vd.messages import one_line
-from pyro_vd.metrics import Arrays, error_rate
+from pyro_vd.metrics import Arrays, error_of
 from pyro_vd.networks import named_weights
+from pyro_vd.observations import Observed
 from pyro_vd.storage import clear_temporaries, write_atomically
 
 SCALE = 127
@@ -42,16 +43,25 @@ class FrameRecorder:
         network: gives the network as it would be pruned now.
         data: the first :data:`EXAMPLES` of them are measured at every frame.
         measured_on: what they are, for the title, such as "validation".
+        likelihood: as of :func:`~pyro_vd.metrics.error_of`.
 
     Raises:
         InputError: ``an_epoch`` below 1.
         OSError: the folder cannot be written.
     """
 
-    def __init__(self, folder: Path, an_epoch: int, network: Callable[[], nn.Module], data: Arrays, measured_on: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        an_epoch: int,
+        network: Callable[[], nn.Module],
+        data: Arrays,
+        measured_on: str,
+        likelihood: Observed | None = None,
+    ) -> None:
         check_number("an_epoch", an_epoch, low=1, whole=True)
         self._folder, self._an_epoch, self._network = folder, an_epoch, network
-        self._data = data[0][:EXAMPLES], data[1][:EXAMPLES]
+        self._data, self._likelihood = (data[0][:EXAMPLES], data[1][:EXAMPLES]), likelihood
         self._measured_on = f"{len(self._data[0])} {measured_on} examples"
         self._taken: list[dict[str, np.ndarray]] = []
         folder.mkdir(parents=True, exist_ok=True)
@@ -71,7 +81,7 @@ class FrameRecorder:
         net = self._network()
         frame = {
             "epoch": np.asarray(epoch),
-            "error": np.asarray(error_rate(net, self._on_device_of(net))),
+            **{key: np.asarray(value) for key, value in error_of(net, self._on_device_of(net), self._likelihood).items()},
         }
         for name, weight in named_weights(net):
             scaled = (weight.clamp(-1, 1) * SCALE).round()
@@ -106,7 +116,7 @@ class Frames:
 
     Attributes:
         epoch: when, ``(n,)``, in epochs; 0 is before training.
-        error: share of wrong predictions, ``(n,)``, in [0, 1].
+        error: share of wrong predictions, ``(n,)``, in [0, 1]; where ``is_rmse``, the root mean square error instead.
         weights: by site, ``(n, …)`` as int8: :data:`SCALE` times the weight, cut to [−1, 1]; 0 only where it is pruned.
         measured_on: what the error is of.
     """
@@ -115,6 +125,7 @@ class Frames:
     error: np.ndarray
     weights: dict[str, np.ndarray]
     measured_on: str
+    is_rmse: bool = False
 
     def __len__(self) -> int:
         return len(self.epoch)
@@ -150,7 +161,9 @@ def read_frames(folder: Path) -> Frames:
             raise InputError(f"{path} is of another training than {paths[0]}")
     arrays = {key: np.concatenate([part[key] for part in parts]) for key in parts[0] if key != "measured on"}
     sites = {key.removeprefix(_SITE): array for key, array in arrays.items() if key.startswith(_SITE)}
-    return Frames(arrays["epoch"], arrays["error"], sites, str(parts[0]["measured on"]))
+    is_rmse = "rmse" in arrays
+    error = arrays["rmse" if is_rmse else "error"]
+    return Frames(arrays["epoch"], error, sites, str(parts[0]["measured on"]), is_rmse)
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
@@ -158,7 +171,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             part = dict(archive)
         lengths = {len(part[key]) for key in part if key != "measured on"}
-        if len(lengths) == 1 and {"epoch", "error", "measured on"} < part.keys():
+        if len(lengths) == 1 and any({"epoch", error, "measured on"} < part.keys() for error in ("error", "rmse")):
             return part
     except (ValueError, OSError, EOFError, KeyError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{path} is corrupt: {one_line(error)}") from error

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from pyro_vd.checks import check_data, check_network
-from pyro_vd.compaction import compact
 from pyro_vd.errors import InputError
-from pyro_vd.networks import named_weights, widths
+from pyro_vd.networks import named_weights
+from pyro_vd.observations import Observed, check_observations, class_labels, class_logits, distribution_of
 from pyro_vd.prediction import Prediction, logits, predict
+from pyro_vd.regression import RegressionMetrics, measure_numbers
 from pyro_vd.uncertainty import CALIBRATION_BINS, equal_mass_calibration_error
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pyro_vd.models.bayesian import BayesianNetwork
 
 Arrays = tuple[Tensor, Tensor]
-"""Inputs ``(n, …)`` and integer labels ``(n,)``."""
+"""Inputs ``(n, …)`` and observations ``(n, …)``; of classes integer labels ``(n,)``."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,9 @@ class LayerSize:
 
 @dataclass(frozen=True)
 class Metrics:
-    """What :func:`evaluate` measures. Error and sparsity are shares in [0, 1]; ``nll`` is in nats an example.
+    """What :func:`evaluate` measures of classes. Error and sparsity are shares in [0, 1]; ``nll`` is in nats an example.
+
+    Zeros and ones are two classes; where an example has several, each of them counts as an example.
 
     ``roc_auc`` is macro-averaged one against the rest, None where a class is missing from the data; ``ece`` has 15 bins of
     equal width, ``ece_equal_mass`` as many of equally many predictions; ``brier`` is the mean over examples of
@@ -63,18 +65,6 @@ class Metrics:
     layers: tuple[LayerSize, ...]
 
 
-@dataclass(frozen=True)
-class CompactSize:
-    """Of the compact network: units as of :func:`surviving_units`, all parameters, and floating-point operations an example.
-
-    Those are the multiplications and additions of its linear layers and convolutions.
-    """
-
-    units: str
-    parameters: int
-    flops: int
-
-
 def layer_sizes(net: nn.Module) -> tuple[LayerSize, ...]:
     """Weights and non-zero weights of each linear and convolution layer."""
     return tuple(LayerSize(name, w.numel(), int(torch.count_nonzero(w))) for name, w in named_weights(net))
@@ -90,37 +80,51 @@ def _compression(layers: tuple[LayerSize, ...]) -> float:
     return sum(layer.weights for layer in layers) / nonzero if nonzero else math.inf
 
 
-def surviving_units(net: nn.Module, example: Tensor | None = None) -> str:
-    """Inputs (or channels) that are read and units (or filters) of each hidden layer that matter, such as ``"97-71-33"``.
+def error_rate(net: nn.Module, data: Arrays) -> float:
+    """Share of wrong predictions of a classifier that gives logits, in [0, 1]."""
+    return error_of(net, data)["error"]
 
-    Those of the compact network; arguments and errors are those of :func:`~pyro_vd.compact`.
+
+def error_of(net: nn.Module, data: Arrays, likelihood: Observed | None = None) -> dict[str, float]:
+    """How wrong a plain network is: ``{"error": share}`` of classes, or zeros and ones; ``{"rmse": …}`` of numbers.
+
+    The arguments are those of :func:`evaluate`.
     """
-    return _units(compact(net, example))
-
-
-def _units(small: nn.Module) -> str:
-    return "-".join(map(str, widths(small)[:-1]))
+    return output_error(logits(net, data[0]), data[1], likelihood)
 
 
 @torch.no_grad()
-def compact_size(net: nn.Module, example: Tensor) -> CompactSize:
-    """What is left of a network; arguments and errors are those of :func:`~pyro_vd.compact`."""
-    small = compact(net, example)
-    with FlopCounterMode(display=False) as counter:
-        small(example[:1])
-    parameters = sum(parameter.numel() for parameter in small.parameters())
-    return CompactSize(_units(small), parameters, counter.get_total_flops())
+def output_error(outputs: Tensor, y: Tensor, likelihood: Observed | None = None) -> dict[str, float]:
+    """What :func:`error_of` gives, of a network's outputs ``(n, …)`` and the observations."""
+    y = check_observations("data", y, likelihood, outputs)
+    found = class_logits(likelihood, outputs)
+    if found is not None:
+        return {"error": (found.argmax(-1) != class_labels(y).to(found.device)).float().mean().item()}
+    mean = distribution_of(likelihood, outputs).mean
+    return {"rmse": (mean - y.to(mean)).double().square().mean().sqrt().item()}
 
 
-def error_rate(net: nn.Module, data: Arrays) -> float:
-    """Share of wrong predictions, in [0, 1]."""
-    x, y = data
-    return share_wrong(logits(net, x), y)
+def validation_error(net: nn.Module, validation: Arrays | None, likelihood: Observed | None) -> dict[str, float | None]:
+    """``{"validation_error": …}`` or ``{"validation_rmse": …}`` as of :func:`error_of`; None without validation data."""
+    if validation is None:
+        return {"validation_error": None}
+    return {f"validation_{measure}": value for measure, value in error_of(net, validation, likelihood).items()}
 
 
-def share_wrong(outputs: Tensor, y: Tensor) -> float:
-    """Share of wrong predictions of outputs ``(n, classes)``, in [0, 1]."""
-    return (outputs.argmax(-1) != y).float().mean().item()
+@overload
+def evaluate(net: nn.Module, data: Arrays) -> Metrics: ...
+
+
+@overload
+def evaluate(
+    net: nn.Module | BayesianNetwork,
+    data: Arrays,
+    *,
+    guide: WeightGuide | None = None,
+    num_samples: int = 20,
+    hold: float | None = None,
+    likelihood: Observed | None = None,
+) -> Metrics | RegressionMetrics: ...
 
 
 def evaluate(
@@ -130,31 +134,43 @@ def evaluate(
     guide: WeightGuide | None = None,
     num_samples: int = 20,
     hold: float | None = None,
-) -> Metrics:
+    likelihood: Observed | None = None,
+) -> Metrics | RegressionMetrics:
     """Measure a plain network, or the Monte Carlo predictive of a model and its guide.
 
     Args:
-        net: an ordinary classifier that gives logits; or a :class:`~pyro_vd.models.BayesianNetwork`, with ``guide``.
-        data: inputs and labels.
+        net: an ordinary network; or a :class:`~pyro_vd.models.BayesianNetwork`, with ``guide``.
+        data: inputs and observations.
         guide: the trained guide; None for an ordinary network.
         num_samples: draws of the predictive.
         hold: what the training was given as ``hold``, so that the predictive is the network's that was trained.
+        likelihood: of an observation given the output of an ordinary network, such as ``model.likelihood``; None for classes
+            from logits. A Bayesian network has its own.
+
+    Returns:
+        :class:`Metrics` of classes, or zeros and ones; :class:`~pyro_vd.regression.RegressionMetrics` of numbers.
 
     Raises:
         InputError: data that do not fit the network, a Bayesian network without a guide, or outputs that are not finite.
     """
     if guide is not None:
-        from pyro_vd.posterior import mean_network
+        from pyro_vd.posterior import mean_network, output_draws
 
         model: BayesianNetwork = net  # type: ignore[assignment]
-        check_data("data", data, model)
-        layers = layer_sizes(mean_network(model, guide))
+        likelihood = model.observed
+        x, y = check_data("data", data, model)
+        plain = mean_network(model, guide)
     elif hasattr(net, "plain_network"):
         raise InputError(f"{type(net).__name__} has no weights of its own: give evaluate(..., guide=...) as well")
     else:
-        check_network("data", data, net)
-        layers = layer_sizes(net)
-    return measure(predict(net, data[0], guide=guide, num_samples=num_samples, hold=hold), data[1], layers)
+        x, y = check_network("data", data, net, likelihood=likelihood)
+        plain = net
+    layers = layer_sizes(plain)
+    if class_logits(likelihood, logits(plain, x[:1])) is None:
+        draws = logits(plain, x)[None] if guide is None else output_draws(model, guide, x, num_samples, hold)
+        return measure_numbers(draws, y, likelihood, _compression(layers), layers)
+    prediction = predict(net, x, guide=guide, num_samples=num_samples, hold=hold, likelihood=likelihood)
+    return measure(prediction, class_labels(y), layers)
 
 
 def measure(prediction: Prediction, y: Tensor, layers: tuple[LayerSize, ...]) -> Metrics:
@@ -170,7 +186,9 @@ def measure(prediction: Prediction, y: Tensor, layers: tuple[LayerSize, ...]) ->
     if broken := int(log_p.isnan().any(-1).sum()):
         raise InputError(f"the network's output is NaN or infinite for {broken} of {len(y)} examples; it cannot be measured")
     if (classes := log_p.shape[-1]) < 2:
-        raise InputError(f"a network with {classes} output cannot be measured as a classifier; it must have at least 2")
+        raise InputError(
+            f"a network with {classes} output cannot be measured as a classifier; it must have at least 2, or Bernoulli()"
+        )
     p = log_p.exp()
     p /= p.sum(-1, keepdim=True)
     auc, mutual_information = None, prediction.mutual_information

@@ -92,3 +92,33 @@ class SelectInputs(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.in_features}, {self.out_features}, dim={self.dim}"
+
+
+class Rescale(nn.Module):
+    """The last step of a network that is trained on standardized targets: ``std · x + mean``, in the targets' own units.
+
+    One mean and one standard deviation serve all targets; they are buffers, 0 and 1 at first.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(()))
+        self.register_buffer("std", torch.ones(()))
+
+    def fit(self, targets: Tensor) -> None:
+        """Take the mean and the standard deviation of these targets.
+
+        Raises:
+            InputError: they are all equal.
+        """
+        mean, std = targets.double().mean(), targets.double().std(correction=0)
+        if not std > 1e-12 * mean.abs():
+            raise InputError(f"training targets are all {mean.item():g}; there must be different ones")
+        self.mean.copy_(mean)
+        self.std.copy_(std)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.std + self.mean

@@ -9,12 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
+from pyro_vd.networks import Rescale
 from pyro_vd.tracing import Trace
 
 ELEMENTWISE: frozenset[Any] = frozenset(
     {
         *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Sigmoid, nn.LogSigmoid),
-        *(nn.Tanh, nn.Softplus, nn.Softsign, nn.Hardtanh, nn.Hardsigmoid, nn.Hardswish, nn.Identity),
+        *(nn.Tanh, nn.Softplus, nn.Softsign, nn.Hardtanh, nn.Hardsigmoid, nn.Hardswish, nn.Identity, Rescale),
         *(nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout),
         *(F.relu, F.relu6, F.leaky_relu, F.elu, F.selu, F.celu, F.gelu, F.silu, F.mish, F.sigmoid, F.logsigmoid, F.tanh),
         *(F.softplus, F.softsign, F.hardtanh, F.hardsigmoid, F.hardswish, F.dropout),

@@ -67,13 +67,15 @@ def draw_log_alpha(axes: Axes, log_alphas: Mapping[str, Tensor], threshold: floa
     axes.legend(fontsize="small")
 
 
-def error_against_compression(networks: Mapping[str, tuple[float, float]]) -> Figure:
+def error_against_compression(networks: Mapping[str, tuple[float, float]], measure: str = "error") -> Figure:
     """Test error against compression, a numbered point a network; small and good is at the bottom right.
 
     Args:
         networks: by name, compression and error. Where no weight is left compression is infinite: those stand at the right
             edge, as triangles.
+        measure: what the error is: ``error``, a share, or ``rmse``.
     """
+    factor, label_y = (100, "test error, %") if measure == "error" else (1, "test RMSE")
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     axes = figure.subplots()
     finite = [compression for compression, _ in networks.values() if math.isfinite(compression)]
@@ -84,12 +86,12 @@ def error_against_compression(networks: Mapping[str, tuple[float, float]]) -> Fi
         axes.xaxis.set_minor_formatter(NullFormatter())
     for number, ((name, (compression, error)), colour) in enumerate(zip(networks.items(), cycle(COLOURS)), 1):
         is_finite = math.isfinite(compression)
-        point = (compression if is_finite else edge, 100 * error)
+        point = (compression if is_finite else edge, factor * error)
         label = f"{number}  {name}" + ("" if is_finite else " (no weight left)")
         axes.plot(*point, "o" if is_finite else ">", color=colour, markersize=7, label=label)
         axes.annotate(str(number), point, xytext=(5, 4), textcoords="offset points")
     axes.xaxis.set_major_formatter("{x:g}")
-    axes.set(xlabel="compression, |W| / |W ≠ 0|", ylabel="test error, %", title="test error against compression")
+    axes.set(xlabel="compression, |W| / |W ≠ 0|", ylabel=label_y, title="test error against compression")
     axes.margins(0.12)
     axes.grid(alpha=0.3)
     figure.legend(loc="outside right upper", fontsize="small")

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import pyro
 import torch
@@ -17,6 +18,7 @@ from pyro_vd.elbo import VariationalDropoutELBO
 from pyro_vd.errors import InputError
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.models.bayesian import BayesianNetwork
+from pyro_vd.observations import class_log_p, distribution_of, is_classes
 from pyro_vd.reparam import LocalReparameterization
 from pyro_vd.unit_posterior import UnitPosterior
 
@@ -108,27 +110,30 @@ def mean_network(model: BayesianNetwork, guide: WeightGuide) -> nn.Module:
 
 
 @torch.no_grad()
-def log_predictive_draws(
+def output_draws(
     model: BayesianNetwork, guide: WeightGuide, x: Tensor, num_samples: int = 20, hold: float | None = None
 ) -> Tensor:
-    """log softmax f(x; wₛ) for S draws wₛ ~ q, each row of each with weights of its own; all draws through ``torch.vmap``.
+    """f(x; wₛ) for S draws wₛ ~ q, each row of each with weights of its own; all draws through ``torch.vmap``.
 
     Local reparameterization draws outputs instead of weights, so what a layer gives before the first noise is computed once
     for all draws, and the Monte Carlo errors of rows are independent. Only weight sites are drawn: a model with latent sites
     of its own needs :func:`~pyro_vd.sampling.joint_draws`, which draws all of them, one draw for all rows. Draw by draw only
     where an operation of the network does not allow ``torch.vmap``.
 
-    Args and errors are those of :func:`log_predictive`.
+    Arguments are those of :func:`log_predictive`, of a model of anything.
 
     Returns:
-        Log probabilities ``(S, batch, classes)`` in float64, where ``x`` is.
+        Outputs ``(S, batch, …)``, where ``x`` is.
+
+    Raises:
+        InputError: ``num_samples`` below 1.
     """
     check_number("num_samples", num_samples, low=1, whole=True)
     with evaluation_mode(model) as device, LocalReparameterization(hold):
 
         def draw(count: int, part: Tensor) -> Tensor:
             def one(_: Tensor) -> Tensor:
-                return model.output(guide(), part).double().log_softmax(-1)
+                return model.output(guide(), part)
 
             try:
                 return torch.vmap(one, randomness="different")(torch.empty(count))
@@ -141,14 +146,25 @@ def log_predictive_draws(
     return torch.cat(parts, 1).to(x.device)
 
 
+@torch.no_grad()
+def log_predictive_draws(
+    model: BayesianNetwork, guide: WeightGuide, x: Tensor, num_samples: int = 20, hold: float | None = None
+) -> Tensor:
+    """Log class probabilities ``(S, batch, classes)`` in float64 of :func:`output_draws`, where ``x`` is.
+
+    Arguments and errors are those of :func:`log_predictive`.
+    """
+    return class_log_p(output_draws(model, guide, x, num_samples, hold), model.observed)
+
+
 def log_predictive(
     model: BayesianNetwork, guide: WeightGuide, x: Tensor, num_samples: int = 20, hold: float | None = None
 ) -> Tensor:
     """Log of the Monte Carlo predictive, p(y|x) ≈ 1/S Σ softmax f(x; wₛ), wₛ ~ q, each row with weights of its own.
 
     Args:
-        model: of classes, from logits, without latent sites but its weights; evaluated in evaluation mode, its own mode is
-            put back.
+        model: of classes, or zeros and ones, which are two, without latent sites but its weights; evaluated in evaluation
+            mode, its own mode is put back.
         guide: its guide.
         x: inputs ``(batch, …)``, on any device.
         num_samples: S, at least 1.
@@ -158,13 +174,20 @@ def log_predictive(
         Log probabilities ``(batch, classes)`` in float64, where ``x`` is.
 
     Raises:
-        InputError: ``num_samples`` below 1.
+        InputError: ``num_samples`` below 1, or a model of numbers.
     """
     return log_predictive_draws(model, guide, x, num_samples, hold).logsumexp(0) - math.log(num_samples)
 
 
+@torch.no_grad()
 def predictive(
     model: BayesianNetwork, guide: WeightGuide, x: Tensor, num_samples: int = 20, hold: float | None = None
 ) -> Tensor:
-    """Class probabilities ``(batch, classes)`` of the Monte Carlo predictive: the exponential of :func:`log_predictive`."""
-    return log_predictive(model, guide, x, num_samples, hold).exp().to(x.dtype)
+    """The mean of the Monte Carlo predictive: class probabilities ``(batch, classes)``, or E y of other observations.
+
+    Arguments and errors are those of :func:`log_predictive`; the result is where ``x`` is.
+    """
+    draws = output_draws(model, guide, x, num_samples, hold)
+    distribution: Any = distribution_of(model.observed, draws.flatten(0, 1).double())
+    each: Tensor = distribution.probs if is_classes(distribution) else distribution.mean
+    return each.unflatten(0, (num_samples, -1)).mean(0).to(x)

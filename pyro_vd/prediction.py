@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
+from pyro_vd.observations import Observed, class_log_p
 from pyro_vd.uncertainty import entropy
 
 if TYPE_CHECKING:
@@ -63,14 +64,18 @@ def predict(
     guide: WeightGuide | None = None,
     num_samples: int = 20,
     hold: float | None = None,
+    likelihood: Observed | None = None,
 ) -> Prediction:
     """Class probabilities and their uncertainty, of a plain network or the Monte Carlo predictive of a model and its guide.
 
     Arguments are those of :func:`evaluate`. Of a guide only weights are drawn, each input with weights of its own; for a
     model with latent sites of its own see :func:`~pyro_vd.sampling.joint_draws`.
+
+    Raises:
+        InputError: numbers are observed; see :func:`~pyro_vd.predictive`.
     """
     if guide is None:
-        return Prediction(logits(cast(nn.Module, net), x).double().log_softmax(-1))
+        return Prediction(class_log_p(logits(cast(nn.Module, net), x)[None], likelihood)[0])
     from pyro_vd.posterior import log_predictive_draws
 
     model = cast("BayesianNetwork", net)

@@ -58,6 +58,7 @@ class Progress:
     def epoch(self, record: EpochRecord) -> None:
         """An epoch has ended: show its figures."""
         error = "" if record.error is None else f" error {100 * record.error:.2f} %"
+        error = f" RMSE {record.error:.4g}" if record.is_rmse else error
         skipped = f" skipped {record.skipped}" if record.skipped else ""
         smaller = f"{record.compression:.1f}x" if math.isfinite(record.compression) else "∞"
         figures = f"epoch {record.epoch} loss {record.loss:.0f} KL {record.kl:.0f}{error} {smaller}{skipped}"

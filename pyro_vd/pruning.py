@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pyro_vd.checks import check_number, check_pair
 from pyro_vd.errors import InputError
-from pyro_vd.metrics import Arrays, compression, error_rate
+from pyro_vd.metrics import Arrays, compression, error_of
 
 if TYPE_CHECKING:
     from pyro_vd.guides.weight_guide import WeightGuide
@@ -60,7 +60,7 @@ def prune(model: BayesianNetwork, guide: WeightGuide, threshold: float = DEFAULT
 
 @dataclass(frozen=True)
 class ThresholdTrial:
-    """One candidate: its validation error, a share in [0, 1], and the compression it gives."""
+    """One candidate: its validation error, a share in [0, 1] or of numbers the RMSE, and the compression it gives."""
 
     threshold: float
     error: float
@@ -88,7 +88,8 @@ def choose_threshold(
 
     Args:
         validation: ``(x, y)`` held out from training; never the test data.
-        max_error_rise: x, a share in [0, 1] (0.001 is a tenth of a percentage point).
+        max_error_rise: x, a share in [0, 1] (0.001 is a tenth of a percentage point); where numbers are predicted, the share
+            of the unpruned root mean square error that it may rise by.
         candidates: thresholds to try.
         hold: what the training was given as ``hold``. Means beyond it were never used: they are zero in the unpruned
             network, and no candidate goes beyond.
@@ -101,12 +102,14 @@ def choose_threshold(
     tried = sorted(threshold for threshold in candidates if threshold <= highest)
     if not tried:
         raise InputError(f"candidates (={list(candidates)}) must hold a threshold of at most {highest}")
-    unpruned_error = error_rate(prune(model, guide, highest), validation)
+    ((measure, unpruned_error),) = error_of(prune(model, guide, highest), validation, model.observed).items()
+    allowed = max_error_rise * (unpruned_error if measure == "rmse" else 1)
     trials = []
     for threshold in tried:
         net = prune(model, guide, threshold)
-        trials.append(ThresholdTrial(threshold, error_rate(net, validation), compression(net)))
-    good = [trial.threshold for trial in trials if trial.error <= unpruned_error + max_error_rise + 1e-12]
+        (error,) = error_of(net, validation, model.observed).values()
+        trials.append(ThresholdTrial(threshold, error, compression(net)))
+    good = [trial.threshold for trial in trials if trial.error <= unpruned_error + allowed + 1e-12]
     if not good:
         raise InputError(
             f"no threshold from {tried[0]} to {tried[-1]} keeps the validation error within {max_error_rise} of "

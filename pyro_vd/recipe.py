@@ -8,13 +8,14 @@ from functools import partial
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pyro_vd.augmentation import RandomAffine
 from pyro_vd.checks import check_number
 from pyro_vd.errors import InputError
 from pyro_vd.models.bayesian import Prior
-from pyro_vd.networks import mlp, named_weights
+from pyro_vd.models.likelihoods import LIKELIHOODS, Likelihood, Normal
+from pyro_vd.networks import Rescale, mlp, named_weights
 from pyro_vd.phases import FinetuneConfig, PretrainConfig, PruneConfig, TrainConfig
 from pyro_vd.priors import LogUniform, NormalARD, NormalJeffreys
 
@@ -33,7 +34,7 @@ class DataConfig:
     """What is learnt from."""
 
     name: str = "digits"
-    """digits, mnist, fashion-mnist, cifar10, an .npz file or a folder of images."""
+    """digits, diabetes, mnist, fashion-mnist, cifar10, an .npz file or a folder of images."""
     dir: str | None = None
     """Torchvision root; by default $PYRO_VD_DATA, then ~/.cache/pyro_vd."""
     validation: int = 0
@@ -45,7 +46,7 @@ class DataConfig:
 
 @dataclass
 class ModelConfig:
-    """The network, fully connected."""
+    """The network, fully connected, and what is observed of its output."""
 
     sizes: list[int] = field(default_factory=lambda: [64, 100, 10])
     """Units a layer, input first."""
@@ -55,23 +56,34 @@ class ModelConfig:
     """Prior of the weights: log-uniform with the approximate or the exact KL, automatic relevance determination, or
     normal–Jeffreys for train.guide group."""
 
+    likelihood: Literal["categorical", "normal", "poisson", "bernoulli"] = "categorical"
+    """Of class labels; of numbers, with noise whose scale is learnt; of counts; of zeros and ones."""
+
     def __post_init__(self) -> None:
         with torch.device("meta"):
             self._network(0.0)
 
-    def _network(self, dropout: float) -> nn.Module:
+    def _network(self, dropout: float) -> nn.Sequential:
         try:
             return mlp(self.sizes, dropout)
         except (RuntimeError, TypeError) as error:
             raise InputError(f"model.sizes (={self.sizes!r}): a network that large does not fit into memory") from error
 
-    def build(self, dropout: float = 0.0) -> nn.Module:
-        """A new network, drawn from torch's generator.
+    def build(self, dropout: float = 0.0, targets: Tensor | None = None) -> nn.Module:
+        """A new network, drawn from torch's generator. Where numbers are predicted it ends with a ``Rescale``.
+
+        Args:
+            dropout: rate on the hidden units.
+            targets: of the training; what the ``Rescale`` goes by.
 
         Raises:
             InputError: it does not fit into memory.
         """
         net = self._network(dropout)
+        if self.likelihood == "normal":
+            net.append(rescale := Rescale())
+            if targets is not None:
+                rescale.fit(targets)
         for _, weight in named_weights(net):
             bound = 1 / math.sqrt(weight.shape[0])
             if self.initial_theta == "uniform-fan-out":
@@ -79,6 +91,14 @@ class ModelConfig:
             elif self.initial_theta == "normal-fan-out":
                 nn.init.normal_(weight, std=bound)
         return net
+
+    def build_likelihood(self, net: nn.Module) -> Likelihood:
+        """A new likelihood for a network of :meth:`build`. Learnt noise starts at the deviation of the training targets."""
+        if self.likelihood == "normal":
+            (rescale,) = (module for module in net.modules() if isinstance(module, Rescale))
+            return Normal(initial_scale=rescale.std.item())
+        likelihood: Likelihood = LIKELIHOODS[self.likelihood]()
+        return likelihood
 
     def weight_prior(self) -> Prior:
         """The prior, by a weight's shape."""

@@ -18,8 +18,9 @@ import torch.nn.functional as F
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from pyro_vd.distributions import WeightPosterior, base_distribution
+from pyro_vd.distributions import WeightPosterior
 from pyro_vd.errors import InputError
+from pyro_vd.observations import base_distribution
 from pyro_vd.unit_posterior import UnitPosterior
 
 _EPS = 1e-16  # √(var + ε): √ has an infinite slope at 0, and an input of zeros gives var = 0 exactly

@@ -17,19 +17,23 @@ import torch
 from torch import nn
 
 from pyro_vd.augmentation import RandomAffine
-from pyro_vd.checks import check_data, check_device
+from pyro_vd.baselines import ridge_regression
+from pyro_vd.checks import check_device
+from pyro_vd.compact_sizes import compact_size
 from pyro_vd.data import load_data
 from pyro_vd.errors import InputError
 from pyro_vd.export import save_pruned
 from pyro_vd.frames import FrameRecorder
 from pyro_vd.guides import PointEstimate, WeightGuide
-from pyro_vd.metrics import Arrays, Metrics, compact_size, error_rate, evaluate
+from pyro_vd.metrics import Arrays, Metrics, evaluate, validation_error
 from pyro_vd.models.bayesian import BayesianNetwork
+from pyro_vd.models.likelihoods import Likelihood, describe
 from pyro_vd.phases import PruneConfig, StepsConfig
 from pyro_vd.posterior import log_alpha, mean_network
 from pyro_vd.pruning import choose_threshold, keep_masks, prune
 from pyro_vd.recipe import Recipe
-from pyro_vd.run_folder import FRAMES, LOG, METRICS, PRUNED, claim, read_metrics, save_posterior
+from pyro_vd.regression import RegressionMetrics
+from pyro_vd.run_folder import FRAMES, LOG, METRICS, PRUNED, checked, claim, read_metrics, save_posterior
 from pyro_vd.storage import as_json, write_atomically
 from pyro_vd.training import FitResult, current_network, fit
 
@@ -57,11 +61,11 @@ def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progr
     check_device(recipe.torch_device())
     torch.set_num_threads(recipe.threads)
     data = load_data(recipe.data.name, recipe.data.dir)
-    train, validation = data.split(recipe.data.validation)
     pyro.set_rng_seed(recipe.seed)
-    net = recipe.model.build()
-    for name, part in (("training data", train), ("test data", data.test)):
-        check_data(name, part, BayesianNetwork(net))
+    net = recipe.model.build(targets=data.split(recipe.data.validation)[0][1])
+    likelihood = recipe.model.build_likelihood(net)
+    data = checked(data, BayesianNetwork(net, likelihood))
+    train, validation = data.split(recipe.data.validation)
     augment = None if recipe.augment == RandomAffine() else recipe.augment
     if augment:
         augment(train[0][:1])  # refuses what is no image, before anything is written
@@ -79,15 +83,17 @@ def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progr
         return {**config.fit_options(), **paths, **common, "phase": phase}
 
     if recipe.pretrain.epochs:
-        net, results["pretrain"] = _pretrain(recipe, net, train, validation, options("pretrain", recipe.pretrain))
+        settings = options("pretrain", recipe.pretrain)
+        net, results["pretrain"] = _pretrain(recipe, net, likelihood, train, validation, settings)
+    pretrained = net, copy.deepcopy(likelihood)
 
-    model = BayesianNetwork(net, prior=recipe.model.weight_prior())
+    model = BayesianNetwork(net, likelihood, prior=recipe.model.weight_prior())
     guide = recipe.train.build_guide(model)
     recorder = None
     if recipe.train.frames:
         watched = (validation, "validation") if validation else (train, "training")
         network = partial(current_network, model, guide, recipe.prune.threshold)
-        recorder = FrameRecorder(folder / FRAMES, recipe.train.frames, network, *watched)
+        recorder = FrameRecorder(folder / FRAMES, recipe.train.frames, network, *watched, likelihood)
     settings = options("train", recipe.train) | {"threshold": recipe.prune.threshold, "after_step": recorder}
     results["train"] = fit(model, guide, train, validation, **settings)
     model.cpu(), guide.cpu()
@@ -105,16 +111,21 @@ def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progr
         results["finetune"] = fit(model, guide, train, validation, threshold=math.inf, **settings)
         pruned = mean_network(model, guide).cpu()
     # Everything is chosen; only now are the test data looked at.
-    networks = {"pretrained": evaluate(net, data.test)} if recipe.pretrain.epochs else {}
+    plain: dict[str, tuple[nn.Module, Likelihood]] = {}
+    if recipe.model.likelihood == "normal":
+        plain["ridge"] = ridge_regression(train)
+    if recipe.pretrain.epochs:
+        plain["pretrained"] = pretrained
+    networks = {name: evaluate(network, data.test, likelihood=noise) for name, (network, noise) in plain.items()}
     networks |= measure_posterior(recipe, *trained, data.test)
-    networks["pruned"] = evaluate(pruned, data.test)
-    save_pruned(pruned, folder / PRUNED, {"data": recipe.data.name, "threshold": threshold, "seed": recipe.seed})
+    networks["pruned"] = evaluate(pruned, data.test, likelihood=likelihood)
+    save_pruned(pruned, folder / PRUNED, file_info(recipe, threshold, likelihood))
     metrics = {
         "data": recipe.data.name,
         "test_size": len(data.test[0]),
         "seed": recipe.seed,
         "threshold": threshold,
-        "validation_error": error_rate(pruned, validation) if validation else None,
+        **validation_error(pruned, validation, likelihood),
         "networks": {name: asdict(value) for name, value in networks.items()},
         "compact": asdict(compact_size(pruned, data.test[0][:1])),
         "skipped": sum(result.skipped for result in results.values()),
@@ -128,15 +139,20 @@ def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progr
     return read_metrics(folder)
 
 
+def file_info(recipe: Recipe, threshold: float, likelihood: Likelihood) -> dict[str, Any]:
+    """What the file of a pruned network says of its run."""
+    return {"data": recipe.data.name, "threshold": threshold, "seed": recipe.seed, **describe(likelihood)}
+
+
 def measure_posterior(
     recipe: Recipe, model: BayesianNetwork, guide: WeightGuide, data: Arrays, num_samples: int = 20
-) -> dict[str, Metrics]:
+) -> dict[str, Metrics | RegressionMetrics]:
     """The posterior mean and the Monte Carlo predictive, as trained: means that were held at zero are zero."""
     hold = recipe.train.hold
     mean = mean_network(model, guide) if hold is None else prune(model, guide, hold)
     pyro.set_rng_seed(recipe.seed)
     monte_carlo = evaluate(model, data, guide=guide, num_samples=num_samples, hold=hold)
-    return {"posterior mean": evaluate(mean, data), "Monte Carlo": monte_carlo}
+    return {"posterior mean": evaluate(mean, data, likelihood=model.likelihood), "Monte Carlo": monte_carlo}
 
 
 def chosen_threshold(
@@ -157,12 +173,17 @@ def chosen_threshold(
 
 
 def _pretrain(
-    recipe: Recipe, net: nn.Module, train: Arrays, validation: Arrays | None, options: dict[str, Any]
+    recipe: Recipe,
+    net: nn.Module,
+    likelihood: Likelihood,
+    train: Arrays,
+    validation: Arrays | None,
+    options: dict[str, Any],
 ) -> tuple[nn.Module, FitResult]:
     """The same network trained without noise on its weights, with ordinary dropout if the recipe asks for it."""
     noisy = recipe.model.build(recipe.pretrain.dropout)
     noisy.load_state_dict(dict(zip(noisy.state_dict(), net.state_dict().values(), strict=True)))
-    model = BayesianNetwork(noisy)
+    model = BayesianNetwork(noisy, likelihood)
     guide = PointEstimate(model)
     result = fit(model, guide, train, validation, **options)
     trained = mean_network(model, guide).cpu()

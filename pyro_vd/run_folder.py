@@ -138,7 +138,8 @@ def load_run(folder: Path | str, data_dir: Path | str | None = None) -> Run:
         raise InputError(f"run (={str(folder)!r}) is not a folder")
     recipe = parse_recipe(_recipe_of(folder))
     read_metrics(folder)
-    model = BayesianNetwork(recipe.model.build(), prior=recipe.model.weight_prior())
+    net = recipe.model.build()
+    model = BayesianNetwork(net, recipe.model.build_likelihood(net), prior=recipe.model.weight_prior())
     guide = recipe.train.build_guide(model)
     path = folder / POSTERIOR
     try:
@@ -147,11 +148,19 @@ def load_run(folder: Path | str, data_dir: Path | str | None = None) -> Run:
         raise InputError(f"{path} is missing, truncated or not a safetensors file: {error}") from error
     check_state(str(path), tensors, both := _both(model, guide))
     both.load_state_dict(tensors)
-    data = load_data(recipe.data.name, data_dir or recipe.data.dir)
-    for name, arrays in (("training data", (data.x_train, data.y_train)), ("test data", data.test)):
-        check_data(f"{recipe.data.name}, {name}", arrays, model)
+    data = checked(load_data(recipe.data.name, data_dir or recipe.data.dir), model)
     train, validation = data.split(recipe.data.validation)
     return Run(folder, recipe, data, train, validation, model, guide)
+
+
+def checked(data: Dataset, model: BayesianNetwork) -> Dataset:
+    """The data set, its observations as the model's likelihood takes them; see :func:`~pyro_vd.checks.check_data`.
+
+    Raises:
+        InputError: the data do not fit the model.
+    """
+    train = check_data(f"{data.name}, training data", (data.x_train, data.y_train), model)
+    return Dataset(data.name, *train, *check_data(f"{data.name}, test data", data.test, model))
 
 
 def _recipe_of(folder: Path) -> dict[str, Any]:

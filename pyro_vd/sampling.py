@@ -11,11 +11,11 @@ import torch
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
-from pyro_vd.distributions import base_distribution
 from pyro_vd.elbo import VariationalDropoutELBO
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.metrics import Arrays
 from pyro_vd.models.bayesian import BayesianNetwork
+from pyro_vd.observations import is_classes
 from pyro_vd.posterior import evaluation_mode
 from pyro_vd.reparam import LocalReparameterization, draw_weight
 
@@ -51,7 +51,7 @@ def joint_draws(
 
     Returns:
         What ``keep`` has kept, and ``log_likelihood`` ``(S, n)``, ``sample`` ``(S, n, …)`` of the observed site, and for a
-        categorical one ``probability`` ``(S, n, classes)``; all on the CPU.
+        categorical one ``probability`` ``(S, n, classes)``, for any other ``mean`` ``(S, n, …)``; all on the CPU.
 
     Raises:
         InputError: model and guide do not have the same latent sites.
@@ -78,14 +78,16 @@ def _run_guide(guide: WeightGuide, x: Tensor, y: Tensor, hold: float | None) -> 
 
 
 def _observe(model: BayesianNetwork, latents: Draws, x: Tensor, y: Tensor) -> Draws:
-    """Log likelihood, sample and class probabilities of the observed site for each draw of the latent sites."""
+    """Log likelihood, sample and class probabilities, or mean, of the observed site for each draw of the latent sites."""
 
     def of_one(values: Draws) -> Draws:
         trace = poutine.trace(poutine.condition(model, data=values)).get_trace(x, y)
         observation: Any = trace.nodes[OBSERVED]["fn"]
         found = {"log_likelihood": observation.log_prob(y), "sample": observation.sample()}
-        if isinstance(base_distribution(observation), torch.distributions.Categorical):
+        if is_classes(observation):
             found["probability"] = observation.probs
+        else:
+            found["mean"] = observation.mean
         return {name: value.cpu() for name, value in found.items()}
 
     try:

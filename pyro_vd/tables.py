@@ -33,17 +33,30 @@ def print_table(
 
 def print_networks(title: str, networks: Mapping[str, Mapping[str, Any]]) -> None:
     """Metrics of several networks, a row each: what ``metrics.json`` holds under ``networks``."""
-    columns = ["network", "error %", "NLL", "AUC", "ECE", "ECE mass", "Brier", "entropy", "MI", "smaller", "sparsity a layer %"]
+    quality = ["error %", "NLL", "AUC", "ECE", "ECE mass", "Brier", "entropy", "MI"]
+    for metrics in networks.values():
+        if "rmse" in metrics:
+            quality = ["RMSE", "NLL", f"in 50 % of {metrics['examples']}", f"in 90 % of {metrics['examples']}"]
+    columns = ["network", *quality, "smaller", "sparsity a layer %"]
     print_table(title, columns, [[name, *_cells(metrics)] for name, metrics in networks.items()])
+
+
+def error_cell(metrics: Mapping[str, Any], prefix: str = "") -> tuple[str, str]:
+    """What the error is called in a table, and the cell of it: a percentage, or where numbers are predicted the RMSE."""
+    if (rmse := metrics.get(f"{prefix}rmse")) is not None:
+        return "RMSE", f"{rmse:.4g}"
+    error = metrics.get(f"{prefix}error")
+    return "error %", "–" if error is None else f"{100 * error:.2f}"
 
 
 def print_results(title: str, results: Sequence[RunResult], notes: Sequence[str]) -> None:
     """Runs side by side, numbered, and below them what is to be known about the comparison."""
-    columns = ["", "run", "data", "error %", "NLL", "smaller", "sparsity a layer %", "seconds"]
+    measures = sorted({error_cell({result.measure: result.error})[0] for result in results}, reverse=True)
+    columns = ["", "run", "data", " or ".join(measures), "NLL", "smaller", "sparsity a layer %", "seconds"]
     rows = []
     for number, result in enumerate(results, 1):
         size = "?" if result.test_size is None else str(result.test_size)
-        quality = [f"{100 * result.error:.2f}", f"{result.nll:.4f}", _smaller(result.compression)]
+        quality = [error_cell({result.measure: result.error})[1], f"{result.nll:.4f}", _smaller(result.compression)]
         layers = _percentages(result.sparsity)
         rows.append([str(number), result.run, f"{result.data} ({size})", *quality, layers, f"{result.seconds:.0f}"])
     print_table(title, columns, rows, names=3)
@@ -65,11 +78,24 @@ def _or_dash(value: float | None, digits: int) -> str:
 
 
 def _cells(metrics: Mapping[str, Any]) -> list[str]:
+    if "rmse" in metrics:
+        quality = [f"{metrics['rmse']:.4g} ± {metrics['rmse_se']:#.2g}"]
+        shares = ((level, metrics[f"coverage_{level}"]) for level in (50, 90))
+        rest = [_coverage(level, share, metrics["examples"]) for level, share in shares]
+    else:
+        quality = [error_cell(metrics)[1]]
+        shown = ("ece", "ece_equal_mass", "brier", "entropy", "mutual_information")
+        rest = [_or_dash(metrics["roc_auc"], 4), *(_or_dash(metrics.get(key), 3) for key in shown)]
     return [
-        f"{100 * metrics['error']:.2f}",
-        f"{metrics['nll']:.4f}",
-        _or_dash(metrics["roc_auc"], 4),
-        *(_or_dash(metrics.get(key), 3) for key in ("ece", "ece_equal_mass", "brier", "entropy", "mutual_information")),
+        *quality,
+        "∞" if metrics["nll"] is None else f"{metrics['nll']:.4f}",
+        *rest,
         _smaller(math.inf if metrics["compression"] is None else metrics["compression"]),
         _percentages([1 - layer["nonzero"] / layer["weights"] for layer in metrics["layers"]]),
     ]
+
+
+def _coverage(level: int, share: float | None, examples: int) -> str:
+    """The share of observations in an interval, and how far it is from the level by chance: one standard deviation."""
+    chance = math.sqrt(level * (100 - level) / examples)
+    return "–" if share is None else f"{100 * share:.1f} ± {chance:.1f}"

@@ -15,7 +15,7 @@ from torch import Tensor, fx, nn
 
 from pyro_vd.errors import InputError
 from pyro_vd.messages import one_line
-from pyro_vd.networks import SelectInputs
+from pyro_vd.networks import Rescale, SelectInputs
 
 _IN_PLACE = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "xor", "lshift", "rshift")
 
@@ -34,7 +34,7 @@ for _name in _IN_PLACE:
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, SelectInputs) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, Rescale | SelectInputs) or super().is_leaf_module(m, module_qualified_name)
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Proxy(node, self)

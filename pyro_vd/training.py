@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyro
 import torch
@@ -16,7 +17,7 @@ from pyro_vd.checks import check_data, check_device, check_number, check_pair
 from pyro_vd.elbo import VariationalDropoutELBO
 from pyro_vd.guard import NonFiniteGuard
 from pyro_vd.guides.weight_guide import WeightGuide
-from pyro_vd.metrics import Arrays, compression, error_rate
+from pyro_vd.metrics import Arrays, compression, error_of
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.posterior import mean_network
 from pyro_vd.progress import Progress
@@ -58,12 +59,12 @@ def fit(
     progress: bool = True,
     after_step: Callable[[int, int, int], None] | None = None,
 ) -> FitResult:
-    """Train a model of classes and its guide by maximising the ELBO with Adam, in place.
+    """Train a model, its likelihood and its guide by maximising the ELBO with Adam, in place.
 
     Args:
         model: the network; its ``num_data`` is set to the size of ``train``.
         guide: its guide.
-        train: inputs ``(n, …)`` and labels ``(n,)``, moved to the device as a whole.
+        train: inputs ``(n, …)`` and observations, as the likelihood takes them, moved to the device as a whole.
         validation: held-out data, measured after every epoch; never used for training.
         epochs: passes over the data, ≥ 1.
         batch_size: ≥ 1; a last smaller batch is trained on as well.
@@ -72,7 +73,8 @@ def fit(
         kl_weight: β, a number or its warm-up over the epochs.
         hold: hold means at zero in the forward pass where log α reaches this; see
             :class:`~pyro_vd.reparam.LocalReparameterization`.
-        weight_decay: λ ≥ 0 of an L2 penalty ½λ‖·‖² on the loss of one example, the usual scale; for guides without a KL.
+        weight_decay: λ ≥ 0 of an L2 penalty ½λ‖·‖² on the loss of one example, the usual scale; for guides without a KL. Not
+            of the likelihood's parameters.
         num_particles: draws of the noise a step.
         augment: changes each batch of training inputs at random, such as
             :class:`~pyro_vd.augmentation.RandomAffine`; its ``repr`` tells one from another when a checkpoint is resumed.
@@ -110,7 +112,10 @@ def fit(
 
     elbo = VariationalDropoutELBO(num_particles=num_particles, hold=hold)
     loss_of = elbo(model, guide)
-    optimizer = torch.optim.Adam(loss_of.parameters(), lr=lr, weight_decay=weight_decay * len(x), fused=True)
+    likelihood = list(model.likelihood.parameters()) if isinstance(model.likelihood, nn.Module) else []
+    others = [parameter for parameter in loss_of.parameters() if all(parameter is not own for own in likelihood)]
+    groups: list[dict[str, Any]] = [{"params": others}, *([{"params": likelihood, "weight_decay": 0.0}] if likelihood else [])]
+    optimizer = torch.optim.Adam(groups, lr=lr, weight_decay=weight_decay * len(x), fused=True)
     shuffle = torch.Generator().manual_seed(int(torch.randint(2**31, (), device="cpu")))
     settings = {"phase": phase, "epochs": epochs, "batch_size": batch_size, "lr": lr, "num_data": len(x)}
     settings |= {"lr_schedule": repr(lr_schedule), "kl_weight": repr(kl_weight), "hold": hold}
@@ -131,7 +136,8 @@ def fit(
             for step, batch in enumerate(order.split(batch_size)):
                 now = epoch + step / steps
                 elbo.kl_weight = kl_weight.at(now)
-                optimizer.param_groups[0]["lr"] = lr * lr_schedule.at(now, epochs)
+                for group in optimizer.param_groups:
+                    group["lr"] = lr * lr_schedule.at(now, epochs)
                 optimizer.zero_grad()
                 inputs = x[batch] if augment is None else augment(x[batch])
                 loss: Tensor = loss_of(inputs, y[batch])
@@ -144,6 +150,7 @@ def fit(
                 if after_step is not None:
                     after_step(epoch, step + 1, steps)
             net = current_network(model, guide, threshold)
+            errors = error_of(net, (held_out[0], held_out[1]), model.observed) if held_out else {}
             mean_loss, mean_data_term, mean_kl = (totals / taken).tolist()  # NaN where every step was skipped
             record = EpochRecord(
                 phase=phase,
@@ -153,10 +160,11 @@ def fit(
                 kl=mean_kl,
                 kl_weight=elbo.kl_weight,
                 lr=optimizer.param_groups[0]["lr"],
-                error=error_rate(net, (held_out[0], held_out[1])) if held_out else None,
+                error=next(iter(errors.values()), None),
                 compression=compression(net),
                 skipped=guard.skipped,
                 seconds=time.perf_counter() - started,
+                is_rmse="rmse" in errors,
             )
             state.add(record)
             bar.epoch(record)

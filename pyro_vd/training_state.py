@@ -43,6 +43,8 @@ class EpochRecord:
     """Non-finite steps since the start of the training."""
     seconds: float
     """Time this epoch took."""
+    is_rmse: bool = False
+    """Whether ``error`` is the root mean square error instead, in the unit of the numbers that are predicted."""
 
 
 @dataclass

@@ -56,7 +56,7 @@ SETTINGS = [
     (["--prune=5"], ["prune (=5)", "keys and values"]),
     (["--data.validation=-1"], ["data.validation (=-1)", ">= 0"]),
     (["--data.validation=1437"], ["validation (=1437)", "<= 1436"]),
-    (["--data.name=nosuch"], ["'nosuch'", "digits, mnist", ".npz"]),
+    (["--data.name=nosuch"], ["'nosuch'", "digits, diabetes, mnist", ".npz"]),
     (["--data.name=nosuch.npz"], ["'nosuch.npz'"]),
     (["--model.sizes=[64, 0, 10]"], ["[64, 0, 10]", "at least 1"]),
     (["--model.sizes=[64, -5, 10]"], ["[64, -5, 10]", "at least 1"]),

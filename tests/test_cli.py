@@ -52,7 +52,7 @@ def test_recipes() -> None:
 
 @pytest.mark.parametrize("name", recipes())
 def test_every_recipe_can_be_read(name: str) -> None:
-    assert yaml.safe_load(text_of("train", name, "--print_config"))["data"]["name"] in ("digits", "mnist")
+    assert yaml.safe_load(text_of("train", name, "--print_config"))["data"]["name"] in ("digits", "diabetes", "mnist")
 
 
 @pytest.mark.parametrize("arguments", [*([name] for name in cli.COMMANDS), ["train", "digits"]])

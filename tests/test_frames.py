@@ -113,16 +113,16 @@ def test_frames_of_a_run_agree_with_its_log(tmp_path: Path) -> None:
         assert (frames.weights[name][-1] == expected).all()
 
 
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # a process with threads: they are idle
+def resume(run: Path) -> None:
+    assert run_cli("train", "digits", *LONGER, "--out", run, "--resume", "--quiet")[0] == 0
+
+
 def test_killed_and_resumed(tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
 
-    def train(run: Path) -> None:
-        assert run_cli("train", "digits", *LONGER, "--out", run, "--resume", "--quiet")[0] == 0
-
-    train(whole)
+    resume(whole)
     for epoch in (2, 7):
-        process = get_context("fork").Process(target=train, args=(killed,))
+        process = get_context("spawn").Process(target=resume, args=(killed,))
         process.start()
         while not (killed / "frames" / f"{epoch:05}.npz").exists():
             assert process.is_alive(), "it ended before it could be killed"
@@ -131,7 +131,7 @@ def test_killed_and_resumed(tmp_path: Path) -> None:
         process.join()
         assert not (killed / "metrics.json").exists()
     (killed / "frames" / ".00009.npz.abcdefgh.pyro_vd-tmp").write_bytes(b"half a fra")
-    train(killed)
+    resume(killed)
     assert contents(killed / "frames") == contents(whole / "frames")
     assert len(read_frames(killed / "frames")) == 1 + 3 * 12
 

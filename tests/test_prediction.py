@@ -12,8 +12,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pyro_vd import MLP, BayesianNetwork, BernoulliDropout, PointEstimate, VariationalDropout, evaluate, predict
-from pyro_vd.posterior import log_predictive_draws
+from pyro_vd import (
+    MLP,
+    BayesianNetwork,
+    Bernoulli,
+    BernoulliDropout,
+    InputError,
+    Normal,
+    PointEstimate,
+    VariationalDropout,
+    evaluate,
+    mean_network,
+    predict,
+    predictive,
+)
+from pyro_vd.posterior import log_predictive_draws, output_draws
 from pyro_vd.prediction import Prediction
 from pyro_vd.sampling import joint_draws
 from pyro_vd.storage import as_json
@@ -103,6 +116,25 @@ def test_draws_are_distributed_as_with_drawn_weights(net: str, dropout: bool) ->
         assert ((a.mean(0) - b.mean(0)).abs() < 4.5 * error).all()
     neighbours = torch.corrcoef(torch.stack([found[1:, 0, 0], found[:-1, 0, 0]]))[0, 1]
     assert abs(neighbours) < 4.5 / math.sqrt(count), "draws are independent"
+
+
+def test_zeros_and_ones_are_two_classes_and_numbers_are_none() -> None:
+    model = BayesianNetwork(nn.Linear(6, 3), Bernoulli())
+    guide, x = VariationalDropout(model, log_sigma2=-1.0), torch.randn(10, 6)
+
+    torch.manual_seed(1)
+    p = output_draws(model, guide, x, 50).double().sigmoid().mean(0)
+    torch.manual_seed(1)
+    found = predict(model, x, guide=guide, num_samples=50)
+    torch.testing.assert_close(found.log_p.exp(), torch.stack([1 - p, p], -1).flatten(0, 1))
+    assert (found.mutual_information > 0).all()
+    torch.manual_seed(1)
+    torch.testing.assert_close(predictive(model, guide, x, 50).double(), p, rtol=1e-6, atol=1e-6)
+    plain = mean_network(model, guide)
+    one = predict(plain, x, likelihood=model.likelihood).log_p[:, 1]
+    torch.testing.assert_close(one, plain(x).double().sigmoid().log().flatten())
+    with pytest.raises(InputError, match="probabilities are of classes"):
+        predict(plain, x, likelihood=Normal())
 
 
 def test_evaluate_shows_them(capsys: pytest.CaptureFixture[str]) -> None:

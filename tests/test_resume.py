@@ -45,7 +45,7 @@ def resume(run: Path, keys: Sequence[str]) -> None:
 def kill_in(phase: str, run: Path, rng: random.Random) -> None:
     """Start or resume the run in a process of its own, and kill it at a random moment of a phase."""
     epochs = rng.randint(1, EPOCHS // 2)
-    process = get_context("fork").Process(target=resume, args=(run, LONGER))
+    process = get_context("spawn").Process(target=resume, args=(run, LONGER))
     process.start()
     while sum(line["phase"] == phase for line in log_of(run)) < epochs:
         assert process.is_alive(), "it ended before it could be killed"
@@ -59,7 +59,6 @@ def kill_in(phase: str, run: Path, rng: random.Random) -> None:
     assert epochs <= lines.count(phase) < EPOCHS, "it was killed within the phase"
 
 
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # a process with threads: they are idle
 def test_killed_in_every_phase(tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     resume(whole, LONGER)

@@ -22,9 +22,11 @@ def run(arguments: list[str]) -> None:
     from pyro_vd.export import load_pruned, read_info
     from pyro_vd.flops import network_cost
     from pyro_vd.metrics import Metrics, evaluate
+    from pyro_vd.observations import likelihood_of
+    from pyro_vd.regression import RegressionMetrics
 
     source = source_of(values)
-    networks: dict[str, Metrics] = {}
+    networks: dict[str, Metrics | RegressionMetrics] = {}
     if source.is_dir():
         from pyro_vd.run import measure_posterior
         from pyro_vd.run_folder import PRUNED, load_run
@@ -32,12 +34,11 @@ def run(arguments: list[str]) -> None:
         run = load_run(source, values.data_dir)
         data = load_data(values.data, values.data_dir) if values.data else run.data
         networks = measure_posterior(run.recipe, run.model, run.guide, data.test, values.num_samples)
-        net = load_pruned(file := source / PRUNED)
-        networks["pruned"] = evaluate(net, data.test)
+        net, info = load_pruned(file := source / PRUNED), read_info(file)
     else:
-        net = load_pruned(file := source)
-        data = load_data(values.data or str(read_info(source).get("data")), values.data_dir)
-        networks["pruned"] = evaluate(net, data.test)
+        net, info = load_pruned(file := source), read_info(file)
+        data = load_data(values.data or str(info.get("data")), values.data_dir)
+    networks["pruned"] = evaluate(net, data.test, likelihood=likelihood_of(info))
     cost = {**asdict(network_cost(net, data.x_test[:1])), "bytes": file.stat().st_size}
     measured = {name: asdict(metrics) for name, metrics in networks.items()}
     result = {"source": str(source), "data": data.name, "networks": measured, "cost": cost}

@@ -38,7 +38,8 @@ def run(arguments: list[str]) -> None:
     from pyro_vd.compaction import compact
     from pyro_vd.export import load_pruned, read_info, save_pruned
     from pyro_vd.formats import FORMATS
-    from pyro_vd.metrics import error_rate, layer_sizes, share_wrong
+    from pyro_vd.metrics import layer_sizes, output_error, validation_error
+    from pyro_vd.observations import likelihood_of
     from pyro_vd.prediction import logits
     from pyro_vd.storage import as_json
 
@@ -47,7 +48,8 @@ def run(arguments: list[str]) -> None:
     out = new_file(values.out or file.with_name(file.stem + form.suffix))
     net, info = load_pruned(file), read_info(file)
     data, validation = _data(source, values.data, info, values.data_dir)
-    x, y = check_network("test data", data.test, net)
+    likelihood = likelihood_of(info)
+    x, y = check_network("test data", data.test, net, likelihood=likelihood)
     small = net if values.no_compact else compact(net, x[:2])
 
     form.save(small, out, x[:7], info)
@@ -66,8 +68,8 @@ def run(arguments: list[str]) -> None:
             networks[name] = {
                 "bytes": size,
                 "nonzero": sum(layer.nonzero for layer in layer_sizes(stored)),
-                "error": share_wrong(outputs, y),
-                "validation_error": error_rate(tried, validation) if validation else None,
+                **output_error(outputs, y, likelihood),
+                **validation_error(tried, validation, likelihood),
                 "largest_difference": (outputs - wanted).abs().max().item(),
             }
     except BaseException:
@@ -95,18 +97,19 @@ def _data(source: Path, name: str | None, info: dict[str, Any], data_dir: str | 
 
 
 def _print(result: dict[str, Any]) -> None:
-    from pyro_vd.tables import print_table
+    from pyro_vd.tables import error_cell, print_table
 
     dense, *_ = result["networks"].values()
-    columns = ["format", "bytes", "smaller", "non-zeros", "error %", "validation error %", "outputs off by"]
+    error, _ = error_cell(dense)
+    columns = ["format", "bytes", "smaller", "non-zeros", error, f"validation {error}", "outputs off by"]
     rows = [
         [
             name,
             f"{net['bytes']:,}",
             f"{dense['bytes'] / net['bytes']:.1f}x",
             f"{net['nonzero']:,}",
-            f"{100 * net['error']:.2f}",
-            "–" if net["validation_error"] is None else f"{100 * net['validation_error']:.2f}",
+            error_cell(net)[1],
+            error_cell(net, "validation_")[1],
             f"{net['largest_difference']:.1g}",
         ]
         for name, net in result["networks"].items()

@@ -16,18 +16,21 @@ def run(arguments: list[str]) -> None:
     parser.add_argument("run", type=str, help="folder of a finished run")
     parser.add_argument("--threshold", type=float, help="remove weights with log α at or above it (default: the recipe's)")
     parser.add_argument(
-        "--max-error-rise", type=float, help="the lowest threshold whose validation error rises by at most this share"
+        "--max-error-rise",
+        type=float,
+        help="the lowest threshold whose validation error rises by at most this share (an RMSE: of itself)",
     )
     parser.add_argument("--out", type=str, help="file to write (default: RUN/pruned-THRESHOLD.safetensors)")
     add_data_dir(parser)
     values = parse(parser, arguments)
 
     from pyro_vd.export import save_pruned
-    from pyro_vd.metrics import error_rate, evaluate
+    from pyro_vd.metrics import evaluate, validation_error
     from pyro_vd.phases import PruneConfig
     from pyro_vd.pruning import prune
-    from pyro_vd.run import chosen_threshold
+    from pyro_vd.run import chosen_threshold, file_info
     from pyro_vd.run_folder import load_run
+    from pyro_vd.tables import error_cell
 
     if values.threshold is not None and values.max_error_rise is not None:
         raise InputError("give --threshold or --max-error-rise, not both")
@@ -42,14 +45,16 @@ def run(arguments: list[str]) -> None:
     threshold = chosen_threshold(run.recipe, config, run.model, run.guide, run.validation)
     out = new_file(values.out or run.folder / f"pruned-{threshold:g}.safetensors")
     net = prune(run.model, run.guide, threshold)
-    metrics = asdict(evaluate(net, run.data.test))
-    save_pruned(net, out, {"data": run.recipe.data.name, "threshold": threshold, "seed": run.recipe.seed})
-    error = error_rate(net, run.validation) if run.validation else None
+    metrics = asdict(evaluate(net, run.data.test, likelihood=run.model.likelihood))
+    save_pruned(net, out, file_info(run.recipe, threshold, run.model.likelihood))
+    held_out = validation_error(net, run.validation, run.model.likelihood)
     result = {
         "file": str(out),
         "threshold": threshold,
-        "validation_error": error,
+        **held_out,
         "networks": {f"pruned at {threshold:g}": metrics},
     }
-    held_out = "no validation data" if error is None else f"validation error {100 * error:.2f} %"
-    finish(values, result, f"{out}, not fine-tuned, {held_out}; test data of {run.data.name}")
+    what, cell = error_cell(held_out, "validation_")
+    shown = f"validation {what} {cell}" if what == "RMSE" else f"validation error {cell} %"
+    said = shown if run.validation else "no validation data"
+    finish(values, result, f"{out}, not fine-tuned, {said}; test data of {run.data.name}")

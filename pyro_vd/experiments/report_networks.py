@@ -57,7 +57,9 @@ def run(setting: Setting) -> Outcome:
         "sparsity": sparsity_pictures(dict(named_weights(before)), dict(named_weights(pruned))),
     }
     columns = ["network", "test error %", "ROC-AUC", "compression", "sparsity a layer %"]
-    return Outcome(columns, [[name, *_cells(m)] for name, m in measured.items()], figures, {"history": history})
+    return Outcome(
+        columns, [[name, *_cells(m)] for name, m in measured.items() if isinstance(m, Metrics)], figures, {"history": history}
+    )
 
 
 def _cells(metrics: Metrics) -> list[str]:

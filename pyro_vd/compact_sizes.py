@@ -1,0 +1,46 @@
+"""What is left of a network when the units that do not matter are taken away."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from pyro_vd.compaction import compact
+from pyro_vd.networks import widths
+
+
+@dataclass(frozen=True)
+class CompactSize:
+    """Of the compact network: units as of :func:`surviving_units`, all parameters, and floating-point operations an example.
+
+    Those are the multiplications and additions of its linear layers and convolutions.
+    """
+
+    units: str
+    parameters: int
+    flops: int
+
+
+def surviving_units(net: nn.Module, example: Tensor | None = None) -> str:
+    """Inputs (or channels) that are read and units (or filters) of each hidden layer that matter, such as ``"97-71-33"``.
+
+    Those of the compact network; arguments and errors are those of :func:`~pyro_vd.compact`.
+    """
+    return _units(compact(net, example))
+
+
+def _units(small: nn.Module) -> str:
+    return "-".join(map(str, widths(small)[:-1]))
+
+
+@torch.no_grad()
+def compact_size(net: nn.Module, example: Tensor) -> CompactSize:
+    """What is left of a network; arguments and errors are those of :func:`~pyro_vd.compact`."""
+    small = compact(net, example)
+    with FlopCounterMode(display=False) as counter:
+        small(example[:1])
+    parameters = sum(parameter.numel() for parameter in small.parameters())
+    return CompactSize(_units(small), parameters, counter.get_total_flops())

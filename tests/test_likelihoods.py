@@ -1,0 +1,198 @@
+"""Likelihoods of numbers, counts, and zeros and ones: their densities by hand, and what they learn from simulated data."""
+
+from __future__ import annotations
+
+import copy
+import math
+from pathlib import Path
+from typing import Any
+
+import pyro
+import pytest
+import torch
+from pyro.infer import SVI
+from pyro.optim import Adam
+from torch import Tensor, nn
+
+from pyro_vd import (
+    BayesianNetwork,
+    Bernoulli,
+    Categorical,
+    InputError,
+    Normal,
+    PointEstimate,
+    Poisson,
+    VariationalDropout,
+    VariationalDropoutELBO,
+    fit,
+    held_out_elpd,
+    predictive,
+    to_inference_data,
+)
+from pyro_vd.arviz_files import to_tree
+from pyro_vd.models.likelihoods import describe, described
+from pyro_vd.observations import likelihood_of
+
+EVERY = {"normal": Normal(0.7), "learnt": Normal(initial_scale=2.0), "poisson": Poisson(), "bernoulli": Bernoulli()}
+every_likelihood = pytest.mark.parametrize("name", EVERY)
+
+
+def observations(name: str, shape: tuple[int, ...]) -> Tensor:
+    return torch.randn(shape) if name in ("normal", "learnt") else torch.randint(2, shape).float()
+
+
+def log_prob(name: str, f: Tensor, y: Tensor) -> Tensor:
+    """Of each number, from the formula."""
+    if name == "poisson":
+        return y * f - f.exp() - (y + 1).lgamma()
+    if name == "bernoulli":
+        p = 1 / (1 + (-f).exp())
+        return (p**y * (1 - p) ** (1 - y)).log()
+    scale = 0.7 if name == "normal" else 2.0
+    return -0.5 * ((y - f) / scale) ** 2 - math.log(scale * math.sqrt(2 * math.pi))
+
+
+@every_likelihood
+@pytest.mark.parametrize(("output", "event"), [((5,), ()), ((5, 1), ()), ((5, 3), (3,)), ((5, 2, 3), (2, 3))])
+def test_log_probability_by_hand(name: str, output: tuple[int, ...], event: tuple[int, ...]) -> None:
+    f, y = torch.randn(output), observations(name, (5, *event))
+    distribution = EVERY[name](f)
+    assert (distribution.batch_shape, distribution.event_shape) == ((5,), event)
+    by_hand = log_prob(name, f.reshape(5, *event), y).reshape(5, -1).sum(1)
+    torch.testing.assert_close(distribution.log_prob(y), by_hand)
+
+
+def trained(likelihood: Any, x: Tensor, y: Tensor, outputs: int = 1, **options: Any) -> tuple[BayesianNetwork, nn.Linear]:
+    """A linear model fitted by maximum likelihood."""
+    model = BayesianNetwork(nn.Linear(x.shape[1], outputs), likelihood)
+    guide = PointEstimate(model)
+    fit(model, guide, (x, y), **{"epochs": 120, "batch_size": len(x), "lr": 0.05, "progress": False, **options})
+    return model, model.plain_network({"weight": guide.mean("weight")})
+
+
+def test_a_learnt_scale_is_that_of_the_noise() -> None:
+    x, n, noise = torch.randn(2000, 3), 2000, 0.4
+    y = x @ torch.tensor([1.0, -2.0, 0.5]) + 3 + noise * torch.randn(n)
+    model, net = trained(likelihood := Normal(), x, y, epochs=300)
+    assert model.likelihood is likelihood
+    residuals = y - net(x)[:, 0].detach()
+    assert likelihood.scale == pytest.approx(residuals.square().mean().sqrt().item(), rel=1e-3), "maximum likelihood"
+    assert abs(likelihood.scale - noise) < 4 * noise / math.sqrt(2 * n)
+    assert ((net.weight[0] - torch.tensor([1.0, -2.0, 0.5])).abs() < 4 * noise / math.sqrt(n)).all()
+    model, net = trained(Normal(initial_scale=100.0), x, 100 * y, epochs=300, weight_decay=0.01)
+    residuals = 100 * y - net(x)[:, 0].detach()
+    assert model.likelihood.scale == pytest.approx(residuals.square().mean().sqrt().item(), rel=1e-2), "it does not decay"
+    known, _ = trained(Normal(scale=0.5), x, y, epochs=2)
+    assert known.likelihood.scale == pytest.approx(0.5), "a known scale stays"
+
+
+def test_several_outputs_share_a_scale() -> None:
+    x = torch.randn(1000, 2)
+    y = x @ torch.randn(2, 3) + 0.3 * torch.randn(1000, 3)
+    model, _ = trained(Normal(), x, y, outputs=3, epochs=300)
+    assert abs(model.likelihood.scale - 0.3) < 4 * 0.3 / math.sqrt(2 * 3000)
+
+
+@pytest.mark.parametrize("name", ["poisson", "bernoulli"])
+@pytest.mark.parametrize("column", [False, True])
+def test_coefficients_of_simulated_data_are_found(name: str, column: bool) -> None:
+    """Within standard errors from the Fisher information Xᵀ diag(v) X, v the variance of y; integers will do as y."""
+    x, truth = torch.randn(3000, 2), torch.tensor([0.5, -0.3, 0.8])
+    design = torch.cat([torch.ones(3000, 1), x], 1)
+    mean = EVERY[name](design @ truth).mean
+    y = torch.poisson(mean) if name == "poisson" else torch.bernoulli(mean)
+    _, net = trained(copy.copy(EVERY[name]), x, (y[:, None] if column else y).long(), epochs=200)
+    found = torch.cat([net.bias, net.weight[0]]).detach()
+    variance = mean if name == "poisson" else mean * (1 - mean)
+    errors = torch.linalg.inv(design.T @ (variance[:, None] * design)).diag().sqrt()
+    assert ((found - truth).abs() < 4 * errors).all()
+
+
+def test_svi_trains_the_scale() -> None:
+    x = torch.randn(200, 2)
+    model = BayesianNetwork(nn.Linear(2, 1), Normal(), num_data=200)
+    svi = SVI(model, VariationalDropout(model), Adam({"lr": 0.05}), loss=VariationalDropoutELBO())
+    for _ in range(3):
+        svi.step(x, x.sum(1))
+    assert abs(model.likelihood.log_scale.item()) > 0.1
+    pyro.clear_param_store()
+    model.double()
+    assert model.likelihood.log_scale.dtype == torch.float64, "it goes where the model goes"
+
+
+def test_a_checkpoint_holds_the_scale(tmp_path: Path) -> None:
+    x = torch.randn(50, 2)
+
+    def scale(epochs: int, resume: bool) -> float:
+        torch.manual_seed(0)
+        model = BayesianNetwork(nn.Linear(2, 1), Normal())
+        options = {"epochs": 6, "batch_size": 10, "lr": 0.05, "progress": False, "checkpoint": tmp_path / "a.pt"}
+
+        def stop(epoch: int, step: int, steps: int) -> None:
+            if epoch == epochs:
+                raise KeyboardInterrupt
+
+        try:
+            fit(model, VariationalDropout(model), (x, x.sum(1)), resume=resume, after_step=stop, **options)
+        except KeyboardInterrupt:
+            assert epochs < 6
+        return model.likelihood.scale
+
+    whole = scale(6, resume=False)
+    scale(3, resume=False)
+    assert scale(6, resume=True) == whole
+
+
+@every_likelihood
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_inference_data_and_predictive(name: str, outputs: int) -> None:
+    event = (3,) if outputs == 3 else ()
+    model = BayesianNetwork(nn.Linear(4, outputs), copy.deepcopy(EVERY[name]))
+    guide = VariationalDropout(model, log_sigma2=-4.0)
+    x, y = torch.randn(20, 4), observations(name, (20, *event))
+    data = to_inference_data(model, guide, (x, y), num_samples=30)
+    predicted = to_tree(data)["posterior_predictive"]
+    assert predicted["y"].shape == predicted["y_mean"].shape == (1, 30, 20, *event)
+    assert math.isfinite(held_out_elpd(data).elpd if hasattr(held_out_elpd(data), "elpd") else held_out_elpd(data)["elpd_loo"])
+    mean = predictive(model, guide, x, num_samples=200)
+    draws = torch.from_numpy(predicted["y_mean"].values[0])
+    bound = 5 * draws.std(0) * math.sqrt(1 / 200 + 1 / 30)
+    assert ((mean - draws.mean(0)).abs() <= bound).all()
+
+
+N = torch.randn(4)
+BAD = {
+    r"scale \(=0\)": lambda: Normal(scale=0),
+    r"scale \(=-1.0\)": lambda: Normal(scale=-1.0),
+    r"initial_scale \(=nan\)": lambda: Normal(initial_scale=math.nan),
+    r"observation -1 in example 2; a Poisson .* whole numbers, 0 or more": lambda: check(Poisson(), [0.0, 1.0, -1.0, 2.0]),
+    r"observation 0.5 in example 0; a Poisson": lambda: check(Poisson(), [0.5, 1.0, 1.0, 2.0]),
+    r"observation 2 in example 3; a Bernoulli .* 0 or 1": lambda: check(Bernoulli(), [0, 1, 1, 2]),
+    r"1 NaN or infinite observations, the first in example 1": lambda: check(Normal(), [0.0, math.nan, 1.0, 2.0]),
+    r"shape \(4, 2\).*wants \(n,\)": lambda: check(Normal(), [[0.0, 1.0]] * 4),
+    r"shape \(4,\).*\(1, 3\), wants \(n, 3\)": lambda: check(Normal(), [0.0, 1.0, 2.0, 3.0], outputs=3),
+    r"type bool; a Bernoulli": lambda: check(Bernoulli(), [True, False, True, True]),
+    r"type complex64; a Normal": lambda: check(Normal(), [1j, 0j, 0j, 0j]),
+    r"4 inputs and 3 labels": lambda: check(Normal(), [0.0, 1.0, 2.0]),
+    r"labels of type float32.*integers.*normal": lambda: check(Categorical(), [0.0, 1.0, 2.0, 1.0]),
+    r"likelihood \(=\{'name': 'cauchy'\}\)": lambda: described({"name": "cauchy"}),
+    r"likelihood \(=3\)": lambda: described(3),
+}
+
+
+def check(likelihood: Any, y: list[Any], outputs: int = 1) -> None:
+    model = BayesianNetwork(nn.Linear(2, outputs), likelihood)
+    fit(model, PointEstimate(model), (torch.randn(4, 2), torch.tensor(y)), epochs=1, progress=False)
+
+
+@pytest.mark.parametrize(("message", "build"), BAD.items(), ids=range(len(BAD)))
+def test_bad_input_is_quoted(message: str, build: Any) -> None:
+    with pytest.raises(InputError, match=message):
+        build()
+
+
+def test_a_file_can_say_each() -> None:
+    for kind in (Normal, Poisson, Bernoulli):
+        assert type(likelihood_of(describe(kind()))) is kind
+    assert likelihood_of(describe(Normal(0.3))).scale == pytest.approx(0.3)
+    assert likelihood_of(describe(Categorical())) is None

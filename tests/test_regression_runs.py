@@ -1,0 +1,97 @@
+"""Regressions through every command: the built-in recipe, data of one's own, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support import contents, refused, run_cli, write_npz
+
+from pyro_vd import Normal, load_pruned, load_run
+from pyro_vd.metrics import error_of
+
+SHORT = ("--pretrain.epochs=2", "--train.epochs=3", "--train.kl_weight.end=1", "--device=cpu", "--quiet")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run") / "diabetes"
+    code, out, err = run_cli("train", "diabetes", *SHORT, "--data.validation=50", "--train.frames=1", "--out", folder)
+    assert code == 0, err
+    assert all(word in out for word in ("RMSE", "NLL", "in 50 % of 89", "in 90 % of 89", "ridge", "pretrained", "pruned"))
+    return folder
+
+
+def json_of(*arguments: str | Path) -> Any:
+    code, out, err = run_cli(*arguments, "--json")
+    assert code == 0, err
+    return json.loads(out)
+
+
+def test_a_run_holds_all_measures(run: Path) -> None:
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert [*metrics["networks"]] == ["ridge", "pretrained", "posterior mean", "Monte Carlo", "pruned"]
+    for network in metrics["networks"].values():
+        assert {"rmse", "rmse_se", "nll", "coverage_50", "coverage_90", "examples"} < network.keys()
+    assert 40 < metrics["networks"]["ridge"]["rmse"] < 70, "in the target's own units"
+    assert "validation_error" not in metrics
+    loaded = load_run(run)
+    line = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+    net = load_pruned(run / "pruned.safetensors")
+    wanted = error_of(net, loaded.validation, loaded.model.likelihood)["rmse"]
+    assert metrics["validation_rmse"] == pytest.approx(wanted) == pytest.approx(line["error"])
+    assert line["is_rmse"] is True
+    assert loaded.model.likelihood.scale != Normal().scale
+
+
+def test_every_command_takes_it(run: Path, tmp_path: Path) -> None:
+    trained = json.loads((run / "metrics.json").read_text())["networks"]
+    for source in (run, run / "pruned.safetensors"):
+        found = json_of("evaluate", source)["networks"]
+        for key, value in found.items():
+            same = pytest.approx(value["nll"], rel=1e-6), pytest.approx(value["rmse"], rel=1e-6)
+            assert (trained[key]["nll"], trained[key]["rmse"]) == same, key
+    assert json_of("prune", run, "--threshold=1", "--out", tmp_path / "p.safetensors")["validation_rmse"] > 0
+    assert "validation RMSE" in run_cli("prune", run, "--max-error-rise=0.5", "--out", tmp_path / "q.safetensors")[1]
+    assert json_of("export", run, "--format=sparse", "--out", tmp_path / "s")["networks"]["sparse"]["rmse"] == pytest.approx(
+        trained["pruned"]["rmse"], rel=1e-4
+    )
+    assert "validation RMSE" in run_cli("export", run, "--format=onnx", "--out", tmp_path / "n.onnx")[1]
+    assert json_of("compare", run, "--out", tmp_path / "c.png")["runs"][0]["measure"] == "rmse"
+    assert "RMSE" in run_cli("compare", run)[1]
+    assert json_of("inspect", run)["layers"]
+    assert json_of("animate", run, "--max-frames=2")["recorded"] == 4
+
+
+@pytest.mark.parametrize(("likelihood", "key"), [("normal", "rmse"), ("poisson", "rmse"), ("bernoulli", "error")])
+def test_own_data(tmp_path: Path, likelihood: str, key: str) -> None:
+    y = np.random.default_rng(0).integers(0, 2, (30, 2)) + (0.5 if likelihood == "normal" else 0)
+    write_npz(tmp_path / "a.npz", y_train=y, y_test=y[:9])
+    keys = (f"--data.name={tmp_path / 'a.npz'}", "--model.sizes=[4,5,2]", f"--model.likelihood={likelihood}")
+    found = json_of("train", "diabetes", *SHORT, *keys, "--out", tmp_path / "out")
+    assert found["networks"]["pruned"][key] > 0
+    assert ("ridge" in found["networks"]) == (likelihood == "normal")
+    assert json_of("evaluate", tmp_path / "out")["networks"]["pruned"][key] == found["networks"]["pruned"][key]
+
+
+@pytest.mark.parametrize(
+    ("y", "keys", "quoted"),
+    [
+        (np.linspace(0, 1, 30), ["--model.likelihood=categorical"], ["labels of type float64", "model.likelihood"]),
+        (np.linspace(0, 1, 30), ["--model.likelihood=poisson"], ["observation 0.03", "whole numbers"]),
+        (np.arange(30), ["--model.likelihood=bernoulli"], ["observation 2 in example 2", "0 or 1"]),
+        (np.linspace(0, 1, 30), ["--model.sizes=[4,3]"], ["shape (30,)", "(n, 3)"]),
+        (np.full(30, 2.5), [], ["all 2.5", "different"]),
+        (np.full(30, np.inf), [], ["30 NaN or infinite observations"]),
+        (np.arange(30), ["--model.likelihood=cauchy"], ["cauchy"]),
+    ],
+)
+def test_wrong_combinations(tmp_path: Path, y: np.ndarray, keys: list[str], quoted: list[str]) -> None:
+    write_npz(tmp_path / "a.npz", y_train=y, y_test=y[:9])
+    before = contents(tmp_path)
+    data = (f"--data.name={tmp_path / 'a.npz'}", "--model.sizes=[4,1]", *keys)
+    refused("train", "diabetes", *SHORT, *data, "--out", tmp_path / "out", quoted=quoted)
+    assert contents(tmp_path) == before
