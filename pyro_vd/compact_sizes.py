@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from pyro_vd.compaction import compact
+from pyro_vd.flops import network_cost
 from pyro_vd.networks import widths
 
 
@@ -36,11 +35,8 @@ def _units(small: nn.Module) -> str:
     return "-".join(map(str, widths(small)[:-1]))
 
 
-@torch.no_grad()
 def compact_size(net: nn.Module, example: Tensor) -> CompactSize:
     """What is left of a network; arguments and errors are those of :func:`~pyro_vd.compact`."""
     small = compact(net, example)
-    with FlopCounterMode(display=False) as counter:
-        small(example[:1])
-    parameters = sum(parameter.numel() for parameter in small.parameters())
-    return CompactSize(_units(small), parameters, counter.get_total_flops())
+    cost = network_cost(small, example[:1])
+    return CompactSize(_units(small), cost.parameters, cost.flops)

@@ -14,7 +14,7 @@ from pyro_vd.checks import check_data, check_network
 from pyro_vd.errors import InputError
 from pyro_vd.networks import named_weights
 from pyro_vd.observations import Observed, check_observations, class_labels, class_logits, distribution_of
-from pyro_vd.prediction import Prediction, logits, predict
+from pyro_vd.prediction import Prediction, check_guide, logits, predict
 from pyro_vd.regression import RegressionMetrics, measure_numbers
 from pyro_vd.uncertainty import CALIBRATION_BINS, equal_mass_calibration_error
 
@@ -153,6 +153,7 @@ def evaluate(
     Raises:
         InputError: data that do not fit the network, a Bayesian network without a guide, or outputs that are not finite.
     """
+    check_guide("evaluate", net, guide)
     if guide is not None:
         from pyro_vd.posterior import mean_network, output_draws
 
@@ -160,8 +161,6 @@ def evaluate(
         likelihood = model.observed
         x, y = check_data("data", data, model)
         plain = mean_network(model, guide)
-    elif hasattr(net, "plain_network"):
-        raise InputError(f"{type(net).__name__} has no weights of its own: give evaluate(..., guide=...) as well")
     else:
         x, y = check_network("data", data, net, likelihood=likelihood)
         plain = net

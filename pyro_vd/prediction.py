@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
+from pyro_vd.errors import InputError
 from pyro_vd.observations import Observed, class_log_p
 from pyro_vd.uncertainty import entropy
 
@@ -56,6 +57,16 @@ def logits(net: nn.Module, x: Tensor) -> Tensor:
         net.train(was_training)
 
 
+def check_guide(function: str, net: nn.Module, guide: WeightGuide | None) -> None:
+    """Refuse to hand a model without its guide to a function: it would draw its weights from the prior.
+
+    Raises:
+        InputError: it is one.
+    """
+    if guide is None and hasattr(net, "plain_network"):
+        raise InputError(f"{type(net).__name__} has no weights of its own: give {function}(..., guide=...) as well")
+
+
 @torch.no_grad()
 def predict(
     net: nn.Module | BayesianNetwork,
@@ -72,8 +83,9 @@ def predict(
     model with latent sites of its own see :func:`~pyro_vd.sampling.joint_draws`.
 
     Raises:
-        InputError: numbers are observed; see :func:`~pyro_vd.predictive`.
+        InputError: a model without its guide; numbers are observed, see :func:`~pyro_vd.predictive`.
     """
+    check_guide("predict", net, guide)
     if guide is None:
         return Prediction(class_log_p(logits(cast(nn.Module, net), x)[None], likelihood)[0])
     from pyro_vd.posterior import log_predictive_draws

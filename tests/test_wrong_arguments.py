@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from pyro_vd import MLP, InputError, VariationalDropout, evaluate, fit, load_data, prune
+from pyro_vd import MLP, InputError, VariationalDropout, evaluate, fit, load_data, predict, prune
 
 RUN = {"epochs": 1}
 DATA = torch.rand(9, 4), torch.arange(9) % 3
@@ -32,6 +32,7 @@ WRONG: dict[str, Callable[[], object]] = {
     ),
     "label 3 does not fit .* count from 0": lambda: fit(MODEL, GUIDE, (DATA[0], DATA[1] + 1), **RUN),
     "has no weights of its own: give evaluate": lambda: evaluate(MODEL, DATA),
+    "has no weights of its own: give predict": lambda: predict(MODEL, DATA[0]),
 }
 
 
