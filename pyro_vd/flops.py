@@ -15,7 +15,8 @@ from pyro_vd.networks import SUPPORTED_LAYERS, TRANSPOSED, named_weights
 class NetworkCost:
     """All parameters; weights of linear and convolution layers that are not zero; multiplications and additions an example.
 
-    Those are of the weights of these layers where the layer is called: ``flops`` of all, ``effective_flops`` of those that are not zero.
+    Those are of the weights of these layers where the layer is called: ``flops`` of all, ``effective_flops`` of those that are
+    not zero.
     """
 
     parameters: int
