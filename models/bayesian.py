@@ -47,7 +47,7 @@ class BayesianNetwork(PyroModule):
             the loss estimates that of all the data. None takes each batch as the whole. ``fit`` sets it.
 
     Raises:
-        InputError: no layer is supported, or ``shared`` names an unknown weight.
+        InputError: no layer is supported, ``shared`` names an unknown weight, or ``likelihood`` is none.
     """
 
     def __init__(
@@ -60,6 +60,10 @@ class BayesianNetwork(PyroModule):
         num_data: int | None = None,
     ) -> None:
         super().__init__()
+        if not isinstance(net, nn.Module):
+            raise InputError(f"net is a {type(net).__name__}; it must be an nn.Module")
+        if isinstance(likelihood, type) or not (likelihood is None or callable(likelihood)):
+            raise InputError(f"likelihood (={likelihood!r}) must be an object that maps an output to a distribution: Normal()")
         self.likelihood = Categorical() if likelihood is None else likelihood
         self.num_data = num_data
         net = copy.deepcopy(net)

@@ -64,9 +64,14 @@ def class_log_p(draws: Tensor, likelihood: Observed | None) -> Tensor:
     """log p(class|fₛ) in float64 of draws of a network's output ``(S, n, …)``: ``(S, n, classes)`` as of :func:`class_logits`.
 
     Raises:
-        InputError: numbers are observed.
+        InputError: numbers are observed, or there is only one class.
     """
     found = class_logits(likelihood, draws.double().flatten(0, 1))
+    if found is not None and found.shape[-1] < 2:
+        raise InputError(
+            f"outputs of shape {tuple(draws.shape[1:])} are not of classes, of which there must be at least 2; of a network "
+            "with another likelihood give it as well, likelihood=model.likelihood"
+        )
     if found is None:
         raise InputError("probabilities are of classes; predictive gives the mean of numbers, and evaluate measures them")
     return found.unflatten(0, (len(draws), -1)).log_softmax(-1).to(draws.device)

@@ -8,7 +8,19 @@ import pytest
 import torch
 from torch import nn
 
-from pyro_vd import MLP, InputError, VariationalDropout, evaluate, fit, load_data, predict, prune
+from pyro_vd import (
+    MLP,
+    BayesianNetwork,
+    InputError,
+    Normal,
+    VariationalDropout,
+    evaluate,
+    fit,
+    load_data,
+    predict,
+    prune,
+    save_pruned,
+)
 
 RUN = {"epochs": 1}
 DATA = torch.rand(9, 4), torch.arange(9) % 3
@@ -32,6 +44,11 @@ WRONG: dict[str, Callable[[], object]] = {
     ),
     "label 3 does not fit .* count from 0": lambda: fit(MODEL, GUIDE, (DATA[0], DATA[1] + 1), **RUN),
     "has no weights of its own: give evaluate": lambda: evaluate(MODEL, DATA),
+    r"likelihood \(='normal'\) must be an object": lambda: BayesianNetwork(nn.Linear(4, 1), "normal"),
+    r"likelihood \(=<class .*Normal'>\) must be an object": lambda: BayesianNetwork(nn.Linear(4, 1), Normal),
+    "net is a function; it must be an nn.Module": lambda: BayesianNetwork(lambda x: x),
+    r"outputs of shape \(9, 1\) are not of classes": lambda: predict(nn.Linear(4, 1), DATA[0]),
+    r"save what prune\(model, guide\) gives": lambda: save_pruned(MODEL, "never.safetensors"),
     "has no weights of its own: give predict": lambda: predict(MODEL, DATA[0]),
 }
 
