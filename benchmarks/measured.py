@@ -6,10 +6,8 @@ Run ``python benchmarks/measured.py`` after the commands that the file itself sh
 from __future__ import annotations
 
 import inspect
-import math
 import shutil
 import statistics
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +21,7 @@ from pyro_vd.plots import image_shape, pruning_overview
 from pyro_vd.recipe_files import parse_recipe, read_recipe
 from pyro_vd.run_folder import read_metrics
 from pyro_vd.storage import save_figure
-from pyro_vd.tables import error_cell
+from pyro_vd.tables import chance_of_coverage, error_cell, spread
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "out"
@@ -62,12 +60,6 @@ def check(recipe: str, seed: int) -> None:
     found = asdict(parse_recipe(yaml.safe_load((folder(recipe, seed) / "recipe.yaml").read_text())))
     if found != wanted:
         raise SystemExit(f"{folder(recipe, seed)} is not of the recipe {recipe} as it is now: {found} against {wanted}")
-
-
-def spread(values: Sequence[float], digits: int) -> str:
-    """Mean, and the standard deviation over seeds where there are several."""
-    mean = f"{statistics.mean(values):.{digits}f}"
-    return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
 
 
 def columns(runs: list[dict[str, Any]]) -> dict[str, tuple[str, int, int]]:
@@ -127,7 +119,7 @@ def section(recipe: str, runs: list[dict[str, Any]]) -> list[str]:
     ]
     if columns(runs) is NUMBERS:
         examples, rmse_se = runs[0]["test_size"], statistics.mean(net["rmse_se"] for net in pruned)
-        half, ninety = (math.sqrt(level * (100 - level) / examples) for level in (50, 90))
+        half, ninety = (chance_of_coverage(level, examples) for level in (50, 90))
         lines.append(
             f'With {examples} test examples the RMSE of one network has a standard error of {rmse_se:.1f} (of "pruned"), and '
             f"the coverage of right intervals varies by {half:.1f} and {ninety:.1f} percentage points."

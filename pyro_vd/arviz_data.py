@@ -14,13 +14,14 @@ from torch import Tensor
 from pyro_vd import __version__
 from pyro_vd.arviz_files import from_tree
 from pyro_vd.checks import check_data, check_number, check_pair
+from pyro_vd.draws import Draws
 from pyro_vd.errors import InputError
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.metrics import Arrays
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.posterior import log_alpha
 from pyro_vd.pruning import DEFAULT_THRESHOLD
-from pyro_vd.sampling import OBSERVED, Draws, joint_draws
+from pyro_vd.sampling import OBSERVED, joint_draws
 from pyro_vd.training_state import EpochRecord
 
 Chosen = int | Literal["all"] | Sequence[Sequence[int]]

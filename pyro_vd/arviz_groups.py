@@ -11,12 +11,12 @@ import xarray as xr
 from torch import Tensor
 
 from pyro_vd.distributions import MultiplicativeNormal, SharedAlphaNormal
+from pyro_vd.draws import Draws
 from pyro_vd.errors import InputError
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.posterior import log_alpha
 from pyro_vd.pruning import keep_masks
-from pyro_vd.sampling import Draws
 from pyro_vd.training_state import EpochRecord
 
 Labels = Mapping[str, Sequence[str]]

@@ -11,9 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 from torch import Tensor
 
-from pyro_vd.plots import COLOURS, draw_log_alpha
-
-_MARKERS = ("o", "s", "^", "D", "v", "P")
+from pyro_vd.plots import COLOURS, MARKERS, draw_band, draw_log_alpha
 
 
 def bands(
@@ -32,10 +30,8 @@ def bands(
     """
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
-    for (label, (x, values)), colour, marker in zip(curves.items(), cycle(COLOURS), cycle(_MARKERS)):
-        means = [sum(v) / len(v) for v in values]
-        axes.plot(x, means, color=colour, marker=marker, markersize=4, label=label)
-        axes.fill_between(x, [min(v) for v in values], [max(v) for v in values], color=colour, alpha=0.2, linewidth=0)
+    for (label, (x, values)), colour, marker in zip(curves.items(), cycle(COLOURS), cycle(MARKERS)):
+        draw_band(axes, x, values, label, color=colour, marker=marker, markersize=4)
     name, values_of_level = level
     axes.axhline(sum(values_of_level) / len(values_of_level), color="black", linestyle="--", label=name)
     axes.axhspan(min(values_of_level), max(values_of_level), color="black", alpha=0.12, linewidth=0)
@@ -134,7 +130,7 @@ def memorisation(curves: Mapping[str, Sequence[tuple[float, float]]], every: int
     """Accuracy on training images with random labels over the epochs: what a network has memorised."""
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
-    for (label, points), colour, marker in zip(curves.items(), cycle(COLOURS), cycle(_MARKERS)):
+    for (label, points), colour, marker in zip(curves.items(), cycle(COLOURS), cycle(MARKERS)):
         epochs = [every * (i + 1) for i in range(len(points))]
         axes.plot(epochs, [100 * (1 - p[0]) for p in points], color=colour, marker=marker, markersize=3, label=label)
     axes.axhline(10, color="black", linestyle=":", label="chance")

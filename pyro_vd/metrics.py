@@ -176,7 +176,7 @@ def measure(prediction: Prediction, y: Tensor, layers: tuple[LayerSize, ...]) ->
     """Compare predictions with the labels ``(n,)`` of their inputs; ``layers`` are those of the network that made them.
 
     Raises:
-        InputError: a prediction that is NaN or infinite, or of one class alone.
+        InputError: a prediction that is NaN or infinite.
     """
     from sklearn.metrics import roc_auc_score
     from torchmetrics.functional.classification import multiclass_calibration_error
@@ -184,11 +184,7 @@ def measure(prediction: Prediction, y: Tensor, layers: tuple[LayerSize, ...]) ->
     log_p, y = prediction.log_p.cpu(), y.cpu()
     if broken := int(log_p.isnan().any(-1).sum()):
         raise InputError(f"the network's output is NaN or infinite for {broken} of {len(y)} examples; it cannot be measured")
-    if (classes := log_p.shape[-1]) < 2:
-        raise InputError(
-            f"a network with {classes} output cannot be measured as a classifier; it must have at least 2, or Bernoulli()"
-        )
-    p = log_p.exp()
+    p, classes = log_p.exp(), log_p.shape[-1]
     p /= p.sum(-1, keepdim=True)
     auc, mutual_information = None, prediction.mutual_information
     if len(y.unique()) == classes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from itertools import cycle
+from typing import Any
 
 import torch
 from matplotlib.axes import Axes
@@ -16,7 +17,14 @@ from pyro_vd.errors import InputError
 from pyro_vd.networks import named_weights
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")  # Okabe and Ito's, safe for the colour-blind
+MARKERS = ("o", "s", "^", "D", "v", "P")
 SHOWN = (-12.0, 16.0)  # log α beyond is counted at the edges
+
+
+def draw_band(axes: Axes, x: Sequence[float], values: Sequence[Sequence[float]], label: str, **style: Any) -> None:
+    """Draw a curve over x with several values at a point: their mean as a line, their range as a band."""
+    (line,) = axes.plot(x, [sum(v) / len(v) for v in values], label=label, **style)
+    axes.fill_between(x, [min(v) for v in values], [max(v) for v in values], color=line.get_color(), alpha=0.2, linewidth=0)
 
 
 def image_shape(shape: Sequence[int]) -> tuple[int, int] | None:

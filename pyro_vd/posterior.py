@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from pyro_vd.checks import check_number
 from pyro_vd.distributions import WeightPosterior
+from pyro_vd.draws import ROWS, chunks, each_draw
 from pyro_vd.elbo import VariationalDropoutELBO
 from pyro_vd.errors import InputError
 from pyro_vd.guides.weight_guide import WeightGuide
@@ -23,8 +23,6 @@ from pyro_vd.reparam import LocalReparameterization
 from pyro_vd.unit_posterior import UnitPosterior
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-
-_CHUNK, _ROWS = 16, 256  # draws and inputs at a time: larger ones are no faster and take more memory
 
 
 @torch.no_grad()
@@ -120,7 +118,12 @@ def output_draws(
     of its own needs :func:`~pyro_vd.sampling.joint_draws`, which draws all of them, one draw for all rows. Draw by draw only
     where an operation of the network does not allow ``torch.vmap``.
 
-    Arguments are those of :func:`log_predictive`, of a model of anything.
+    Args:
+        model: without latent sites but its weights; evaluated in evaluation mode, its own mode is put back.
+        guide: its guide.
+        x: inputs ``(batch, …)``, on any device.
+        num_samples: S, at least 1.
+        hold: as the training had it; see :class:`~pyro_vd.reparam.LocalReparameterization`.
 
     Returns:
         Outputs ``(S, batch, …)``, where ``x`` is.
@@ -132,17 +135,10 @@ def output_draws(
     with evaluation_mode(model) as device, LocalReparameterization(hold):
 
         def draw(count: int, part: Tensor) -> Tensor:
-            def one(_: Tensor) -> Tensor:
-                return model.output(guide(), part)
-
-            try:
-                return torch.vmap(one, randomness="different")(torch.empty(count))
-            except RuntimeError:  # an operation without a batching rule, or a branch on a value
-                return torch.stack([one(part) for _ in range(count)])
+            return each_draw(lambda _: {"output": model.output(guide(), part)}, {"": torch.empty(count)})["output"]
 
         model.output(guide(), x[:1].to(device))  # registers parameters, which vmap cannot
-        counts = [min(_CHUNK, num_samples - start) for start in range(0, num_samples, _CHUNK)]
-        parts = [torch.cat([draw(count, part.to(device)) for count in counts]) for part in x.split(_ROWS)]
+        parts = [torch.cat([draw(count, part.to(device)) for count in chunks(num_samples)]) for part in x.split(ROWS)]
     return torch.cat(parts, 1).to(x.device)
 
 
@@ -150,33 +146,12 @@ def output_draws(
 def log_predictive_draws(
     model: BayesianNetwork, guide: WeightGuide, x: Tensor, num_samples: int = 20, hold: float | None = None
 ) -> Tensor:
-    """Log class probabilities ``(S, batch, classes)`` in float64 of :func:`output_draws`, where ``x`` is.
-
-    Arguments and errors are those of :func:`log_predictive`.
-    """
-    return class_log_p(output_draws(model, guide, x, num_samples, hold), model.observed)
-
-
-def log_predictive(
-    model: BayesianNetwork, guide: WeightGuide, x: Tensor, num_samples: int = 20, hold: float | None = None
-) -> Tensor:
-    """Log of the Monte Carlo predictive, p(y|x) ≈ 1/S Σ softmax f(x; wₛ), wₛ ~ q, each row with weights of its own.
-
-    Args:
-        model: of classes, or zeros and ones, which are two, without latent sites but its weights; evaluated in evaluation
-            mode, its own mode is put back.
-        guide: its guide.
-        x: inputs ``(batch, …)``, on any device.
-        num_samples: S, at least 1.
-        hold: as the training had it; see :class:`~pyro_vd.reparam.LocalReparameterization`.
-
-    Returns:
-        Log probabilities ``(batch, classes)`` in float64, where ``x`` is.
+    """Log class probabilities ``(S, batch, classes)`` in float64 of :func:`output_draws`, which has the same arguments.
 
     Raises:
         InputError: ``num_samples`` below 1, or a model of numbers.
     """
-    return log_predictive_draws(model, guide, x, num_samples, hold).logsumexp(0) - math.log(num_samples)
+    return class_log_p(output_draws(model, guide, x, num_samples, hold), model.observed)
 
 
 @torch.no_grad()
@@ -185,7 +160,7 @@ def predictive(
 ) -> Tensor:
     """The mean of the Monte Carlo predictive: class probabilities ``(batch, classes)``, or E y of other observations.
 
-    Arguments and errors are those of :func:`log_predictive`; the result is where ``x`` is.
+    Arguments and errors are those of :func:`output_draws`; the result is where ``x`` is.
     """
     draws = output_draws(model, guide, x, num_samples, hold)
     distribution: Any = distribution_of(model.observed, draws.flatten(0, 1).double())

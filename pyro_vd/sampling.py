@@ -11,6 +11,7 @@ import torch
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
+from pyro_vd.draws import ROWS, Draws, chunks, each_draw, stack
 from pyro_vd.elbo import VariationalDropoutELBO
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.metrics import Arrays
@@ -19,13 +20,8 @@ from pyro_vd.observations import is_classes
 from pyro_vd.posterior import evaluation_mode
 from pyro_vd.reparam import LocalReparameterization, draw_weight
 
-Draws = dict[str, Tensor]
-"""Tensors by name, draws in the first dimension."""
-
 OBSERVED = "y"
 """The observed site of a :class:`~pyro_vd.models.BayesianNetwork`."""
-
-_CHUNK, _BATCH = 16, 256  # draws and examples at a time: larger ones are no faster and take more memory
 
 
 @torch.no_grad()
@@ -61,11 +57,10 @@ def joint_draws(
     with evaluation_mode(model) as device, pyro.validation_enabled(False):
         x, y = (part.to(device) for part in data)
         VariationalDropoutELBO().loss(model, guide, x[:1], y[:1])  # checks the sites; registers parameters, which vmap cannot
-        for start in range(0, num_samples, _CHUNK):
-            count = min(_CHUNK, num_samples - start)
-            drawn = _stack([_run_guide(guide, x, y, hold) for _ in range(count)])
+        for count in chunks(num_samples):
+            drawn = stack([_run_guide(guide, x, y, hold) for _ in range(count)])
             latents.append({name: value.cpu() for name, value in keep(drawn).items()})
-            parts = zip(x.split(_BATCH), y.split(_BATCH), strict=True)
+            parts = zip(x.split(ROWS), y.split(ROWS), strict=True)
             observations.append(_join([_observe(model, drawn, *part) for part in parts], 1))
     return _join(latents, 0), _join(observations, 0)
 
@@ -90,16 +85,7 @@ def _observe(model: BayesianNetwork, latents: Draws, x: Tensor, y: Tensor) -> Dr
             found["mean"] = observation.mean
         return {name: value.cpu() for name, value in found.items()}
 
-    try:
-        result: Draws = torch.vmap(of_one, randomness="different")(latents)
-    except RuntimeError:  # an operation without a batching rule, or a branch on a value
-        count = len(next(iter(latents.values())))
-        result = _stack([of_one({name: value[draw] for name, value in latents.items()}) for draw in range(count)])
-    return result
-
-
-def _stack(draws: list[Draws]) -> Draws:
-    return {name: torch.stack([draw[name] for draw in draws]) for name in draws[0]}
+    return each_draw(of_one, latents)
 
 
 def _join(parts: list[Draws], dim: int) -> Draws:

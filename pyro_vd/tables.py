@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,12 @@ def error_cell(metrics: Mapping[str, Any], prefix: str = "") -> tuple[str, str]:
         return "RMSE", f"{rmse:.4g}"
     error = metrics.get(f"{prefix}error")
     return "error %", "–" if error is None else f"{100 * error:.2f}"
+
+
+def spread(values: Sequence[float], digits: int) -> str:
+    """Mean, and the standard deviation where there are several values, as of seeds."""
+    mean = f"{statistics.mean(values):.{digits}f}"
+    return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
 
 
 def print_results(title: str, results: Sequence[RunResult], notes: Sequence[str]) -> None:
@@ -97,5 +104,9 @@ def _cells(metrics: Mapping[str, Any]) -> list[str]:
 
 def _coverage(level: int, share: float | None, examples: int) -> str:
     """The share of observations in an interval, and how far it is from the level by chance: one standard deviation."""
-    chance = math.sqrt(level * (100 - level) / examples)
-    return "–" if share is None else f"{100 * share:.1f} ± {chance:.1f}"
+    return "–" if share is None else f"{100 * share:.1f} ± {chance_of_coverage(level, examples):.1f}"
+
+
+def chance_of_coverage(level: int, examples: int) -> float:
+    """One standard deviation of the coverage of right intervals of a level in %, in percentage points."""
+    return math.sqrt(level * (100 - level) / examples)

@@ -10,11 +10,10 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from pyro_vd.plots import COLOURS
+from pyro_vd.plots import COLOURS, MARKERS, draw_band
 from pyro_vd.uncertainty import CALIBRATION_BINS, by_confidence
 
 _STYLES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
-_MARKERS = ("o", "s", "^", "D", "v", "P")
 _FEWEST = 10
 
 
@@ -31,7 +30,7 @@ def reliability(predictions: Mapping[str, tuple[Tensor, Tensor]]) -> Figure:
     shares, axes = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2.4))
     axes.plot([0, 1], [0, 1], color="black", linewidth=1, label="as often right as it says")
     edges = torch.linspace(0, 1, CALIBRATION_BINS + 1, dtype=torch.float64)
-    for (label, (p, y)), colour, style, marker in zip(predictions.items(), cycle(COLOURS), cycle(_STYLES), cycle(_MARKERS)):
+    for (label, (p, y)), colour, style, marker in zip(predictions.items(), cycle(COLOURS), cycle(_STYLES), cycle(MARKERS)):
         confidence, right = (part.cpu() for part in by_confidence(p, y))
         bins = torch.bucketize(confidence, edges[1:-1])
         counts, said, found = (torch.bincount(bins, of, CALIBRATION_BINS) for of in (None, confidence, right))
@@ -57,10 +56,7 @@ def error_against_coverage(curves: Mapping[str, Sequence[Tensor]]) -> Figure:
         errors = 100 * torch.stack(list(several)).cpu()
         places = torch.linspace(0, errors.shape[1] - 1, min(200, errors.shape[1])).round().long()
         coverage = (100 * (places + 1) / errors.shape[1]).tolist()
-        errors = errors[:, places]
-        axes.plot(coverage, errors.mean(0).tolist(), color=colour, linestyle=style, label=label)
-        low, high = errors.amin(0).tolist(), errors.amax(0).tolist()
-        axes.fill_between(coverage, low, high, color=colour, alpha=0.2, linewidth=0)
+        draw_band(axes, coverage, errors[:, places].T.tolist(), label, color=colour, linestyle=style)
     axes.set(xlabel="coverage: share of predictions kept, %", ylabel="error of what is kept, %", title="error against coverage")
     axes.legend(fontsize="small")
     return figure

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import statistics
 from typing import Any
 
 from pyro_vd.experiment_plots import bands
 from pyro_vd.experiments.setting import Outcome, Setting, new_pair, train
 from pyro_vd.metrics import error_rate
 from pyro_vd.phases import TrainConfig
+from pyro_vd.tables import spread
 from pyro_vd.training import current_network
 
 HELP = "test accuracy against the dropout rate, three seeds; about 40 minutes"
@@ -59,4 +59,4 @@ def run(setting: Setting) -> Outcome:
 
 
 def _percent(values: list[float]) -> str:
-    return f"{100 * statistics.mean(values):.2f} ± {100 * statistics.stdev(values):.2f}"
+    return spread([100 * value for value in values], 2)

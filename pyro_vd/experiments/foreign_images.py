@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pyro_vd.data import Dataset, data_root, load_data
+from pyro_vd.plots import image_shape
 
 
 def foreign_images(data: Dataset, data_dir: str | None = None) -> dict[str, Tensor]:
@@ -21,7 +22,9 @@ def foreign_images(data: Dataset, data_dir: str | None = None) -> dict[str, Tens
         data: square images; its test images are changed, its training images never looked at.
         data_dir: torchvision root; see :func:`~pyro_vd.data.data_root`.
     """
-    x = data.x_test.reshape(len(data.x_test), *_sides(data.x_test))
+    sides = image_shape(data.x_test.shape[1:])
+    assert sides is not None
+    x = data.x_test.reshape(len(data.x_test), *sides)
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
     found = {"rotated": x.rot90(1, (1, 2)), "noisy": (x + 0.5 * noise).clamp(0, 1), "random fields": random_fields(x.shape)}
     if x.shape[1:] == (28, 28):
@@ -40,8 +43,3 @@ def random_fields(shape: tuple[int, ...]) -> Tensor:
     smooth = gaussian_filter(white, sigma=(0, shape[-1] / 10, shape[-1] / 10), mode="wrap")
     low, high = smooth.min((1, 2), keepdims=True), smooth.max((1, 2), keepdims=True)
     return torch.from_numpy((smooth - low) / (high - low))
-
-
-def _sides(x: Tensor) -> tuple[int, int]:
-    side = round(x[0].numel() ** 0.5)
-    return side, side

@@ -21,7 +21,7 @@ GUIDES: dict[str, dict[str, Any]] = {
     "Bernoulli 0.5": {"guide": "bernoulli", "p": 0.5},
     "Gaussian 0.5": {"guide": "gaussian-unit", "p": 0.5},
     "variational": {"guide": "variational", "log_sigma2": -8.0},
-    "variational, no warm-up": {"guide": "variational", "log_sigma2": -8.0},
+    "variational, no warm-up": {"guide": "variational", "log_sigma2": -8.0, "kl_weight": KLWeight(1.0)},
 }
 
 
@@ -52,8 +52,8 @@ def run(setting: Setting) -> Outcome:
     ):
         curves[title], spacing[title] = {}, every
         for label, options in GUIDES.items():
-            kl_weight = KLWeight(1.0) if "no warm-up" in label else KLWeight(1.0, start=0, end=epochs / 2)
-            config = TrainConfig(epochs=epochs, lr=lr, batch_size=setting.full(100, 50), kl_weight=kl_weight, **options)
+            options = {"kl_weight": KLWeight(1.0, start=0, end=epochs / 2), **options}
+            config = TrainConfig(epochs=epochs, lr=lr, batch_size=setting.full(100, 50), **options)
             points, smaller = _follow(sizes, config, training, data.test, setting, f"{label}, {title}", every)
             curves[title][label] = points
             errors = [f"{100 * error:.2f}" for error in points[-1]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from typing import Any
 
 import torch
@@ -18,6 +17,7 @@ from pyro_vd.posterior import mean_network
 from pyro_vd.prediction import Prediction, predict
 from pyro_vd.pruning import choose_threshold, prune
 from pyro_vd.schedules import KLWeight, LRSchedule
+from pyro_vd.tables import spread
 from pyro_vd.uncertainty import detection, risk_coverage
 from pyro_vd.uncertainty_plots import error_against_coverage, reliability
 
@@ -147,4 +147,4 @@ def _measures(net: nn.Module, prediction: Prediction, y: Tensor, foreign: dict[s
 def _cell(key: str, values: list[float | None]) -> str:
     numbers = [value for value in values if value is not None]
     digits = 1 if key == "compression" else 2 if "%" in key and "AURC" not in key else 3
-    return f"{statistics.mean(numbers):.{digits}f} ± {statistics.stdev(numbers):.{digits}f}" if numbers else "–"
+    return spread(numbers, digits) if numbers else "–"
