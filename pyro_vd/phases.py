@@ -157,8 +157,12 @@ class PruneConfig:
     """Weights with log α at or above it are removed."""
     max_error_rise: float | None = None
     """If given, the threshold is instead the lowest whose validation error rises by at most this share."""
+    units: list[int] | None = None
+    """If given, the most inputs that each layer keeps, first layer first: those with the least log α below the threshold."""
 
     def __post_init__(self) -> None:
         check_number("prune.threshold", self.threshold, low=-100, high=100)
+        for index, most in enumerate(self.units or []):
+            check_number(f"prune.units.{index}", most, low=0, whole=True)
         if self.max_error_rise is not None:
             check_number("prune.max_error_rise", self.max_error_rise, low=0, high=1)

@@ -25,36 +25,62 @@ CANDIDATES = tuple(k / 4 for k in range(-16, 33))
 """Thresholds that :func:`choose_threshold` tries, from −4 to 8."""
 
 
-def keep_masks(log_alphas: Mapping[str, Tensor], threshold: float = DEFAULT_THRESHOLD) -> dict[str, Tensor]:
+def keep_masks(
+    log_alphas: Mapping[str, Tensor], threshold: float = DEFAULT_THRESHOLD, units: Sequence[int] | None = None
+) -> dict[str, Tensor]:
     """True for every weight to keep, by site: log α below the threshold.
 
+    Args:
+        log_alphas: of every weight, by site.
+        threshold: on log α.
+        units: the most inputs that each site keeps, in the order of the sites: those with the least log α, which for an input
+            is that of the weight that matters most. Inputs are dimension 1 of a weight. None sets no limit.
+
     Raises:
-        InputError: a NaN among the thresholds or the values.
+        InputError: a NaN among the thresholds or the values; not one number of units a site.
     """
     if math.isnan(threshold):
         raise InputError("threshold (=nan) must be a number; log α at or above it is pruned")
     for name, values in log_alphas.items():
         if broken := int(values.isnan().sum()):
             raise InputError(f"site {name!r}: {broken} of {values.numel()} values of log α are NaN, all must be numbers")
-    return {name: values < threshold for name, values in log_alphas.items()}
+    if units is None:
+        return {name: values < threshold for name, values in log_alphas.items()}
+    if len(units) != len(log_alphas):
+        raise InputError(f"units (={list(units)}) must have one number for each of {', '.join(map(repr, log_alphas))}")
+    return {
+        name: (values < threshold) & _least_inputs(values, most)
+        for (name, values), most in zip(log_alphas.items(), units, strict=True)
+    }
+
+
+def _least_inputs(log_alpha: Tensor, most: int) -> Tensor:
+    """True for the inputs of least log α, in a shape that broadcasts to the weight's."""
+    of_input = log_alpha.transpose(0, 1).flatten(1).amin(1)
+    kept = torch.zeros_like(of_input, dtype=torch.bool)
+    kept[of_input.argsort(stable=True)[:most]] = True
+    return kept.view(-1, *(1 for _ in log_alpha.shape[2:]))
 
 
 @torch.no_grad()
-def prune(model: BayesianNetwork, guide: WeightGuide, threshold: float = DEFAULT_THRESHOLD) -> nn.Module:
+def prune(
+    model: BayesianNetwork, guide: WeightGuide, threshold: float = DEFAULT_THRESHOLD, units: Sequence[int] | None = None
+) -> nn.Module:
     """The posterior mean with every weight of log α ≥ ``threshold`` set to zero, as an ordinary network without Pyro.
 
     Args:
         model: the trained model.
         guide: its trained guide.
         threshold: on log α; a lower one prunes more.
+        units: the most inputs that each layer keeps; see :func:`keep_masks`.
 
     Raises:
-        InputError: the threshold or a log α is NaN, or the guide has no log α.
+        InputError: the threshold or a log α is NaN, not one number of units a layer, or the guide has no log α.
     """
     from pyro_vd.posterior import log_alpha
 
     check_pair(model, guide)
-    masks = keep_masks(log_alpha(guide), threshold)
+    masks = keep_masks(log_alpha(guide), threshold, units)
     return model.plain_network({name: guide.mean(name) * mask for name, mask in masks.items()})
 
 

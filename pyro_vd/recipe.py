@@ -144,6 +144,11 @@ class Recipe:
             raise InputError(
                 f"model.prior (={self.model.prior!r}) must be {' or '.join(fitting)} where train.guide is {self.train.guide!r}"
             )
+        layers = len(self.model.sizes) - 1
+        if self.prune.units is not None and len(self.prune.units) != layers:
+            raise InputError(
+                f"prune.units (={self.prune.units}) must have one number for each of the {layers} layers of model.sizes"
+            )
         if self.prune.max_error_rise is not None and self.data.validation == 0:
             raise InputError(
                 f"prune.max_error_rise (={self.prune.max_error_rise}) needs validation data: set data.validation above 0"

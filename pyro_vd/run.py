@@ -101,12 +101,12 @@ def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progr
 
     if guide.learns_alpha:
         threshold = chosen_threshold(recipe, recipe.prune, model, guide, validation)
-        pruned = prune(model, guide, threshold)
+        pruned = prune(model, guide, threshold, recipe.prune.units)
     else:  # it learns no α that could say what to remove
         threshold, pruned = math.inf, mean_network(model, guide)
     trained = copy.deepcopy((model, guide))
     if recipe.finetune.epochs:
-        guide.restrict(keep_masks(log_alpha(guide), threshold))
+        guide.restrict(keep_masks(log_alpha(guide), threshold, recipe.prune.units))
         settings = options("finetune", recipe.finetune)
         results["finetune"] = fit(model, guide, train, validation, threshold=math.inf, **settings)
         pruned = mean_network(model, guide).cpu()
