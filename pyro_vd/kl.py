@@ -36,19 +36,18 @@ _CHUNK = 1 << 17  # elements at a time on the CPU: what one of them needs stays 
 def _approximate(inverse_alpha: Tensor, value: Tensor, slope: Tensor, scratch: Sequence[Tensor]) -> None:
     """Correction of Molchanov 2017, eq. 14."""
     guarded, gate = scratch[:2]
-    minus_k2, k3 = _constants(inverse_alpha.dtype, inverse_alpha.device)
     torch.clamp_min(inverse_alpha, 1e-30, out=guarded)
     torch.log(guarded, out=gate)
-    torch.addcmul(minus_k2, gate, k3, out=gate).sigmoid_()  # 1 − σ(k2 + k3 log α)
+    torch.add(_minus_k2(gate.dtype, gate.device), gate, alpha=_K3, out=gate).sigmoid_()  # 1 − σ(k2 + k3 log α)
     value.add_(gate, alpha=2 * _K1)
     torch.addcmul(gate, gate, gate, value=-1, out=gate)
     slope.addcdiv_(gate, guarded, value=2 * _K1 * _K3)
 
 
 @lru_cache
-def _constants(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-    """−k2 and k3 as tensors, for one pass over the data instead of two."""
-    return torch.tensor(-_K2, dtype=dtype, device=device), torch.tensor(_K3, dtype=dtype, device=device)
+def _minus_k2(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """−k2 as a tensor, for one pass over the data instead of two."""
+    return torch.tensor(-_K2, dtype=dtype, device=device)
 
 
 @lru_cache
