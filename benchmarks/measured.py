@@ -25,7 +25,13 @@ from pyro_vd.tables import chance_of_coverage, error_cell, spread
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "out"
-RUNS = {"lenet-300-100": (0, 1, 2), "report-mlp3": (0,), "digits": (0, 1, 2), "diabetes": (0, 1, 2)}
+RUNS = {
+    "lenet-300-100": (0, 1, 2),
+    "structured-lenet-300-100": (0, 1, 2),
+    "report-mlp3": (0,),
+    "digits": (0, 1, 2),
+    "diabetes": (0, 1, 2),
+}
 BENCHMARKS = {
     "soak-report-mlp2": "python benchmarks/soak.py --only report-mlp2",
     "soak-report-mlp3": "python benchmarks/soak.py --only report-mlp3",
@@ -47,7 +53,11 @@ NUMBERS = {
     "% in 90 % interval": ("coverage_90", 100, 1),
 }
 """The same of numbers."""
-PUBLISHED = "1.92 % error, 68.0x, sparsity 98.9 97.2 62.0 (Molchanov 2017, table 1), without augmented training images"
+PUBLISHED = {
+    "lenet-300-100": "1.92 % error, 68.0x, sparsity 98.9 97.2 62.0 (Molchanov 2017, table 1), without augmented training images",
+    "structured-lenet-300-100": "97-71-33 at 1.6 % error (VIBNet, Dai 2018), 311-86-14 at 1.8 % (Bayesian compression, Louizos "
+    "2017); of 784-500-300, 245-160-55 at 1.55 % (structured Bayesian pruning, Neklyudov 2017)",
+}
 
 
 def folder(recipe: str, seed: int) -> Path:
@@ -124,8 +134,11 @@ def section(recipe: str, runs: list[dict[str, Any]]) -> list[str]:
             f'With {examples} test examples the RMSE of one network has a standard error of {rmse_se:.1f} (of "pruned"), and '
             f"the coverage of right intervals varies by {half:.1f} and {ninety:.1f} percentage points."
         )
-    if recipe == "lenet-300-100":
-        lines.append(f"Published: {PUBLISHED}.")
+    if recipe.startswith("structured"):
+        sizes = "; ".join("{units} with {parameters:,} parameters and {flops:,} FLOPs".format(**run["compact"]) for run in runs)
+        lines.append(f"Compact, inputs and units that are left, seed by seed: {sizes}.")
+    if recipe in PUBLISHED:
+        lines.append(f"Published: {PUBLISHED[recipe]}.")
         lines += ["", f"![log α and the pixels that are left]({draw(recipe, runs[0]['seed'])})"]
     return [*lines, "", *animation(recipe, runs[0]["seed"])]
 

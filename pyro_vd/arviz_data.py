@@ -36,6 +36,7 @@ def to_inference_data(
     num_samples: int = 100,
     weights: int | Literal["all"] | Mapping[str, Chosen] = 20,
     threshold: float = DEFAULT_THRESHOLD,
+    units: Sequence[int] | None = None,
     hold: float | None = None,
     seed: int = 0,
     history: Sequence[EpochRecord] = (),
@@ -64,6 +65,7 @@ def to_inference_data(
         weights: how many weights of each site are in ``posterior``, those of the largest signal |θ|/σ; a site of no more is
             in it whole. ``"all"`` for all. Or, by site, a number, ``"all"`` or a list of indices; other sites are left out.
         threshold: log α at or above which a weight counts as pruned.
+        units: the most inputs that each layer keeps; see :func:`~pyro_vd.pruning.keep_masks`.
         hold: as the training had it; where log α reaches it, draws and predictions have mean 0. See
             :class:`~pyro_vd.reparam.LocalReparameterization`.
         seed: of the draws. The state of torch's generators is put back.
@@ -83,7 +85,7 @@ def to_inference_data(
     check_number("num_samples", num_samples, low=1, whole=True)
     check_number("seed", seed, low=0, high=2**63 - 1, whole=True)
     entries = _entries(log_alpha(guide), weights)
-    parameters = groups.variational_parameters(model, guide, threshold)
+    parameters = groups.variational_parameters(model, guide, threshold, units)
 
     def keep(drawn: Draws) -> Draws:
         chosen = {name: drawn[name] if at is None else drawn[name][(slice(None), *at.T)] for name, at in entries.items()}

@@ -63,10 +63,12 @@ def posterior(model: BayesianNetwork, latents: Draws, entries: Entries) -> xr.Da
     return draws(variables, coords)
 
 
-def variational_parameters(model: BayesianNetwork, guide: WeightGuide, threshold: float) -> xr.Dataset:
+def variational_parameters(
+    model: BayesianNetwork, guide: WeightGuide, threshold: float, units: Sequence[int] | None
+) -> xr.Dataset:
     """θ, log σ², log α and the mask of what is left at this threshold, by weight site; and the model's plain parameters."""
     log_alphas = log_alpha(guide)
-    masks = keep_masks(log_alphas, threshold)
+    masks = keep_masks(log_alphas, threshold, units)
     variables: dict[str, tuple[Tensor, Sequence[str]]] = {}
     for name in guide.site_names:
         q = guide.posterior(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -38,7 +39,11 @@ class LayerInspection(LayerSummary):
 
 
 def inspect_layers(
-    model: BayesianNetwork, guide: WeightGuide, data: Arrays, threshold: float = DEFAULT_THRESHOLD
+    model: BayesianNetwork,
+    guide: WeightGuide,
+    data: Arrays,
+    threshold: float = DEFAULT_THRESHOLD,
+    units: Sequence[int] | None = None,
 ) -> list[LayerInspection]:
     """A :class:`LayerInspection` a weight site.
 
@@ -47,29 +52,30 @@ def inspect_layers(
         guide: its guide, with variational noise.
         data: inputs and observations for the model to run on; the figures do not depend on them.
         threshold: log α at or above which a weight counts as pruned.
+        units: the most inputs that each layer keeps; see :func:`~pyro_vd.pruning.keep_masks`.
 
     Raises:
-        InputError: the threshold is NaN, or the guide has no log α.
+        InputError: the threshold is NaN, not one number of units a layer, or the guide has no log α.
     """
     kl = site_kl(model, guide, data)
     total = sum(kl.values())
     log_alphas = log_alpha(guide)
-    masks = keep_masks(log_alphas, threshold)
+    masks = keep_masks(log_alphas, threshold, units)
     layers = []
     for summary in summarize(guide, threshold):
         site = summary.site
         signal = (-0.5 * log_alphas[site]).exp()  # |θ|/σ is the root of 1/α
         left = signal[masks[site]]
-        units, inputs = (_left(masks[site], model.weight_axes(site).index(axis)) for axis in ("out", "in"))
+        made, read = (_left(masks[site], model.weight_axes(site).index(axis)) for axis in ("out", "in"))
         layers.append(
             LayerInspection(
-                **asdict(summary),
+                **asdict(summary) | {"pruned": int((~masks[site]).sum())},
                 signal_quantiles=quantiles(signal),
                 left_signal_quantiles=quantiles(left) if len(left) else None,
-                inputs=len(inputs),
-                surviving_inputs=int(inputs.sum()),
-                units=len(units),
-                surviving_units=int(units.sum()),
+                inputs=len(read),
+                surviving_inputs=int(read.sum()),
+                units=len(made),
+                surviving_units=int(made.sum()),
                 kl=kl[site],
                 kl_share=kl[site] / total if total else 0.0,
             )
@@ -94,6 +100,7 @@ def run_inference_data(run: Run, **options: Any) -> Any:
     """
     said = {
         "threshold": run_threshold(run),
+        "units": run.recipe.prune.units,
         "hold": run.recipe.train.hold,
         "seed": run.recipe.seed,
         "history": read_history(run.folder),

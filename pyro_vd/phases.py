@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from pyro_vd.checks import check_number, check_rate
+from pyro_vd.errors import InputError
 from pyro_vd.guides import (
     BernoulliDropout,
     GaussianDropout,
@@ -164,5 +165,10 @@ class PruneConfig:
         check_number("prune.threshold", self.threshold, low=-100, high=100)
         for index, most in enumerate(self.units or []):
             check_number(f"prune.units.{index}", most, low=0, whole=True)
+        if self.units is not None and self.max_error_rise is not None:
+            raise InputError(
+                f"prune.units (={self.units}) and prune.max_error_rise (={self.max_error_rise}) cannot both be given: numbers "
+                "of units are kept whatever the error"
+            )
         if self.max_error_rise is not None:
             check_number("prune.max_error_rise", self.max_error_rise, low=0, high=1)

@@ -37,7 +37,7 @@ def keep_masks(
             is that of the weight that matters most. Inputs are dimension 1 of a weight. None sets no limit.
 
     Raises:
-        InputError: a NaN among the thresholds or the values; not one number of units a site.
+        InputError: a NaN among the thresholds or the values; not one number of units, 0 or more, a site.
     """
     if math.isnan(threshold):
         raise InputError("threshold (=nan) must be a number; log α at or above it is pruned")
@@ -48,6 +48,8 @@ def keep_masks(
         return {name: values < threshold for name, values in log_alphas.items()}
     if len(units) != len(log_alphas):
         raise InputError(f"units (={list(units)}) must have one number for each of {', '.join(map(repr, log_alphas))}")
+    for most in units:
+        check_number("units", most, low=0, whole=True)
     return {
         name: (values < threshold) & _least_inputs(values, most)
         for (name, values), most in zip(log_alphas.items(), units, strict=True)

@@ -46,7 +46,7 @@ def run(arguments: list[str]) -> None:
     if not values.overwrite and (there := [path for path in targets if path.exists()]):
         raise InputError(f"{there[0]} exists; replace what an earlier inspect has written with --overwrite")
     threshold = run_threshold(run)
-    layers = inspect_layers(run.model, run.guide, run.data.test, threshold)
+    layers = inspect_layers(run.model, run.guide, run.data.test, threshold, run.recipe.prune.units)
     data = run_inference_data(run, num_samples=values.num_samples, weights=values.weights)
     figures = _figures(run, data, threshold, layers) if values.plots else {}
     write_inference_data(data, run.folder / FILE)
@@ -72,10 +72,11 @@ def _figures(run: Run, data: Any, threshold: float, layers: list[LayerInspection
     from pyro_vd.pruning import keep_masks, prune
 
     log_alphas = log_alpha(run.guide)
-    first = prune(run.model, run.guide, threshold).get_parameter(run.guide.site_names[0])
+    kept = threshold, run.recipe.prune.units
+    first = prune(run.model, run.guide, *kept).get_parameter(run.guide.site_names[0])
     figures = (
         plots.log_alpha_histograms(log_alphas, threshold),
-        plots.weight_masks(keep_masks(log_alphas, threshold)),
+        plots.weight_masks(keep_masks(log_alphas, *kept)),
         plots.input_relevance(first, image_shape(run.data.x_test.shape[1:])),
         plots.kl_by_layer({layer.site: layer.kl for layer in layers}),
         plots.mean_against_deviation({name: run.guide.posterior(name) for name in run.guide.site_names}, threshold),

@@ -1,18 +1,18 @@
-"""``pyro-vd prune``: prune a trained run at another threshold."""
+"""``pyro-vd prune``: prune a trained run at another threshold, or to other numbers of units."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from pyro_vd.commands.arguments import add_data_dir, finish, new_file, parse, parser_of
 from pyro_vd.errors import InputError
 
-HELP = "prune a trained run at another threshold"
+HELP = "prune a trained run at another threshold, or to other numbers of units"
 
 
 def run(arguments: list[str]) -> None:
     """Carry the command out."""
-    parser = parser_of("prune RUN [--threshold T | --max-error-rise X] [--out FILE]", HELP)
+    parser = parser_of("prune RUN [--threshold T | --max-error-rise X] [--units N …] [--out FILE]", HELP)
     parser.add_argument("run", type=str, help="folder of a finished run")
     parser.add_argument("--threshold", type=float, help="remove weights with log α at or above it (default: the recipe's)")
     parser.add_argument(
@@ -20,13 +20,13 @@ def run(arguments: list[str]) -> None:
         type=float,
         help="the lowest threshold whose validation error rises by at most this share (an RMSE: of itself)",
     )
+    parser.add_argument("--units", type=int, nargs="+", help="the most inputs that each layer keeps (default: the recipe's)")
     parser.add_argument("--out", type=str, help="file to write (default: RUN/pruned-THRESHOLD.safetensors)")
     add_data_dir(parser)
     values = parse(parser, arguments)
 
     from pyro_vd.export import save_pruned
     from pyro_vd.metrics import evaluate, validation_error
-    from pyro_vd.phases import PruneConfig
     from pyro_vd.pruning import prune
     from pyro_vd.run import chosen_threshold, file_info
     from pyro_vd.run_folder import load_run
@@ -38,13 +38,15 @@ def run(arguments: list[str]) -> None:
     if not run.guide.learns_alpha:
         raise InputError(f"{run.folder} was trained with train.guide {run.recipe.train.guide!r}, which learns no α to prune by")
     config = run.recipe.prune
+    if values.units is not None:
+        config = replace(config, units=values.units)
     if values.threshold is not None:
-        config = PruneConfig(threshold=values.threshold)
+        config = replace(config, threshold=values.threshold, max_error_rise=None)
     elif values.max_error_rise is not None:
-        config = PruneConfig(max_error_rise=values.max_error_rise)
+        config = replace(config, max_error_rise=values.max_error_rise)
     threshold = chosen_threshold(run.recipe, config, run.model, run.guide, run.validation)
     out = new_file(values.out or run.folder / f"pruned-{threshold:g}.safetensors")
-    net = prune(run.model, run.guide, threshold)
+    net = prune(run.model, run.guide, threshold, config.units)
     metrics = asdict(evaluate(net, run.data.test, likelihood=run.model.likelihood))
     save_pruned(net, out, file_info(run.recipe, threshold, run.model.likelihood))
     held_out = validation_error(net, run.validation, run.model.likelihood)
