@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from pyro_vd.augmentation import RandomAffine
     from pyro_vd.compact_sizes import compact_size, surviving_units
     from pyro_vd.compaction import compact
-    from pyro_vd.data import Dataset, load_data
+    from pyro_vd.data import load_data
+    from pyro_vd.dataset import Dataset
     from pyro_vd.distributions import MultiplicativeNormal, SharedAlphaNormal
     from pyro_vd.elbo import VariationalDropoutELBO
     from pyro_vd.errors import InputError, NonFiniteError
@@ -63,7 +64,8 @@ _HOME = {
     "compaction": ("compact",),
     "arviz_data": ("to_inference_data",),
     "arviz_files": ("read_inference_data", "write_inference_data"),
-    "data": ("Dataset", "load_data"),
+    "data": ("load_data",),
+    "dataset": ("Dataset",),
     "distributions": ("MultiplicativeNormal", "SharedAlphaNormal"),
     "elbo": ("VariationalDropoutELBO",),
     "errors": ("InputError", "NonFiniteError"),

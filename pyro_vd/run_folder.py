@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from pyro_vd.checks import check_data, check_state
-from pyro_vd.data import Dataset, load_data
+from pyro_vd.data import load_data
+from pyro_vd.dataset import Dataset
 from pyro_vd.errors import InputError
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.messages import one_line

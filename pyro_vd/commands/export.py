@@ -10,7 +10,7 @@ from pyro_vd.commands.arguments import SOURCE, add_data_dir, new_file, parse, pa
 from pyro_vd.errors import InputError
 
 if TYPE_CHECKING:
-    from pyro_vd.data import Dataset
+    from pyro_vd.dataset import Dataset
     from pyro_vd.metrics import Arrays
 
 HELP = "write a pruned network, compacted, in another format, and measure the file"

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pyro_vd.data import Dataset, data_root, load_data
+from pyro_vd.data import data_root, load_data
+from pyro_vd.dataset import Dataset
 from pyro_vd.plots import image_shape
 
 

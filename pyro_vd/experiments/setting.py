@@ -11,7 +11,8 @@ import pyro
 import torch
 from matplotlib.figure import Figure
 
-from pyro_vd.data import Dataset, load_data
+from pyro_vd.data import load_data
+from pyro_vd.dataset import Dataset
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.metrics import Arrays
 from pyro_vd.models.bayesian import BayesianNetwork
