@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
-
 from pyro_vd.group_normal import GroupNormal
 from pyro_vd.guides.unit_guide import UnitGuide
 from pyro_vd.models.bayesian import BayesianNetwork
@@ -31,14 +28,7 @@ class GroupVariationalDropout(UnitGuide):
     prior = NormalJeffreys
 
     def __init__(self, model: BayesianNetwork, log_sigma2: float = -8.0, weight_noise: bool = True) -> None:
-        self.weight_noise = weight_noise
-        super().__init__(model, log_sigma2)
-
-    def initial_parameters(self, name: str, weight: Tensor) -> dict[str, Tensor]:
-        parameters = super().initial_parameters(name, weight)
-        if self.weight_noise:
-            parameters["log_sigma2"] = torch.full_like(weight, self._initial_log_sigma2)
-        return parameters
+        super().__init__(model, log_sigma2, weight_noise)
 
     def posterior(self, name: str) -> GroupNormal:
         site = self.site(name)

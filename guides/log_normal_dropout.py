@@ -11,7 +11,7 @@ from pyro_vd.priors import LogUniform
 
 
 class LogNormalDropout(UnitGuide):
-    """Each input unit and filter is multiplied by z ≤ 1, log z ~ N(μ, σ²) on [−20, 0], for each example anew; θ has no noise.
+    """Each input unit and filter is multiplied by z ≤ 1, log z ~ N(μ, σ²) on [−20, 0], for each example anew.
 
     Neklyudov, Molchanov, Ashukha and Vetrov 2017, arXiv 1705.07283. Its log α is log Var z − log (E z)² = −2 log SNR, so that
     units with a signal-to-noise ratio below 1, which the paper removes, are those above a threshold of 0; it reaches about 2.2,
@@ -20,6 +20,8 @@ class LogNormalDropout(UnitGuide):
     Args:
         model: its prior is the default, ``LogUniform``; θ starts so that θ E z is its own weights, μ at 0.
         log_sigma2: log σ² at the start, in [−60, 0]; about −8 for a trained network.
+        weight_noise: whether weights have noise of their own as well, that of variational dropout, N(θ, σ²) with the KL of
+            each (Molchanov 2017, arXiv 1701.05369). The paper has none: θ is a point estimate, and the KL is that of z alone.
 
     Raises:
         InputError: another prior; a transposed or grouped convolution; ``log_sigma2`` out of range.
@@ -28,8 +30,8 @@ class LogNormalDropout(UnitGuide):
     initial_z_mu = 0.0
     prior = LogUniform
 
-    def __init__(self, model: BayesianNetwork, log_sigma2: float = -8.0) -> None:
-        super().__init__(model, log_sigma2)
+    def __init__(self, model: BayesianNetwork, log_sigma2: float = -8.0, weight_noise: bool = False) -> None:
+        super().__init__(model, log_sigma2, weight_noise)
 
     def initial_parameters(self, name: str, weight: Tensor) -> dict[str, Tensor]:
         parameters = super().initial_parameters(name, weight)
@@ -38,4 +40,5 @@ class LogNormalDropout(UnitGuide):
 
     def posterior(self, name: str) -> LogNormalUnits:
         site = self.site(name)
-        return LogNormalUnits(site.theta, site.z_mu, site.z_log_sigma2, self.mask(name))
+        log_sigma2 = site.log_sigma2 if self.weight_noise else None
+        return LogNormalUnits(site.theta, site.z_mu, site.z_log_sigma2, log_sigma2, self.mask(name))

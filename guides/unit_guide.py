@@ -16,7 +16,7 @@ from pyro_vd.unit_posterior import UnitPosterior, unit_shape
 
 
 class UnitGuide(WeightGuide):
-    """A guide whose z has two learnt parameters a unit, ``z_mu`` and ``z_log_sigma2``.
+    """A guide whose z has two learnt parameters a unit, ``z_mu`` and ``z_log_sigma2``; weights may have a ``log_sigma2`` too.
 
     Units are the inputs of a layer, so that z is on the data and on every hidden unit or filter, where the next layer reads it.
     """
@@ -26,9 +26,10 @@ class UnitGuide(WeightGuide):
     prior: type[Any]
     """The prior that the model's weights must have."""
 
-    def __init__(self, model: BayesianNetwork, log_sigma2: float) -> None:
+    def __init__(self, model: BayesianNetwork, log_sigma2: float, weight_noise: bool) -> None:
         check_number("log_sigma2", log_sigma2, low=-60, high=0)
         self._initial_log_sigma2 = log_sigma2
+        self.weight_noise = weight_noise
         super().__init__(model)
         check_units(model, self.site_names)
         for name in self.site_names:
@@ -43,7 +44,10 @@ class UnitGuide(WeightGuide):
     def initial_parameters(self, name: str, weight: Tensor) -> dict[str, Tensor]:
         z_mu = torch.full(unit_shape(weight), self.initial_z_mu, dtype=weight.dtype, device=weight.device)
         z_log_sigma2 = torch.full_like(z_mu, self._initial_log_sigma2)
-        return {**super().initial_parameters(name, weight), "z_mu": z_mu, "z_log_sigma2": z_log_sigma2}
+        parameters = {**super().initial_parameters(name, weight), "z_mu": z_mu, "z_log_sigma2": z_log_sigma2}
+        if self.weight_noise:
+            parameters["log_sigma2"] = torch.full_like(weight, self._initial_log_sigma2)
+        return parameters
 
     def mean(self, name: str) -> Tensor:
         """E w = θ E z of a site's weight, 0 where it was removed."""

@@ -30,38 +30,20 @@ class GroupNormal(UnitPosterior):
     def __init__(
         self, theta: Tensor, z_mu: Tensor, z_log_sigma2: Tensor, log_sigma2: Tensor | None = None, mask: Tensor | None = None
     ) -> None:
-        self.z_mu, self.z_log_sigma2, self.log_sigma2 = z_mu, z_log_sigma2, log_sigma2
-        super().__init__(theta, mask)
+        self.z_mu, self.z_log_sigma2 = z_mu, z_log_sigma2
+        super().__init__(theta, log_sigma2, mask)
 
     @property
-    def mean(self) -> Tensor:
-        return self.theta * self.z_mu
+    def z_mean(self) -> Tensor:
+        return self.z_mu
 
     @property
-    def variance(self) -> Tensor:
-        """Var w = σ_z²(σ² + θ²) + μ_z²σ²."""
-        variance = self.weight_variance
-        own = self.theta.new_zeros(()) if variance is None else variance
-        return self.z_log_sigma2.exp() * (own + self.theta.square()) + self.z_mu.square() * own
+    def z_variance(self) -> Tensor:
+        return self.z_log_sigma2.exp()
 
     @property
     def unit_log_alpha(self) -> Tensor:
         return self.z_log_sigma2 - 2 * self.z_mu.abs().log()
-
-    @property
-    def weight_log_alpha(self) -> Tensor:
-        """log Var w − log (E w)² of every weight, at least that of its unit: what pruning inside the units left goes by.
-
-        +∞ where E w = 0. For reading, not for gradients.
-        """
-        mean = self.mean.double()
-        return (self.variance.double().log() - 2 * mean.abs().log()).masked_fill(mean == 0, torch.inf).to(self.theta.dtype)
-
-    @property
-    def weight_variance(self) -> Tensor | None:
-        if self.log_sigma2 is None:
-            return None
-        return self.log_sigma2.exp() if self.mask is None else self.log_sigma2.exp() * self.mask
 
     def units(self, sample_shape: torch.Size | tuple[int, ...]) -> Tensor:
         noise = torch.randn((*sample_shape, *self.unit_shape), dtype=self.theta.dtype, device=self.theta.device)

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.distributions import constraints, register_kl
 
+from pyro_vd.kl import kl_approximate, kl_exact
 from pyro_vd.priors import LogUniform
 from pyro_vd.unit_posterior import UnitPosterior
 
@@ -126,26 +127,34 @@ class TruncatedLogNormal(TorchDistribution):
 
 
 class LogNormalUnits(UnitPosterior):
-    """q(w): w = θ diag(z), z ~ :class:`TruncatedLogNormal`, one for each input unit or channel; θ has no noise of its own.
+    """q(w): w = v diag(z), z ~ :class:`TruncatedLogNormal`, one for each input unit or channel; v = θ, or v ~ N(θ, σ²).
 
-    The prior is log-uniform on [a, b] for log z, so for log|w| on that interval shifted by log|θ|; no θ is dearer than another.
+    The prior is log-uniform on [a, b] for log z. Without noise of its own no θ is dearer than another; with it, the prior of v
+    is log-uniform as well (Molchanov 2017, arXiv 1701.05369), and the KL is the sum of both.
 
     Args:
         theta: θ, at least two dimensions, one event.
         z_mu, z_log_sigma2: μ and log σ² of log z, in the shape :attr:`unit_shape`.
+        log_sigma2: log σ² of v, in the shape of θ; None for weights without noise of their own.
         mask: False where a weight is removed for good.
 
     Raises:
         InputError: θ has fewer than two dimensions.
     """
 
-    def __init__(self, theta: Tensor, z_mu: Tensor, z_log_sigma2: Tensor, mask: Tensor | None = None) -> None:
+    def __init__(
+        self, theta: Tensor, z_mu: Tensor, z_log_sigma2: Tensor, log_sigma2: Tensor | None = None, mask: Tensor | None = None
+    ) -> None:
         self.z = TruncatedLogNormal(z_mu, z_log_sigma2)
-        super().__init__(theta, mask)
+        super().__init__(theta, log_sigma2, mask)
 
     @property
-    def mean(self) -> Tensor:
-        return self.theta * self.z.mean.to(self.theta.dtype)
+    def z_mean(self) -> Tensor:
+        return self.z.mean.to(self.theta.dtype)
+
+    @property
+    def z_variance(self) -> Tensor:
+        return self.z.variance.to(self.theta.dtype)
 
     @property
     def unit_log_alpha(self) -> Tensor:
@@ -160,4 +169,9 @@ def _kl_log_normal_units(q: LogNormalUnits, p: dist.Independent) -> Tensor:
     if not isinstance(p.base_dist, LogUniform):
         raise NotImplementedError
     units, left = q.z.kl_log_uniform(), q.left
-    return (units if left is None else units * left).sum().to(q.theta.dtype)
+    total = (units if left is None else units * left).sum().to(q.theta.dtype)
+    if q.log_sigma2 is None:
+        return total
+    divergence = kl_exact if p.base_dist.kl == "exact" else kl_approximate
+    weights = divergence(q.theta, q.log_sigma2)
+    return total + (weights if q.mask is None else weights * q.mask).sum()

@@ -80,7 +80,7 @@ class TrainConfig(StepsConfig):
     per: Sharing = "weight"
     """Which weights share an α in variational dropout: each its own, a row, a column or a layer."""
     weight_noise: bool = True
-    """Whether weights have noise of their own in group variational dropout."""
+    """Whether weights have noise of their own as well where the guide is group or log-normal."""
     log_sigma2: float = -10.0
     """log σ² of every weight, or unit, at the start of a guide that learns it."""
     kl_weight: KLWeight = field(default_factory=KLWeight)
@@ -131,7 +131,7 @@ class TrainConfig(StepsConfig):
             case "group":
                 return GroupVariationalDropout(model, self.log_sigma2, self.weight_noise)
             case "log-normal":
-                return LogNormalDropout(model, self.log_sigma2)
+                return LogNormalDropout(model, self.log_sigma2, self.weight_noise)
             case "gaussian":
                 return GaussianDropout(model, self.p)
             case "gaussian-unit":

@@ -43,8 +43,12 @@ class UnitDropout(UnitPosterior):
         super().__init__(theta)
 
     @property
-    def mean(self) -> Tensor:
-        return self.theta
+    def z_mean(self) -> Tensor:
+        return self.theta.new_ones(())
+
+    @property
+    def z_variance(self) -> Tensor:
+        return self.theta.new_tensor(self.p / (1 - self.p))
 
     def units(self, sample_shape: torch.Size | tuple[int, ...]) -> Tensor:
         ones = torch.ones((*sample_shape, *self.unit_shape), dtype=self.theta.dtype, device=self.theta.device)

@@ -19,6 +19,7 @@ class UnitPosterior(TorchDistribution):
 
     Args:
         theta: mean θ of v, at least two dimensions, one event.
+        log_sigma2: log σ² of v, in the shape of θ; None where v = θ.
         mask: False where v is removed for good: it is 0 there. None removes nothing.
 
     Raises:
@@ -29,12 +30,12 @@ class UnitPosterior(TorchDistribution):
     support = constraints.real
     has_rsample = True
 
-    def __init__(self, theta: Tensor, mask: Tensor | None = None) -> None:
+    def __init__(self, theta: Tensor, log_sigma2: Tensor | None = None, mask: Tensor | None = None) -> None:
         if theta.ndim < 2:
             raise InputError(
                 f"theta has the shape {tuple(theta.shape)}; it must have at least two dimensions, outputs and inputs"
             )
-        self.theta, self.mask = theta if mask is None else theta * mask, mask
+        self.theta, self.log_sigma2, self.mask = theta if mask is None else theta * mask, log_sigma2, mask
         super().__init__(torch.Size(), theta.shape, validate_args=False)
 
     @property
@@ -50,7 +51,40 @@ class UnitPosterior(TorchDistribution):
     @property
     def weight_variance(self) -> Tensor | None:
         """σ², the variance of v; None where v = θ."""
-        return None
+        if self.log_sigma2 is None:
+            return None
+        return self.log_sigma2.exp() if self.mask is None else self.log_sigma2.exp() * self.mask
+
+    @property
+    @abstractmethod
+    def z_mean(self) -> Tensor:
+        """E z, in a shape that broadcasts to :attr:`unit_shape`."""
+
+    @property
+    @abstractmethod
+    def z_variance(self) -> Tensor:
+        """Var z, likewise."""
+
+    @property
+    def mean(self) -> Tensor:
+        """E w = θ E z."""
+        return self.theta * self.z_mean
+
+    @property
+    def variance(self) -> Tensor:
+        """Var w = (σ² + θ²) Var z + σ² (E z)²."""
+        variance = self.weight_variance
+        own = self.theta.new_zeros(()) if variance is None else variance
+        return self.z_variance * (own + self.theta.square()) + self.z_mean.square() * own
+
+    @property
+    def weight_log_alpha(self) -> Tensor:
+        """log Var w − log (E w)² of every weight, at least that of its unit: what pruning inside the units left goes by.
+
+        +∞ where E w = 0. For reading, not for gradients.
+        """
+        mean = self.mean.double()
+        return (self.variance.double().log() - 2 * mean.abs().log()).masked_fill(mean == 0, torch.inf).to(self.theta.dtype)
 
     @abstractmethod
     def units(self, sample_shape: torch.Size | tuple[int, ...]) -> Tensor:

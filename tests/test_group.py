@@ -77,19 +77,6 @@ def test_kl_of_z_by_numerical_integration(mu: float, log_sigma2: float) -> None:
     assert kl_divergence(q, NormalJeffreys((7, 1), kl="exact")).item() == pytest.approx(integral + AT_INFINITE_ALPHA, abs=1e-6)
 
 
-def test_moments_and_log_alpha_are_those_of_the_draws() -> None:
-    q, n = posterior(3, 4, 2), 100_000
-    draws = q.rsample((n,))
-    assert draws.shape == (n, 3, 4, 2)
-    assert ((draws.mean(0) - q.mean).abs() < 4.5 * draws.std(0) / math.sqrt(n)).all()
-    squares = (draws - q.mean).square()
-    assert ((squares.mean(0) - q.variance).abs() < 4.5 * squares.std(0) / math.sqrt(n)).all()
-    factors = q.log_alpha
-    assert torch.equal(factors, (q.z_log_sigma2 - q.z_mu.square().log()).expand(3, 4, 2))
-    torch.testing.assert_close(q.weight_log_alpha, (q.variance / q.mean.square()).log())
-    assert (q.weight_log_alpha >= factors).all(), "a weight is worth no more than its unit"
-
-
 def test_removed_weights_cost_nothing_and_are_zero() -> None:
     mask = torch.ones(5, 4, dtype=torch.bool)
     mask[:, 1] = False

@@ -12,7 +12,7 @@ from scipy.stats import kstest
 from torch import Tensor
 from torch.distributions import kl_divergence
 
-from pyro_vd import InputError, LogNormalUnits, LogUniform, NormalARD, TruncatedLogNormal
+from pyro_vd import InputError, LogNormalUnits, LogUniform, MultiplicativeNormal, NormalARD, TruncatedLogNormal
 
 # μ inside the bounds, at their ends and beyond; σ from hardly any noise to far more than the interval.
 PARAMETERS = [
@@ -133,7 +133,7 @@ def test_kl_of_a_weight_counts_each_unit_once() -> None:
         prior = LogUniform((4, 3), kl=kl).to_event(2)  # type: ignore[arg-type]
         torch.testing.assert_close(kl_divergence(LogNormalUnits(theta, mu, log_sigma2), prior), by_unit.sum().float())
     mask[:, 1] = False
-    q = LogNormalUnits(theta, mu, log_sigma2, mask)
+    q = LogNormalUnits(theta, mu, log_sigma2, mask=mask)
     torch.testing.assert_close(kl_divergence(q, prior), (by_unit[0] + by_unit[2]).float())
     assert torch.equal(q.mean != 0, mask)
     torch.testing.assert_close(q.log_alpha[0, [0, 2]], TruncatedLogNormal(mu, log_sigma2).log_alpha[[0, 2]].float())
@@ -141,3 +141,18 @@ def test_kl_of_a_weight_counts_each_unit_once() -> None:
         kl_divergence(q, NormalARD((4, 3)).to_event(2))
     with pytest.raises(InputError, match=r"theta has the shape \(3,\)"):
         LogNormalUnits(theta[0], mu, log_sigma2)
+
+
+@pytest.mark.parametrize("kl", ["approximate", "exact"])
+def test_weights_with_noise_of_their_own_cost_what_they_cost_alone(kl: str) -> None:
+    mu, z_log_sigma2 = torch.tensor([-1.0, 0.0, -3.0]), torch.tensor([-2.0, 1.0, 4.0])
+    theta, log_sigma2, mask = torch.randn(4, 3), torch.randn(4, 3) - 2, torch.rand(4, 3) < 0.5
+    prior = LogUniform((4, 3), kl=kl).to_event(2)  # type: ignore[arg-type]
+    units = kl_divergence(LogNormalUnits(theta, mu, z_log_sigma2), prior)
+    weights = kl_divergence(MultiplicativeNormal(theta, log_sigma2), LogUniform((4, 3), kl=kl))  # type: ignore[arg-type]
+    both = kl_divergence(LogNormalUnits(theta, mu, z_log_sigma2, log_sigma2), prior)
+    torch.testing.assert_close(both, units + weights.sum())
+    left = kl_divergence(LogNormalUnits(theta, mu, z_log_sigma2, mask=mask), prior)
+    masked = LogNormalUnits(theta, mu, z_log_sigma2, log_sigma2, mask)
+    torch.testing.assert_close(kl_divergence(masked, prior), left + weights[mask].sum())
+    assert torch.equal(masked.rsample((50,)) != 0, mask.expand(50, 4, 3))

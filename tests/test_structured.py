@@ -46,6 +46,7 @@ KINDS: dict[str, tuple[Prior, Callable[..., UnitGuide]]] = {
     "group": (NormalJeffreys, GroupVariationalDropout),
     "group alone": (NormalJeffreys, partial(GroupVariationalDropout, weight_noise=False)),
     "log-normal": (LogUniform, LogNormalDropout),
+    "log-normal, weights too": (LogUniform, partial(LogNormalDropout, weight_noise=True)),
 }
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
