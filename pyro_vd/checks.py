@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -66,23 +66,29 @@ def check_arrays(name: str, x: Tensor, y: Tensor) -> None:
     Raises:
         InputError: none, or unequal numbers; inputs that are not floating point, or not finite.
     """
-    if x.ndim < 2 or x.numel() == 0:
-        raise InputError(f"{name}: inputs of shape {tuple(x.shape)}; it must be (n, …), at least one number in each of n >= 1")
+    _check_numbers(name, x)
     if y.ndim == 0 or y.numel() == 0:
         raise InputError(
             f"{name}: labels of shape {tuple(y.shape)}; they must be (n,), or (n, …) of several numbers an example"
         )
     if len(x) != len(y):
         raise InputError(f"{name}: {len(x)} inputs and {len(y)} labels; there must be as many of each")
+    _check_finite(name, "observations", y)
+
+
+def _check_numbers(name: str, x: Tensor) -> None:
+    if x.ndim < 2 or x.numel() == 0:
+        raise InputError(f"{name}: inputs of shape {tuple(x.shape)}; it must be (n, …), at least one number in each of n >= 1")
     if not x.is_floating_point():
         raise InputError(f"{name}: inputs of type {x.dtype}; they must be floating point")
-    for what, values in (("inputs", x), ("observations", y)):
-        if not torch.isfinite(values).all():
-            bad = ~torch.isfinite(values)
-            first = bad.reshape(len(x), -1).any(1).nonzero()[0].item()
-            raise InputError(
-                f"{name}: {int(bad.sum())} NaN or infinite {what}, the first in example {first}; all must be finite"
-            )
+    _check_finite(name, "inputs", x)
+
+
+def _check_finite(name: str, what: str, values: Tensor) -> None:
+    if not torch.isfinite(values).all():
+        bad = ~torch.isfinite(values)
+        first = bad.reshape(len(values), -1).any(1).nonzero()[0].item()
+        raise InputError(f"{name}: {int(bad.sum())} NaN or infinite {what}, the first in example {first}; all must be finite")
 
 
 def check_state(name: str, tensors: Mapping[str, Tensor], module: nn.Module) -> None:
@@ -106,7 +112,6 @@ def _kind(tensor: Tensor) -> str:
     return f"{'float' if tensor.is_floating_point() else str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
 
 
-@torch.no_grad()
 def check_data(name: str, data: tuple[Tensor, Tensor], model: BayesianNetwork) -> tuple[Tensor, Tensor]:
     """``data``, after :func:`check_arrays` and a try of the network on one example.
 
@@ -114,20 +119,13 @@ def check_data(name: str, data: tuple[Tensor, Tensor], model: BayesianNetwork) -
         InputError: also where the network cannot take the inputs, or the model's likelihood not the observations; see
             :func:`~pyro_vd.observations.check_observations`.
     """
-    weights = model.initial_weights
-    device = next(iter(weights.values())).device
-    return check_network(name, data, model, lambda x: model.output(weights, x.to(device)), model.observed)
+    return check_network(name, data, model, model.observed)
 
 
-@torch.no_grad()
 def check_network(
-    name: str,
-    data: tuple[Tensor, Tensor],
-    net: nn.Module,
-    output_of: Callable[[Tensor], Tensor] | None = None,
-    likelihood: Observed | None = None,
+    name: str, data: tuple[Tensor, Tensor], net: nn.Module | BayesianNetwork, likelihood: Observed | None = None
 ) -> tuple[Tensor, Tensor]:
-    """``data``, after :func:`check_arrays` and a try of a network, or of ``output_of`` it, on one example.
+    """``data``, after :func:`check_arrays` and a try of a network on one example.
 
     The observations are as the likelihood takes them: see :func:`~pyro_vd.observations.check_observations`.
 
@@ -141,20 +139,41 @@ def check_network(
         )
     x, y = data
     check_arrays(name, x, y)
-    kinds = {tensor.dtype for tensor in (*net.parameters(), *net.buffers()) if tensor.is_floating_point()}
+    return x, check_observations(name, y, likelihood, _output_of_one(name, x, net))
+
+
+def check_inputs(name: str, x: Tensor, net: nn.Module | BayesianNetwork) -> None:
+    """Refuse what a network cannot take.
+
+    Raises:
+        InputError: no tensor; no inputs; not floating point as the network is, not finite, or of another shape.
+    """
+    if not isinstance(x, Tensor):
+        raise InputError(f"{name} is a {type(x).__name__}; it must be a tensor of inputs, (n, …)")
+    _check_numbers(name, x)
+    _output_of_one(name, x, net)
+
+
+@torch.no_grad()
+def _output_of_one(name: str, x: Tensor, net: nn.Module | BayesianNetwork) -> Tensor:
+    """The output for the first input, in evaluation mode; of a model, with the weights that it came with."""
+    kept = [*net.parameters(), *net.buffers()]
+    kinds = {tensor.dtype for tensor in kept if tensor.is_floating_point()}
     if kinds and x.dtype not in kinds:
         raise InputError(f"{name}: inputs of type {x.dtype}, a network of {', '.join(map(str, kinds))}; convert one of them")
+    first = x[:1].to(kept[0].device) if kept else x[:1]
+    weights = getattr(net, "initial_weights", None)
     was_training = net.training
     net.eval()
     try:
-        output = (output_of or net)(x[:1])
+        output: Tensor = net(first) if weights is None else cast("BayesianNetwork", net).output(weights, first)
     except (RuntimeError, IndexError, TypeError, ValueError) as error:
         raise InputError(
             f"{name}: inputs of shape {tuple(x.shape[1:])} do not fit the network: {str(error).splitlines()[0]}"
         ) from error
     finally:
         net.train(was_training)
-    return x, check_observations(name, y, likelihood, output)
+    return output
 
 
 def check_model(model: object) -> None:

@@ -162,7 +162,7 @@ def evaluate(
         x, y = check_data("data", data, model)
         plain = mean_network(model, guide)
     else:
-        x, y = check_network("data", data, net, likelihood=likelihood)
+        x, y = check_network("data", data, net, likelihood)
         plain = net
     layers = layer_sizes(plain)
     if class_logits(likelihood, logits(plain, x[:1])) is None:

@@ -11,7 +11,7 @@ import pyro
 import torch
 from torch import Tensor, nn
 
-from pyro_vd.checks import check_number
+from pyro_vd.checks import check_inputs, check_number
 from pyro_vd.distributions import WeightPosterior
 from pyro_vd.draws import ROWS, chunks, each_draw
 from pyro_vd.elbo import VariationalDropoutELBO
@@ -129,9 +129,10 @@ def output_draws(
         Outputs ``(S, batch, …)``, where ``x`` is.
 
     Raises:
-        InputError: ``num_samples`` below 1.
+        InputError: ``num_samples`` below 1; inputs that do not fit the network.
     """
     check_number("num_samples", num_samples, low=1, whole=True)
+    check_inputs("x", x, model)
     with evaluation_mode(model) as device, LocalReparameterization(hold):
 
         def draw(count: int, part: Tensor) -> Tensor:
@@ -149,7 +150,7 @@ def log_predictive_draws(
     """Log class probabilities ``(S, batch, classes)`` in float64 of :func:`output_draws`, which has the same arguments.
 
     Raises:
-        InputError: ``num_samples`` below 1, or a model of numbers.
+        InputError: as that, or a model of numbers.
     """
     return class_log_p(output_draws(model, guide, x, num_samples, hold), model.observed)
 

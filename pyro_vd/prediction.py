@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
+from pyro_vd.checks import check_inputs
 from pyro_vd.errors import InputError
 from pyro_vd.observations import Observed, class_log_p
 from pyro_vd.uncertainty import entropy
@@ -83,9 +84,11 @@ def predict(
     model with latent sites of its own see :func:`~pyro_vd.sampling.joint_draws`.
 
     Raises:
-        InputError: a model without its guide; numbers are observed, see :func:`~pyro_vd.predictive`.
+        InputError: a model without its guide; inputs that do not fit the network; numbers are observed, see
+            :func:`~pyro_vd.predictive`.
     """
     check_guide("predict", net, guide)
+    check_inputs("x", x, net)
     if guide is None:
         return Prediction(class_log_p(logits(cast(nn.Module, net), x)[None], likelihood)[0])
     from pyro_vd.posterior import log_predictive_draws

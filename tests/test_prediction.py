@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import asdict
+from typing import Any
 
 import pytest
 import torch
@@ -153,3 +154,27 @@ def test_evaluate_shows_them(capsys: pytest.CaptureFixture[str]) -> None:
     lines = {line[:22].strip(): line[22:].split() for line in capsys.readouterr().out.splitlines()}
     assert [lines[name].count("–") for name in (*new, "by an earlier version")] == [0, 1, 3]
     assert f"{metrics.mutual_information:.3f}" in lines["Monte Carlo"]
+
+
+@pytest.mark.parametrize(
+    ("x", "quoted"),
+    [
+        (torch.rand(5, 7), r"x: inputs of shape \(7,\) do not fit"),
+        (torch.rand(4), r"x: inputs of shape \(4,\)"),
+        (torch.rand(0, 4), r"x: inputs of shape \(0, 4\)"),
+        (torch.rand(5, 4).double(), "x: inputs of type torch.float64, a network of torch.float32"),
+        (torch.ones(5, 4, dtype=torch.int64), "x: inputs of type torch.int64"),
+        (torch.tensor([[1.0, 2, 3, 4], [1, math.nan, 3, math.inf]]), "x: 2 NaN or infinite inputs, the first in example 1"),
+        ([[1.0, 2, 3, 4]], "x is a list"),
+    ],
+)
+def test_inputs_that_do_not_fit_are_refused(x: Any, quoted: str) -> None:
+    model = MLP([4, 5, 3])
+    guide = VariationalDropout(model)
+    for call in (
+        lambda: predict(mean_network(model, guide), x),
+        lambda: predict(model, x, guide=guide),
+        lambda: predictive(model, guide, x),
+    ):
+        with pytest.raises(InputError, match=quoted):
+            call()

@@ -49,7 +49,7 @@ def run(arguments: list[str]) -> None:
     net, info = load_pruned(file), read_info(file)
     data, validation = _data(source, values.data, info, values.data_dir)
     likelihood = likelihood_of(info)
-    x, y = check_network("test data", data.test, net, likelihood=likelihood)
+    x, y = check_network("test data", data.test, net, likelihood)
     small = net if values.no_compact else compact(net, x[:2])
 
     form.save(small, out, x[:7], info)
