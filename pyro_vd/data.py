@@ -42,6 +42,9 @@ class Dataset:
     x_test: Tensor
     y_test: Tensor
 
+    def __repr__(self) -> str:
+        return f"Dataset({self.name!r}, {', '.join(f'{key} {tuple(getattr(self, key).shape)}' for key in _KEYS)})"
+
     def __post_init__(self) -> None:
         check_arrays(f"{self.name}, training data", self.x_train, self.y_train)
         check_arrays(f"{self.name}, test data", self.x_test, self.y_test)
@@ -79,10 +82,8 @@ def load_data(name: str, data_dir: Path | str | None = None) -> Dataset:
     Raises:
         InputError: unknown name, data missing, broken or unfit for training.
     """
-    if name == "digits":
-        return _digits()
-    if name == "diabetes":
-        return _diabetes()
+    if built_in := {"digits": _digits, "diabetes": _diabetes}.get(name):
+        return built_in()
     if name in _TORCHVISION:
         return _torchvision(name, data_root(data_dir))
     path = Path(name)
