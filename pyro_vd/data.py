@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pyro_vd.checks import check_arrays, check_number
 from pyro_vd.errors import InputError
-from pyro_vd.messages import one_line
+from pyro_vd.messages import must_be_one_of, one_line
 from pyro_vd.storage import write_atomically
 
 DATA_VARIABLE = "PYRO_VD_DATA"
@@ -91,7 +91,7 @@ def load_data(name: str, data_dir: Path | str | None = None) -> Dataset:
         return _npz(path)
     if path.is_dir():
         return _image_folder(path)
-    raise InputError(f"data (={name!r}) must be one of {', '.join(NAMES)}, an .npz file or a folder of images that exists")
+    raise InputError(must_be_one_of("data", name, NAMES, ", an .npz file or a folder of images that exists"))
 
 
 def data_root(data_dir: Path | str | None = None) -> Path:

@@ -70,8 +70,9 @@ def parse(parser: ArgumentParser, arguments: list[str]) -> Namespace:
     try:
         return parser.parse_args(arguments)
     except ArgumentError as error:
-        message = parsing_message(error)
-        raise InputError(message if "must be" in message else f"{message}; see {parser.prog} --help") from error
+        message = parsing_message(error, parser)
+        says_what_is_allowed = "must be" in message or "did you mean" in message
+        raise InputError(message if says_what_is_allowed else f"{message}; see {parser.prog} --help") from error
     except UnicodeDecodeError as error:
         raise InputError(f"a file among {' '.join(arguments)} is no text: {one_line(error)}") from error
 
