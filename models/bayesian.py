@@ -16,6 +16,7 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from pyro_vd.errors import InputError
+from pyro_vd.messages import did_you_mean
 from pyro_vd.models.likelihoods import Categorical, Likelihood
 from pyro_vd.networks import SUPPORTED_LAYERS, weight_axes
 from pyro_vd.priors import LogUniform
@@ -75,7 +76,8 @@ class BayesianNetwork(PyroModule):
                 f"{', '.join(layer.__name__ for layer in SUPPORTED_LAYERS)}"
             )
         if unknown := sorted(set(shared) - set(owners)):
-            raise InputError(f"shared (={unknown!r}) must name weights of the network: {', '.join(owners)}")
+            meant = did_you_mean(unknown[0], owners)
+            raise InputError(f"shared (={unknown!r}) must name weights of the network: {', '.join(owners)}{meant}")
         self.shared = frozenset(shared) | tied
         self._sites: dict[str, tuple[list[str], dist.TorchDistribution]] = {}
         for name, places in owners.items():

@@ -17,6 +17,7 @@ from pyro_vd.checks import check_data, check_number, check_pair
 from pyro_vd.draws import Draws
 from pyro_vd.errors import InputError
 from pyro_vd.guides.weight_guide import WeightGuide
+from pyro_vd.messages import did_you_mean
 from pyro_vd.metrics import Arrays
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.posterior import log_alpha
@@ -120,7 +121,9 @@ def _entries(log_alphas: Mapping[str, Tensor], weights: Chosen | Mapping[str, Ch
     """
     by_site = weights if isinstance(weights, Mapping) else dict.fromkeys(log_alphas, weights)
     if unknown := sorted(set(by_site) - set(log_alphas)):
-        raise InputError(f"weights (={unknown!r}) must name weight sites: {', '.join(log_alphas)}")
+        raise InputError(
+            f"weights (={unknown!r}) must name weight sites: {', '.join(log_alphas)}{did_you_mean(unknown[0], log_alphas)}"
+        )
     entries: dict[str, Tensor | None] = {}
     for name, chosen in by_site.items():
         values = log_alphas[name]

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from pyro_vd import __version__
 from pyro_vd.errors import InputError, NonFiniteError
-from pyro_vd.messages import one_line
+from pyro_vd.messages import must_be_one_of, one_line
 
 COMMANDS = ("train", "sweep", "prune", "evaluate", "compare", "inspect", "animate", "export", "experiment", "recipes")
 """Each is a module of :mod:`pyro_vd.commands`, imported when it is called."""
@@ -51,5 +51,5 @@ def _run(arguments: list[str]) -> None:
         return
     command, *rest = arguments
     if command not in COMMANDS:
-        raise InputError(f"command (={command!r}) must be one of {', '.join(COMMANDS)}")
+        raise InputError(must_be_one_of("command", command, COMMANDS))
     import_module(f"pyro_vd.commands.{command}").run(rest)

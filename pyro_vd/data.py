@@ -13,7 +13,7 @@ import numpy as np
 from pyro_vd.data_files import load_image_folder, load_npz
 from pyro_vd.dataset import Dataset, dataset_of
 from pyro_vd.errors import InputError
-from pyro_vd.messages import one_line
+from pyro_vd.messages import must_be_one_of, one_line
 from pyro_vd.storage import write_atomically
 
 DATA_VARIABLE = "PYRO_VD_DATA"
@@ -33,10 +33,8 @@ def load_data(name: str, data_dir: Path | str | None = None) -> Dataset:
     Raises:
         InputError: unknown name, data missing, broken or unfit for training.
     """
-    if name == "digits":
-        return _digits()
-    if name == "diabetes":
-        return _diabetes()
+    if built_in := {"digits": _digits, "diabetes": _diabetes}.get(name):
+        return built_in()
     if name in _TORCHVISION:
         return _torchvision(name, data_root(data_dir))
     path = Path(name)
@@ -44,7 +42,7 @@ def load_data(name: str, data_dir: Path | str | None = None) -> Dataset:
         return load_npz(path)
     if path.is_dir():
         return load_image_folder(path)
-    raise InputError(f"data (={name!r}) must be one of {', '.join(NAMES)}, an .npz file or a folder of images that exists")
+    raise InputError(must_be_one_of("data", name, NAMES, ", an .npz file or a folder of images that exists"))
 
 
 def data_root(data_dir: Path | str | None = None) -> Path:

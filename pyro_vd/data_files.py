@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pyro_vd.dataset import Dataset, dataset_of
+from pyro_vd.dataset import KEYS, Dataset, dataset_of
 from pyro_vd.errors import InputError
 from pyro_vd.messages import one_line
 
-_KEYS = ("x_train", "y_train", "x_test", "y_test")
 _BROKEN = (ValueError, OSError, EOFError, KeyError, SyntaxError, NotImplementedError, MemoryError)
 """What a reader raises, one or another, when a file is not what it says."""
 
@@ -28,9 +27,9 @@ def load_npz(path: Path) -> Dataset:
         raise InputError(f"{path} is truncated or no .npz file")
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            if missing := [key for key in _KEYS if key not in arrays]:
+            if missing := [key for key in KEYS if key not in arrays]:
                 raise InputError(f"{path} lacks {', '.join(missing)}; it holds {', '.join(arrays) or 'nothing'}")
-            x_train, y_train, x_test, y_test = (arrays[key] for key in _KEYS)
+            x_train, y_train, x_test, y_test = (arrays[key] for key in KEYS)
     except InputError:
         raise
     except (*_BROKEN, zipfile.BadZipFile, zlib.error) as error:

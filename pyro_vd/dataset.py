@@ -11,6 +11,8 @@ from torch import Tensor
 from pyro_vd.checks import check_arrays, check_number
 from pyro_vd.errors import InputError
 
+KEYS = ("x_train", "y_train", "x_test", "y_test")
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -25,6 +27,9 @@ class Dataset:
     y_train: Tensor
     x_test: Tensor
     y_test: Tensor
+
+    def __repr__(self) -> str:
+        return f"Dataset({self.name!r}, {', '.join(f'{key} {tuple(getattr(self, key).shape)}' for key in KEYS)})"
 
     def __post_init__(self) -> None:
         check_arrays(f"{self.name}, training data", self.x_train, self.y_train)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from pyro_vd.checks import check_state
 from pyro_vd.errors import InputError
-from pyro_vd.messages import one_line
+from pyro_vd.messages import must_be_one_of, one_line
 from pyro_vd.networks import SUPPORTED_LAYERS, Rescale, SelectInputs
 from pyro_vd.sparse_file import pack, unpack
 from pyro_vd.storage import write_atomically
@@ -60,7 +60,7 @@ def save_pruned(net: nn.Module, path: Path | str, info: dict[str, Any] | None = 
     if hasattr(net, "plain_network"):
         raise InputError(f"{type(net).__name__} is no ordinary network; save what prune(model, guide) gives")
     if layout not in get_args(Layout):
-        raise InputError(f"layout (={layout!r}) must be one of {', '.join(get_args(Layout))}")
+        raise InputError(must_be_one_of("layout", layout, get_args(Layout)))
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in net.state_dict().items()}
     tied = len(list(net.parameters())) < len(list(net.named_parameters(remove_duplicate=False)))
     architecture = None if tied else _describe(net)  # a description would untie them

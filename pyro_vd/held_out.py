@@ -22,8 +22,8 @@ def held_out_elpd(data: Any) -> Any:
         az.compare({"wide": held_out_elpd(wide), "narrow": held_out_elpd(narrow)})
 
     Read ``elpd_diff`` beside its standard error ``dse``; a difference of less than about two of them is not shown by these
-    data. On ArviZ 0.x, which knows no other kind, the columns are called ``elpd_loo`` and ``p_loo`` all the same. An
-    effective number of parameters does not exist here: p is NaN.
+    data. On ArviZ 0.x, which knows no other kind, the columns of that table are called ``elpd_loo`` and ``p_loo`` all the
+    same; the object itself prints ``elpd``. An effective number of parameters does not exist here: p is NaN.
 
     Args:
         data: what :func:`~pyro_vd.arviz_data.to_inference_data` gives for held-out data.
@@ -39,10 +39,19 @@ def held_out_elpd(data: Any) -> Any:
     pointwise = draws.reduce(logsumexp, "sample") - np.log(draws.sizes["sample"])
     elpd, se = pointwise.sum().item(), np.sqrt(pointwise.size * pointwise.var(ddof=0).item())
     size = {"n_samples": draws.sizes["sample"], "n_data_points": pointwise.size, "scale": "log", "warning": False}
-    az = import_arviz()
+    az: Any = import_arviz()
     if has_data_tree():
         return az.ELPDData(elpd=elpd, se=se, p=np.nan, elpd_i=pointwise, good_k=None, **size)
-    from arviz.stats.stats_utils import ELPDData
+
+    class HeldOutELPD(az.ELPDData):
+        """ArviZ 0.x would print it as leave-one-out, as it is not, with a p that does not exist."""
+
+        def __str__(self) -> str:
+            head = f"Computed from {self.n_samples} posterior samples and {self.n_data_points} held-out observations.\n\n"
+            return f"{head}     Estimate       SE\nelpd {self.elpd_loo:8.2f}  {self.se:7.2f}"
+
+        def __reduce__(self) -> tuple[Any, ...]:  # a class within a function cannot be pickled, ArviZ's own can
+            return az.ELPDData, (list(self), list(self.index))
 
     values = {"elpd_loo": elpd, "se": se, "p_loo": np.nan, **size, "loo_i": pointwise.rename("loo_i")}
-    return ELPDData(list(values.values()), index=list(values))
+    return HeldOutELPD(list(values.values()), index=list(values))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from argparse import ArgumentError
+from argparse import ArgumentError, ArgumentParser
+from collections.abc import Collection, Iterable
+from difflib import get_close_matches
 
 _MAPPING = "keys and values, {key: value, …}"
 _TYPES = {
@@ -16,6 +18,10 @@ _TYPES = {
     "<class 'collections.abc.Mapping'>": _MAPPING,
 }
 
+_UNKNOWN_KEY = re.compile(
+    r"unrecognized arguments: .*?--([\w.-]+)|Group '(.+?)' does not accept option '(.+?)'|Option '(.+?)' is not accepted"
+)
+
 
 def one_line(error: BaseException | str) -> str:
     """The message without line breaks; the error's type where it has none."""
@@ -24,15 +30,32 @@ def one_line(error: BaseException | str) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def parsing_message(error: ArgumentError) -> str:
-    """jsonargparse's account of a bad value as ``key (=value) must be …``; any other in one line."""
+def did_you_mean(given: object, allowed: Iterable[str]) -> str:
+    """The end of a message: the allowed name that is close to what was given, in any case; nothing where none is."""
+    by_lower = {name.lower(): name for name in allowed}
+    return "".join(f"; did you mean {by_lower[name]!r}?" for name in get_close_matches(str(given).lower(), by_lower, n=1))
+
+
+def must_be_one_of(what: str, given: object, allowed: Collection[str], or_else: str = "") -> str:
+    """``what (=given) must be one of`` the allowed names, or something else, and which one may be meant."""
+    return f"{what} (={given!r}) must be one of {', '.join(allowed)}{or_else}{did_you_mean(given, allowed)}"
+
+
+def parsing_message(error: ArgumentError, parser: ArgumentParser) -> str:
+    """The parser's account of a bad value as ``key (=value) must be …``; any other in one line."""
     text = one_line(error)
+    if unknown := _UNKNOWN_KEY.search(text):
+        options = [option.lstrip("-") for option in parser._option_string_actions]
+        return text + did_you_mean(".".join(filter(None, unknown.groups())), options)
     key = re.search(r'Parser key "([^"]+)"', text)
     if key and (config := re.search(r"Unable to load config ['\"](.*?)['\"]", text)):
         return f"{key[1]} (={config[1]}) must be {_MAPPING}, or a YAML file of them"
+    if choice := re.search(r"argument --([\w-]+): invalid choice: '(.*)' \(choose from (.*)\)", text):
+        return must_be_one_of(choice[1], choice[2], re.findall(r"[\w-]+", choice[3]))
     value = re.search(r"(?:Got value|Given value): (.*)", text)
     wanted = re.findall(r"Expected an? (<class '.*?'>|typing\.Literal\[.*?\])", text)
     if not (key and value and wanted):
         return text
     allowed = [_TYPES.get(kind, kind.replace("typing.Literal[", "one of ").rstrip("]")) for kind in wanted]
-    return f"{key[1]} (={value[1]}) must be {' or '.join(allowed)}"
+    names = re.findall(r"'(.+?)'", " ".join(kind for kind in wanted if kind.startswith("typing")))
+    return f"{key[1]} (={value[1]}) must be {' or '.join(allowed)}{did_you_mean(value[1], names)}"

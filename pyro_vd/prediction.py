@@ -30,6 +30,10 @@ class Prediction:
     mutual_information: Tensor | None = None
     """``(n,)`` in nats; None for an ordinary network, which has one set of weights."""
 
+    def __repr__(self) -> str:
+        shared = "" if self.mutual_information is None else f", mutual information {self.mutual_information.mean():.4g}"
+        return f"Prediction(log_p {tuple(self.log_p.shape)}; means in nats: entropy {self.entropy.mean():.4g}{shared})"
+
     @classmethod
     def of_draws(cls, log_p: Tensor) -> Prediction:
         """The predictive of draws ``(S, n, classes)``: the mean of their probabilities.

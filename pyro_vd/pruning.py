@@ -103,6 +103,10 @@ class ThresholdChoice:
     unpruned_error: float
     trials: tuple[ThresholdTrial, ...]
 
+    def __repr__(self) -> str:
+        chosen = next((trial for trial in self.trials if trial.threshold == self.threshold), None)
+        return f"ThresholdChoice({chosen}, of {len(self.trials)} trials; unpruned_error={self.unpruned_error})"
+
 
 def choose_threshold(
     model: BayesianNetwork,

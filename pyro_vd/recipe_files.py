@@ -12,7 +12,7 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
 from pyro_vd.errors import InputError
-from pyro_vd.messages import one_line, parsing_message
+from pyro_vd.messages import must_be_one_of, one_line, parsing_message
 from pyro_vd.recipe import Recipe
 
 
@@ -34,7 +34,7 @@ def recipe_path(name: str) -> Path:
     path = Path(name)
     if path.suffix in (".yaml", ".yml") and path.is_file():
         return path
-    raise InputError(f"recipe (={name!r}) must be one of {', '.join(built_in)}, or the path of a .yaml file that exists")
+    raise InputError(must_be_one_of("recipe", name, built_in, ", or the path of a .yaml file that exists"))
 
 
 def add_recipe_arguments(parser: ArgumentParser) -> None:
@@ -66,7 +66,7 @@ def parse_recipe(content: dict[str, Any]) -> Recipe:
     try:
         return recipe_from(parser, parser.parse_object(content))
     except ArgumentError as error:
-        raise InputError(f"recipe: {parsing_message(error)}") from error
+        raise InputError(f"recipe: {parsing_message(error, parser)}") from error
 
 
 def read_recipe(name: str) -> dict[str, Any]:

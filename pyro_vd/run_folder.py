@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -108,8 +108,8 @@ class Run:
     folder: Path
     recipe: Recipe
     data: Dataset
-    train: Arrays
-    validation: Arrays | None
+    train: Arrays = field(repr=False)
+    validation: Arrays | None = field(repr=False)
     model: BayesianNetwork
     guide: WeightGuide
 

@@ -17,7 +17,7 @@ from types import FrameType
 from typing import Any
 
 from pyro_vd.errors import InputError, NonFiniteError
-from pyro_vd.messages import one_line
+from pyro_vd.messages import did_you_mean, one_line
 from pyro_vd.recipe import Recipe
 from pyro_vd.run_folder import LOG, METRICS, claim
 
@@ -75,7 +75,8 @@ def read_grid(texts: Sequence[str]) -> list[dict[str, str]]:
         if not equals or not all(listed):
             raise InputError(f"grid (={text!r}) must be key=value,value,… without empty values, such as train.lr=0.001,0.003")
         if key.split(".")[0] not in allowed:
-            raise InputError(f"grid (={text!r}): {key!r} must be a key of the recipe, such as train.lr or seed")
+            meant = did_you_mean(key.split(".")[0], allowed)
+            raise InputError(f"grid (={text!r}): {key!r} must be a key of the recipe, such as train.lr or seed{meant}")
         if key in grid or len(set(listed)) < len(listed):
             raise InputError(f"grid (={text!r}): a key and a value may be given only once")
         grid[key] = listed

@@ -34,6 +34,10 @@ class FitResult:
     skipped: int
     """Steps that were skipped because a loss or gradient was not finite."""
 
+    def __repr__(self) -> str:
+        last = self.history[-1] if self.history else None
+        return f"FitResult({len(self.history)} epochs, the last {last}; skipped={self.skipped})"
+
 
 def fit(
     model: BayesianNetwork,

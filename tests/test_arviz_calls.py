@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -109,6 +110,11 @@ def test_held_out_density(known: tuple[VariationalDropout, Any]) -> None:
     assert elpd["elpd" if has_data_tree() else "elpd_loo"] == pytest.approx(pointwise.sum(), rel=1e-6)
     assert elpd["se"] == pytest.approx(pointwise.std() * math.sqrt(EXAMPLES), rel=1e-6)
     assert f"{pointwise.sum():.1f}"[:5] in str(elpd)
+    assert f"{elpd['se']:.2f}" in str(elpd)
+    assert "loo" not in str(elpd), "it is none"
+    assert has_data_tree() or "nan" not in str(elpd)
+    assert str(elpd) == repr(elpd)
+    assert pickle.loads(pickle.dumps(elpd))["se"] == elpd["se"]
     model, guide = known_pair()
     other = evaluate(model, known_data(), guide=guide, num_samples=300).nll  # with weights of its own for each example
     assert -pointwise.mean() == pytest.approx(other, abs=0.03)

@@ -9,9 +9,9 @@ import pyro.distributions as dist
 import pytest
 import torch
 import torch.nn.functional as F
+from prior_support import GaussianPrior
 from pyro.distributions.torch_distribution import TorchDistribution
-from torch import Tensor
-from torch.distributions import kl_divergence, register_kl
+from torch.distributions import kl_divergence
 
 from pyro_vd import InputError, LogUniform, MultiplicativeNormal, NormalARD, VariationalDropoutELBO
 from pyro_vd.kl import kl_approximate, kl_ard, kl_exact
@@ -139,15 +139,6 @@ def test_ard_has_no_density_and_says_why() -> None:
 def test_an_unknown_kl_is_quoted(kl: object) -> None:
     with pytest.raises(InputError, match=f"kl \\(={kl!r}\\) must be 'approximate' or 'exact'"):
         LogUniform((3,), kl=kl)  # type: ignore[arg-type]
-
-
-class GaussianPrior(dist.Normal):
-    """A proper prior, with the closed-form KL that a user would register."""
-
-
-@register_kl(MultiplicativeNormal, GaussianPrior)
-def _gaussian_kl(q: MultiplicativeNormal, p: GaussianPrior) -> Tensor:
-    return kl_divergence(dist.Normal(q.mean, q.variance.sqrt()), dist.Normal(p.loc, p.scale))
 
 
 def test_linear_regression_recovers_the_exact_posterior_and_evidence() -> None:

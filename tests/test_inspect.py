@@ -107,6 +107,11 @@ def test_plots(run: Path) -> None:
         assert pixels.std() > 10, "something is drawn"
 
 
+def test_the_figures_are_named(run: Path) -> None:
+    assert f"figures in {run}: {', '.join(FIGURES)}\n" in run_cli("inspect", run, *SHORT, "--plots")[1]
+    assert "figures in" not in run_cli("inspect", run, *SHORT, "--overwrite")[1]
+
+
 def test_nothing_is_overwritten_unasked(run: Path) -> None:
     (run / FIGURES[2]).write_text("mine")
     before = contents(run)

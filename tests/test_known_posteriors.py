@@ -10,12 +10,12 @@ import numpy as np
 import pyro.distributions as dist
 import pytest
 import torch
+from prior_support import GaussianPrior
 from pyro.infer import MCMC, NUTS
 from scipy.optimize import minimize
 from torch import Tensor, nn
-from torch.distributions import kl_divergence, register_kl
 
-from pyro_vd import BayesianNetwork, LogUniform, MultiplicativeNormal, VariationalDropout, VariationalDropoutELBO, log_alpha
+from pyro_vd import BayesianNetwork, LogUniform, VariationalDropout, VariationalDropoutELBO, log_alpha
 from pyro_vd.kl import kl_exact
 from pyro_vd.pruning import DEFAULT_THRESHOLD
 
@@ -23,15 +23,6 @@ N, COPIES, NOISE, SCALE = 64, 100, 0.8, 1.5
 """Examples; independent copies of one problem, an output unit each; deviations of the noise and of the prior."""
 ERROR = NOISE / math.sqrt(N)
 """Standard error of a weight where the inputs are orthogonal."""
-
-
-class Prior(dist.Normal):
-    """A proper prior, with the closed-form KL that a user would register."""
-
-
-@register_kl(MultiplicativeNormal, Prior)
-def _kl(q: MultiplicativeNormal, p: Prior) -> Tensor:
-    return kl_divergence(dist.Normal(q.mean, (0.5 * q.log_sigma2).exp()), dist.Normal(p.loc, p.scale))
 
 
 def design(covariance: Tensor) -> Tensor:
@@ -77,7 +68,7 @@ def test_gaussian_posterior(correlation: float) -> None:
     precision = x.T @ x / NOISE**2 + torch.eye(2) / SCALE**2
     exact = torch.linalg.inv(precision)
     mean = exact @ x.T @ y / NOISE**2
-    model = regression(x, lambda shape: Prior(torch.zeros(shape), SCALE), torch.zeros(2))
+    model = regression(x, lambda shape: GaussianPrior(torch.zeros(shape), SCALE), torch.zeros(2))
     q = fitted(model, x, y[:, None].expand(N, COPIES)).posterior("weight")
     check_mean(q.mean.detach(), mean, 0.01 * ERROR)
     check_mean(q.log_sigma2.detach(), -precision.diagonal().log(), 0.01)
@@ -140,7 +131,9 @@ def test_logistic_regression_against_nuts() -> None:
     y = torch.bernoulli(torch.sigmoid(x @ torch.tensor([1.0, -0.5, 0.0])))[:, None].expand(N, copies)
     net = nn.Linear(3, copies, bias=False)
     model = BayesianNetwork(
-        net, lambda output: dist.Bernoulli(logits=output).to_event(1), prior=lambda shape: Prior(torch.zeros(shape), SCALE)
+        net,
+        lambda output: dist.Bernoulli(logits=output).to_event(1),
+        prior=lambda shape: GaussianPrior(torch.zeros(shape), SCALE),
     )
     q = fitted(model, x, y).posterior("weight")
     chain = MCMC(NUTS(model), num_samples=150, warmup_steps=100, disable_progbar=True)

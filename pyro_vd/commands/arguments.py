@@ -6,12 +6,15 @@ import json
 import sys
 from argparse import ArgumentError
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
 from pyro_vd.errors import InputError
 from pyro_vd.messages import one_line, parsing_message
+
+if TYPE_CHECKING:
+    from pyro_vd.dataset import Dataset
 
 SOURCE = "folder of a finished run, or a pruned .safetensors file"
 """What :func:`source_of` takes."""
@@ -67,8 +70,9 @@ def parse(parser: ArgumentParser, arguments: list[str]) -> Namespace:
     try:
         return parser.parse_args(arguments)
     except ArgumentError as error:
-        message = parsing_message(error)
-        raise InputError(message if "must be" in message else f"{message}; see {parser.prog} --help") from error
+        message = parsing_message(error, parser)
+        says_what_is_allowed = "must be" in message or "did you mean" in message
+        raise InputError(message if says_what_is_allowed else f"{message}; see {parser.prog} --help") from error
     except UnicodeDecodeError as error:
         raise InputError(f"a file among {' '.join(arguments)} is no text: {one_line(error)}") from error
 
@@ -82,6 +86,19 @@ def source_of(values: Namespace) -> Path:
     if not Path(values.source).exists():
         raise InputError(f"source (={values.source!r}) must be the {SOURCE}")
     return Path(values.source)
+
+
+def data_of(source: Path, name: str | None, info: dict[str, Any], data_dir: str | None) -> Dataset:
+    """The data set ``name``, by default the one that a pruned file says in its ``info`` it was trained on.
+
+    Raises:
+        InputError: neither is given, or no such data.
+    """
+    from pyro_vd.data import load_data
+
+    if not (name or info.get("data")):
+        raise InputError(f"{source} does not say what data it was trained on: give --data NAME")
+    return load_data(name or str(info["data"]), data_dir)
 
 
 def new_file(out: Path | str) -> Path:

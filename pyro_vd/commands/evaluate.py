@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from pyro_vd.commands.arguments import SOURCE, add_data_dir, finish, parse, parser_of, source_of
+from pyro_vd.commands.arguments import SOURCE, add_data_dir, data_of, finish, parse, parser_of, source_of
 
 HELP = "measure a run, or a pruned network's file, on the test data"
 
@@ -37,7 +37,7 @@ def run(arguments: list[str]) -> None:
         net, info = load_pruned(file := source / PRUNED), read_info(file)
     else:
         net, info = load_pruned(file := source), read_info(file)
-        data = load_data(values.data or str(info.get("data")), values.data_dir)
+        data = data_of(source, values.data, info, values.data_dir)
     networks["pruned"] = evaluate(net, data.test, likelihood=likelihood_of(info))
     cost = {**asdict(network_cost(net, data.x_test[:1])), "bytes": file.stat().st_size}
     measured = {name: asdict(metrics) for name, metrics in networks.items()}

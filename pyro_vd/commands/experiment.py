@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pyro_vd.commands.arguments import add_data_dir, parse, parser_of
 from pyro_vd.errors import InputError
+from pyro_vd.messages import must_be_one_of
 
 HELP = "carry out an experiment of the report: its table, figures and numbers"
 
@@ -28,7 +29,7 @@ def run(arguments: list[str]) -> None:
     from pyro_vd.tables import print_table
 
     if values.name not in NAMES:
-        raise InputError(f"experiment (={values.name!r}) must be one of {', '.join(NAMES)}")
+        raise InputError(must_be_one_of("experiment", values.name, NAMES))
     folder = Path(values.out or Path("out") / values.name)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"output folder (={str(folder)!r}) is there already, and not empty; choose another with --out")

@@ -6,8 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
-from pyro_vd.commands.arguments import SOURCE, add_data_dir, new_file, parse, parser_of, source_of
-from pyro_vd.errors import InputError
+from pyro_vd.commands.arguments import SOURCE, add_data_dir, data_of, new_file, parse, parser_of, source_of
 
 if TYPE_CHECKING:
     from pyro_vd.dataset import Dataset
@@ -89,11 +88,7 @@ def _data(source: Path, name: str | None, info: dict[str, Any], data_dir: str | 
 
         run = load_run(source, data_dir)
         return run.data, run.validation
-    from pyro_vd.data import load_data
-
-    if not (name or info.get("data")):
-        raise InputError(f"{source} does not say what data it was trained on: give --data NAME")
-    return load_data(name or str(info["data"]), data_dir), None
+    return data_of(source, name, info, data_dir), None
 
 
 def _print(result: dict[str, Any]) -> None:

@@ -63,6 +63,8 @@ def run(arguments: list[str]) -> None:
         print(as_json(result))
     else:
         _print(f"{run.folder / FILE}: log α ≥ {threshold:g} is pruned; 5, 50 and 95 % quantiles", layers)
+        if figures:
+            print(f"figures in {run.folder}: {', '.join(figures)}")
 
 
 def _figures(run: Run, data: Any, threshold: float, layers: list[LayerInspection]) -> Mapping[str, Figure]:
