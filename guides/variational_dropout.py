@@ -47,6 +47,10 @@ class VariationalDropout(WeightGuide):
         self.per = per
         super().__init__(model)
 
+    @property
+    def ranks_inputs(self) -> bool:
+        return self.per in ("weight", "column")
+
     def initial_parameters(self, name: str, weight: Tensor) -> dict[str, Tensor]:
         theta = super().initial_parameters(name, weight)
         if self.per == "weight":

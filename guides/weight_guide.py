@@ -27,6 +27,11 @@ class WeightGuide(PyroModule):
     learns_alpha = False
     """Whether log α is learnt, so that it can say what to remove."""
 
+    @property
+    def ranks_inputs(self) -> bool:
+        """Whether it learns which inputs of a layer matter more than others."""
+        return self.learns_alpha
+
     def __init__(self, model: BayesianNetwork) -> None:
         super().__init__()
         check_model(model)

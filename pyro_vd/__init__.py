@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from pyro_vd.posterior import log_alpha, mean_network, predictive, summarize
     from pyro_vd.prediction import Prediction, predict
     from pyro_vd.priors import LogUniform, NormalARD, NormalJeffreys
-    from pyro_vd.pruning import choose_threshold, keep_masks, prune
+    from pyro_vd.pruning import choose_threshold, keep_masks, kept_weights, prune
     from pyro_vd.recipe import Recipe
     from pyro_vd.regression import RegressionMetrics
     from pyro_vd.reparam import LocalReparameterization
@@ -92,7 +92,7 @@ _HOME = {
     "posterior": ("log_alpha", "mean_network", "predictive", "summarize"),
     "prediction": ("Prediction", "predict"),
     "priors": ("LogUniform", "NormalARD", "NormalJeffreys"),
-    "pruning": ("choose_threshold", "keep_masks", "prune"),
+    "pruning": ("choose_threshold", "keep_masks", "kept_weights", "prune"),
     "recipe": ("Recipe",),
     "regression": ("RegressionMetrics",),
     "reparam": ("LocalReparameterization",),
@@ -155,6 +155,7 @@ __all__ = [
     "held_out_elpd",
     "inspect_layers",
     "keep_masks",
+    "kept_weights",
     "load_data",
     "load_onnx",
     "load_pruned",

@@ -66,7 +66,7 @@ def to_inference_data(
         weights: how many weights of each site are in ``posterior``, those of the largest signal |θ|/σ; a site of no more is
             in it whole. ``"all"`` for all. Or, by site, a number, ``"all"`` or a list of indices; other sites are left out.
         threshold: log α at or above which a weight counts as pruned.
-        units: the most inputs that each layer keeps; see :func:`~pyro_vd.pruning.keep_masks`.
+        units: the most inputs that each layer keeps; see :func:`~pyro_vd.pruning.kept_weights`.
         hold: as the training had it; where log α reaches it, draws and predictions have mean 0. See
             :class:`~pyro_vd.reparam.LocalReparameterization`.
         seed: of the draws. The state of torch's generators is put back.

@@ -16,7 +16,7 @@ from pyro_vd.errors import InputError
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.posterior import log_alpha
-from pyro_vd.pruning import keep_masks
+from pyro_vd.pruning import kept_weights
 from pyro_vd.training_state import EpochRecord
 
 Labels = Mapping[str, Sequence[str]]
@@ -68,7 +68,7 @@ def variational_parameters(
 ) -> xr.Dataset:
     """θ, log σ², log α and the mask of what is left at this threshold, by weight site; and the model's plain parameters."""
     log_alphas = log_alpha(guide)
-    masks = keep_masks(log_alphas, threshold, units)
+    masks = kept_weights(model, guide, threshold, units)
     variables: dict[str, tuple[Tensor, Sequence[str]]] = {}
     for name in guide.site_names:
         q = guide.posterior(name)

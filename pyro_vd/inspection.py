@@ -13,8 +13,8 @@ from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.metrics import Arrays
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.posterior import LayerSummary, log_alpha, quantiles, site_kl, summarize
-from pyro_vd.pruning import DEFAULT_THRESHOLD, keep_masks
-from pyro_vd.run_folder import Run, dump, read_history, read_metrics
+from pyro_vd.pruning import DEFAULT_THRESHOLD, kept_weights
+from pyro_vd.run_folder import Run, dump, read_history, run_threshold
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def inspect_layers(
         guide: its guide, with variational noise.
         data: inputs and observations for the model to run on; the figures do not depend on them.
         threshold: log α at or above which a weight counts as pruned.
-        units: the most inputs that each layer keeps; see :func:`~pyro_vd.pruning.keep_masks`.
+        units: the most inputs that each layer keeps; see :func:`~pyro_vd.pruning.kept_weights`.
 
     Raises:
         InputError: the threshold is NaN, not one number of units a layer, or the guide has no log α.
@@ -60,7 +60,7 @@ def inspect_layers(
     kl = site_kl(model, guide, data)
     total = sum(kl.values())
     log_alphas = log_alpha(guide)
-    masks = keep_masks(log_alphas, threshold, units)
+    masks = kept_weights(model, guide, threshold, units)
     layers = []
     for summary in summarize(guide, threshold):
         site = summary.site
@@ -107,8 +107,3 @@ def run_inference_data(run: Run, **options: Any) -> Any:
         "attrs": {"recipe": dump(run.recipe)},
     }
     return to_inference_data(run.model, run.guide, run.data.test, **{**said, **options})
-
-
-def run_threshold(run: Run) -> float:
-    """The threshold that the run was pruned at."""
-    return float(read_metrics(run.folder)["threshold"])

@@ -100,6 +100,11 @@ class TrainConfig(StepsConfig):
         return self.guide in ("variational", "group", "log-normal")
 
     @property
+    def ranks_inputs(self) -> bool:
+        """Whether the guide learns which inputs of a layer matter more than others."""
+        return self.learns_alpha and not (self.guide == "variational" and self.per in ("row", "layer"))
+
+    @property
     def priors(self) -> tuple[str, ...]:
         """What ``model.prior`` may be with the guide."""
         match self.guide:

@@ -25,43 +25,65 @@ CANDIDATES = tuple(k / 4 for k in range(-16, 33))
 """Thresholds that :func:`choose_threshold` tries, from −4 to 8."""
 
 
-def keep_masks(
-    log_alphas: Mapping[str, Tensor], threshold: float = DEFAULT_THRESHOLD, units: Sequence[int] | None = None
-) -> dict[str, Tensor]:
+def keep_masks(log_alphas: Mapping[str, Tensor], threshold: float = DEFAULT_THRESHOLD) -> dict[str, Tensor]:
     """True for every weight to keep, by site: log α below the threshold.
 
-    Args:
-        log_alphas: of every weight, by site.
-        threshold: on log α.
-        units: the most inputs that each site keeps, in the order of the sites: those with the least log α, which for an input
-            is that of the weight that matters most. Inputs are dimension 1 of a weight. None sets no limit.
-
     Raises:
-        InputError: a NaN among the thresholds or the values; not one number of units, 0 or more, a site.
+        InputError: a NaN among the thresholds or the values.
     """
     if math.isnan(threshold):
         raise InputError("threshold (=nan) must be a number; log α at or above it is pruned")
     for name, values in log_alphas.items():
         if broken := int(values.isnan().sum()):
             raise InputError(f"site {name!r}: {broken} of {values.numel()} values of log α are NaN, all must be numbers")
+    return {name: values < threshold for name, values in log_alphas.items()}
+
+
+def kept_weights(
+    model: BayesianNetwork, guide: WeightGuide, threshold: float = DEFAULT_THRESHOLD, units: Sequence[int] | None = None
+) -> dict[str, Tensor]:
+    """True for every weight that :func:`prune` keeps, by site; ``guide.restrict`` takes it.
+
+    Args:
+        model: the trained model.
+        guide: its trained guide.
+        threshold: on log α; a lower one keeps fewer.
+        units: the most inputs that each layer keeps, first layer first: those of least log α, which for an input is that of
+            the weight that matters most. None sets no limit.
+
+    Raises:
+        InputError: the threshold or a log α is NaN; the guide has no log α; not one number of units, 0 or more, a layer; or
+            its inputs cannot be ranked: those of a grouped convolution, or where they have one α.
+    """
+    from pyro_vd.posterior import log_alpha
+
+    check_pair(model, guide)
+    log_alphas = log_alpha(guide)
+    masks = keep_masks(log_alphas, threshold)
     if units is None:
-        return {name: values < threshold for name, values in log_alphas.items()}
-    if len(units) != len(log_alphas):
-        raise InputError(f"units (={list(units)}) must have one number for each of {', '.join(map(repr, log_alphas))}")
-    for most in units:
+        return masks
+    if not isinstance(units, Sequence) or len(units) != len(masks):
+        raise InputError(f"units (={units!r}) must be a list of one number for each of {', '.join(map(repr, masks))}")
+    if not guide.ranks_inputs:
+        raise InputError(
+            f"units (={list(units)}): {type(guide).__name__} learns no α that differs between the inputs of a layer"
+        )
+    for (name, values), most in zip(log_alphas.items(), units, strict=True):
         check_number("units", most, low=0, whole=True)
-    return {
-        name: (values < threshold) & _least_inputs(values, most)
-        for (name, values), most in zip(log_alphas.items(), units, strict=True)
-    }
+        if getattr(layer := model.layer(name), "groups", 1) != 1:
+            raise InputError(
+                f"units (={list(units)}): site {name!r} is a {layer}; groups must be 1 for its inputs to be counted"
+            )
+        masks[name] &= _least_inputs(values, model.weight_axes(name).index("in"), most)
+    return masks
 
 
-def _least_inputs(log_alpha: Tensor, most: int) -> Tensor:
+def _least_inputs(log_alpha: Tensor, axis: int, most: int) -> Tensor:
     """True for the inputs of least log α, in a shape that broadcasts to the weight's."""
-    of_input = log_alpha.transpose(0, 1).flatten(1).amin(1)
+    of_input = log_alpha.movedim(axis, 0).flatten(1).amin(1)
     kept = torch.zeros_like(of_input, dtype=torch.bool)
     kept[of_input.argsort(stable=True)[:most]] = True
-    return kept.view(-1, *(1 for _ in log_alpha.shape[2:]))
+    return kept.view([-1 if dimension == axis else 1 for dimension in range(log_alpha.ndim)])
 
 
 @torch.no_grad()
@@ -74,15 +96,12 @@ def prune(
         model: the trained model.
         guide: its trained guide.
         threshold: on log α; a lower one prunes more.
-        units: the most inputs that each layer keeps; see :func:`keep_masks`.
+        units: the most inputs that each layer keeps; see :func:`kept_weights`, also for what is refused.
 
     Raises:
-        InputError: the threshold or a log α is NaN, not one number of units a layer, or the guide has no log α.
+        InputError: the threshold or a log α is NaN, the guide has no log α, or ``units`` do not fit.
     """
-    from pyro_vd.posterior import log_alpha
-
-    check_pair(model, guide)
-    masks = keep_masks(log_alpha(guide), threshold, units)
+    masks = kept_weights(model, guide, threshold, units)
     return model.plain_network({name: guide.mean(name) * mask for name, mask in masks.items()})
 
 

@@ -149,6 +149,11 @@ class Recipe:
             raise InputError(
                 f"prune.units (={self.prune.units}) must have one number for each of the {layers} layers of model.sizes"
             )
+        if self.prune.units is not None and not self.train.ranks_inputs:
+            raise InputError(
+                f"prune.units (={self.prune.units}) must be null where train.guide is {self.train.guide!r} and train.per "
+                f"{self.train.per!r}: no α is learnt that differs between the inputs of a layer"
+            )
         if self.prune.max_error_rise is not None and self.data.validation == 0:
             raise InputError(
                 f"prune.max_error_rise (={self.prune.max_error_rise}) needs validation data: set data.validation above 0"

@@ -29,8 +29,8 @@ from pyro_vd.metrics import Arrays, Metrics, evaluate, validation_error
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.models.likelihoods import Likelihood, describe
 from pyro_vd.phases import PruneConfig, StepsConfig
-from pyro_vd.posterior import log_alpha, mean_network
-from pyro_vd.pruning import choose_threshold, keep_masks, prune
+from pyro_vd.posterior import mean_network
+from pyro_vd.pruning import choose_threshold, kept_weights, prune
 from pyro_vd.recipe import Recipe
 from pyro_vd.regression import RegressionMetrics
 from pyro_vd.run_folder import FRAMES, LOG, METRICS, PRUNED, checked, claim, read_metrics, save_posterior
@@ -92,9 +92,13 @@ def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progr
     recorder = None
     if recipe.train.frames:
         watched = (validation, "validation") if validation else (train, "training")
-        network = partial(current_network, model, guide, recipe.prune.threshold)
+        network = partial(current_network, model, guide, recipe.prune.threshold, recipe.prune.units)
         recorder = FrameRecorder(folder / FRAMES, recipe.train.frames, network, *watched, likelihood)
-    settings = options("train", recipe.train) | {"threshold": recipe.prune.threshold, "after_step": recorder}
+    settings = options("train", recipe.train) | {
+        "threshold": recipe.prune.threshold,
+        "units": recipe.prune.units,
+        "after_step": recorder,
+    }
     results["train"] = fit(model, guide, train, validation, **settings)
     model.cpu(), guide.cpu()
     save_posterior(folder, model, guide)
@@ -106,7 +110,7 @@ def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progr
         threshold, pruned = math.inf, mean_network(model, guide)
     trained = copy.deepcopy((model, guide))
     if recipe.finetune.epochs:
-        guide.restrict(keep_masks(log_alpha(guide), threshold, recipe.prune.units))
+        guide.restrict(kept_weights(model, guide, threshold, recipe.prune.units))
         settings = options("finetune", recipe.finetune)
         results["finetune"] = fit(model, guide, train, validation, threshold=math.inf, **settings)
         pruned = mean_network(model, guide).cpu()

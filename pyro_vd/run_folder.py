@@ -154,6 +154,11 @@ def load_run(folder: Path | str, data_dir: Path | str | None = None) -> Run:
     return Run(folder, recipe, data, train, validation, model, guide)
 
 
+def run_threshold(run: Run) -> float:
+    """The threshold that the run was pruned at."""
+    return float(read_metrics(run.folder)["threshold"])
+
+
 def checked(data: Dataset, model: BayesianNetwork) -> Dataset:
     """The data set, its observations as the model's likelihood takes them; see :func:`~pyro_vd.checks.check_data`.
 

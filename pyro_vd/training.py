@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,7 @@ def fit(
     num_particles: int = 1,
     augment: Callable[[Tensor], Tensor] | None = None,
     threshold: float = DEFAULT_THRESHOLD,
+    units: Sequence[int] | None = None,
     device: str | torch.device | None = None,
     checkpoint: Path | str | None = None,
     resume: bool = False,
@@ -83,6 +84,7 @@ def fit(
         augment: changes each batch of training inputs at random, such as
             :class:`~pyro_vd.augmentation.RandomAffine`; its ``repr`` tells one from another when a checkpoint is resumed.
         threshold: log α from which on the log's error and compression take a weight as pruned.
+        units: the most inputs of each layer that they take as kept; see :func:`~pyro_vd.pruning.kept_weights`.
         device: ``"cpu"``, ``"cuda"``…; by default where the model is.
         checkpoint: file written, atomically, after every epoch; one that is there is replaced, unless ``resume``.
         resume: go on from ``checkpoint`` if it is there. On the CPU the result is then bit for bit that of a run that was
@@ -123,7 +125,8 @@ def fit(
     shuffle = torch.Generator().manual_seed(int(torch.randint(2**31, (), device="cpu")))
     settings = {"phase": phase, "epochs": epochs, "batch_size": batch_size, "lr": lr, "num_data": len(x)}
     settings |= {"lr_schedule": repr(lr_schedule), "kl_weight": repr(kl_weight), "hold": hold}
-    settings |= {"weight_decay": weight_decay, "num_particles": num_particles, "threshold": threshold, "augment": repr(augment)}
+    settings |= {"weight_decay": weight_decay, "num_particles": num_particles, "threshold": threshold, "units": units}
+    settings["augment"] = repr(augment)
     guard = NonFiniteGuard(loss_of, elbo)
     state = TrainingState(loss_of, optimizer, shuffle, guard, settings, _path(checkpoint), _path(log))
     if resume:
@@ -153,7 +156,7 @@ def fit(
                 bar.step()
                 if after_step is not None:
                     after_step(epoch, step + 1, steps)
-            net = current_network(model, guide, threshold)
+            net = current_network(model, guide, threshold, units)
             errors = error_of(net, (held_out[0], held_out[1]), model.observed) if held_out else {}
             mean_loss, mean_data_term, mean_kl = (totals / taken).tolist()  # NaN where every step was skipped
             record = EpochRecord(
@@ -179,6 +182,8 @@ def _path(path: Path | str | None) -> Path | None:
     return None if path is None else Path(path)
 
 
-def current_network(model: BayesianNetwork, guide: WeightGuide, threshold: float = DEFAULT_THRESHOLD) -> nn.Module:
+def current_network(
+    model: BayesianNetwork, guide: WeightGuide, threshold: float = DEFAULT_THRESHOLD, units: Sequence[int] | None = None
+) -> nn.Module:
     """The network as it would be pruned now."""
-    return prune(model, guide, threshold) if guide.learns_alpha else mean_network(model, guide)
+    return prune(model, guide, threshold, units) if guide.learns_alpha else mean_network(model, guide)

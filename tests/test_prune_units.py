@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,37 +14,57 @@ from torch import nn
 
 from pyro_vd import (
     BayesianNetwork,
+    GaussianDropout,
     GroupVariationalDropout,
     InputError,
     NormalJeffreys,
     VariationalDropout,
     compact,
     inspect_layers,
-    keep_masks,
+    kept_weights,
     load_pruned,
     load_run,
     log_alpha,
+    mean_network,
     prune,
     surviving_units,
 )
+from pyro_vd.frames import read_frames
 from pyro_vd.inspection import run_inference_data
+from pyro_vd.run_folder import FRAMES, read_history, run_threshold
+
+LAYERS = {
+    "linear": (nn.Linear(5, 7), (5,)),
+    "convolution": (nn.Conv2d(5, 4, 2), (5, 3, 3)),
+    "transposed": (nn.ConvTranspose1d(5, 4, 2), (5, 3)),
+}
 
 
-@pytest.mark.parametrize("shape", [(7, 5), (4, 5, 3), (4, 5, 3, 2)])
+def random_pair(net: nn.Module) -> tuple[BayesianNetwork, VariationalDropout]:
+    model = BayesianNetwork(net)
+    guide = VariationalDropout(model, log_sigma2=-4.0)
+    with torch.no_grad():
+        for name in guide.site_names:
+            guide.site(name).log_sigma2.normal_(-3, 2)
+    return model, guide
+
+
+@pytest.mark.parametrize("kind", LAYERS)
 @pytest.mark.parametrize("most", [0, 1, 3, 5, 9])
-def test_the_inputs_of_least_log_alpha_stay(shape: tuple[int, ...], most: int) -> None:
-    values = torch.randn(shape)
+def test_the_inputs_of_least_log_alpha_stay(kind: str, most: int) -> None:
+    layer, shape = LAYERS[kind]
+    model, guide = random_pair(layer)
+    values = log_alpha(guide)["weight"].movedim(model.weight_axes("weight").index("in"), 0).flatten(1)
     threshold = values.quantile(0.6).item()
-    mask = keep_masks({"w": values}, threshold, [most])["w"]
-    by_hand = sorted(range(5), key=lambda unit: values[:, unit].min().item())[:most]
+    mask = kept_weights(model, guide, threshold, [most])["weight"]
+    mask = mask.movedim(model.weight_axes("weight").index("in"), 0).flatten(1)
+    best = sorted(range(5), key=lambda unit: values[unit].min().item())[:most]
     for unit in range(5):
-        assert torch.equal(mask[:, unit], (values[:, unit] < threshold) & (unit in by_hand))
-
-
-def test_removed_inputs_and_equal_ones() -> None:
-    values = torch.tensor([[math.inf, 1.0, 1.0, 1.0, -math.inf]])
-    assert keep_masks({"w": values}, 3.0, [3])["w"].tolist() == [[False, True, True, False, True]]
-    assert keep_masks({"w": values}, 1.0, [5])["w"].tolist() == [[False, False, False, False, True]]
+        assert torch.equal(mask[unit], (values[unit] < threshold) & (unit in best))
+    x = torch.randn(3, *shape)
+    net = prune(model, guide, math.inf, [most])
+    gone = [unit for unit in range(5) if unit not in best]
+    assert torch.equal(net(x.index_fill(1, torch.tensor(gone, dtype=torch.int64), 1e6)), net(x)), "others are not read"
 
 
 def test_a_pruned_network_has_these_units() -> None:
@@ -58,26 +79,39 @@ def test_a_pruned_network_has_these_units() -> None:
     small = compact(pruned, x[:1])
     assert surviving_units(pruned, x[:1]) == "2-6-3"
     torch.testing.assert_close(small(x), pruned(x))
-    weights = BayesianNetwork(nn.Linear(5, 4))
-    (mask,) = keep_masks(log_alpha(VariationalDropout(weights)), 3.0, [2]).values()
-    assert int(mask.any(0).sum()) == 2, "guides over weights as well"
+    guide.restrict(kept_weights(model, guide, 0.0, [2, 24, 3]))
+    torch.testing.assert_close(mean_network(model, guide)(x), pruned(x))
 
 
-def test_wrong_numbers_are_refused() -> None:
-    values = {"first.weight": torch.randn(3, 4), "second.weight": torch.randn(2, 3)}
-    for units, quoted in {(2,): r"units \(=\[2\]\) .*'first.weight', 'second.weight'", (2, -1): r"units \(=-1\)"}.items():
-        with pytest.raises(InputError, match=quoted):
-            keep_masks(values, 0.0, units)
+def test_what_cannot_be_ranked_is_refused() -> None:
+    net = nn.Sequential(nn.Linear(6, 4), nn.Linear(4, 3))
+    model, guide = random_pair(net)
+    for units in ([2], [2, 3, 4], 5):
+        with pytest.raises(InputError, match=r"units \(=.*'0.weight', '1.weight'"):
+            prune(model, guide, 0.0, units)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"units \(=-1\)"):
+        prune(model, guide, 0.0, [2, -1])
+    assert kept_weights(model, VariationalDropout(model, per="column"), 3.0, [2, 3])
+    for other in (VariationalDropout(model, per="row"), VariationalDropout(model, per="layer"), GaussianDropout(model, 0.5)):
+        with pytest.raises(InputError, match=f"units .=.2, 3.*{type(other).__name__} learns no α that differs"):
+            kept_weights(model, other, 3.0, [2, 3])
+    grouped = random_pair(nn.Conv1d(8, 8, 3, groups=4))
+    with pytest.raises(InputError, match=r"units .=.3.*'weight' is a Conv1d.*groups must be 1"):
+        prune(*grouped, 3.0, [3])
 
 
 def test_a_run_to_a_number_of_units(tmp_path: Path) -> None:
     run = tmp_path / "run"
     keys = ["--train.guide=group", "--model.prior=normal-jeffreys", "--train.weight_noise=false", "--train.log_sigma2=-4"]
-    keys += ["--prune.threshold=0", "--prune.units=[20, 5]"]
+    keys += ["--prune.threshold=0", "--prune.units=[20, 5]", "--finetune.epochs=0", "--train.frames=1"]
     code, _, err = run_cli("train", "digits", *SMALL, *keys, "--out", run, "--quiet")
     assert code == 0, err
     assert json.loads((run / "metrics.json").read_text())["compact"]["units"] == "20-5"
     net, loaded = load_pruned(run / "pruned.safetensors"), load_run(run)
+    size = json.loads((run / "metrics.json").read_text())["networks"]["pruned"]["compression"]
+    assert read_history(run)[-1].compression == size, "the log counts what would be kept"
+    frames = read_frames(run / FRAMES)
+    assert frames.left(len(frames) - 1) == [int((net.get_parameter(name) != 0).sum()) for name in loaded.guide.site_names]
     data = run_inference_data(loaded, num_samples=2, weights=1)
     layers = inspect_layers(loaded.model, loaded.guide, loaded.data.test, 0.0, [20, 5])
     assert [layer.surviving_inputs for layer in layers] == [20, 5]
@@ -101,6 +135,8 @@ def test_a_run_to_a_number_of_units(tmp_path: Path) -> None:
         (["--prune.units=[3]"], ["prune.units (=[3])", "each of the 2 layers"]),
         (["--prune.units=[3, -2]"], ["prune.units.1 (=-2)", ">= 0"]),
         (["--prune.units=[3, two]"], ["prune.units", "two"]),
+        (["--prune.units=[3, 2]", "--train.per=row"], ["prune.units (=[3, 2])", "train.per 'row'"]),
+        (["--prune.units=[3, 2]", "--train.guide=gaussian", "--finetune.epochs=0"], ["prune.units (=[3, 2])", "'gaussian'"]),
         (["--prune.units=[3, 2]", "--prune.max_error_rise=0.1"], ["prune.units (=[3, 2])", "prune.max_error_rise (=0.1)"]),
     ],
 )
@@ -113,5 +149,14 @@ def test_bad_numbers_for_a_finished_run(finished_run: Path) -> None:
     before = {path.name for path in finished_run.iterdir()}
     refused("prune", finished_run, "--units", "3", quoted=["units (=[3])", "'1.weight', '3.weight'"])
     refused("prune", finished_run, "--units", "3", "-2", quoted=["prune.units.1 (=-2)"])
-    refused("prune", finished_run, "--units", "3", "2", "--max-error-rise=0.1", quoted=["units (=[3, 2])"])
+    refused("prune", finished_run, "--units", "3", "2", "--max-error-rise=0.1", quoted=["--max-error-rise", "--units"])
     assert {path.name for path in finished_run.iterdir()} == before
+
+
+def test_units_of_a_run_whose_threshold_was_chosen(finished_run: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    recipe = (run / "recipe.yaml").read_text()
+    (run / "recipe.yaml").write_text(recipe.replace("max_error_rise: null", "max_error_rise: 0.5"))
+    for extra, name in ((), f"pruned-{run_threshold(load_run(run)):g}"), (("--threshold=-1",), "pruned--1"):
+        assert run_cli("prune", run, "--units", "9", "4", *extra)[0] == 0
+        assert surviving_units(load_pruned(run / f"{name}.safetensors")) == "9-4"

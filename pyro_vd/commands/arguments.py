@@ -15,6 +15,7 @@ from pyro_vd.messages import one_line, parsing_message
 
 if TYPE_CHECKING:
     from pyro_vd.dataset import Dataset
+    from pyro_vd.run_folder import Run
 
 SOURCE = "folder of a finished run, or a pruned .safetensors file"
 """What :func:`source_of` takes."""
@@ -36,6 +37,16 @@ def parser_of(usage: str, help_text: str) -> ArgumentParser:
 def add_data_dir(parser: ArgumentParser) -> None:
     """Give a parser the option ``--data-dir``."""
     parser.add_argument("--data-dir", type=str, help="torchvision root (default: the recipe's data.dir, then $PYRO_VD_DATA)")
+
+
+def check_learns_alpha(run: Run) -> None:
+    """Refuse a run whose guide learns no α.
+
+    Raises:
+        InputError: it does not.
+    """
+    if not run.guide.learns_alpha:
+        raise InputError(f"{run.folder} was trained with train.guide {run.recipe.train.guide!r}, which learns no α to prune by")
 
 
 def with_recipe(parser: ArgumentParser, arguments: list[str]) -> tuple[Path, list[str]]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from pyro_vd.commands.arguments import add_data_dir, parse, parser_of
+from pyro_vd.commands.arguments import add_data_dir, check_learns_alpha, parse, parser_of
 from pyro_vd.errors import InputError
 
 if TYPE_CHECKING:
@@ -37,11 +37,12 @@ def run(arguments: list[str]) -> None:
     values = parse(parser, arguments)
 
     from pyro_vd.arviz_files import write_inference_data
-    from pyro_vd.inspection import inspect_layers, run_inference_data, run_threshold
-    from pyro_vd.run_folder import load_run
+    from pyro_vd.inspection import inspect_layers, run_inference_data
+    from pyro_vd.run_folder import load_run, run_threshold
     from pyro_vd.storage import as_json, save_figure
 
     run = load_run(values.run, values.data_dir)
+    check_learns_alpha(run)
     targets = [run.folder / name for name in (FILE, *(FIGURES if values.plots else ()))]
     if not values.overwrite and (there := [path for path in targets if path.exists()]):
         raise InputError(f"{there[0]} exists; replace what an earlier inspect has written with --overwrite")
@@ -71,14 +72,14 @@ def _figures(run: Run, data: Any, threshold: float, layers: list[LayerInspection
     from pyro_vd import posterior_plots as plots
     from pyro_vd.plots import image_shape
     from pyro_vd.posterior import log_alpha
-    from pyro_vd.pruning import keep_masks, prune
+    from pyro_vd.pruning import kept_weights, prune
 
     log_alphas = log_alpha(run.guide)
     kept = threshold, run.recipe.prune.units
     first = prune(run.model, run.guide, *kept).get_parameter(run.guide.site_names[0])
     figures = (
         plots.log_alpha_histograms(log_alphas, threshold),
-        plots.weight_masks(keep_masks(log_alphas, *kept)),
+        plots.weight_masks(kept_weights(run.model, run.guide, *kept)),
         plots.input_relevance(first, image_shape(run.data.x_test.shape[1:])),
         plots.kl_by_layer({layer.site: layer.kl for layer in layers}),
         plots.mean_against_deviation({name: run.guide.posterior(name) for name in run.guide.site_names}, threshold),

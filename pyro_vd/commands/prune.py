@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
-from pyro_vd.commands.arguments import add_data_dir, finish, new_file, parse, parser_of
+from pyro_vd.commands.arguments import add_data_dir, check_learns_alpha, finish, new_file, parse, parser_of
 from pyro_vd.errors import InputError
 
 HELP = "prune a trained run at another threshold, or to other numbers of units"
@@ -27,23 +27,23 @@ def run(arguments: list[str]) -> None:
 
     from pyro_vd.export import save_pruned
     from pyro_vd.metrics import evaluate, validation_error
+    from pyro_vd.phases import PruneConfig
     from pyro_vd.pruning import prune
     from pyro_vd.run import chosen_threshold, file_info
-    from pyro_vd.run_folder import load_run
+    from pyro_vd.run_folder import load_run, run_threshold
     from pyro_vd.tables import error_cell
 
-    if values.threshold is not None and values.max_error_rise is not None:
-        raise InputError("give --threshold or --max-error-rise, not both")
     run = load_run(values.run, values.data_dir)
-    if not run.guide.learns_alpha:
-        raise InputError(f"{run.folder} was trained with train.guide {run.recipe.train.guide!r}, which learns no α to prune by")
+    check_learns_alpha(run)
+    by_hand = values.threshold is not None or values.units is not None
+    if by_hand and values.max_error_rise is not None:
+        raise InputError("give --max-error-rise, or --threshold and --units, not both")
     config = run.recipe.prune
-    if values.units is not None:
-        config = replace(config, units=values.units)
-    if values.threshold is not None:
-        config = replace(config, threshold=values.threshold, max_error_rise=None)
+    if by_hand:
+        threshold = run_threshold(run) if values.threshold is None else values.threshold
+        config = PruneConfig(threshold=threshold, units=values.units or config.units)
     elif values.max_error_rise is not None:
-        config = replace(config, max_error_rise=values.max_error_rise)
+        config = PruneConfig(max_error_rise=values.max_error_rise)
     threshold = chosen_threshold(run.recipe, config, run.model, run.guide, run.validation)
     out = new_file(values.out or run.folder / f"pruned-{threshold:g}.safetensors")
     net = prune(run.model, run.guide, threshold, config.units)
