@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from pyro_vd.errors import InputError
-from pyro_vd.run_folder import METRICS, read_metrics
+from pyro_vd.recipe_files import read_yaml
+from pyro_vd.run_folder import METRICS, RECIPE, read_metrics
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,16 @@ def _result(folder: Path, name: str) -> RunResult:
 
 def _or_infinite(value: float | None) -> float:
     return math.inf if value is None else value  # JSON has no infinity
+
+
+def same_but_seed(results: Sequence[RunResult], root: Path = Path()) -> list[list[RunResult]]:
+    """Groups of several runs, named after their folders below ``root``, whose recipes differ in nothing but the seed."""
+    groups: dict[str, list[RunResult]] = {}
+    for result in results:
+        path = root / result.run / RECIPE
+        recipe = read_yaml(path) | {"seed": None} if path.is_file() else path
+        groups.setdefault(f"{recipe}, {result.data}, {result.test_size}", []).append(result)
+    return [group for group in groups.values() if len({result.seed for result in group}) == len(group) > 1]
 
 
 def differences(results: Sequence[RunResult]) -> list[str]:

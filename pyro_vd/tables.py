@@ -51,13 +51,15 @@ def error_cell(metrics: Mapping[str, Any], prefix: str = "") -> tuple[str, str]:
 
 
 def spread(values: Sequence[float], digits: int) -> str:
-    """Mean, and the standard deviation where there are several values, as of seeds."""
+    """Mean, and the standard deviation where there are several values, as of seeds; infinite if one is."""
+    if math.inf in values:
+        return "∞"
     mean = f"{statistics.mean(values):.{digits}f}"
     return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
 
 
-def print_results(title: str, results: Sequence[RunResult], notes: Sequence[str]) -> None:
-    """Runs side by side, numbered, and below them what is to be known about the comparison."""
+def print_results(title: str, results: Sequence[RunResult], notes: Sequence[str], seeds: Sequence[Sequence[RunResult]]) -> None:
+    """Runs side by side, numbered, then the means of those that only seeds tell apart, then what is to be known of them all."""
     measures = sorted({error_cell({result.measure: result.error})[0] for result in results}, reverse=True)
     columns = ["", "run", "data", " or ".join(measures), "NLL", "smaller", "sparsity a layer %", "seconds"]
     rows = []
@@ -66,6 +68,13 @@ def print_results(title: str, results: Sequence[RunResult], notes: Sequence[str]
         quality = [error_cell({result.measure: result.error})[1], f"{result.nll:.4f}", _smaller(result.compression)]
         layers = _percentages(result.sparsity)
         rows.append([str(number), result.run, f"{result.data} ({size})", *quality, layers, f"{result.seconds:.0f}"])
+    for group in seeds:
+        first = results.index(group[0])
+        scale, digits = (1, 4) if group[0].measure == "rmse" else (100, 2)
+        measured = zip(*((scale * each.error, each.nll, each.compression, each.seconds) for each in group), strict=True)
+        *quality, seconds = (spread(values, n) for values, n in zip(measured, (digits, 4, 1, 0), strict=True))
+        layers = _percentages([statistics.mean(layer) for layer in zip(*(each.sparsity for each in group), strict=True)])
+        rows.append(["", f"{len(group)} seeds of {first + 1}: mean ± sd", rows[first][2], *quality, layers, seconds])
     print_table(title, columns, rows, names=3)
     for note in notes:
         print(f"Note: {note}")

@@ -70,6 +70,36 @@ def test_json(runs: list[Path]) -> None:
     assert result["runs"][-1]["compression"] is None
 
 
+def reseed(run: Path, seed: int, validation: int) -> None:
+    """Let it be a run of another seed, and of a recipe with so many validation examples."""
+    for name, old, new in (("recipe.yaml", "\nseed: 0", f"\nseed: {seed}"), ("metrics.json", '"seed": 0', f'"seed": {seed}')):
+        content = (run / name).read_text()
+        assert old in content
+        (run / name).write_text(content.replace(old, new).replace("validation: 100", f"validation: {validation}"))
+
+
+def means(*arguments: str | Path) -> list[str]:
+    """Rows of means."""
+    code, out, err = run_cli("compare", *arguments)
+    assert (code, err) == (0, "")
+    return [" ".join(line.split()) for line in out.splitlines() if " seeds of " in line]
+
+
+def test_mean_of_seeds(runs: list[Path]) -> None:
+    assert means(*runs) == [], "they have the same seed"
+    for run, seed, validation in zip(runs, (3, 1, 2), (99, 100, 100), strict=True):
+        reseed(run, seed, validation)
+    (row,) = means(*runs, "--sort=seconds")
+    mean = "2 seeds of 2: mean ± sd digits (360) 25.62 ± 34.47 0.8750 ± 0.8839 470.0 ± 608.1 "
+    assert row.startswith(mean), "'best' and 'small', the second and the third; 'empty' has another recipe"
+    assert row.endswith(" 26 ± 5")
+    (runs[0] / "recipe.yaml").write_text((runs[1] / "recipe.yaml").read_text())
+    (row,) = means(*runs)
+    assert row.startswith("3 seeds of 1: mean ± sd digits (360) 47.08 ± 44.45 ∞ ∞ ")
+    (runs[2] / "recipe.yaml").unlink()
+    assert len(means(*runs)) == 1, "of the other two"
+
+
 def test_other_data_are_pointed_out(runs: list[Path]) -> None:
     for folder, changes in zip(runs, ({"test_size": 100}, {"data": "mnist", "test_size": 10_000}), strict=False):
         metrics = json.loads((folder / "metrics.json").read_text())

@@ -85,7 +85,7 @@ def test_again(swept: tuple[Path, dict[str, Any]]) -> None:
     errors = {line.split()[1]: float(line.split()[4]) for line in lines if line[:3].strip().isdigit()}
     assert errors.keys() == {*GOOD, "train.lr=0.001,seed=0", "train.lr=0.001,seed=1"}
     assert list(errors.values()) == sorted(errors.values())
-    assert "failed, 2 of 6" in text
+    assert ("failed, 2 of 6" in text, text.count("2 seeds of ")) == (True, 2)
     for name in BAD:
         (row,) = (line for line in lines if line.strip().startswith(name))
         assert "10 steps in a row were not finite" in row

@@ -13,7 +13,7 @@ HELP = "finished runs side by side, in a table and a figure"
 
 def run(arguments: list[str]) -> None:
     """Carry the command out."""
-    from pyro_vd.comparison import SORTS, differences, read_results
+    from pyro_vd.comparison import SORTS, differences, read_results, same_but_seed
     from pyro_vd.storage import as_json, save_figure
     from pyro_vd.tables import print_results
 
@@ -40,4 +40,4 @@ def run(arguments: list[str]) -> None:
         print(as_json({"runs": [asdict(result) for result in results], "notes": notes, "figure": values.out}))
     else:
         where = f"; figure: {values.out}" if values.out else ""
-        print_results(f"pruned networks, sorted by {values.sort}{where}", results, notes)
+        print_results(f"pruned networks, sorted by {values.sort}{where}", results, notes, same_but_seed(results))

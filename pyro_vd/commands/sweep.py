@@ -30,7 +30,7 @@ def run(arguments: list[str]) -> None:
     values = parse(parser, given)
 
     from pyro_vd.checks import check_number
-    from pyro_vd.comparison import differences, read_results
+    from pyro_vd.comparison import differences, read_results, same_but_seed
     from pyro_vd.progress import SweepProgress
     from pyro_vd.run_folder import dump
     from pyro_vd.storage import as_json
@@ -71,7 +71,7 @@ def run(arguments: list[str]) -> None:
         print(as_json(content))
     else:
         if results:
-            print_results(f"{out}: pruned networks, sorted by error", results, notes)
+            print_results(f"{out}: pruned networks, sorted by error", results, notes, same_but_seed(results, out))
         if errors:
             print_table(f"failed, {len(errors)} of {len(runs)}", ["run", "why"], list(errors.items()), numbers=False)
     if errors:
