@@ -33,9 +33,10 @@ class BayesianNetwork(PyroModule):
     """A Pyro model over any ``nn.Module``: weights with a prior, the output scored by a likelihood.
 
     The weight of every linear layer, convolution and transposed convolution becomes a sample site named as in
-    ``net.named_parameters()``. Everything else, biases and normalisation above all, stays a plain parameter fitted by
-    maximum likelihood; parameters of other layers are named in a log message. The network is copied, never changed; its
-    weights are kept as ``initial_weights`` for a guide to start from, so a trained network keeps what it has learnt.
+    ``net.named_parameters()``. Everything else, biases and normalisation above all, stays a plain parameter fitted by maximum
+    likelihood, or as it is where it is frozen (``requires_grad=False``); parameters of other layers are named in a log
+    message. The network is copied, never changed; its weights are kept as ``initial_weights`` for a guide to start from, so a
+    trained network keeps what it has learnt.
 
     Args:
         net: maps a batch ``(batch, …)`` to the likelihood's input.
@@ -73,7 +74,7 @@ class BayesianNetwork(PyroModule):
         if not owners:
             raise InputError(
                 f"{type(net).__name__} has no weight to put a prior on: none of its layers is one of "
-                f"{', '.join(layer.__name__ for layer in SUPPORTED_LAYERS)}"
+                f"{', '.join(layer.__name__ for layer in SUPPORTED_LAYERS)} with a weight that is not frozen"
             )
         if unknown := sorted(set(shared) - set(owners)):
             meant = did_you_mean(unknown[0], owners)
@@ -85,7 +86,12 @@ class BayesianNetwork(PyroModule):
             distinct = list({_owner(net, place): place for place in places}.values())  # one module may have two names
             distribution = prior(shape)
             self._sites[name] = distinct, distribution.to_event(len(distribution.batch_shape))
-        for places, _ in self._sites.values():
+        frozen: dict[int, list[str]] = {}
+        for name, parameter in net.named_parameters(remove_duplicate=False):
+            if not parameter.requires_grad:
+                frozen.setdefault(id(parameter), []).append(name)
+        self._frozen = list(frozen.values())
+        for places in (*(places for places, _ in self._sites.values()), *self._frozen):
             _freeze(net, places)
         self.net = net
 
@@ -145,8 +151,10 @@ class BayesianNetwork(PyroModule):
     def plain_network(self, weights: dict[str, Tensor]) -> nn.Module:
         """A copy of the network in evaluation mode, ordinary and without Pyro, that holds these weights."""
         net = copy.deepcopy(cast(nn.Module, self._modules["net"]))
-        for name, (places, _) in self._sites.items():
-            parameter = nn.Parameter(weights[name].detach().clone())
+        values = [(places, net.get_buffer(places[0]), False) for places in reversed(self._frozen)]
+        values += [(places, weights[name], True) for name, (places, _) in self._sites.items()]
+        for places, value, learnt in values:
+            parameter = nn.Parameter(value.detach().clone(), requires_grad=learnt)
             for place in places:
                 owner, attribute = _owner(net, place)
                 del owner._buffers[attribute]
@@ -159,9 +167,8 @@ def _weight_owners(net: nn.Module) -> Iterator[tuple[str, list[str]]]:
     places: dict[int, list[str]] = {}
     for name, parameter in net.named_parameters(remove_duplicate=False):
         places.setdefault(id(parameter), []).append(name)
-    weights = {
-        id(module.weight) for module in net.modules() if isinstance(module, SUPPORTED_LAYERS) and module.weight is not None
-    }
+    layers = (module for module in net.modules() if isinstance(module, SUPPORTED_LAYERS))
+    weights = {id(layer.weight) for layer in layers if layer.weight is not None and layer.weight.requires_grad}
     plain = []
     for key, names in places.items():
         owner, attribute = _owner(net, names[0])

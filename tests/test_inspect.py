@@ -13,7 +13,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from support import command, contents, python, refused, run_cli
+from support import SMALL, command, contents, python, refused, run_cli
 from torch import nn
 from torch.distributions import kl_divergence
 
@@ -186,3 +186,11 @@ def test_history_with_nothing_finite(run: Path) -> None:
     (record,) = read_history(run)
     assert math.isnan(record.loss)
     assert (record.compression, record.error) == (math.inf, None)
+
+
+def test_a_run_without_alpha_is_refused(tmp_path: Path) -> None:
+    keys = ["--train.guide=bernoulli", "--pretrain.epochs=0", "--finetune.epochs=0"]
+    code, _, err = run_cli("train", "digits", *SMALL, *keys, "--out", tmp_path / "run", "--quiet")
+    assert code == 0, err
+    for name, options in ("inspect", []), ("prune", ["--threshold=1"]):
+        refused(name, tmp_path / "run", *options, quoted=["train.guide 'bernoulli'", "learns no α to prune by"])
