@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vd.errors import InputError
+from pyro_vd.modes import in_evaluation_mode
 from pyro_vd.observations import Observed, check_observations
 
 if TYPE_CHECKING:
@@ -163,16 +164,13 @@ def _output_of_one(name: str, x: Tensor, net: nn.Module | BayesianNetwork) -> Te
         raise InputError(f"{name}: inputs of type {x.dtype}, a network of {', '.join(map(str, kinds))}; convert one of them")
     first = x[:1].to(kept[0].device) if kept else x[:1]
     weights = getattr(net, "initial_weights", None)
-    was_training = net.training
-    net.eval()
     try:
-        output: Tensor = net(first) if weights is None else cast("BayesianNetwork", net).output(weights, first)
+        with in_evaluation_mode(net):
+            output: Tensor = net(first) if weights is None else cast("BayesianNetwork", net).output(weights, first)
     except (RuntimeError, IndexError, TypeError, ValueError) as error:
         raise InputError(
             f"{name}: inputs of shape {tuple(x.shape[1:])} do not fit the network: {str(error).splitlines()[0]}"
         ) from error
-    finally:
-        net.train(was_training)
     return output
 
 

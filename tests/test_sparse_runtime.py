@@ -90,7 +90,7 @@ def test_sparse_where_it_is_faster() -> None:
 
 def test_each_batch_has_the_form_measured_for_the_nearest() -> None:
     forms = [nn.Identity(), nn.ReLU(), nn.Tanh()]
-    runtime = SparseRuntime(forms, [8.0, 256.0])
+    runtime = SparseRuntime(forms[0], forms, [8.0, 256.0])
     for batch, form in ((0, 0), (1, 0), (8, 0), (9, 1), (256, 1), (257, 2), (5000, 2)):
         x = torch.randn(batch, 2)
         assert torch.equal(runtime(x), forms[form](x))
