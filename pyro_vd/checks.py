@@ -95,18 +95,25 @@ def _check_finite(name: str, what: str, values: Tensor) -> None:
 def check_state(name: str, tensors: Mapping[str, Tensor], module: nn.Module) -> None:
     """Refuse tensors that do not fill ``module`` exactly, by name, shape and kind of number, or that are not finite.
 
+    What is not finite there already, as −∞ in a causal mask, may be the same here.
+
     Raises:
         InputError: naming those that do not fit, or are not finite.
     """
-    given = {key: _kind(tensor) for key, tensor in tensors.items()}
-    wanted = {key: _kind(tensor) for key, tensor in module.state_dict().items()}
+    own = module.state_dict()
+    given, wanted = ({key: _kind(tensor) for key, tensor in state.items()} for state in (tensors, own))
     if given != wanted:
         wrong = [key for key in {**wanted, **given} if given.get(key) != wanted.get(key)]
         listed = "; ".join(f"{key} is {given.get(key, 'missing')}, not {wanted.get(key, 'wanted')}" for key in wrong[:3])
         more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise InputError(f"{name} is of another architecture: {listed}{more}")
-    if broken := [key for key, tensor in tensors.items() if not torch.isfinite(tensor).all()]:
+    if broken := [key for key, tensor in tensors.items() if _is_broken(tensor, own[key])]:
         raise InputError(f"{name} holds NaN or infinite values in {', '.join(broken)}; all must be finite")
+
+
+def _is_broken(tensor: Tensor, own: Tensor) -> bool:
+    bad = ~torch.isfinite(tensor)
+    return bool(bad.any()) and (own.is_meta or not torch.equal(tensor[bad], own.to(tensor)[bad]))
 
 
 def _kind(tensor: Tensor) -> str:
