@@ -13,6 +13,7 @@ import pyro
 import torch
 from torch import Tensor, nn
 
+from pyro_vd.batches import check_batches
 from pyro_vd.checks import check_data, check_device, check_number, check_pair
 from pyro_vd.elbo import VariationalDropoutELBO
 from pyro_vd.guard import NonFiniteGuard
@@ -104,6 +105,7 @@ def fit(
     model.to(target)
     guide.to(target)
     x, y = (part.to(target) for part in check_data("training data", train, model))
+    check_batches(x, batch_size, model)
     held_out = None
     if validation is not None:
         held_out = tuple(part.to(target) for part in check_data("validation data", validation, model))
