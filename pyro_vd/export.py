@@ -22,6 +22,7 @@ from pyro_vd.messages import one_line
 from pyro_vd.networks import SUPPORTED_LAYERS, Rescale, SelectInputs
 from pyro_vd.sparse_file import pack, unpack
 from pyro_vd.storage import write_atomically
+from pyro_vd.tracing import check_hooks
 
 _FORMAT = "pyro_vd network 1"
 _BUILDABLE: dict[str, type[nn.Module]] = {
@@ -54,11 +55,12 @@ def save_pruned(net: nn.Module, path: Path | str, info: dict[str, Any] | None = 
             every value replaced by the nearest of 64 a layer, see :func:`pyro_vd.quantisation.codebook`.
 
     Raises:
-        InputError: a Bayesian network; an unknown layout; NaN or infinite weights to quantise.
+        InputError: a Bayesian network; forward hooks; an unknown layout; NaN or infinite weights to quantise.
         OSError: the disk is full or the folder not writable; nothing is changed then.
     """
     if hasattr(net, "plain_network"):
         raise InputError(f"{type(net).__name__} is no ordinary network; save what prune(model, guide) gives")
+    check_hooks(net)
     if layout not in get_args(Layout):
         raise InputError(f"layout (={layout!r}) must be one of {', '.join(get_args(Layout))}")
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in net.state_dict().items()}
