@@ -173,11 +173,13 @@ def _output_of_one(name: str, x: Tensor, net: nn.Module | BayesianNetwork) -> Te
     weights = getattr(net, "initial_weights", None)
     try:
         with in_evaluation_mode(net):
-            output: Tensor = net(first) if weights is None else cast("BayesianNetwork", net).output(weights, first)
+            output: object = net(first) if weights is None else cast("BayesianNetwork", net).output(weights, first)
     except (RuntimeError, IndexError, TypeError, ValueError) as error:
         raise InputError(
             f"{name}: inputs of shape {tuple(x.shape[1:])} do not fit the network: {str(error).splitlines()[0]}"
         ) from error
+    if not isinstance(output, Tensor):
+        raise InputError(f"{name}: the network's output is a {type(output).__name__}; it must be one tensor")
     return output
 
 
