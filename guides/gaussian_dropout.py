@@ -41,6 +41,9 @@ class GaussianDropout(DropoutGuide):
             check_range(self)
         self.per = per
 
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, per={self.per!r}"
+
     def posterior(self, name: str) -> dist.TorchDistribution:
         if self.per == "unit":
             return self.unit_posterior(name, "gaussian")

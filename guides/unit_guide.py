@@ -42,6 +42,9 @@ class UnitGuide(WeightGuide):
                     f"BayesianNetwork(net, prior={wanted})"
                 )
 
+    def extra_repr(self) -> str:
+        return f"weight_noise={self.weight_noise}"
+
     def initial_parameters(self, name: str, weight: Tensor) -> dict[str, Tensor]:
         z_mu = torch.full(unit_shape(weight), self.initial_z_mu, dtype=weight.dtype, device=weight.device)
         z_log_sigma2 = torch.full_like(z_mu, self._initial_log_sigma2)

@@ -48,6 +48,9 @@ class VariationalDropout(WeightGuide):
         super().__init__(model)
         check_range(self)
 
+    def extra_repr(self) -> str:
+        return f"per={self.per!r}"
+
     def initial_parameters(self, name: str, weight: Tensor) -> dict[str, Tensor]:
         theta = super().initial_parameters(name, weight)
         if self.per == "weight":

@@ -21,7 +21,7 @@ from pyro_vd.errors import InputError
 from pyro_vd.messages import one_line
 from pyro_vd.networks import SUPPORTED_LAYERS, Rescale, SelectInputs
 from pyro_vd.sparse_file import pack, unpack
-from pyro_vd.storage import write_atomically
+from pyro_vd.storage import checksum, write_atomically
 from pyro_vd.tracing import check_hooks
 
 _FORMAT = "pyro_vd network 1"
@@ -146,11 +146,11 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def _checksum(described: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> int:
-    """CRC-32 of all that a file says, so that a changed bit is noticed; no protection from intent."""
+    """CRC-32 of all that a file says."""
     value = zlib.crc32(_json([described["architecture"], described["info"]]).encode())
     for name, tensor in sorted(tensors.items()):
         value = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), value)
-        value = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy().data, value)
+        value = checksum([tensor], value)
     return value
 
 
