@@ -114,6 +114,24 @@ def test_conversion_reaches_the_products() -> None:
     torch.testing.assert_close(form(x), net.double()(x), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_a_copy_has_tensors_of_its_own(dtype: torch.dtype) -> None:
+    net = mlp((20, 15, 4)).to(dtype)
+    prune_at_random(net)
+    compacted, x = compact(net), torch.randn(3, 20, dtype=dtype)
+    whole = SparseRuntime(compacted, [FeatureMajor(compacted), compacted], [8.0])
+    for form in (whole, FeatureMajor(compacted, [True, False]), sparsify_runtime(net)):
+        twin, wanted = copy.deepcopy(form), form(x)
+        assert torch.equal(twin(x), wanted)
+        for buffer in form.buffers():
+            (buffer.values() if buffer.layout is torch.sparse_csr else buffer).zero_()
+        for parameter in form.parameters():
+            parameter.data.zero_()
+        assert torch.equal(twin(x), wanted)
+        assert [layer.is_sparse for layer in layers(twin)] == [layer.is_sparse for layer in layers(form)]
+        torch.testing.assert_close(twin.to(torch.float64)(x.double()), wanted.double(), rtol=1e-4, atol=1e-4)
+
+
 CODE = """
 import warnings
 import torch
