@@ -19,6 +19,9 @@ class DropoutGuide(WeightGuide):
         super().__init__(model)
         self.p = p
 
+    def extra_repr(self) -> str:
+        return f"p={self.p}"
+
     def check_units(self, model: BayesianNetwork) -> None:
         """Make sure that the layers after the first have inputs to put noise on.
 

@@ -10,6 +10,7 @@ import pyro.distributions as dist
 from pyro_vd.distributions import SharedAlphaNormal
 from pyro_vd.errors import InputError
 from pyro_vd.guides.dropout_guide import DropoutGuide
+from pyro_vd.guides.weight_guide import check_range
 from pyro_vd.models.bayesian import BayesianNetwork
 
 
@@ -26,7 +27,8 @@ class GaussianDropout(DropoutGuide):
             never on the data or the outputs.
 
     Raises:
-        InputError: ``p`` or ``per`` out of range; on units, as :class:`~pyro_vd.guides.BernoulliDropout`.
+        InputError: ``p`` or ``per`` out of range; weights of type float16, unless noise is on units; there, as
+            :class:`~pyro_vd.guides.BernoulliDropout`.
     """
 
     def __init__(self, model: BayesianNetwork, p: float, per: Literal["weight", "unit"] = "weight") -> None:
@@ -35,7 +37,12 @@ class GaussianDropout(DropoutGuide):
             raise InputError(f"per (={per!r}) must be 'weight' or 'unit'")
         if per == "unit":
             self.check_units(model)
+        else:
+            check_range(self)
         self.per = per
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, per={self.per!r}"
 
     def posterior(self, name: str) -> dist.TorchDistribution:
         if self.per == "unit":

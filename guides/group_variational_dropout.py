@@ -21,7 +21,8 @@ class GroupVariationalDropout(UnitGuide):
             is that of z alone.
 
     Raises:
-        InputError: another prior; a transposed or grouped convolution; ``log_sigma2`` out of range.
+        InputError: another prior; a transposed or grouped convolution; ``log_sigma2`` out of range; weights of type
+            float16.
     """
 
     initial_z_mu = 1.0

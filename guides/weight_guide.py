@@ -99,6 +99,20 @@ class WeightGuide(PyroModule):
         return weights
 
 
+def check_range(guide: WeightGuide) -> None:
+    """Make sure that the weights' type has the range that variances need, as float32 and bfloat16 have.
+
+    Raises:
+        InputError: half precision has not.
+    """
+    for name in guide.site_names:
+        if guide.site(name).theta.dtype is torch.float16:
+            raise InputError(
+                f"site {name!r} has weights of type float16, whose range {type(guide).__name__} goes beyond; keep float32 and "
+                "call fit inside torch.autocast"
+            )
+
+
 def check_units(model: BayesianNetwork, names: Sequence[str]) -> None:
     """Make sure that each of these sites has one input unit or channel a column of its weight, to put noise on.
 

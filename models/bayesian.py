@@ -16,7 +16,7 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from pyro_vd.errors import InputError
-from pyro_vd.messages import did_you_mean
+from pyro_vd.messages import did_you_mean, one_line
 from pyro_vd.models.likelihoods import Categorical, Likelihood
 from pyro_vd.networks import SUPPORTED_LAYERS, weight_axes
 from pyro_vd.priors import LogUniform
@@ -49,7 +49,8 @@ class BayesianNetwork(PyroModule):
             the loss estimates that of all the data. None takes each batch as the whole. ``fit`` sets it.
 
     Raises:
-        InputError: no layer is supported, ``shared`` names an unknown weight, or ``likelihood`` is none.
+        InputError: no layer is supported, the network cannot be copied, ``shared`` names an unknown weight, or ``likelihood``
+            is none.
     """
 
     def __init__(
@@ -68,7 +69,13 @@ class BayesianNetwork(PyroModule):
             raise InputError(f"likelihood (={likelihood!r}) must be an object that maps an output to a distribution: Normal()")
         self.likelihood = Categorical() if likelihood is None else likelihood
         self.num_data = num_data
-        net = copy.deepcopy(net)
+        try:
+            net = copy.deepcopy(net)
+        except (RuntimeError, TypeError) as error:
+            raise InputError(
+                f"{type(net).__name__} cannot be copied: {one_line(error)}; what torch.nn.utils does to weights must be made "
+                "permanent first, with remove_weight_norm, remove_spectral_norm or prune.remove"
+            ) from error
         owners = dict(_weight_owners(net))
         tied = {name for name, places in owners.items() if len(places) > 1}
         if not owners:

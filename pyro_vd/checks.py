@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vd.errors import InputError
+from pyro_vd.modes import in_evaluation_mode
 from pyro_vd.observations import Observed, check_observations
 
 if TYPE_CHECKING:
@@ -94,18 +95,25 @@ def _check_finite(name: str, what: str, values: Tensor) -> None:
 def check_state(name: str, tensors: Mapping[str, Tensor], module: nn.Module) -> None:
     """Refuse tensors that do not fill ``module`` exactly, by name, shape and kind of number, or that are not finite.
 
+    What is not finite there already, as −∞ in a causal mask, may be the same here.
+
     Raises:
         InputError: naming those that do not fit, or are not finite.
     """
-    given = {key: _kind(tensor) for key, tensor in tensors.items()}
-    wanted = {key: _kind(tensor) for key, tensor in module.state_dict().items()}
+    own = module.state_dict()
+    given, wanted = ({key: _kind(tensor) for key, tensor in state.items()} for state in (tensors, own))
     if given != wanted:
         wrong = [key for key in {**wanted, **given} if given.get(key) != wanted.get(key)]
         listed = "; ".join(f"{key} is {given.get(key, 'missing')}, not {wanted.get(key, 'wanted')}" for key in wrong[:3])
         more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise InputError(f"{name} is of another architecture: {listed}{more}")
-    if broken := [key for key, tensor in tensors.items() if not torch.isfinite(tensor).all()]:
+    if broken := [key for key, tensor in tensors.items() if _is_broken(tensor, own[key])]:
         raise InputError(f"{name} holds NaN or infinite values in {', '.join(broken)}; all must be finite")
+
+
+def _is_broken(tensor: Tensor, own: Tensor) -> bool:
+    bad = ~torch.isfinite(tensor)
+    return bool(bad.any()) and (own.is_meta or not torch.equal(tensor[bad], own.to(tensor)[bad]))
 
 
 def _kind(tensor: Tensor) -> str:
@@ -163,16 +171,15 @@ def _output_of_one(name: str, x: Tensor, net: nn.Module | BayesianNetwork) -> Te
         raise InputError(f"{name}: inputs of type {x.dtype}, a network of {', '.join(map(str, kinds))}; convert one of them")
     first = x[:1].to(kept[0].device) if kept else x[:1]
     weights = getattr(net, "initial_weights", None)
-    was_training = net.training
-    net.eval()
     try:
-        output: Tensor = net(first) if weights is None else cast("BayesianNetwork", net).output(weights, first)
+        with in_evaluation_mode(net):
+            output: object = net(first) if weights is None else cast("BayesianNetwork", net).output(weights, first)
     except (RuntimeError, IndexError, TypeError, ValueError) as error:
         raise InputError(
             f"{name}: inputs of shape {tuple(x.shape[1:])} do not fit the network: {str(error).splitlines()[0]}"
         ) from error
-    finally:
-        net.train(was_training)
+    if not isinstance(output, Tensor):
+        raise InputError(f"{name}: the network's output is a {type(output).__name__}; it must be one tensor")
     return output
 
 

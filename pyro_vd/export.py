@@ -21,7 +21,8 @@ from pyro_vd.errors import InputError
 from pyro_vd.messages import must_be_one_of, one_line
 from pyro_vd.networks import SUPPORTED_LAYERS, Rescale, SelectInputs
 from pyro_vd.sparse_file import pack, unpack
-from pyro_vd.storage import write_atomically
+from pyro_vd.storage import checksum, write_atomically
+from pyro_vd.tracing import check_hooks
 
 _FORMAT = "pyro_vd network 1"
 _BUILDABLE: dict[str, type[nn.Module]] = {
@@ -54,11 +55,12 @@ def save_pruned(net: nn.Module, path: Path | str, info: dict[str, Any] | None = 
             every value replaced by the nearest of 64 a layer, see :func:`pyro_vd.quantisation.codebook`.
 
     Raises:
-        InputError: a Bayesian network; an unknown layout; NaN or infinite weights to quantise.
+        InputError: a Bayesian network; forward hooks; an unknown layout; NaN or infinite weights to quantise.
         OSError: the disk is full or the folder not writable; nothing is changed then.
     """
     if hasattr(net, "plain_network"):
         raise InputError(f"{type(net).__name__} is no ordinary network; save what prune(model, guide) gives")
+    check_hooks(net)
     if layout not in get_args(Layout):
         raise InputError(must_be_one_of("layout", layout, get_args(Layout)))
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in net.state_dict().items()}
@@ -144,11 +146,11 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def _checksum(described: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> int:
-    """CRC-32 of all that a file says, so that a changed bit is noticed; no protection from intent."""
+    """CRC-32 of all that a file says."""
     value = zlib.crc32(_json([described["architecture"], described["info"]]).encode())
     for name, tensor in sorted(tensors.items()):
         value = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), value)
-        value = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy().data, value)
+        value = checksum([tensor], value)
     return value
 
 

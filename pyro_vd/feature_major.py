@@ -6,7 +6,7 @@ import copy
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -64,6 +64,13 @@ class FeatureMajor(nn.Module):
         self._bind()
         return self
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_calls"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._bind()
+
 
 class FeatureMajorLinear(nn.Module):
     """A linear layer of ``(in_features, batch)``; CSR if ``sparse``, and this build of torch can multiply that, else dense."""
@@ -86,6 +93,11 @@ class FeatureMajorLinear(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         return self.product()(h)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        layer = copy.copy(self)  # deepcopy wants a storage, which CSR tensors do not have
+        layer._buffers = {name: None if buffer is None else buffer.clone() for name, buffer in self._buffers.items()}
+        return layer
 
     def product(self) -> Callable[[Tensor], Tensor]:
         """The fastest way to multiply that is known for a weight of this layout, type and place."""

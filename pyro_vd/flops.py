@@ -8,6 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from pyro_vd.modes import in_evaluation_mode
 from pyro_vd.networks import SUPPORTED_LAYERS, TRANSPOSED, named_weights
 
 
@@ -40,11 +41,10 @@ def network_cost(net: nn.Module, example: Tensor) -> NetworkCost:
         effective += 2 * int(torch.count_nonzero(weight)) * positions
 
     hooks = [layer.register_forward_hook(count) for layer in net.modules() if isinstance(layer, SUPPORTED_LAYERS)]
-    was_training = net.training
     try:
-        net.eval()(example)
+        with in_evaluation_mode(net):
+            net(example)
     finally:
-        net.train(was_training)
         for hook in hooks:
             hook.remove()
     nonzero = sum(int(torch.count_nonzero(weight)) for _, weight in named_weights(net))

@@ -25,7 +25,12 @@ ELEMENTWISE: frozenset[Any] = frozenset(
         *(torch.add, torch.sub, torch.mul, torch.div, "add", "sub", "mul", "div"),
     }
 )
-"""Operations whose every output number depends on the input numbers in its own place alone: module, function or method."""
+"""Operations whose every output number depends on the input numbers in its own place alone: module, function or method.
+
+All are finite where their inputs are, but for division.
+"""
+
+_DIVISION: frozenset[Any] = frozenset({operator.truediv, operator.itruediv, torch.div, "div"})
 
 POOLING: dict[Any, int] = {
     getattr(place, f"{kind}{rank}d"): rank
@@ -79,8 +84,10 @@ def is_flatten(trace: Trace, node: fx.Node, ndim: int) -> bool:
 
 
 def is_elementwise(trace: Trace, node: fx.Node) -> bool:
-    """Whether a node is one of :data:`ELEMENTWISE`, and not random."""
+    """Whether a node is one of :data:`ELEMENTWISE`, not random, and divides by no units: one that is removed may leave a 0."""
     operation = trace.operation(node)
+    if operation in _DIVISION and isinstance(node.args[1] if len(node.args) > 1 else node.kwargs["other"], fx.Node):
+        return False
     return operation in ELEMENTWISE and (operation is not F.dropout or node.kwargs.get("training") is False)
 
 

@@ -18,6 +18,7 @@ from pyro_vd.elbo import VariationalDropoutELBO
 from pyro_vd.errors import InputError
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.models.bayesian import BayesianNetwork
+from pyro_vd.modes import in_evaluation_mode
 from pyro_vd.observations import class_log_p, distribution_of, is_classes
 from pyro_vd.reparam import LocalReparameterization
 from pyro_vd.unit_posterior import UnitPosterior
@@ -75,14 +76,9 @@ def quantiles(values: Tensor) -> tuple[float, ...]:
 
 @contextmanager
 def evaluation_mode(model: BayesianNetwork) -> Iterator[torch.device]:
-    """Gives the model's device; afterwards the model's mode and Pyro's parameter store are as before."""
-    was_training = model.training
-    model.eval()
-    try:
-        with pyro.get_param_store().scope():
-            yield next(iter(model.initial_weights.values())).device
-    finally:
-        model.train(was_training)
+    """Gives the model's device; afterwards the model's modes and Pyro's parameter store are as before."""
+    with in_evaluation_mode(model), pyro.get_param_store().scope():
+        yield next(iter(model.initial_weights.values())).device
 
 
 @torch.no_grad()

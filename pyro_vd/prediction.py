@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pyro_vd.checks import check_inputs
 from pyro_vd.errors import InputError
+from pyro_vd.modes import in_evaluation_mode
 from pyro_vd.observations import Observed, class_log_p
 from pyro_vd.uncertainty import entropy
 
@@ -52,14 +53,10 @@ class Prediction:
 
 @torch.no_grad()
 def logits(net: nn.Module, x: Tensor) -> Tensor:
-    """The network's outputs in evaluation mode, batch by batch on its device, where ``x`` is; its mode is put back."""
+    """The network's outputs in evaluation mode, batch by batch on its device, where ``x`` is; its modes are put back."""
     device = next((tensor.device for tensor in (*net.parameters(), *net.buffers())), x.device)
-    was_training = net.training
-    net.eval()
-    try:
+    with in_evaluation_mode(net):
         return torch.cat([net(part.to(device)).to(x.device) for part in x.split(BATCH)])
-    finally:
-        net.train(was_training)
 
 
 def check_guide(function: str, net: nn.Module, guide: WeightGuide | None) -> None:

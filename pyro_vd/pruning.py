@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from pyro_vd.checks import check_number, check_pair
+from pyro_vd.checks import check_data, check_number, check_pair
 from pyro_vd.errors import InputError
 from pyro_vd.metrics import Arrays, compression, error_of
 
@@ -146,14 +146,15 @@ def choose_threshold(
             network, and no candidate goes beyond.
 
     Raises:
-        InputError: ``max_error_rise`` out of range, no candidate, or none that keeps within it.
+        InputError: ``max_error_rise`` out of range, data that do not fit, no candidate, or none that keeps within it.
     """
     check_number("max_error_rise", max_error_rise, low=0, high=1)
     highest = math.inf if hold is None else hold
     tried = sorted(threshold for threshold in candidates if threshold <= highest)
     if not tried:
         raise InputError(f"candidates (={list(candidates)}) must hold a threshold of at most {highest}")
-    ((measure, unpruned_error),) = error_of(prune(model, guide, highest), validation, model.observed).items()
+    unpruned, validation = prune(model, guide, highest), check_data("validation data", validation, model)
+    ((measure, unpruned_error),) = error_of(unpruned, validation, model.observed).items()
     allowed = max_error_rise * (unpruned_error if measure == "rmse" else 1)
     trials = []
     for threshold in tried:

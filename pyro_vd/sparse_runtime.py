@@ -37,7 +37,7 @@ def sparsify_runtime(net: nn.Module, batch_sizes: Sequence[int] = (1, 64, 1024))
         batch_sizes: where to measure; another batch is run as the nearest of them, by ratio.
 
     Returns:
-        The same function, for running only: save the network itself.
+        The same function, for running only: save the network itself. It holds that as well, for measuring.
 
     Raises:
         InputError: any other module in the network, or a batch size below 1.
@@ -48,17 +48,20 @@ def sparsify_runtime(net: nn.Module, batch_sizes: Sequence[int] = (1, 64, 1024))
         raise InputError("batch_sizes (=()) must hold at least one size")
     sizes = sorted(set(batch_sizes))
     limits = [math.sqrt(low * high) for low, high in pairwise(sizes)]
-    return SparseRuntime([_fastest(net, size) for size in sizes], limits)
+    dense = copy.deepcopy(net).eval().requires_grad_(False)
+    return SparseRuntime(dense, [_fastest(dense, size) for size in sizes], limits)
 
 
 class SparseRuntime(nn.Module):
-    """One form of a network for each range of batch sizes, ``limits`` between them; see :func:`sparsify_runtime`."""
+    """One form of ``net`` for each range of batch sizes, ``limits`` between them; see :func:`sparsify_runtime`."""
 
-    def __init__(self, forms: Sequence[nn.Module], limits: Sequence[float]) -> None:
+    def __init__(self, net: nn.Module, forms: Sequence[nn.Module], limits: Sequence[float]) -> None:
         super().__init__()
+        self.net = net  # not run by itself: its weights are those that are counted
         self.forms = nn.ModuleList(forms)
         self.limits = tuple(limits)
         self._calls = tuple(form.forward for form in forms)  # found and called faster
+        self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
         result: Tensor = self._calls[bisect_left(self.limits, len(x))](x)
@@ -68,10 +71,9 @@ class SparseRuntime(nn.Module):
         return ", ".join(f"({index}) up to a batch of {limit:.0f}" for index, limit in enumerate(self.limits))
 
 
-def _fastest(net: nn.Module, batch_size: int) -> nn.Module:
+def _fastest(dense: nn.Module, batch_size: int) -> nn.Module:
     """The network as it is, or feature-major with each layer dense or CSR, whichever is faster at a batch size."""
-    dense = copy.deepcopy(net).eval().requires_grad_(False)
-    first, *_ = layers = [step for step in linear_steps(net)[1] if isinstance(step, nn.Linear | SelectInputs)]
+    first, *_ = layers = [step for step in linear_steps(dense)[1] if isinstance(step, nn.Linear | SelectInputs)]
     sparse = []
     for layer in layers:
         if isinstance(layer, nn.Linear):
@@ -79,7 +81,7 @@ def _fastest(net: nn.Module, batch_size: int) -> nn.Module:
             h = layer.weight.new_ones(batch_size, layer.in_features).t() if layer is first else h  # as it is in the network
             as_dense, as_csr = _seconds(h, *(FeatureMajorLinear(layer, csr).product() for csr in (False, True)))
             sparse.append(as_csr < as_dense)
-    candidate = FeatureMajor(net, sparse)
+    candidate = FeatureMajor(dense, sparse)
     before, after = _seconds(h.new_ones(batch_size, first.in_features), dense, candidate)
     return candidate if after < _GAIN * before else dense
 

@@ -7,10 +7,13 @@ import json
 import math
 import os
 import tempfile
+import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from pyro_vd.errors import InputError
 
@@ -55,6 +58,13 @@ def clear_temporaries(folder: Path) -> None:
     """Remove what a process left that was killed inside :func:`write_atomically`."""
     for path in folder.glob(f".*{_TEMPORARY}"):
         path.unlink(missing_ok=True)
+
+
+def checksum(tensors: Iterable[Tensor], value: int = 0) -> int:
+    """CRC-32 of the tensors' bytes, going on from ``value``, to notice a change; no protection from intent."""
+    for tensor in tensors:
+        value = zlib.crc32(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data, value)
+    return value
 
 
 def as_json(content: Any, indent: int | None = None) -> str:

@@ -13,16 +13,19 @@ import pyro
 import torch
 from torch import Tensor, nn
 
+from pyro_vd.batches import check_batches
 from pyro_vd.checks import check_data, check_device, check_number, check_pair
 from pyro_vd.elbo import VariationalDropoutELBO
 from pyro_vd.guard import NonFiniteGuard
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.metrics import Arrays, compression, error_of
 from pyro_vd.models.bayesian import BayesianNetwork
+from pyro_vd.observations import base_distribution
 from pyro_vd.posterior import mean_network
 from pyro_vd.progress import Progress
 from pyro_vd.pruning import DEFAULT_THRESHOLD, prune
 from pyro_vd.schedules import KLWeight, LRSchedule
+from pyro_vd.storage import checksum
 from pyro_vd.training_state import EpochRecord, TrainingState
 
 
@@ -96,7 +99,8 @@ def fit(
             an epoch's last step before its checkpoint is written. Such as a :class:`~pyro_vd.frames.FrameRecorder`.
 
     Raises:
-        InputError: arguments out of range, data that do not fit, or a checkpoint of another run.
+        InputError: arguments out of range, data that do not fit, a folder for files that is not there, or a checkpoint of
+            another run: of other data, another guide or prior, or other arguments.
         NonFiniteError: ten steps in a row had a non-finite loss or gradient. Such steps are skipped and counted.
     """
     check_pair(model, guide)
@@ -110,6 +114,7 @@ def fit(
     model.to(target)
     guide.to(target)
     x, y = (part.to(target) for part in check_data("training data", train, model))
+    check_batches(x, batch_size, model)
     held_out = None
     if validation is not None:
         held_out = tuple(part.to(target) for part in check_data("validation data", validation, model))
@@ -126,7 +131,9 @@ def fit(
     settings = {"phase": phase, "epochs": epochs, "batch_size": batch_size, "lr": lr, "num_data": len(x)}
     settings |= {"lr_schedule": repr(lr_schedule), "kl_weight": repr(kl_weight), "hold": hold}
     settings |= {"weight_decay": weight_decay, "num_particles": num_particles, "threshold": threshold, "units": units}
-    settings["augment"] = repr(augment)
+    settings |= {"augment": repr(augment), "guide": f"{type(guide).__name__}({guide.extra_repr()})"}
+    settings |= {"priors": sorted({type(base_distribution(model.prior(name))).__name__ for name in model.weight_names})}
+    settings |= {"data": checksum((x, y)) if checkpoint is not None else None}
     guard = NonFiniteGuard(loss_of, elbo)
     state = TrainingState(loss_of, optimizer, shuffle, guard, settings, _path(checkpoint), _path(log))
     if resume:

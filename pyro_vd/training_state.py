@@ -70,6 +70,9 @@ class TrainingState:
     history: list[EpochRecord] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        for name, path in (("checkpoint", self.checkpoint), ("log", self.log)):
+            if path is not None and not path.parent.is_dir():
+                raise InputError(f"{name} (={str(path)!r}): there is no folder {str(path.parent)!r}; make it first")
         self._other_phases = self._read_log()
 
     def add(self, record: EpochRecord) -> None:

@@ -115,3 +115,26 @@ def test_runs_where_pyro_is_not_installed(finished_run: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "torch.Size([1, 10])\n")
     measured = json.loads((finished_run / "metrics.json").read_text())["networks"]["pruned"]
     assert json.loads(done.stdout)["networks"]["pruned"] == measured
+
+
+def test_a_network_with_forward_hooks_is_refused(tmp_path: Path, small: nn.Sequential) -> None:
+    """A file holds tensors: the network that is read would be another function."""
+    for register in (small[0].register_forward_hook, small[3][1].register_forward_pre_hook):
+        handle = register(lambda module, given, *output: 2 * (output or given)[0])
+        with pytest.raises(InputError, match=r"module '(0|3\.1)' \((Conv2d|Linear)\) has forward hooks"):
+            save_pruned(small, tmp_path / "net")
+        assert list(tmp_path.iterdir()) == []
+        handle.remove()
+    save_pruned(small, tmp_path / "net")
+
+
+def test_parametrizations_and_hooks_of_the_state_are_kept(tmp_path: Path) -> None:
+    def network() -> nn.Sequential:
+        return nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 3)), nn.Linear(3, 2))
+
+    net = network()
+    net.register_state_dict_post_hook(lambda *_: None)
+    net[1]._register_state_dict_hook(lambda *_: None)
+    save_pruned(net, tmp_path / "net")
+    x = torch.randn(5, 4)
+    assert torch.equal(load_pruned(tmp_path / "net", network())(x), net(x))

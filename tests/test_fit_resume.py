@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,17 @@ from torch import Tensor, nn
 
 from pyro_vd import (
     BayesianNetwork,
+    BernoulliDropout,
+    GaussianDropout,
     InputError,
     KLWeight,
     LRSchedule,
     NonFiniteError,
+    NormalARD,
     PointEstimate,
     VariationalDropout,
     fit,
+    mean_network,
 )
 from pyro_vd.guides import WeightGuide
 
@@ -41,7 +46,7 @@ class Crash(nn.Module):
 
 
 def pair(
-    seed: int, guide: type[WeightGuide], crash: int | None = None, bad: Collection[int] = ()
+    seed: int, guide: Callable[[BayesianNetwork], WeightGuide], crash: int | None = None, bad: Collection[int] = ()
 ) -> tuple[BayesianNetwork, WeightGuide]:
     torch.manual_seed(seed)
     net = nn.Sequential(Crash(crash, bad), nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.2), nn.Linear(8, 3))
@@ -107,8 +112,48 @@ def test_another_training_is_refused(tmp_path: Path, key: str, value: Any) -> No
 def test_other_data_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "c.pt"
     fit(*pair(1, VariationalDropout), DATA, **OPTIONS, checkpoint=path)
-    with pytest.raises(InputError, match="num_data 50, now 49"):
-        fit(*pair(1, VariationalDropout), (DATA[0][1:], DATA[1][1:]), **OPTIONS, checkpoint=path, resume=True)
+    with pytest.raises(InputError, match="num_data 50, now 48"):
+        fit(*pair(1, VariationalDropout), (DATA[0][2:], DATA[1][2:]), **OPTIONS, checkpoint=path, resume=True)
+
+
+def changed(data: tuple[Tensor, Tensor], part: int) -> tuple[Tensor, Tensor]:
+    """The data with two numbers of one part in each other's place, which no sum tells."""
+    order = torch.tensor([1, 0, *range(2, 50)])
+    return (data[0][order], data[1]) if part == 0 else (data[0], data[1][order])
+
+
+@pytest.mark.parametrize("part", [0, 1])
+def test_other_data_of_the_same_size_are_refused(tmp_path: Path, part: int) -> None:
+    path = tmp_path / "c.pt"
+    fit(*pair(1, VariationalDropout), DATA, **OPTIONS, checkpoint=path)
+    same = DATA[0].clone().t().contiguous().t(), DATA[1].clone()
+    fit(*pair(2, VariationalDropout), same, **OPTIONS, checkpoint=path, resume=True)
+    with pytest.raises(InputError, match=r"c\.pt is of another training: data \d+, now \d+$"):
+        fit(*pair(1, VariationalDropout), changed(DATA, part), **OPTIONS, checkpoint=path, resume=True)
+
+
+OTHERS: dict[str, tuple[Callable[[BayesianNetwork], WeightGuide], str]] = {
+    "p": (partial(GaussianDropout, p=0.3), r"GaussianDropout\(p=0\.2, per='weight'\).*, now .GaussianDropout\(p=0\.3, "),
+    "per": (partial(GaussianDropout, p=0.2, per="unit"), "now .*per='unit'"),
+    "kind": (partial(BernoulliDropout, p=0.2), r"now 'BernoulliDropout\(p=0\.2\)'"),
+}
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_another_guide_is_refused(tmp_path: Path, case: str) -> None:
+    path, (other, message) = tmp_path / "c.pt", OTHERS[case]
+    fit(*pair(1, partial(GaussianDropout, p=0.2)), DATA, **OPTIONS, checkpoint=path)
+    fit(*pair(2, partial(GaussianDropout, p=0.2)), DATA, **OPTIONS, checkpoint=path, resume=True)
+    with pytest.raises(InputError, match=f"of another training: guide .*{message}"):
+        fit(*pair(1, other), DATA, **OPTIONS, checkpoint=path, resume=True)
+
+
+def test_another_prior_is_refused(tmp_path: Path) -> None:
+    path, (model, guide) = tmp_path / "c.pt", pair(1, VariationalDropout)
+    fit(model, guide, DATA, **OPTIONS, checkpoint=path)
+    again = BayesianNetwork(mean_network(model, guide), prior=NormalARD)
+    with pytest.raises(InputError, match=r"priors \['LogUniform'\], now \['NormalARD'\]"):
+        fit(again, VariationalDropout(again), DATA, **OPTIONS, checkpoint=path, resume=True)
 
 
 def test_a_streak_of_bad_steps_goes_on(tmp_path: Path) -> None:

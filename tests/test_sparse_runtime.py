@@ -90,7 +90,7 @@ def test_sparse_where_it_is_faster() -> None:
 
 def test_each_batch_has_the_form_measured_for_the_nearest() -> None:
     forms = [nn.Identity(), nn.ReLU(), nn.Tanh()]
-    runtime = SparseRuntime(forms, [8.0, 256.0])
+    runtime = SparseRuntime(forms[0], forms, [8.0, 256.0])
     for batch, form in ((0, 0), (1, 0), (8, 0), (9, 1), (256, 1), (257, 2), (5000, 2)):
         x = torch.randn(batch, 2)
         assert torch.equal(runtime(x), forms[form](x))
@@ -112,6 +112,24 @@ def test_conversion_reaches_the_products() -> None:
     prune_at_random(net)
     form, x = FeatureMajor(net).double(), torch.randn(3, 20).double()
     torch.testing.assert_close(form(x), net.double()(x), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_a_copy_has_tensors_of_its_own(dtype: torch.dtype) -> None:
+    net = mlp((20, 15, 4)).to(dtype)
+    prune_at_random(net)
+    compacted, x = compact(net), torch.randn(3, 20, dtype=dtype)
+    whole = SparseRuntime(compacted, [FeatureMajor(compacted), compacted], [8.0])
+    for form in (whole, FeatureMajor(compacted, [True, False]), sparsify_runtime(net)):
+        twin, wanted = copy.deepcopy(form), form(x)
+        assert torch.equal(twin(x), wanted)
+        for buffer in form.buffers():
+            (buffer.values() if buffer.layout is torch.sparse_csr else buffer).zero_()
+        for parameter in form.parameters():
+            parameter.data.zero_()
+        assert torch.equal(twin(x), wanted)
+        assert [layer.is_sparse for layer in layers(twin)] == [layer.is_sparse for layer in layers(form)]
+        torch.testing.assert_close(twin.to(torch.float64)(x.double()), wanted.double(), rtol=1e-4, atol=1e-4)
 
 
 CODE = """

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.utils.prune import random_unstructured
 
 from pyro_vd import (
     MLP,
     BayesianNetwork,
+    GaussianDropout,
+    GroupVariationalDropout,
     InputError,
+    LogNormalDropout,
     Normal,
+    NormalJeffreys,
+    PointEstimate,
     VariationalDropout,
+    choose_threshold,
     evaluate,
     fit,
     load_data,
@@ -21,6 +29,28 @@ from pyro_vd import (
     prune,
     save_pruned,
 )
+
+
+class Pair(nn.Linear):
+    """Gives two tensors."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        return super().forward(x), x
+
+
+def normed() -> nn.Module:
+    with pytest.warns(FutureWarning):
+        return nn.Sequential(nn.utils.weight_norm(nn.Linear(4, 3)))
+
+
+def torch_pruned() -> nn.Module:
+    return nn.Sequential(random_unstructured(nn.Linear(4, 3), "weight", 0.5))
+
+
+def pair_of(net: nn.Module) -> tuple[BayesianNetwork, VariationalDropout]:
+    model = BayesianNetwork(net)
+    return model, VariationalDropout(model)
+
 
 RUN = {"epochs": 1}
 DATA = torch.rand(9, 4), torch.arange(9) % 3
@@ -50,6 +80,24 @@ WRONG: dict[str, Callable[[], object]] = {
     r"outputs of shape \(9, 1\) are not of classes": lambda: predict(nn.Linear(4, 1), DATA[0]),
     r"save what prune\(model, guide\) gives": lambda: save_pruned(MODEL, "never.safetensors"),
     "has no weights of its own: give predict": lambda: predict(MODEL, DATA[0]),
+    r"checkpoint \(='no/such/c.pt'\): there is no folder 'no/such'": lambda: fit(
+        MODEL, GUIDE, DATA, epochs=1, checkpoint="no/such/c.pt"
+    ),
+    r"log \(='no/log'\): there is no folder 'no'": lambda: fit(MODEL, GUIDE, DATA, epochs=1, log=Path("no/log")),
+    "Sequential cannot be copied: .*remove_weight_norm": lambda: BayesianNetwork(normed()),
+    r"Sequential cannot be copied: .*prune\.remove": lambda: BayesianNetwork(torch_pruned()),
+    "data: the network's output is a tuple; it must be one tensor": lambda: evaluate(Pair(4, 3), DATA),
+    "training data: the network's output is a tuple": lambda: fit(*pair_of(Pair(4, 3)), DATA, **RUN),
+    "validation data: 9 inputs and 8 labels": lambda: choose_threshold(MODEL, GUIDE, (DATA[0], DATA[1][1:])),
+    "validation data is a tuple; it must be a pair of tensors": lambda: choose_threshold(
+        MODEL, GUIDE, tuple(t.numpy() for t in DATA)
+    ),
+    r"'1.weight' has weights of type float16.* VariationalDropout .*autocast": lambda: VariationalDropout(MLP((4, 3)).half()),
+    "float16.* GaussianDropout .*autocast": lambda: GaussianDropout(MLP((4, 3)).half(), 0.2),
+    "float16.* GroupVariationalDropout .*autocast": lambda: GroupVariationalDropout(
+        BayesianNetwork(nn.Linear(4, 3).half(), prior=NormalJeffreys)
+    ),
+    "float16.* LogNormalDropout .*autocast": lambda: LogNormalDropout(MLP((4, 3)).half()),
 }
 
 
@@ -71,3 +119,12 @@ def test_progress_in_a_log_file_has_lines(capfd: pytest.CaptureFixture[str], mon
     fit(model, VariationalDropout(model), DATA, epochs=3)
     lines = capfd.readouterr().err.splitlines()
     assert [line.split(" loss ")[0] for line in lines[:3]] == [f"train epoch {k}" for k in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_where_it_works(dtype: torch.dtype) -> None:
+    """A range as float32's is enough for noise; without noise any is."""
+    model = MLP((4, 3)).to(dtype)
+    guide = PointEstimate(model) if dtype is torch.float16 else VariationalDropout(model)
+    fit(model, guide, (DATA[0].to(dtype), DATA[1]), epochs=1, progress=False)
+    assert all(parameter.isfinite().all() for parameter in guide.parameters())
