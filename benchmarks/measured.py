@@ -56,7 +56,7 @@ NUMBERS = {
 PUBLISHED = {
     "lenet-300-100": "1.92 % error, 68.0x, sparsity 98.9 97.2 62.0 (Molchanov 2017, table 1), without augmentation",
     "structured-lenet-300-100": "97-71-33 at 1.6 % error (VIBNet, Dai 2018), 311-86-14 at 1.8 % (Bayesian compression, Louizos "
-    "2017); of 784-500-300, 245-160-55 at 1.55 % (structured Bayesian pruning, Neklyudov 2017)",
+    "2017); of 784-500-300, 245-160-55 at 1.55 % (structured Bayesian pruning, Neklyudov 2017), without augmentation",
 }
 
 
