@@ -8,6 +8,7 @@ from pyro_vd.checks import check_rate
 from pyro_vd.errors import InputError
 from pyro_vd.guides.weight_guide import WeightGuide, check_units
 from pyro_vd.models.bayesian import BayesianNetwork
+from pyro_vd.networks import named_weights
 from pyro_vd.unit_dropout import UnitDropout, UnitNoise
 
 
@@ -18,6 +19,7 @@ class DropoutGuide(WeightGuide):
         check_rate("p", p)
         super().__init__(model)
         self.p = p
+        self._reads_data = next(named_weights(model.net))[0]  # not a site where it is frozen
 
     def extra_repr(self) -> str:
         return f"p={self.p}"
@@ -28,13 +30,14 @@ class DropoutGuide(WeightGuide):
         Raises:
             InputError: they have not, or theirs is a weight without one input unit a column.
         """
-        if len(self.site_names) < 2:
+        after = [name for name in self.site_names if name != self._reads_data]
+        if not after:
             raise InputError(f"noise on units is on hidden units, and a model with the one weight {self.site_names} has none")
-        check_units(model, self.site_names[1:])
+        check_units(model, after)
 
     def unit_posterior(self, name: str, noise: UnitNoise) -> dist.TorchDistribution:
         """q(w) under noise on the hidden units: none for the first layer, whose inputs are the data."""
-        if name == self.site_names[0]:
+        if name == self._reads_data:
             delta: dist.TorchDistribution = dist.Delta(self.mean(name))
             return delta
         return UnitDropout(self.mean(name), self.p, noise)

@@ -27,11 +27,7 @@ class GroupVariationalDropout(UnitGuide):
 
     initial_z_mu = 1.0
     prior = NormalJeffreys
+    posterior_type = GroupNormal
 
     def __init__(self, model: BayesianNetwork, log_sigma2: float = -8.0, weight_noise: bool = True) -> None:
         super().__init__(model, log_sigma2, weight_noise)
-
-    def posterior(self, name: str) -> GroupNormal:
-        site = self.site(name)
-        log_sigma2 = site.log_sigma2 if self.weight_noise else None
-        return GroupNormal(site.theta, site.z_mu, site.z_log_sigma2, log_sigma2, self.mask(name))

@@ -30,6 +30,7 @@ class LogNormalDropout(UnitGuide):
 
     initial_z_mu = 0.0
     prior = LogUniform
+    posterior_type = LogNormalUnits
 
     def __init__(self, model: BayesianNetwork, log_sigma2: float = -8.0, weight_noise: bool = False) -> None:
         super().__init__(model, log_sigma2, weight_noise)
@@ -38,8 +39,3 @@ class LogNormalDropout(UnitGuide):
         parameters = super().initial_parameters(name, weight)
         z = TruncatedLogNormal(parameters["z_mu"], parameters["z_log_sigma2"])
         return {**parameters, "theta": weight / z.mean.to(weight.dtype)}
-
-    def posterior(self, name: str) -> LogNormalUnits:
-        site = self.site(name)
-        log_sigma2 = site.log_sigma2 if self.weight_noise else None
-        return LogNormalUnits(site.theta, site.z_mu, site.z_log_sigma2, log_sigma2, self.mask(name))

@@ -25,6 +25,8 @@ class UnitGuide(WeightGuide):
     initial_z_mu: float
     prior: type[Any]
     """The prior that the model's weights must have."""
+    posterior_type: type[Any]
+    """What is built of θ, ``z_mu``, ``z_log_sigma2``, ``log_sigma2`` or None, and the mask."""
 
     def __init__(self, model: BayesianNetwork, log_sigma2: float, weight_noise: bool) -> None:
         check_number("log_sigma2", log_sigma2, low=-60, high=0)
@@ -53,8 +55,12 @@ class UnitGuide(WeightGuide):
             parameters["log_sigma2"] = torch.full_like(weight, self._initial_log_sigma2)
         return parameters
 
+    def posterior(self, name: str) -> UnitPosterior:
+        site = self.site(name)
+        log_sigma2 = site.log_sigma2 if self.weight_noise else None
+        q: UnitPosterior = self.posterior_type(site.theta, site.z_mu, site.z_log_sigma2, log_sigma2, self.mask(name))
+        return q
+
     def mean(self, name: str) -> Tensor:
         """E w = θ E z of a site's weight, 0 where it was removed."""
-        q = self.posterior(name)
-        assert isinstance(q, UnitPosterior)
-        return q.mean
+        return self.posterior(name).mean

@@ -90,14 +90,14 @@ class BayesianNetwork(PyroModule):
         self._sites: dict[str, tuple[list[str], dist.TorchDistribution]] = {}
         for name, places in owners.items():
             shape = net.get_parameter(name).shape
-            distinct = list({_owner(net, place): place for place in places}.values())  # one module may have two names
             distribution = prior(shape)
-            self._sites[name] = distinct, distribution.to_event(len(distribution.batch_shape))
+            self._sites[name] = _distinct(net, places), distribution.to_event(len(distribution.batch_shape))
         frozen: dict[int, list[str]] = {}
         for name, parameter in net.named_parameters(remove_duplicate=False):
             if not parameter.requires_grad:
                 frozen.setdefault(id(parameter), []).append(name)
-        self._frozen = list(frozen.values())
+        self._frozen = [_distinct(net, places) for places in frozen.values()]
+        self._order = {path: list(module._parameters) for path, module in net.named_modules()}
         for places in (*(places for places, _ in self._sites.values()), *self._frozen):
             _freeze(net, places)
         self.net = net
@@ -158,14 +158,17 @@ class BayesianNetwork(PyroModule):
     def plain_network(self, weights: dict[str, Tensor]) -> nn.Module:
         """A copy of the network in evaluation mode, ordinary and without Pyro, that holds these weights."""
         net = copy.deepcopy(cast(nn.Module, self._modules["net"]))
-        values = [(places, net.get_buffer(places[0]), False) for places in reversed(self._frozen)]
+        values = [(places, net.get_buffer(places[0]), False) for places in self._frozen]
         values += [(places, weights[name], True) for name, (places, _) in self._sites.items()]
         for places, value, learnt in values:
             parameter = nn.Parameter(value.detach().clone(), requires_grad=learnt)
             for place in places:
                 owner, attribute = _owner(net, place)
                 del owner._buffers[attribute]
-                owner._parameters = {attribute: parameter, **owner._parameters}  # first, as the layer itself has it
+                owner._parameters[attribute] = parameter
+        for path, names in self._order.items():
+            module = net.get_submodule(path)
+            module._parameters = {name: module._parameters[name] for name in names}
         return net.eval()
 
 
@@ -190,6 +193,11 @@ def _weight_owners(net: nn.Module) -> Iterator[tuple[str, list[str]]]:
 def _owner(net: nn.Module, name: str) -> tuple[nn.Module, str]:
     path, _, attribute = name.rpartition(".")
     return net.get_submodule(path), attribute
+
+
+def _distinct(net: nn.Module, places: list[str]) -> list[str]:
+    """One name for each module and attribute: a module may have two."""
+    return list({_owner(net, place): place for place in places}.values())
 
 
 def _freeze(net: nn.Module, places: list[str]) -> None:

@@ -25,8 +25,8 @@ def check_batches(x: Tensor, batch_size: int, model: BayesianNetwork) -> None:
     if 1 not in (batch_size, len(x) % batch_size):
         return
 
-    def check(norm: nn.Module, given: tuple[Tensor, ...]) -> None:
-        if given[0].numel() == given[0].shape[1]:
+    def check(norm: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
+        if output.numel() == output.shape[1]:
             raise InputError(
                 f"{len(x)} examples with batch_size (={batch_size}) make a batch of one, and {type(norm).__name__} cannot be "
                 "trained on one number a channel; take a batch_size that leaves more for the last batch, or an example less"
@@ -35,5 +35,5 @@ def check_batches(x: Tensor, batch_size: int, model: BayesianNetwork) -> None:
     net: nn.Module = copy.deepcopy(model.net).train()
     for module in net.modules():
         if isinstance(module, _BatchNorm) and module.training:
-            module.register_forward_pre_hook(check)
+            module.register_forward_hook(check)
     net.eval()(x[:1])

@@ -67,7 +67,10 @@ def check_arrays(name: str, x: Tensor, y: Tensor) -> None:
     Raises:
         InputError: none, or unequal numbers; inputs that are not floating point, or not finite.
     """
-    _check_numbers(name, x)
+    _check_shape(name, x)
+    if not x.is_floating_point():
+        raise InputError(f"{name}: inputs of type {x.dtype}; they must be floating point")
+    _check_finite(name, "inputs", x)
     if y.ndim == 0 or y.numel() == 0:
         raise InputError(
             f"{name}: labels of shape {tuple(y.shape)}; they must be (n,), or (n, …) of several numbers an example"
@@ -77,12 +80,9 @@ def check_arrays(name: str, x: Tensor, y: Tensor) -> None:
     _check_finite(name, "observations", y)
 
 
-def _check_numbers(name: str, x: Tensor) -> None:
+def _check_shape(name: str, x: Tensor) -> None:
     if x.ndim < 2 or x.numel() == 0:
         raise InputError(f"{name}: inputs of shape {tuple(x.shape)}; it must be (n, …), at least one number in each of n >= 1")
-    if not x.is_floating_point():
-        raise InputError(f"{name}: inputs of type {x.dtype}; they must be floating point")
-    _check_finite(name, "inputs", x)
 
 
 def _check_finite(name: str, what: str, values: Tensor) -> None:
@@ -154,11 +154,12 @@ def check_inputs(name: str, x: Tensor, net: nn.Module | BayesianNetwork) -> None
     """Refuse what a network cannot take.
 
     Raises:
-        InputError: no tensor; no inputs; not floating point as the network is, not finite, or of another shape.
+        InputError: no tensor; no inputs; not finite, of another floating-point type than the network, or of another shape.
     """
     if not isinstance(x, Tensor):
         raise InputError(f"{name} is a {type(x).__name__}; it must be a tensor of inputs, (n, …)")
-    _check_numbers(name, x)
+    _check_shape(name, x)
+    _check_finite(name, "inputs", x)
     _output_of_one(name, x, net)
 
 
@@ -167,7 +168,8 @@ def _output_of_one(name: str, x: Tensor, net: nn.Module | BayesianNetwork) -> Te
     """The output for the first input, in evaluation mode; of a model, with the weights that it came with."""
     kept = [*net.parameters(), *net.buffers()]
     kinds = {tensor.dtype for tensor in kept if tensor.is_floating_point()}
-    if kinds and x.dtype not in kinds:
+    free = not x.is_floating_point() or torch.is_autocast_enabled(x.device.type)
+    if kinds and x.dtype not in kinds and not free:
         raise InputError(f"{name}: inputs of type {x.dtype}, a network of {', '.join(map(str, kinds))}; convert one of them")
     first = x[:1].to(kept[0].device) if kept else x[:1]
     weights = getattr(net, "initial_weights", None)

@@ -35,7 +35,7 @@ def compact(net: nn.Module, example: Tensor | None = None) -> nn.Module:
     transposed convolution                        the same; a constant other than 0 stays
     activation, dropout, batch normalisation      by unit
     max, average and adaptive pooling             by filter; an average that counts padding is not constant
-    sum, difference and product of two tensors    by unit: those at one place go together; a divisor stays
+    sum, difference and product of two tensors    by unit: those at one place go together; of a quotient both stay
     flattening                                    a filter becomes a block of features, which goes as one
     any other operation                           the units that it reads stay as they are, and a message names it
     ============================================  ==================================================================

@@ -101,9 +101,16 @@ def same_but_seed(results: Sequence[RunResult], root: Path = Path()) -> list[lis
     groups: dict[str, list[RunResult]] = {}
     for result in results:
         path = root / result.run / RECIPE
-        recipe = read_yaml(path) | {"seed": None} if path.is_file() else path
+        recipe = _given(read_yaml(path) | {"seed": None}) if path.is_file() else path
         groups.setdefault(f"{recipe}, {result.data}, {result.test_size}", []).append(result)
     return [group for group in groups.values() if len({result.seed for result in group}) == len(group) > 1]
+
+
+def _given(settings: Any) -> Any:
+    """Settings without those that are null: a key that a later version has counts as null."""
+    if not isinstance(settings, dict):
+        return settings
+    return {key: _given(value) for key, value in settings.items() if value is not None}
 
 
 def differences(results: Sequence[RunResult]) -> list[str]:

@@ -79,8 +79,8 @@ class TrainConfig(StepsConfig):
     """Rate of Gaussian and Bernoulli dropout."""
     per: Sharing = "weight"
     """Which weights share an α in variational dropout: each its own, a row, a column or a layer."""
-    weight_noise: bool = True
-    """Whether weights have noise of their own as well where the guide is group or log-normal."""
+    weight_noise: bool | None = None
+    """Whether weights have noise of their own as well, with group or log-normal; null as the guide has it, with and without."""
     log_sigma2: float = -10.0
     """log σ² of every weight, or unit, at the start of a guide that learns it."""
     kl_weight: KLWeight = field(default_factory=KLWeight)
@@ -93,6 +93,8 @@ class TrainConfig(StepsConfig):
     def __post_init__(self) -> None:
         if not self.learns_alpha:
             self.hold = None
+        if self.guide not in ("group", "log-normal"):
+            self.weight_noise = None
 
     @property
     def learns_alpha(self) -> bool:
@@ -134,9 +136,9 @@ class TrainConfig(StepsConfig):
             case "variational":
                 return VariationalDropout(model, self.log_sigma2, self.per)
             case "group":
-                return GroupVariationalDropout(model, self.log_sigma2, self.weight_noise)
+                return GroupVariationalDropout(model, self.log_sigma2, self.weight_noise is not False)
             case "log-normal":
-                return LogNormalDropout(model, self.log_sigma2, self.weight_noise)
+                return LogNormalDropout(model, self.log_sigma2, self.weight_noise is True)
             case "gaussian":
                 return GaussianDropout(model, self.p)
             case "gaussian-unit":

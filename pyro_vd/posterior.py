@@ -162,4 +162,5 @@ def predictive(
     draws = output_draws(model, guide, x, num_samples, hold)
     distribution: Any = distribution_of(model.observed, draws.flatten(0, 1).double())
     each: Tensor = distribution.probs if is_classes(distribution) else distribution.mean
-    return each.unflatten(0, (num_samples, -1)).mean(0).to(x)
+    mean: Tensor = each.unflatten(0, (num_samples, -1)).mean(0)
+    return mean.to(x if x.is_floating_point() else draws)

@@ -23,7 +23,7 @@ from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.observations import base_distribution
 from pyro_vd.posterior import mean_network
 from pyro_vd.progress import Progress
-from pyro_vd.pruning import DEFAULT_THRESHOLD, prune
+from pyro_vd.pruning import DEFAULT_THRESHOLD, kept_weights, prune
 from pyro_vd.schedules import KLWeight, LRSchedule
 from pyro_vd.storage import checksum
 from pyro_vd.training_state import EpochRecord, TrainingState
@@ -100,7 +100,7 @@ def fit(
 
     Raises:
         InputError: arguments out of range, data that do not fit, a folder for files that is not there, or a checkpoint of
-            another run: of other data, another guide or prior, or other arguments.
+            another run: of other data, another guide or kind of prior, or other arguments.
         NonFiniteError: ten steps in a row had a non-finite loss or gradient. Such steps are skipped and counted.
     """
     check_pair(model, guide)
@@ -115,6 +115,8 @@ def fit(
     guide.to(target)
     x, y = (part.to(target) for part in check_data("training data", train, model))
     check_batches(x, batch_size, model)
+    if guide.learns_alpha or units is not None:
+        kept_weights(model, guide, threshold, units)  # refuses what does not fit, before the first epoch
     held_out = None
     if validation is not None:
         held_out = tuple(part.to(target) for part in check_data("validation data", validation, model))
@@ -130,7 +132,12 @@ def fit(
     shuffle = torch.Generator().manual_seed(int(torch.randint(2**31, (), device="cpu")))
     settings = {"phase": phase, "epochs": epochs, "batch_size": batch_size, "lr": lr, "num_data": len(x)}
     settings |= {"lr_schedule": repr(lr_schedule), "kl_weight": repr(kl_weight), "hold": hold}
-    settings |= {"weight_decay": weight_decay, "num_particles": num_particles, "threshold": threshold, "units": units}
+    settings |= {
+        "weight_decay": weight_decay,
+        "num_particles": num_particles,
+        "threshold": threshold,
+        "units": units and list(units),
+    }
     settings |= {"augment": repr(augment), "guide": f"{type(guide).__name__}({guide.extra_repr()})"}
     settings |= {"priors": sorted({type(base_distribution(model.prior(name))).__name__ for name in model.weight_names})}
     settings |= {"data": checksum((x, y)) if checkpoint is not None else None}

@@ -100,9 +100,9 @@ class TrainingState:
         self._write_log()
 
     def _take(self, state: dict[str, Any]) -> None:
-        if state["settings"] != self.settings:
-            different = {key: (state["settings"].get(key), value) for key, value in self.settings.items()}
-            listed = ", ".join(f"{key} {old!r}, now {new!r}" for key, (old, new) in different.items() if old != new)
+        saved = {**self.settings, **state["settings"]}  # an earlier version has fewer
+        if different := [key for key, value in self.settings.items() if saved[key] != value]:
+            listed = ", ".join(f"{key} {saved[key]!r}, now {self.settings[key]!r}" for key in different)
             raise InputError(f"{self.checkpoint} is of another training: {listed}")
         check_state(str(self.checkpoint), state["module"], self.module)
         self.module.load_state_dict(state["module"])

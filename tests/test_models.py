@@ -13,17 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pyro_vd import (
-    MLP,
-    BayesianNetwork,
-    InputError,
-    LeNet300,
-    PointEstimate,
-    VariationalDropout,
-    VariationalDropoutELBO,
-    fit,
-    prune,
-)
+from pyro_vd import MLP, BayesianNetwork, InputError, LeNet300, PointEstimate, VariationalDropout, VariationalDropoutELBO
 
 
 def conv_net() -> nn.Module:
@@ -110,24 +100,6 @@ def test_parameters_without_a_prior_are_logged_by_name(caplog: pytest.LogCapture
     assert not caplog.records
     assert BayesianNetwork(Recurrent()).weight_names == ["out.weight"]
     assert all(name in caplog.text for name in ("embed.weight", "lstm.weight_ih_l0", "lstm.weight_hh_l0"))
-
-
-def test_frozen_weights_stay_as_they_are(caplog: pytest.LogCaptureFixture) -> None:
-    net = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
-    net[0].requires_grad_(False)
-    model = BayesianNetwork(net)
-    assert (model.weight_names, "0.weight" in caplog.text) == (["2.weight"], True)
-    guide = VariationalDropout(model)
-    fit(model, guide, (torch.randn(30, 6), torch.randint(3, (30,))), epochs=3, lr=0.1, progress=False)
-    pruned = prune(model, guide)
-    assert torch.equal(pruned[0].weight, net[0].weight)
-    assert torch.equal(pruned[0].bias, net[0].bias)
-    assert [(name, p.requires_grad) for name, p in pruned.named_parameters()] == [
-        (name, p.requires_grad) for name, p in net.named_parameters()
-    ]
-    assert not torch.equal(pruned[2].weight, net[2].weight)
-    with pytest.raises(InputError, match="with a weight that is not frozen"):
-        BayesianNetwork(net.requires_grad_(False))
 
 
 @pytest.mark.parametrize("how", ["tied weight", "one module, two names", "applied twice"])

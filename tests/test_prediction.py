@@ -163,7 +163,7 @@ def test_evaluate_shows_them(capsys: pytest.CaptureFixture[str]) -> None:
         (torch.rand(4), r"x: inputs of shape \(4,\)"),
         (torch.rand(0, 4), r"x: inputs of shape \(0, 4\)"),
         (torch.rand(5, 4).double(), "x: inputs of type torch.float64, a network of torch.float32"),
-        (torch.ones(5, 4, dtype=torch.int64), "x: inputs of type torch.int64"),
+        (torch.ones(5, 4, dtype=torch.int64), r"x: inputs of shape \(4,\) do not fit the network: .*Long"),
         (torch.tensor([[1.0, 2, 3, 4], [1, math.nan, 3, math.inf]]), "x: 2 NaN or infinite inputs, the first in example 1"),
         ([[1.0, 2, 3, 4]], "x is a list"),
     ],
@@ -178,3 +178,12 @@ def test_inputs_that_do_not_fit_are_refused(x: Any, quoted: str) -> None:
     ):
         with pytest.raises(InputError, match=quoted):
             call()
+
+
+def test_whole_numbers_are_inputs_of_a_network_that_takes_them() -> None:
+    net = nn.Sequential(nn.Embedding(10, 4), nn.Flatten(), nn.Linear(12, 2))
+    x = torch.randint(0, 10, (5, 3))
+    assert predict(net, x).log_p.shape == (5, 2)
+    model = BayesianNetwork(net)
+    p = predictive(model, VariationalDropout(model), x)
+    torch.testing.assert_close(p.sum(1), torch.ones(5))

@@ -18,8 +18,10 @@ from pyro_vd import (
     GroupVariationalDropout,
     InputError,
     NormalJeffreys,
+    PointEstimate,
     VariationalDropout,
     compact,
+    fit,
     inspect_layers,
     kept_weights,
     load_pruned,
@@ -100,6 +102,19 @@ def test_what_cannot_be_ranked_is_refused() -> None:
         prune(*grouped, 3.0, [3])
 
 
+def test_fit_refuses_them_before_the_first_epoch(tmp_path: Path) -> None:
+    model, guide = random_pair(nn.Sequential(nn.Linear(6, 4), nn.Linear(4, 3)))
+    data = torch.randn(20, 6), torch.randint(3, (20,))
+    options = {"epochs": 2, "progress": False, "checkpoint": tmp_path / "c.pt"}
+    with pytest.raises(InputError, match=r"units .=.1.. must be a list"):
+        fit(model, guide, data, units=[1], **options)
+    with pytest.raises(InputError, match="PointEstimate has no log α"):
+        fit(model, PointEstimate(model), data, units=[2, 2], **options)
+    assert not (tmp_path / "c.pt").exists()
+    fit(model, guide, data, units=range(2, 4), **options)
+    fit(model, guide, data, units=(2, 3), resume=True, **options)
+
+
 def test_a_run_to_a_number_of_units(tmp_path: Path) -> None:
     run = tmp_path / "run"
     keys = ["--train.guide=group", "--model.prior=normal-jeffreys", "--train.weight_noise=false", "--train.log_sigma2=-4"]
@@ -124,7 +139,7 @@ def test_a_run_to_a_number_of_units(tmp_path: Path) -> None:
     assert [layer["surviving_inputs"] for layer in json.loads(out)["layers"]] == [20, 5]
 
     assert run_cli("prune", run, "--units", "9", "4")[0] == 0
-    assert surviving_units(load_pruned(run / "pruned-0.safetensors")) == "9-4"
+    assert surviving_units(load_pruned(run / "pruned-0-9-4.safetensors")) == "9-4"
     assert run_cli("prune", run, "--threshold=-0.1")[0] == 0
     assert surviving_units(load_pruned(run / "pruned--0.1.safetensors")) == "20-5", "the recipe's numbers still hold"
 
@@ -157,6 +172,6 @@ def test_units_of_a_run_whose_threshold_was_chosen(finished_run: Path, tmp_path:
     run = shutil.copytree(finished_run, tmp_path / "run")
     recipe = (run / "recipe.yaml").read_text()
     (run / "recipe.yaml").write_text(recipe.replace("max_error_rise: null", "max_error_rise: 0.5"))
-    for extra, name in ((), f"pruned-{run_threshold(load_run(run)):g}"), (("--threshold=-1",), "pruned--1"):
+    for extra, name in ((), f"pruned-{run_threshold(load_run(run)):g}-9-4"), (("--threshold=-1",), "pruned--1-9-4"):
         assert run_cli("prune", run, "--units", "9", "4", *extra)[0] == 0
         assert surviving_units(load_pruned(run / f"{name}.safetensors")) == "9-4"

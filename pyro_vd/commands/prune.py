@@ -21,7 +21,7 @@ def run(arguments: list[str]) -> None:
         help="the lowest threshold whose validation error rises by at most this share (an RMSE: of itself)",
     )
     parser.add_argument("--units", type=int, nargs="+", help="the most inputs that each layer keeps (default: the recipe's)")
-    parser.add_argument("--out", type=str, help="file to write (default: RUN/pruned-THRESHOLD.safetensors)")
+    parser.add_argument("--out", type=str, help="file to write (default: RUN/pruned-THRESHOLD-UNITS.safetensors)")
     add_data_dir(parser)
     values = parse(parser, arguments)
 
@@ -45,7 +45,8 @@ def run(arguments: list[str]) -> None:
     elif values.max_error_rise is not None:
         config = PruneConfig(max_error_rise=values.max_error_rise)
     threshold = chosen_threshold(run.recipe, config, run.model, run.guide, run.validation)
-    out = new_file(values.out or run.folder / f"pruned-{threshold:g}.safetensors")
+    name = "-".join(["pruned", f"{threshold:g}", *map(str, values.units or ())])
+    out = new_file(values.out or run.folder / f"{name}.safetensors")
     net = prune(run.model, run.guide, threshold, config.units)
     metrics = asdict(evaluate(net, run.data.test, likelihood=run.model.likelihood))
     save_pruned(net, out, file_info(run.recipe, threshold, run.model.likelihood))
