@@ -67,6 +67,8 @@ class BayesianNetwork(PyroModule):
             raise InputError(f"net is a {type(net).__name__}; it must be an nn.Module")
         if isinstance(likelihood, type) or not (likelihood is None or callable(likelihood)):
             raise InputError(f"likelihood (={likelihood!r}) must be an object that maps an output to a distribution: Normal()")
+        if not callable(prior):
+            raise InputError(f"prior (={prior!r}) must map a weight's shape to its prior, as LogUniform or NormalJeffreys does")
         self.likelihood = Categorical() if likelihood is None else likelihood
         self.num_data = num_data
         try:

@@ -20,7 +20,7 @@ from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.messages import did_you_mean
 from pyro_vd.metrics import Arrays
 from pyro_vd.models.bayesian import BayesianNetwork
-from pyro_vd.posterior import log_alpha
+from pyro_vd.posterior import weight_log_alpha
 from pyro_vd.pruning import DEFAULT_THRESHOLD
 from pyro_vd.sampling import OBSERVED, joint_draws
 from pyro_vd.training_state import EpochRecord
@@ -85,7 +85,7 @@ def to_inference_data(
     data = check_data("data", data, model)
     check_number("num_samples", num_samples, low=1, whole=True)
     check_number("seed", seed, low=0, high=2**63 - 1, whole=True)
-    entries = _entries(log_alpha(guide), weights)
+    entries = _entries(weight_log_alpha(guide), weights)
     parameters = groups.variational_parameters(model, guide, threshold, units)
 
     def keep(drawn: Draws) -> Draws:

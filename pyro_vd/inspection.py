@@ -12,7 +12,7 @@ from pyro_vd.arviz_data import to_inference_data
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.metrics import Arrays
 from pyro_vd.models.bayesian import BayesianNetwork
-from pyro_vd.posterior import LayerSummary, log_alpha, quantiles, site_kl, summarize
+from pyro_vd.posterior import LayerSummary, quantiles, site_kl, summarize, weight_log_alpha
 from pyro_vd.pruning import DEFAULT_THRESHOLD, kept_weights
 from pyro_vd.run_folder import Run, dump, read_history, run_threshold
 
@@ -59,7 +59,7 @@ def inspect_layers(
     """
     kl = site_kl(model, guide, data)
     total = sum(kl.values())
-    log_alphas = log_alpha(guide)
+    log_alphas = weight_log_alpha(guide)
     masks = kept_weights(model, guide, threshold, units)
     layers = []
     for summary in summarize(guide, threshold):

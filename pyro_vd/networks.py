@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import cast
+from typing import Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -108,8 +108,8 @@ class Rescale(nn.Module):
         self.register_buffer("mean", torch.zeros(()))
         self.register_buffer("std", torch.ones(()))
 
-    def fit(self, targets: Tensor) -> None:
-        """Take the mean and the standard deviation of these targets.
+    def fit(self, targets: Tensor) -> Self:
+        """Take the mean and the standard deviation of these targets; gives the module itself.
 
         Raises:
             InputError: they are all equal.
@@ -119,6 +119,7 @@ class Rescale(nn.Module):
             raise InputError(f"training targets are all {mean.item():g}; there must be different ones")
         self.mean.copy_(mean)
         self.std.copy_(std)
+        return self
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.std + self.mean

@@ -45,6 +45,19 @@ def log_alpha(guide: WeightGuide) -> dict[str, Tensor]:
     return result
 
 
+def weight_log_alpha(guide: WeightGuide) -> dict[str, Tensor]:
+    """log Var w − log (E w)² of every weight: :func:`log_alpha`, or where units have noise that and the weight's own together.
+
+    Raises:
+        InputError: as that.
+    """
+    result = log_alpha(guide)
+    for name in guide.site_names:
+        if isinstance(q := guide.posterior(name), UnitPosterior):
+            result[name] = q.weight_log_alpha.detach()
+    return result
+
+
 @dataclass(frozen=True)
 class LayerSummary:
     """log α of one weight site: quantiles at :data:`QUANTILES`, and how much lies above the threshold."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -23,12 +22,15 @@ _COLUMNS = 3
 _CELLS = (120, 200)  # rows and columns of a mask's picture, at most
 
 
-def log_alpha_histograms(log_alphas: Mapping[str, Tensor], threshold: float) -> Figure:
+def log_alpha_histograms(
+    log_alphas: Mapping[str, Tensor], threshold: float, masks: Mapping[str, Tensor] | None = None
+) -> Figure:
     """How log α is spread in each layer, with the threshold; values beyond the axis, +∞ too, are counted at its ends.
 
     Args:
         log_alphas: as :func:`~pyro_vd.posterior.log_alpha` gives.
         threshold: weights at or right of it are removed.
+        masks: True for a weight that is left, where others are removed as well; see :func:`~pyro_vd.pruning.kept_weights`.
     """
     figure, axes = _grid(log_alphas, (4.0, 2.7))
     low, high = SHOWN
@@ -37,7 +39,7 @@ def log_alpha_histograms(log_alphas: Mapping[str, Tensor], threshold: float) -> 
     labels = [f"≤{low:g}", *(f"{tick:g}" for tick in ticks[1:-1]), f"≥{high:g}"]
     labels = [label.replace("-", "−") for label in labels]
     for axis, (name, values) in zip(axes, log_alphas.items(), strict=True):
-        removed = values >= threshold
+        removed = values >= threshold if masks is None else ~masks[name]
         parts = [values[part].clamp(low, high).tolist() for part in (~removed, removed)]
         axis.hist(parts, edges.tolist(), stacked=True, color=COLOURS[:2], label=["left", "removed"])
         axis.axvline(threshold, color="black", linestyle="--", linewidth=1, label=f"threshold {threshold:g}")
@@ -65,7 +67,7 @@ def weight_masks(masks: Mapping[str, Tensor]) -> Figure:
     A large layer is shown in cells of several weights, coloured by the share that is left.
 
     Args:
-        masks: True for a weight that is left, as :func:`~pyro_vd.pruning.keep_masks` gives.
+        masks: True for a weight that is left, as :func:`~pyro_vd.pruning.kept_weights` gives.
     """
     figure, axes = _grid(masks, (4.2, 3.0))
     for axis, (name, mask) in zip(axes, masks.items(), strict=True):
@@ -126,7 +128,9 @@ def kl_by_layer(kl: Mapping[str, float]) -> Figure:
 
 
 def mean_against_deviation(posteriors: Mapping[str, MultiplicativeNormal], threshold: float) -> Figure:
-    """|θ| against σ of each layer's weights, both logarithmic; above the line σ = |θ| √α they are removed.
+    """|E w| against the deviation of each layer's weights, both logarithmic; above the line log α of a weight is larger.
+
+    Weights above it are removed, but where whole units have noise: those go by the α of the unit, which is at most a weight's.
 
     Args:
         posteriors: q(w) by site, as ``guide.posterior`` gives.
@@ -139,7 +143,7 @@ def mean_against_deviation(posteriors: Mapping[str, MultiplicativeNormal], thres
         x, y = _log_bins(theta), _log_bins(sigma)
         points = theta.clamp(x[0], x[-1]).numpy(), sigma.clamp(y[0], y[-1]).numpy()
         image = axis.hist2d(points[0], points[1], bins=[x, y], cmap="cividis", norm=LogNorm())[3]
-        axis.plot(x, x * math.exp(threshold / 2), color=COLOURS[5], label=f"log α = {threshold:g}")
+        axis.plot(x, x * math.exp(threshold / 2), color=COLOURS[5], label=f"log α = {threshold:g} of a weight")
         axis.set(title=name, xlabel="|θ|, smaller at the edge", ylabel="σ", xscale="log", yscale="log")
         axis.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
         figure.colorbar(image, ax=axis, label="weights")
@@ -160,14 +164,17 @@ def largest_weights(data: Any, most: int = 10) -> Figure:
 
     Args:
         data: what :func:`~pyro_vd.arviz_data.to_inference_data` gives.
-        most: numbers a site; of chosen weights those of the largest signal come first.
+        most: numbers a site, those whose mean is largest in deviations.
     """
     import xarray as xr
 
     az = import_arviz()
     numbers = {}  # a variable each: ArviZ 1.x gives every dimension a column of labels, which then overlap
     for name, array in to_tree(data)["posterior"].data_vars.items():
-        for index in itertools.islice(np.ndindex(array.shape[2:]), most):
+        drawn = array.values.reshape(-1, *array.shape[2:])
+        signal = np.abs(drawn.mean(0)) / (drawn.std(0) + np.finfo(np.float64).tiny)
+        for place in np.argsort(-signal, axis=None, kind="stable")[:most]:
+            index = np.unravel_index(place, signal.shape)
             labels = [str(array[dim].values[place]) for dim, place in zip(array.dims[2:], index, strict=True)]
             label = f"{name}[{', '.join(labels)}]" if labels else str(name)
             numbers[label] = (("chain", "draw"), array.values[:, :, *index])

@@ -60,11 +60,13 @@ def logits(net: nn.Module, x: Tensor) -> Tensor:
 
 
 def check_guide(function: str, net: nn.Module, guide: WeightGuide | None) -> None:
-    """Refuse to hand a model without its guide to a function: it would draw its weights from the prior.
+    """Refuse to hand a function what is no network, or a model without its guide: it would draw its weights from the prior.
 
     Raises:
         InputError: it is one.
     """
+    if not isinstance(net, nn.Module) or hasattr(net, "site_names"):
+        raise InputError(f"{function} was given a {type(net).__name__}; it takes a network, or a model and guide=...")
     if guide is None and hasattr(net, "plain_network"):
         raise InputError(f"{type(net).__name__} has no weights of its own: give {function}(..., guide=...) as well")
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from posterior_support import known_data, known_pair
 from support import python
 
-from pyro_vd import InputError, MultiplicativeNormal, keep_masks, log_alpha, to_inference_data
+from pyro_vd import MLP, InputError, MultiplicativeNormal, VariationalDropout, keep_masks, log_alpha, to_inference_data
 from pyro_vd.arviz_files import has_data_tree, to_tree
 from pyro_vd.plots import SHOWN
 from pyro_vd.posterior_plots import (
@@ -149,6 +149,25 @@ def test_largest_weights() -> None:
             labels.append(f"{name}[{label}]")
     texts = [text.get_text() for axes in figure.axes for text in (*axes.get_yticklabels(), *axes.texts)]
     assert [text for text in texts if "weight" in text] == (labels if has_data_tree() else labels[::-1])
+
+
+def test_the_strongest_of_a_small_layer_come_first() -> None:
+    """A layer of few weights is in the data whole, in its own order."""
+    model = MLP((2, 3))
+    guide = VariationalDropout(model, log_sigma2=-4.0)
+    with torch.no_grad():
+        guide.site("1.weight").theta.copy_(torch.tensor([[0.0, 2.0], [0.1, 0.0], [4.0, -1.0]]))
+    figure = largest_weights(to_inference_data(model, guide, (torch.randn(5, 2), torch.arange(5) % 3)), most=3)
+    panels(figure)
+    texts = [text.get_text() for axes in figure.axes for text in (*axes.get_yticklabels(), *axes.texts)]
+    assert sorted(text for text in texts if "weight" in text) == ["1.weight[0, 1]", "1.weight[2, 0]", "1.weight[2, 1]"]
+
+
+def test_histograms_show_what_is_removed_by_more_than_the_threshold() -> None:
+    masks = {name: torch.zeros_like(values, dtype=torch.bool) for name, values in VALUES.items()}
+    masks["1.weight"][0, 0] = True
+    titles = [axes.get_title() for axes in panels(log_alpha_histograms(VALUES, 2.0, masks))]
+    assert titles[:2] == ["1.weight: 83.3 % removed", "3.weight: 100.0 % removed"]
 
 
 def test_no_global_state() -> None:

@@ -29,6 +29,7 @@ from pyro_vd import (
     compact_size,
     evaluate,
     fit,
+    inspect_layers,
     keep_masks,
     load_pruned,
     load_run,
@@ -152,6 +153,16 @@ def test_trains_through_fit_and_svi(kind: str) -> None:
     svi = SVI(model, guide, pyro.optim.Adam({"lr": 1e-3}), VariationalDropoutELBO())
     assert math.isfinite(svi.step(x, y))
     pyro.clear_param_store()
+
+
+@every_kind
+def test_signals_are_those_of_weights(kind: str) -> None:
+    model, guide = pair(kind)
+    data = torch.rand(9, 5), torch.arange(9) % 3
+    for layer in inspect_layers(model, guide, data):
+        q = guide.posterior(layer.site)
+        signal = (q.mean.abs() / q.variance.sqrt()).flatten().sort().values
+        assert layer.signal_quantiles[2] == pytest.approx(signal[round(0.5 * (len(signal) - 1))].item(), rel=1e-4)
 
 
 def test_models_and_values_that_do_not_fit() -> None:

@@ -63,7 +63,9 @@ def run(arguments: list[str]) -> None:
     if values.json:
         print(as_json(result))
     else:
-        _print(f"{run.folder / FILE}: log α ≥ {threshold:g} is pruned; 5, 50 and 95 % quantiles", layers)
+        units = run.recipe.prune.units
+        but = f" and all inputs but the {'-'.join(map(str, units))} of least log α" if units else ""
+        _print(f"{run.folder / FILE}: log α ≥ {threshold:g}{but} pruned; 5, 50 and 95 % quantiles", layers)
         if figures:
             print(f"figures in {run.folder}: {', '.join(figures)}")
 
@@ -76,10 +78,11 @@ def _figures(run: Run, data: Any, threshold: float, layers: list[LayerInspection
 
     log_alphas = log_alpha(run.guide)
     kept = threshold, run.recipe.prune.units
+    masks = kept_weights(run.model, run.guide, *kept)
     first = prune(run.model, run.guide, *kept).get_parameter(run.guide.site_names[0])
     figures = (
-        plots.log_alpha_histograms(log_alphas, threshold),
-        plots.weight_masks(kept_weights(run.model, run.guide, *kept)),
+        plots.log_alpha_histograms(log_alphas, threshold, masks),
+        plots.weight_masks(masks),
         plots.input_relevance(first, image_shape(run.data.x_test.shape[1:])),
         plots.kl_by_layer({layer.site: layer.kl for layer in layers}),
         plots.mean_against_deviation({name: run.guide.posterior(name) for name in run.guide.site_names}, threshold),

@@ -46,6 +46,7 @@ def run(arguments: list[str]) -> None:
         config = PruneConfig(max_error_rise=values.max_error_rise)
     threshold = chosen_threshold(run.recipe, config, run.model, run.guide, run.validation)
     name = "-".join(["pruned", f"{threshold:g}", *map(str, values.units or ())])
+    row = f"pruned at {threshold:g}" + (f", units {'-'.join(map(str, config.units))}" if config.units else "")
     out = new_file(values.out or run.folder / f"{name}.safetensors")
     net = prune(run.model, run.guide, threshold, config.units)
     metrics = asdict(evaluate(net, run.data.test, likelihood=run.model.likelihood))
@@ -55,7 +56,7 @@ def run(arguments: list[str]) -> None:
         "file": str(out),
         "threshold": threshold,
         **held_out,
-        "networks": {f"pruned at {threshold:g}": metrics},
+        "networks": {row: metrics},
     }
     what, cell = error_cell(held_out, "validation_")
     shown = f"validation {what} {cell}" if what == "RMSE" else f"validation error {cell} %"
