@@ -36,6 +36,7 @@ class WeightGuide(PyroModule):
         super().__init__()
         check_model(model)
         self.site_names = model.weight_names
+        self.model_identity = model.identity
         self.sites = PyroModule()  # a module of its own: a layer may be called "mean" or "posterior"
         for name, weight in model.initial_weights.items():
             module = cast(PyroModule, self._modules["sites"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import uuid
 from collections.abc import Callable, Collection, Iterator
 from types import FunctionType
 from typing import Any, cast
@@ -71,6 +72,7 @@ class BayesianNetwork(PyroModule):
             raise InputError(f"prior (={prior!r}) must map a weight's shape to its prior, as LogUniform or NormalJeffreys does")
         self.likelihood = Categorical() if likelihood is None else likelihood
         self.num_data = num_data
+        self.identity = uuid.uuid4().hex  # a copy's as well; what a guide knows its model by
         try:
             net = copy.deepcopy(net)
         except (RuntimeError, TypeError) as error:

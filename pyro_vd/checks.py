@@ -208,3 +208,8 @@ def check_pair(model: Any, guide: Any) -> None:
     given = {name: tuple(guide.site(name).theta.shape) for name in guide.site_names}
     if given != wanted:
         raise InputError(f"the guide is of another network: its weights are {given}, the model's {wanted}")
+    if guide.model_identity != model.identity:
+        raise InputError(
+            f"the {type(guide).__name__} was made for another {type(model).__name__}, with other biases; make a guide for this "
+            "one, or go on with the model that it was made for"
+        )

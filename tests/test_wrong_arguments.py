@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -65,6 +66,7 @@ WRONG: dict[str, Callable[[], object]] = {
     "model is a VariationalDropout": lambda: prune(GUIDE, MODEL),
     r"guide is of another network: its weights are .*'1.weight': \(3, 4\).* \(5, 4\)": lambda: prune(OTHER, GUIDE),
     "the guide is of another network": lambda: fit(OTHER, GUIDE, DATA, **RUN),
+    "VariationalDropout was made for another MLP, with other biases": lambda: fit(MLP((4, 3)), GUIDE, DATA, **RUN),
     "training data is a Dataset; it must be a pair of tensors": lambda: fit(MODEL, GUIDE, load_data("digits"), **RUN),
     "training data is a tuple; it must be a pair of tensors": lambda: fit(
         MODEL, GUIDE, tuple(t.numpy() for t in DATA), epochs=1
@@ -131,3 +133,7 @@ def test_half_precision_where_it_works(dtype: torch.dtype) -> None:
     guide = PointEstimate(model) if dtype is torch.float16 else VariationalDropout(model)
     fit(model, guide, (DATA[0].to(dtype), DATA[1]), epochs=1, progress=False)
     assert all(parameter.isfinite().all() for parameter in guide.parameters())
+
+
+def test_copies_of_a_model_and_its_guide_fit_each_other() -> None:
+    fit(copy.deepcopy(MODEL), copy.deepcopy(GUIDE), DATA, **RUN)
