@@ -138,10 +138,9 @@ def output_draws(
         Outputs ``(S, batch, …)``, where ``x`` is.
 
     Raises:
-        InputError: ``num_samples`` below 1; inputs that do not fit the network.
+        InputError: ``num_samples`` below 1.
     """
     check_number("num_samples", num_samples, low=1, whole=True)
-    check_inputs("x", x, model)
     with evaluation_mode(model) as device, LocalReparameterization(hold):
 
         def draw(count: int, part: Tensor) -> Tensor:
@@ -170,8 +169,12 @@ def predictive(
 ) -> Tensor:
     """The mean of the Monte Carlo predictive: class probabilities ``(batch, classes)``, or E y of other observations.
 
-    Arguments and errors are those of :func:`output_draws`; the result is where ``x`` is.
+    Arguments are those of :func:`output_draws`; the result is where ``x`` is.
+
+    Raises:
+        InputError: ``num_samples`` below 1; inputs that do not fit the network.
     """
+    check_inputs("x", x, model)
     draws = output_draws(model, guide, x, num_samples, hold)
     distribution: Any = distribution_of(model.observed, draws.flatten(0, 1).double())
     each: Tensor = distribution.probs if is_classes(distribution) else distribution.mean
