@@ -74,12 +74,12 @@ def _figures(run: Run, data: Any, threshold: float, layers: list[LayerInspection
     from pyro_vd import posterior_plots as plots
     from pyro_vd.plots import image_shape
     from pyro_vd.posterior import log_alpha
-    from pyro_vd.pruning import kept_weights, prune
+    from pyro_vd.pruning import kept_weights
 
     log_alphas = log_alpha(run.guide)
-    kept = threshold, run.recipe.prune.units
-    masks = kept_weights(run.model, run.guide, *kept)
-    first = prune(run.model, run.guide, *kept).get_parameter(run.guide.site_names[0])
+    masks = kept_weights(run.model, run.guide, threshold, run.recipe.prune.units)
+    name, *_ = run.guide.site_names
+    first = run.guide.mean(name) * masks[name]
     figures = (
         plots.log_alpha_histograms(log_alphas, threshold, masks),
         plots.weight_masks(masks),
