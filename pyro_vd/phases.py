@@ -132,13 +132,14 @@ class TrainConfig(StepsConfig):
         Raises:
             InputError: guide and model do not fit.
         """
+        weight_noise = {} if self.weight_noise is None else {"weight_noise": self.weight_noise}
         match self.guide:
             case "variational":
                 return VariationalDropout(model, self.log_sigma2, self.per)
             case "group":
-                return GroupVariationalDropout(model, self.log_sigma2, self.weight_noise is not False)
+                return GroupVariationalDropout(model, self.log_sigma2, **weight_noise)
             case "log-normal":
-                return LogNormalDropout(model, self.log_sigma2, self.weight_noise is True)
+                return LogNormalDropout(model, self.log_sigma2, **weight_noise)
             case "gaussian":
                 return GaussianDropout(model, self.p)
             case "gaussian-unit":
