@@ -13,6 +13,7 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from pyro_vd.checks import check_model
+from pyro_vd.eager import uncompiled
 from pyro_vd.errors import InputError
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.networks import TRANSPOSED
@@ -91,6 +92,7 @@ class WeightGuide(PyroModule):
             module = module._modules[part]
         return module
 
+    @uncompiled
     def forward(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """Draw every weight; the arguments, those of the model, are ignored."""
         weights = {}

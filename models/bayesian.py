@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import uuid
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from types import FunctionType
 from typing import Any, cast
 
@@ -16,12 +15,18 @@ import torch
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
+from pyro_vd.copies import copy_network
+from pyro_vd.eager import uncompiled, without_compilation
 from pyro_vd.errors import InputError
 from pyro_vd.messages import did_you_mean, one_line
 from pyro_vd.models.likelihoods import Categorical, Likelihood
 from pyro_vd.networks import SUPPORTED_LAYERS, weight_axes
 from pyro_vd.priors import LogUniform
-from pyro_vd.reparam import draw_weight
+from pyro_vd.models.gradient_watch import GradientWatch
+from pyro_vd.models.usage import WeightUsage, watch_forward
+from pyro_vd.reparam import KnownWeight
+from pyro_vd.substitution import find_references, keep_changes, rewire, with_tensors
+from pyro_vd.undrawn import UndrawnWeight, draw_weight
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +79,7 @@ class BayesianNetwork(PyroModule):
         self.num_data = num_data
         self.identity = uuid.uuid4().hex  # a copy's as well; what a guide knows its model by
         try:
-            net = copy.deepcopy(net)
+            net = without_compilation(copy_network(net))
         except (RuntimeError, TypeError) as error:
             raise InputError(
                 f"{type(net).__name__} cannot be copied: {one_line(error)}; what torch.nn.utils does to weights must be made "
@@ -102,9 +107,20 @@ class BayesianNetwork(PyroModule):
                 frozen.setdefault(id(parameter), []).append(name)
         self._frozen = [_distinct(net, places) for places in frozen.values()]
         self._order = {path: list(module._parameters) for path, module in net.named_modules()}
+        parts = {id(part): part for part in (*net.modules(), *net.parameters(), *net.buffers())}
+        self._references = find_references(net, net.parameters())
         for places in (*(places for places, _ in self._sites.values()), *self._frozen):
-            _freeze(net, places)
+            parameter = net.get_parameter(places[0])
+            parts[id(parameter)] = _freeze(net, places)
+        for path, attributes in self._references.items():
+            rewire(net.get_submodule(path), attributes, parts)
         self.net = net
+        self._usage: dict[bool, WeightUsage] = {}
+        self._watch = GradientWatch(self._sites)
+
+    @property
+    def _net(self) -> nn.Module:
+        return cast(nn.Module, self._modules["net"])
 
     @property
     def observed(self) -> Likelihood | None:
@@ -120,7 +136,7 @@ class BayesianNetwork(PyroModule):
     @property
     def initial_weights(self) -> dict[str, Tensor]:
         """The weights that the network came with, by site."""
-        return {name: cast(nn.Module, self._modules["net"]).get_buffer(name) for name in self._sites}
+        return {name: self._net.get_buffer(name) for name in self._sites}
 
     def prior(self, name: str) -> dist.TorchDistribution:
         """The prior of a site's weight, one event."""
@@ -128,13 +144,13 @@ class BayesianNetwork(PyroModule):
 
     def layer(self, name: str) -> nn.Module:
         """The layer that a site's weight belongs to; the first, if it is shared."""
-        return _owner(cast(nn.Module, self._modules["net"]), self._sites[name][0][0])[0]
+        return _owner(self._net, self._sites[name][0][0])[0]
 
     def weight_axes(self, name: str) -> tuple[str, ...]:
         """What the dimensions of a site's weight stand for; see :func:`pyro_vd.networks.weight_axes`."""
-        net = cast(nn.Module, self._modules["net"])
-        return weight_axes(self.layer(name), net.get_buffer(name).ndim)
+        return weight_axes(self.layer(name), self._net.get_buffer(name).ndim)
 
+    @uncompiled
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """The network's output for ``x`` under one draw of the weights; ``y`` is scored, or sampled if None."""
         values = {name: pyro.sample(name, prior) for name, (_, prior) in self._sites.items()}
@@ -150,22 +166,53 @@ class BayesianNetwork(PyroModule):
             pyro.sample("y", observation, obs=y)
         return output
 
-    def output(self, weights: dict[str, Tensor], x: Tensor) -> Tensor:
+    @uncompiled
+    def output(self, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
         """The network's output for ``x`` with these weights, by site."""
+        usage = self._usage_for(weights, x)
+        drawn = self.shared | usage.to_draw
+        learns = self.training and torch.is_grad_enabled()
+        if learns:
+            weights = self._watch.over(weights)
         tensors: dict[str, Tensor] = {}
         for name, (places, _) in self._sites.items():
-            weight = draw_weight(weights[name]) if name in self.shared else weights[name]
+            weight = draw_weight(weights[name]) if name in drawn else weights[name]
+            if usage.run_again and not isinstance(weight, UndrawnWeight):
+                weight = KnownWeight(weight)
             tensors.update(dict.fromkeys(places, weight))
-        result: Tensor = torch.func.functional_call(self.net, tensors, (x,), tie_weights=False)
+        _ = self.net  # found by its name it registers its parameters with Pyro, where a trace is made
+        net = self._with(tensors)
+        result: Tensor = net(x)
+        if learns:
+            keep_changes(self._net, net)
+            self._watch.through(result)
         return result
+
+    def _with(self, tensors: Mapping[str, Tensor]) -> nn.Module:
+        return with_tensors(self._net, tensors, self._order, self._references)
+
+    def _usage_for(self, weights: Mapping[str, Tensor], x: Tensor) -> WeightUsage:
+        """What the forward pass does with the weights, watched the first time that it matters in either mode."""
+        usage = self._usage.get(self._net.training)
+        if usage is None:
+            if not (self.training or any(isinstance(weight, UndrawnWeight) for weight in weights.values())):
+                return WeightUsage()
+            places = {name: places for name, (places, _) in self._sites.items()}
+            own = {place for names in places.values() for place in names}
+            buffers = {name: buffer for name, buffer in self._net.named_buffers() if name not in own}
+            usage = watch_forward(self._with, self.initial_weights, places, buffers, (x,), {})
+            self._usage[self._net.training] = usage
+        return usage
 
     def plain_network(self, weights: dict[str, Tensor]) -> nn.Module:
         """A copy of the network in evaluation mode, ordinary and without Pyro, that holds these weights."""
-        net = copy.deepcopy(cast(nn.Module, self._modules["net"]))
+        net = copy_network(self._net)
+        parts = {id(part): part for part in (*net.modules(), *net.parameters(), *net.buffers())}
         values = [(places, net.get_buffer(places[0]), False) for places in self._frozen]
         values += [(places, weights[name], True) for name, (places, _) in self._sites.items()]
         for places, value, learnt in values:
             parameter = nn.Parameter(value.detach().clone(), requires_grad=learnt)
+            parts[id(net.get_buffer(places[0]))] = parameter
             for place in places:
                 owner, attribute = _owner(net, place)
                 del owner._buffers[attribute]
@@ -173,6 +220,8 @@ class BayesianNetwork(PyroModule):
         for path, names in self._order.items():
             module = net.get_submodule(path)
             module._parameters = {name: module._parameters[name] for name in names}
+        for path, attributes in self._references.items():
+            rewire(net.get_submodule(path), attributes, parts)
         return net.eval()
 
 
@@ -204,10 +253,11 @@ def _distinct(net: nn.Module, places: list[str]) -> list[str]:
     return list({_owner(net, place): place for place in places}.values())
 
 
-def _freeze(net: nn.Module, places: list[str]) -> None:
-    """Turn a parameter into a buffer: its values are kept, no optimizer finds it."""
-    value: Any = net.get_parameter(places[0]).detach()
+def _freeze(net: nn.Module, places: list[str]) -> Tensor:
+    """Turn a parameter into a buffer, and give that: its values are kept, no optimizer finds it."""
+    value: Tensor = net.get_parameter(places[0]).detach()
     for place in places:
         owner, attribute = _owner(net, place)
         del owner._parameters[attribute]
         owner.register_buffer(attribute, value)
+    return value

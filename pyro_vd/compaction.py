@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import math
 from collections import OrderedDict
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vd.compaction_graph import UnitGraph
+from pyro_vd.copies import copy_network
 from pyro_vd.errors import InputError
 from pyro_vd.networks import SelectInputs
 from pyro_vd.operations import is_batch_size_only, is_flatten
@@ -56,7 +56,7 @@ def compact(net: nn.Module, example: Tensor | None = None) -> nn.Module:
             finite, or the example is missing or does not fit.
     """
     _check(net)
-    small = copy.deepcopy(net).eval()
+    small = copy_network(net).eval()
     trace = Trace(small)
     example = _default_example(trace) if example is None else example
     if example.ndim < 2:

@@ -19,6 +19,7 @@ from torch.distributions import kl_divergence
 
 from pyro_vd.checks import check_number
 from pyro_vd.distributions import WeightPosterior
+from pyro_vd.eager import uncompiled
 from pyro_vd.errors import InputError
 from pyro_vd.observations import base_distribution
 from pyro_vd.priors import WeightPrior
@@ -82,6 +83,7 @@ class VariationalDropoutELBO(ELBO):
         model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
         return model_trace, guide_trace
 
+    @uncompiled
     def differentiable_loss(self, model: PyroFunction, guide: PyroFunction, *args: Any, **kwargs: Any) -> Tensor:
         """The loss as a scalar tensor to call ``backward()`` on; ``args`` go to model and guide."""
         log_probs: list[Tensor] = []

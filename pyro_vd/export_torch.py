@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import io
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from pyro_vd.copies import copy_network
 from pyro_vd.errors import InputError
 from pyro_vd.messages import one_line
 from pyro_vd.storage import write_atomically
@@ -40,7 +40,7 @@ def probes(net: nn.Module, example: Tensor) -> list[tuple[Tensor, Tensor]]:
     """
     if not example.ndim or not len(example):
         raise InputError(f"example of shape {tuple(example.shape)}; it must be (n, …), n >= 1")
-    net, pairs = copy.deepcopy(net).cpu().eval(), []
+    net, pairs = copy_network(net).cpu().eval(), []
     for batch in (1, 7):
         x = example.cpu()[torch.arange(batch) % len(example)]
         try:
@@ -62,7 +62,7 @@ def program(net: nn.Module, example: Tensor) -> ExportedProgram:
     Raises:
         InputError: the network cannot be exported for every batch size, and why.
     """
-    net = copy.deepcopy(net).cpu().eval()
+    net = copy_network(net).cpu().eval()
     blank = torch.zeros((2, *example.shape[1:]), dtype=example.dtype)  # of 1 the exporter takes that it is always 1
     try:
         graph = torch.export.export(net, (blank,), dynamic_shapes=({0: Dim("batch")},))

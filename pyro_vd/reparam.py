@@ -2,101 +2,27 @@
 
 A weight with independent Gaussian entries gives a linear map a Gaussian output, f(x; w) ~ N(f(x; θ), f(x²; σ²)). Drawing
 that output, anew for every row of the batch, needs less noise and gives a gradient of far lower variance.
-:class:`LocalReparameterization` is the effect handler that switches it on; :class:`UndrawnWeight` is what a weight site then
-holds. Nothing global is patched: a plain tensor in the same process, or another thread, is untouched.
+:class:`LocalReparameterization` is the effect handler that switches it on; :class:`~pyro_vd.undrawn.UndrawnWeight` is what a
+weight site then holds. Nothing global is patched: a plain tensor in the same process, or another thread, is untouched.
 """
 
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from pyro_vd.distributions import WeightPosterior
 from pyro_vd.errors import InputError
 from pyro_vd.observations import base_distribution
+from pyro_vd.undrawn import UndrawnWeight, cut_off, draw_weight, drawn, is_recomputing, over_tensors
 from pyro_vd.unit_posterior import UnitPosterior
 
 _EPS = 1e-16  # √(var + ε): √ has an infinite slope at 0, and an input of zeros gives var = 0 exactly
-
-_LINEAR_MAPS: frozenset[Callable[..., Tensor]] = frozenset(
-    {F.linear, F.conv1d, F.conv2d, F.conv3d, F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d}
-)
-_METADATA: frozenset[Any] = frozenset(
-    {getattr(Tensor, name).__get__ for name in ("shape", "dtype", "device", "layout", "ndim", "requires_grad", "is_cuda")}
-    | {Tensor.size, Tensor.dim, Tensor.numel, Tensor.__len__, Tensor.is_floating_point, Tensor.__repr__}
-)
-
-
-class UndrawnWeight(Tensor):
-    """A weight known by its distribution, not by its value.
-
-    Passed as the ``weight`` of a linear map, a convolution or a transposed convolution, it draws the output. Any other
-    operation draws the weight, once, and goes on with that. One UndrawnWeight serves one use: outputs drawn twice would not
-    share their weight.
-
-    Raises:
-        InputError: used a second time after an output was drawn. Draw it first, with :func:`draw_weight`.
-    """
-
-    mean_: Tensor
-    drawn_: Tensor | None
-    used_: bool
-
-    @classmethod
-    def _of_mean(cls, mean: Tensor) -> Self:
-        weight = Tensor._make_subclass(cls, mean.detach())
-        weight.mean_, weight.drawn_, weight.used_ = mean, None, False
-        return weight
-
-    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
-        return f"{type(self).__name__}(shape={tuple(self.mean_.shape)}, drawn={self.drawn_ is not None})"
-
-    @abstractmethod
-    def sample_weight(self) -> Tensor:
-        """A draw of the weight."""
-
-    @abstractmethod
-    def sample_output(self, linear_map: Callable[..., Tensor], arguments: dict[str, Any]) -> Tensor:
-        """A draw of the output of ``linear_map`` with ``arguments`` by name."""
-
-    def draw(self) -> Tensor:
-        """The weight itself: drawn at the first call, the same tensor ever after."""
-        if self.used_:
-            raise InputError(
-                f"a weight of shape {tuple(self.mean_.shape)} is used more than once in one forward pass. Local "
-                "reparameterization draws its output at each use, and the draws would not share one weight. Name it in "
-                "BayesianNetwork(..., shared=[...]), so that it is drawn once."
-            )
-        if self.drawn_ is None:
-            self.drawn_ = self.sample_weight()
-        return self.drawn_
-
-    def draw_output(self, linear_map: Callable[..., Tensor], arguments: dict[str, Any]) -> Tensor:
-        """One draw of the output, or the output of the weight if that was drawn before."""
-        if self.used_ or self.drawn_ is not None:
-            return linear_map(**{**arguments, "weight": self.draw()})
-        self.used_ = True
-        return self.sample_output(linear_map, {**arguments, "bias": _drawn(arguments.get("bias"))})
-
-    @classmethod
-    def __torch_function__(cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
-        kwargs = kwargs or {}
-        if func in _METADATA:
-            return func(args[0].mean_, *args[1:], **kwargs)
-        if func in _LINEAR_MAPS:
-            names = ("input", "weight", "bias", *_REST.get(func, _CONVOLUTION))
-            arguments = {**dict(zip(names, args, strict=False)), **kwargs}
-            weight = arguments["weight"]
-            if isinstance(weight, UndrawnWeight) and not isinstance(arguments["input"], UndrawnWeight):
-                return weight.draw_output(func, arguments)
-        return func(*_drawn(args), **_drawn(kwargs))
 
 
 class GaussianWeight(UndrawnWeight):
@@ -129,6 +55,9 @@ class GaussianWeight(UndrawnWeight):
         std = (variance + _EPS).sqrt().to(mean.dtype)
         return torch.addcmul(mean, std, torch.randn_like(mean))
 
+    def over(self, parameters: Callable[[Tensor], Tensor]) -> GaussianWeight:
+        return GaussianWeight(parameters(self.mean_), parameters(self.variance_))
+
 
 class UnitNoiseWeight(UndrawnWeight):
     """A weight w = v diag(z) under a :class:`~pyro_vd.unit_posterior.UnitPosterior`: z is drawn on the inputs.
@@ -160,31 +89,33 @@ class UnitNoiseWeight(UndrawnWeight):
         v = q.theta if variance is None else GaussianWeight(q.theta, variance)
         return linear_map(**{**arguments, "input": x * units.to(x.dtype), "weight": v})
 
-
-_CONVOLUTION = ("stride", "padding", "dilation", "groups")
-_TRANSPOSED = ("stride", "padding", "output_padding", "groups", "dilation")
-_REST: dict[Any, tuple[str, ...]] = {
-    F.linear: (),
-    F.conv_transpose1d: _TRANSPOSED,
-    F.conv_transpose2d: _TRANSPOSED,
-    F.conv_transpose3d: _TRANSPOSED,
-}
+    def over(self, parameters: Callable[[Tensor], Tensor]) -> UnitNoiseWeight:
+        weight = UnitNoiseWeight(over_tensors(self.posterior_, parameters))
+        weight.kept_ = self.kept_
+        return weight
 
 
-def _drawn(tree: Any) -> Any:
-    """``tree`` of arguments with every undrawn weight replaced by its draw."""
-    if isinstance(tree, UndrawnWeight):
-        return tree.draw()
-    if isinstance(tree, tuple | list):
-        return type(tree)(_drawn(item) for item in tree)
-    if isinstance(tree, dict):
-        return {key: _drawn(item) for key, item in tree.items()}
-    return tree
+class KnownWeight(UndrawnWeight):
+    """A weight that has its value, in a network that runs parts of itself again with a backward pass of their own."""
 
+    @staticmethod
+    def __new__(cls, value: Tensor) -> KnownWeight:
+        return cls._of_mean(value)
 
-def draw_weight(weight: Tensor) -> Tensor:
-    """The weight as a plain tensor: drawn if it is an :class:`UndrawnWeight`, itself otherwise."""
-    return weight.draw() if isinstance(weight, UndrawnWeight) else weight
+    def sample_weight(self) -> Tensor:
+        return self.mean_
+
+    def draw(self) -> Tensor:
+        return cut_off(self.mean_) if is_recomputing() else self.mean_
+
+    def draw_output(self, linear_map: Callable[..., Tensor], arguments: dict[str, Any]) -> Tensor:
+        return self.sample_output(linear_map, arguments)
+
+    def sample_output(self, linear_map: Callable[..., Tensor], arguments: dict[str, Any]) -> Tensor:
+        return linear_map(**{name: drawn(value) for name, value in arguments.items()})
+
+    def over(self, parameters: Callable[[Tensor], Tensor]) -> KnownWeight:
+        return KnownWeight(parameters(self.mean_))
 
 
 class LocalReparameterization(Messenger):

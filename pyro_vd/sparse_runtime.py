@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from bisect import bisect_left
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vd.checks import check_number
+from pyro_vd.copies import copy_network
 from pyro_vd.errors import InputError
 from pyro_vd.feature_major import FeatureMajor, FeatureMajorLinear, linear_steps
 from pyro_vd.networks import SelectInputs
@@ -48,7 +48,7 @@ def sparsify_runtime(net: nn.Module, batch_sizes: Sequence[int] = (1, 64, 1024))
         raise InputError("batch_sizes (=()) must hold at least one size")
     sizes = sorted(set(batch_sizes))
     limits = [math.sqrt(low * high) for low, high in pairwise(sizes)]
-    dense = copy.deepcopy(net).eval().requires_grad_(False)
+    dense = copy_network(net).eval().requires_grad_(False)
     return SparseRuntime(dense, [_fastest(dense, size) for size in sizes], limits)
 
 

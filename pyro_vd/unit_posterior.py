@@ -11,6 +11,8 @@ from torch.distributions import constraints
 
 from pyro_vd.errors import InputError
 
+_EPS = 1e-30  # √ has an infinite slope at 0, which is the variance of a removed weight
+
 
 class UnitPosterior(TorchDistribution):
     """q(w) with w = v diag(z): a weight v, and a random factor z for each input unit or channel, the weight's dimension 1.
@@ -106,7 +108,7 @@ class UnitPosterior(TorchDistribution):
     def rsample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
         v = self.theta.expand(*sample_shape, *self.theta.shape)
         if (variance := self.weight_variance) is not None:
-            v = torch.addcmul(v, variance.sqrt(), torch.randn_like(v))
+            v = torch.addcmul(v, (variance + _EPS).sqrt(), torch.randn_like(v))
         return v * self.units((*sample_shape, 1)).to(v.dtype)
 
     def log_prob(self, value: Tensor) -> Tensor:

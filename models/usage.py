@@ -1,0 +1,132 @@
+"""How a network's forward pass uses its weights, found by running it once and watching."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from pyro_vd.errors import InputError
+from pyro_vd.undrawn import DATA, LINEAR_MAPS, METADATA, check_not_changed, linear_arguments
+
+
+@dataclass
+class WeightUsage:
+    """What a forward pass did with the weights, by site."""
+
+    linear: Counter[str] = field(default_factory=Counter)
+    """How often each was the weight of a linear map, in the order of the first use."""
+    otherwise: set[str] = field(default_factory=set)
+    """Those that something else was done with."""
+    read_data: set[str] = field(default_factory=set)
+    """Those whose linear map was given what does not depend on any weight."""
+    run_again: bool = False
+    """Whether a part of the network ran without gradients, as reentrant activation checkpointing does."""
+
+    @property
+    def to_draw(self) -> frozenset[str]:
+        """The weights that must be drawn themselves, once: a draw of the output would not do for them."""
+        return frozenset(self.otherwise | {name for name, count in self.linear.items() if count > 1})
+
+
+class _Watched(Tensor):
+    """A weight that notes what is done with it."""
+
+    value_: Tensor
+    site_: str
+    usage_: WeightUsage
+
+    @classmethod
+    def of(cls, value: Tensor, site: str, usage: WeightUsage) -> Self:
+        weight = Tensor._make_subclass(cls, value.detach())
+        weight.value_, weight.site_, weight.usage_ = value, site, usage
+        return weight
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
+        kwargs = kwargs or {}
+        if func in METADATA:
+            return func(*_plain(args), **_plain(kwargs))
+        weight = next(each for each in _watched((args, kwargs)))
+        check_not_changed(func, args, kwargs, _Watched, f"the weight {weight.site_!r}")
+        if func in DATA:
+            return _Watched.of(weight.value_.detach(), weight.site_, weight.usage_)
+        usage = weight.usage_
+        arguments = linear_arguments(func, args, kwargs) if func in LINEAR_MAPS else {}
+        for each in _watched((args, kwargs)):
+            usage.run_again |= not torch.is_grad_enabled()
+            if each is arguments.get("weight") and each is not arguments.get("input"):
+                usage.linear[each.site_] += 1
+                if not arguments["input"].requires_grad and torch.is_grad_enabled():
+                    usage.read_data.add(each.site_)
+            elif each is not arguments.get("bias"):
+                usage.otherwise.add(each.site_)
+        return func(*_plain(args), **_plain(kwargs))
+
+
+def _watched(tree: Any) -> list[_Watched]:
+    if isinstance(tree, _Watched):
+        return [tree]
+    if isinstance(tree, dict):
+        tree = tuple(tree.values())
+    return [each for item in tree for each in _watched(item)] if isinstance(tree, tuple | list) else []
+
+
+def _plain(tree: Any) -> Any:
+    if isinstance(tree, _Watched):
+        return tree.value_
+    if isinstance(tree, tuple | list):
+        items = [_plain(item) for item in tree]
+        return type(tree)(*items) if hasattr(tree, "_fields") else type(tree)(items)
+    return {key: _plain(value) for key, value in tree.items()} if isinstance(tree, dict) else tree
+
+
+def watch_forward(
+    network: Callable[[Mapping[str, Tensor]], nn.Module],
+    weights: Mapping[str, Tensor],
+    places: Mapping[str, list[str]],
+    buffers: Mapping[str, Tensor],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+) -> WeightUsage:
+    """Run a forward pass for what it does with its weights. Random state and buffers are left as they were.
+
+    Args:
+        network: makes the network to run, of tensors by name.
+        weights: a value of each, by site.
+        places: the names in the network of each.
+        buffers: those that the network has; it runs with copies.
+        args, kwargs: the network's inputs.
+
+    Raises:
+        InputError: the forward pass changes a weight in place, or makes new modules or parameters.
+    """
+    usage = WeightUsage()
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())), torch.enable_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what there is to warn of is said again by the first real pass
+        values = {name: weight.detach().clone().requires_grad_() for name, weight in weights.items()}
+        watched = {name: _Watched.of(value, name, usage) for name, value in values.items()}
+        tensors: dict[str, Tensor] = {name: buffer.clone() for name, buffer in buffers.items()}
+        for name, weight in watched.items():
+            tensors |= dict.fromkeys(places[name], weight)
+        net = network(tensors)
+        names = dict(net.named_parameters(remove_duplicate=False))
+        net(*args, **kwargs)
+    for name, value in values.items():
+        if value._version or not torch.equal(value, weights[name]):
+            raise InputError(
+                f"the weight {name!r} is changed in place in the network's forward pass; it is drawn anew in every pass, so the "
+                "change would be lost. Compute with a changed copy instead, or use torch.nn.utils.parametrize"
+            )
+    after = dict(net.named_parameters(remove_duplicate=False))
+    if changed := [name for name in {**names, **after} if names.get(name) is not after.get(name)]:
+        raise InputError(
+            f"the network's forward pass makes or replaces parameters: {', '.join(changed)}; they would not be trained. Make "
+            "them when the network is built"
+        )
+    return usage

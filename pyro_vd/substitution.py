@@ -1,0 +1,123 @@
+"""A network with other tensors in it, as modules of its own: what runs the network later, again or elsewhere sees the same ones.
+
+``torch.func.functional_call`` changes the modules in place and puts the old tensors back when the forward pass returns. Whatever
+runs a part of the network after that, such as activation checkpointing in the backward pass, or another thread, then sees the
+old tensors. Here every forward pass has modules of its own. They are shallow copies: all but the substituted tensors is shared.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+References = Mapping[str, tuple[str, ...]]
+"""By module: its attributes, beside parameters, buffers and children, from which a module or a parameter can be reached."""
+
+_REGISTERED = ("_parameters", "_buffers", "_modules")
+_PLAIN = (bool, int, float, str, type(None))
+
+
+class _Visits(dict[int, Any]):
+    """A memo for :func:`copy.deepcopy` that notes whether one of its first entries was met."""
+
+    def __init__(self, known: Mapping[int, Any]) -> None:
+        super().__init__(known)
+        self._known, self.met = frozenset(known), False
+
+    def get(self, key: int, default: Any = None) -> Any:
+        self.met |= key in self._known
+        return super().get(key, default)
+
+
+def find_references(net: nn.Module, tensors: Iterable[Tensor]) -> References:
+    """Find the attributes through which modules of ``net`` or these of its tensors are reached beside the registered way.
+
+    Such as lists of modules, hooks that are bound methods, ``self.w = [self.fc.weight]``.
+    """
+    known: dict[int, Any] = {id(module): module for module in net.modules()}
+    known |= {id(tensor): tensor for tensor in tensors}
+    found: dict[str, tuple[str, ...]] = {}
+    for path, module in net.named_modules():
+        names = (name for name, value in vars(module).items() if name not in _REGISTERED and not isinstance(value, _PLAIN))
+        if attributes := tuple(name for name in names if _reaches(vars(module)[name], known)):
+            found[path] = attributes
+    return found
+
+
+def _reaches(value: Any, known: Mapping[int, Any]) -> bool:
+    visits = _Visits(known)
+    try:
+        copy.deepcopy(value, visits)
+    except Exception:  # whatever a foreign class does when it is copied
+        return visits.met
+    return visits.met
+
+
+def rewire(module: nn.Module, attributes: Collection[str], replaced: Mapping[int, Any]) -> None:
+    """Put into these attributes of ``module`` copies in which objects are replaced, by ``id``."""
+    memo = dict(replaced)
+    for name in attributes:
+        vars(module)[name] = copy.deepcopy(vars(module)[name], memo)
+
+
+def with_tensors(net: nn.Module, tensors: Mapping[str, Tensor], order: Mapping[str, list[str]], references: References) -> nn.Module:
+    """Give ``net`` with some tensors replaced, as new modules that share everything else with it.
+
+    Args:
+        net: a network; it is not changed.
+        tensors: by the name of a parameter or buffer. They stand among the parameters of the new module.
+        order: the names of the parameters of each module, by path, as they are to be found in the new one.
+        references: of :func:`find_references`.
+    """
+    copies: dict[int, nn.Module] = {}
+    paths: dict[str, nn.Module] = {}
+    for path, module in net.named_modules(remove_duplicate=False):
+        if id(module) not in copies:
+            copies[id(module)] = _shallow(module)
+        paths[path] = copies[id(module)]
+    for new in copies.values():
+        for name, child in new._modules.items():
+            if child is not None:
+                new._modules[name] = copies[id(child)]
+    replaced: dict[int, Any] = {}
+    changed: set[str] = set()
+    for name, tensor in tensors.items():
+        path, _, attribute = name.rpartition(".")
+        owner = paths[path]
+        old = owner._buffers.pop(attribute, None)
+        replaced[id(owner._parameters.get(attribute) if old is None else old)] = tensor
+        owner._parameters[attribute] = tensor  # type: ignore[assignment]
+        changed.add(path)
+    for path in changed & order.keys():
+        own = paths[path]._parameters
+        paths[path]._parameters = {name: own[name] for name in order[path] if name in own} | own
+    if references:
+        everything = {id(tensor): tensor for tensor in (*net.parameters(), *net.buffers())}
+        for path, attributes in references.items():
+            rewire(paths[path], attributes, {**everything, **copies, **replaced})
+    return paths[""]
+
+
+def _shallow(module: nn.Module) -> nn.Module:
+    new = module.__class__.__new__(module.__class__)
+    state = vars(module).copy()
+    for name in _REGISTERED:
+        state[name] = state[name].copy()
+    state["_compiled_call_impl"] = None  # compiled code would run the module that it was made for
+    object.__setattr__(new, "__dict__", state)
+    return new
+
+
+def keep_changes(net: nn.Module, used: nn.Module) -> None:
+    """Take over into ``net`` what a forward pass has changed in ``used``, made of it: plain values and buffers that it has set anew."""
+    for module, new in zip(net.modules(), used.modules(), strict=False):
+        own = vars(module)
+        for name, value in vars(new).items():
+            if isinstance(value, _PLAIN) and name != "_compiled_call_impl" and own.get(name, new) is not value:
+                own[name] = value
+        for name, buffer in new._buffers.items():
+            if buffer is not module._buffers.get(name) and name not in module._parameters:
+                module._buffers[name] = None if buffer is None else buffer.detach()

@@ -1,0 +1,248 @@
+"""A weight that is known by its distribution: a tensor type whose use in a linear map draws the output of that map."""
+
+from __future__ import annotations
+
+import copy
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.distributions import Distribution
+
+from pyro_vd.errors import InputError
+
+LINEAR_MAPS: frozenset[Callable[..., Tensor]] = frozenset(
+    {F.linear, F.conv1d, F.conv2d, F.conv3d, F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d}
+)
+"""Functions of ``input``, ``weight`` and ``bias`` that are linear in the weight."""
+
+_CONVOLUTION = ("stride", "padding", "dilation", "groups")
+_TRANSPOSED = ("stride", "padding", "output_padding", "groups", "dilation")
+_REST: dict[Any, tuple[str, ...]] = {
+    F.linear: (),
+    F.conv_transpose1d: _TRANSPOSED,
+    F.conv_transpose2d: _TRANSPOSED,
+    F.conv_transpose3d: _TRANSPOSED,
+}
+
+_PROPERTIES = (
+    *("shape", "dtype", "device", "layout", "ndim", "requires_grad", "is_leaf", "itemsize", "nbytes", "names"),
+    *("is_cpu", "is_cuda", "is_mps", "is_meta", "is_mkldnn", "is_quantized", "is_sparse", "is_sparse_csr", "is_xpu", "is_nested"),
+)
+_METHODS = (
+    *("size", "dim", "ndimension", "numel", "nelement", "__len__", "element_size", "get_device", "dim_order", "has_names"),
+    *("is_floating_point", "is_complex", "is_signed", "is_inference", "is_conj", "is_neg", "is_contiguous", "stride"),
+    *("storage_offset", "is_same_size", "type", "__hash__", "__repr__"),
+)
+METADATA: frozenset[Any] = frozenset(
+    {getattr(Tensor, name).__get__ for name in _PROPERTIES if hasattr(Tensor, name)}
+    | {getattr(Tensor, name) for name in _METHODS if hasattr(Tensor, name)}
+    | {torch.is_floating_point, torch.is_complex, torch.is_tensor, torch.numel, torch.is_same_size}
+)
+"""What asks about a tensor without its numbers."""
+
+DATA: frozenset[Any] = frozenset({Tensor.data.__get__, Tensor.detach, torch.detach})  # type: ignore[attr-defined]
+"""What gives a tensor's numbers without its gradient, in the same memory."""
+
+_HARMLESS = ("requires_grad_", "retain_grad", "share_memory_", "pin_memory")
+
+
+def linear_arguments(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of one of :data:`LINEAR_MAPS` by name."""
+    names = ("input", "weight", "bias", *_REST.get(function, _CONVOLUTION))
+    return {**dict(zip(names, args, strict=False)), **kwargs}
+
+
+def check_not_changed(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], kind: type[Tensor], name: str) -> None:
+    """Refuse a function that would change a weight of this ``kind`` in place.
+
+    Raises:
+        InputError: the change would be to one draw of the weight alone, and be gone at the next.
+    """
+    called = getattr(function, "__name__", "")
+    in_place = called.endswith("_") and not called.endswith("__") and called not in _HARMLESS
+    in_place |= called in ("__setitem__", "__set__") or (called[:3] == "__i" and called[3:] in _IN_PLACE)
+    changed = [args[0]] if in_place and args else []
+    if any(isinstance(each, kind) for each in (*changed, kwargs.get("out"))):
+        raise InputError(
+            f"{name} is changed in place by `{called}` in the network's forward pass; it is drawn anew in every pass, so the "
+            "change would be lost. Compute with a changed copy instead, such as `F.linear(x, self.weight.clamp(-1, 1))`, or use "
+            "torch.nn.utils.parametrize"
+        )
+
+
+_IN_PLACE = ("add__", "sub__", "mul__", "div__", "truediv__", "floordiv__", "mod__", "pow__", "and__", "or__", "xor__")
+
+
+class UndrawnWeight(Tensor):
+    """A weight known by its distribution, not by its value.
+
+    Passed as the ``weight`` of a linear map, a convolution or a transposed convolution, it draws the output. Any other
+    operation draws the weight, once, and goes on with that. One UndrawnWeight serves one use: outputs drawn twice would not
+    share their weight. A use that is repeated in the backward pass, as activation checkpointing does, draws the same again.
+
+    Raises:
+        InputError: used a second time after an output was drawn (draw it first, with :func:`draw_weight`), or changed in place.
+    """
+
+    mean_: Tensor
+    drawn_: Tensor | None
+    noise_: Tensor | None
+    """State of the random generator before an output was drawn; None before that."""
+
+    @classmethod
+    def _of_mean(cls, mean: Tensor) -> Self:
+        weight = Tensor._make_subclass(cls, mean.detach())
+        weight.mean_, weight.drawn_, weight.noise_ = mean, None, None
+        return weight
+
+    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
+        return f"{type(self).__name__}(shape={tuple(self.mean_.shape)}, drawn={self.drawn_ is not None})"
+
+    @abstractmethod
+    def sample_weight(self) -> Tensor:
+        """A draw of the weight."""
+
+    @abstractmethod
+    def sample_output(self, linear_map: Callable[..., Tensor], arguments: dict[str, Any]) -> Tensor:
+        """A draw of the output of ``linear_map`` with ``arguments`` by name."""
+
+    @abstractmethod
+    def over(self, parameters: Callable[[Tensor], Tensor]) -> UndrawnWeight:
+        """The same weight, not yet used, over what ``parameters`` makes of each tensor of its distribution."""
+
+    def draw(self) -> Tensor:
+        """The weight itself: drawn at the first call, the same tensor ever after."""
+        if self.noise_ is not None:
+            raise InputError(
+                f"a weight of shape {tuple(self.mean_.shape)} is used more than once in one forward pass. Local "
+                "reparameterization draws its output at each use, and the draws would not share one weight. Name it in "
+                "BayesianNetwork(..., shared=[...]), so that it is drawn once."
+            )
+        if self.drawn_ is None:
+            self.drawn_ = self.sample_weight()
+        return self.drawn_
+
+    def draw_output(self, linear_map: Callable[..., Tensor], arguments: dict[str, Any]) -> Tensor:
+        """One draw of the output, or the output of the weight if that was drawn before."""
+        again = self.noise_ is not None and is_recomputing()
+        if not again and (self.noise_ is not None or self.drawn_ is not None):
+            return linear_map(**{**arguments, "weight": self.draw()})
+        arguments = {**arguments, "bias": drawn(arguments.get("bias"))}
+        device = self.mean_.device
+        if self.noise_ is None or not again:
+            self.noise_ = _generator_state(device)
+            return self.sample_output(linear_map, arguments)
+        now = _generator_state(device)
+        repeats = not torch.equal(now, self.noise_)
+        if repeats:
+            _set_generator_state(device, self.noise_)
+        try:
+            return self.over(cut_off).sample_output(linear_map, arguments)
+        finally:
+            if repeats:
+                _set_generator_state(device, now)
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
+        kwargs = kwargs or {}
+        if func in METADATA:
+            return func(*_means(args), **kwargs)
+        if func in LINEAR_MAPS:
+            arguments = linear_arguments(func, args, kwargs)
+            weight = arguments["weight"]
+            if isinstance(weight, UndrawnWeight) and not isinstance(arguments["input"], UndrawnWeight):
+                return weight.draw_output(func, arguments)
+        if func in DATA:
+            return _Detached.of(args[0])
+        check_not_changed(func, args, kwargs, UndrawnWeight, "a weight with a prior")
+        return func(*drawn(args), **drawn(kwargs))
+
+
+class _Detached(UndrawnWeight):
+    """``weight.data``: its draw without a gradient, which is not to be changed in place either."""
+
+    weight_: UndrawnWeight
+
+    @classmethod
+    def of(cls, weight: UndrawnWeight) -> Self:
+        detached = cls._of_mean(weight.mean_.detach())
+        detached.weight_ = weight
+        return detached
+
+    def sample_weight(self) -> Tensor:
+        return self.weight_.draw().detach()
+
+    def sample_output(self, linear_map: Callable[..., Tensor], arguments: dict[str, Any]) -> Tensor:
+        return linear_map(**{**arguments, "weight": self.sample_weight()})
+
+    def over(self, parameters: Callable[[Tensor], Tensor]) -> UndrawnWeight:
+        return self
+
+
+def is_recomputing() -> bool:
+    """Whether a backward pass is under way in this thread: what runs forward now is run again by activation checkpointing."""
+    return torch._C._current_graph_task_id() != -1
+
+
+def cut_off(tensor: Tensor) -> Tensor:
+    """The same numbers as the start of a graph of its own; a gradient that arrives there goes on to ``tensor`` at once.
+
+    For a part of the network that is run again inside the backward pass with a backward pass of its own, as reentrant
+    checkpointing does: that frees the graph behind it, which the KL, or another such part, still needs.
+    """
+    if tensor.is_leaf or not tensor.requires_grad:
+        return tensor
+    alias = tensor.detach().requires_grad_()
+
+    def pass_on(leaf: Tensor) -> None:
+        torch.autograd.backward(tensor, leaf.grad, retain_graph=True)
+
+    alias.register_post_accumulate_grad_hook(pass_on)
+    return alias
+
+
+def over_tensors(distribution: Any, parameters: Callable[[Tensor], Tensor]) -> Any:
+    """A copy of a distribution over what ``parameters`` makes of its floating-point tensors."""
+    copied = copy.copy(distribution)
+    for name, value in vars(copied).items():
+        if isinstance(value, Tensor) and value.is_floating_point():
+            vars(copied)[name] = parameters(value)
+        elif isinstance(value, Distribution):
+            vars(copied)[name] = over_tensors(value, parameters)
+    return copied
+
+
+def _generator_state(device: torch.device) -> Tensor:
+    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+
+
+def _set_generator_state(device: torch.device, state: Tensor) -> None:
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state, device)
+    else:
+        torch.set_rng_state(state)
+
+
+def _means(tree: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(each.mean_ if isinstance(each, UndrawnWeight) else each for each in tree)
+
+
+def drawn(tree: Any) -> Any:
+    """``tree`` of arguments with every undrawn weight replaced by its draw."""
+    if isinstance(tree, UndrawnWeight):
+        return tree.draw()
+    if isinstance(tree, tuple | list):
+        items = [drawn(item) for item in tree]
+        return type(tree)(*items) if hasattr(tree, "_fields") else type(tree)(items)
+    if isinstance(tree, dict):
+        return {key: drawn(item) for key, item in tree.items()}
+    return tree
+
+
+def draw_weight(weight: Tensor) -> Tensor:
+    """The weight as a plain tensor: drawn if it is an :class:`UndrawnWeight`, itself otherwise."""
+    return weight.draw() if isinstance(weight, UndrawnWeight) else weight
