@@ -16,7 +16,7 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from pyro_vd.copies import copy_network
-from pyro_vd.eager import uncompiled, without_compilation
+from pyro_vd.eager import eagerly, uncompiled
 from pyro_vd.errors import InputError
 from pyro_vd.messages import did_you_mean, one_line
 from pyro_vd.models.likelihoods import Categorical, Likelihood
@@ -79,7 +79,7 @@ class BayesianNetwork(PyroModule):
         self.num_data = num_data
         self.identity = uuid.uuid4().hex  # a copy's as well; what a guide knows its model by
         try:
-            net = without_compilation(copy_network(net))
+            net = copy_network(net)
         except (RuntimeError, TypeError) as error:
             raise InputError(
                 f"{type(net).__name__} cannot be copied: {one_line(error)}; what torch.nn.utils does to weights must be made "
@@ -182,7 +182,8 @@ class BayesianNetwork(PyroModule):
             tensors.update(dict.fromkeys(places, weight))
         _ = self.net  # found by its name it registers its parameters with Pyro, where a trace is made
         net = self._with(tensors)
-        result: Tensor = net(x)
+        with eagerly():
+            result: Tensor = net(x)
         if learns:
             keep_changes(self._net, net)
             self._watch.through(result)

@@ -11,6 +11,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from pyro_vd.eager import eagerly
 from pyro_vd.errors import InputError
 from pyro_vd.undrawn import DATA, LINEAR_MAPS, METADATA, check_not_changed, linear_arguments
 
@@ -116,7 +117,8 @@ def watch_forward(
             tensors |= dict.fromkeys(places[name], weight)
         net = network(tensors)
         names = dict(net.named_parameters(remove_duplicate=False))
-        net(*args, **kwargs)
+        with eagerly():
+            net(*args, **kwargs)
     for name, value in values.items():
         if value._version or not torch.equal(value, weights[name]):
             raise InputError(

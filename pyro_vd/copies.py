@@ -1,18 +1,16 @@
-"""Copies of networks, also of those that keep an activation of their last forward pass."""
+"""Copies of networks, also of those that are compiled, or keep an activation of their last forward pass."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from typing import Any, TypeVar
+from typing import Any
 
 from torch import Tensor, nn
 
-M = TypeVar("M", bound=nn.Module)
 
-
-def copy_network(net: M) -> M:
-    """A deep copy. Tensors in it that belong to a graph, which torch does not copy, come without that.
+def copy_network(net: nn.Module) -> nn.Module:
+    """A deep copy, without ``torch.compile``. Tensors that belong to a graph, which torch does not copy, come without that.
 
     Raises:
         RuntimeError, TypeError: something else in the network cannot be copied.
@@ -22,7 +20,21 @@ def copy_network(net: M) -> M:
         for tensor in _tensors(vars(module), depth=4):
             if not tensor.is_leaf:
                 memo[id(tensor)] = tensor.detach().clone()
-    return copy.deepcopy(net, memo)
+    copied = _original(copy.deepcopy(_original(net), memo))
+    for module in copied.modules():
+        for name, child in module._modules.items():
+            if child is not None:
+                module._modules[name] = _original(child)
+        if getattr(module, "_compiled_call_impl", None) is not None:
+            module._compiled_call_impl = None
+    return copied
+
+
+def _original(net: nn.Module) -> nn.Module:
+    """The module that ``torch.compile`` was given."""
+    while type(net).__name__ == "OptimizedModule" and (original := net._modules.get("_orig_mod")) is not None:
+        net = original
+    return net
 
 
 def _tensors(value: Any, depth: int) -> Iterator[Tensor]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any, TypeVar, cast
 
-from torch import nn
+import torch
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -30,19 +31,11 @@ def uncompiled(function: F) -> F:
     return cast(F, run)
 
 
-def without_compilation(net: nn.Module) -> nn.Module:
-    """Give the network that ``torch.compile`` was given, with every module inside it that was compiled as it was before, in place."""
-    net = _original(net)
-    for module in net.modules():
-        for name, child in module._modules.items():
-            if child is not None:
-                module._modules[name] = _original(child)
-        if getattr(module, "_compiled_call_impl", None) is not None:
-            module._compiled_call_impl = None
-    return net
-
-
-def _original(net: nn.Module) -> nn.Module:
-    while (original := net._modules.get("_orig_mod")) is not None and type(net).__name__ == "OptimizedModule":
-        net = original
-    return net
+@contextmanager
+def eagerly() -> Iterator[None]:
+    """What was given to ``torch.compile`` before, such as a function that a network calls, runs as it is."""
+    if "torch._dynamo" not in sys.modules:
+        yield
+    else:
+        with torch.compiler.set_stance("force_eager"):
+            yield

@@ -22,6 +22,9 @@ from pyro_vd import (
     prune,
 )
 
+# torch's own, where it resumes after what it leaves uncompiled
+pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf Tensor")
+
 X, Y = torch.randn(20, 8, generator=torch.Generator().manual_seed(0)), torch.arange(20) % 3
 
 
