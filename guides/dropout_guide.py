@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyro.distributions as dist
+from torch import Tensor
 
 from pyro_vd.checks import check_rate
 from pyro_vd.errors import InputError
 from pyro_vd.guides.weight_guide import WeightGuide, check_units
 from pyro_vd.models.bayesian import BayesianNetwork
-from pyro_vd.networks import named_weights
 from pyro_vd.unit_dropout import UnitDropout, UnitNoise
 
 
@@ -19,25 +21,29 @@ class DropoutGuide(WeightGuide):
         check_rate("p", p)
         super().__init__(model)
         self.p = p
-        self._reads_data = next(named_weights(model.net))[0]  # not a site where it is frozen
+
+    def forward(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        if args and not self.model.is_followed:
+            self.model.watch_use(args[0])
+        return super().forward(*args, **kwargs)
 
     def extra_repr(self) -> str:
         return f"p={self.p}"
 
     def check_units(self, model: BayesianNetwork) -> None:
-        """Make sure that the layers after the first have inputs to put noise on.
+        """Make sure that the layers that do not read the data have inputs to put noise on.
 
         Raises:
             InputError: they have not, or theirs is a weight without one input unit a column.
         """
-        after = [name for name in self.site_names if name != self._reads_data]
+        after = [name for name in self.site_names if not model.reads_data(name)]
         if not after:
-            raise InputError(f"noise on units is on hidden units, and a model with the one weight {self.site_names} has none")
+            raise InputError(f"noise on units is on hidden units, and a model with the weights {self.site_names} has none")
         check_units(model, after)
 
     def unit_posterior(self, name: str, noise: UnitNoise) -> dist.TorchDistribution:
-        """q(w) under noise on the hidden units: none for the first layer, whose inputs are the data."""
-        if name == self._reads_data:
+        """q(w) under noise on the hidden units: none for a layer whose inputs are the data."""
+        if self.model.reads_data(name):
             delta: dist.TorchDistribution = dist.Delta(self.mean(name))
             return delta
         return UnitDropout(self.mean(name), self.p, noise)

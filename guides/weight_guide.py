@@ -25,6 +25,8 @@ class WeightGuide(PyroModule):
     Parameters are created at once, from the network's own weights, and named ``sites.<site>.<parameter>``.
     """
 
+    model: BayesianNetwork
+    """The model that the guide is for."""
     learns_alpha = False
     """Whether log α is learnt, so that it can say what to remove."""
 
@@ -38,6 +40,7 @@ class WeightGuide(PyroModule):
         check_model(model)
         self.site_names = model.weight_names
         self.model_identity = model.identity
+        self.__dict__["model"] = model  # not a part of the guide, which has parameters of its own
         self.sites = PyroModule()  # a module of its own: a layer may be called "mean" or "posterior"
         for name, weight in model.initial_weights.items():
             module = cast(PyroModule, self._modules["sites"])

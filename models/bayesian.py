@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from pyro_vd.copies import copy_network
 from pyro_vd.eager import eagerly, uncompiled
 from pyro_vd.errors import InputError
+from pyro_vd.execution import trace_execution
 from pyro_vd.messages import did_you_mean, one_line
 from pyro_vd.models.likelihoods import Categorical, Likelihood
-from pyro_vd.networks import SUPPORTED_LAYERS, weight_axes
+from pyro_vd.networks import SUPPORTED_LAYERS, named_weights, weight_axes
 from pyro_vd.priors import LogUniform
 from pyro_vd.models.gradient_watch import GradientWatch
 from pyro_vd.models.usage import WeightUsage, watch_forward
@@ -96,6 +97,9 @@ class BayesianNetwork(PyroModule):
             meant = did_you_mean(unknown[0], owners)
             raise InputError(f"shared (={unknown!r}) must name weights of the network: {', '.join(owners)}{meant}")
         self.shared = frozenset(shared) | tied
+        self._execution = trace_execution(net, SUPPORTED_LAYERS)
+        if (execution := self._execution) is not None:
+            owners = dict(sorted(owners.items(), key=lambda owner: execution.rank_of(owner[1])))
         self._sites: dict[str, tuple[list[str], dist.TorchDistribution]] = {}
         for name, places in owners.items():
             shape = net.get_parameter(name).shape
@@ -116,7 +120,7 @@ class BayesianNetwork(PyroModule):
             rewire(net.get_submodule(path), attributes, parts)
         self.net = net
         self._usage: dict[bool, WeightUsage] = {}
-        self._watch = GradientWatch(self._sites)
+        self.gradient_watch = GradientWatch(self._sites)
 
     @property
     def _net(self) -> nn.Module:
@@ -130,7 +134,7 @@ class BayesianNetwork(PyroModule):
 
     @property
     def weight_names(self) -> list[str]:
-        """The names of the weight sites, in the network's order."""
+        """The names of the weight sites, in the order of execution; of registration where ``torch.fx`` cannot follow."""
         return list(self._sites)
 
     @property
@@ -151,6 +155,22 @@ class BayesianNetwork(PyroModule):
         return weight_axes(self.layer(name), self._net.get_buffer(name).ndim)
 
     @uncompiled
+    @property
+    def is_followed(self) -> bool:
+        """Whether it is known what the layers read: ``torch.fx`` can follow the network, or it has run."""
+        return self._execution is not None or bool(self._usage)
+
+    def reads_data(self, name: str) -> bool:
+        """Whether the layer of a site reads the data, not what another layer with weights has made of them.
+
+        Until :attr:`is_followed` the layer that is registered first is taken to do so, and no other.
+        """
+        if self._execution is not None:
+            return self._execution.reads_data(self._sites[name][0])
+        for usage in self._usage.values():
+            return name in usage.read_data
+        return name == next(named_weights(self._net))[0]
+
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """The network's output for ``x`` under one draw of the weights; ``y`` is scored, or sampled if None."""
         values = {name: pyro.sample(name, prior) for name, (_, prior) in self._sites.items()}
@@ -173,7 +193,7 @@ class BayesianNetwork(PyroModule):
         drawn = self.shared | usage.to_draw
         learns = self.training and torch.is_grad_enabled()
         if learns:
-            weights = self._watch.over(weights)
+            weights = self.gradient_watch.over(weights)
         tensors: dict[str, Tensor] = {}
         for name, (places, _) in self._sites.items():
             weight = draw_weight(weights[name]) if name in drawn else weights[name]
@@ -186,23 +206,35 @@ class BayesianNetwork(PyroModule):
             result: Tensor = net(x)
         if learns:
             keep_changes(self._net, net)
-            self._watch.through(result)
+            self.gradient_watch.through(result)
         return result
 
     def _with(self, tensors: Mapping[str, Tensor]) -> nn.Module:
-        return with_tensors(self._net, tensors, self._order, self._references)
+        frozen = {place: self._net.get_buffer(places[0]) for places in self._frozen for place in places}
+        return with_tensors(self._net, {**frozen, **tensors}, self._order, self._references)
 
     def _usage_for(self, weights: Mapping[str, Tensor], x: Tensor) -> WeightUsage:
-        """What the forward pass does with the weights, watched the first time that it matters in either mode."""
+        """What the forward pass does with the weights, watched the first time that it runs in either mode."""
         usage = self._usage.get(self._net.training)
         if usage is None:
-            if not (self.training or any(isinstance(weight, UndrawnWeight) for weight in weights.values())):
-                return WeightUsage()
-            places = {name: places for name, (places, _) in self._sites.items()}
-            own = {place for names in places.values() for place in names}
-            buffers = {name: buffer for name, buffer in self._net.named_buffers() if name not in own}
-            usage = watch_forward(self._with, self.initial_weights, places, buffers, (x,), {})
-            self._usage[self._net.training] = usage
+            if any(torch._C._functorch.is_functorch_wrapped_tensor(weight) for weight in weights.values()):
+                return WeightUsage()  # inside torch.vmap, which allows no run apart
+            usage = self.watch_use(x)
+        return usage
+
+    def watch_use(self, x: Tensor) -> WeightUsage:
+        """Run the network once, in the mode that it is in, for what it does with its weights; nothing of it stays.
+
+        Raises:
+            InputError: the forward pass changes a weight in place, or makes new parameters.
+        """
+        places = {name: places for name, (places, _) in self._sites.items()}
+        own = {place for names in places.values() for place in names}
+        tensors = {name: buffer.clone() for name, buffer in self._net.named_buffers(remove_duplicate=False) if name not in own}
+        for name in (place for places in self._frozen for place in places):
+            tensors[name].requires_grad_()
+        usage = watch_forward(self._with, self.initial_weights, places, tensors, (x,), {})
+        self._usage[self._net.training] = usage
         return usage
 
     def plain_network(self, weights: dict[str, Tensor]) -> nn.Module:

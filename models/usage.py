@@ -91,17 +91,17 @@ def watch_forward(
     network: Callable[[Mapping[str, Tensor]], nn.Module],
     weights: Mapping[str, Tensor],
     places: Mapping[str, list[str]],
-    buffers: Mapping[str, Tensor],
+    others: Mapping[str, Tensor],
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
 ) -> WeightUsage:
-    """Run a forward pass for what it does with its weights. Random state and buffers are left as they were.
+    """Run a forward pass for what it does with its weights. The random state is left as it was.
 
     Args:
         network: makes the network to run, of tensors by name.
         weights: a value of each, by site.
         places: the names in the network of each.
-        buffers: those that the network has; it runs with copies.
+        others: further tensors to run with, by name: copies of what a forward pass changes.
         args, kwargs: the network's inputs.
 
     Raises:
@@ -112,7 +112,7 @@ def watch_forward(
         warnings.simplefilter("ignore")  # what there is to warn of is said again by the first real pass
         values = {name: weight.detach().clone().requires_grad_() for name, weight in weights.items()}
         watched = {name: _Watched.of(value, name, usage) for name, value in values.items()}
-        tensors: dict[str, Tensor] = {name: buffer.clone() for name, buffer in buffers.items()}
+        tensors = dict(others)
         for name, weight in watched.items():
             tensors |= dict.fromkeys(places[name], weight)
         net = network(tensors)

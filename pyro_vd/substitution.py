@@ -68,8 +68,8 @@ def with_tensors(net: nn.Module, tensors: Mapping[str, Tensor], order: Mapping[s
 
     Args:
         net: a network; it is not changed.
-        tensors: by the name of a parameter or buffer. They stand among the parameters of the new module.
-        order: the names of the parameters of each module, by path, as they are to be found in the new one.
+        tensors: by the name of a parameter or buffer.
+        order: by module, the names of what stands among the parameters of the new one, in this order; the rest as in ``net``.
         references: of :func:`find_references`.
     """
     copies: dict[int, nn.Module] = {}
@@ -87,8 +87,12 @@ def with_tensors(net: nn.Module, tensors: Mapping[str, Tensor], order: Mapping[s
     for name, tensor in tensors.items():
         path, _, attribute = name.rpartition(".")
         owner = paths[path]
-        old = owner._buffers.pop(attribute, None)
+        old = owner._buffers.get(attribute)
         replaced[id(owner._parameters.get(attribute) if old is None else old)] = tensor
+        if old is not None and attribute not in order.get(path, ()):
+            owner._buffers[attribute] = tensor
+            continue
+        owner._buffers.pop(attribute, None)
         owner._parameters[attribute] = tensor  # type: ignore[assignment]
         changed.add(path)
     for path in changed & order.keys():

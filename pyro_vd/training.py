@@ -189,6 +189,7 @@ def fit(
             )
             state.add(record)
             bar.epoch(record)
+    model.gradient_watch.report()
     return FitResult(tuple(state.history), guard.skipped)
 
 

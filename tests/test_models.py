@@ -104,8 +104,7 @@ def test_parameters_without_a_prior_are_logged_by_name(caplog: pytest.LogCapture
 
 @pytest.mark.parametrize("how", ["tied weight", "one module, two names", "applied twice"])
 def test_a_weight_used_twice_is_drawn_once_and_learns(how: str) -> None:
-    shared = ["a.weight"] if how == "applied twice" else []
-    model, x, y = BayesianNetwork(Twice(how), shared=shared), torch.randn(30, 6), torch.randint(6, (30,))
+    model, x, y = BayesianNetwork(Twice(how)), torch.randn(30, 6), torch.randint(6, (30,))
     guide, elbo = VariationalDropout(model, log_sigma2=-2.0), VariationalDropoutELBO()
     outputs = []
     elbo.differentiable_loss(lambda x, y: outputs.append(model(x, y)), guide, x, y).backward()
@@ -114,11 +113,6 @@ def test_a_weight_used_twice_is_drawn_once_and_learns(how: str) -> None:
     plain = model.plain_network(model.initial_weights)
     assert len(list(plain.parameters())) == 1
     assert torch.equal(plain(x), model.output(model.initial_weights, x))
-
-
-def test_a_weight_used_twice_unannounced_is_refused() -> None:
-    with pytest.raises(InputError, match="shared"):
-        loss_module(Twice("applied twice"))(torch.randn(4, 6), torch.randint(6, (4,)))
 
 
 @pytest.mark.parametrize("name", ["mean", "site", "posterior", "theta", "weight", "y"])

@@ -1,0 +1,127 @@
+"""Layers are listed, counted and given noise in the order in which they are run, whatever order they are registered in."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pyro_vd import (
+    BayesianNetwork,
+    BernoulliDropout,
+    GaussianDropout,
+    GroupVariationalDropout,
+    InputError,
+    NormalJeffreys,
+    VariationalDropout,
+    VariationalDropoutELBO,
+    evaluate,
+    fit,
+    kept_weights,
+    prune,
+    surviving_units,
+)
+from pyro_vd.execution import trace_execution
+from pyro_vd.networks import SUPPORTED_LAYERS, named_weights, widths
+from pyro_vd.unit_dropout import UnitDropout
+
+X, Y = torch.randn(24, 6, generator=torch.Generator().manual_seed(0)), torch.arange(24) % 3
+
+
+class Backwards(nn.Module):
+    """6-5-4-3, registered from the output to the input."""
+
+    def __init__(self, followed: bool = True) -> None:
+        super().__init__()
+        self.out, self.hidden, self.inp, self.unused = nn.Linear(4, 3), nn.Linear(5, 4), nn.Linear(6, 5), nn.Linear(2, 2)
+        self.followed, self.passes = followed, 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.passes += 1
+        h = self.inp(x).relu()
+        if not self.followed and h.sum() < -1:  # a choice by value, which torch.fx cannot follow
+            h = -h
+        return self.out(self.hidden(h).relu())
+
+
+class Branches(nn.Module):
+    """Two layers read the data, one after another layer with a frozen weight."""
+
+    def __init__(self, followed: bool = True) -> None:
+        super().__init__()
+        self.head, self.left, self.right, self.frozen = nn.Linear(8, 3), nn.Linear(6, 4), nn.Linear(6, 4), nn.Linear(6, 6)
+        self.frozen.weight.requires_grad_(False)
+        self.followed = followed
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.followed and x.sum() < -1e9:
+            x = -x
+        return self.head(torch.cat([self.right(x), self.left(self.frozen(x))], 1).relu())
+
+
+def test_names_and_widths() -> None:
+    net = Backwards()
+    assert [name for name, _ in named_weights(net)] == ["inp.weight", "hidden.weight", "out.weight", "unused.weight"]
+    assert net.passes == 0
+    del net.unused
+    assert widths(net) == (6, 5, 4, 3)
+    model = BayesianNetwork(net)
+    assert model.weight_names == ["inp.weight", "hidden.weight", "out.weight"]
+    assert list(dict(model.plain_network(model.initial_weights).named_parameters())) == list(dict(net.named_parameters()))
+    assert [layer.site for layer in evaluate(net, (X, Y)).layers] == model.weight_names
+
+
+def test_limits_of_units_are_first_layer_first() -> None:
+    net = Backwards()
+    del net.unused
+    model = BayesianNetwork(net, prior=NormalJeffreys)
+    guide = GroupVariationalDropout(model)
+    kept = kept_weights(model, guide, units=[3, 2, 1])
+    assert [int(kept[name].any(0).sum()) for name in ("inp.weight", "hidden.weight", "out.weight")] == [3, 2, 1]
+    assert surviving_units(prune(model, guide, units=[3, 2, 1]), X[:1]).startswith("3-2-1")
+
+
+@pytest.mark.parametrize("followed", [True, False])
+def test_dropout_leaves_the_data_alone(followed: bool) -> None:
+    net = Backwards(followed)
+    del net.unused
+    model = BayesianNetwork(net)
+    for guide in (BernoulliDropout(model, 0.5), GaussianDropout(model, 0.5, per="unit")):
+        VariationalDropoutELBO()(model, guide)(X, Y)
+        noisy = [name for name in guide.site_names if isinstance(guide.posterior(name), UnitDropout)]
+        assert sorted(noisy) == ["hidden.weight", "out.weight"]
+
+
+@pytest.mark.parametrize("followed", [True, False])
+def test_every_layer_that_reads_the_data_is_left_alone(followed: bool) -> None:
+    model = BayesianNetwork(Branches(followed))
+    guide = BernoulliDropout(model, 0.5)
+    VariationalDropoutELBO()(model, guide)(X, Y)
+    noisy = [name for name in guide.site_names if isinstance(guide.posterior(name), UnitDropout)]
+    assert sorted(noisy) == ["head.weight", "left.weight"]
+
+
+def test_a_network_that_cannot_be_followed_keeps_its_order_and_its_state() -> None:
+    net = Backwards(followed=False)
+    assert trace_execution(net, SUPPORTED_LAYERS) is None
+    assert net.passes == 0
+    assert "_orig" not in repr(net.__dict__)
+    assert [name for name, _ in named_weights(net)][0] == "out.weight"
+    del net.unused
+    model = BayesianNetwork(net)
+    guide = VariationalDropout(model)
+    fit(model, guide, (X, Y), epochs=2, batch_size=12, progress=False)
+    assert prune(model, guide).passes == 4
+
+
+def test_noise_on_units_needs_a_layer_behind_another() -> None:
+    class Parallel(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(6, 3), nn.Linear(6, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.a(x) + self.b(x)
+
+    with pytest.raises(InputError, match=r"hidden units.*a\.weight"):
+        BernoulliDropout(BayesianNetwork(Parallel()), 0.5)

@@ -1,0 +1,222 @@
+"""What a network's own code may do with its weights in a forward pass: it works as in the plain network, or is refused."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pyro_vd import (
+    BayesianNetwork,
+    InputError,
+    LocalReparameterization,
+    MultiplicativeNormal,
+    PointEstimate,
+    VariationalDropout,
+    VariationalDropoutELBO,
+    compact,
+    fit,
+    prune,
+)
+from pyro_vd.models.gradient_watch import LOOKS
+from pyro_vd.reparam import GaussianWeight
+
+X, Y = torch.randn(24, 6, generator=torch.Generator().manual_seed(0)), torch.arange(24) % 3
+
+
+class Net(nn.Module):
+    """Two layers; ``forward`` is what a test gives, and ``prepare`` what it does at construction."""
+
+    def __init__(self, forward: Callable[[Any, Tensor], Tensor], prepare: Callable[[Any], object] = lambda net: None) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(6, 6), nn.Linear(6, 3)
+        self.of = forward
+        prepare(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.of(self, x)
+
+
+def plainly(net: Any, x: Tensor) -> Tensor:
+    return net.b(net.a(x).relu())
+
+
+def own_list(net: Any) -> None:
+    net.w = [net.a.weight, {"b": (net.b.weight,)}]
+
+
+def own_modules(net: Any) -> None:
+    net.layers = [net.a, net.b]
+
+
+def own_method(net: Any) -> None:
+    net.first = net.a.forward
+
+
+def own_partial(net: Any) -> None:
+    net.first = functools.partial(F.linear, weight=net.a.weight, bias=net.a.bias)
+
+
+def hook(net: Any) -> None:
+    net.seen = []
+    net.a.register_forward_hook(net.scale)
+
+
+class Hooked(Net):
+    def scale(self, module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        return output * self.b.weight.sum()
+
+
+REACHED = {
+    "a list of weights": Net(lambda n, x: F.linear(F.linear(x, n.w[0]).relu(), n.w[1]["b"][0]), own_list),
+    "a list of modules": Net(lambda n, x: n.layers[1](n.layers[0](x).relu()), own_modules),
+    "a bound method": Net(lambda n, x: n.b(n.first(x).relu()), own_method),
+    "a partial function": Net(lambda n, x: n.b(n.first(x).relu()), own_partial),
+    "a hook": Hooked(lambda n, x: n.b(n.a(x).relu()), hook),
+    "the parameters": Net(lambda n, x: plainly(n, x.to(next(n.parameters()))) + sum(p.norm() for p in n.parameters())),
+    "named parameters": Net(lambda n, x: F.linear(plainly(n, x), dict(n.named_parameters())["b.weight"][:, :3])),
+    "metadata": Net(lambda n, x: plainly(n, x[:, : n.a.weight.stride(0)]) * n.a.weight.is_contiguous() * n.b.weight.dim()),
+    "its data": Net(lambda n, x: plainly(n, x) / n.a.weight.data.abs().max()),
+}
+
+
+def trained(net: nn.Module, make: Callable[[BayesianNetwork], Any]) -> tuple[BayesianNetwork, Any, dict[str, Tensor]]:
+    model = BayesianNetwork(net)
+    guide = make(model)
+    VariationalDropoutELBO(0.0)(model, guide)(X, Y).backward()
+    return model, guide, {name: guide.site(name).theta.grad for name in guide.site_names}
+
+
+@pytest.mark.parametrize("make", [PointEstimate, functools.partial(VariationalDropout, log_sigma2=-30.0)])
+@pytest.mark.parametrize("how", REACHED)
+def test_every_way_to_a_weight_is_trained(how: str, make: Callable[[BayesianNetwork], Any]) -> None:
+    net = REACHED[how]
+    plain = copy.deepcopy(net)
+    F.cross_entropy(plain(X), Y, reduction="sum").backward()
+    model, guide, gradients = trained(net, make)
+    for name, parameter in plain.named_parameters():
+        if name in gradients:
+            torch.testing.assert_close(gradients[name], parameter.grad, rtol=1e-3, atol=1e-4)
+    with torch.no_grad():
+        for name in guide.site_names:
+            guide.site(name).theta.mul_(0.5)
+    out = model.plain_network({name: guide.mean(name) for name in guide.site_names})
+    with torch.no_grad():
+        for parameter in (plain.a.weight, plain.b.weight):
+            parameter.mul_(0.5)
+    torch.testing.assert_close(out(X), plain(X))
+
+
+CHANGED: dict[str, Callable[[Any, Tensor], Tensor]] = {
+    "data.clamp_": lambda n, x: (n.a.weight.data.clamp_(-1, 1), plainly(n, x))[1],
+    "clamp_": lambda n, x: (torch.no_grad()(n.a.weight.clamp_)(-9, 9), plainly(n, x))[1],
+    "detach": lambda n, x: (n.a.weight.detach().mul_(0.5), plainly(n, x))[1],
+    "a view": lambda n, x: (torch.no_grad()(lambda: n.a.weight[0].zero_())(), plainly(n, x))[1],
+    "an item": lambda n, x: (torch.no_grad()(lambda: n.a.weight.__setitem__(0, 1.0))(), plainly(n, x))[1],
+    "torch.nn.init": lambda n, x: (nn.init.ones_(n.a.weight), plainly(n, x))[1],
+    "out": lambda n, x: (torch.no_grad()(torch.mul)(n.a.weight, 2, out=n.a.weight), plainly(n, x))[1],
+    "data of a view": lambda n, x: (n.a.weight.data.view(-1)[:3].fill_(0.0), plainly(n, x))[1],
+    "data is set": lambda n, x: (setattr(n.a.weight, "data", n.a.weight.data * 2), plainly(n, x))[1],
+    "another parameter": lambda n, x: (setattr(n.a, "weight", nn.Parameter(torch.ones(6, 6))), plainly(n, x))[1],
+    "a new module": lambda n, x: (setattr(n, "c", nn.Linear(3, 3)), n.c(plainly(n, x)))[1],
+}
+
+
+@pytest.mark.parametrize("make", [PointEstimate, VariationalDropout])
+@pytest.mark.parametrize("how", CHANGED)
+def test_a_weight_that_is_changed_in_place_is_refused(how: str, make: Callable[[BayesianNetwork], Any]) -> None:
+    model = BayesianNetwork(Net(CHANGED[how]))
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(InputError, match=r"c\.weight" if how == "a new module" else r"a\.weight"):
+        fit(model, make(model), (X, Y), epochs=1, progress=False)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_a_drawn_weight_is_not_changed_through_its_data() -> None:
+    q = MultiplicativeNormal(torch.ones(3, 5), torch.zeros(3, 5))
+    for change in (lambda w: w.data.clamp_(0, 1), lambda w: w.mul_(2), lambda w: w.detach().zero_()):
+        with pytest.raises(InputError, match="in place"):
+            change(GaussianWeight(q.theta, q.variance))
+    weight = GaussianWeight(q.theta, q.variance)
+    assert torch.equal(weight.data.sum(), weight.draw().sum())
+    assert isinstance(LocalReparameterization(), LocalReparameterization)
+
+
+def test_metadata_leaves_local_reparameterization_on() -> None:
+    seen: list[float] = []
+
+    def forward(net: Any, x: Tensor) -> Tensor:
+        weight = net.a.weight
+        assert weight.stride() == (6, 1)
+        assert weight.is_contiguous()
+        assert (weight.storage_offset(), weight.element_size(), weight.is_complex(), weight.is_sparse) == (0, 4, False, False)
+        h = net.a(x)
+        seen.append((h[0] - h[1]).norm().item())  # rows of equal input differ by their noise alone
+        return net.b(h.relu())
+
+    model = BayesianNetwork(Net(forward))
+    guide = VariationalDropout(model, log_sigma2=-1.0)
+    same = X[:1].expand(24, 6)
+    VariationalDropoutELBO()(model, guide)(same, Y)
+    assert seen[-1] > 0.1
+
+
+def test_an_activation_that_is_kept_does_not_hinder_a_copy() -> None:
+    def forward(net: Any, x: Tensor) -> Tensor:
+        net.last = net.a(x)
+        net.history = [net.last]
+        net.passes += 1
+        return net.b(net.last.relu())
+
+    net = Net(forward, lambda net: setattr(net, "passes", 0))
+    net(X)
+    model = BayesianNetwork(net)
+    guide = VariationalDropout(model)
+    fit(model, guide, (X, Y), (X, Y), epochs=2, batch_size=12, progress=False)
+    plain = prune(model, guide)
+    assert plain.passes == 1 + 4  # what a training pass counts is kept
+    plain(X)
+    torch.testing.assert_close(compact(plain, X[:1])(X), plain(X))
+    copy.deepcopy(model)
+
+
+@pytest.mark.parametrize("make", [PointEstimate, VariationalDropout])
+def test_a_weight_that_training_does_not_reach_is_named(
+    make: Callable[[BayesianNetwork], Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    net = Net(lambda n, x: plainly(n, x))
+    held = net.a
+    net.of = lambda n, x: n.b(held(x).relu())  # a closure: nothing can put other weights into it
+    model = BayesianNetwork(net)
+    fit(model, make(model), (X, Y), epochs=LOOKS, batch_size=24, progress=False)
+    assert [record.message.count("a.weight") for record in caplog.records] == [1]
+    assert "b.weight" not in caplog.text
+
+
+@pytest.mark.parametrize("make", [PointEstimate, VariationalDropout])
+def test_zero_at_the_first_step_alone_is_no_fault(
+    make: Callable[[BayesianNetwork], Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    net = nn.Sequential(nn.Linear(6, 6), nn.BatchNorm1d(6), nn.Linear(6, 3))
+    nn.init.zeros_(net[1].weight)
+    model = BayesianNetwork(net)
+    guide = make(model)
+    loss_of = VariationalDropoutELBO(0.0)(model, guide)
+    loss_of(X, Y).backward()
+    assert not guide.site("0.weight").theta.grad.any()
+    fit(model, guide, (X, Y), epochs=3 * LOOKS, batch_size=24, progress=False)
+    assert not caplog.records
+
+
+def test_passes_without_a_backward_pass_are_not_counted(caplog: pytest.LogCaptureFixture) -> None:
+    model = BayesianNetwork(Net(plainly))
+    loss_of = VariationalDropoutELBO()(model, VariationalDropout(model))
+    for _ in range(3 * LOOKS):
+        loss_of(X, Y)
+    assert not caplog.records
