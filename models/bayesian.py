@@ -6,7 +6,7 @@ import logging
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
 from types import FunctionType
-from typing import Any, cast
+from typing import cast
 
 import pyro
 import pyro.distributions as dist
@@ -20,11 +20,11 @@ from pyro_vd.eager import eagerly, uncompiled
 from pyro_vd.errors import InputError
 from pyro_vd.execution import trace_execution
 from pyro_vd.messages import did_you_mean, one_line
+from pyro_vd.models.gradient_watch import GradientWatch
 from pyro_vd.models.likelihoods import Categorical, Likelihood
+from pyro_vd.models.usage import WeightUsage, watch_forward
 from pyro_vd.networks import SUPPORTED_LAYERS, named_weights, weight_axes
 from pyro_vd.priors import LogUniform
-from pyro_vd.models.gradient_watch import GradientWatch
-from pyro_vd.models.usage import WeightUsage, watch_forward
 from pyro_vd.reparam import KnownWeight
 from pyro_vd.substitution import find_references, keep_changes, rewire, with_tensors
 from pyro_vd.undrawn import UndrawnWeight, draw_weight
@@ -154,7 +154,6 @@ class BayesianNetwork(PyroModule):
         """What the dimensions of a site's weight stand for; see :func:`pyro_vd.networks.weight_axes`."""
         return weight_axes(self.layer(name), self._net.get_buffer(name).ndim)
 
-    @uncompiled
     @property
     def is_followed(self) -> bool:
         """Whether it is known what the layers read: ``torch.fx`` can follow the network, or it has run."""
@@ -171,6 +170,7 @@ class BayesianNetwork(PyroModule):
             return name in usage.read_data
         return name == next(named_weights(self._net))[0]
 
+    @uncompiled
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """The network's output for ``x`` under one draw of the weights; ``y`` is scored, or sampled if None."""
         values = {name: pyro.sample(name, prior) for name, (_, prior) in self._sites.items()}

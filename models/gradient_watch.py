@@ -47,8 +47,8 @@ class GradientWatch:
         if self._waiting and self._looks > 1:
             listed = ", ".join(f"{name} ({what})" for name, what in self._waiting.items())
             logger.warning(
-                "the data have no influence on these weights in the first %d backward passes, so that only their KL is trained: "
-                "%s. Does the network use them, and through its own modules?",
+                "in the first %d backward passes no gradient of the data has reached these weights, only that of their KL: %s. "
+                "Does the network use them, and through its own modules?",
                 self._looks,
                 listed,
             )

@@ -26,6 +26,8 @@ class WeightUsage:
     """Those that something else was done with."""
     read_data: set[str] = field(default_factory=set)
     """Those whose linear map was given what does not depend on any weight."""
+    with_gradients: bool = True
+    """Whether it ran with gradients; not where tensors were made in inference mode."""
     run_again: bool = False
     """Whether a part of the network ran without gradients, as reentrant activation checkpointing does."""
 
@@ -60,7 +62,7 @@ class _Watched(Tensor):
         usage = weight.usage_
         arguments = linear_arguments(func, args, kwargs) if func in LINEAR_MAPS else {}
         for each in _watched((args, kwargs)):
-            usage.run_again |= not torch.is_grad_enabled()
+            usage.run_again |= usage.with_gradients and not torch.is_grad_enabled()
             if each is arguments.get("weight") and each is not arguments.get("input"):
                 usage.linear[each.site_] += 1
                 if not arguments["input"].requires_grad and torch.is_grad_enabled():
@@ -107,10 +109,17 @@ def watch_forward(
     Raises:
         InputError: the forward pass changes a weight in place, or makes new modules or parameters.
     """
-    usage = WeightUsage()
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())), torch.enable_grad(), warnings.catch_warnings():
+    given = (*weights.values(), *others.values(), *args, *kwargs.values())
+    usage = WeightUsage(with_gradients=not any(isinstance(part, Tensor) and part.is_inference() for part in given))
+    with (
+        torch.random.fork_rng(devices=range(torch.cuda.device_count())),
+        torch.inference_mode(False),
+        torch.set_grad_enabled(usage.with_gradients),
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("ignore")  # what there is to warn of is said again by the first real pass
-        values = {name: weight.detach().clone().requires_grad_() for name, weight in weights.items()}
+        values = {name: weight.detach().clone().requires_grad_(usage.with_gradients) for name, weight in weights.items()}
+        versions = {name: value._version for name, value in values.items()}
         watched = {name: _Watched.of(value, name, usage) for name, value in values.items()}
         tensors = dict(others)
         for name, weight in watched.items():
@@ -120,10 +129,10 @@ def watch_forward(
         with eagerly():
             net(*args, **kwargs)
     for name, value in values.items():
-        if value._version or not torch.equal(value, weights[name]):
+        if value._version != versions[name] or not torch.equal(value, weights[name]):
             raise InputError(
-                f"the weight {name!r} is changed in place in the network's forward pass; it is drawn anew in every pass, so the "
-                "change would be lost. Compute with a changed copy instead, or use torch.nn.utils.parametrize"
+                f"the weight {name!r} is changed in place in the network's forward pass; it is drawn anew in every pass, and "
+                "the change would be lost. Compute with a changed copy instead, or use torch.nn.utils.parametrize"
             )
     after = dict(net.named_parameters(remove_duplicate=False))
     if changed := [name for name in {**names, **after} if names.get(name) is not after.get(name)]:

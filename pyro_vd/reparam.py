@@ -19,7 +19,7 @@ from torch import Tensor
 from pyro_vd.distributions import WeightPosterior
 from pyro_vd.errors import InputError
 from pyro_vd.observations import base_distribution
-from pyro_vd.undrawn import UndrawnWeight, cut_off, draw_weight, drawn, is_recomputing, over_tensors
+from pyro_vd.undrawn import UndrawnWeight, cut_off, drawn, is_recomputing, over_tensors
 from pyro_vd.unit_posterior import UnitPosterior
 
 _EPS = 1e-16  # √(var + ε): √ has an infinite slope at 0, and an input of zeros gives var = 0 exactly

@@ -18,7 +18,8 @@ from pyro_vd.metrics import Arrays
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.observations import is_classes
 from pyro_vd.posterior import evaluation_mode
-from pyro_vd.reparam import LocalReparameterization, draw_weight
+from pyro_vd.reparam import LocalReparameterization
+from pyro_vd.undrawn import draw_weight
 
 OBSERVED = "y"
 """The observed site of a :class:`~pyro_vd.models.BayesianNetwork`."""

@@ -1,8 +1,8 @@
-"""A network with other tensors in it, as modules of its own: what runs the network later, again or elsewhere sees the same ones.
+"""A network with other tensors in it, as modules of its own: what runs it later, again or elsewhere sees the same tensors.
 
-``torch.func.functional_call`` changes the modules in place and puts the old tensors back when the forward pass returns. Whatever
+``torch.func.functional_call`` changes the modules in place and puts the old tensors back when the forward pass returns. What
 runs a part of the network after that, such as activation checkpointing in the backward pass, or another thread, then sees the
-old tensors. Here every forward pass has modules of its own. They are shallow copies: all but the substituted tensors is shared.
+old tensors. Here every forward pass has modules of its own. They are shallow copies that share everything but these tensors.
 """
 
 from __future__ import annotations
@@ -63,7 +63,9 @@ def rewire(module: nn.Module, attributes: Collection[str], replaced: Mapping[int
         vars(module)[name] = copy.deepcopy(vars(module)[name], memo)
 
 
-def with_tensors(net: nn.Module, tensors: Mapping[str, Tensor], order: Mapping[str, list[str]], references: References) -> nn.Module:
+def with_tensors(
+    net: nn.Module, tensors: Mapping[str, Tensor], order: Mapping[str, list[str]], references: References
+) -> nn.Module:
     """Give ``net`` with some tensors replaced, as new modules that share everything else with it.
 
     Args:
@@ -116,7 +118,7 @@ def _shallow(module: nn.Module) -> nn.Module:
 
 
 def keep_changes(net: nn.Module, used: nn.Module) -> None:
-    """Take over into ``net`` what a forward pass has changed in ``used``, made of it: plain values and buffers that it has set anew."""
+    """Take over into ``net`` what a forward pass has set anew in ``used``, which was made of it: plain values and buffers."""
     for module, new in zip(net.modules(), used.modules(), strict=False):
         own = vars(module)
         for name, value in vars(new).items():

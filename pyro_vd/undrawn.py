@@ -30,7 +30,18 @@ _REST: dict[Any, tuple[str, ...]] = {
 
 _PROPERTIES = (
     *("shape", "dtype", "device", "layout", "ndim", "requires_grad", "is_leaf", "itemsize", "nbytes", "names"),
-    *("is_cpu", "is_cuda", "is_mps", "is_meta", "is_mkldnn", "is_quantized", "is_sparse", "is_sparse_csr", "is_xpu", "is_nested"),
+    *(
+        "is_cpu",
+        "is_cuda",
+        "is_mps",
+        "is_meta",
+        "is_mkldnn",
+        "is_quantized",
+        "is_sparse",
+        "is_sparse_csr",
+        "is_xpu",
+        "is_nested",
+    ),
 )
 _METHODS = (
     *("size", "dim", "ndimension", "numel", "nelement", "__len__", "element_size", "get_device", "dim_order", "has_names"),
@@ -68,9 +79,9 @@ def check_not_changed(function: Any, args: tuple[Any, ...], kwargs: dict[str, An
     changed = [args[0]] if in_place and args else []
     if any(isinstance(each, kind) for each in (*changed, kwargs.get("out"))):
         raise InputError(
-            f"{name} is changed in place by `{called}` in the network's forward pass; it is drawn anew in every pass, so the "
-            "change would be lost. Compute with a changed copy instead, such as `F.linear(x, self.weight.clamp(-1, 1))`, or use "
-            "torch.nn.utils.parametrize"
+            f"{name} is changed in place by `{called}` in the network's forward pass; it is drawn anew in every pass, and the "
+            "change would be lost. Compute with a changed copy instead, such as `F.linear(x, self.weight.clamp(-1, 1))`, or "
+            "use torch.nn.utils.parametrize"
         )
 
 

@@ -11,8 +11,6 @@ from torch.distributions import constraints
 
 from pyro_vd.errors import InputError
 
-_EPS = 1e-30  # √ has an infinite slope at 0, which is the variance of a removed weight
-
 
 class UnitPosterior(TorchDistribution):
     """q(w) with w = v diag(z): a weight v, and a random factor z for each input unit or channel, the weight's dimension 1.
@@ -107,8 +105,9 @@ class UnitPosterior(TorchDistribution):
 
     def rsample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
         v = self.theta.expand(*sample_shape, *self.theta.shape)
-        if (variance := self.weight_variance) is not None:
-            v = torch.addcmul(v, (variance + _EPS).sqrt(), torch.randn_like(v))
+        if self.log_sigma2 is not None:
+            std = (0.5 * self.log_sigma2).exp()  # no root of a variance that is 0, as that of a removed weight is
+            v = torch.addcmul(v, std if self.mask is None else std * self.mask, torch.randn_like(v))
         return v * self.units((*sample_shape, 1)).to(v.dtype)
 
     def log_prob(self, value: Tensor) -> Tensor:

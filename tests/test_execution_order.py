@@ -106,7 +106,7 @@ def test_a_network_that_cannot_be_followed_keeps_its_order_and_its_state() -> No
     assert trace_execution(net, SUPPORTED_LAYERS) is None
     assert net.passes == 0
     assert "_orig" not in repr(net.__dict__)
-    assert [name for name, _ in named_weights(net)][0] == "out.weight"
+    assert next(name for name, _ in named_weights(net)) == "out.weight"
     del net.unused
     model = BayesianNetwork(net)
     guide = VariationalDropout(model)

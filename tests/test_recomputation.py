@@ -66,7 +66,9 @@ class Blocks(nn.Module):
 X, Y = torch.randn(12, 8, generator=torch.Generator().manual_seed(0)), torch.arange(12) % 3
 
 
-def gradients(net: nn.Module, make: Callable[[BayesianNetwork], Any], masked: bool = False, **options: Any) -> dict[str, Tensor]:
+def gradients(
+    net: nn.Module, make: Callable[[BayesianNetwork], Any], masked: bool = False, **options: Any
+) -> dict[str, Tensor]:
     prior = {"prior": NormalJeffreys} if "Group" in repr(make) else {}
     model = BayesianNetwork(net, num_data=100, **prior)
     guide = make(model)

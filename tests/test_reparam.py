@@ -17,7 +17,8 @@ from pyro.nn import PyroModule, PyroSample
 from torch import Tensor, nn
 
 from pyro_vd import InputError, LocalReparameterization, MultiplicativeNormal
-from pyro_vd.reparam import GaussianWeight, draw_weight
+from pyro_vd.reparam import GaussianWeight
+from pyro_vd.undrawn import draw_weight
 
 Case = namedtuple("Case", ["f", "row", "shape", "outputs"])  # a linear map, a row of its input, its weight, its bias
 CASES = {
