@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from pyro_vd.checks import check_model
 from pyro_vd.eager import uncompiled
 from pyro_vd.errors import InputError
+from pyro_vd.models.admission import check_likelihood_type, is_coarse
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.networks import TRANSPOSED
 
@@ -35,9 +36,15 @@ class WeightGuide(PyroModule):
         """Whether it learns which inputs of a layer matter more than others."""
         return self.learns_alpha
 
+    @property
+    def needs_float32(self) -> bool:
+        """Whether it has variances, for which numbers of half precision are too coarse."""
+        return self.learns_alpha
+
     def __init__(self, model: BayesianNetwork) -> None:
         super().__init__()
         check_model(model)
+        self.check_types(model)
         self.site_names = model.weight_names
         self.model_identity = model.identity
         self.__dict__["model"] = model  # not a part of the guide, which has parameters of its own
@@ -50,6 +57,32 @@ class WeightGuide(PyroModule):
                 module = cast(PyroModule, module._modules[part])
             for parameter, value in self.initial_parameters(name, weight).items():
                 setattr(module, parameter, nn.Parameter(value))
+
+    def check_types(self, model: BayesianNetwork) -> None:
+        """Make sure that the numbers of the model and of the guide have the precision that learning needs.
+
+        A step of Adam is lost in them otherwise: log σ² = −10 in bfloat16 has the neighbours −9.94 and −10.06. Training calls
+        this again, for both may have been converted since the guide was made.
+
+        Raises:
+            InputError: weights of half precision or less where the guide has variances, a likelihood's parameters of such a
+                type, or a guide of another type than its model.
+        """
+        check_likelihood_type(model.likelihood)
+        for name, weight in model.initial_weights.items():
+            own = dict(self.site(name).named_parameters()) if "sites" in self._modules else {}
+            for what, tensor in {"its weight": weight, **own}.items():
+                if self.needs_float32 and is_coarse(tensor.dtype):
+                    raise InputError(
+                        f"site {name!r}: {what} is of type {_type(tensor)}, too coarse for the variances of "
+                        f"{type(self).__name__}; keep float32 and call fit inside torch.autocast('cpu' or 'cuda', "
+                        "dtype=torch.bfloat16); the plain network can be converted afterwards"
+                    )
+                if tensor.dtype != weight.dtype:
+                    raise InputError(
+                        f"site {name!r}: {what} is of type {_type(tensor)}, the network's weight {_type(weight)}; convert "
+                        "model and guide to one type"
+                    )
 
     def initial_parameters(self, name: str, weight: Tensor) -> dict[str, Tensor]:
         """The parameters of a site, by name, given the network's own weight."""
@@ -105,20 +138,6 @@ class WeightGuide(PyroModule):
         return weights
 
 
-def check_range(guide: WeightGuide) -> None:
-    """Make sure that the weights' type has the range that variances need, as float32 and bfloat16 have.
-
-    Raises:
-        InputError: half precision has not.
-    """
-    for name in guide.site_names:
-        if guide.site(name).theta.dtype is torch.float16:
-            raise InputError(
-                f"site {name!r} has weights of type float16, whose range {type(guide).__name__} goes beyond; keep float32 and "
-                "call fit inside torch.autocast"
-            )
-
-
 def check_units(model: BayesianNetwork, names: Sequence[str]) -> None:
     """Make sure that each of these sites has one input unit or channel a column of its weight, to put noise on.
 
@@ -132,3 +151,7 @@ def check_units(model: BayesianNetwork, names: Sequence[str]) -> None:
                 f"site {name!r} is a {layer}: noise on units is for linear layers and convolutions with groups=1; "
                 "use noise on weights"
             )
+
+
+def _type(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")

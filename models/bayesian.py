@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import FunctionType
 from typing import cast
 
@@ -20,18 +19,16 @@ from pyro_vd.eager import eagerly, uncompiled
 from pyro_vd.errors import InputError
 from pyro_vd.execution import trace_execution
 from pyro_vd.messages import did_you_mean, one_line
+from pyro_vd.models.admission import check_admission, check_likelihood_type
 from pyro_vd.models.gradient_watch import GradientWatch
 from pyro_vd.models.likelihoods import Categorical, Likelihood
 from pyro_vd.models.usage import WeightUsage, watch_forward
+from pyro_vd.models.weight_sites import owner_of, weight_owners
 from pyro_vd.networks import SUPPORTED_LAYERS, named_weights, weight_axes
 from pyro_vd.priors import LogUniform
 from pyro_vd.reparam import KnownWeight
 from pyro_vd.substitution import find_references, keep_changes, rewire, with_tensors
 from pyro_vd.undrawn import UndrawnWeight, draw_weight
-
-logger = logging.getLogger(__name__)
-
-_NORMALISATIONS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 Prior = Callable[[torch.Size], dist.TorchDistribution]
 
@@ -57,7 +54,8 @@ class BayesianNetwork(PyroModule):
 
     Raises:
         InputError: no layer is supported, the network cannot be copied, ``shared`` names an unknown weight, or ``likelihood``
-            is none.
+            is none; a network that :func:`~pyro_vd.models.admission.check_admission` refuses; a likelihood whose parameters
+            are of half precision.
     """
 
     def __init__(
@@ -76,17 +74,16 @@ class BayesianNetwork(PyroModule):
             raise InputError(f"likelihood (={likelihood!r}) must be an object that maps an output to a distribution: Normal()")
         if not callable(prior):
             raise InputError(f"prior (={prior!r}) must map a weight's shape to its prior, as LogUniform or NormalJeffreys does")
+        check_admission(net)
+        check_likelihood_type(likelihood)
         self.likelihood = Categorical() if likelihood is None else likelihood
         self.num_data = num_data
         self.identity = uuid.uuid4().hex  # a copy's as well; what a guide knows its model by
         try:
             net = copy_network(net)
         except (RuntimeError, TypeError) as error:
-            raise InputError(
-                f"{type(net).__name__} cannot be copied: {one_line(error)}; what torch.nn.utils does to weights must be made "
-                "permanent first, with remove_weight_norm, remove_spectral_norm or prune.remove"
-            ) from error
-        owners = dict(_weight_owners(net))
+            raise InputError(f"{type(net).__name__} cannot be copied: {one_line(error)}") from error
+        owners = dict(weight_owners(net))
         tied = {name for name, places in owners.items() if len(places) > 1}
         if not owners:
             raise InputError(
@@ -148,7 +145,7 @@ class BayesianNetwork(PyroModule):
 
     def layer(self, name: str) -> nn.Module:
         """The layer that a site's weight belongs to; the first, if it is shared."""
-        return _owner(self._net, self._sites[name][0][0])[0]
+        return owner_of(self._net, self._sites[name][0][0])[0]
 
     def weight_axes(self, name: str) -> tuple[str, ...]:
         """What the dimensions of a site's weight stand for; see :func:`pyro_vd.networks.weight_axes`."""
@@ -247,7 +244,7 @@ class BayesianNetwork(PyroModule):
             parameter = nn.Parameter(value.detach().clone(), requires_grad=learnt)
             parts[id(net.get_buffer(places[0]))] = parameter
             for place in places:
-                owner, attribute = _owner(net, place)
+                owner, attribute = owner_of(net, place)
                 del owner._buffers[attribute]
                 owner._parameters[attribute] = parameter
         for path, names in self._order.items():
@@ -258,39 +255,16 @@ class BayesianNetwork(PyroModule):
         return net.eval()
 
 
-def _weight_owners(net: nn.Module) -> Iterator[tuple[str, list[str]]]:
-    """Each weight to put a prior on, with every name it goes by; the rest, where a user may expect one, is logged."""
-    places: dict[int, list[str]] = {}
-    for name, parameter in net.named_parameters(remove_duplicate=False):
-        places.setdefault(id(parameter), []).append(name)
-    layers = (module for module in net.modules() if isinstance(module, SUPPORTED_LAYERS))
-    weights = {id(layer.weight) for layer in layers if layer.weight is not None and layer.weight.requires_grad}
-    plain = []
-    for key, names in places.items():
-        owner, attribute = _owner(net, names[0])
-        if key in weights:
-            yield names[0], names
-        elif not isinstance(owner, _NORMALISATIONS) and attribute != "bias":
-            plain.append(names[0])
-    if plain:
-        logger.warning("kept as plain parameters, without a prior: %s", ", ".join(plain))
-
-
-def _owner(net: nn.Module, name: str) -> tuple[nn.Module, str]:
-    path, _, attribute = name.rpartition(".")
-    return net.get_submodule(path), attribute
-
-
 def _distinct(net: nn.Module, places: list[str]) -> list[str]:
     """One name for each module and attribute: a module may have two."""
-    return list({_owner(net, place): place for place in places}.values())
+    return list({owner_of(net, place): place for place in places}.values())
 
 
 def _freeze(net: nn.Module, places: list[str]) -> Tensor:
     """Turn a parameter into a buffer, and give that: its values are kept, no optimizer finds it."""
     value: Tensor = net.get_parameter(places[0]).detach()
     for place in places:
-        owner, attribute = _owner(net, place)
+        owner, attribute = owner_of(net, place)
         del owner._parameters[attribute]
         owner.register_buffer(attribute, value)
     return value

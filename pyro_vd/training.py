@@ -104,6 +104,7 @@ def fit(
         NonFiniteError: ten steps in a row had a non-finite loss or gradient. Such steps are skipped and counted.
     """
     check_pair(model, guide)
+    guide.check_types(model)
     check_number("epochs", epochs, low=1, whole=True)
     check_number("batch_size", batch_size, low=1, whole=True)
     check_number("lr", lr, low=0, low_open=True)
