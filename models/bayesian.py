@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Collection, Mapping
 from types import FunctionType
-from typing import cast
+from typing import Self, cast
 
 import pyro
 import pyro.distributions as dist
@@ -24,6 +24,7 @@ from pyro_vd.models.gradient_watch import GradientWatch
 from pyro_vd.models.likelihoods import Categorical, Likelihood
 from pyro_vd.models.usage import WeightUsage, watch_forward
 from pyro_vd.models.weight_sites import owner_of, weight_owners
+from pyro_vd.modes import kept_in_evaluation_mode, put_back_in_evaluation_mode
 from pyro_vd.networks import SUPPORTED_LAYERS, named_weights, weight_axes
 from pyro_vd.priors import LogUniform
 from pyro_vd.reparam import KnownWeight
@@ -41,6 +42,11 @@ class BayesianNetwork(PyroModule):
     likelihood, or as it is where it is frozen (``requires_grad=False``); parameters of other layers are named in a log
     message. The network is copied, never changed; its weights are kept as ``initial_weights`` for a guide to start from, so a
     trained network keeps what it has learnt.
+
+    Modules that are in evaluation mode stay in it: :meth:`train` puts all others into training mode, so that the statistics of
+    a frozen backbone stay as they are, bit for bit. A network of which all modules are in evaluation mode was just loaded or
+    measured. It is trained in training mode, but for its batch and instance normalisation, and for modules of which no
+    parameter is learnt (``requires_grad=False``), with all that is in them.
 
     Args:
         net: maps a batch ``(batch, …)`` to the likelihood's input.
@@ -83,6 +89,7 @@ class BayesianNetwork(PyroModule):
             net = copy_network(net)
         except (RuntimeError, TypeError) as error:
             raise InputError(f"{type(net).__name__} cannot be copied: {one_line(error)}") from error
+        self._evaluated = kept_in_evaluation_mode(net)
         owners = dict(weight_owners(net))
         tied = {name for name, places in owners.items() if len(places) > 1}
         if not owners:
@@ -122,6 +129,13 @@ class BayesianNetwork(PyroModule):
     @property
     def _net(self) -> nn.Module:
         return cast(nn.Module, self._modules["net"])
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode, but for the modules that stay in evaluation mode; or evaluation mode."""
+        super().train(mode)
+        if mode:
+            put_back_in_evaluation_mode(self._net, self._evaluated)
+        return self
 
     @property
     def observed(self) -> Likelihood | None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from pyro_vd.copies import copy_network
 from pyro_vd.errors import InputError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def check_batches(x: Tensor, batch_size: int, model: BayesianNetwork) -> None:
                 "trained on one number a channel; take a batch_size that leaves more for the last batch, or an example less"
             )
 
-    net: nn.Module = copy_network(model.net).train()
+    net: nn.Module = copy.deepcopy(model).train().net
     for module in net.modules():
         if isinstance(module, _BatchNorm) and module.training:
             module.register_forward_hook(check)
