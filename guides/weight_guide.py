@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from pyro_vd.checks import check_model
 from pyro_vd.eager import uncompiled
 from pyro_vd.errors import InputError
+from pyro_vd.guides.site import Site
 from pyro_vd.models.admission import check_likelihood_type, is_coarse
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.networks import TRANSPOSED
@@ -51,12 +52,14 @@ class WeightGuide(PyroModule):
         self.sites = PyroModule()  # a module of its own: a layer may be called "mean" or "posterior"
         for name, weight in model.initial_weights.items():
             module = cast(PyroModule, self._modules["sites"])
-            for part in name.split("."):
+            *path, last = name.split(".")
+            for part in path:
                 if part not in module._modules:
                     module.add_module(part, PyroModule())
                 module = cast(PyroModule, module._modules[part])
+            module.add_module(last, site := Site())
             for parameter, value in self.initial_parameters(name, weight).items():
-                setattr(module, parameter, nn.Parameter(value))
+                setattr(site, parameter, nn.Parameter(value))
 
     def check_types(self, model: BayesianNetwork) -> None:
         """Make sure that the numbers of the model and of the guide have the precision that learning needs.
@@ -117,9 +120,7 @@ class WeightGuide(PyroModule):
         if given != wanted:
             raise InputError(f"masks {given} do not fit the weights, which need {wanted}")
         for name, mask in masks.items():
-            before = self.mask(name)
-            mask = mask.to(self.site(name).theta.device)
-            self.site(name).register_buffer("mask", mask if before is None else mask & before)
+            self.site(name).keep(mask)
 
     def site(self, name: str) -> Any:
         """The module that holds the parameters of a site."""

@@ -95,12 +95,16 @@ def _check_finite(name: str, what: str, values: Tensor) -> None:
 def check_state(name: str, tensors: Mapping[str, Tensor], module: nn.Module) -> None:
     """Refuse tensors that do not fill ``module`` exactly, by name, shape and kind of number, or that are not finite.
 
-    What is not finite there already, as −∞ in a causal mask, may be the same here.
+    What is not finite there already, as −∞ in a causal mask, may be the same here. What a module has as ``optional_state``, as
+    the masks of a guide, may be there or not.
 
     Raises:
         InputError: naming those that do not fit, or are not finite.
     """
     own = module.state_dict()
+    for path, part in module.named_modules():
+        optional = {f"{path}.{name}".lstrip("."): like for name, like in getattr(part, "optional_state", {}).items()}
+        own |= {key: like for key, like in optional.items() if key in tensors}
     given, wanted = ({key: _kind(tensor) for key, tensor in state.items()} for state in (tensors, own))
     if given != wanted:
         wrong = [key for key in {**wanted, **given} if given.get(key) != wanted.get(key)]
