@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pyro_vd.errors import InputError
 from pyro_vd.modes import in_evaluation_mode
-from pyro_vd.observations import Observed, check_observations
+from pyro_vd.observations import Observed, check_observations, distribution_of
 
 if TYPE_CHECKING:
     from pyro_vd.models.bayesian import BayesianNetwork
@@ -124,20 +124,26 @@ def _kind(tensor: Tensor) -> str:
     return f"{'float' if tensor.is_floating_point() else str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
 
 
-def check_data(name: str, data: tuple[Tensor, Tensor], model: BayesianNetwork) -> tuple[Tensor, Tensor]:
-    """``data``, after :func:`check_arrays` and a try of the network on one example.
+def check_data(
+    name: str, data: tuple[Tensor, Tensor], model: BayesianNetwork, batch: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """``data``, after :func:`check_arrays` and a try of the network, on a batch of this size (all) where it does not take two.
 
     Raises:
         InputError: also where the network cannot take the inputs, or the model's likelihood not the observations; see
             :func:`~pyro_vd.observations.check_observations`.
     """
-    return check_network(name, data, model, model.observed)
+    return check_network(name, data, model, model.observed, batch)
 
 
 def check_network(
-    name: str, data: tuple[Tensor, Tensor], net: nn.Module | BayesianNetwork, likelihood: Observed | None = None
+    name: str,
+    data: tuple[Tensor, Tensor],
+    net: nn.Module | BayesianNetwork,
+    likelihood: Observed | None = None,
+    batch: int | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """``data``, after :func:`check_arrays` and a try of a network on one example.
+    """``data``, after :func:`check_arrays` and a try of a network, as :func:`check_data`.
 
     The observations are as the likelihood takes them: see :func:`~pyro_vd.observations.check_observations`.
 
@@ -151,7 +157,7 @@ def check_network(
         )
     x, y = data
     check_arrays(name, x, y)
-    return x, check_observations(name, y, likelihood, _output_of_one(name, x, net))
+    return x, check_observations(name, y, likelihood, _output_of_some(name, x, net, likelihood, batch))
 
 
 def check_inputs(name: str, x: Tensor, net: nn.Module | BayesianNetwork) -> None:
@@ -164,26 +170,38 @@ def check_inputs(name: str, x: Tensor, net: nn.Module | BayesianNetwork) -> None
         raise InputError(f"{name} is a {type(x).__name__}; it must be a tensor of inputs, (n, …)")
     _check_shape(name, x)
     _check_finite(name, "inputs", x)
-    _output_of_one(name, x, net)
+    _output_of_some(name, x, net)
 
 
 @torch.no_grad()
-def _output_of_one(name: str, x: Tensor, net: nn.Module | BayesianNetwork) -> Tensor:
-    """The output for the first input, in evaluation mode; of a model, with the weights that it came with."""
+def _output_of_some(
+    name: str, x: Tensor, net: nn.Module | BayesianNetwork, likelihood: Observed | None = None, batch: int | None = None
+) -> Tensor:
+    """The output for the first inputs, in evaluation mode; of a model, with the weights that it came with.
+
+    For two of them, or for a whole batch (all, if that is None) where the network or the likelihood does not take two.
+    """
     kept = [*net.parameters(), *net.buffers()]
     kinds = {tensor.dtype for tensor in kept if tensor.is_floating_point()}
     free = not x.is_floating_point() or torch.is_autocast_enabled(x.device.type)
     if kinds and x.dtype not in kinds and not free:
         raise InputError(f"{name}: inputs of type {x.dtype}, a network of {', '.join(map(str, kinds))}; convert one of them")
-    first = x[:1].to(kept[0].device) if kept else x[:1]
     weights = getattr(net, "initial_weights", None)
-    try:
-        with in_evaluation_mode(net):
-            output: object = net(first) if weights is None else cast("BayesianNetwork", net).output(weights, first)
-    except (RuntimeError, IndexError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{name}: inputs of shape {tuple(x.shape[1:])} do not fit the network: {str(error).splitlines()[0]}"
-        ) from error
+    sizes = sorted({min(2, len(x)), min(batch or len(x), len(x))})
+    for size in sizes:
+        first = x[:size].to(kept[0].device) if kept else x[:size]
+        what = f"inputs of shape {tuple(x.shape[1:])} do not fit the network"
+        try:
+            with in_evaluation_mode(net):
+                output: object = net(first) if weights is None else cast("BayesianNetwork", net).output(weights, first)
+            if isinstance(output, Tensor):
+                what = f"the network's output of shape {tuple(output.shape)} does not fit the likelihood"
+                rows = output.shape if likelihood is None else distribution_of(likelihood, output).batch_shape
+                if rows[:1] == (size,):
+                    break
+        except (RuntimeError, IndexError, TypeError, ValueError) as error:
+            if size == sizes[-1]:
+                raise InputError(f"{name}: {what}: {str(error).splitlines()[0]}") from error
     if not isinstance(output, Tensor):
         raise InputError(f"{name}: the network's output is a {type(output).__name__}; it must be one tensor")
     return output

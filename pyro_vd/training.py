@@ -114,8 +114,8 @@ def fit(
     target = check_device(device) if device is not None else next(model.buffers()).device
     model.to(target)
     guide.to(target)
-    x, y = (part.to(target) for part in check_data("training data", train, model))
-    check_batches(x, batch_size, model)
+    x, y = (part.to(target) for part in check_data("training data", train, model, batch_size))
+    check_batches(x, y, batch_size, model)
     if guide.learns_alpha or units is not None:
         kept_weights(model, guide, threshold, units)  # refuses what does not fit, before the first epoch
     held_out = None
