@@ -7,14 +7,12 @@ from collections.abc import Iterator
 
 from torch import nn
 
+from pyro_vd.messages import some_of
 from pyro_vd.networks import SUPPORTED_LAYERS
 
 logger = logging.getLogger(__name__)
 
 NORMALISATIONS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
-
-_NAMED = 3
-"""Parameters of one kind of layer that the message names; of more the rest are counted."""
 
 
 def weight_owners(net: nn.Module) -> Iterator[tuple[str, list[str]]]:
@@ -34,7 +32,7 @@ def weight_owners(net: nn.Module) -> Iterator[tuple[str, list[str]]]:
     if plain:
         logger.warning(
             "kept as plain parameters, without a prior: %s; with biases and normalisation %.3g %% of all parameters have none",
-            "; ".join(f"{kind} ({_listed(names)})" for kind, names in plain.items()),
+            "; ".join(some_of(kind, names) for kind, names in plain.items()),
             100 * (1 - sum(weights.values()) / sum(parameter.numel() for parameter in net.parameters())),
         )
 
@@ -43,8 +41,3 @@ def owner_of(net: nn.Module, name: str) -> tuple[nn.Module, str]:
     """The module that a parameter of this name belongs to, and the parameter's name there."""
     path, _, attribute = name.rpartition(".")
     return net.get_submodule(path), attribute
-
-
-def _listed(names: list[str]) -> str:
-    more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from argparse import ArgumentError, ArgumentParser
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from difflib import get_close_matches
 
 _MAPPING = "keys and values, {key: value, …}"
@@ -18,6 +18,9 @@ _TYPES = {
     "<class 'collections.abc.Mapping'>": _MAPPING,
 }
 
+_NAMED = 3
+"""How many of one kind :func:`some_of` names."""
+
 _UNKNOWN_KEY = re.compile(
     r"unrecognized arguments: .*?--([\w.-]+)|Group '(.+?)' does not accept option '(.+?)'|Option '(.+?)' is not accepted"
 )
@@ -28,6 +31,14 @@ def one_line(error: BaseException | str) -> str:
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def some_of(kind: str, names: Sequence[str]) -> str:
+    """``kind (first, second, third and 4 more)``; of what has no names how many there are, ``kind (7 times)``."""
+    if not any(names):
+        return kind if len(names) == 1 else f"{kind} ({len(names)} times)"
+    more = len(names) - _NAMED
+    return f"{kind} ({', '.join(names[:_NAMED])}{f' and {more} more' if more > 0 else ''})"
 
 
 def did_you_mean(given: object, allowed: Iterable[str]) -> str:
