@@ -105,14 +105,23 @@ def check_state(name: str, tensors: Mapping[str, Tensor], module: nn.Module) -> 
     for path, part in module.named_modules():
         optional = {f"{path}.{name}".lstrip("."): like for name, like in getattr(part, "optional_state", {}).items()}
         own |= {key: like for key, like in optional.items() if key in tensors}
+    check_kinds(name, tensors, own)
+    if broken := [key for key, tensor in tensors.items() if _is_broken(tensor, own[key])]:
+        raise InputError(f"{name} holds NaN or infinite values in {', '.join(broken)}; all must be finite")
+
+
+def check_kinds(name: str, tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
+    """Refuse tensors that are not the same as a network's ``own`` by name, shape and kind of number.
+
+    Raises:
+        InputError: naming those that do not fit.
+    """
     given, wanted = ({key: _kind(tensor) for key, tensor in state.items()} for state in (tensors, own))
     if given != wanted:
         wrong = [key for key in {**wanted, **given} if given.get(key) != wanted.get(key)]
         listed = "; ".join(f"{key} is {given.get(key, 'missing')}, not {wanted.get(key, 'wanted')}" for key in wrong[:3])
         more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise InputError(f"{name} is of another architecture: {listed}{more}")
-    if broken := [key for key, tensor in tensors.items() if _is_broken(tensor, own[key])]:
-        raise InputError(f"{name} holds NaN or infinite values in {', '.join(broken)}; all must be finite")
 
 
 def _is_broken(tensor: Tensor, own: Tensor) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import json
+import logging
 import reprlib
 import zlib
 from collections import OrderedDict
@@ -16,13 +18,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from pyro_vd.checks import check_state
+from pyro_vd.checks import check_kinds, check_state
 from pyro_vd.errors import InputError
-from pyro_vd.messages import must_be_one_of, one_line
+from pyro_vd.given_network import in_the_sizes_of, sizes_of
+from pyro_vd.messages import must_be_one_of, one_line, some_of
 from pyro_vd.networks import SUPPORTED_LAYERS, Rescale, SelectInputs
 from pyro_vd.sparse_file import pack, unpack
 from pyro_vd.storage import checksum, write_atomically
 from pyro_vd.tracing import check_hooks
+
+logger = logging.getLogger(__name__)
 
 _FORMAT = "pyro_vd network 1"
 _BUILDABLE: dict[str, type[nn.Module]] = {
@@ -63,12 +68,20 @@ def save_pruned(net: nn.Module, path: Path | str, info: dict[str, Any] | None = 
     check_hooks(net)
     if layout not in get_args(Layout):
         raise InputError(must_be_one_of("layout", layout, get_args(Layout)))
-    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in net.state_dict().items()}
+    state = net.state_dict()
+    if foreign := [name for name, value in state.items() if not isinstance(value, Tensor)]:
+        raise InputError(f"the state of {type(net).__name__} holds what is no tensor, and a file cannot: {', '.join(foreign)}")
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
     tied = len(list(net.parameters())) < len(list(net.named_parameters(remove_duplicate=False)))
     architecture = None if tied else _describe(net)  # a description would untie them
     if layout != "dense":
         tensors = pack(tensors, quantised=layout == "quantised")
     described = {"architecture": architecture, "info": info or {}}
+    if architecture is None:
+        described["sizes"] = sizes_of(net, tensors)
+        logger.warning(
+            "%s does not say how to build %s: load_pruned(path, net=...) will need the network", path, _not_described(net)
+        )
     described["crc32"] = _checksum(described, tensors)
     # One key: safetensors writes several in an order that changes from process to process.
     write_atomically(Path(path), save(tensors, {_FORMAT: _json(described)}))
@@ -79,8 +92,10 @@ def load_pruned(path: Path | str, net: nn.Module | None = None) -> nn.Module:
 
     Args:
         path: the file.
-        net: a network of the same architecture to fill, needed where the file does not describe it, or where more
-            than 1000 numbers come from a byte of it.
+        net: a network of the same architecture, needed where the file does not describe it, or where more than 1000 numbers
+            come from a byte of it. It is copied, never changed. Of a compact network it is what :func:`~pyro_vd.compact` was
+            given, or one with layers of those sizes: the copy's layers are made as small as the file's, and the selection of
+            its inputs is put in front.
 
     Raises:
         InputError: the file is missing, broken or foreign, or of another architecture.
@@ -94,6 +109,13 @@ def load_pruned(path: Path | str, net: nn.Module | None = None) -> nn.Module:
             )
         with torch.device("meta"):  # no memory is taken before the sizes are checked
             net = _build(path, described["architecture"])
+    elif described["architecture"] is None and "sizes" in described:
+        net = in_the_sizes_of(str(path), net, described["sizes"], stored)
+    else:
+        net = copy.deepcopy(net)
+        if described["architecture"] is not None:
+            with torch.device("meta"):
+                check_kinds(str(path), _build(path, described["architecture"]).state_dict(), net.state_dict())
     wanted = net.state_dict()
     expanded = sum(tensor.numel() for name, tensor in wanted.items() if name not in stored)
     if not given and expanded > max(_NUMBERS, _NUMBERS_A_BYTE * (size := Path(path).stat().st_size)):
@@ -110,7 +132,9 @@ def load_pruned(path: Path | str, net: nn.Module | None = None) -> nn.Module:
             index, features = tensors[f"{name}.index".lstrip(".")], module.in_features
             if not (isinstance(features, int) and ((index >= 0) & (index < features)).all()):
                 raise InputError(f"{path} is corrupt: {name}.index goes beyond its {features!r} inputs")
-    net.load_state_dict(tensors, assign=not given)
+    state = net.state_dict()  # with the versions of its modules, which some need to read their state
+    state.update(tensors)
+    net.load_state_dict(state, assign=not given)
     return net.eval()
 
 
@@ -147,7 +171,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 def _checksum(described: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> int:
     """CRC-32 of all that a file says."""
-    value = zlib.crc32(_json([described["architecture"], described["info"]]).encode())
+    parts = [described[part] for part in ("architecture", "info", "sizes") if part in described]
+    value = zlib.crc32(_json(parts).encode())
     for name, tensor in sorted(tensors.items()):
         value = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), value)
         value = checksum([tensor], value)
@@ -173,6 +198,18 @@ def _describe(module: nn.Module) -> Any:
         if value != default:
             arguments[argument] = value
     return {name: arguments}
+
+
+def _not_described(net: nn.Module) -> str:
+    """What :func:`_describe` has no words for, for a message."""
+    if type(net) is not nn.Sequential:
+        return type(net).__name__
+    kinds: dict[str, list[str]] = {}
+    for path, module in net.named_modules():
+        inside = type(net.get_submodule(path.rpartition(".")[0])) is nn.Sequential
+        if inside and type(module) is not nn.Sequential and _describe(module) is None:
+            kinds.setdefault(type(module).__name__, []).append(path)
+    return "; ".join(some_of(kind, paths) for kind, paths in kinds.items()) or "layers that share a parameter"
 
 
 def _arguments(layer: type[nn.Module]) -> dict[str, Any]:
