@@ -202,13 +202,16 @@ def _describe(module: nn.Module) -> Any:
 
 def _not_described(net: nn.Module) -> str:
     """What :func:`_describe` has no words for, for a message."""
-    if type(net) is not nn.Sequential:
-        return type(net).__name__
     kinds: dict[str, list[str]] = {}
-    for path, module in net.named_modules():
-        inside = type(net.get_submodule(path.rpartition(".")[0])) is nn.Sequential
-        if inside and type(module) is not nn.Sequential and _describe(module) is None:
+
+    def look(path: str, module: nn.Module) -> None:
+        if type(module) is nn.Sequential:
+            for name, child in module.named_children():
+                look(f"{path}.{name}".lstrip("."), child)
+        elif _describe(module) is None:
             kinds.setdefault(type(module).__name__, []).append(path)
+
+    look("", net)
     return "; ".join(some_of(kind, paths) for kind, paths in kinds.items()) or "layers that share a parameter"
 
 

@@ -213,6 +213,7 @@ MESSAGES: dict[str, tuple[Callable[[], nn.Module], str | None]] = {
         lambda: nn.Sequential(nn.Flatten(), nn.Sequential(nn.GroupNorm(1, 4), nn.ReLU(), nn.GroupNorm(1, 4)), Own()),
         "how to build GroupNorm (1.0, 1.2); Own (2):",
     ),
+    "no deeper": (lambda: nn.Sequential(Flat(nn.Sequential(Own(), nn.PReLU())), nn.ReLU()), "how to build Flat (0):"),
     "tied": (tied, "how to build layers that share a parameter:"),
     "described": (lambda: nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.ReLU(), SelectInputs(2, 1))), None),
 }
