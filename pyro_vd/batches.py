@@ -2,37 +2,42 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pyro
 import pyro.poutine as poutine
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pyro_vd.errors import InputError
 from pyro_vd.messages import one_line
-from pyro_vd.modes import tried_in_training_mode
 
 if TYPE_CHECKING:
     from pyro_vd.models.bayesian import BayesianNetwork
 
 
+@torch.no_grad()
 def check_batches(x: Tensor, y: Tensor, batch_size: int, model: BayesianNetwork) -> None:
     """Run the model in training mode on a whole batch, and on a last one of another size, with the weights that it came with.
 
-    It is left as it was, as is the random state.
+    It runs as a copy: nothing that a forward pass changes is changed, nor the random state.
 
     Raises:
         InputError: an output in training mode that is not one tensor; a batch that does not fit the network or its
             likelihood; a batch of one example where batch normalisation is left one number a channel.
     """
     examples = f"{len(x)} examples with batch_size (={batch_size})"
+    tried = copy.deepcopy(model).train()
+    weights = tried.initial_weights
+    devices = {weight.device for weight in weights.values() if weight.is_cuda}
     for size in dict.fromkeys((min(batch_size, len(x)), len(x) % batch_size or batch_size)):
-        with pyro.get_param_store().scope(), tried_in_training_mode(model), _watched(model.net, examples):
+        with torch.random.fork_rng(devices), pyro.get_param_store().scope(), _watched(tried.net, examples):
             try:
-                poutine.condition(model, data=model.initial_weights)(x[:size], y[:size])
+                poutine.condition(tried, data=weights)(x[:size], y[:size])
             except InputError:
                 raise
             except Exception as error:  # a forward of the user's own can raise anything

@@ -5,36 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
-import torch
 from torch import nn
 
 
 @contextmanager
 def in_evaluation_mode(net: nn.Module) -> Iterator[None]:
     """Afterwards every module is in the mode that it was in: some may be frozen in a network that is trained."""
-    with _modes_put_back(net):
-        net.eval()
-        yield
-
-
-@contextmanager
-def tried_in_training_mode(net: nn.Module) -> Iterator[None]:
-    """Afterwards every module's mode and buffers, such as running statistics, and the random state are as they were."""
-    owned = [(module, name, buffer) for module in net.modules() for name, buffer in module._buffers.items()]
-    values = [None if buffer is None else buffer.clone() for _, _, buffer in owned]
-    devices = {buffer.device for _, _, buffer in owned if buffer is not None and buffer.is_cuda}
-    with torch.random.fork_rng(devices), torch.no_grad(), _modes_put_back(net):
-        try:
-            net.train()
-            yield
-        finally:
-            for (module, name, buffer), value in zip(owned, values, strict=True):
-                module._buffers[name] = buffer if value is None or buffer is None else buffer.copy_(value)
-
-
-@contextmanager
-def _modes_put_back(net: nn.Module) -> Iterator[None]:
     modes = [(module, module.training) for module in net.modules()]
+    net.eval()
     try:
         yield
     finally:

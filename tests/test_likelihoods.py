@@ -170,7 +170,7 @@ BAD = {
     r"observation 2 in example 3; a Bernoulli .* 0 or 1": lambda: check(Bernoulli(), [0, 1, 1, 2]),
     r"1 NaN or infinite observations, the first in example 1": lambda: check(Normal(), [0.0, math.nan, 1.0, 2.0]),
     r"shape \(4, 2\).*wants \(n,\)": lambda: check(Normal(), [[0.0, 1.0]] * 4),
-    r"shape \(4,\).*\(1, 3\), wants \(n, 3\)": lambda: check(Normal(), [0.0, 1.0, 2.0, 3.0], outputs=3),
+    r"shape \(4,\).*\(2, 3\), wants \(n, 3\)": lambda: check(Normal(), [0.0, 1.0, 2.0, 3.0], outputs=3),
     r"type bool; a Bernoulli": lambda: check(Bernoulli(), [True, False, True, True]),
     r"type complex64; a Normal": lambda: check(Normal(), [1j, 0j, 0j, 0j]),
     r"4 inputs and 3 labels": lambda: check(Normal(), [0.0, 1.0, 2.0]),
