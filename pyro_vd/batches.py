@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pyro
 import pyro.poutine as poutine
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from pyro_vd.copies import copy_network
 from pyro_vd.errors import InputError
 from pyro_vd.messages import one_line
 
@@ -31,7 +31,7 @@ def check_batches(x: Tensor, y: Tensor, batch_size: int, model: BayesianNetwork)
             likelihood; a batch of one example where batch normalisation is left one number a channel.
     """
     examples = f"{len(x)} examples with batch_size (={batch_size})"
-    tried = copy.deepcopy(model).train()
+    tried = cast("BayesianNetwork", copy_network(model)).train()
     weights = tried.initial_weights
     devices = {weight.device for weight in weights.values() if weight.is_cuda}
     for size in dict.fromkeys((min(batch_size, len(x)), len(x) % batch_size or batch_size)):

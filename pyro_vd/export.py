@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 import json
 import logging
@@ -19,6 +18,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from pyro_vd.checks import check_kinds, check_state
+from pyro_vd.copies import copy_network
 from pyro_vd.errors import InputError
 from pyro_vd.given_network import in_the_sizes_of, sizes_of
 from pyro_vd.messages import must_be_one_of, one_line, some_of
@@ -112,7 +112,7 @@ def load_pruned(path: Path | str, net: nn.Module | None = None) -> nn.Module:
     elif described["architecture"] is None and "sizes" in described:
         net = in_the_sizes_of(str(path), net, described["sizes"], stored)
     else:
-        net = copy.deepcopy(net)
+        net = copy_network(net)
         if described["architecture"] is not None:
             with torch.device("meta"):
                 check_kinds(str(path), _build(path, described["architecture"]).state_dict(), net.state_dict())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vd.checks import check_kinds
+from pyro_vd.copies import copy_network
 from pyro_vd.errors import InputError
 from pyro_vd.layer_sizes import RESIZABLE, remember_shape, take_sizes, whole_shapes
 from pyro_vd.messages import one_line
@@ -46,7 +46,7 @@ def in_the_sizes_of(where: str, net: nn.Module, sizes: Mapping[str, Any], stored
     Raises:
         InputError: the network has other sizes than that of the file had; or ``sizes`` make no sense.
     """
-    net = copy.deepcopy(net)
+    net = copy_network(net)
     try:
         packed = {f"{name}.{part}" for name in sizes["shapes"] for part in PARTS}
         shapes = {name: tuple(shape) for name, shape in sizes["shapes"].items()}
