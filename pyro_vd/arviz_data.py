@@ -65,9 +65,9 @@ def to_inference_data(
         guide: its guide, of any kind.
         data: inputs and observations; held out from training, if the model is to be judged or compared by them.
         num_samples: S, at least 1.
-        weights: how many weights of each site are in ``posterior``, those of the largest signal |θ|/σ, or of the largest |θ| for
-            a guide without log α; a site of no more is in it whole. ``"all"`` for all. Or, by site, a number, ``"all"`` or a list
-            of indices; other sites are left out.
+        weights: how many weights of each site are in ``posterior``, those of the largest signal |θ|/σ, or of the largest |θ|
+            where the guide has no log α; a site of no more is in it whole. ``"all"`` for all. Or, by site, a number, ``"all"``
+            or a list of indices; other sites are left out.
         threshold: log α at or above which a weight counts as pruned.
         units: the most inputs that each layer keeps; see :func:`~pyro_vd.pruning.kept_weights`.
         hold: as the training had it; where log α reaches it, draws and predictions have mean 0. See

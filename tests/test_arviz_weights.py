@@ -13,7 +13,7 @@ import torch
 from posterior_support import check_draws, known_data, known_pair
 from torch import Tensor, nn
 
-from pyro_vd import MLP, BayesianNetwork, InputError, PointEstimate, VariationalDropout, log_alpha, to_inference_data
+from pyro_vd import MLP, BayesianNetwork, InputError, VariationalDropout, log_alpha, to_inference_data
 from pyro_vd.arviz_files import to_tree
 
 
