@@ -110,7 +110,7 @@ from torch import nn
 from pyro_vd import BayesianNetwork, VariationalDropout, predict
 from pyro_vd.prediction import logits
 
-layers = nn.Conv2d(1, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 3)
+layers = nn.Conv2d(1, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 3)
 model = BayesianNetwork(net := nn.Sequential(*layers))
 guide, x = VariationalDropout(model), torch.rand(1000, 1, 48, 48)
 def run(x):
