@@ -71,9 +71,9 @@ def bytes_per_example(outputs: Callable[[int], Tensor], n: int) -> int | None:
     few = min(2, n)
     try:
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            first = outputs(1)  # before anything is counted: what is made once and kept is not of an example
             with PeakBytes() as measured:
                 several = outputs(few)
-            first = outputs(1)
             if _differ(first, several[:1]) and not _differ(first, outputs(1)):  # else it is random, which shows nothing
                 return None
     except Exception:  # whatever it raises, it does so again, or does not, for all examples
