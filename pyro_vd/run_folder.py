@@ -155,8 +155,9 @@ def load_run(folder: Path | str, data_dir: Path | str | None = None) -> Run:
 
 
 def run_threshold(run: Run) -> float:
-    """The threshold that the run was pruned at."""
-    return float(read_metrics(run.folder)["threshold"])
+    """The threshold that the run was pruned at, infinite where nothing was, which JSON has no number for."""
+    threshold = read_metrics(run.folder)["threshold"]
+    return math.inf if threshold is None else float(threshold)
 
 
 def checked(data: Dataset, model: BayesianNetwork) -> Dataset:
