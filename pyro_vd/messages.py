@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import reprlib
 from argparse import ArgumentError, ArgumentParser
 from collections.abc import Collection, Iterable, Sequence
 from difflib import get_close_matches
 
-_MAPPING = "keys and values, {key: value, …}"
+MAPPING = "keys and values, {key: value, …}"
 _TYPES = {
     "<class 'int'>": "an integer",
     "<class 'float'>": "a finite number",
@@ -15,7 +16,7 @@ _TYPES = {
     "<class 'str'>": "text",
     "<class 'list'>": "a list",
     "<class 'NoneType'>": "null",
-    "<class 'collections.abc.Mapping'>": _MAPPING,
+    "<class 'collections.abc.Mapping'>": MAPPING,
 }
 
 _NAMED = 3
@@ -41,6 +42,14 @@ def some_of(kind: str, names: Sequence[str]) -> str:
     return f"{kind} ({', '.join(names[:_NAMED])}{f' and {more} more' if more > 0 else ''})"
 
 
+def shortened(value: object) -> str:
+    """The value as Python writes it, long ones cut; its type where that is impossible."""
+    try:
+        return reprlib.repr(value)
+    except Exception:  # of an integer of thousands of digits, for one
+        return f"a {type(value).__name__}"
+
+
 def did_you_mean(given: object, allowed: Iterable[str]) -> str:
     """The end of a message: the allowed name that is close to what was given, in any case; nothing where none is."""
     by_lower = {name.lower(): name for name in allowed}
@@ -60,7 +69,7 @@ def parsing_message(error: ArgumentError, parser: ArgumentParser) -> str:
         return text + did_you_mean(".".join(filter(None, unknown.groups())), options)
     key = re.search(r'Parser key "([^"]+)"', text)
     if key and (config := re.search(r"Unable to load config ['\"](.*?)['\"]", text)):
-        return f"{key[1]} (={config[1]}) must be {_MAPPING}, or a YAML file of them"
+        return f"{key[1]} (={config[1]}) must be {MAPPING}, or a YAML file of them"
     if choice := re.search(r"argument --([\w-]+): invalid choice: '(.*)' \(choose from (.*)\)", text):
         return must_be_one_of(choice[1], choice[2], re.findall(r"[\w-]+", choice[3]))
     value = re.search(r"(?:Got value|Given value): (.*)", text)
