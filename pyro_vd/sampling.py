@@ -37,13 +37,14 @@ Observe = Callable[[Distribution, Any], Draws]
 def evaluation_mode(model: BayesianNetwork, guide: WeightGuide) -> Iterator[torch.device]:
     """Gives the model's device; afterwards the modes of both and Pyro's parameter store are as before.
 
-    What the store holds under the name of one of their parameters may be another model's, so it is put aside.
+    What the store holds under the name of one of their parameters may be another model's, so it is put aside. Effect handlers
+    round it do not reach what is evaluated: a mask or a scale of log p has nothing to do with predictions.
     """
     store = pyro.get_param_store()
     own = {name.removesuffix("_unconstrained") for module in (model, guide) for name, _ in module.named_parameters()}
     state: Any = store.get_state()
     others: Any = {part: {k: v for k, v in kept.items() if normalize_param_name(k) not in own} for part, kept in state.items()}
-    with in_evaluation_mode(model), in_evaluation_mode(guide), store.scope(others):
+    with poutine.block(), in_evaluation_mode(model), in_evaluation_mode(guide), store.scope(others):
         yield next(iter(model.initial_weights.values())).device
 
 
@@ -85,10 +86,12 @@ def joint_draws(
 
         def observed(latents: Draws, rows: slice) -> Draws:
             part = None if y is None else y[rows]
-            return each_draw(lambda values: observe(_Conditioned(values, rows).run(model, x[rows], part), part), latents)
+            return each_draw(
+                lambda values: observe(_Conditioned(values, rows, len(x)).run(model, x[rows], part), part), latents
+            )
 
         def first_rows(k: int) -> Tensor:  # registers parameters as well, which vmap cannot
-            return expected(_Conditioned(first, slice(k)).run(model, x[:k], None if y is None else y[:k]))
+            return expected(_Conditioned(first, slice(k), len(x)).run(model, x[:k], None if y is None else y[:k]))
 
         first = _run_guide(guide, x, y, hold)
         draws, rows = draws_at_once(first_rows, len(x), device, sum(value.nbytes for value in first.values()))
@@ -131,11 +134,12 @@ class _Conditioned(Messenger):
     Args:
         latents: one draw.
         rows: which examples the model is run on: what was drawn for each example is taken for these.
+        n: the number of all examples.
     """
 
-    def __init__(self, latents: Draws, rows: slice) -> None:
+    def __init__(self, latents: Draws, rows: slice, n: int) -> None:
         super().__init__()
-        self._latents, self._rows = latents, rows
+        self._latents, self._rows, self._n = latents, rows, n
         self._unused = set(latents)
         self._found: Distribution | None = None
 
@@ -167,6 +171,11 @@ class _Conditioned(Messenger):
     def _of_rows(self, value: Tensor, msg: Any) -> Tensor:
         for plate in msg["cond_indep_stack"]:
             dim = plate.dim - msg["fn"].event_dim if plate.vectorized else 0
-            if 0 < -dim <= value.ndim and value.shape[dim] not in (1, plate.size):  # drawn for all examples, the model has some
+            if 0 < -dim <= value.ndim and value.shape[dim] not in (1, plate.size):  # of all examples, the model has some
+                if value.shape[dim] != self._n:
+                    raise InputError(
+                        f"site {msg['name']!r}: the guide has drawn {value.shape[dim]} values in the plate {plate.name!r} of "
+                        f"{self._n} examples; it must draw one for each example"
+                    )
                 value = value.movedim(dim, 0)[self._rows].movedim(0, dim)
         return value

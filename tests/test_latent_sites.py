@@ -198,3 +198,20 @@ def test_sites_that_do_not_fit_are_named() -> None:
     other = Other(nn.Linear(4, 3))
     with pytest.raises(InputError, match="no sample site 'y'"):
         predict(other, x, guide=VariationalDropout(other))
+
+    class Fixed(HierarchicalGuide):
+        def forward(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
+            return super().forward(x[:7], y)
+
+    with pytest.raises(InputError, match=rf"'own': the guide has drawn 7 values in the plate 'examples' of {N} examples"):
+        evaluate(model, (x, y), guide=Fixed(model))
+
+
+def test_effect_handlers_round_a_prediction_do_not_reach_it() -> None:
+    model, guide, (x, y) = hierarchical()
+    torch.manual_seed(1)
+    alone = numbers(evaluate(model, (x, y), guide=guide))
+    torch.manual_seed(1)
+    with pyro.poutine.scale(scale=3.0), pyro.poutine.mask(mask=torch.arange(N) < 5), pyro.poutine.trace() as trace:
+        assert torch.equal(numbers(evaluate(model, (x, y), guide=guide)), alone)
+    assert not trace.trace.stochastic_nodes
