@@ -18,9 +18,10 @@ from pyro_vd.guides import (
 from pyro_vd.guides.variational_dropout import Sharing
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.models.bayesian import BayesianNetwork
+from pyro_vd.output_noise import OutputNoise, check_output_noise
 from pyro_vd.schedules import KLWeight, LRSchedule
 
-_FIT_OPTIONS = ("epochs", "batch_size", "lr", "lr_schedule", "kl_weight", "hold", "weight_decay")
+_FIT_OPTIONS = ("epochs", "batch_size", "lr", "lr_schedule", "kl_weight", "hold", "noise", "weight_decay")
 
 
 @dataclass
@@ -87,6 +88,8 @@ class TrainConfig(StepsConfig):
     """β, the weight of the KL, over the epochs."""
     hold: float | None = None
     """Hold means at zero in the forward pass from this log α on; null holds nothing, and so does a guide that learns no α."""
+    noise: OutputNoise = "position"
+    """Draw the noise of a convolution's output at each position independently, or once for each example."""
     frames: int = 0
     """Frames an epoch to record for pyro-vd animate; 0 records none."""
 
@@ -124,6 +127,7 @@ class TrainConfig(StepsConfig):
         check_number(f"{name}.log_sigma2", self.log_sigma2, low=-60, high=0)
         if self.hold is not None:
             check_number(f"{name}.hold", self.hold, low=-100, high=100)
+        check_output_noise(f"{name}.noise", self.noise)
         check_number(f"{name}.frames", self.frames, low=0, high=1000, whole=True)
 
     def build_guide(self, model: BayesianNetwork) -> WeightGuide:

@@ -21,6 +21,7 @@ from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.metrics import Arrays, compression, error_of
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.observations import base_distribution
+from pyro_vd.output_noise import OutputNoise, check_output_noise
 from pyro_vd.posterior import mean_network
 from pyro_vd.progress import Progress
 from pyro_vd.pruning import DEFAULT_THRESHOLD, kept_weights, prune
@@ -54,6 +55,7 @@ def fit(
     lr_schedule: LRSchedule | None = None,
     kl_weight: KLWeight | float = 1.0,
     hold: float | None = None,
+    noise: OutputNoise = "position",
     weight_decay: float = 0.0,
     num_particles: int = 1,
     augment: Callable[[Tensor], Tensor] | None = None,
@@ -81,6 +83,8 @@ def fit(
         kl_weight: β, a number or its warm-up over the epochs.
         hold: hold means at zero in the forward pass where log α reaches this; see
             :class:`~pyro_vd.reparam.LocalReparameterization`.
+        noise: where a weight serves several positions of an example, draw its output's noise at each "position" independently,
+            as in the paper, or once for each "example"; see there.
         weight_decay: λ ≥ 0 of an L2 penalty ½λ‖·‖² on the loss of one example, the usual scale; for guides without a KL. Not
             of the likelihood's parameters.
         num_particles: draws of the noise a step.
@@ -109,6 +113,7 @@ def fit(
     check_number("batch_size", batch_size, low=1, whole=True)
     check_number("lr", lr, low=0, low_open=True)
     check_number("weight_decay", weight_decay, low=0)
+    check_output_noise("noise", noise)
     lr_schedule = lr_schedule or LRSchedule()
     kl_weight = kl_weight if isinstance(kl_weight, KLWeight) else KLWeight(kl_weight)
     target = check_device(device) if device is not None else next(model.buffers()).device
@@ -124,7 +129,7 @@ def fit(
     model.num_data = len(x)
     steps = math.ceil(len(x) / batch_size)
 
-    elbo = VariationalDropoutELBO(num_particles=num_particles, hold=hold)
+    elbo = VariationalDropoutELBO(num_particles=num_particles, hold=hold, noise=noise)
     loss_of = elbo(model, guide)
     likelihood = list(model.likelihood.parameters()) if isinstance(model.likelihood, nn.Module) else []
     others = [parameter for parameter in loss_of.parameters() if all(parameter is not own for own in likelihood)]
@@ -132,7 +137,7 @@ def fit(
     optimizer = torch.optim.Adam(groups, lr=lr, weight_decay=weight_decay * len(x), fused=True)
     shuffle = torch.Generator().manual_seed(int(torch.randint(2**31, (), device="cpu")))
     settings = {"phase": phase, "epochs": epochs, "batch_size": batch_size, "lr": lr, "num_data": len(x)}
-    settings |= {"lr_schedule": repr(lr_schedule), "kl_weight": repr(kl_weight), "hold": hold}
+    settings |= {"lr_schedule": repr(lr_schedule), "kl_weight": repr(kl_weight), "hold": hold, "noise": noise}
     settings |= {
         "weight_decay": weight_decay,
         "num_particles": num_particles,
