@@ -167,6 +167,6 @@ def test_refused(runs: list[Path], tmp_path: Path) -> None:
     good = json.loads(metrics.read_text())
     for bad in ("{", "[]", "{}", json.dumps({**good, "networks": {}}), json.dumps({**good, "seconds": 3})):
         metrics.write_text(bad)
-        refused("compare", *runs, quoted=[str(metrics), "corrupt"])
+        refused("compare", *runs, quoted=[f"{metrics} is "])
     metrics.unlink()
     refused("compare", *runs, quoted=[str(runs[0]), "no finished run"])
