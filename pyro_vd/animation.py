@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pyro_vd.frames import SCALE, Frames
 from pyro_vd.messages import one_line
-from pyro_vd.weight_plots import SHADES, folded, weight_matrices
+from pyro_vd.weight_plots import SHADES, folded, shaded, weight_matrices
 
 GIF_BYTES = 2_000_000
 """A GIF is never larger: it shows as many of the frames as go into that."""
@@ -66,7 +66,7 @@ class Painter:
         """The picture of a frame."""
         self._canvas.restore_region(self._still)
         for image, weight in zip(self._images, self.weights(index), strict=True):
-            image.set_data(folded(weight).numpy())
+            image.set_data(shaded(folded(weight)))
         for text, content in zip(self._texts, [*self.titles(index), self.heading(index)], strict=True):
             text.set_text(content)
         for artist in (*self._images, *self._texts):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Callable
 from pathlib import Path
@@ -75,14 +76,15 @@ def program(net: nn.Module, example: Tensor) -> ExportedProgram:
     net = copy_network(net).cpu().eval()
     blank = torch.zeros((2, *example.shape[1:]), dtype=example.dtype)  # of 1 the exporter takes that it is always 1
     try:
-        graph = torch.export.export(net, (blank,), dynamic_shapes=({0: Dim("batch")},))
+        graph = torch.export.export(net, (blank,), dynamic_shapes=({0: Dim("batch")},), strict=False)
     except Exception as error:  # the exporter raises whatever the network's code does, and errors of its own
         why = one_line(error)[:200]
         raise InputError(f"{type(net).__name__} cannot be exported for batches of any size: {why}") from error
     for node in graph.graph.nodes:
         for trace in _TRACES:
             node.meta.pop(trace, None)
-    graph.example_inputs = None
+    with contextlib.suppress(ValueError):  # PyTorch 2.6 insists on keeping some
+        graph.example_inputs = None
     return graph
 
 

@@ -20,6 +20,15 @@ if TYPE_CHECKING:
 _SECONDS_A_LINE = 10.0  # in a log file, where a bar cannot move
 
 
+class Bars(RichProgress):
+    """Rich's bars. Those that are not shown end without a word, where older rich ends them with an empty line."""
+
+    def stop(self) -> None:
+        """They are done."""
+        if not self.disable:
+            super().stop()
+
+
 class Progress:
     """One bar over all steps, with the last epoch's loss, KL, error and compression beside it.
 
@@ -31,7 +40,7 @@ class Progress:
     """
 
     def __init__(self, phase: str, done: int, steps: int, shown: bool) -> None:
-        self._bar = RichProgress(
+        self._bar = Bars(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
@@ -79,7 +88,7 @@ class SweepProgress:
 
     def __init__(self, runs: Mapping[str, SweepRun], shown: bool) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._bar = RichProgress(*columns, console=Console(stderr=True), disable=not shown, refresh_per_second=4)
+        self._bar = Bars(*columns, console=Console(stderr=True), disable=not shown, refresh_per_second=4)
         finished = sum(run.is_finished for run in runs.values())
         self._all = self._bar.add_task("runs", total=len(runs), completed=finished)
         self._tasks: dict[str, TaskID] = {}

@@ -49,7 +49,7 @@ def trained(folder: Path | None, an_epoch: int = 3, **options: Any) -> tuple[nn.
         if recorder:
             recorder(epoch, step, steps)
 
-    fit(model, guide, DATA, epochs=4, batch_size=10, lr=0.1, progress=False, after_step=after_step, **options)
+    fit(model, guide, DATA, epochs=4, batch_size=10, lr=0.1, kl_weight=0.1, progress=False, after_step=after_step, **options)
     return network(), seen
 
 
