@@ -55,11 +55,13 @@ class Painter:
         return [f"layer {number}: {_padded(share, 4)} % removed" for number, share in enumerate(removed, 1)]
 
     def heading(self, index: int) -> str:
-        """The title: when, how good and how small."""
+        """The title: when, how good and how small; the kilobytes are those of the file of the non-zeros, not compacted."""
         frames = self.frames
         when, error, smaller = frames.epoch[index], frames.error[index], frames.compression(index)
         quality = f"RMSE {error:.4g}" if frames.is_rmse else f"accuracy {_padded(100 * (1 - error), 5)} %"
-        size = f"{_padded(smaller, 5)}× smaller" if math.isfinite(smaller) else "nothing left"
+        size = f"{_padded(smaller, 5)}× fewer weights" if math.isfinite(smaller) else "nothing left"
+        if frames.sizes is not None:
+            size += f", {_padded(frames.sizes[index, 2] / 1000, 7)} kB"
         return f"epoch {_padded(when, 5)}    {quality} ({frames.measured_on})    {size}"
 
     def paint(self, index: int) -> Pixels:

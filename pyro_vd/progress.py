@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
+from pyro_vd.deployed import kilobytes
+
 if TYPE_CHECKING:
     from pyro_vd.sweep import SweepRun
     from pyro_vd.training_state import EpochRecord
@@ -31,6 +33,9 @@ class Bars(RichProgress):
 
 class Progress:
     """One bar over all steps, with the last epoch's loss, KL, error and compression beside it.
+
+    Behind the compression: the parameters that are not zero, and the size of the file of the non-zeros, of the network as it
+    would be pruned now, not compacted.
 
     Args:
         phase: what is trained, shown first.
@@ -69,8 +74,10 @@ class Progress:
         error = "" if record.error is None else f" error {100 * record.error:.2f} %"
         error = f" RMSE {record.error:.4g}" if record.is_rmse else error
         skipped = f" skipped {record.skipped}" if record.skipped else ""
-        smaller = f"{record.compression:.1f}x" if math.isfinite(record.compression) else "∞"
-        figures = f"epoch {record.epoch} loss {record.loss:.0f} KL {record.kl:.0f}{error} {smaller}{skipped}"
+        size = f"{record.compression:.1f}x" if math.isfinite(record.compression) else "∞"
+        if record.nonzero_parameters is not None and record.sparse_bytes is not None:
+            size += f" ({record.nonzero_parameters:,} left, {kilobytes(record.sparse_bytes)})"
+        figures = f"epoch {record.epoch} loss {record.loss:.0f} KL {record.kl:.0f}{error} {size}{skipped}"
         self._bar.update(self._task, figures=figures)
         now = time.monotonic()
         if not self._bar.console.is_terminal and not self._bar.disable and now - self._last_line > _SECONDS_A_LINE:

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vd.checks import check_data, check_number, check_pair
+from pyro_vd.deployed import stored_size
 from pyro_vd.errors import InputError
-from pyro_vd.metrics import Arrays, compression, error_of
+from pyro_vd.metrics import Arrays, error_of
+from pyro_vd.sizes import compression
 
 if TYPE_CHECKING:
     from pyro_vd.guides.weight_guide import WeightGuide
@@ -107,11 +109,16 @@ def prune(
 
 @dataclass(frozen=True)
 class ThresholdTrial:
-    """One candidate: its validation error, a share in [0, 1] or of numbers the RMSE, and the compression it gives."""
+    """One candidate: its validation error, a share in [0, 1] or of numbers the RMSE, and how small the network is with it.
+
+    ``compression`` is |W| / |W kept|; the other two are of :class:`~pyro_vd.deployed.StoredSize`, not compacted.
+    """
 
     threshold: float
     error: float
     compression: float
+    nonzero_parameters: int
+    sparse_bytes: int
 
 
 @dataclass(frozen=True)
@@ -160,7 +167,7 @@ def choose_threshold(
     for threshold in tried:
         net = prune(model, guide, threshold)
         (error,) = error_of(net, validation, model.observed).values()
-        trials.append(ThresholdTrial(threshold, error, compression(net)))
+        trials.append(ThresholdTrial(threshold, error, compression(net, model.weight_names), **vars(stored_size(net))))
     good = [trial.threshold for trial in trials if trial.error <= unpruned_error + allowed + 1e-12]
     if not good:
         raise InputError(

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from pyro_vd.batches import check_batches
 from pyro_vd.checks import check_data, check_device, check_number, check_pair
+from pyro_vd.deployed import stored_size
 from pyro_vd.elbo import VariationalDropoutELBO
 from pyro_vd.guard import NonFiniteGuard
 from pyro_vd.guides.weight_guide import WeightGuide
-from pyro_vd.metrics import Arrays, compression, error_of
+from pyro_vd.metrics import Arrays, error_of
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.observations import base_distribution
 from pyro_vd.output_noise import OutputNoise, check_output_noise
@@ -26,6 +27,7 @@ from pyro_vd.posterior import mean_network
 from pyro_vd.progress import Progress
 from pyro_vd.pruning import DEFAULT_THRESHOLD, kept_weights, prune
 from pyro_vd.schedules import KLWeight, LRSchedule
+from pyro_vd.sizes import compression
 from pyro_vd.storage import checksum
 from pyro_vd.training_state import EpochRecord, TrainingState
 
@@ -188,10 +190,11 @@ def fit(
                 kl_weight=elbo.kl_weight,
                 lr=optimizer.param_groups[0]["lr"],
                 error=next(iter(errors.values()), None),
-                compression=compression(net),
+                compression=compression(net, model.weight_names),
                 skipped=guard.skipped,
                 seconds=time.perf_counter() - started,
                 is_rmse="rmse" in errors,
+                **vars(stored_size(net)),
             )
             state.add(record)
             bar.epoch(record)
