@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import pyro
@@ -19,6 +19,7 @@ from pyro_vd.guides.site import Site
 from pyro_vd.models.admission import check_likelihood_type, is_coarse
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.networks import TRANSPOSED
+from pyro_vd.site_checks import OF_WEIGHT_GUIDE
 
 
 class WeightGuide(PyroModule):
@@ -87,6 +88,26 @@ class WeightGuide(PyroModule):
                         "model and guide to one type"
                     )
 
+    def append(self, guide: Callable[..., Any]) -> None:
+        """Draw further latent sites of the model with another guide, after the weights and with the same arguments.
+
+        Such as an autoguide of them, ``AutoNormal(poutine.block(model, hide=guide.site_names))``. It is trained with this one.
+
+        Args:
+            guide: of latent sites that no guide has yet; an ``nn.Module``, whose parameters are then found.
+
+        Raises:
+            InputError: no module.
+        """
+        if not isinstance(guide, nn.Module):
+            raise InputError(
+                f"guide is a {type(guide).__name__}; it must be an nn.Module, such as a PyroModule or an autoguide, so that "
+                "its parameters are trained"
+            )
+        if "others" not in self._modules:
+            self.others = PyroModule[nn.ModuleList]([])
+        self.others.append(guide)
+
     def initial_parameters(self, name: str, weight: Tensor) -> dict[str, Tensor]:
         """The parameters of a site, by name, given the network's own weight."""
         return {"theta": weight.clone()}
@@ -131,12 +152,14 @@ class WeightGuide(PyroModule):
 
     @uncompiled
     def forward(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
-        """Draw every weight; the arguments, those of the model, are ignored."""
-        weights = {}
+        """Draw every weight; the arguments, those of the model, are for the guides of further sites."""
+        drawn: dict[str, Tensor] = {}
         for name in self.site_names:
             q = self.posterior(name)
-            weights[name] = pyro.sample(name, q.to_event(len(q.batch_shape)))
-        return weights
+            drawn[name] = pyro.sample(name, q.to_event(len(q.batch_shape)), infer={OF_WEIGHT_GUIDE: True})
+        for guide in cast(nn.ModuleList, self._modules.get("others", ())):
+            drawn.update(guide(*args, **kwargs) or {})
+        return drawn
 
 
 def check_units(model: BayesianNetwork, names: Sequence[str]) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from types import FunctionType
 from typing import Self, cast
 
@@ -12,7 +14,7 @@ import pyro
 import pyro.distributions as dist
 import pyro.poutine as poutine
 import torch
-from pyro.nn import PyroModule
+from pyro.nn import PyroModule, pyro_method
 from torch import Tensor, nn
 
 from pyro_vd.copies import copy_network
@@ -28,10 +30,12 @@ from pyro_vd.models.usage import WeightUsage
 from pyro_vd.models.weight_sites import owner_of, weight_owners
 from pyro_vd.modes import kept_in_evaluation_mode, put_back_in_evaluation_mode
 from pyro_vd.networks import SUPPORTED_LAYERS, named_weights, weight_axes
-from pyro_vd.priors import LogUniform
+from pyro_vd.priors import LogUniform, standing_in
 from pyro_vd.reparam import KnownWeight
 from pyro_vd.substitution import keep_changes
 from pyro_vd.undrawn import UndrawnWeight, draw_weight
+
+logger = logging.getLogger(__name__)
 
 Prior = Callable[[torch.Size], dist.TorchDistribution]
 
@@ -116,6 +120,8 @@ class BayesianNetwork(PyroModule):
     def _net(self) -> nn.Module:
         return cast(nn.Module, self._modules["net"])
 
+    _said_unconditioned = False
+
     def train(self, mode: bool = True) -> Self:
         """Training mode, but for the modules that stay in evaluation mode; or evaluation mode."""
         super().train(mode)
@@ -170,8 +176,7 @@ class BayesianNetwork(PyroModule):
     @uncompiled
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """The network's output for ``x`` under one draw of the weights; ``y`` is scored, or sampled if None."""
-        values = {name: pyro.sample(name, prior) for name, prior in self._priors.items()}
-        output = self.output(values, x)
+        output = self.sample_output(x)
         scale = 1.0 if self.num_data is None else self.num_data / len(x)
         observation = self.likelihood(output)
         if observation.batch_shape != (len(x),):
@@ -182,6 +187,37 @@ class BayesianNetwork(PyroModule):
         with pyro.plate("data", len(x)), poutine.scale(scale=scale):
             pyro.sample("y", observation, obs=y)
         return output
+
+    @uncompiled
+    @pyro_method
+    def sample_output(self, x: Tensor) -> Tensor:
+        """The network's output for ``x`` under one draw of the weights, for a model of your own that this is a part of.
+
+        The weights are sample sites of that model; what is observed, and how it is scaled to all the data, is its matter. The
+        weights of an improper prior, which has no samples, are the network's own where no guide gives them, as in a trace of
+        the model's shapes; a log message says so.
+
+        Raises:
+            InputError: several draws of a weight at a time.
+        """
+        values: dict[str, Tensor] = {}
+        for name, prior in self._priors.items():
+            values[name] = pyro.sample(name, standing_in(prior, partial(self._own_weight, name)))
+            if values[name].shape != prior.shape():
+                raise InputError(
+                    f"site {name!r} was given the shape {tuple(values[name].shape)}; it must be that of one draw, "
+                    f"{tuple(prior.shape())}: Predictive(..., parallel=False) takes draw by draw, outside plates"
+                )
+        return self.output(values, x)
+
+    def _own_weight(self, name: str) -> Tensor:
+        if not self._said_unconditioned:
+            self._said_unconditioned = True
+            logger.warning(
+                "%s runs without a guide: the prior of its weights has no samples, so they are the network's own",
+                type(self).__name__,
+            )
+        return self.initial_weights[name]
 
     @uncompiled
     def output(self, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.messages import did_you_mean
 from pyro_vd.metrics import Arrays
 from pyro_vd.models.bayesian import BayesianNetwork
+from pyro_vd.modes import alone
 from pyro_vd.observations import is_classes
 from pyro_vd.posterior import has_log_alpha, weight_log_alpha
 from pyro_vd.pruning import DEFAULT_THRESHOLD
@@ -100,7 +101,7 @@ def to_inference_data(
         latents.append({name: value.cpu() for name, value in kept.items()})
         observed.append(found)
 
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+    with alone(), torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         joint_draws(model, guide, *data, num_samples, _observe, take, hold)
     found = join(observed, 0)

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
-import pyro
 import pyro.poutine as poutine
 import torch
 from torch import Tensor, nn
@@ -14,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from pyro_vd.copies import copy_network
 from pyro_vd.errors import InputError
+from pyro_vd.handlers import own_parameters
 from pyro_vd.messages import one_line
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def check_batches(x: Tensor, y: Tensor, batch_size: int, model: BayesianNetwork)
     weights = tried.initial_weights
     devices = {weight.device for weight in weights.values() if weight.is_cuda}
     for size in dict.fromkeys((min(batch_size, len(x)), len(x) % batch_size or batch_size)):
-        with torch.random.fork_rng(devices), pyro.get_param_store().scope(), _watched(tried.net, examples):
+        with own_parameters(), torch.random.fork_rng(devices), _watched(tried.net, examples):
             try:
                 poutine.condition(tried, data=weights)(x[:size], y[:size])
             except InputError:

@@ -223,7 +223,10 @@ def check_model(model: object) -> None:
         InputError: naming what was given and what is wanted.
     """
     if not hasattr(model, "initial_weights"):
-        raise InputError(f"model is a {type(model).__name__}; it must be a BayesianNetwork: BayesianNetwork(net) makes one")
+        raise InputError(
+            f"model is a {type(model).__name__}; it must be a BayesianNetwork: BayesianNetwork(net) makes one, and a subclass "
+            "may have a forward of its own; other models are trained with VariationalDropoutELBO"
+        )
 
 
 def check_pair(model: Any, guide: Any) -> None:
@@ -234,7 +237,10 @@ def check_pair(model: Any, guide: Any) -> None:
     """
     check_model(model)
     if not hasattr(guide, "site_names"):
-        raise InputError(f"guide is a {type(guide).__name__}; it must be one of the model's, such as VariationalDropout(model)")
+        raise InputError(
+            f"guide is a {type(guide).__name__}; it must be one of the model's, such as VariationalDropout(model), "
+            "to which guides of other sites are added: guide.append(autoguide)"
+        )
     wanted = {name: tuple(weight.shape) for name, weight in model.initial_weights.items()}
     given = {name: tuple(guide.site(name).theta.shape) for name in guide.site_names}
     if given != wanted:

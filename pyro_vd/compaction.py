@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from pyro_vd.compaction_graph import UnitGraph
 from pyro_vd.copies import copy_network
 from pyro_vd.errors import InputError
+from pyro_vd.modes import alone
 from pyro_vd.networks import SelectInputs
 from pyro_vd.operations import is_batch_size_only, is_flatten
 from pyro_vd.tracing import Trace
@@ -21,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 @torch.no_grad()
+@alone()
 def compact(net: nn.Module, example: Tensor | None = None) -> nn.Module:
     """The same function as a smaller ordinary network, without the units, filters and inputs that do not matter.
 

@@ -8,6 +8,7 @@ from typing import cast
 
 from torch import fx, nn
 
+from pyro_vd.modes import alone
 from pyro_vd.substitution import with_tensors
 
 
@@ -48,7 +49,8 @@ def trace_execution(net: nn.Module, layers: tuple[type[nn.Module], ...]) -> Exec
     """
     try:
         apart = with_tensors(net, {name: buffer.clone() for name, buffer in net.named_buffers()}, {}, {})
-        graph = _Tracer().trace(apart)
+        with alone():  # torch.fx patches nn.Module while it traces, for all threads
+            graph = _Tracer().trace(apart)
     except Exception:  # a forward pass of the user's own can raise anything
         return None
     rank: dict[str, int] = {}

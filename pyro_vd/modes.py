@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from torch import nn
 
+_lock = threading.RLock()
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """One thread at a time: it runs networks in a mode, under effect handlers or traced, which another must not meet.
+
+    Also a decorator, ``@alone()``. A thread may enter it again.
+    """
+    with _lock:
+        yield
+
 
 @contextmanager
 def in_evaluation_mode(net: nn.Module) -> Iterator[None]:
-    """Afterwards every module is in the mode that it was in: some may be frozen in a network that is trained."""
-    modes = [(module, module.training) for module in net.modules()]
-    net.eval()
-    try:
-        yield
-    finally:
-        net.train(modes[0][1])  # a module's own ``train`` may do more than set the flag
-        for module, training in modes:
-            module.training = training
+    """Afterwards every module is in the mode that it was in: some may be frozen in a network that is trained.
+
+    One thread at a time: another would take this mode for the network's own.
+    """
+    with alone():
+        modes = [(module, module.training) for module in net.modules()]
+        net.eval()
+        try:
+            yield
+        finally:
+            net.train(modes[0][1])  # a module's own ``train`` may do more than set the flag
+            for module, training in modes:
+                module.training = training
 
 
 def kept_in_evaluation_mode(net: nn.Module) -> frozenset[str]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import copy
+from collections.abc import Callable
+from typing import Any, Literal, Self
 
 import torch
+from pyro.distributions import Independent, MaskedDistribution
 from pyro.distributions.torch_distribution import TorchDistribution
+from pyro.ops.provenance import ProvenanceTensor
 from torch import Tensor
 from torch.distributions import constraints
 
@@ -20,15 +24,24 @@ class WeightPrior(TorchDistribution):
     support = constraints.real
     arg_constraints: dict[str, constraints.Constraint] = {}
     _why = ""
+    _stand_in: Callable[[], Tensor] | None = None
 
     def __init__(self, shape: torch.Size | tuple[int, ...] = ()) -> None:
         super().__init__(torch.Size(shape), validate_args=False)
 
+    def standing_in(self, value: Callable[[], Tensor]) -> Self:
+        """The same prior with ``value()`` in place of its samples, which it has not: for a model that runs without a guide."""
+        prior = copy.copy(self)
+        prior._stand_in = value
+        return prior
+
     def sample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
-        raise InputError(
-            f"{type(self).__name__} cannot be sampled: {self._why} Condition the model on a guide, "
-            f"as pyro.poutine.replay and VariationalDropoutELBO do."
-        )
+        if self._stand_in is None:
+            raise InputError(
+                f"{type(self).__name__} cannot be sampled: {self._why} Condition the model on a guide, "
+                f"as pyro.poutine.replay and VariationalDropoutELBO do."
+            )
+        return self._stand_in().expand(*sample_shape, *self.shape())
 
     rsample = sample
 
@@ -56,7 +69,9 @@ class LogUniform(WeightPrior):
         self.kl = kl
 
     def expand(self, batch_shape: torch.Size | tuple[int, ...], _instance: None = None) -> LogUniform:
-        return LogUniform(batch_shape, self.kl)
+        prior = LogUniform(batch_shape, self.kl)
+        prior._stand_in = self._stand_in
+        return prior
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Unnormalised log density −log|w|; +∞ at w = 0."""
@@ -80,9 +95,13 @@ class NormalARD(WeightPrior):
     _why = "its precision is fitted to the posterior, so there is nothing to sample before a posterior is given."
 
     def expand(self, batch_shape: torch.Size | tuple[int, ...], _instance: None = None) -> NormalARD:
-        return NormalARD(batch_shape)
+        prior = NormalARD(batch_shape)
+        prior._stand_in = self._stand_in
+        return prior
 
     def log_prob(self, value: Tensor) -> Tensor:
+        if isinstance(value, ProvenanceTensor):  # pyro.infer.inspect asks which sites it depends on, not for the number
+            return value * 0
         raise InputError("NormalARD has no density of w alone: its precision is fitted to the posterior; use its KL.")
 
 
@@ -114,6 +133,21 @@ class NormalJeffreys(WeightPrior):
         """Unnormalised log density −Σ n log‖w_g‖ of a whole weight, over its groups; +∞ where one is 0."""
         groups = value.transpose(-len(self.event_shape), 1 - len(self.event_shape)).flatten(1 - len(self.event_shape))
         return -groups.shape[-1] * torch.linalg.vector_norm(groups, dim=-1).log().sum(-1)
+
+
+def standing_in(prior: Any, value: Callable[[], Tensor]) -> Any:
+    """A prior with ``value()`` in place of the samples that a :class:`WeightPrior` has not; any other as it is.
+
+    It may be declared an event with ``to_event``, or masked.
+    """
+    if isinstance(prior, WeightPrior):
+        return prior.standing_in(value)
+    if isinstance(prior, Independent | MaskedDistribution):
+        base = standing_in(prior.base_dist, value)
+        if base is not prior.base_dist:
+            prior = copy.copy(prior)
+            prior.base_dist = base
+    return prior
 
 
 def _check_kl(kl: str) -> None:

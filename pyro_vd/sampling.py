@@ -19,9 +19,10 @@ from pyro_vd.checks import check_number
 from pyro_vd.draws import DrawMeans, Draws, each_draw, join, stack
 from pyro_vd.errors import InputError
 from pyro_vd.guides.weight_guide import WeightGuide
+from pyro_vd.handlers import trace_of
 from pyro_vd.memory import draws_at_once
 from pyro_vd.models.bayesian import BayesianNetwork
-from pyro_vd.modes import in_evaluation_mode
+from pyro_vd.modes import alone, in_evaluation_mode
 from pyro_vd.reparam import LocalReparameterization
 from pyro_vd.scores import expected
 from pyro_vd.undrawn import draw_weight
@@ -37,15 +38,19 @@ Observe = Callable[[Distribution, Any], Draws]
 def evaluation_mode(model: BayesianNetwork, guide: WeightGuide) -> Iterator[torch.device]:
     """Gives the model's device; afterwards the modes of both and Pyro's parameter store are as before.
 
-    What the store holds under the name of one of their parameters may be another model's, so it is put aside. Effect handlers
-    round it do not reach what is evaluated: a mask or a scale of log p has nothing to do with predictions.
+    Effect handlers round it do not reach what is evaluated: a mask or a scale of log p has nothing to do with predictions.
+    What the store holds under the name of one of their parameters may be another model's, so it is put aside.
     """
     store = pyro.get_param_store()
     own = {name.removesuffix("_unconstrained") for module in (model, guide) for name, _ in module.named_parameters()}
-    state: Any = store.get_state()
-    others: Any = {part: {k: v for k, v in kept.items() if normalize_param_name(k) not in own} for part, kept in state.items()}
-    with poutine.block(), in_evaluation_mode(model), in_evaluation_mode(guide), store.scope(others):
-        yield next(iter(model.initial_weights.values())).device
+    with alone(), poutine.block():
+        state: Any = store.get_state()
+        others: Any = {
+            part: {name: value for name, value in kept.items() if normalize_param_name(name) not in own}
+            for part, kept in state.items()
+        }
+        with in_evaluation_mode(model), in_evaluation_mode(guide), store.scope(others):
+            yield next(iter(model.initial_weights.values())).device
 
 
 @torch.no_grad()
@@ -119,7 +124,7 @@ def mean_draws(
 def _run_guide(guide: WeightGuide, x: Tensor, y: Tensor | None, hold: float | None) -> Draws:
     """A draw of every latent site; one that a guide draws on the way to another is none of the model's."""
     with LocalReparameterization(hold):
-        trace = poutine.trace(guide).get_trace(x, y)
+        trace = trace_of(guide, x, y)
     sites = {name: trace.nodes[name] for name in trace.stochastic_nodes}
     return {
         name: draw_weight(site["value"])

@@ -15,6 +15,7 @@ from torch import Tensor, fx, nn
 
 from pyro_vd.errors import InputError
 from pyro_vd.messages import one_line
+from pyro_vd.modes import alone
 from pyro_vd.networks import Rescale, SelectInputs
 
 _IN_PLACE = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "xor", "lshift", "rshift")
@@ -71,7 +72,8 @@ class Trace:
     def __init__(self, net: nn.Module) -> None:
         check_hooks(net)
         try:
-            self.graph = _Tracer().trace(net)
+            with alone():  # torch.fx patches nn.Module while it traces, for all threads
+                self.graph = _Tracer().trace(net)
         except InputError:
             raise
         except Exception as error:  # a forward of the user's own can raise anything

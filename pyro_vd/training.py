@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyro
 import torch
 from torch import Tensor, nn
 
@@ -19,6 +18,7 @@ from pyro_vd.deployed import stored_size
 from pyro_vd.elbo import VariationalDropoutELBO
 from pyro_vd.guard import NonFiniteGuard
 from pyro_vd.guides.weight_guide import WeightGuide
+from pyro_vd.handlers import own_parameters, training_of
 from pyro_vd.metrics import Arrays, error_of
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.observations import base_distribution
@@ -73,6 +73,9 @@ def fit(
 ) -> FitResult:
     """Train a model, its likelihood and its guide by maximising the ELBO with Adam, in place.
 
+    Trainings in several threads do not disturb each other, one step runs at a time. Their noise comes from torch's generator,
+    which they share, so that only one at a time gives the same numbers again.
+
     Args:
         model: the network; its ``num_data`` is set to the size of ``train``.
         guide: its guide.
@@ -105,8 +108,9 @@ def fit(
             an epoch's last step before its checkpoint is written. Such as a :class:`~pyro_vd.frames.FrameRecorder`.
 
     Raises:
-        InputError: arguments out of range, data that do not fit, a folder for files that is not there, or a checkpoint of
-            another run: of other data, another guide or kind of prior, or other arguments.
+        InputError: arguments out of range, a model that is being trained already, data that do not fit, model and guide that
+            do not, a folder for files that is not there, or a checkpoint of another run: of other data, another guide or kind
+            of prior, or other arguments.
         NonFiniteError: ten steps in a row had a non-finite loss or gradient. Such steps are skipped and counted.
     """
     check_pair(model, guide)
@@ -132,6 +136,7 @@ def fit(
     steps = math.ceil(len(x) / batch_size)
 
     elbo = VariationalDropoutELBO(num_particles=num_particles, hold=hold, noise=noise)
+    elbo.try_out(model, guide, x[:batch_size], y[:batch_size])
     loss_of = elbo(model, guide)
     likelihood = list(model.likelihood.parameters()) if isinstance(model.likelihood, nn.Module) else []
     others = [parameter for parameter in loss_of.parameters() if all(parameter is not own for own in likelihood)]
@@ -155,8 +160,7 @@ def fit(
         state.restore()
     done = len(state.history)
 
-    # The parameters belong to the modules: Pyro's global store is left as it was.
-    with pyro.get_param_store().scope(), Progress(phase, done * steps, epochs * steps, progress) as bar:
+    with training_of(model), Progress(phase, done * steps, epochs * steps, progress) as bar:
         for epoch in range(done, epochs):
             started = time.perf_counter()
             loss_of.train()
@@ -169,8 +173,9 @@ def fit(
                     group["lr"] = lr * lr_schedule.at(now, epochs)
                 optimizer.zero_grad()
                 inputs = x[batch] if augment is None else augment(x[batch])
-                loss: Tensor = loss_of(inputs, y[batch])
-                loss.backward()
+                with own_parameters():  # they belong to the modules: Pyro's store, and another training, are left alone
+                    loss: Tensor = loss_of(inputs, y[batch])
+                    loss.backward()
                 if guard.is_finite(loss):
                     optimizer.step()
                     totals += torch.stack([loss.detach(), elbo.data_term, elbo.kl])

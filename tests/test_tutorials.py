@@ -8,6 +8,7 @@ from typing import Any
 
 import matplotlib as mpl
 import pytest
+import torch
 from matplotlib.figure import Figure
 
 from pyro_vd.arviz_files import to_tree
@@ -49,3 +50,23 @@ def test_inspect() -> None:
     first = to_tree(names["data"])["posterior"]["1.weight"].isel({"1.entry": slice(10)})
     assert (abs(first.mean("draw")) > 4 * first.std("draw")).all()
     assert names["edges"] < 0.2 * names["middle"]
+
+
+def test_hierarchical(caplog: pytest.LogCaptureFixture) -> None:
+    names, shown = run_tutorial("hierarchical.md")
+    figures = [value for value in shown if isinstance(value, Figure)]
+    assert len(figures) == 3
+    for figure in figures:
+        figure.canvas.draw()
+    assert [record.getMessage().split()[0] for record in caplog.records] == ["Labs", "BayesianNetwork"], "without a guide"
+    assert names["distance"].abs().max() < 0.25
+    table = names["table"]
+    assert set(table.index) == {"spread", "noise", *(f"offset[{lab}]" for lab in range(8))}
+    assert table["mean"]["noise"] == pytest.approx(names["true_noise"], abs=0.04), "the noise is found"
+    assert table["sd"][[f"offset[{lab}]" for lab in range(8)]].between(0.03, 0.12).all(), "known to about a tenth"
+    assert table["sd"]["spread"] > 1.5 * table["sd"]["offset[0]"], "known less well"
+    assert 15 < names["left"] < 45, "about half of the weights are left"
+    truth = torch.sin(2 * names["grid"])
+    assert (names["curve"] - names["curve"].mean() - truth).square().mean().sqrt() < 0.15
+    assert names["draws"].shape == (7, 240)
+    assert names["losses"][-1] < names["losses"][0]
