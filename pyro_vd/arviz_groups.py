@@ -17,6 +17,7 @@ from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.posterior import log_alpha
 from pyro_vd.pruning import kept_weights
+from pyro_vd.thresholds import Threshold
 from pyro_vd.training_state import EpochRecord
 
 Labels = Mapping[str, Sequence[str]]
@@ -64,7 +65,7 @@ def posterior(model: BayesianNetwork, latents: Draws, entries: Entries) -> xr.Da
 
 
 def variational_parameters(
-    model: BayesianNetwork, guide: WeightGuide, threshold: float, units: Sequence[int] | None
+    model: BayesianNetwork, guide: WeightGuide, threshold: Threshold, units: Sequence[int] | None
 ) -> xr.Dataset:
     """θ, log σ², log α and the mask of what is left at this threshold, by weight site; and the model's plain parameters."""
     log_alphas = log_alpha(guide)

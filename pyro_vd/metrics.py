@@ -10,7 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pyro_vd.checks import check_data, check_network
+from pyro_vd.arguments import LARGEST, check_number
+from pyro_vd.checks import check_hold, check_measured, check_network
+from pyro_vd.dataset import Data
 from pyro_vd.errors import InputError
 from pyro_vd.networks import named_weights
 from pyro_vd.observations import Observed, check_observations, class_labels, class_logits, distribution_of
@@ -112,13 +114,13 @@ def validation_error(net: nn.Module, validation: Arrays | None, likelihood: Obse
 
 
 @overload
-def evaluate(net: nn.Module, data: Arrays) -> Metrics: ...
+def evaluate(net: nn.Module, data: Data) -> Metrics: ...
 
 
 @overload
 def evaluate(
     net: nn.Module | BayesianNetwork,
-    data: Arrays,
+    data: Data,
     *,
     guide: WeightGuide | None = None,
     num_samples: int = 20,
@@ -129,7 +131,7 @@ def evaluate(
 
 def evaluate(
     net: nn.Module | BayesianNetwork,
-    data: Arrays,
+    data: Data,
     *,
     guide: WeightGuide | None = None,
     num_samples: int = 20,
@@ -140,7 +142,7 @@ def evaluate(
 
     Args:
         net: an ordinary network; or a :class:`~pyro_vd.models.BayesianNetwork`, with ``guide``.
-        data: inputs and observations.
+        data: inputs and observations, as tensors, NumPy arrays or lists; or a data set, of which the test data are taken.
         guide: the trained guide; None for an ordinary network.
         num_samples: draws of the predictive.
         hold: what the training was given as ``hold``, so that the predictive is the network's that was trained.
@@ -154,15 +156,16 @@ def evaluate(
         InputError: data that do not fit the network, a Bayesian network without a guide, or outputs that are not finite.
     """
     check_guide("evaluate", net, guide)
+    num_samples, hold = check_number("num_samples", num_samples, low=1, high=LARGEST, whole=True), check_hold(hold, guide)
     if guide is not None:
         from pyro_vd.posterior import mean_network, output_draws
 
         model: BayesianNetwork = net  # type: ignore[assignment]
         likelihood = model.observed
-        x, y = check_data("data", data, model)
+        x, y = check_measured("data", data, model, "test")
         plain = mean_network(model, guide)
     else:
-        x, y = check_network("data", data, net, likelihood)
+        x, y = check_network("data", data, net, likelihood, "test")
         plain = net
     layers = layer_sizes(plain)
     if class_logits(likelihood, logits(plain, x[:1])) is None:

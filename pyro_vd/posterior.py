@@ -11,7 +11,8 @@ import pyro
 import torch
 from torch import Tensor, nn
 
-from pyro_vd.checks import check_inputs, check_number
+from pyro_vd.arguments import LARGEST, check_number
+from pyro_vd.checks import check_guide, check_hold, check_inputs, check_pair
 from pyro_vd.distributions import WeightPosterior
 from pyro_vd.draws import ROWS, chunks, each_draw
 from pyro_vd.elbo import VariationalDropoutELBO
@@ -21,6 +22,7 @@ from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.modes import in_evaluation_mode
 from pyro_vd.observations import class_log_p, distribution_of, is_classes
 from pyro_vd.reparam import LocalReparameterization
+from pyro_vd.thresholds import DEFAULT_THRESHOLD, Threshold, check_threshold
 from pyro_vd.unit_posterior import UnitPosterior
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -35,6 +37,7 @@ def log_alpha(guide: WeightGuide) -> dict[str, Tensor]:
     Raises:
         InputError: the guide has no noise to speak of, such as a point estimate.
     """
+    check_guide(guide)
     result = {}
     for name in guide.site_names:
         q = guide.posterior(name)
@@ -73,9 +76,13 @@ class LayerSummary:
         return self.pruned / self.weights
 
 
-def summarize(guide: WeightGuide, threshold: float = 3.0) -> list[LayerSummary]:
-    """A :class:`LayerSummary` a site; log α at or above ``threshold`` counts as pruned."""
-    summaries = []
+def summarize(guide: WeightGuide, threshold: Threshold = DEFAULT_THRESHOLD) -> list[LayerSummary]:
+    """A :class:`LayerSummary` a site; log α at or above ``threshold`` counts as pruned.
+
+    Raises:
+        InputError: no threshold; or as :func:`log_alpha`.
+    """
+    threshold, summaries = check_threshold(threshold), []
     for name, values in log_alpha(guide).items():
         summaries.append(LayerSummary(name, values.numel(), int((values >= threshold).sum()), quantiles(values)))
     return summaries
@@ -140,7 +147,7 @@ def output_draws(
     Raises:
         InputError: ``num_samples`` below 1.
     """
-    check_number("num_samples", num_samples, low=1, whole=True)
+    num_samples = check_number("num_samples", num_samples, low=1, high=LARGEST, whole=True)
     with evaluation_mode(model) as device, LocalReparameterization(hold):
 
         def draw(count: int, part: Tensor) -> Tensor:
@@ -174,7 +181,8 @@ def predictive(
     Raises:
         InputError: ``num_samples`` below 1; inputs that do not fit the network.
     """
-    check_inputs("x", x, model)
+    check_pair(model, guide)
+    x, hold = check_inputs("x", x, model), check_hold(hold, guide)
     draws = output_draws(model, guide, x, num_samples, hold)
     distribution: Any = distribution_of(model.observed, draws.flatten(0, 1).double())
     each: Tensor = distribution.probs if is_classes(distribution) else distribution.mean

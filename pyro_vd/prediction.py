@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from pyro_vd.checks import check_inputs
+from pyro_vd.arguments import LARGEST, check_number
+from pyro_vd.checks import check_hold, check_inputs, check_likelihood, check_pair
 from pyro_vd.errors import InputError
 from pyro_vd.modes import in_evaluation_mode
 from pyro_vd.observations import Observed, class_log_p
@@ -67,6 +68,8 @@ def check_guide(function: str, net: nn.Module, guide: WeightGuide | None) -> Non
     """
     if not isinstance(net, nn.Module) or hasattr(net, "site_names"):
         raise InputError(f"{function} was given a {type(net).__name__}; it takes a network, or a model and guide=...")
+    if guide is not None:
+        check_pair(net, guide)
     if guide is None and hasattr(net, "plain_network"):
         raise InputError(f"{type(net).__name__} has no weights of its own: give {function}(..., guide=...) as well")
 
@@ -74,7 +77,7 @@ def check_guide(function: str, net: nn.Module, guide: WeightGuide | None) -> Non
 @torch.no_grad()
 def predict(
     net: nn.Module | BayesianNetwork,
-    x: Tensor,
+    x: Any,
     *,
     guide: WeightGuide | None = None,
     num_samples: int = 20,
@@ -83,7 +86,9 @@ def predict(
 ) -> Prediction:
     """Class probabilities and their uncertainty, of a plain network or the Monte Carlo predictive of a model and its guide.
 
-    Arguments are those of :func:`evaluate`. Of a guide only weights are drawn, each input with weights of its own; for a
+    Arguments are those of :func:`evaluate`; ``x`` are inputs, as a tensor, array or list, or a data set's test inputs.
+
+    Of a guide only weights are drawn, each input with weights of its own; for a
     model with latent sites of its own see :func:`~pyro_vd.sampling.joint_draws`.
 
     Raises:
@@ -91,7 +96,9 @@ def predict(
             :func:`~pyro_vd.predictive`.
     """
     check_guide("predict", net, guide)
-    check_inputs("x", x, net)
+    num_samples, hold = check_number("num_samples", num_samples, low=1, high=LARGEST, whole=True), check_hold(hold, guide)
+    check_likelihood(likelihood)
+    x = check_inputs("x", x, net)
     if guide is None:
         return Prediction(class_log_p(logits(cast(nn.Module, net), x)[None], likelihood)[0])
     from pyro_vd.posterior import log_predictive_draws

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from argparse import ArgumentError
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import yaml
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
@@ -47,12 +47,23 @@ def recipe_from(parser: ArgumentParser, values: Namespace) -> Recipe:
     """The recipe among the parsed values of a parser that has its options; ``--data-dir`` is for its ``data.dir``.
 
     Raises:
-        InputError: a value out of range.
+        InputError: a value out of range, under the recipe's name for it.
     """
-    instances = parser.instantiate(values)
-    recipe = Recipe(**{field.name: instances[field.name] for field in fields(Recipe)})
+    recipe: Recipe = _build(Recipe, values)
     recipe.data.dir = values.get("data_dir") or recipe.data.dir
     return recipe
+
+
+def _build(kind: type[Any], values: Any, key: str = "") -> Any:
+    """An object of a dataclass and those within it; an error about one of its fields names that as the recipe does."""
+    kinds, given = get_type_hints(kind), {}
+    for field in fields(kind):
+        value, name = values[field.name], f"{key}{field.name}"
+        given[field.name] = _build(kinds[field.name], value, f"{name}.") if is_dataclass(kinds[field.name]) else value
+    try:
+        return kind(**given)
+    except InputError as error:
+        raise InputError(f"{key}{error}") from error
 
 
 def parse_recipe(content: dict[str, Any]) -> Recipe:

@@ -16,9 +16,9 @@ import pyro
 import torch
 from torch import nn
 
+from pyro_vd.arguments import check_device
 from pyro_vd.augmentation import RandomAffine
 from pyro_vd.baselines import ridge_regression
-from pyro_vd.checks import check_device
 from pyro_vd.compact_sizes import compact_size
 from pyro_vd.data import load_data
 from pyro_vd.errors import InputError

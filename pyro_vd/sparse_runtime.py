@@ -11,7 +11,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from pyro_vd.checks import check_number
+from pyro_vd.arguments import check_number
 from pyro_vd.copies import copy_network
 from pyro_vd.errors import InputError
 from pyro_vd.feature_major import FeatureMajor, FeatureMajorLinear, linear_steps

@@ -112,6 +112,7 @@ class TrainingState:
         if state["cuda_rng"] is not None and torch.cuda.is_available():
             torch.cuda.set_rng_state_all(state["cuda_rng"])
         self.guard.skipped, self.guard.in_a_row = state["guard"]
+        self.guard.start()
         self.history = [EpochRecord(**record) for record in state["history"]]
 
     def _state(self) -> dict[str, Any]:
