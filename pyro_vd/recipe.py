@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pyro_vd.arguments import check_number
 from pyro_vd.augmentation import RandomAffine
+from pyro_vd.data import absolute
 from pyro_vd.errors import InputError
 from pyro_vd.models.bayesian import Prior
 from pyro_vd.models.likelihoods import LIKELIHOODS, Likelihood, Normal
@@ -155,6 +156,10 @@ class Recipe:
             raise InputError(
                 f"prune.max_error_rise (={self.prune.max_error_rise}) needs validation data: set data.validation above 0"
             )
+
+    def from_anywhere(self) -> Recipe:
+        """The same with absolute paths of data, so that it is right in every working directory."""
+        return replace(self, data=replace(self.data, name=absolute(self.data.name), dir=absolute(self.data.dir)))
 
     def torch_device(self) -> str:
         """The device's name, ``auto`` resolved."""

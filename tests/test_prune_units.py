@@ -153,7 +153,10 @@ def test_a_run_to_a_number_of_units(tmp_path: Path) -> None:
         (["--prune.units=[3, -2]"], ["prune.units[1] (=-2)", ">= 0"]),
         (["--prune.units=[3, two]"], ["prune.units", "two"]),
         (["--prune.units=[3, 2]", "--train.per=row"], ["prune.units (=[3, 2])", "train.per 'row'"]),
-        (["--prune.units=[3, 2]", "--train.guide=gaussian", "--train.hold=null", "--finetune.epochs=0"], ["prune.units (=[3, 2])", "'gaussian'"]),
+        (
+            ["--prune.units=[3, 2]", "--train.guide=gaussian", "--train.hold=null", "--finetune.epochs=0"],
+            ["prune.units (=[3, 2])", "'gaussian'"],
+        ),
         (["--prune.units=[3, 2]", "--prune.max_error_rise=0.1"], ["prune.units (=[3, 2])", "max_error_rise (=0.1)"]),
     ],
 )
