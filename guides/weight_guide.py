@@ -13,11 +13,11 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from pyro_vd.arguments import quoted
-from pyro_vd.checks import check_model
 from pyro_vd.eager import uncompiled
 from pyro_vd.errors import InputError
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.networks import TRANSPOSED
+from pyro_vd.objects import check_model
 
 
 class WeightGuide(PyroModule):

@@ -14,13 +14,14 @@ from torch import Tensor
 from pyro_vd import __version__
 from pyro_vd.arguments import LARGEST, check_number
 from pyro_vd.arviz_files import from_tree
-from pyro_vd.checks import check_data, check_hold, check_pair
+from pyro_vd.checks import check_data
 from pyro_vd.dataset import Data
 from pyro_vd.draws import Draws
 from pyro_vd.errors import InputError
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.messages import did_you_mean
 from pyro_vd.models.bayesian import BayesianNetwork
+from pyro_vd.objects import check_hold, check_pair
 from pyro_vd.posterior import weight_log_alpha
 from pyro_vd.sampling import OBSERVED, joint_draws
 from pyro_vd.thresholds import DEFAULT_THRESHOLD, Threshold

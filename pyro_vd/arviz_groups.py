@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 from torch import Tensor
 
+from pyro_vd.arguments import quoted
 from pyro_vd.distributions import MultiplicativeNormal, SharedAlphaNormal
 from pyro_vd.draws import Draws
 from pyro_vd.errors import InputError
@@ -86,6 +87,8 @@ def variational_parameters(
 
 def training_history(history: Sequence[EpochRecord]) -> xr.Dataset:
     """A record an epoch, with the coordinates ``phase`` and ``epoch``; NaN where there was nothing to measure."""
+    if not isinstance(history, Sequence) or not all(isinstance(record, EpochRecord) for record in history):
+        raise InputError(f"history (={quoted(history)}) must be a sequence of records, as FitResult.history is")
     rows = [asdict(record) for record in history]
     columns = {key: [np.nan if row[key] is None else row[key] for row in rows] for row in rows[:1] for key in row}
     made = dataset({key: (values, ["record"]) for key, values in columns.items()})

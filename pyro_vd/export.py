@@ -16,10 +16,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from pyro_vd.arguments import check_choice, check_path
 from pyro_vd.checks import check_state
 from pyro_vd.errors import InputError
-from pyro_vd.messages import must_be_one_of, one_line
+from pyro_vd.messages import one_line
 from pyro_vd.networks import SUPPORTED_LAYERS, Rescale, SelectInputs
+from pyro_vd.objects import check_module
 from pyro_vd.sparse_file import pack, unpack
 from pyro_vd.storage import checksum, write_atomically
 from pyro_vd.tracing import check_hooks
@@ -58,11 +60,12 @@ def save_pruned(net: nn.Module, path: Path | str, info: dict[str, Any] | None = 
         InputError: a Bayesian network; forward hooks; an unknown layout; NaN or infinite weights to quantise.
         OSError: the disk is full or the folder not writable; nothing is changed then.
     """
+    path = check_path("path", path)
+    check_module("net", net)
     if hasattr(net, "plain_network"):
         raise InputError(f"{type(net).__name__} is no ordinary network; save what prune(model, guide) gives")
     check_hooks(net)
-    if layout not in get_args(Layout):
-        raise InputError(must_be_one_of("layout", layout, get_args(Layout)))
+    check_choice("layout", layout, get_args(Layout))
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in net.state_dict().items()}
     tied = len(list(net.parameters())) < len(list(net.named_parameters(remove_duplicate=False)))
     architecture = None if tied else _describe(net)  # a description would untie them
@@ -85,7 +88,10 @@ def load_pruned(path: Path | str, net: nn.Module | None = None) -> nn.Module:
     Raises:
         InputError: the file is missing, broken or foreign, or of another architecture.
     """
-    described, stored = _read(Path(path))
+    path = check_path("path", path)
+    if net is not None:
+        check_module("net", net)
+    described, stored = _read(path)
     given = net is not None
     if net is None:
         if described["architecture"] is None:

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pyro_vd.arguments import check_path
+from pyro_vd.checks import check_example
 from pyro_vd.errors import InputError
 from pyro_vd.export_torch import FileNetwork, check_same, probes, program
 from pyro_vd.messages import one_line
@@ -30,6 +32,7 @@ def save_onnx(net: nn.Module, path: Path | str, example: Tensor) -> None:
         OSError: the disk is full or the folder not writable; nothing is changed then.
     """
     check_onnx()
+    path, example = check_path("path", path), check_example(net, example)
     pairs, graph = probes(net, example), program(net, example)
     try:
         exported = torch.onnx.export(
@@ -52,6 +55,7 @@ def load_onnx(path: Path | str) -> nn.Module:
         InputError: the extra is not installed, or the file is missing or broken.
     """
     check_onnx()
+    path = check_path("path", path)
     if not Path(path).is_file():
         raise InputError(f"file (={str(path)!r}) is not there; an ONNX file is wanted")
     try:

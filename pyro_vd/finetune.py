@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from pyro_vd.checks import check_trainable
 from pyro_vd.dataset import Data
 from pyro_vd.guides.point_estimate import PointEstimate
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.models.likelihoods import Likelihood
+from pyro_vd.objects import check_trainable
 from pyro_vd.posterior import mean_network
 from pyro_vd.training import FitResult, fit
 

@@ -11,10 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pyro_vd.arguments import LARGEST, check_number
-from pyro_vd.checks import check_hold, check_measured, check_network
+from pyro_vd.checks import check_measured, check_network
 from pyro_vd.dataset import Data
 from pyro_vd.errors import InputError
 from pyro_vd.networks import named_weights
+from pyro_vd.objects import check_hold
 from pyro_vd.observations import Observed, check_observations, class_labels, class_logits, distribution_of
 from pyro_vd.prediction import Prediction, check_guide, logits, predict
 from pyro_vd.regression import RegressionMetrics, measure_numbers

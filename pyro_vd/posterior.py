@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vd.arguments import LARGEST, check_number
-from pyro_vd.checks import check_guide, check_hold, check_inputs, check_pair
+from pyro_vd.checks import check_inputs
 from pyro_vd.distributions import WeightPosterior
 from pyro_vd.draws import ROWS, chunks, each_draw
 from pyro_vd.elbo import VariationalDropoutELBO
@@ -20,6 +20,7 @@ from pyro_vd.errors import InputError
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.modes import in_evaluation_mode
+from pyro_vd.objects import check_guide, check_hold, check_pair
 from pyro_vd.observations import class_log_p, distribution_of, is_classes
 from pyro_vd.reparam import LocalReparameterization
 from pyro_vd.thresholds import DEFAULT_THRESHOLD, Threshold, check_threshold
@@ -120,6 +121,7 @@ def site_kl(model: BayesianNetwork, guide: WeightGuide, data: tuple[Tensor, Tens
 @torch.no_grad()
 def mean_network(model: BayesianNetwork, guide: WeightGuide) -> nn.Module:
     """The network at the posterior mean, ordinary and without Pyro; nothing is pruned."""
+    check_pair(model, guide)
     return model.plain_network({name: guide.mean(name) for name in guide.site_names})
 
 

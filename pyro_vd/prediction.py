@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vd.arguments import LARGEST, check_number
-from pyro_vd.checks import check_hold, check_inputs, check_likelihood, check_pair
+from pyro_vd.checks import check_inputs
 from pyro_vd.errors import InputError
 from pyro_vd.modes import in_evaluation_mode
+from pyro_vd.objects import check_hold, check_likelihood, check_pair
 from pyro_vd.observations import Observed, class_log_p
 from pyro_vd.uncertainty import entropy
 

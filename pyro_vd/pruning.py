@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vd.arguments import LARGEST, check_number, check_numbers, quoted
-from pyro_vd.checks import check_hold, check_measured, check_pair
+from pyro_vd.checks import check_measured
 from pyro_vd.errors import InputError
 from pyro_vd.metrics import Arrays, compression, error_of
+from pyro_vd.objects import check_hold, check_pair
 from pyro_vd.thresholds import DEFAULT_THRESHOLD, Threshold, ThresholdChoice, ThresholdTrial, check_threshold, check_thresholds
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from pyro_vd.arguments import HIGHEST_LR, LARGEST, check_device, check_flag, check_number, check_path, quoted
 from pyro_vd.augmentation import augmented
 from pyro_vd.batches import check_batches
-from pyro_vd.checks import check_data, check_hold, check_measured, check_pair, check_trainable
+from pyro_vd.checks import check_data, check_measured
 from pyro_vd.dataset import Data
 from pyro_vd.elbo import VariationalDropoutELBO
 from pyro_vd.errors import InputError
@@ -26,6 +26,7 @@ from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.identity import identity, pair_identity
 from pyro_vd.metrics import compression, error_of
 from pyro_vd.models.bayesian import BayesianNetwork
+from pyro_vd.objects import check_hold, check_pair, check_trainable
 from pyro_vd.posterior import mean_network
 from pyro_vd.progress import Progress
 from pyro_vd.pruning import kept_weights, prune
