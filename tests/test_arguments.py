@@ -171,18 +171,8 @@ def test_wrong_types(function: str, name: str, tmp_path: Path, monkeypatch: pyte
         message = str(caught.value)
         assert "\n" not in message, "one sentence"
         parts = [repr(part) for part in value] if isinstance(value, tuple) else []
-        told = (
-            *parts,
-            "of type",
-            type(value).__name__,
-            repr(value),
-            str(value),
-            getattr(value, "__name__", ""),
-            "tensor",
-            "list",
-            "array",
-            "pair",
-        )
+        told = [*parts, type(value).__name__, repr(value), str(value), getattr(value, "__name__", "")]
+        told += ["of type", "of shape", "tensor", "list", "array", "pair"]
         assert any(text and text in message for text in told), f"{message!r} does not quote {value!r}"
     assert list(tmp_path.iterdir()) == []
 
