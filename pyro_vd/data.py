@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 
@@ -43,21 +43,6 @@ def load_data(name: str, data_dir: Path | str | None = None) -> Dataset:
     if path.is_dir():
         return load_image_folder(path)
     raise InputError(must_be_one_of("data", name, NAMES, ", an .npz file or a folder of images that exists"))
-
-
-@overload
-def absolute(name: str) -> str: ...
-
-
-@overload
-def absolute(name: str | None) -> str | None: ...
-
-
-def absolute(name: str | None) -> str | None:
-    """The path of data of one's own, or of a torchvision root, from the file system's top; other names as they are."""
-    if name is None or name in NAMES or not Path(name).exists():
-        return name
-    return str(Path(name).absolute())
 
 
 def data_root(data_dir: Path | str | None = None) -> Path:

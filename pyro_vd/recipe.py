@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from pyro_vd.arguments import check_number
 from pyro_vd.augmentation import RandomAffine
-from pyro_vd.data import absolute
+from pyro_vd.data import NAMES
 from pyro_vd.errors import InputError
 from pyro_vd.models.bayesian import Prior
 from pyro_vd.models.likelihoods import LIKELIHOODS, Likelihood, Normal
@@ -159,7 +160,10 @@ class Recipe:
 
     def from_anywhere(self) -> Recipe:
         """The same with absolute paths of data, so that it is right in every working directory."""
-        return replace(self, data=replace(self.data, name=absolute(self.data.name), dir=absolute(self.data.dir)))
+        name, root = self.data.name, self.data.dir
+        if name not in NAMES and Path(name).exists():
+            name = str(Path(name).absolute())
+        return replace(self, data=replace(self.data, name=name, dir=root and str(Path(root).absolute())))
 
     def torch_device(self) -> str:
         """The device's name, ``auto`` resolved."""

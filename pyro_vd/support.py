@@ -105,6 +105,7 @@ def _in_words(support: Any) -> str:
 
 
 def _number(bound: Any) -> str:
+    bound = bound.detach() if isinstance(bound, Tensor) else bound
     if isinstance(bound, Tensor) and bound.numel() > 1 and bool((bound == bound.flatten()[0]).all()):
         bound = bound.flatten()[0]
     if isinstance(bound, Tensor) and bound.numel() > 1:
