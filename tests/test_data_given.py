@@ -20,12 +20,18 @@ from pyro_vd import (
     PointEstimate,
     VariationalDropout,
     choose_threshold,
+    compact,
+    compact_size,
+    detection,
     evaluate,
     fine_tune,
     fit,
     load_data,
     predict,
     predictive,
+    risk_coverage,
+    sparsify_runtime,
+    surviving_units,
     to_inference_data,
 )
 
@@ -188,6 +194,17 @@ def test_numbers_of_a_likelihood_that_is_a_function_are_trained_on_and_not_measu
     ]
     for use in uses:
         with pytest.raises(InputError, match="the likelihood is a function and gives a Normal"):
+            use()
+
+
+def test_figures_and_examples() -> None:
+    p, net = torch.rand(9, 3).softmax(-1), nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3))
+    assert torch.equal(risk_coverage(p.numpy(), Y[:9].tolist()), risk_coverage(p, Y[:9]))  # type: ignore[arg-type]
+    assert detection(p[:, 0].numpy(), p[:, 1].tolist()) == detection(p[:, 0], p[:, 1])  # type: ignore[arg-type]
+    assert compact_size(net, X.numpy()) == compact_size(net, X)  # type: ignore[arg-type]
+    assert surviving_units(net, X.double().numpy()) == "4-5"  # type: ignore[arg-type]
+    for use in (lambda: compact(net, "x"), lambda: compact(3), lambda: sparsify_runtime(net, "3"), lambda: risk_coverage(p, Y)):
+        with pytest.raises(InputError):
             use()
 
 
