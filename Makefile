@@ -5,7 +5,7 @@ BIN := .venv/bin
 # ArviZ 1.x needs Python 3.12; the first of these that runs is taken.
 NEWER := python3.12 python3.13 python3.14 $(wildcard $(HOME)/.pyenv/versions/3.1[2-9]*/bin/python)
 
-.PHONY: quickstart test test-arviz1 .venv-arviz1/tested clean
+.PHONY: quickstart test fuzz test-arviz1 .venv-arviz1/tested clean
 
 quickstart: .venv/installed  ## train, prune and measure a small network: about a minute after the install
 	rm -rf out/quickstart
@@ -16,6 +16,9 @@ test: .venv/installed-dev  ## lint, types and tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --numprocesses auto
+
+fuzz: .venv/installed-dev  ## 10,000 spoilt files for every reader, about an hour; CASES=1000 for fewer
+	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/run.py $(or $(CASES),10000)
 
 test-arviz1: .venv/installed-dev  ## the tests of the posterior under ArviZ 1.x, where there is a Python for it
 	@for python in $(NEWER); do \

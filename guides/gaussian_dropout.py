@@ -10,7 +10,6 @@ import pyro.distributions as dist
 from pyro_vd.arguments import check_choice
 from pyro_vd.distributions import SharedAlphaNormal
 from pyro_vd.guides.dropout_guide import DropoutGuide
-from pyro_vd.guides.weight_guide import check_range
 from pyro_vd.models.bayesian import BayesianNetwork
 
 
@@ -27,18 +26,20 @@ class GaussianDropout(DropoutGuide):
             never on the data or the outputs.
 
     Raises:
-        InputError: ``p`` or ``per`` out of range; weights of type float16, unless noise is on units; there, as
+        InputError: ``p`` or ``per`` out of range; weights of half precision, unless noise is on units; there, as
             :class:`~pyro_vd.guides.BernoulliDropout`.
     """
 
     def __init__(self, model: BayesianNetwork, p: float, per: Literal["weight", "unit"] = "weight") -> None:
-        super().__init__(model, p)
         check_choice("per", per, ("weight", "unit"))
+        self.per = per
+        super().__init__(model, p)
         if per == "unit":
             self.check_units(model)
-        else:
-            check_range(self)
-        self.per = per
+
+    @property
+    def needs_float32(self) -> bool:
+        return self.per == "weight"
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, per={self.per!r}"

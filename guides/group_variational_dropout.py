@@ -21,8 +21,8 @@ class GroupVariationalDropout(UnitGuide):
             is that of z alone.
 
     Raises:
-        InputError: another prior; a transposed or grouped convolution; ``log_sigma2`` out of range; weights of type
-            float16.
+        InputError: another prior; a transposed or grouped convolution; ``log_sigma2`` out of range; weights of half
+            precision.
     """
 
     initial_z_mu = 1.0

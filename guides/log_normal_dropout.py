@@ -24,8 +24,8 @@ class LogNormalDropout(UnitGuide):
             each (Molchanov 2017, arXiv 1701.05369). The paper has none: θ is a point estimate, and the KL is that of z alone.
 
     Raises:
-        InputError: another prior; a transposed or grouped convolution; ``log_sigma2`` out of range; weights of type
-            float16.
+        InputError: another prior; a transposed or grouped convolution; ``log_sigma2`` out of range; weights of half
+            precision.
     """
 
     initial_z_mu = 0.0

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pyro_vd.arguments import check_flag, check_number
 from pyro_vd.errors import InputError
-from pyro_vd.guides.weight_guide import WeightGuide, check_range, check_units
+from pyro_vd.guides.weight_guide import WeightGuide, check_units
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.observations import base_distribution
 from pyro_vd.unit_posterior import UnitPosterior, unit_shape
@@ -32,7 +32,6 @@ class UnitGuide(WeightGuide):
         self._initial_log_sigma2 = check_number("log_sigma2", log_sigma2, low=-60, high=0)
         self.weight_noise = check_flag("weight_noise", weight_noise)
         super().__init__(model)
-        check_range(self)
         check_units(model, self.site_names)
         for name in self.site_names:
             prior = base_distribution(model.prior(name))

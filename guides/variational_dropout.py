@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pyro_vd.arguments import check_choice, check_number
 from pyro_vd.distributions import MultiplicativeNormal, SharedAlphaNormal, WeightPosterior
-from pyro_vd.guides.weight_guide import WeightGuide, check_range
+from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.models.bayesian import BayesianNetwork
 
 _NO_VARIANCE = -1e30  # log σ² of a removed weight: σ is 0 exactly, and finite minus log 0² is a log α of +∞
@@ -33,7 +33,7 @@ class VariationalDropout(WeightGuide):
             layers and convolutions), ``"column"`` those out of one (dimension 1), ``"layer"`` all.
 
     Raises:
-        InputError: ``log_sigma2`` or ``per`` out of range; weights of type float16.
+        InputError: ``log_sigma2`` or ``per`` out of range; weights of half precision.
     """
 
     learns_alpha = True
@@ -43,7 +43,6 @@ class VariationalDropout(WeightGuide):
         check_choice("per", per, ("weight", "row", "column", "layer"))
         self.per = per
         super().__init__(model)
-        check_range(self)
 
     def extra_repr(self) -> str:
         return f"per={self.per!r}"

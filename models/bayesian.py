@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
 from types import FunctionType
-from typing import cast
+from typing import Self, cast
 
 import pyro
 import pyro.distributions as dist
@@ -20,18 +20,18 @@ from pyro_vd.eager import eagerly, uncompiled
 from pyro_vd.errors import InputError
 from pyro_vd.execution import trace_execution
 from pyro_vd.messages import did_you_mean, one_line
+from pyro_vd.models.admission import check_admission, check_likelihood_type
 from pyro_vd.models.gradient_watch import GradientWatch
 from pyro_vd.models.likelihoods import Categorical, Likelihood
-from pyro_vd.models.usage import WeightUsage, watch_forward
+from pyro_vd.models.template import Template
+from pyro_vd.models.usage import WeightUsage
+from pyro_vd.models.weight_sites import owner_of, weight_owners
+from pyro_vd.modes import kept_in_evaluation_mode, put_back_in_evaluation_mode
 from pyro_vd.networks import SUPPORTED_LAYERS, named_weights, weight_axes
 from pyro_vd.priors import LogUniform
 from pyro_vd.reparam import KnownWeight
-from pyro_vd.substitution import find_references, keep_changes, rewire, with_tensors
+from pyro_vd.substitution import keep_changes
 from pyro_vd.undrawn import UndrawnWeight, draw_weight
-
-logger = logging.getLogger(__name__)
-
-_NORMALISATIONS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 Prior = Callable[[torch.Size], dist.TorchDistribution]
 
@@ -45,6 +45,11 @@ class BayesianNetwork(PyroModule):
     message. The network is copied, never changed; its weights are kept as ``initial_weights`` for a guide to start from, so a
     trained network keeps what it has learnt.
 
+    Modules that are in evaluation mode stay in it: :meth:`train` puts all others into training mode, so that the statistics of
+    a frozen backbone stay as they are, bit for bit. A network of which all modules are in evaluation mode was just loaded or
+    measured. It is trained in training mode, but for its batch and instance normalisation, and for modules of which no
+    parameter is learnt (``requires_grad=False``), with all that is in them.
+
     Args:
         net: maps a batch ``(batch, …)`` to the likelihood's input.
         likelihood: of an observation given the network's output, by default :class:`~pyro_vd.models.Categorical`. One with
@@ -57,7 +62,8 @@ class BayesianNetwork(PyroModule):
 
     Raises:
         InputError: no layer is supported, the network cannot be copied, ``shared`` names an unknown weight, or ``likelihood``
-            is none.
+            is none; a network that :func:`~pyro_vd.models.admission.check_admission` refuses; a likelihood whose parameters
+            are of half precision.
     """
 
     def __init__(
@@ -76,17 +82,17 @@ class BayesianNetwork(PyroModule):
             raise InputError(f"likelihood (={likelihood!r}) must be an object that maps an output to a distribution: Normal()")
         if not callable(prior):
             raise InputError(f"prior (={prior!r}) must map a weight's shape to its prior, as LogUniform or NormalJeffreys does")
+        check_admission(net)
+        check_likelihood_type(likelihood)
         self.likelihood = Categorical() if likelihood is None else likelihood
         self.num_data = num_data
         self.identity = uuid.uuid4().hex  # a copy's as well; what a guide knows its model by
         try:
             net = copy_network(net)
         except (RuntimeError, TypeError) as error:
-            raise InputError(
-                f"{type(net).__name__} cannot be copied: {one_line(error)}; what torch.nn.utils does to weights must be made "
-                "permanent first, with remove_weight_norm, remove_spectral_norm or prune.remove"
-            ) from error
-        owners = dict(_weight_owners(net))
+            raise InputError(f"{type(net).__name__} cannot be copied: {one_line(error)}") from error
+        self._evaluated = kept_in_evaluation_mode(net)
+        owners = dict(weight_owners(net))
         tied = {name for name, places in owners.items() if len(places) > 1}
         if not owners:
             raise InputError(
@@ -100,31 +106,22 @@ class BayesianNetwork(PyroModule):
         self._execution = trace_execution(net, SUPPORTED_LAYERS)
         if (execution := self._execution) is not None:
             owners = dict(sorted(owners.items(), key=lambda owner: execution.rank_of(owner[1])))
-        self._sites: dict[str, tuple[list[str], dist.TorchDistribution]] = {}
-        for name, places in owners.items():
-            shape = net.get_parameter(name).shape
-            distribution = prior(shape)
-            self._sites[name] = _distinct(net, places), distribution.to_event(len(distribution.batch_shape))
-        frozen: dict[int, list[str]] = {}
-        for name, parameter in net.named_parameters(remove_duplicate=False):
-            if not parameter.requires_grad:
-                frozen.setdefault(id(parameter), []).append(name)
-        self._frozen = [_distinct(net, places) for places in frozen.values()]
-        self._order = {path: list(module._parameters) for path, module in net.named_modules()}
-        parts = {id(part): part for part in (*net.modules(), *net.parameters(), *net.buffers())}
-        self._references = find_references(net, net.parameters())
-        for places in (*(places for places, _ in self._sites.values()), *self._frozen):
-            parameter = net.get_parameter(places[0])
-            parts[id(parameter)] = _freeze(net, places)
-        for path, attributes in self._references.items():
-            rewire(net.get_submodule(path), attributes, parts)
+        self._priors = {name: _prior_event(prior, net.get_parameter(name).shape) for name in owners}
+        self._template = Template(net, owners)
         self.net = net
         self._usage: dict[bool, WeightUsage] = {}
-        self.gradient_watch = GradientWatch(self._sites)
+        self.gradient_watch = GradientWatch(self._priors)
 
     @property
     def _net(self) -> nn.Module:
         return cast(nn.Module, self._modules["net"])
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode, but for the modules that stay in evaluation mode; or evaluation mode."""
+        super().train(mode)
+        if mode:
+            put_back_in_evaluation_mode(self._net, self._evaluated)
+        return self
 
     @property
     def observed(self) -> Likelihood | None:
@@ -135,20 +132,20 @@ class BayesianNetwork(PyroModule):
     @property
     def weight_names(self) -> list[str]:
         """The names of the weight sites, in the order of execution; of registration where ``torch.fx`` cannot follow."""
-        return list(self._sites)
+        return list(self._priors)
 
     @property
     def initial_weights(self) -> dict[str, Tensor]:
         """The weights that the network came with, by site."""
-        return {name: self._net.get_buffer(name) for name in self._sites}
+        return {name: self._net.get_buffer(name) for name in self._priors}
 
     def prior(self, name: str) -> dist.TorchDistribution:
         """The prior of a site's weight, one event."""
-        return self._sites[name][1]
+        return self._priors[name]
 
     def layer(self, name: str) -> nn.Module:
         """The layer that a site's weight belongs to; the first, if it is shared."""
-        return _owner(self._net, self._sites[name][0][0])[0]
+        return owner_of(self._net, self._template.sites[name][0])[0]
 
     def weight_axes(self, name: str) -> tuple[str, ...]:
         """What the dimensions of a site's weight stand for; see :func:`pyro_vd.networks.weight_axes`."""
@@ -165,7 +162,7 @@ class BayesianNetwork(PyroModule):
         Until :attr:`is_followed` the layer that is registered first is taken to do so, and no other.
         """
         if self._execution is not None:
-            return self._execution.reads_data(self._sites[name][0])
+            return self._execution.reads_data(self._template.sites[name])
         for usage in self._usage.values():
             return name in usage.read_data
         return name == next(named_weights(self._net))[0]
@@ -173,7 +170,7 @@ class BayesianNetwork(PyroModule):
     @uncompiled
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """The network's output for ``x`` under one draw of the weights; ``y`` is scored, or sampled if None."""
-        values = {name: pyro.sample(name, prior) for name, (_, prior) in self._sites.items()}
+        values = {name: pyro.sample(name, prior) for name, prior in self._priors.items()}
         output = self.output(values, x)
         scale = 1.0 if self.num_data is None else self.num_data / len(x)
         observation = self.likelihood(output)
@@ -190,18 +187,18 @@ class BayesianNetwork(PyroModule):
     def output(self, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
         """The network's output for ``x`` with these weights, by site."""
         usage = self._usage_for(weights, x)
-        drawn = self.shared | usage.to_draw
+        drawn = self.shared | usage.to_draw(self._priors)
         learns = self.training and torch.is_grad_enabled()
         if learns:
             weights = self.gradient_watch.over(weights)
         tensors: dict[str, Tensor] = {}
-        for name, (places, _) in self._sites.items():
+        for name, places in self._template.sites.items():
             weight = draw_weight(weights[name]) if name in drawn else weights[name]
             if usage.run_again and not isinstance(weight, UndrawnWeight):
                 weight = KnownWeight(weight)
             tensors.update(dict.fromkeys(places, weight))
         _ = self.net  # found by its name it registers its parameters with Pyro, where a trace is made
-        net = self._with(tensors)
+        net = self._template.filled(self._net, tensors)
         with eagerly():
             result: Tensor = net(x)
         if learns:
@@ -209,16 +206,12 @@ class BayesianNetwork(PyroModule):
             self.gradient_watch.through(result)
         return result
 
-    def _with(self, tensors: Mapping[str, Tensor]) -> nn.Module:
-        frozen = {place: self._net.get_buffer(places[0]) for places in self._frozen for place in places}
-        return with_tensors(self._net, {**frozen, **tensors}, self._order, self._references)
-
     def _usage_for(self, weights: Mapping[str, Tensor], x: Tensor) -> WeightUsage:
         """What the forward pass does with the weights, watched the first time that it runs in either mode."""
-        usage = self._usage.get(self._net.training)
+        usage = self._usage.get(self.training)
         if usage is None:
             if any(torch._C._functorch.is_functorch_wrapped_tensor(weight) for weight in weights.values()):
-                return WeightUsage()  # inside torch.vmap, which allows no run apart
+                return WeightUsage(Counter(self._priors))  # inside torch.vmap, which allows no run apart
             usage = self.watch_use(x)
         return usage
 
@@ -228,69 +221,15 @@ class BayesianNetwork(PyroModule):
         Raises:
             InputError: the forward pass changes a weight in place, or makes new parameters.
         """
-        places = {name: places for name, (places, _) in self._sites.items()}
-        own = {place for names in places.values() for place in names}
-        tensors = {name: buffer.clone() for name, buffer in self._net.named_buffers(remove_duplicate=False) if name not in own}
-        for name in (place for places in self._frozen for place in places):
-            tensors[name].requires_grad_()
-        usage = watch_forward(self._with, self.initial_weights, places, tensors, (x,), {})
-        self._usage[self._net.training] = usage
+        usage = self._template.watch(self._net, self.initial_weights, x)
+        self._usage[self.training] = usage
         return usage
 
     def plain_network(self, weights: dict[str, Tensor]) -> nn.Module:
         """A copy of the network in evaluation mode, ordinary and without Pyro, that holds these weights."""
-        net = copy_network(self._net)
-        parts = {id(part): part for part in (*net.modules(), *net.parameters(), *net.buffers())}
-        values = [(places, net.get_buffer(places[0]), False) for places in self._frozen]
-        values += [(places, weights[name], True) for name, (places, _) in self._sites.items()]
-        for places, value, learnt in values:
-            parameter = nn.Parameter(value.detach().clone(), requires_grad=learnt)
-            parts[id(net.get_buffer(places[0]))] = parameter
-            for place in places:
-                owner, attribute = _owner(net, place)
-                del owner._buffers[attribute]
-                owner._parameters[attribute] = parameter
-        for path, names in self._order.items():
-            module = net.get_submodule(path)
-            module._parameters = {name: module._parameters[name] for name in names}
-        for path, attributes in self._references.items():
-            rewire(net.get_submodule(path), attributes, parts)
-        return net.eval()
+        return self._template.plain(self._net, weights)
 
 
-def _weight_owners(net: nn.Module) -> Iterator[tuple[str, list[str]]]:
-    """Each weight to put a prior on, with every name it goes by; the rest, where a user may expect one, is logged."""
-    places: dict[int, list[str]] = {}
-    for name, parameter in net.named_parameters(remove_duplicate=False):
-        places.setdefault(id(parameter), []).append(name)
-    layers = (module for module in net.modules() if isinstance(module, SUPPORTED_LAYERS))
-    weights = {id(layer.weight) for layer in layers if layer.weight is not None and layer.weight.requires_grad}
-    plain = []
-    for key, names in places.items():
-        owner, attribute = _owner(net, names[0])
-        if key in weights:
-            yield names[0], names
-        elif not isinstance(owner, _NORMALISATIONS) and attribute != "bias":
-            plain.append(names[0])
-    if plain:
-        logger.warning("kept as plain parameters, without a prior: %s", ", ".join(plain))
-
-
-def _owner(net: nn.Module, name: str) -> tuple[nn.Module, str]:
-    path, _, attribute = name.rpartition(".")
-    return net.get_submodule(path), attribute
-
-
-def _distinct(net: nn.Module, places: list[str]) -> list[str]:
-    """One name for each module and attribute: a module may have two."""
-    return list({_owner(net, place): place for place in places}.values())
-
-
-def _freeze(net: nn.Module, places: list[str]) -> Tensor:
-    """Turn a parameter into a buffer, and give that: its values are kept, no optimizer finds it."""
-    value: Tensor = net.get_parameter(places[0]).detach()
-    for place in places:
-        owner, attribute = _owner(net, place)
-        del owner._parameters[attribute]
-        owner.register_buffer(attribute, value)
-    return value
+def _prior_event(prior: Prior, shape: torch.Size) -> dist.TorchDistribution:
+    distribution = prior(shape)
+    return distribution.to_event(len(distribution.batch_shape))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pyro_vd.eager import eagerly
 from pyro_vd.errors import InputError
-from pyro_vd.undrawn import DATA, LINEAR_MAPS, METADATA, check_not_changed, linear_arguments
+from pyro_vd.tensor_functions import DATA, LINEAR_MAPS, METADATA, check_not_changed, linear_arguments
 
 
 @dataclass
@@ -31,10 +31,12 @@ class WeightUsage:
     run_again: bool = False
     """Whether a part of the network ran without gradients, as reentrant activation checkpointing does."""
 
-    @property
-    def to_draw(self) -> frozenset[str]:
-        """The weights that must be drawn themselves, once: a draw of the output would not do for them."""
-        return frozenset(self.otherwise | {name for name, count in self.linear.items() if count > 1})
+    def to_draw(self, sites: Iterable[str]) -> frozenset[str]:
+        """Those of the sites that must be drawn themselves, once: a draw of an output would not do for them.
+
+        A weight that nothing was seen to be done with is among them: code in another language may use it.
+        """
+        return frozenset(name for name in sites if name in self.otherwise or self.linear[name] != 1)
 
 
 class _Watched(Tensor):

@@ -16,14 +16,16 @@ from pyro_vd.arguments import LARGEST, check_number
 from pyro_vd.arviz_files import from_tree
 from pyro_vd.checks import check_data
 from pyro_vd.dataset import Data
-from pyro_vd.draws import Draws
+from pyro_vd.draws import Draws, join
 from pyro_vd.errors import InputError
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.messages import did_you_mean
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.objects import check_hold, check_pair
-from pyro_vd.posterior import weight_log_alpha
+from pyro_vd.observations import is_classes
+from pyro_vd.posterior import has_log_alpha, weight_log_alpha
 from pyro_vd.sampling import OBSERVED, joint_draws
+from pyro_vd.scores import expected, log_likelihood
 from pyro_vd.thresholds import DEFAULT_THRESHOLD, Threshold
 from pyro_vd.training_state import EpochRecord
 
@@ -54,7 +56,7 @@ def to_inference_data(
       ``<layer>.out`` and ``<layer>.in`` for a whole layer; and of every other latent site of the model.
     - ``variational_parameters``, without a draw dimension: ``<site>.theta``, ``<site>.log_sigma2``, ``<site>.log_alpha`` and
       ``<site>.mask``, True for a weight that is left; and the model's plain parameters, such as biases, which have no
-      posterior.
+      posterior. Of a guide without log α, such as Bernoulli dropout, θ and the mask of weights removed from it, if any.
     - ``posterior_predictive``: sampled observations ``y``, and for classes their probabilities ``y_probability``, for others
       their means ``y_mean``.
     - ``log_likelihood``: log p(yₙ|xₙ, w) in nats, an example and a draw.
@@ -62,12 +64,13 @@ def to_inference_data(
 
     Args:
         model: the trained model.
-        guide: its guide, with variational noise.
-        data: inputs and observations, or a data set, of which the test data are taken;
-            held out from training, if the model is to be judged or compared by them.
+        guide: its guide, of any kind.
+        data: inputs and observations, or a data set, of which the test data are taken; held out from training, if the model is
+            to be judged or compared by them.
         num_samples: S, at least 1.
-        weights: how many weights of each site are in ``posterior``, those of the largest signal |θ|/σ; a site of no more is
-            in it whole. ``"all"`` for all. Or, by site, a number, ``"all"`` or a list of indices; other sites are left out.
+        weights: how many weights of each site are in ``posterior``, those of the largest signal |θ|/σ, or of the largest |θ|
+            where the guide has no log α; a site of no more is in it whole. ``"all"`` for all. Or, by site, a number, ``"all"``
+            or a list of indices; other sites are left out.
         threshold: log α at or above which a weight counts as pruned.
         units: the most inputs that each layer keeps; see :func:`~pyro_vd.pruning.kept_weights`.
         hold: as the training had it; where log α reaches it, draws and predictions have mean 0. See
@@ -77,34 +80,40 @@ def to_inference_data(
         attrs: attributes to add, such as the recipe.
 
     Raises:
-        InputError: data that do not fit the network, an unknown site or index, a number out of range, a guide without
-            log α, or a latent site with a ``/`` in its name, which NetCDF does not allow.
+        InputError: data that do not fit the network, an unknown site or index, a number out of range, model and guide that
+            do not have the same latent sites, or one with a ``/`` in its name, which NetCDF does not allow.
     """
     import xarray as xr
 
     from pyro_vd import arviz_groups as groups
 
     check_pair(model, guide)
-    data, hold = check_data("data", data, model, "test"), check_hold(hold, guide)
+    data, hold = check_data("data", data, model, part="test"), check_hold(hold, guide)
     num_samples = check_number("num_samples", num_samples, low=1, high=LARGEST, whole=True)
     seed = check_number("seed", seed, low=0, high=2**63 - 1, whole=True)
-    entries = _entries(weight_log_alpha(guide), weights)
+    entries = _entries(_signals(guide), weights)
     parameters = groups.variational_parameters(model, guide, threshold, units)
 
-    def keep(drawn: Draws) -> Draws:
+    latents: list[Draws] = []
+    observed: list[Draws] = []
+
+    def take(drawn: Draws, found: Draws) -> None:
         chosen = {name: drawn[name] if at is None else drawn[name][(slice(None), *at.T)] for name, at in entries.items()}
-        return chosen | {name: value for name, value in drawn.items() if name not in guide.site_names}
+        kept = chosen | {name: value for name, value in drawn.items() if name not in guide.site_names}
+        latents.append({name: value.cpu() for name, value in kept.items()})
+        observed.append(found)
 
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
-        latents, found = joint_draws(model, guide, data, num_samples, keep, hold)
+        joint_draws(model, guide, data[0], data[1], num_samples, _observe, take, hold)
+    found = join(observed, 0)
     predictions: dict[str, tuple[Tensor, Sequence[str]]] = {OBSERVED: (found["sample"], ["example"])}
     if "probability" in found:
         predictions[f"{OBSERVED}_probability"] = found["probability"], ["example", "class"]
     else:
         predictions[f"{OBSERVED}_mean"] = found["mean"], ["example"]
     made = {
-        "posterior": groups.posterior(model, latents, entries),
+        "posterior": groups.posterior(model, join(latents, 0), entries),
         "variational_parameters": parameters,
         "posterior_predictive": groups.draws(predictions),
         "log_likelihood": groups.draws({OBSERVED: (found["log_likelihood"], ["example"])}),
@@ -116,27 +125,46 @@ def to_inference_data(
     return from_tree(xr.DataTree.from_dict(root | {name: group for name, group in made.items() if group.data_vars}))
 
 
-def _entries(log_alphas: Mapping[str, Tensor], weights: Chosen | Mapping[str, Chosen]) -> dict[str, Tensor | None]:
+def _observe(distribution: Any, y: Tensor) -> Draws:
+    """Log likelihood, sample and class probabilities, or mean, of each example."""
+    expectation = "probability" if is_classes(distribution) else "mean"
+    found = {
+        "log_likelihood": log_likelihood(distribution, y),
+        "sample": distribution.sample(),
+        expectation: expected(distribution),
+    }
+    return {name: value.cpu() for name, value in found.items()}
+
+
+@torch.no_grad()
+def _signals(guide: WeightGuide) -> dict[str, Tensor]:
+    """What says which weights of a site matter, large for those that do: −log α, or |θ| where there is none."""
+    if has_log_alpha(guide):
+        return {name: -values for name, values in weight_log_alpha(guide).items()}
+    return {name: guide.mean(name).abs() for name in guide.site_names}
+
+
+def _entries(signals: Mapping[str, Tensor], weights: Chosen | Mapping[str, Chosen]) -> dict[str, Tensor | None]:
     """The indices of the chosen weights, ``(k, ndim)``, by site; None for a whole layer.
 
     Raises:
         InputError: an unknown site, or no such weight.
     """
-    by_site = weights if isinstance(weights, Mapping) else dict.fromkeys(log_alphas, weights)
-    if unknown := sorted(set(by_site) - set(log_alphas)):
+    by_site = weights if isinstance(weights, Mapping) else dict.fromkeys(signals, weights)
+    if unknown := sorted(set(by_site) - set(signals)):
         raise InputError(
-            f"weights (={unknown!r}) must name weight sites: {', '.join(log_alphas)}{did_you_mean(unknown[0], log_alphas)}"
+            f"weights (={unknown!r}) must name weight sites: {', '.join(signals)}{did_you_mean(unknown[0], signals)}"
         )
     entries: dict[str, Tensor | None] = {}
     for name, chosen in by_site.items():
-        values = log_alphas[name]
+        values = signals[name]
         if isinstance(chosen, int):
             check_number("weights", chosen, low=0, whole=True)
         if chosen == "all" or (isinstance(chosen, int) and chosen >= values.numel()):
             entries[name] = None
         elif isinstance(chosen, int):
             if chosen:
-                order = values.flatten().topk(chosen, largest=False).indices  # a large |θ|/σ is a small log α
+                order = values.flatten().topk(chosen).indices
                 entries[name] = torch.stack(torch.unravel_index(order, values.shape), 1)
         else:
             entries[name] = _indices(name, chosen, values)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import tempfile
 import warnings
 from importlib.metadata import version
@@ -9,13 +12,22 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from pyro_vd import hdf5_check
 from pyro_vd.arguments import check_path
 from pyro_vd.errors import InputError
-from pyro_vd.messages import one_line
+from pyro_vd.reading import read_bytes, reading
+from pyro_vd.sealed import check_end, has_seal, seal_end
 from pyro_vd.storage import write_atomically
 
 if TYPE_CHECKING:
     import xarray as xr
+
+_WHAT = "a NetCDF file of groups"
+_LEAST, _A_BYTE = 2**28, 100
+"""What any file's arrays may take in bytes, and for each of its own bytes if that is more."""
+
+_SECONDS = 5
+"""Of processor time to read a small file in, a hundred times what that takes."""
 
 _COMPRESSED = {"zlib": True, "complevel": 4, "shuffle": True}
 
@@ -60,7 +72,7 @@ def write_inference_data(data: Any, path: Path | str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         temporary = Path(folder) / "data.nc"
         tree.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
-        write_atomically(Path(path), temporary.read_bytes())
+        write_atomically(Path(path), seal_end(temporary.read_bytes()))
 
 
 def _encoding(group: xr.Dataset) -> dict[str, dict[str, Any]]:
@@ -73,13 +85,31 @@ def read_inference_data(path: Path | str) -> Any:
     All of it is in memory; the file is closed.
 
     Raises:
-        InputError: the file is missing, truncated or no NetCDF file of groups.
+        InputError: the file is missing, truncated, changed since we wrote it, or no NetCDF file of groups; or its arrays would
+            take more than 256 MB and a hundred times its own size.
     """
     import xarray as xr
 
     path = check_path("path", path)
-    try:
+    with reading(path, _WHAT):
+        content = read_bytes(path, _WHAT)
+        if has_seal(content):  # ArviZ's own files have none
+            check_end(str(path), _WHAT, content)
+        _check_hdf5(path, len(content))
         with xr.open_datatree(path, engine="h5netcdf") as tree:
             return from_tree(tree.load())
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path} is missing, truncated or not a NetCDF file: {one_line(error)}") from error
+
+
+def _check_hdf5(path: Path, size: int) -> None:
+    """Have all of a file read in a process of its own, whose end is no harm."""
+    most, seconds = max(_LEAST, _A_BYTE * size), _SECONDS + size // 2**21
+    line = [sys.executable, str(Path(hdf5_check.__file__)), str(path.resolve()), str(most), str(seconds)]
+    try:  # waiting for a processor that others use is no reason to give up; Windows has no limit of processor time
+        done = subprocess.run(line, capture_output=True, text=True, errors="replace", timeout=60 + 10 * seconds)
+    except subprocess.TimeoutExpired:
+        raise ValueError("it cannot be read in time") from None
+    if done.returncode < 0:
+        name = signal.Signals(-done.returncode).name
+        raise ValueError("it cannot be read in time" if name in ("SIGXCPU", "SIGKILL") else f"reading it ends in {name}")
+    if done.returncode:
+        raise ValueError((done.stderr.splitlines() or ["it cannot be read"])[-1])

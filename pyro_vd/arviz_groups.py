@@ -16,7 +16,7 @@ from pyro_vd.draws import Draws
 from pyro_vd.errors import InputError
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.models.bayesian import BayesianNetwork
-from pyro_vd.posterior import log_alpha
+from pyro_vd.posterior import has_log_alpha, log_alpha
 from pyro_vd.pruning import kept_weights
 from pyro_vd.thresholds import Threshold
 from pyro_vd.training_state import EpochRecord
@@ -68,21 +68,27 @@ def posterior(model: BayesianNetwork, latents: Draws, entries: Entries) -> xr.Da
 def variational_parameters(
     model: BayesianNetwork, guide: WeightGuide, threshold: Threshold, units: Sequence[int] | None
 ) -> xr.Dataset:
-    """θ, log σ², log α and the mask of what is left at this threshold, by weight site; and the model's plain parameters."""
-    log_alphas = log_alpha(guide)
-    masks = kept_weights(model, guide, threshold, units)
+    """θ, log σ², log α and the mask of what is left at this threshold, by weight site; and the model's plain parameters.
+
+    Of a guide without log α, θ and the mask of weights removed from it, if any.
+    """
+    known = has_log_alpha(guide)
+    log_alphas = log_alpha(guide) if known else {}
+    masks = kept_weights(model, guide, threshold, units) if known else {name: guide.mask(name) for name in guide.site_names}
     variables: dict[str, tuple[Tensor, Sequence[str]]] = {}
     for name in guide.site_names:
         q = guide.posterior(name)
-        found = {"theta": guide.mean(name), "log_alpha": log_alphas[name], "mask": masks[name]}
+        found = {"theta": guide.mean(name), "log_alpha": log_alphas.get(name), "mask": masks[name]}
         if isinstance(q, MultiplicativeNormal | SharedAlphaNormal):  # noise on units has no variance a weight
             found["log_sigma2"] = q.log_sigma2
         for kind, value in found.items():
-            variables[f"{name}.{kind}"] = value, _axes(model, name)
+            if value is not None:
+                variables[f"{name}.{kind}"] = value, _axes(model, name)
     plain: dict[str, tuple[Tensor, Sequence[str]]] = {
         name.removeprefix("net."): (value, []) for name, value in model.named_parameters()
     }
-    return dataset(variables | plain).assign_attrs(threshold=threshold)
+    made = dataset(variables | plain)
+    return made.assign_attrs(threshold=threshold) if known else made
 
 
 def training_history(history: Sequence[EpochRecord]) -> xr.Dataset:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from pyro_vd.compaction_layers import Layer, Norm, Selection, Space, Units
+from pyro_vd.messages import some_of
 from pyro_vd.networks import SUPPORTED_LAYERS, SelectInputs
 from pyro_vd.operations import NORMS, POOLING, is_batch_size_only, is_elementwise, is_flatten, is_in_place
 from pyro_vd.tracing import Trace
@@ -37,8 +38,12 @@ class UnitGraph:
         self._units: dict[fx.Node, Units] = {}
         self._parts: dict[fx.Node, Layer | Norm | Selection] = {}
         self._aliases: dict[fx.Node, list[fx.Node]] = {}  # nodes that may share one storage
+        self._pinning: dict[str, list[str]] = {}  # by what they do, those whose units are left as they are
         for node in trace.graph.nodes:
             self._place(node)
+        if self._pinning:
+            listed = (some_of(kind, names) for kind, names in self._pinning.items())
+            logger.warning("units that these read are left as they are: %s", "; ".join(listed))
         for node, units in self._units.items():
             if not units.space.pinned:
                 units.constant = self._constant(node)
@@ -127,7 +132,7 @@ class UnitGraph:
         for space in pinned:
             space.pinned = True
         if pinned and node.op != "output" and all(user.op != "output" for user in node.users):
-            logger.warning("units that %s reads are left as they are", self._trace.title(node))
+            self._pinning.setdefault(self._trace.kind(node), []).append(str(node.target) if node.op == "call_module" else "")
 
     def _constant(self, node: fx.Node) -> Tensor:
         """Which of a node's features are constant, by its formula or by carrying it out on the constants."""

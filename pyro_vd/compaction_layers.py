@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from pyro_vd.layer_sizes import remember_shape, take_sizes
 from pyro_vd.networks import TRANSPOSED, SelectInputs
 
 
@@ -144,15 +145,13 @@ class Layer:
         weight, bias = weight[output.kept], bias.where(self.needed, 0)[output.kept]
         outputs, inputs = weight.shape[:2]
         weight = weight.reshape(outputs, inputs, *kernel)
-        if isinstance(module, nn.Linear):
-            module.in_features, module.out_features = inputs, outputs
-        else:
-            module.in_channels, module.out_channels = inputs, outputs
         if module.bias is None and bias.any():
+            remember_shape(module, "bias")
             module.bias = nn.Parameter(module.weight.new_zeros(0), module.weight.requires_grad)
         _replace(module, "weight", weight.transpose(0, 1) if isinstance(module, TRANSPOSED) else weight)
         if module.bias is not None:
             _replace(module, "bias", bias)
+        take_sizes(module)
 
 
 @dataclass
@@ -174,7 +173,7 @@ class Norm:
         for name in ("weight", "bias", "running_mean", "running_var"):
             if (tensor := getattr(self.module, name)) is not None:
                 _replace(self.module, name, tensor.detach()[kept.to(tensor.device)])
-        self.module.num_features = int(kept.sum())  # type: ignore[assignment]
+        take_sizes(self.module)
 
 
 @dataclass
@@ -187,12 +186,14 @@ class Selection:
     def shrink(self) -> None:
         """Drop from the module the inputs that go."""
         index = self.module.index
-        self.module.index = index[self.output.kept.to(index.device)]
-        self.module.out_features = len(self.module.index)
+        _replace(self.module, "index", index[self.output.kept.to(index.device)])
+        take_sizes(self.module)
 
 
 def _replace(module: nn.Module, name: str, tensor: Tensor) -> None:
     """Another tensor in a parameter's or a buffer's place, of its type, on its device, in storage of its own."""
     old = getattr(module, name)
+    if old.shape != tensor.shape:
+        remember_shape(module, name)
     new = tensor.to(old).clone(memory_format=torch.contiguous_format)
     setattr(module, name, nn.Parameter(new, old.requires_grad) if isinstance(old, nn.Parameter) else new)

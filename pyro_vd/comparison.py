@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from pyro_vd.errors import InputError
-from pyro_vd.recipe_files import read_yaml
-from pyro_vd.run_folder import METRICS, RECIPE, read_metrics
+from pyro_vd.run_folder import RECIPE, read_metrics
+from pyro_vd.yaml_files import read_yaml
 
 
 @dataclass(frozen=True)
@@ -73,23 +73,20 @@ def read_results(folders: Sequence[Path], sort: str = "error", names: Sequence[s
 
 def _result(folder: Path, name: str) -> RunResult:
     metrics = read_metrics(folder)
-    try:
-        pruned = metrics["networks"]["pruned"]
-        measure = "rmse" if "rmse" in pruned else "error"
-        return RunResult(
-            run=name,
-            data=metrics["data"],
-            test_size=metrics.get("test_size"),
-            seed=metrics["seed"],
-            error=pruned[measure],
-            measure=measure,
-            nll=_or_infinite(pruned["nll"]),
-            compression=_or_infinite(pruned["compression"]),
-            sparsity=tuple(1 - layer["nonzero"] / layer["weights"] for layer in pruned["layers"]),
-            seconds=sum(metrics["seconds"].values()),
-        )
-    except (KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
-        raise InputError(f"{folder / METRICS} is corrupt: it does not hold what a run writes ({error!r})") from error
+    pruned = metrics["networks"]["pruned"]
+    measure = "rmse" if "rmse" in pruned else "error"
+    return RunResult(
+        run=name,
+        data=metrics["data"],
+        test_size=metrics.get("test_size"),
+        seed=metrics["seed"],
+        error=pruned[measure],
+        measure=measure,
+        nll=_or_infinite(pruned["nll"]),
+        compression=_or_infinite(pruned["compression"]),
+        sparsity=tuple(1 - layer["nonzero"] / layer["weights"] for layer in pruned["layers"]),
+        seconds=sum(metrics["seconds"].values()),
+    )
 
 
 def _or_infinite(value: float | None) -> float:

@@ -13,6 +13,7 @@ import numpy as np
 from pyro_vd.data_files import load_image_folder, load_npz
 from pyro_vd.dataset import Dataset, dataset_of
 from pyro_vd.errors import InputError
+from pyro_vd.idx_files import read_idx
 from pyro_vd.messages import must_be_one_of, one_line
 from pyro_vd.storage import write_atomically
 
@@ -76,17 +77,29 @@ def _torchvision(name: str, root: Path) -> Dataset:
     if root.exists() and not root.is_dir():
         raise InputError(f"data folder (={str(root)!r}) is a file; it must be a torchvision root, or a folder to make one in")
     kind: Callable[..., Any] = getattr(torchvision.datasets, _TORCHVISION[name])
-    try:
-        parts = [kind(root, train=train) for train in (True, False)]
-    except RuntimeError as error:
-        is_there = name == "cifar10" and (root / "cifar-10-batches-py").exists()  # "not found or corrupted", says torchvision
-        if is_there or "not found" not in str(error):
-            raise InputError(f"{name} in {root} is truncated or of another format: {one_line(error)}") from error
-        parts = _download(name, kind, root)
-    except (ValueError, AssertionError, EOFError, OSError) as error:
-        raise InputError(f"{name} in {root} is truncated or of another format: {one_line(error)}") from error
-    arrays = [(np.asarray(part.data), np.asarray(part.targets)) for part in parts]
+    raw = root / kind.__name__ / "raw"
+    files = [(raw / f"{part}-images-idx3-ubyte", raw / f"{part}-labels-idx1-ubyte") for part in ("train", "t10k")]
+    if name == "cifar10":
+        arrays = _arrays(_cifar10(kind, root) or _download(name, kind, root))
+    elif all(file.exists() for pair in files for file in pair):
+        arrays = [(read_idx(images, 3), read_idx(labels, 1)) for images, labels in files]
+    else:
+        arrays = _arrays(_download(name, kind, root))
     return dataset_of(name, *(_channels_first(array) for pair in arrays for array in pair))
+
+
+def _arrays(parts: list[Any]) -> list[tuple[np.ndarray, np.ndarray]]:
+    return [(np.asarray(part.data), np.asarray(part.targets)) for part in parts]
+
+
+def _cifar10(kind: Callable[..., Any], root: Path) -> list[Any]:
+    """Training and test data; none where they are not there. torchvision unpickles only files whose digest it knows."""
+    if not (folder := root / "cifar-10-batches-py").exists():
+        return []
+    try:
+        return [kind(root, train=train) for train in (True, False)]
+    except Exception as error:
+        raise InputError(f"cifar10 in {folder} is truncated or of another format: {one_line(error)}") from error
 
 
 def _download(name: str, kind: Callable[..., Any], root: Path) -> list[Any]:

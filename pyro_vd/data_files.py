@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from pyro_vd.array_files import read_arrays
 from pyro_vd.dataset import KEYS, Dataset, dataset_of
 from pyro_vd.errors import InputError
 from pyro_vd.messages import one_line
-
-_BROKEN = (ValueError, OSError, EOFError, KeyError, SyntaxError, NotImplementedError, MemoryError)
-"""What a reader raises, one or another, when a file is not what it says."""
+from pyro_vd.reading import reading
 
 
 def load_npz(path: Path) -> Dataset:
@@ -23,18 +20,8 @@ def load_npz(path: Path) -> Dataset:
     Raises:
         InputError: the file is corrupt, lacks one of them, or holds what cannot be learnt from.
     """
-    if not zipfile.is_zipfile(path):
-        raise InputError(f"{path} is truncated or no .npz file")
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            if missing := [key for key in KEYS if key not in arrays]:
-                raise InputError(f"{path} lacks {', '.join(missing)}; it holds {', '.join(arrays) or 'nothing'}")
-            x_train, y_train, x_test, y_test = (arrays[key] for key in KEYS)
-    except InputError:
-        raise
-    except (*_BROKEN, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"{path} is corrupt or not an .npz file of plain arrays: {one_line(error)}") from error
-    return dataset_of(str(path), x_train, y_train, x_test, y_test)
+    arrays = read_arrays(path, "an .npz file of plain arrays", KEYS)
+    return dataset_of(str(path), *(arrays[key] for key in KEYS))
 
 
 def load_image_folder(path: Path) -> Dataset:
@@ -43,7 +30,6 @@ def load_image_folder(path: Path) -> Dataset:
     Raises:
         InputError: no such folders, classes or shapes that differ, or a file that is no image.
     """
-    from PIL.Image import DecompressionBombError
     from torchvision.datasets import ImageFolder
     from torchvision.transforms.functional import pil_to_tensor
 
@@ -57,10 +43,8 @@ def load_image_folder(path: Path) -> Dataset:
         classes.append(folder.classes)
         images = []
         for file, _ in folder.samples:
-            try:
+            with reading(file, "an image"):
                 images.append(pil_to_tensor(folder.loader(file)))
-            except (*_BROKEN, DecompressionBombError) as error:
-                raise InputError(f"{file} is corrupt or no image: {one_line(error)}") from error
         shapes = {tuple(image.shape) for image in images}
         if len(shapes) > 1:
             raise InputError(f"{path / part}: images of shapes {sorted(shapes)}; all must have one shape (channels, h, w)")

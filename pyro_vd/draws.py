@@ -1,7 +1,8 @@
-"""Many draws at a time."""
+"""Many draws at a time, and their means."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -10,18 +11,17 @@ from torch import Tensor
 Draws = dict[str, Tensor]
 """Tensors by name, draws in the first dimension."""
 
-DRAWS, ROWS = 16, 256
-"""Draws and examples at a time: larger ones are no faster and take more memory."""
-
 
 def each_draw(function: Callable[[Draws], Draws], draws: Draws) -> Draws:
     """``function`` of each draw, through ``torch.vmap``; draw by draw only where an operation in it does not allow that."""
-    try:
-        result: Draws = torch.vmap(function, randomness="different")(draws)
-    except RuntimeError:  # an operation without a batching rule, or a branch on a value
-        count = len(next(iter(draws.values())))
-        result = stack([function({name: value[draw] for name, value in draws.items()}) for draw in range(count)])
-    return result
+    count = len(next(iter(draws.values())))
+    if count > 1:
+        try:
+            result: Draws = torch.vmap(function, randomness="different")(draws)
+            return result
+        except RuntimeError:  # an operation without a batching rule, or a branch on a value
+            pass
+    return stack([function({name: value[draw] for name, value in draws.items()}) for draw in range(count)])
 
 
 def stack(draws: list[Draws]) -> Draws:
@@ -29,6 +29,30 @@ def stack(draws: list[Draws]) -> Draws:
     return {name: torch.stack([draw[name] for draw in draws]) for name in draws[0]}
 
 
-def chunks(num_samples: int) -> list[int]:
-    """How many draws to take at a time."""
-    return [min(DRAWS, num_samples - start) for start in range(0, num_samples, DRAWS)]
+def join(parts: list[Draws], dim: int) -> Draws:
+    """Parts that follow one another along a dimension, as one."""
+    return parts[0] if len(parts) == 1 else {name: torch.cat([part[name] for part in parts], dim) for name in parts[0]}
+
+
+class DrawMeans:
+    """Means over draws that come some at a time, in float64; of what is called ``log_…`` the logarithm of the mean."""
+
+    def __init__(self) -> None:
+        self._sums: Draws = {}
+        self._count = 0
+
+    def add(self, draws: Draws) -> None:
+        """Take some more draws, of the same names and shapes."""
+        for name, value in draws.items():
+            value = value.double()
+            if name.startswith("log_"):
+                found = value.logsumexp(0)
+                self._sums[name] = found if not self._count else torch.logaddexp(self._sums[name], found)
+            else:
+                self._sums[name] = value.sum(0) + (self._sums[name] if self._count else 0)
+        self._count += len(value)
+
+    def means(self) -> Draws:
+        """Of all draws taken, without their dimension."""
+        count = self._count
+        return {name: x - math.log(count) if name.startswith("log_") else x / count for name, x in self._sums.items()}

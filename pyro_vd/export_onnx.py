@@ -14,6 +14,8 @@ from pyro_vd.checks import check_example
 from pyro_vd.errors import InputError
 from pyro_vd.export_torch import FileNetwork, check_same, probes, program
 from pyro_vd.messages import one_line
+from pyro_vd.reading import read_bytes, reading
+from pyro_vd.sealed import check_onnx_seal, seal_onnx
 from pyro_vd.storage import write_atomically
 
 _PACKAGES = ("onnx", "onnxruntime", "onnxscript")
@@ -39,8 +41,8 @@ def save_onnx(net: nn.Module, path: Path | str, example: Tensor) -> None:
             graph, dynamo=True, verbose=False, input_names=["input"], output_names=["output"], dynamic_shapes=({0: "batch"},)
         )
         assert exported is not None
-        content = _without_traces(exported.model_proto)
-        network = _network(content)
+        content = seal_onnx(_without_traces(exported.model_proto))
+        network = _network("the file", content)
     except Exception as error:  # the errors of both have no common type
         why = one_line(error)[:200]
         raise InputError(f"{type(net).__name__} cannot be written as ONNX and run by ONNX Runtime: {why}") from error
@@ -49,19 +51,19 @@ def save_onnx(net: nn.Module, path: Path | str, example: Tensor) -> None:
 
 
 def load_onnx(path: Path | str) -> nn.Module:
-    """A network of one input and one output that runs in ONNX Runtime, on the CPU with as many threads as torch has.
+    """The network of a file that :func:`save_onnx` wrote, and nobody has changed since, in ONNX Runtime on the CPU.
+
+    It has as many threads as torch has.
 
     Raises:
-        InputError: the extra is not installed, or the file is missing or broken.
+        InputError: the extra is not installed; or the file is missing, broken, changed, or written by something else: read that
+            with ONNX Runtime itself.
     """
     check_onnx()
     path = check_path("path", path)
-    if not Path(path).is_file():
-        raise InputError(f"file (={str(path)!r}) is not there; an ONNX file is wanted")
-    try:
-        return _network(Path(path).read_bytes())
-    except Exception as error:  # ONNX Runtime's errors have no common type
-        raise InputError(f"{path} is truncated or not an ONNX file: {one_line(error)}") from error
+    with reading(path, what := "an ONNX file"):
+        check_onnx_seal(str(path), what, content := read_bytes(path, what))
+        return _network(str(path), content)
 
 
 def check_onnx() -> None:
@@ -82,7 +84,7 @@ def _without_traces(model: Any) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def _network(content: bytes) -> nn.Module:
+def _network(where: str, content: bytes) -> nn.Module:
     from onnxruntime import InferenceSession, SessionOptions
 
     options = SessionOptions()
@@ -90,4 +92,4 @@ def _network(content: bytes) -> nn.Module:
     options.add_session_config_entry("session.force_spinning_stop", "1")  # its threads take no core between calls
     session = InferenceSession(content, options, providers=["CPUExecutionProvider"])
     (name,) = (given.name for given in session.get_inputs())
-    return FileNetwork(lambda x: torch.from_numpy(session.run(None, {name: x.detach().cpu().numpy()})[0]))
+    return FileNetwork(where, lambda x: torch.from_numpy(session.run(None, {name: x.detach().cpu().numpy()})[0]))

@@ -15,6 +15,8 @@ from pyro_vd.checks import check_example
 from pyro_vd.copies import copy_network
 from pyro_vd.errors import InputError
 from pyro_vd.messages import one_line
+from pyro_vd.reading import read_bytes, reading
+from pyro_vd.sealed import check_zip, seal_zip
 from pyro_vd.storage import write_atomically
 
 _TRACES = ("stack_trace", "nn_module_stack", "source_fn_stack", "from_node", "torch_fn")
@@ -24,13 +26,21 @@ _TRACES = ("stack_trace", "nn_module_stack", "source_fn_stack", "from_node", "to
 class FileNetwork(nn.Module):
     """A graph read from a file, to be called as any network; it has no parameters to see and one mode, evaluation."""
 
-    def __init__(self, run: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, where: str, run: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
-        self.run = run
+        self.where, self.run = where, run
 
     def forward(self, x: Tensor) -> Tensor:
-        """Outputs for a batch ``x``, on the CPU."""
-        return self.run(x)
+        """Outputs for a batch ``x``, on the CPU.
+
+        Raises:
+            InputError: the graph cannot take it.
+        """
+        try:
+            return self.run(x)
+        except Exception as error:  # the errors of what runs graphs have no common type
+            given, why = f"inputs of shape {tuple(x.shape)}, {x.dtype}", one_line(error)[:200]
+            raise InputError(f"{given}, do not fit the network of {self.where}: {why}") from error
 
 
 @torch.no_grad()
@@ -114,24 +124,22 @@ def save_torch_export(net: nn.Module, path: Path | str, example: Tensor) -> None
     path, example = check_path("path", path), check_example(net, example)
     pairs, buffer = probes(net, example), io.BytesIO()
     torch.export.save(program(net, example), buffer)
-    check_same("a torch.export file", _network(io.BytesIO(buffer.getvalue())), pairs)
-    write_atomically(Path(path), buffer.getbuffer())
+    content = seal_zip(buffer.getvalue())
+    check_same("a torch.export file", _network("the file", content), pairs)
+    write_atomically(Path(path), content)
 
 
 def load_torch_export(path: Path | str) -> nn.Module:
-    """The network of a ``torch.export`` file that you trust.
+    """The network of a file that :func:`save_torch_export` wrote, and nobody has changed since; only if you trust its writer.
 
     Raises:
-        InputError: the file is missing or broken.
+        InputError: the file is missing, broken, changed, or written by something else: read that with ``torch.export.load``.
     """
     path = check_path("path", path)
-    if not Path(path).is_file():
-        raise InputError(f"file (={str(path)!r}) is not there; a torch.export file is wanted")
-    try:
-        return _network(io.BytesIO(Path(path).read_bytes()))
-    except Exception as error:  # a broken file can raise anything
-        raise InputError(f"{path} is truncated or not a torch.export file: {one_line(error)}") from error
+    with reading(path, what := "a torch.export file"):
+        check_zip(str(path), what, content := read_bytes(path, what))
+        return _network(str(path), content)
 
 
-def _network(content: io.BytesIO) -> nn.Module:
-    return FileNetwork(torch.export.load(content).module().forward)
+def _network(where: str, content: bytes) -> nn.Module:
+    return FileNetwork(where, torch.export.load(io.BytesIO(content)).module().forward)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import math
 import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +14,12 @@ import torch
 from torch import nn
 
 from pyro_vd.arguments import check_number
+from pyro_vd.array_files import read_arrays
 from pyro_vd.errors import InputError
-from pyro_vd.messages import one_line
 from pyro_vd.metrics import Arrays, error_of
 from pyro_vd.networks import named_weights
 from pyro_vd.observations import Observed
+from pyro_vd.reading import reading
 from pyro_vd.storage import clear_temporaries, write_atomically
 
 SCALE = 127
@@ -167,12 +167,16 @@ def read_frames(folder: Path) -> Frames:
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            part = dict(archive)
-        lengths = {len(part[key]) for key in part if key != "measured on"}
-        if len(lengths) == 1 and any({"epoch", error, "measured on"} < part.keys() for error in ("error", "rmse")):
-            return part
-    except (ValueError, OSError, EOFError, KeyError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"{path} is corrupt: {one_line(error)}") from error
-    raise InputError(f"{path} holds no frames; record them with train.frames")
+    """The arrays of one file, of the names, types and dimensions that a recorder writes."""
+    part = read_arrays(path, "a file of frames")
+    wanted = {"epoch": ("f", 1), "rmse" if "rmse" in part else "error": ("f", 1), "measured on": ("U", 0)}
+    if not wanted.keys() < part.keys():
+        raise InputError(f"{path} holds no frames; record them with train.frames")
+    for name, array in part.items():
+        kind, ndim = wanted.get(name, ("i", None))
+        is_right = array.ndim == ndim if name in wanted else name.startswith(_SITE) and array.ndim > 2 and array.itemsize == 1
+        if array.dtype.kind != kind or not is_right or (array.ndim and len(array) != len(part["epoch"])):
+            raise InputError(f"{path} is corrupt: {name!r} is {array.dtype} {array.shape}, which no frame has")
+    with reading(path, "a file of frames"):
+        str(part["measured on"]).encode()  # any four bytes can stand for a character
+    return part

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import reprlib
 from argparse import ArgumentError, ArgumentParser
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from difflib import get_close_matches
 
-_MAPPING = "keys and values, {key: value, …}"
+MAPPING = "keys and values, {key: value, …}"
 _TYPES = {
     "<class 'int'>": "an integer",
     "<class 'float'>": "a finite number",
@@ -15,8 +16,11 @@ _TYPES = {
     "<class 'str'>": "text",
     "<class 'list'>": "a list",
     "<class 'NoneType'>": "null",
-    "<class 'collections.abc.Mapping'>": _MAPPING,
+    "<class 'collections.abc.Mapping'>": MAPPING,
 }
+
+_NAMED = 3
+"""How many of one kind :func:`some_of` names."""
 
 _UNKNOWN_KEY = re.compile(
     r"unrecognized arguments: .*?--([\w.-]+)|Group '(.+?)' does not accept option '(.+?)'|Option '(.+?)' is not accepted"
@@ -28,6 +32,22 @@ def one_line(error: BaseException | str) -> str:
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def some_of(kind: str, names: Sequence[str]) -> str:
+    """``kind (first, second, third and 4 more)``; of what has no names how many there are, ``kind (7 times)``."""
+    if not any(names):
+        return kind if len(names) == 1 else f"{kind} ({len(names)} times)"
+    more = len(names) - _NAMED
+    return f"{kind} ({', '.join(names[:_NAMED])}{f' and {more} more' if more > 0 else ''})"
+
+
+def shortened(value: object) -> str:
+    """The value as Python writes it, long ones cut; its type where that is impossible."""
+    try:
+        return reprlib.repr(value)
+    except Exception:  # of an integer of thousands of digits, for one
+        return f"a {type(value).__name__}"
 
 
 def did_you_mean(given: object, allowed: Iterable[str]) -> str:
@@ -49,7 +69,7 @@ def parsing_message(error: ArgumentError, parser: ArgumentParser) -> str:
         return text + did_you_mean(".".join(filter(None, unknown.groups())), options)
     key = re.search(r'Parser key "([^"]+)"', text)
     if key and (config := re.search(r"Unable to load config ['\"](.*?)['\"]", text)):
-        return f"{key[1]} (={config[1]}) must be {_MAPPING}, or a YAML file of them"
+        return f"{key[1]} (={config[1]}) must be {MAPPING}, or a YAML file of them"
     if choice := re.search(r"argument --([\w-]+): invalid choice: '(.*)' \(choose from (.*)\)", text):
         return must_be_one_of(choice[1], choice[2], re.findall(r"[\w-]+", choice[3]))
     value = re.search(r"(?:Got value|Given value): (.*)", text)

@@ -11,14 +11,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pyro_vd.arguments import LARGEST, check_number
-from pyro_vd.checks import check_measured, check_network
+from pyro_vd.checks import check_data, check_network
 from pyro_vd.dataset import Data
 from pyro_vd.errors import InputError
 from pyro_vd.networks import named_weights
 from pyro_vd.objects import check_hold
-from pyro_vd.observations import Observed, check_observations, class_labels, class_logits, distribution_of
-from pyro_vd.prediction import Prediction, check_guide, logits, predict
+from pyro_vd.observations import Observed, check_observations, class_labels, distribution_of
+from pyro_vd.prediction import Prediction, check_guide, logits
 from pyro_vd.regression import RegressionMetrics, measure_numbers
+from pyro_vd.scores import logits_of, scores
 from pyro_vd.uncertainty import CALIBRATION_BINS, equal_mass_calibration_error
 
 if TYPE_CHECKING:
@@ -100,10 +101,11 @@ def error_of(net: nn.Module, data: Arrays, likelihood: Observed | None = None) -
 def output_error(outputs: Tensor, y: Tensor, likelihood: Observed | None = None) -> dict[str, float]:
     """What :func:`error_of` gives, of a network's outputs ``(n, …)`` and the observations."""
     y = check_observations("data", y, likelihood, outputs)
-    found = class_logits(likelihood, outputs)
+    distribution = distribution_of(likelihood, outputs)
+    found = logits_of(distribution)
     if found is not None:
         return {"error": (found.argmax(-1) != class_labels(y).to(found.device)).float().mean().item()}
-    mean = distribution_of(likelihood, outputs).mean
+    mean = distribution.mean
     return {"rmse": (mean - y.to(mean)).double().square().mean().sqrt().item()}
 
 
@@ -145,7 +147,7 @@ def evaluate(
         net: an ordinary network; or a :class:`~pyro_vd.models.BayesianNetwork`, with ``guide``.
         data: inputs and observations, as tensors, NumPy arrays or lists; or a data set, of which the test data are taken.
         guide: the trained guide; None for an ordinary network.
-        num_samples: draws of the predictive.
+        num_samples: draws of the predictive, each of all latent sites for all examples.
         hold: what the training was given as ``hold``, so that the predictive is the network's that was trained.
         likelihood: of an observation given the output of an ordinary network, such as ``model.likelihood``; None for classes
             from logits. A Bayesian network has its own.
@@ -158,21 +160,21 @@ def evaluate(
     """
     check_guide("evaluate", net, guide)
     num_samples, hold = check_number("num_samples", num_samples, low=1, high=LARGEST, whole=True), check_hold(hold, guide)
-    if guide is not None:
-        from pyro_vd.posterior import mean_network, output_draws
+    plain: nn.Module = net
+    if guide is None:
+        x, y = check_network("data", data, net, likelihood, part="test")
+        means = scores(distribution_of(likelihood, logits(net, x).double()), y)
+    else:
+        from pyro_vd.posterior import mean_network
+        from pyro_vd.sampling import mean_draws
 
         model: BayesianNetwork = net  # type: ignore[assignment]
-        likelihood = model.observed
-        x, y = check_measured("data", data, model, "test")
-        plain = mean_network(model, guide)
-    else:
-        x, y = check_network("data", data, net, likelihood, "test")
-        plain = net
+        x, y = check_data("data", data, model, part="test")
+        means, plain = mean_draws(model, guide, x, y, num_samples, scores, hold), mean_network(model, guide)
     layers = layer_sizes(plain)
-    if class_logits(likelihood, logits(plain, x[:1])) is None:
-        draws = logits(plain, x)[None] if guide is None else output_draws(model, guide, x, num_samples, hold)
-        return measure_numbers(draws, y, likelihood, _compression(layers), layers)
-    prediction = predict(net, x, guide=guide, num_samples=num_samples, hold=hold, likelihood=likelihood)
+    if "log_p" not in means:
+        return measure_numbers(means, y, _compression(layers), layers)
+    prediction = Prediction(means["log_p"]) if guide is None else Prediction.of_means(means["log_p"], means["entropy"])
     return measure(prediction, class_labels(y), layers)
 
 

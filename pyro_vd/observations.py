@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Bernoulli, Categorical, Distribution, Independent
+from torch.distributions import Categorical, Distribution, Independent
 
 from pyro_vd.errors import InputError
 from pyro_vd.messages import one_line
@@ -49,36 +49,8 @@ def is_classes(distribution: Distribution) -> bool:
     return isinstance(base_distribution(distribution), Categorical)
 
 
-def class_logits(likelihood: Observed | None, output: Tensor) -> Tensor | None:
-    """Logits ``(n, classes)`` where a class is observed, None where numbers are.
-
-    Zeros and ones are two classes; where an example has several, ``(n, d)``, each counts as an example, ``(n · d, 2)``.
-    """
-    base: Any = base_distribution(distribution_of(likelihood, output))
-    if isinstance(base, Bernoulli):
-        return torch.stack([torch.zeros_like(base.logits), base.logits], -1).flatten(0, -2)
-    return base.logits if isinstance(base, Categorical) else None
-
-
-def class_log_p(draws: Tensor, likelihood: Observed | None) -> Tensor:
-    """log p(class|fₛ) in float64 of draws of a network's output ``(S, n, …)``: ``(S, n, classes)`` as of :func:`class_logits`.
-
-    Raises:
-        InputError: numbers are observed, or there is only one class.
-    """
-    found = class_logits(likelihood, draws.double().flatten(0, 1))
-    if found is not None and found.shape[-1] < 2:
-        raise InputError(
-            f"outputs of shape {tuple(draws.shape[1:])} are not of classes, of which there must be at least 2; of a network "
-            "with another likelihood give it as well, likelihood=model.likelihood"
-        )
-    if found is None:
-        raise InputError("probabilities are of classes; predictive gives the mean of numbers, and evaluate measures them")
-    return found.unflatten(0, (len(draws), -1)).log_softmax(-1).to(draws.device)
-
-
 def class_labels(y: Tensor) -> Tensor:
-    """The labels ``(n,)`` that belong to :func:`class_logits`."""
+    """The labels ``(n,)`` that belong to :func:`~pyro_vd.scores.logits_of`."""
     return y.flatten().long()
 
 
@@ -121,7 +93,7 @@ def check_observations(name: str, y: Tensor, likelihood: Observed | None, output
     if y.dtype == torch.bool or y.is_complex():
         raise InputError(f"{name}: observations of type {_type(y)}; a {kind} likelihood wants integers or floating point")
     y = y.to(output.dtype)
-    check_support(name, y, distribution)
+    check_support(name, y, distribution, lambda: distribution_of(likelihood, output[:1]))
     return y
 
 

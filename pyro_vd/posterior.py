@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
-import pyro
 import torch
 from torch import Tensor, nn
 
 from pyro_vd.arguments import LARGEST, check_number
 from pyro_vd.checks import check_inputs
 from pyro_vd.distributions import WeightPosterior
-from pyro_vd.draws import ROWS, chunks, each_draw
 from pyro_vd.elbo import VariationalDropoutELBO
 from pyro_vd.errors import InputError
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.models.bayesian import BayesianNetwork
-from pyro_vd.modes import in_evaluation_mode
 from pyro_vd.objects import check_guide, check_hold, check_pair
-from pyro_vd.observations import class_log_p, distribution_of, is_classes
-from pyro_vd.reparam import LocalReparameterization
+from pyro_vd.sampling import evaluation_mode, mean_draws
+from pyro_vd.scores import expected
 from pyro_vd.thresholds import DEFAULT_THRESHOLD, Threshold, check_threshold
 from pyro_vd.unit_posterior import UnitPosterior
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+
+def has_log_alpha(guide: WeightGuide) -> bool:
+    """Whether every weight site of a guide has noise with a log α, learnt or fixed; see :func:`log_alpha`."""
+    return all(_log_alpha(guide, name) is not None for name in guide.site_names)
+
+
+def _log_alpha(guide: WeightGuide, name: str) -> Tensor | None:
+    q = guide.posterior(name)
+    return q.log_alpha if isinstance(q, WeightPosterior | UnitPosterior) else None
 
 
 @torch.no_grad()
@@ -41,10 +45,9 @@ def log_alpha(guide: WeightGuide) -> dict[str, Tensor]:
     check_guide(guide)
     result = {}
     for name in guide.site_names:
-        q = guide.posterior(name)
-        values = q.log_alpha if isinstance(q, WeightPosterior | UnitPosterior) else None
-        if values is None:
-            raise InputError(f"{type(guide).__name__} has no log α: its site {name!r} is a {type(q).__name__}")
+        if (values := _log_alpha(guide, name)) is None:
+            kind = type(guide.posterior(name)).__name__
+            raise InputError(f"{type(guide).__name__} has no log α: its site {name!r} is a {kind}")
         result[name] = values.detach()
     return result
 
@@ -95,13 +98,6 @@ def quantiles(values: Tensor) -> tuple[float, ...]:
     return tuple(ordered[round(q * (len(ordered) - 1))].item() for q in QUANTILES)
 
 
-@contextmanager
-def evaluation_mode(model: BayesianNetwork) -> Iterator[torch.device]:
-    """Gives the model's device; afterwards the model's modes and Pyro's parameter store are as before."""
-    with in_evaluation_mode(model), pyro.get_param_store().scope():
-        yield next(iter(model.initial_weights.values())).device
-
-
 @torch.no_grad()
 def site_kl(model: BayesianNetwork, guide: WeightGuide, data: tuple[Tensor, Tensor]) -> dict[str, float]:
     """KL(q‖p) of every latent site in nats, as :class:`~pyro_vd.elbo.VariationalDropoutELBO` computes it.
@@ -113,7 +109,7 @@ def site_kl(model: BayesianNetwork, guide: WeightGuide, data: tuple[Tensor, Tens
         InputError: model and guide do not have the same latent sites, or a weight site has no registered KL.
     """
     elbo = VariationalDropoutELBO()
-    with evaluation_mode(model) as device:
+    with evaluation_mode(model, guide) as device:
         elbo.loss(model, guide, *(part[:1].to(device) for part in data))
     return {name: value.item() for name, value in elbo.site_kl.items()}
 
@@ -125,68 +121,26 @@ def mean_network(model: BayesianNetwork, guide: WeightGuide) -> nn.Module:
     return model.plain_network({name: guide.mean(name) for name in guide.site_names})
 
 
-@torch.no_grad()
-def output_draws(
-    model: BayesianNetwork, guide: WeightGuide, x: Tensor, num_samples: int = 20, hold: float | None = None
-) -> Tensor:
-    """f(x; wₛ) for S draws wₛ ~ q, each row of each with weights of its own; all draws through ``torch.vmap``.
-
-    Local reparameterization draws outputs instead of weights, so what a layer gives before the first noise is computed once
-    for all draws, and the Monte Carlo errors of rows are independent. Only weight sites are drawn: a model with latent sites
-    of its own needs :func:`~pyro_vd.sampling.joint_draws`, which draws all of them, one draw for all rows. Draw by draw only
-    where an operation of the network does not allow ``torch.vmap``.
-
-    Args:
-        model: without latent sites but its weights; evaluated in evaluation mode, its own mode is put back.
-        guide: its guide.
-        x: inputs ``(batch, …)``, on any device.
-        num_samples: S, at least 1.
-        hold: as the training had it; see :class:`~pyro_vd.reparam.LocalReparameterization`.
-
-    Returns:
-        Outputs ``(S, batch, …)``, where ``x`` is.
-
-    Raises:
-        InputError: ``num_samples`` below 1.
-    """
-    num_samples = check_number("num_samples", num_samples, low=1, high=LARGEST, whole=True)
-    with evaluation_mode(model) as device, LocalReparameterization(hold):
-
-        def draw(count: int, part: Tensor) -> Tensor:
-            return each_draw(lambda _: {"output": model.output(guide(), part)}, {"": torch.empty(count)})["output"]
-
-        model.output(guide(), x[:1].to(device))  # registers parameters, which vmap cannot
-        parts = [torch.cat([draw(count, part.to(device)) for count in chunks(num_samples)]) for part in x.split(ROWS)]
-    return torch.cat(parts, 1).to(x.device)
-
-
-@torch.no_grad()
-def log_predictive_draws(
-    model: BayesianNetwork, guide: WeightGuide, x: Tensor, num_samples: int = 20, hold: float | None = None
-) -> Tensor:
-    """Log class probabilities ``(S, batch, classes)`` in float64 of :func:`output_draws`, which has the same arguments.
-
-    Raises:
-        InputError: as that, or a model of numbers.
-    """
-    return class_log_p(output_draws(model, guide, x, num_samples, hold), model.observed)
-
-
-@torch.no_grad()
 def predictive(
     model: BayesianNetwork, guide: WeightGuide, x: Tensor, num_samples: int = 20, hold: float | None = None
 ) -> Tensor:
     """The mean of the Monte Carlo predictive: class probabilities ``(batch, classes)``, or E y of other observations.
 
-    Arguments are those of :func:`output_draws`; the result is where ``x`` is.
+    All latent sites of the model are drawn, and one draw serves all inputs; see :func:`~pyro_vd.sampling.joint_draws`.
+
+    Args:
+        model: evaluated in evaluation mode; the modes of its modules are put back.
+        guide: its guide.
+        x: inputs ``(batch, …)``, on any device; the result is where they are.
+        num_samples: draws, at least 1.
+        hold: as the training had it; see :class:`~pyro_vd.reparam.LocalReparameterization`.
 
     Raises:
-        InputError: ``num_samples`` below 1; inputs that do not fit the network.
+        InputError: ``num_samples`` below 1; inputs that do not fit the network; model and guide that do not fit.
     """
     check_pair(model, guide)
     x, hold = check_inputs("x", x, model), check_hold(hold, guide)
-    draws = output_draws(model, guide, x, num_samples, hold)
-    distribution: Any = distribution_of(model.observed, draws.flatten(0, 1).double())
-    each: Tensor = distribution.probs if is_classes(distribution) else distribution.mean
-    mean: Tensor = each.unflatten(0, (num_samples, -1)).mean(0)
-    return mean.to(x if x.is_floating_point() else draws)
+    num_samples = check_number("num_samples", num_samples, low=1, high=LARGEST, whole=True)
+    mean = mean_draws(model, guide, x, None, num_samples, lambda found, _: {"mean": expected(found)}, hold)["mean"]
+    weight = next(iter(model.initial_weights.values()))
+    return mean.to(x.device, x.dtype if x.is_floating_point() else weight.dtype)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,16 +11,16 @@ from torch import Tensor, nn
 from pyro_vd.arguments import LARGEST, check_number
 from pyro_vd.checks import check_inputs
 from pyro_vd.errors import InputError
+from pyro_vd.memory import rows_at_once
 from pyro_vd.modes import in_evaluation_mode
 from pyro_vd.objects import check_hold, check_likelihood, check_pair
-from pyro_vd.observations import Observed, class_log_p
+from pyro_vd.observations import Observed, distribution_of
+from pyro_vd.scores import class_scores
 from pyro_vd.uncertainty import entropy
 
 if TYPE_CHECKING:
     from pyro_vd.guides.weight_guide import WeightGuide
     from pyro_vd.models.bayesian import BayesianNetwork
-
-BATCH = 2048
 
 
 @dataclass(frozen=True)
@@ -38,14 +37,13 @@ class Prediction:
         return f"Prediction(log_p {tuple(self.log_p.shape)}; means in nats: entropy {self.entropy.mean():.4g}{shared})"
 
     @classmethod
-    def of_draws(cls, log_p: Tensor) -> Prediction:
-        """The predictive of draws ``(S, n, classes)``: the mean of their probabilities.
+    def of_means(cls, log_p: Tensor, mean_entropy: Tensor) -> Prediction:
+        """The predictive of several draws: log of the mean of their probabilities ``(n, classes)``, mean of their entropies.
 
         Mutual information of the class and the weights is what the draws disagree about, H(mean p) − mean H(p), at least 0
         (Houlsby 2011, arXiv 1112.5745, eq. 2); the rest of the entropy is what each draw is unsure of by itself.
         """
-        mean = log_p.logsumexp(0) - math.log(len(log_p))
-        return cls(mean, (entropy(mean) - entropy(log_p).mean(0)).clamp(min=0))  # below 0 by rounding alone
+        return cls(log_p, (entropy(log_p) - mean_entropy).clamp(min=0))  # below 0 by rounding alone
 
     @property
     def entropy(self) -> Tensor:
@@ -55,10 +53,14 @@ class Prediction:
 
 @torch.no_grad()
 def logits(net: nn.Module, x: Tensor) -> Tensor:
-    """The network's outputs in evaluation mode, batch by batch on its device, where ``x`` is; its modes are put back."""
+    """The network's outputs in evaluation mode, on its device, where ``x`` is; its modes are put back.
+
+    As many examples at a time as :mod:`~pyro_vd.memory` allows, all together where they cannot be run apart.
+    """
     device = next((tensor.device for tensor in (*net.parameters(), *net.buffers())), x.device)
     with in_evaluation_mode(net):
-        return torch.cat([net(part.to(device)).to(x.device) for part in x.split(BATCH)])
+        rows = rows_at_once(lambda k: net(x[:k].to(device)), len(x), device)
+        return torch.cat([net(part.to(device)).to(x.device) for part in x.split(rows)])
 
 
 def check_guide(function: str, net: nn.Module, guide: WeightGuide | None) -> None:
@@ -87,24 +89,22 @@ def predict(
 ) -> Prediction:
     """Class probabilities and their uncertainty, of a plain network or the Monte Carlo predictive of a model and its guide.
 
-    Arguments are those of :func:`evaluate`; ``x`` are inputs, as a tensor, array or list, or a data set's test inputs.
-
-    Of a guide only weights are drawn, each input with weights of its own; for a
-    model with latent sites of its own see :func:`~pyro_vd.sampling.joint_draws`.
+    Arguments are those of :func:`evaluate`; ``x`` are inputs, as a tensor, array or list, or a data set's test inputs. All
+    latent sites of a model are drawn, and one draw serves all inputs, so the Monte Carlo errors of inputs are not independent;
+    see :func:`~pyro_vd.sampling.joint_draws`.
 
     Raises:
-        InputError: a model without its guide; inputs that do not fit the network; numbers are observed, see
-            :func:`~pyro_vd.predictive`.
+        InputError: a model without its guide, or that does not fit it; inputs that do not fit the network; numbers are
+            observed, see :func:`~pyro_vd.predictive`.
     """
     check_guide("predict", net, guide)
     num_samples, hold = check_number("num_samples", num_samples, low=1, high=LARGEST, whole=True), check_hold(hold, guide)
     check_likelihood(likelihood)
     x = check_inputs("x", x, net)
     if guide is None:
-        return Prediction(class_log_p(logits(cast(nn.Module, net), x)[None], likelihood)[0])
-    from pyro_vd.posterior import log_predictive_draws
+        distribution = distribution_of(likelihood, logits(cast(nn.Module, net), x).double())
+        return Prediction(class_scores(distribution)["log_p"].to(x.device))
+    from pyro_vd.sampling import mean_draws
 
-    model = cast("BayesianNetwork", net)
-    parts = [Prediction.of_draws(log_predictive_draws(model, guide, part, num_samples, hold)) for part in x.split(BATCH)]
-    mutual_information = torch.cat([cast(Tensor, part.mutual_information) for part in parts])
-    return Prediction(torch.cat([part.log_p for part in parts]), mutual_information)
+    means = mean_draws(cast("BayesianNetwork", net), guide, x, None, num_samples, class_scores, hold)
+    return Prediction.of_means(means["log_p"].to(x.device), means["entropy"].to(x.device))

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentError
-from dataclasses import fields, is_dataclass
+import json
+from collections.abc import Sequence
+from dataclasses import fields
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
-import yaml
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
 from pyro_vd.errors import InputError
-from pyro_vd.messages import must_be_one_of, one_line, parsing_message
+from pyro_vd.messages import must_be_one_of
 from pyro_vd.recipe import Recipe
+from pyro_vd.schema import check_tree, flat, made, typed
+from pyro_vd.yaml_files import read_yaml
 
 
 def recipes() -> dict[str, tuple[Path, str]]:
     """Built-in recipes by name: file, and the description in its first line."""
     folder = Path(str(resources.files("pyro_vd.runs")))
-    return {path.stem: (path, path.read_text().splitlines()[0].lstrip("# ")) for path in sorted(folder.glob("*.yaml"))}
+    return {path.stem: (path, path.read_text("utf-8").splitlines()[0].lstrip("# ")) for path in sorted(folder.glob("*.yaml"))}
 
 
 def recipe_path(name: str) -> Path:
@@ -49,56 +51,51 @@ def recipe_from(parser: ArgumentParser, values: Namespace) -> Recipe:
     Raises:
         InputError: a value out of range, under the recipe's name for it.
     """
-    recipe: Recipe = _build(Recipe, values)
+    tree = values.as_dict()
+    recipe: Recipe = made({field.name: tree[field.name] for field in fields(Recipe)}, Recipe)
     recipe.data.dir = values.get("data_dir") or recipe.data.dir
     return recipe
 
 
-def _build(kind: type[Any], values: Any, key: str = "") -> Any:
-    """An object of a dataclass and those within it; an error about one of its fields names that as the recipe does."""
-    kinds, given = get_type_hints(kind), {}
-    for field in fields(kind):
-        value, name = values[field.name], f"{key}{field.name}"
-        given[field.name] = _build(kinds[field.name], value, f"{name}.") if is_dataclass(kinds[field.name]) else value
-    try:
-        return kind(**given)
-    except InputError as error:
-        raise InputError(f"{key}{error}") from error
-
-
-def parse_recipe(content: dict[str, Any]) -> Recipe:
-    """A recipe from the plain contents of a YAML file.
+def parse_recipe(content: dict[str, Any], where: str = "recipe") -> Recipe:
+    """A recipe from the plain contents of a YAML file; ``where`` is the file, for messages.
 
     Raises:
         InputError: an unknown key, a wrong type, or a value out of range.
     """
-    parser = ArgumentParser(exit_on_error=False)
-    add_recipe_arguments(parser)
-    try:
-        return recipe_from(parser, parser.parse_object(content))
-    except ArgumentError as error:
-        raise InputError(f"recipe: {parsing_message(error, parser)}") from error
+    recipe: Recipe = typed(where, content, Recipe)
+    return recipe
 
 
 def read_recipe(name: str) -> dict[str, Any]:
     """The plain contents of a built-in recipe, or of a YAML file; see :func:`recipe_path`.
 
     Raises:
-        InputError: no such recipe, or no YAML in it.
+        InputError: no such recipe, no YAML in it, an unknown key or a wrong type; values may be out of range.
     """
-    return read_yaml(recipe_path(name))
+    content = read_yaml(path := recipe_path(name))
+    check_tree(str(path), content, Recipe)
+    return content
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Keys and values of a YAML file.
+def with_files(arguments: Sequence[str]) -> list[str]:
+    """Arguments with the keys of each ``--config FILE`` in its place.
 
     Raises:
-        InputError: it is missing, no YAML, or anything but keys and values.
+        InputError: see :func:`read_recipe`.
     """
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path} is missing or broken: {one_line(error)}") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path} is no recipe: it holds {content!r}, not keys and values")
-    return content
+    given, left = [], list(arguments)
+    while left:
+        name, equals, file = (argument := left.pop(0)).partition("=")
+        if name != "--config" or not (equals or left):
+            given.append(argument)
+            continue
+        content = read_recipe(file if equals else left.pop(0))
+        given += [f"--{key}={_as_option(value)}" for key, value in flat(content, Recipe).items()]
+    return given
+
+
+def _as_option(value: Any) -> str:
+    if isinstance(value, dict):  # JSON would turn numbers that are keys into text
+        return f"{{{', '.join(f'{key}: {_as_option(item)}' for key, item in value.items())}}}"
+    return value if isinstance(value, str) else json.dumps(value)

@@ -6,12 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
-from torch.distributions import Distribution, Poisson
 
+from pyro_vd.draws import Draws
 from pyro_vd.errors import InputError
-from pyro_vd.observations import Observed, base_distribution, distribution_of
 
 if TYPE_CHECKING:
     from pyro_vd.metrics import LayerSize
@@ -38,36 +36,25 @@ class RegressionMetrics:
     layers: tuple[LayerSize, ...]
 
 
-@torch.no_grad()
-def measure_numbers(
-    draws: Tensor, y: Tensor, likelihood: Observed | None, compression: float, layers: tuple[LayerSize, ...]
-) -> RegressionMetrics:
-    """Compare the predictive p(y|x) ≈ 1/S Σ p(y|f(x; wₛ)), an equal mixture over the draws, with the observations.
+def measure_numbers(means: Draws, y: Tensor, compression: float, layers: tuple[LayerSize, ...]) -> RegressionMetrics:
+    """Compare the predictive p(y|x) ≈ 1/S Σ p(y|x, wₛ), an equal mixture over the draws, with the observations.
 
     Its intervals need no further draws: y is in the central one of level l if (1 − l)/2 ≤ P(Y ≤ y) and P(Y < y) ≤ (1 + l)/2.
 
     Args:
-        draws: of the network's output, ``(S, n, …)``.
+        means: over the draws, of what :func:`~pyro_vd.scores.number_scores` gives of each.
         y: observations ``(n, …)``, as :func:`~pyro_vd.observations.check_observations` gives them.
-        likelihood: as of :func:`~pyro_vd.observations.distribution_of`.
         compression, layers: of the network.
 
     Raises:
-        InputError: an output that is not finite.
+        InputError: a prediction that is not finite.
     """
-    if broken := int((~draws.isfinite()).any(0).reshape(len(y), -1).any(1).sum()):
+    errors = means["mean"] - y.to(means["mean"])
+    broken = int((~errors.isfinite()).reshape(len(y), -1).any(1).logical_or(means["log_likelihood"].isnan()).sum())
+    if broken:
         raise InputError(f"the network's output is NaN or infinite for {broken} of {len(y)} examples; it cannot be measured")
-    count = len(draws)
-    distribution = distribution_of(likelihood, draws.flatten(0, 1).double())
-    observed = y.to(distribution.mean).repeat(count, *[1] * (y.ndim - 1))
-
-    def by_draw(values: Tensor) -> Tensor:
-        return values.cpu().double().unflatten(0, (count, -1))
-
-    log_likelihood = by_draw(distribution.log_prob(observed)).logsumexp(0) - math.log(count)
-    errors = by_draw(distribution.mean).mean(0) - y.cpu()
     squares = errors.square().reshape(len(y), -1).mean(1)
-    below, upto = (by_draw(values).mean(0) for values in _cdf(base_distribution(distribution), observed))
+    below, upto = means["below"], means["upto"]
 
     def coverage(level: float) -> float | None:
         inside = (upto >= (1 - level) / 2) & (below <= (1 + level) / 2)
@@ -77,20 +64,10 @@ def measure_numbers(
     return RegressionMetrics(
         rmse=rmse,
         rmse_se=squares.std(correction=0).item() / math.sqrt(len(y)) / (2 * rmse) if rmse else 0.0,
-        nll=-log_likelihood.mean().item(),
+        nll=-means["log_likelihood"].mean().item(),
         coverage_50=coverage(0.5),
         coverage_90=coverage(0.9),
         examples=len(y),
         compression=compression,
         layers=layers,
     )
-
-
-def _cdf(base: Distribution, y: Tensor) -> tuple[Tensor, Tensor]:
-    """P(Y < y) and P(Y ≤ y); NaN where torch has no distribution function."""
-    if isinstance(base, Poisson):
-        return torch.special.gammaincc(y, base.rate), torch.special.gammaincc(y + 1, base.rate)
-    try:
-        return (base.cdf(y),) * 2
-    except NotImplementedError:
-        return (torch.full_like(y, torch.nan),) * 2

@@ -145,8 +145,9 @@ def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progr
 
 
 def file_info(recipe: Recipe, threshold: float, likelihood: Likelihood) -> dict[str, Any]:
-    """What the file of a pruned network says of its run."""
-    return {"data": recipe.data.name, "threshold": threshold, "seed": recipe.seed, **describe(likelihood)}
+    """What the file of a pruned network says of its run; a threshold that removes nothing is None, as JSON has no infinity."""
+    finite = threshold if math.isfinite(threshold) else None
+    return {"data": recipe.data.name, "threshold": finite, "seed": recipe.seed, **describe(likelihood)}
 
 
 def measure_posterior(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -10,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import nn
 
 from pyro_vd.arguments import check_path
@@ -20,13 +17,17 @@ from pyro_vd.data import load_data
 from pyro_vd.dataset import Dataset
 from pyro_vd.errors import InputError
 from pyro_vd.guides.weight_guide import WeightGuide
-from pyro_vd.messages import one_line
+from pyro_vd.messages import shortened
 from pyro_vd.metrics import Arrays
 from pyro_vd.models.bayesian import BayesianNetwork
+from pyro_vd.reading import read_json
 from pyro_vd.recipe import Recipe
-from pyro_vd.recipe_files import parse_recipe, read_yaml
+from pyro_vd.recipe_files import parse_recipe
+from pyro_vd.results import check_results
 from pyro_vd.storage import clear_temporaries, write_atomically
-from pyro_vd.training_state import EpochRecord
+from pyro_vd.tensor_file import check_checksum, read_tensors, tensor_bytes
+from pyro_vd.training_state import EpochRecord, read_log
+from pyro_vd.yaml_files import load_yaml, read_yaml
 
 RECIPE, METRICS, LOG, POSTERIOR, PRUNED, FRAMES = (
     "recipe.yaml",
@@ -36,6 +37,8 @@ RECIPE, METRICS, LOG, POSTERIOR, PRUNED, FRAMES = (
     "pruned.safetensors",
     "frames",
 )
+
+_POSTERIOR_MARK = "pyro_vd posterior 1"
 
 
 def claim(folder: Path, recipe: Recipe, resume: bool) -> None:
@@ -47,7 +50,7 @@ def claim(folder: Path, recipe: Recipe, resume: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise InputError(f"output folder (={str(folder)!r}) is a file; choose another with --out")
     recipe = recipe.from_anywhere()
-    wanted = yaml.safe_load(dump(recipe))
+    wanted = load_yaml(dump(recipe))
     if resume and folder.exists():
         clear_temporaries(folder)
     if folder.exists() and any(folder.iterdir()):
@@ -75,18 +78,14 @@ def read_metrics(folder: Path) -> dict[str, Any]:
     """What a finished run has measured.
 
     Raises:
-        InputError: the folder holds no finished run.
+        InputError: the folder holds no finished run, or the file is not as a run writes it.
     """
     path = folder / METRICS
     if not path.is_file():
         raise InputError(
             f"{folder} holds no finished run: {METRICS} is not there. Finish it: pyro-vd train RECIPE --resume --out {folder}"
         )
-    try:
-        content: dict[str, Any] = json.loads(path.read_text())
-    except ValueError as error:
-        raise InputError(f"{path} is corrupt: {error}") from error
-    return content
+    return check_results(f"{path} is corrupt", read_json(path, "the results of a run"))
 
 
 def read_history(folder: Path) -> list[EpochRecord]:
@@ -95,13 +94,7 @@ def read_history(folder: Path) -> list[EpochRecord]:
     Raises:
         InputError: the log is missing or broken.
     """
-    path = folder / LOG
-    missing = {"loss": math.nan, "data_term": math.nan, "kl": math.nan, "compression": math.inf}
-    try:
-        rows = [json.loads(line) for line in path.read_text().splitlines()]
-        return [EpochRecord(**{**row, **{key: value for key, value in missing.items() if row[key] is None}}) for row in rows]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is missing or no log of a training: {one_line(error)}") from error
+    return [record for _, record in read_log(folder / LOG)]
 
 
 @dataclass
@@ -140,9 +133,22 @@ class Run:
 
 
 def save_posterior(folder: Path, model: BayesianNetwork, guide: WeightGuide) -> None:
-    """Write θ, log σ² and the model's plain parameters as safetensors."""
+    """Write θ, log σ² and the model's plain parameters as safetensors, with a checksum."""
     state = _both(model, guide).state_dict()
-    write_atomically(folder / POSTERIOR, save({name: t.detach().cpu().contiguous().clone() for name, t in state.items()}))
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
+    write_atomically(folder / POSTERIOR, tensor_bytes(_POSTERIOR_MARK, {}, tensors))
+
+
+def load_posterior(path: Path, model: BayesianNetwork, guide: WeightGuide) -> None:
+    """Fill a model and its guide with what :func:`save_posterior` wrote.
+
+    Raises:
+        InputError: the file is missing, broken, changed since, or of another model; nothing is changed.
+    """
+    described, tensors = read_tensors(path, _POSTERIOR_MARK, "the posterior of a run")
+    check_state(str(path), tensors, both := _both(model, guide))
+    check_checksum(path, described, tensors)
+    both.load_state_dict(tensors)
 
 
 def _both(model: BayesianNetwork, guide: WeightGuide) -> nn.Module:
@@ -162,24 +168,19 @@ def load_run(folder: Path | str, data_dir: Path | str | None = None) -> Run:
     folder = check_path("run", folder)
     if not folder.is_dir():
         raise InputError(f"run (={str(folder)!r}) is not a folder")
-    recipe = parse_recipe(_recipe_of(folder))
+    recipe = parse_recipe(_recipe_of(folder), str(folder / RECIPE))
     read_metrics(folder)
     net = recipe.model.build()
     model = BayesianNetwork(net, recipe.model.build_likelihood(net), prior=recipe.model.weight_prior())
     guide = recipe.train.build_guide(model)
-    path = folder / POSTERIOR
-    try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} is missing, truncated or not a safetensors file: {error}") from error
-    check_state(str(path), tensors, both := _both(model, guide))
-    both.load_state_dict(tensors)
+    load_posterior(folder / POSTERIOR, model, guide)
     return Run(folder, recipe, model, guide, None if data_dir is None else check_path("data_dir", data_dir))
 
 
 def run_threshold(run: Run) -> float:
-    """The threshold that the run was pruned at."""
-    return float(read_metrics(run.folder)["threshold"])
+    """The threshold that the run was pruned at, infinite where nothing was, which JSON has no number for."""
+    threshold = read_metrics(run.folder)["threshold"]
+    return math.inf if threshold is None else float(threshold)
 
 
 def checked(data: Dataset, model: BayesianNetwork) -> Dataset:
@@ -206,4 +207,4 @@ def _differences(found: Any, wanted: Any, path: str = "") -> list[str]:
             for key in keys
             for line in _differences(found.get(key), wanted.get(key), f"{path}.{key}" if path else str(key))
         ]
-    return [f"{path} is {found!r} there, {wanted!r} here"]
+    return [f"{path} is {shortened(found)} there, {shortened(wanted)} here"]

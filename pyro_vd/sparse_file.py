@@ -14,6 +14,8 @@ from pyro_vd.quantisation import codebook
 _INTEGERS = (torch.uint8, torch.int16, torch.int32, torch.int64)
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _PARTS = ("crow", "col", "values")
+PARTS = (*_PARTS, "codebook")
+"""What a tensor's name is followed by in the names of what :func:`pack` puts in its place."""
 _HEADER = 70
 """Bytes that one more tensor takes in the header of a safetensors file, about."""
 

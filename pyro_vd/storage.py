@@ -16,11 +16,14 @@ import torch
 from torch import Tensor
 
 from pyro_vd.errors import InputError
+from pyro_vd.reading import read_bytes, reading
+from pyro_vd.sealed import check_zip, seal_zip
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_FORMAT = "pyro_vd checkpoint 1"
+_FORMAT = "pyro_vd checkpoint 2"
+_CHECKPOINT = "a pyro_vd checkpoint"
 _TEMPORARY = ".pyro_vd-tmp"
 
 
@@ -87,22 +90,22 @@ def _umask() -> int:
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write ``state``, tensors and plain containers only, atomically."""
+    """Write ``state``, tensors and plain containers only, with a digest of all of it, atomically."""
     buffer = io.BytesIO()
     torch.save({"format": _FORMAT, **state}, buffer)
-    write_atomically(path, buffer.getbuffer())
+    write_atomically(path, seal_zip(buffer.getvalue()))
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read what :func:`save_checkpoint` wrote, onto the CPU, never unpickling code.
 
     Raises:
-        InputError: the file is truncated, or not one of ours.
+        InputError: the file is truncated or changed, or not one of ours.
     """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a broken pickle can raise anything
-        raise InputError(f"{path} is truncated or not a pyro_vd checkpoint: it cannot be read as tensors alone") from error
+    with reading(path, _CHECKPOINT):
+        content = read_bytes(path, _CHECKPOINT)
+        check_zip(str(path), _CHECKPOINT, content)
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     if not isinstance(state, dict) or state.get("format") != _FORMAT:
         raise InputError(f"{path} is not a pyro_vd checkpoint: it lacks the mark {_FORMAT!r}")
     return state

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch.distributions import Distribution, Independent, constraints
 from pyro_vd.errors import InputError
 
 
-def check_support(name: str, y: Tensor, distribution: Distribution) -> None:
+def check_support(name: str, y: Tensor, distribution: Distribution, of_first: Callable[[], Distribution]) -> None:
     """Refuse observations that a distribution of the network's output cannot give.
 
     A distribution of the first example stands for all, unless its support depends on what is learnt or on the inputs.
@@ -21,6 +22,7 @@ def check_support(name: str, y: Tensor, distribution: Distribution) -> None:
         name: what the observations are called in an error.
         y: observations ``(n, …)`` of a floating-point type.
         distribution: of the first example or of all; its parameters require a gradient where they are not constant.
+        of_first: gives that of the first.
 
     Raises:
         InputError: quoting the first such observation, and the support.
@@ -36,8 +38,8 @@ def check_support(name: str, y: Tensor, distribution: Distribution) -> None:
         compared = slice(len(y) if not any(bound.requires_grad for bound in bounds) else distribution.batch_shape[0])
         allowed = _in_words(base.support)
         fits[compared] &= support.check(y[compared].to(_device(distribution, y)).nan_to_num()).to(y.device)
-    if bool(fits.all()) and distribution.batch_shape[0] == 1:
-        fits = _has_probability(y, distribution)
+    if bool(fits.all()):
+        fits = _has_probability(y, of_first)
         allowed += ", and this one has a density of 0 or infinity"
     if not bool(fits.all()):
         first = int((~fits).nonzero()[0])
@@ -47,9 +49,10 @@ def check_support(name: str, y: Tensor, distribution: Distribution) -> None:
         )
 
 
-def _has_probability(y: Tensor, distribution: Distribution) -> Tensor:
+def _has_probability(y: Tensor, of_first: Callable[[], Distribution]) -> Tensor:
     """False where log p is not finite, though it is for other observations: else the output is at fault, which changes."""
     try:
+        distribution = of_first()
         finite = torch.isfinite(distribution.log_prob(y.to(_device(distribution, y)))).to(y.device)
     except (ValueError, RuntimeError, NotImplementedError, AttributeError):
         return torch.ones(len(y), dtype=torch.bool, device=y.device)

@@ -97,11 +97,10 @@ class Trace:
         """What a node does: a type of module, a function or the name of a method."""
         return type(self.module(node)) if node.op == "call_module" else node.target
 
-    def title(self, node: fx.Node) -> str:
-        """A node's name for a message: the module's path, or the function."""
-        if node.op == "call_module":
-            return f"{node.target} ({type(self.module(node)).__name__})"
-        return str(getattr(node.target, "__name__", node.target))
+    def kind(self, node: fx.Node) -> str:
+        """What a node does, for a message: the module's type, or the function."""
+        operation = self.operation(node)
+        return str(getattr(operation, "__name__", operation))
 
     def owns_its_tensors(self, node: fx.Node) -> bool:
         """Whether nothing else in the graph uses a parameter or buffer of the node's module."""

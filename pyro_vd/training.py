@@ -117,6 +117,7 @@ def fit(
     """
     check_process()
     check_pair(model, guide)
+    guide.check_types(model)
     check_trainable(model, guide)
     epochs = check_number("epochs", epochs, low=1, high=LARGEST, whole=True)
     batch_size = check_number("batch_size", batch_size, low=1, high=LARGEST, whole=True)
@@ -132,7 +133,7 @@ def fit(
     progress, resume = check_flag("progress", progress), check_flag("resume", resume)
     checkpoint, log = (None if p is None else check_path(n, p) for n, p in (("checkpoint", checkpoint), ("log", log)))
     target = check_device(device) if device is not None else next(model.buffers()).device
-    x, y = check_data("training data", train, model, "train")
+    x, y = check_data("training data", train, model, batch_size, "train")
     held_out = None if validation is None else check_measured("validation data", validation, model)
     if guide.learns_alpha or units is not None:
         kept_weights(model, guide, threshold, units)  # refuses what does not fit, before the first epoch
@@ -150,7 +151,7 @@ def fit(
     model.to(target)
     guide.to(target)
     x, y = x.to(target), y.to(target)
-    check_batches(x, batch_size, model)
+    check_batches(x, y, batch_size, model)
     held_out = held_out and (held_out[0].to(target), held_out[1].to(target))
     model.num_data = len(x)
     steps = math.ceil(len(x) / batch_size)

@@ -44,3 +44,10 @@ def check_draws(draws: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> None:
     for deviation in (of_mean, of_variance, neighbours):
         assert np.abs(deviation).max() < 5
         assert abs((deviation**2).mean() - 1) < 5 * math.sqrt(2 / numbers), "as large as standard errors should be, too"
+
+
+def monte_carlo_error(log_likelihood: np.ndarray) -> float:
+    """Standard error of −1/N Σₙ log 1/S Σₛ p of log likelihoods ``(S, n)``, one draw serving all examples: the delta method."""
+    p = np.exp(log_likelihood.astype(float))
+    each = (p / p.mean(0)).mean(1)
+    return float(each.std() / math.sqrt(len(p)))

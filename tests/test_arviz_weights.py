@@ -13,7 +13,7 @@ import torch
 from posterior_support import check_draws, known_data, known_pair
 from torch import Tensor, nn
 
-from pyro_vd import MLP, BayesianNetwork, InputError, PointEstimate, VariationalDropout, log_alpha, to_inference_data
+from pyro_vd import MLP, BayesianNetwork, InputError, VariationalDropout, log_alpha, to_inference_data
 from pyro_vd.arviz_files import to_tree
 
 
@@ -116,8 +116,6 @@ def test_bad_options_are_quoted(options: dict[str, Any], message: str) -> None:
 def test_bad_pairs_and_data() -> None:
     model, guide = known_pair()
     x, y = known_data()
-    with pytest.raises(InputError, match="PointEstimate has no log α"):
-        to_inference_data(model, PointEstimate(model), (x, y))
     with pytest.raises(InputError, match="the guide is of another network"):
         to_inference_data(MLP((6, 4, 3)), guide, (x, y))
     with pytest.raises(InputError, match="label 3 does not fit"):

@@ -25,7 +25,7 @@ def replaced(array: np.ndarray, value: float) -> np.ndarray:
 
 BAD_ARRAYS = [
     ({"y_test": None}, ["lacks y_test", "x_train"]),
-    ({"x_train": np.array([{"an": "object"}] * 30)}, ["Object arrays"]),
+    ({"x_train": np.array([{"an": "object"}] * 30)}, ["type object"]),
     ({"x_train": replaced(X, np.nan)}, ["1 NaN or infinite", "example 7"]),
     ({"x_train": replaced(X, 1e300)}, ["1 NaN or infinite", "example 7"]),
     ({"x_test": replaced(X, -np.inf), "y_test": Y}, ["test data", "1 NaN or infinite", "example 7"]),

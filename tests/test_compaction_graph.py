@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from compaction_support import Around, check_compact, prune_at_random
 from torch import Tensor, nn
 
+from pyro_vd import compact
 from pyro_vd.networks import widths
 
 
@@ -147,9 +148,9 @@ NOT_UNDERSTOOD: dict[str, Around] = {
     "getitem": Around(lambda net, h: h[:, :5], 5),
     "size": Around(lambda net, h: h / h.size(1)),
     "getattr": Around(lambda net, h: h + h.shape[1]),
-    "first (Linear)": Around(lambda net, h: h + net.first.bias.abs()),
+    "Linear (first)": Around(lambda net, h: h + net.first.bias.abs()),
     "max_pool1d": Around(lambda net, h: F.max_pool1d(h, 3, 1, 1)),
-    "parts.part (ParametrizedLinear)": Around(
+    "ParametrizedLinear (parts.part)": Around(
         lambda net, h: net.parts["part"](h), part=nn.utils.parametrizations.spectral_norm(nn.Linear(8, 8))
     ),
     "dropout": Around(lambda net, h: F.dropout(h, 1e-12)),
@@ -162,7 +163,33 @@ NOT_UNDERSTOOD: dict[str, Around] = {
 def test_what_is_not_understood_is_left_alone_and_named(name: str, caplog: pytest.LogCaptureFixture) -> None:
     net = NOT_UNDERSTOOD[name]
     assert widths(check_compact(net, 6)) == widths(net)
-    assert f"{name} " in caplog.text or f"({name})" in caplog.text
+    kind, _, path = name.partition(" (")
+    wanted = f"{kind} (net.{path}" if path else kind
+    for record in caplog.records:
+        assert record.getMessage().startswith("units that these read are left as they are: ")
+        assert wanted in record.getMessage()
+    assert len(caplog.records) == 2, "compacted twice"
+
+
+class Dense(nn.Module):
+    """Layer after layer on all that there is, as in a densenet."""
+
+    def __init__(self, layers: int) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList(nn.GroupNorm(2, 4) for _ in range(layers))
+        self.convolutions = nn.ModuleList(nn.Conv2d(4 + 4 * k, 4, 1) for k in range(layers))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for norm, convolution in zip(self.norms, self.convolutions, strict=True):
+            x = torch.cat([x, norm(convolution(x))], 1)
+        return x.mean((2, 3))
+
+
+def test_what_is_not_understood_is_named_in_one_message(caplog: pytest.LogCaptureFixture) -> None:
+    compact(Dense(6), torch.randn(2, 4, 3, 3))
+    (record,) = caplog.records
+    norms = "net.norms.0, net.norms.1, net.norms.2 and 3 more"
+    assert record.getMessage() == f"units that these read are left as they are: GroupNorm ({norms}); cat"
 
 
 def test_a_layer_used_twice_is_left_alone() -> None:

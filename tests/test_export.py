@@ -12,7 +12,8 @@ from support import python
 from torch import Tensor, nn
 
 from pyro_vd import InputError, load_pruned, save_pruned
-from pyro_vd.export import _BUILDABLE, read_info
+from pyro_vd.architecture import BUILDABLE
+from pyro_vd.export import read_info
 
 MADE: dict[str, tuple[Any, ...]] = {
     "Linear": (3, 4, False),
@@ -41,9 +42,9 @@ def small() -> nn.Sequential:
     return net.eval()
 
 
-@pytest.mark.parametrize("name", _BUILDABLE)
+@pytest.mark.parametrize("name", BUILDABLE)
 def test_every_layer_comes_back(tmp_path: Path, name: str) -> None:
-    net = nn.Sequential(_BUILDABLE[name](*MADE.get(name, ())))
+    net = nn.Sequential(BUILDABLE[name](*MADE.get(name, ())))
     save_pruned(net, tmp_path / "net")
     again = load_pruned(tmp_path / "net")
     assert repr(again) == repr(net)

@@ -167,6 +167,20 @@ def test_metadata_leaves_local_reparameterization_on() -> None:
     assert seen[-1] > 0.1
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is")  # deprecated, and still in use
+def test_a_weight_that_goes_where_nothing_is_seen_is_drawn() -> None:
+    @torch.jit.script
+    def product(x: Tensor, w: Tensor) -> Tensor:
+        return x @ w.t()
+
+    model = BayesianNetwork(Net(lambda n, x: n.b(product(x, n.a.weight).relu())))
+    guide = VariationalDropout(model, log_sigma2=-1.0)
+    loss_of = VariationalDropoutELBO()(model, guide)
+    assert len({loss_of(X, Y).item() for _ in range(5)}) == 5
+    loss_of(X, Y).backward()
+    assert guide.site("a.weight").theta.grad.any()
+
+
 def test_an_activation_that_is_kept_does_not_hinder_a_copy() -> None:
     def forward(net: Any, x: Tensor) -> Tensor:
         net.last = net.a(x)

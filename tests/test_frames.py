@@ -143,7 +143,12 @@ def test_broken_frames(tmp_path: Path) -> None:
     net = nn.Linear(6, 8)
     FrameRecorder(tmp_path / "smaller", 1, lambda: net, (DATA[0], DATA[1]), "training")
     smaller = (tmp_path / "smaller" / "00000.npz").read_bytes()
-    for bad, said in ((good[:-50], "corrupt"), (b"", "corrupt"), (b"PK\3\4", "corrupt"), (smaller, "of another training")):
+    for bad, said in (
+        (good[:-50], "truncated"),
+        (b"", "truncated"),
+        (b"PK\3\4", "truncated"),
+        (smaller, "of another training"),
+    ):
         path.write_bytes(bad)
         with pytest.raises(InputError, match=said) as caught:
             read_frames(tmp_path)

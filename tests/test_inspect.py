@@ -176,7 +176,7 @@ def test_bad_arguments(run: Path, tmp_path: Path) -> None:
     refused("inspect", run, "--num-samples=0", quoted=["num_samples (=0)"])
     refused("inspect", run, "--weights=-3", quoted=["weights (=-3)"])
     (run / "metrics.jsonl").write_text('{"phase": "train"}\n')
-    refused("inspect", run, quoted=["metrics.jsonl", "no log of a training"])
+    refused("inspect", run, quoted=["metrics.jsonl", "'epoch' is missing"])
     assert not (run / FILE).exists()
 
 

@@ -65,7 +65,7 @@ MEASURES: dict[str, Callable[[nn.Module], object]] = {
 DRAWS: dict[str, Callable[[BayesianNetwork, VariationalDropout], object]] = {
     "predictive": lambda model, guide: predictive(model, guide, X, 2),
     "evaluate": lambda model, guide: evaluate(model, (X, Y), guide=guide, num_samples=2),
-    "joint_draws": lambda model, guide: joint_draws(model, guide, (X, Y), 2, keep=lambda _: {}),
+    "joint_draws": lambda model, guide: joint_draws(model, guide, X, Y, 2, lambda *_: {}, lambda *_: None),
 }
 
 

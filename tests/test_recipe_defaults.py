@@ -54,9 +54,9 @@ def test_shipped_recipes_say_where_their_guide_starts(name: str) -> None:
 def test_hold_is_refused_where_no_alpha_is_learnt(guide: str) -> None:
     with pytest.raises(InputError, match=rf"^hold \(=3.0\) must be null where guide is '{guide}'"):
         TrainConfig(guide=guide, hold=3.0)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=rf"^train\.hold \(=3.0\) must be null where guide is '{guide}'"):
+    with pytest.raises(InputError, match=rf"^recipe: train\.hold \(=3.0\) must be null where guide is '{guide}'"):
         parse_recipe({"train": {"guide": guide, "hold": 3.0}})
-    with pytest.raises(InputError, match=r"^train\.weight_noise \(=True\) must be null"):
+    with pytest.raises(InputError, match=r"^recipe: train\.weight_noise \(=True\) must be null"):
         parse_recipe({"train": {"guide": guide, "weight_noise": True}})
     assert TrainConfig(guide=guide).hold is None  # type: ignore[arg-type]
 
@@ -81,7 +81,7 @@ KEYS: dict[str, dict[str, Any]] = {
 def test_a_value_goes_by_the_name_that_the_recipe_has_for_it(name: str) -> None:
     with pytest.raises(InputError) as caught:
         parse_recipe(KEYS[name])
-    assert str(caught.value).startswith(name)
+    assert str(caught.value).startswith(f"recipe: {name}")
 
 
 def test_in_python_it_goes_by_its_own_name() -> None:

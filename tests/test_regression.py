@@ -29,8 +29,11 @@ from pyro_vd import (
     surviving_units,
 )
 from pyro_vd.baselines import ridge_regression
+from pyro_vd.draws import DrawMeans, stack
 from pyro_vd.metrics import error_of
+from pyro_vd.observations import Observed
 from pyro_vd.regression import RegressionMetrics, measure_numbers
+from pyro_vd.scores import number_scores
 
 
 class Fixed(nn.Module):
@@ -38,6 +41,16 @@ class Fixed(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x
+
+
+def measured(draws: Tensor, y: Tensor, likelihood: Observed) -> RegressionMetrics:
+    """Of draws of the output ``(S, n, …)``, taken one and then all others at a time."""
+    each = [number_scores(likelihood(draw), y) for draw in draws.double()]
+    means = DrawMeans()
+    for part in (each[:1], each[1:]):
+        if part:
+            means.add(stack(part))
+    return measure_numbers(means.means(), y, 1.0, ())
 
 
 def test_by_hand() -> None:
@@ -61,7 +74,7 @@ def test_by_hand() -> None:
 
 def test_the_predictive_is_a_mixture() -> None:
     draws, y = torch.tensor([[-1.0, 0.0], [1.0, 0.0]]), torch.tensor([0.0, 9.0])
-    metrics = measure_numbers(draws, y, Normal(scale=0.1), 1.0, ())
+    metrics = measured(draws, y, Normal(scale=0.1))
     densities = [math.exp(-50) / (0.1 * math.sqrt(2 * math.pi)), math.exp(-4050) / (0.1 * math.sqrt(2 * math.pi))]
     assert metrics.nll == pytest.approx((-math.log(densities[0]) + 4050 + math.log(0.1 * math.sqrt(2 * math.pi))) / 2, rel=1e-6)
     assert metrics.rmse == pytest.approx(9 / math.sqrt(2)), "of the mean of the draws"
@@ -75,10 +88,10 @@ def test_intervals_cover_what_they_say(outputs: int) -> None:
     draws = torch.randn(30, n, outputs)
     chosen = draws[torch.randint(30, (n,)), torch.arange(n)]
     y = chosen + 0.5 * torch.randn(n, outputs)
-    metrics = measure_numbers(draws, y[:, 0] if outputs == 1 else y, likelihood, 1.0, ())
+    metrics = measured(draws, y[:, 0] if outputs == 1 else y, likelihood)
     for level, found in ((0.5, metrics.coverage_50), (0.9, metrics.coverage_90)):
         assert abs(found - level) < 4 * math.sqrt(level * (1 - level) / n)
-    narrow = measure_numbers(draws, y[:, 0] if outputs == 1 else y, Normal(scale=0.01), 1.0, ())
+    narrow = measured(draws, y[:, 0] if outputs == 1 else y, Normal(scale=0.01))
     assert narrow.coverage_90 < metrics.coverage_90 - 0.02
 
 
@@ -87,7 +100,7 @@ def test_intervals_of_counts_are_those_of_the_distribution() -> None:
     from scipy.stats import poisson
 
     rate, y = 3.7, torch.arange(15.0)
-    metrics = [measure_numbers(torch.full((1, 1), math.log(rate)), y[k : k + 1], Poisson(), 1.0, ()) for k in range(15)]
+    metrics = [measured(torch.full((1, 1), math.log(rate)), y[k : k + 1], Poisson()) for k in range(15)]
     low, high = poisson.ppf([0.05, 0.95], rate)
     assert [m.coverage_90 for m in metrics] == [float(low <= k <= high) for k in range(15)]
 

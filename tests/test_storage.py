@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -19,6 +20,7 @@ import torch
 from support import SMALL, check_refusal, contents, run_cli
 
 from pyro_vd import InputError, load_pruned, save_pruned
+from pyro_vd.sealed import seal_zip
 from pyro_vd.storage import as_json, clear_temporaries, load_checkpoint, save_checkpoint, write_atomically
 
 
@@ -118,9 +120,10 @@ class Evil:
 def test_checkpoint_never_runs_code(tmp_path: Path, wrap: str) -> None:
     path, victim = tmp_path / "c.pt", tmp_path / "victim"
     if wrap == "pickle":
-        path.write_bytes(pickle.dumps({"format": "pyro_vd checkpoint 1", "evil": Evil(victim)}))
+        path.write_bytes(pickle.dumps({"format": "pyro_vd checkpoint 2", "evil": Evil(victim)}))
     else:
-        torch.save({"format": "pyro_vd checkpoint 1", "evil": Evil(victim)}, path)
+        torch.save({"format": "pyro_vd checkpoint 2", "evil": Evil(victim)}, buffer := io.BytesIO())
+        path.write_bytes(seal_zip(buffer.getvalue()))  # with a right digest
     with pytest.raises(InputError, match=r"c\.pt is truncated or not a pyro_vd checkpoint"):
         load_checkpoint(path)
     assert not victim.exists()
@@ -143,6 +146,9 @@ def test_truncated_and_foreign_torch_files(tmp_path: Path) -> None:
         load_checkpoint(path)
     for foreign in ({"state": torch.zeros(1)}, torch.zeros(2), OrderedDict(a=torch.zeros(1))):
         torch.save(foreign, path)
+        with pytest.raises(InputError, match="does not end with a digest"):
+            load_checkpoint(path)
+        path.write_bytes(seal_zip(path.read_bytes()))
         with pytest.raises(InputError, match="lacks the mark"):
             load_checkpoint(path)
     with zipfile.ZipFile(path, "w") as archive:

@@ -55,7 +55,7 @@ def with_recipe(parser: ArgumentParser, arguments: list[str]) -> tuple[Path, lis
     Raises:
         InputError: no recipe, or one that is none.
     """
-    from pyro_vd.recipe_files import add_recipe_arguments, read_recipe, recipe_path, recipes
+    from pyro_vd.recipe_files import add_recipe_arguments, recipe_path, recipes, with_files
 
     parser.add_argument("--config", action="config", help="a further YAML file of keys, after the recipe's")
     parser.add_argument("--quiet", action="store_true", help="show no progress")
@@ -67,9 +67,7 @@ def with_recipe(parser: ArgumentParser, arguments: list[str]) -> tuple[Path, lis
     if not arguments or arguments[0].startswith("-"):
         command = parser.prog.split()[-1]
         raise InputError(f"{command} needs a recipe first: one of {', '.join(recipes())}, or the path of a .yaml file")
-    path = recipe_path(arguments[0])
-    read_recipe(arguments[0])
-    return path, ["--config", str(path), *arguments[1:]]
+    return recipe_path(arguments[0]), with_files(["--config", *arguments])
 
 
 def parse(parser: ArgumentParser, arguments: list[str]) -> Namespace:
@@ -84,8 +82,8 @@ def parse(parser: ArgumentParser, arguments: list[str]) -> Namespace:
         message = parsing_message(error, parser)
         says_what_is_allowed = "must be" in message or "did you mean" in message
         raise InputError(message if says_what_is_allowed else f"{message}; see {parser.prog} --help") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"a file among {' '.join(arguments)} is no text: {one_line(error)}") from error
+    except (ValueError, LookupError, ArithmeticError, RecursionError) as error:  # of YAML that is no value, such as 0x_
+        raise InputError(f"an option has a value that YAML cannot read: {one_line(error)}") from error
 
 
 def source_of(values: Namespace) -> Path:

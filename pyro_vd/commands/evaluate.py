@@ -19,10 +19,9 @@ def run(arguments: list[str]) -> None:
     values = parse(parser, arguments)
 
     from pyro_vd.data import load_data
-    from pyro_vd.export import load_pruned, read_info
+    from pyro_vd.export import load_pruned, read_info, read_likelihood
     from pyro_vd.flops import network_cost
     from pyro_vd.metrics import Metrics, evaluate
-    from pyro_vd.observations import likelihood_of
     from pyro_vd.regression import RegressionMetrics
 
     source = source_of(values)
@@ -34,11 +33,11 @@ def run(arguments: list[str]) -> None:
         run = load_run(source, values.data_dir)
         data = load_data(values.data, values.data_dir) if values.data else run.data
         networks = measure_posterior(run.recipe, run.model, run.guide, data.test, values.num_samples)
-        net, info = load_pruned(file := source / PRUNED), read_info(file)
+        net = load_pruned(file := source / PRUNED)
     else:
-        net, info = load_pruned(file := source), read_info(file)
-        data = data_of(source, values.data, info, values.data_dir)
-    networks["pruned"] = evaluate(net, data.test, likelihood=likelihood_of(info))
+        net = load_pruned(file := source)
+        data = data_of(source, values.data, read_info(file), values.data_dir)
+    networks["pruned"] = evaluate(net, data.test, likelihood=read_likelihood(file))
     cost = {**asdict(network_cost(net, data.x_test[:1])), "bytes": file.stat().st_size}
     measured = {name: asdict(metrics) for name, metrics in networks.items()}
     result = {"source": str(source), "data": data.name, "networks": measured, "cost": cost}

@@ -35,10 +35,9 @@ def run(arguments: list[str]) -> None:
 
     from pyro_vd.checks import check_network
     from pyro_vd.compaction import compact
-    from pyro_vd.export import load_pruned, read_info, save_pruned
+    from pyro_vd.export import load_pruned, read_info, read_likelihood, save_pruned
     from pyro_vd.formats import FORMATS
     from pyro_vd.metrics import layer_sizes, output_error, validation_error
-    from pyro_vd.observations import likelihood_of
     from pyro_vd.prediction import logits
     from pyro_vd.storage import as_json
 
@@ -47,7 +46,7 @@ def run(arguments: list[str]) -> None:
     out = new_file(values.out or file.with_name(file.stem + form.suffix))
     net, info = load_pruned(file), read_info(file)
     data, validation = _data(source, values.data, info, values.data_dir)
-    likelihood = likelihood_of(info)
+    likelihood = read_likelihood(file)
     x, y = check_network("test data", data.test, net, likelihood)
     small = net if values.no_compact else compact(net, x[:2])
 

@@ -1,0 +1,97 @@
+"""How the tensors of a network are taken out of it and put back: for a forward pass, or as an ordinary network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from pyro_vd.copies import copy_network
+from pyro_vd.models.usage import WeightUsage, watch_forward
+from pyro_vd.models.weight_sites import owner_of
+from pyro_vd.substitution import find_references, rewire, with_tensors
+
+
+class Template:
+    """A network whose weights with a prior, and frozen parameters, are buffers: no optimizer finds them.
+
+    It knows the network by names alone, so that a copy of the network has a copy of this.
+
+    Args:
+        net: the network; it is changed.
+        sites: every name of each weight with a prior, by site.
+    """
+
+    def __init__(self, net: nn.Module, sites: Mapping[str, list[str]]) -> None:
+        self.sites = {name: _distinct(net, places) for name, places in sites.items()}
+        frozen: dict[int, list[str]] = {}
+        for name, parameter in net.named_parameters(remove_duplicate=False):
+            if not parameter.requires_grad:
+                frozen.setdefault(id(parameter), []).append(name)
+        self._frozen = [_distinct(net, places) for places in frozen.values()]
+        self._order = {path: list(module._parameters) for path, module in net.named_modules()}
+        self._references = find_references(net, net.parameters())
+        parts = _parts(net)
+        for places in (*self.sites.values(), *self._frozen):
+            parameter = net.get_parameter(places[0])
+            parts[id(parameter)] = _freeze(net, places)
+        self._rewire(net, parts)
+
+    def filled(self, net: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
+        """Modules of their own for one forward pass of ``net``, with ``tensors`` by name."""
+        frozen = {place: net.get_buffer(places[0]) for places in self._frozen for place in places}
+        return with_tensors(net, {**frozen, **tensors}, self._order, self._references)
+
+    def plain(self, net: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
+        """A copy of ``net`` in evaluation mode, an ordinary network that holds these weights, by site."""
+        net = copy_network(net)
+        parts = _parts(net)
+        values = [(places, net.get_buffer(places[0]), False) for places in self._frozen]
+        values += [(places, weights[name], True) for name, places in self.sites.items()]
+        for places, value, learnt in values:
+            parameter = nn.Parameter(value.detach().clone(), requires_grad=learnt)
+            parts[id(net.get_buffer(places[0]))] = parameter
+            for place in places:
+                owner, attribute = owner_of(net, place)
+                del owner._buffers[attribute]
+                owner._parameters[attribute] = parameter
+        for path, names in self._order.items():
+            module = net.get_submodule(path)
+            module._parameters = {name: module._parameters[name] for name in names}
+        self._rewire(net, parts)
+        return net.eval()
+
+    def watch(self, net: nn.Module, weights: Mapping[str, Tensor], x: Tensor) -> WeightUsage:
+        """Run ``net`` once, in the mode that it is in, for what it does with its weights; nothing of it stays.
+
+        Raises:
+            InputError: the forward pass changes a weight in place, or makes new parameters.
+        """
+        own = {place for places in self.sites.values() for place in places}
+        others = {name: buffer.clone() for name, buffer in net.named_buffers(remove_duplicate=False) if name not in own}
+        for name in (place for places in self._frozen for place in places):
+            others[name].requires_grad_()
+        return watch_forward(lambda tensors: self.filled(net, tensors), weights, self.sites, others, (x,), {})
+
+    def _rewire(self, net: nn.Module, parts: Mapping[int, object]) -> None:
+        for path, attributes in self._references.items():
+            rewire(net.get_submodule(path), attributes, parts)
+
+
+def _parts(net: nn.Module) -> dict[int, object]:
+    return {id(part): part for part in (*net.modules(), *net.parameters(), *net.buffers())}
+
+
+def _distinct(net: nn.Module, places: list[str]) -> list[str]:
+    """One name for each module and attribute: a module may have two."""
+    return list({owner_of(net, place): place for place in places}.values())
+
+
+def _freeze(net: nn.Module, places: list[str]) -> Tensor:
+    """Turn a parameter into a buffer, and give that: its values are kept, no optimizer finds it."""
+    value: Tensor = net.get_parameter(places[0]).detach()
+    for place in places:
+        owner, attribute = owner_of(net, place)
+        del owner._parameters[attribute]
+        owner.register_buffer(attribute, value)
+    return value

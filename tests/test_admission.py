@@ -1,0 +1,253 @@
+"""Networks that cannot be made Bayesian are refused where they are given, with what to do; their neighbours are not."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.utils.parametrizations as parametrizations
+import torch.nn.utils.prune as torch_prune
+from torch import Tensor, nn
+
+from pyro_vd import (
+    BayesianNetwork,
+    GaussianDropout,
+    GroupVariationalDropout,
+    InputError,
+    LogNormalDropout,
+    NormalJeffreys,
+    PointEstimate,
+    VariationalDropout,
+    fit,
+    prune,
+)
+from pyro_vd.guides import WeightGuide
+from pyro_vd.models import Normal
+
+X, Y = torch.randn(40, 6, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 3
+RUN = {"epochs": 1, "progress": False}
+
+
+def around(layer: nn.Module) -> nn.Sequential:
+    """A layer of 6 to 5 features inside a network for ``X``, one level down."""
+    return nn.Sequential(nn.Sequential(layer), nn.ReLU(), nn.Linear(5, 3))
+
+
+def quietly(make: Callable[[], nn.Module]) -> nn.Module:
+    """Made without torch's own warnings: of what is deprecated, has no width or is in beta state."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return make()
+
+
+class FullyShardedDataParallel(nn.Module):
+    """By the name of the wrappers of several libraries."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+
+def computed() -> nn.Module:
+    """A layer whose weight its user computes."""
+    layer = nn.Linear(6, 5)
+    layer.direction = nn.Parameter(layer.weight.detach().clone())
+    del layer.weight
+    layer.weight = layer.direction.detach()
+    return layer
+
+
+REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
+    "lazy": (lambda: around(nn.LazyLinear(5)), r"weight of module '0.0' \(LazyLinear\) has no shape.*net\(x"),
+    "lazy statistics": (lambda: around(nn.Sequential(nn.Linear(6, 5), nn.LazyBatchNorm1d(affine=False))), "no shape"),
+    "script": (lambda: torch.jit.script(around(nn.Linear(6, 5))), "net is a RecursiveScriptModule"),
+    "traced part": (lambda: around(torch.jit.trace(nn.Linear(6, 5), X)), "module '0.0' is a TopLevelTracedModule"),
+    "complex": (lambda: around(nn.Linear(6, 5).to(torch.complex64)), r"weight of module '0.0' \(Linear\) is of type complex64"),
+    "complex bias": (lambda: around(nn.Bilinear(6, 6, 5, dtype=torch.complex128)), "complex128.*must be real"),
+    "weight_norm": (
+        lambda: around(nn.utils.weight_norm(nn.Linear(6, 5))),
+        r"computes its weight .*remove_weight_norm\(module, 'weight'\)",
+    ),
+    "spectral_norm": (lambda: around(nn.utils.spectral_norm(nn.Linear(6, 5))), "computes its weight .*remove_spectral_norm"),
+    "weight_norm of a recurrence": (
+        lambda: around(nn.utils.weight_norm(nn.LSTM(6, 5), "weight_hh_l0")),
+        "computes its weight_hh_l0 .*remove_weight_norm",
+    ),
+    "prune": (
+        lambda: around(torch_prune.l1_unstructured(nn.Linear(6, 5), "weight", 0.5)),
+        r"prune\.remove\(module, 'weight'\)",
+    ),
+    "prune a bias": (lambda: around(torch_prune.l1_unstructured(nn.Linear(6, 5), "bias", 0.5)), "computes its bias"),
+    "parametrized weight_norm": (lambda: around(parametrizations.weight_norm(nn.Linear(6, 5))), "remove_parametrizations"),
+    "parametrized spectral_norm": (lambda: around(parametrizations.spectral_norm(nn.Linear(6, 5))), "remove_parametrizations"),
+    "parametrized orthogonal": (lambda: around(parametrizations.orthogonal(nn.Linear(6, 5))), "remove_parametrizations"),
+    "computed": (lambda: around(computed()), r"module '0.0' \(Linear\) computes its weight"),
+    "width 0": (lambda: around(nn.Sequential(nn.Linear(6, 0), nn.Linear(0, 5))), r"'0.0.0' \(Linear\) has the shape \(0, 6\)"),
+    "output of width 0": (lambda: nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 0)), r"'1' \(Linear\) has the shape \(0, 5\)"),
+    "width 0 without a prior": (lambda: around(nn.Embedding(6, 0)), r"\(Embedding\) has the shape \(6, 0\)"),
+    "meta": (lambda: around(nn.Linear(6, 5, device="meta")), "device meta"),
+    "statistics on meta": (lambda: around(nn.BatchNorm1d(6, affine=False, device="meta")), "running_mean .* device meta"),
+    "sparse": (lambda: around(sparse()), "torch.sparse_csr; it must be dense"),
+    "DataParallel": (lambda: nn.DataParallel(around(nn.Linear(6, 5))), r"net is a DataParallel.*net\.module"),
+    "part in DataParallel": (lambda: around(nn.DataParallel(nn.Linear(6, 5))), "module '0.0' is a DataParallel"),
+    "others' wrappers": (lambda: FullyShardedDataParallel(nn.Linear(6, 3)), "FullyShardedDataParallel"),
+}
+
+
+def sparse() -> nn.Module:
+    layer = nn.Linear(6, 5)
+    layer.weight = nn.Parameter(layer.weight.detach().to_sparse_csr())
+    return layer
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused(name: str) -> None:
+    make, message = REFUSED[name]
+    with pytest.raises(InputError, match=message):
+        BayesianNetwork(quietly(make))
+
+
+@pytest.mark.parametrize("gradients", [True, False])
+@pytest.mark.parametrize("name", ["weight_norm", "spectral_norm", "prune", "prune a bias"])
+def test_refused_after_it_has_run(name: str, gradients: bool) -> None:
+    make, message = REFUSED[name]
+    net = quietly(make)
+    with torch.set_grad_enabled(gradients):
+        net(X)
+    with pytest.raises(InputError, match=message):
+        BayesianNetwork(net)
+
+
+def permanent() -> nn.Module:
+    layer = quietly(lambda: nn.utils.weight_norm(nn.Linear(6, 5)))
+    nn.utils.remove_weight_norm(layer)
+    return layer
+
+
+def lazy() -> nn.Module:
+    layer = nn.LazyLinear(5)
+    layer(X)
+    return layer
+
+
+class Spectrum(nn.Module):
+    """Complex numbers that are not learnt, and a parameter of width 0, which some use to find the device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("filter", torch.randn(4, dtype=torch.complex64))
+        self.nothing = nn.Parameter(torch.empty(0))
+        self.fixed = nn.Parameter(torch.ones(4, dtype=torch.complex64), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.fft.irfft(torch.fft.rfft(x) * self.filter * self.fixed, 6)[:, :5]
+
+
+ADMITTED: dict[str, Callable[[], nn.Module]] = {
+    "made permanent": permanent,
+    "lazy, after the first batch": lazy,
+    "parametrization made permanent": lambda: nn.utils.parametrize.remove_parametrizations(
+        parametrizations.weight_norm(nn.Linear(6, 5)), "weight"
+    ),
+    "frozen parametrization": lambda: parametrizations.weight_norm(nn.Linear(6, 5)).requires_grad_(False),
+    "parametrization of what has no prior": lambda: parametrizations.weight_norm(nn.Bilinear(6, 6, 5)),
+    "complex numbers that are not learnt": Spectrum,
+}
+
+
+@pytest.mark.parametrize("name", ADMITTED)
+def test_admitted(name: str) -> None:
+    layer = ADMITTED[name]()
+    net = nn.Sequential(Twice(layer) if isinstance(layer, nn.Bilinear) else layer, nn.ReLU(), nn.Linear(5, 3))
+    model = BayesianNetwork(net)
+    guide = VariationalDropout(model)
+    torch.testing.assert_close(model.output(model.initial_weights, X), net(X))
+    fit(model, guide, (X, Y), **RUN)
+    assert prune(model, guide)(X).isfinite().all()
+
+
+class Twice(nn.Module):
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x, x)
+
+
+COARSE = [torch.bfloat16, torch.float16, torch.float8_e4m3fn, torch.float8_e5m2]
+GUIDES: dict[str, Callable[[BayesianNetwork], WeightGuide]] = {
+    "weight": VariationalDropout,
+    "row": lambda model: VariationalDropout(model, per="row"),
+    "layer": lambda model: VariationalDropout(model, per="layer"),
+    "group": GroupVariationalDropout,
+    "log-normal": LogNormalDropout,
+    "gaussian": lambda model: GaussianDropout(model, 0.2),
+}
+
+
+def small(kind: str, likelihood: Normal | None = None) -> BayesianNetwork:
+    outputs = 3 if likelihood is None else 1
+    net = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, outputs))
+    return BayesianNetwork(net, likelihood, **({"prior": NormalJeffreys} if kind == "group" else {}))
+
+
+@pytest.mark.parametrize("dtype", COARSE)
+@pytest.mark.parametrize("kind", GUIDES)
+def test_weights_too_coarse_for_variances_are_refused(kind: str, dtype: torch.dtype) -> None:
+    model = small(kind)
+    model.to(dtype)
+    with pytest.raises(InputError, match=rf"'0.weight': its weight is of type {str(dtype)[6:]}, too coarse.*autocast"):
+        GUIDES[kind](model)
+
+
+@pytest.mark.parametrize("dtype", COARSE[:2])
+@pytest.mark.parametrize("kind", GUIDES)
+def test_so_are_those_converted_later(kind: str, dtype: torch.dtype) -> None:
+    for converted in (0, 1):
+        model = small(kind)
+        guide = GUIDES[kind](model)
+        (model, guide)[converted].to(dtype)
+        before = {name: value.clone() for name, value in guide.state_dict().items()}
+        with pytest.raises(InputError, match=rf"{str(dtype)[6:]}, too coarse"):
+            fit(model, guide, (X, Y), **RUN)
+        assert all(torch.equal(before[name], value) for name, value in guide.state_dict().items())
+
+
+def test_model_and_guide_of_two_types_are_refused() -> None:
+    model = small("weight")
+    guide = VariationalDropout(model)
+    model.double()
+    with pytest.raises(InputError, match="theta is of type float32, the network's weight float64; convert model and guide"):
+        fit(model, guide, (X.double(), Y), **RUN)
+    guide.double()
+    assert fit(model, guide, (X.double(), Y), **RUN).skipped == 0
+
+
+def test_parameters_of_a_likelihood_too_coarse_to_be_learnt_are_refused() -> None:
+    with pytest.raises(InputError, match="log_scale is of type bfloat16, too coarse to be learnt"):
+        small("weight", Normal().bfloat16())
+    assert PointEstimate(small("weight", Normal(1.0).bfloat16())), "a fixed scale is not learnt"
+    model = small("weight", Normal())
+    guide = PointEstimate(model)
+    model.likelihood.half()
+    with pytest.raises(InputError, match="log_scale is of type float16"):
+        fit(model, guide, (X, X[:, 0]), **RUN)
+
+
+@pytest.mark.parametrize("kind", GUIDES)
+@pytest.mark.parametrize("likelihood", [None, Normal])
+def test_under_autocast_parameters_are_float32_and_each_of_them_moves(kind: str, likelihood: type[Normal] | None) -> None:
+    """Adam moves a variance by about the learning rate a step, for the KL does not cease: 20 steps of 0.001."""
+    model = small(kind, likelihood and likelihood())
+    guide = GUIDES[kind](model)
+    before = {name: parameter.detach().clone() for name, parameter in guide.named_parameters()}
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        result = fit(model, guide, (X, Y if likelihood is None else X[:, 0]), epochs=10, batch_size=20, progress=False)
+    assert result.skipped == 0
+    for name, parameter in guide.named_parameters():
+        assert parameter.dtype is torch.float32, name
+        moved = (parameter - before[name]).abs()
+        assert (moved > 0.01).all() if "log_" in name else moved.any(), name

@@ -1,0 +1,165 @@
+"""Removed weights stay removed, whatever state is loaded into whichever guide, and by whichever way."""
+
+from __future__ import annotations
+
+import copy
+import io
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from pyro_vd import (
+    BayesianNetwork,
+    BernoulliDropout,
+    GaussianDropout,
+    GroupVariationalDropout,
+    InputError,
+    LogNormalDropout,
+    NormalJeffreys,
+    PointEstimate,
+    VariationalDropout,
+    VariationalDropoutELBO,
+    fit,
+)
+from pyro_vd.checks import check_state
+from pyro_vd.guides import WeightGuide
+from pyro_vd.posterior import log_alpha
+from pyro_vd.run_folder import load_run, save_posterior
+
+X, Y = torch.randn(40, 6, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 3
+
+GUIDES: dict[str, Callable[[BayesianNetwork], WeightGuide]] = {
+    "weight": VariationalDropout,
+    "column": lambda model: VariationalDropout(model, per="column"),
+    "group": GroupVariationalDropout,
+    "log-normal": LogNormalDropout,
+    "log-normal with weight noise": lambda model: LogNormalDropout(model, weight_noise=True),
+    "gaussian": lambda model: GaussianDropout(model, 0.2),
+    "bernoulli": lambda model: BernoulliDropout(model, 0.2),
+    "point": PointEstimate,
+}
+
+
+def pair(kind: str = "weight") -> tuple[BayesianNetwork, WeightGuide]:
+    net = nn.Sequential(nn.Sequential(nn.Linear(6, 8), nn.ReLU()), nn.Linear(8, 3))
+    model = BayesianNetwork(net, **({"prior": NormalJeffreys} if kind == "group" else {}))
+    return model, GUIDES[kind](model)
+
+
+def random_masks(guide: WeightGuide, seed: int = 1) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return {name: torch.rand(guide.site(name).theta.shape, generator=generator) < 0.5 for name in guide.site_names}
+
+
+def check_removed(guide: WeightGuide, masks: dict[str, Tensor]) -> None:
+    """The weights are 0, without noise, now and in what is drawn and saved next."""
+    for name, mask in masks.items():
+        found = guide.mask(name)
+        assert found is not None
+        assert torch.equal(found, mask)
+        assert not guide.mean(name)[~mask].any()
+        assert all(not guide()[name][~mask].any() for _ in range(3))
+    if guide.learns_alpha and isinstance(guide, VariationalDropout):
+        assert all((log_alpha(guide)[name][~mask] > 50).all() for name, mask in masks.items())
+    assert {key for key in guide.state_dict() if key.endswith("mask")} == {f"sites.{name}.mask" for name in masks}
+
+
+def directly(given: WeightGuide, other: WeightGuide, strict: bool) -> None:
+    other.load_state_dict(given.state_dict(), strict=strict)
+
+
+def assigned(given: WeightGuide, other: WeightGuide, strict: bool) -> None:
+    other.load_state_dict(copy.deepcopy(given.state_dict()), strict=strict, assign=True)
+
+
+def inside(given: WeightGuide, other: WeightGuide, strict: bool) -> None:
+    model = BayesianNetwork(nn.Linear(2, 2))
+    both = [nn.ModuleDict({"model": model, "guide": guide}) for guide in (given, other)]
+    both[1].load_state_dict(both[0].state_dict(), strict=strict)
+
+
+def through_a_file(given: WeightGuide, other: WeightGuide, strict: bool) -> None:
+    torch.save(given.state_dict(), buffer := io.BytesIO())
+    buffer.seek(0)
+    other.load_state_dict(torch.load(buffer, weights_only=True), strict=strict)
+
+
+def through_safetensors(given: WeightGuide, other: WeightGuide, strict: bool) -> None:
+    other.load_state_dict(load(save(given.state_dict())), strict=strict)
+
+
+WAYS = [directly, assigned, inside, through_a_file, through_safetensors]
+
+
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("kind", GUIDES)
+def test_a_new_guide_takes_the_masks(kind: str, way: Callable, strict: bool) -> None:
+    (_, given), (_, other) = pair(kind), pair(kind)
+    given.restrict(masks := random_masks(given))
+    way(given, other, strict)
+    check_removed(other, masks)
+    check_removed(copy.deepcopy(other), masks)
+
+
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("kind", GUIDES)
+def test_a_state_without_masks_or_with_others_brings_nothing_back(kind: str, way: Callable, strict: bool) -> None:
+    (_, given), (_, other) = pair(kind), pair(kind)
+    other.restrict(own := random_masks(other))
+    way(given, other, strict)
+    check_removed(other, own)
+    assert torch.equal(other.site("1.weight").theta, given.site("1.weight").theta), "the rest is loaded"
+    given.restrict(masks := random_masks(given, seed=2))
+    way(given, other, strict)
+    check_removed(other, {name: mask & own[name] for name, mask in masks.items()})
+    check_removed(given, masks)
+
+
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize("bad", [torch.ones(8, 5, dtype=torch.bool), torch.ones(8, 6), torch.ones(8, 6, dtype=torch.uint8)])
+def test_a_mask_that_does_not_fit_is_an_error(bad: Tensor, strict: bool) -> None:
+    _, guide = pair()
+    state = {**guide.state_dict(), "sites.0.0.weight.mask": bad}
+    with pytest.raises(RuntimeError, match=r"sites.0.0.weight.mask is .*; it must be torch.bool \(8, 6\)"):
+        guide.load_state_dict(state, strict=strict)
+    with pytest.raises(InputError, match=r"sites.0.0.weight.mask is (float|uint8|bool) \(8, [56]\), not bool \(8, 6\)"):
+        check_state("the file", state, guide)
+
+
+def test_training_goes_on_without_them() -> None:
+    (_, given), (model, guide) = pair(), pair()
+    given.restrict(masks := random_masks(given))
+    guide.load_state_dict(given.state_dict())
+    loss_of = VariationalDropoutELBO()(model, guide)
+    optimizer = torch.optim.Adam(loss_of.parameters(), lr=0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        loss_of(X, Y).backward()
+        optimizer.step()
+    check_removed(guide, masks)
+
+
+@pytest.mark.parametrize("kind", ["weight", "group", "point"])
+def test_checkpoints_keep_them(tmp_path: Path, kind: str) -> None:
+    options = {"batch_size": 20, "checkpoint": tmp_path / "state", "progress": False}
+    (model, given), (again, guide) = pair(kind), pair(kind)
+    given.restrict(masks := random_masks(given))
+    fit(model, given, (X, Y), epochs=2, **options)
+    fit(again, guide, (X, Y), epochs=2, resume=True, **options)
+    check_removed(guide, masks)
+    assert all(torch.equal(value, given.state_dict()[key]) for key, value in guide.state_dict().items())
+
+
+def test_runs_keep_them(tmp_path: Path, finished_run: Path) -> None:
+    shutil.copytree(finished_run, run := tmp_path / "run")
+    before = load_run(run)
+    before.guide.restrict(masks := random_masks(before.guide))
+    save_posterior(run, before.model, before.guide)
+    check_removed(load_run(run).guide, masks)

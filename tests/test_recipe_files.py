@@ -1,0 +1,150 @@
+"""Recipe files: refused with a sentence, or taken exactly as they are; nothing that YAML knows takes time, memory or files."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from support import refused, run_cli
+
+from pyro_vd.errors import InputError
+from pyro_vd.recipe import Recipe
+from pyro_vd.recipe_files import parse_recipe, read_recipe, recipes
+from pyro_vd.schema import flat, leaves
+from pyro_vd.yaml_files import read_yaml
+
+VALUES: tuple[Any, ...] = (
+    *(None, True, False, 0, 1, -1, 3, 0.5, 2.0, 1e300, 10**30, "", "x", "3", "0.5", "true", "null", "none", "ard", "weight"),
+    *([], [1], [1, 2.5], ["x"], [[1]], [None], {}, {"x": 1}, {"value": 1}, {1: 0.5}, {"epochs": 3}),
+)
+
+
+def nested(key: str, value: Any) -> dict[str, Any]:
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return value
+
+
+BRANCHES = ("data", "model", "pretrain", "train", "prune", "finetune", "augment", "train.kl_weight", "finetune.lr_schedule")
+
+
+@pytest.mark.parametrize("key", [*({*leaves(Recipe)} - {"train.weight_noise"}), *BRANCHES])
+def test_every_value_is_refused_or_taken_as_it_is(tmp_path: Path, key: str) -> None:
+    """The recipe's keys by values of every type; a value that other keys must fit may be refused for their sake."""
+    named: list[bool] = []
+    taken, before = 0, flat(asdict(Recipe()), Recipe)
+    for value in VALUES:
+        (path := tmp_path / "r.yaml").write_text(yaml.safe_dump(nested(key, value)))
+        try:
+            found = flat(asdict(parse_recipe(read_yaml(path), str(path))), Recipe)
+        except InputError as error:
+            named.append(str(path) in str(error))
+            continue
+        if key in leaves(Recipe):
+            assert found[key] in (value, float(value) if type(value) is int else value), "exactly that value"
+            assert isinstance(found[key], bool) == isinstance(value, bool)
+            taken += 1
+        else:
+            assert isinstance(value, dict), "only keys and values where keys and values are wanted"
+        assert {name for name in found if found[name] != before[name]} <= {key, *flat(nested(key, value), Recipe)}
+    assert named
+    assert all(named)
+    assert taken or key in (*BRANCHES, "model.sizes", "model.initial_theta") or key.endswith(("likelihood", "kind", "after"))
+
+
+ALIASES = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n" for old, new in zip("abcdefgh", "bcdefghi", strict=True)
+)
+HOSTILE = {
+    "alias bomb": (ALIASES, "aliases and anchors, * and &, are not allowed, line 1"),
+    "an alias of itself": ("train: &a {train: *a}", "aliases and anchors"),
+    "merge": ("train: {<<: {epochs: 3}}", "there is no key 'train.<<'"),
+    "a million keys": ("".join(f"k{number}: 1\n" for number in range(10**6)), "at most 1,048,576 are allowed"),
+    "a comment of 20 MB": ("#" * 20_000_000, "20,000,000 bytes, at most"),
+    "100,000 keys": ("".join(f"k{number}:\n" for number in range(100_000)), "there is no key 'k0'"),
+    "brackets": ("train: " + "[" * 500, "more than 16 levels"),
+    "3,000 brackets": ("train: " + "[" * 3000, ", line 1"),
+    "braces": ("train: " + "{a: " * 200_000, "more than 16 levels"),
+    "a date": ("seed: 2001-13-45", "seed (=2001-13-45) must be an integer"),
+    "no hexadecimal": ("seed: 0x_", "seed (=0x_) must be an integer"),
+    "digits": ("seed: " + "1" * 5000, "must be an integer"),
+    "hexadecimal digits": ("seed: 0x" + "f" * 5000, "must be an integer"),
+    "sixties": ("seed: 1:30", "seed (=1:30) must be an integer"),
+    "a tag": ("seed: !!float ''", "tags, !, are not allowed, line 1"),
+    "python": ("seed: !!python/object/apply:os.mkdir [victim]", "tags"),
+    "twice": ("seed: 1\ntrain: {epochs: 3}\nseed: 2", "a key is given twice, line 3"),
+    "twice within": ("train: {epochs: 3, epochs: 4}", "a key is given twice"),
+    "two documents": ("seed: 1\n---\nseed: 2", "several documents"),
+    "a list as a key": ("? [seed]\n: 1", "a key must be text or a number"),
+    "number for a mapping": ("finetune: 3", "finetune (=3) must be keys and values"),
+    "truth for a mapping": ("train: true", "train (=True) must be keys and values"),
+    "list for a mapping": ("pretrain: []", "pretrain (=[]) must be keys and values"),
+    "nothing for a mapping": ("train:", "train (=None) must be keys and values"),
+    "a file for a mapping": ("train: other.yaml", "train (=other.yaml) must be keys and values"),
+    "a list for a schedule": ("train: {kl_weight: [1]}", "train.kl_weight (=[1]) must be keys and values"),
+    "null for a number": ("train: {kl_weight: {value: null}}", "train.kl_weight.value (=None) must be a finite number"),
+    "augment": ("augment: 3", "augment (=3) must be keys and values"),
+    "infinity": ("train: {lr: .inf}", "train.lr (=inf) must be a finite number"),
+    "control characters": ("seed: \x01", "no text that YAML allows"),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_hostile_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    """As the recipe and as a further file, within a second of processor time."""
+    monkeypatch.chdir(tmp_path)
+    content, message = HOSTILE[case]
+    (path := tmp_path / "mine.yaml").write_text(content)
+    started = time.process_time()
+    refused("train", path, "--out", tmp_path / "out", quoted=["mine.yaml", message])
+    refused("train", "digits", "--config", path, "--out", tmp_path / "out", quoted=["mine.yaml", message])
+    refused("sweep", "digits", f"--config={path}", "--seeds=2", "--out", tmp_path / "out", quoted=["mine.yaml", message])
+    assert time.process_time() - started < 6
+    assert [file.name for file in tmp_path.iterdir()] == ["mine.yaml"]
+
+
+@pytest.mark.parametrize("value", ["2001-13-45", "0x_", "!!float ''", "!!bool maybe", "&a [*a]", "1" * 5000, "[" * 3000])
+def test_such_values_on_the_command_line(tmp_path: Path, value: str) -> None:
+    refused("train", "digits", "--out", tmp_path / "out", f"--seed={value}", quoted=[])
+    assert not list(tmp_path.iterdir())
+
+
+SECRET = b"root:x:0:0:hunter2:/root:/bin/sh\n"
+
+
+@pytest.mark.parametrize(
+    "content", [SECRET, b"- " + SECRET, SECRET + b"\tx: [", b"'" + SECRET, b"\xff" + SECRET, b"hunter2: {"]
+)
+def test_what_is_no_recipe_is_not_shown(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "passwd.yaml").write_bytes(content)
+    code, out, err = run_cli("train", tmp_path / "passwd.yaml", "--out", tmp_path / "out")
+    assert (code, out) == (2, "")
+    assert "passwd.yaml" in err
+    assert "hunter2" not in err.replace("'hunter2'", "") or content.startswith(b"hunter2")
+
+
+def test_built_in_recipes_are_as_yaml_has_them() -> None:
+    for name, (path, _) in recipes().items():
+        assert read_recipe(name) == yaml.safe_load(path.read_text())
+        parse_recipe(read_recipe(name))
+
+
+def test_what_the_command_line_makes_of_a_file(tmp_path: Path) -> None:
+    """Every key of every recipe, and text, lists and mappings of one's own, come through."""
+    own = {
+        "data": {"name": "a, b: {c}.npz", "dir": "null.d"},
+        "model": {"sizes": [8, 4]},
+        "train": {"lr": 1e-05, "lr_schedule": {"kind": "steps", "steps": {5: 0.1, 7: 1e-7}}, "hold": None},
+        "prune": {"units": [3]},
+    }
+    for content in (own, *(read_recipe(name) for name in recipes())):
+        (path := tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
+        code, out, err = run_cli("train", path, "--print_config")
+        assert (code, err) == (0, "")
+        (printed := tmp_path / "printed.yaml").write_text(out)
+        shown = {key: value for key, value in read_yaml(printed).items() if key in leaves(Recipe) or isinstance(value, dict)}
+        assert parse_recipe(shown) == parse_recipe(content)
