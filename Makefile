@@ -5,7 +5,7 @@ BIN := .venv/bin
 # ArviZ 1.x needs Python 3.12; the first of these that runs is taken.
 NEWER := python3.12 python3.13 python3.14 $(wildcard $(HOME)/.pyenv/versions/3.1[2-9]*/bin/python)
 
-.PHONY: quickstart test fuzz test-arviz1 .venv-arviz1/tested clean
+.PHONY: quickstart test test-lowest fuzz test-arviz1 .venv-arviz1/tested clean
 
 quickstart: .venv/installed  ## train, prune and measure a small network: about a minute after the install
 	rm -rf out/quickstart
@@ -17,6 +17,9 @@ test: .venv/installed-dev  ## lint, types and tests
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --numprocesses auto
 
+test-lowest: .venv-lowest/installed  ## the tests with the oldest versions that pyproject.toml allows
+	.venv-lowest/bin/python -m pytest --numprocesses auto
+
 fuzz: .venv/installed-dev  ## 10,000 spoilt files for every reader, about an hour; CASES=1000 for fewer
 	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/run.py $(or $(CASES),10000)
 
@@ -26,6 +29,14 @@ test-arviz1: .venv/installed-dev  ## the tests of the posterior under ArviZ 1.x,
 	    exec $(MAKE) .venv-arviz1/tested PYTHON=$$python; \
 	  fi; \
 	done; echo "skipped: no Python of 3.12 or later"
+
+# What pip installs is compiled; uv is asked for it, or warnings about old source text come up in the tests.
+.venv-lowest/installed: pyproject.toml .venv/installed
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv venv --quiet --clear --seed --python 3.11 .venv-lowest
+	$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct --compile-bytecode \
+	  --editable '.[dev]' 'pyparsing==3.2.*'  # later ones warn of what old matplotlib calls
+	touch $@
 
 .venv-arviz1/tested: .venv-arviz1/installed
 	PYRO_VD_OTHER_PYTHON=$(abspath $(BIN))/python .venv-arviz1/bin/python -m pytest \
@@ -46,4 +57,4 @@ test-arviz1: .venv/installed-dev  ## the tests of the posterior under ArviZ 1.x,
 	touch $@
 
 clean:
-	rm -rf .venv .venv-arviz1 build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-lowest .venv-arviz1 build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -15,16 +15,22 @@ from typing import Any
 import yaml
 
 from pyro_vd import load_pruned, load_run, log_alpha
+from pyro_vd.deployed import kilobytes
 from pyro_vd.experiments import NAMES, load_experiment
 from pyro_vd.export import read_info
 from pyro_vd.plots import image_shape, pruning_overview
 from pyro_vd.recipe_files import parse_recipe, read_recipe
 from pyro_vd.run_folder import read_metrics
 from pyro_vd.storage import save_figure
-from pyro_vd.tables import chance_of_coverage, error_cell, spread
+from pyro_vd.tables import SIZES, SPARSITY, chance_of_coverage, error_cell, size_spreads, sparsities, sparsity_by_site, spread
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "out"
+COUNTED = (
+    "Compression is |W| / |W kept|: W are all weights of the network, its parameters of two dimensions or more, biases not",
+    "counted; a weight without a prior counts as kept. All weights of the networks below have one. Where parameters and bytes",
+    "stand beside it, they are those of the compact network, in a file of every number or of the non-zeros only.",
+)
 RUNS = {
     "lenet-300-100": (0, 1, 2),
     "structured-lenet-300-100": (0, 1, 2),
@@ -76,19 +82,22 @@ def columns(runs: list[dict[str, Any]]) -> dict[str, tuple[str, int, int]]:
     return NUMBERS if "rmse" in runs[0]["networks"]["pruned"] else CLASSES
 
 
+def size_columns(runs: list[dict[str, Any]]) -> tuple[str, ...]:
+    """Those that all runs have: earlier versions measured the compression alone."""
+    return SIZES if all("deployed" in network for run in runs for network in run["networks"].values()) else SIZES[:1]
+
+
 def rows(runs: list[dict[str, Any]]) -> list[str]:
     lines = []
     for name in runs[0]["networks"]:
         networks = [run["networks"][name] for run in runs]
-        sparsity = [
-            f"{statistics.mean(100 * (1 - n['layers'][i]['nonzero'] / n['layers'][i]['weights']) for n in networks):.1f}"
-            for i in range(len(networks[0]["layers"]))
-        ]
+        shares = [sparsity_by_site(n["layers"]) for n in networks]
+        sparsity = {site: statistics.mean(share[site] for share in shares) for site in shares[0]}
         cells = [
             name,
             *(spread([factor * n[key] for n in networks], digits) for key, factor, digits in columns(runs).values()),
-            spread([n["compression"] for n in networks], 1),
-            " ".join(sparsity),
+            *size_spreads(networks)[: len(size_columns(runs))],
+            sparsities(sparsity),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
@@ -100,7 +109,10 @@ def section(recipe: str, runs: list[dict[str, Any]]) -> list[str]:
     took = spread([s / 60 for s in seconds], 1) + " minutes" if max(seconds) >= 60 else spread(seconds, 1) + " seconds"
     pruned = [run["networks"]["pruned"] for run in runs]
     errors = [f"RMSE {cell}" if name == "RMSE" else f"{cell} %" for name, cell in map(error_cell, pruned)]
-    per_seed = "; ".join(f"{error} at {net['compression']:.1f}x" for error, net in zip(errors, pruned, strict=True))
+    files = [f", {kilobytes(net['deployed']['sparse_bytes'])}" if net.get("deployed") else "" for net in pruned]
+    per_seed = "; ".join(
+        f"{error} at {net['compression']:.1f}x{file}" for error, net, file in zip(errors, pruned, files, strict=True)
+    )
     recipe_text = (ROOT / "runs" / f"{recipe}.yaml").read_text().rstrip()
     versions = ", ".join(f"{name} {value}" for name, value in runs[0]["versions"].items())
     lines = [
@@ -121,8 +133,8 @@ def section(recipe: str, runs: list[dict[str, Any]]) -> list[str]:
         f"with {runs[0]['threads']} thread(s) on {runs[0]['device']}; "
         f"{sum(run['skipped'] for run in runs)} steps were skipped. {versions}.",
         "",
-        f"| network | {' | '.join(columns(runs))} | compression | sparsity a layer % |",
-        "|---" * (len(columns(runs)) + 3) + "|",
+        f"| network | {' | '.join([*columns(runs), *size_columns(runs)])} | {SPARSITY} |",
+        "|---" * (len(columns(runs)) + len(size_columns(runs)) + 2) + "|",
         *rows(runs),
         "",
         f"Pruned, seed by seed: {per_seed}.",
@@ -186,6 +198,8 @@ def main() -> None:
         "",
         "Made by `python benchmarks/measured.py` from the runs and outputs of the commands below; not edited by hand. Nothing",
         "was chosen on the test data, which a run looks at only when all is trained and pruned.",
+        "",
+        *COUNTED,
         "",
     ]
     for recipe, seeds in RUNS.items():

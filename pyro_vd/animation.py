@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pyro_vd.frames import SCALE, Frames
 from pyro_vd.messages import one_line
-from pyro_vd.weight_plots import SHADES, folded, weight_matrices
+from pyro_vd.weight_plots import SHADES, folded, shaded, weight_matrices
 
 GIF_BYTES = 2_000_000
 """A GIF is never larger: it shows as many of the frames as go into that."""
@@ -55,18 +55,20 @@ class Painter:
         return [f"layer {number}: {_padded(share, 4)} % removed" for number, share in enumerate(removed, 1)]
 
     def heading(self, index: int) -> str:
-        """The title: when, how good and how small."""
+        """The title: when, how good and how small; the kilobytes are those of the file of the non-zeros, not compacted."""
         frames = self.frames
         when, error, smaller = frames.epoch[index], frames.error[index], frames.compression(index)
         quality = f"RMSE {error:.4g}" if frames.is_rmse else f"accuracy {_padded(100 * (1 - error), 5)} %"
-        size = f"{_padded(smaller, 5)}× smaller" if math.isfinite(smaller) else "nothing left"
+        size = f"{_padded(smaller, 5)}× fewer weights" if math.isfinite(smaller) else "nothing left"
+        if frames.sizes is not None:
+            size += f", {_padded(frames.sizes[index, 2] / 1000, 7)} kB"
         return f"epoch {_padded(when, 5)}    {quality} ({frames.measured_on})    {size}"
 
     def paint(self, index: int) -> Pixels:
         """The picture of a frame."""
         self._canvas.restore_region(self._still)
         for image, weight in zip(self._images, self.weights(index), strict=True):
-            image.set_data(folded(weight).numpy())
+            image.set_data(shaded(folded(weight)))
         for text, content in zip(self._texts, [*self.titles(index), self.heading(index)], strict=True):
             text.set_text(content)
         for artist in (*self._images, *self._texts):

@@ -16,7 +16,8 @@ from pyro_vd.networks import widths
 class CompactSize:
     """Of the compact network: units as of :func:`surviving_units`, all parameters, and floating-point operations an example.
 
-    Those are the multiplications and additions of its linear layers and convolutions.
+    Those are the multiplications and additions of its products of matrices and its convolutions; see
+    :class:`~pyro_vd.flops.NetworkCost`.
     """
 
     units: str

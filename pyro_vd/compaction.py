@@ -80,7 +80,7 @@ def _check(net: nn.Module) -> None:
     if not isinstance(net, nn.Module):
         raise InputError(f"net is a {type(net).__name__}; it must be an nn.Module")
     if hasattr(net, "plain_network"):
-        raise InputError(f"{type(net).__name__} has no weights of its own: compact what prune(model, guide) gives")
+        raise InputError(f"{type(net).__name__} has no weights of its own; net must be what prune(model, guide) gives")
     for name, tensor in (*net.named_parameters(), *net.named_buffers()):
         if not torch.isfinite(tensor).all():
             raise InputError(f"{name} holds NaN or infinite values; all must be finite")
@@ -91,7 +91,10 @@ def _default_example(trace: Trace) -> Tensor:
     modules = [module for node in trace.graph.nodes if (module := trace.module(node)) is not None]
     first = next((m for m in modules if isinstance(m, SelectInputs) or list(m.parameters())), None)
     if not (isinstance(first, nn.Linear) or (isinstance(first, SelectInputs) and first.dim == -1)):
-        raise InputError("the shape of the inputs cannot be told from the first layer: give compact(net, example)")
+        raise InputError(
+            f"the shape of the inputs of {type(trace.net).__name__} cannot be told from its first layer: give a batch of them "
+            "as the argument example"
+        )
     like = next((p for p in trace.net.parameters() if p.is_floating_point()), torch.zeros(()))
     return torch.linspace(-1, 1, first.in_features).to(like)[None]
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from pyro_vd.deployed import DeployedSize
 from pyro_vd.errors import InputError
 from pyro_vd.run_folder import RECIPE, read_metrics
+from pyro_vd.tables import sparsity_by_site
 from pyro_vd.yaml_files import read_yaml
 
 
@@ -29,14 +31,20 @@ class RunResult:
     nll: float
     """In nats an example."""
     compression: float
-    """|W| / |W ≠ 0|; infinite where no weight is left."""
-    sparsity: tuple[float, ...]
-    """Share of zero weights, in [0, 1], a layer."""
+    """|W| / |W kept|; infinite where no weight is left."""
+    sparsity: dict[str, float]
+    """Share of removed weights, in [0, 1], by site; those without a prior are at the end, as one."""
     seconds: float
     """Time of all its trainings."""
     measure: str = "error"
     """What ``error`` is: ``error`` or ``rmse``."""
+    prior_share: float | None = None
+    """Share of all parameters that has a prior, in [0, 1]; None in a run of an earlier version."""
+    deployed: DeployedSize | None = None
+    """Parameters and bytes of what would be deployed; None in a run of an earlier version."""
 
+
+_DEPLOYED = [field.name for field in fields(DeployedSize)]
 
 SORTS: dict[str, Callable[[RunResult], Any]] = {
     "error": lambda result: result.error,
@@ -84,8 +92,10 @@ def _result(folder: Path, name: str) -> RunResult:
         measure=measure,
         nll=_or_infinite(pruned["nll"]),
         compression=_or_infinite(pruned["compression"]),
-        sparsity=tuple(1 - layer["nonzero"] / layer["weights"] for layer in pruned["layers"]),
+        sparsity=sparsity_by_site(pruned["layers"]),
         seconds=sum(metrics["seconds"].values()),
+        prior_share=pruned.get("prior_share"),
+        deployed=DeployedSize(**{key: deployed[key] for key in _DEPLOYED}) if (deployed := pruned.get("deployed")) else None,
     )
 
 

@@ -22,6 +22,7 @@ from pyro_vd.distributions import WeightPosterior
 from pyro_vd.eager import uncompiled
 from pyro_vd.errors import InputError
 from pyro_vd.observations import base_distribution
+from pyro_vd.output_noise import OutputNoise, check_output_noise
 from pyro_vd.priors import WeightPrior
 from pyro_vd.reparam import LocalReparameterization
 from pyro_vd.unit_posterior import UnitPosterior
@@ -45,7 +46,7 @@ class VariationalDropoutELBO(ELBO):
     Args:
         kl_weight: β in [0, 10¹²], which may be set at any time.
         num_particles: draws of the noise a step, ≥ 1, averaged.
-        hold: see :class:`~pyro_vd.reparam.LocalReparameterization`.
+        hold, noise: see :class:`~pyro_vd.reparam.LocalReparameterization`.
 
     Attributes:
         data_term: −Σ log p(y|x, w) at the last step, a detached scalar on its device.
@@ -57,11 +58,14 @@ class VariationalDropoutELBO(ELBO):
             and guide has, a guide site that cannot be reparameterized.
     """
 
-    def __init__(self, kl_weight: float = 1.0, num_particles: int = 1, hold: float | None = None) -> None:
+    def __init__(
+        self, kl_weight: float = 1.0, num_particles: int = 1, hold: float | None = None, noise: OutputNoise = "position"
+    ) -> None:
         num_particles = check_number("num_particles", num_particles, low=1, high=LARGEST, whole=True)
         super().__init__(num_particles=num_particles)
         self.kl_weight = kl_weight
-        self.hold = None if hold is None else check_number("hold", hold, low=-100, high=100)
+        check_output_noise("noise", noise)
+        self.hold, self.noise = None if hold is None else check_number("hold", hold, low=-100, high=100), noise
         self.data_term: Tensor = torch.tensor(math.nan)
         self.kl: Tensor = torch.tensor(math.nan)
         self.site_kl: dict[str, Tensor] = {}
@@ -77,7 +81,7 @@ class VariationalDropoutELBO(ELBO):
     def _get_trace(
         self, model: PyroFunction, guide: PyroFunction, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[poutine.Trace, poutine.Trace]:
-        guide_trace = poutine.trace(LocalReparameterization(self.hold)(guide)).get_trace(*args, **kwargs)
+        guide_trace = poutine.trace(LocalReparameterization(self.hold, self.noise)(guide)).get_trace(*args, **kwargs)
         model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
         return model_trace, guide_trace
 

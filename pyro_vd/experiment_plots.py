@@ -80,8 +80,12 @@ def tradeoff(
     by_threshold: Sequence[tuple[float, float, float]],
     by_weight: Sequence[tuple[float, float, float]],
     published: Mapping[str, tuple[float, float]],
+    sizes: Sequence[str],
 ) -> Figure:
-    """Test error against compression: (steered value, compression, error in %) along two curves, and published points."""
+    """Test error against compression: (steered value, compression, error in %) along two curves, and published points.
+
+    ``sizes`` says how large the file of each network of ``by_weight`` is.
+    """
     figure = Figure(figsize=(7.5, 4.6), layout="constrained")
     axes = figure.subplots()
     for points, label, colour, marker in (
@@ -90,16 +94,17 @@ def tradeoff(
     ):
         ordered = sorted((c, e, value) for value, c, e in points if math.isfinite(c))
         axes.plot([c for c, _, _ in ordered], [e for _, e, _ in ordered], color=colour, marker=marker, label=label)
-    for value, smaller, error in by_weight:
+    for (value, smaller, error), size in zip(by_weight, sizes, strict=True):
         if math.isfinite(smaller):
-            axes.annotate(f"β {value:g}", (smaller, error), (-6, 7), textcoords="offset points", fontsize="small", ha="right")
+            text = f"β {value:g}, {size}"
+            axes.annotate(text, (smaller, error), (-6, 7), textcoords="offset points", fontsize="small", ha="right")
     for (label, (smaller, error)), marker in zip(published.items(), cycle("*PXd")):
         axes.plot(smaller, error, linestyle="", marker=marker, markersize=9, color="black", fillstyle="none", label=label)
     errors = [e for _, _, e in [*by_threshold, *by_weight]]
     highest = min(max(errors), 4 * min(errors))
     shown = [c for _, c, e in [*by_threshold, *by_weight] if e <= highest and math.isfinite(c)]
     shown += [c for c, _ in published.values()]
-    axes.set(xlabel="compression |W| / |W ≠ 0|", ylabel="test error, %", xscale="log", title="error against compression")
+    axes.set(xlabel="compression |W| / |W kept|", ylabel="test error, %", xscale="log", title="error against compression")
     axes.set(ylim=(0, highest * 1.05), xlim=(min(shown) / 1.3, max(shown) * 1.5))
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:g}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NotRequired, TypedDict, get_args
 
@@ -29,7 +29,8 @@ from pyro_vd.tracing import check_hooks
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = "pyro_vd network 1"
+MARK = "pyro_vd network 1"
+"""Of the files of pruned networks."""
 _NUMBERS, _NUMBERS_A_BYTE = 2**24, 1000
 """How many numbers any sparse file may become, and how many for each of its bytes if that is more."""
 
@@ -71,20 +72,25 @@ def save_pruned(net: nn.Module, path: Path | str, info: dict[str, Any] | None = 
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
     info = {} if info is None else info
     _check_info(info)
-    tied = len(list(net.parameters())) < len(list(net.named_parameters(remove_duplicate=False)))
-    architecture = None if tied else describe(net)  # a description would untie them
     if layout != "dense":
         tensors = pack(tensors, quantised=layout == "quantised")
-    described = {"architecture": architecture, "info": info}
-    if architecture is None:
-        described["sizes"] = sizes_of(net, tensors)
-    content = tensor_bytes(_FORMAT, described, tensors)
+    described = description_of(net, info, tensors)
+    architecture = described["architecture"]
+    content = tensor_bytes(MARK, described, tensors)
     _dense("the network to save", tensors, net if architecture is None else build("the network to save", architecture))
     if architecture is None:
         logger.warning(
             "%s does not say how to build %s: load_pruned(path, net=...) will need the network", path, not_described(net)
         )
     write_atomically(Path(path), content)
+
+
+def description_of(net: nn.Module, info: dict[str, Any], stored: Iterable[str]) -> dict[str, Any]:
+    """What a file says of a network beside its tensors, which it holds under the names ``stored``."""
+    tied = len(list(net.parameters())) < len(list(net.named_parameters(remove_duplicate=False)))
+    architecture = None if tied else describe(net)  # a description would untie them
+    described = {"architecture": architecture, "info": info}
+    return described if architecture is not None else {**described, "sizes": sizes_of(net, stored)}
 
 
 def load_pruned(path: Path | str, net: nn.Module | None = None) -> nn.Module:
@@ -160,7 +166,7 @@ def read_likelihood(path: Path | str) -> Observed | None:
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """A file's description, with ``architecture`` and ``info`` in it, and its tensors as they are stored."""
-    described, tensors = read_tensors(path, _FORMAT, "a network saved by pyro_vd")
+    described, tensors = read_tensors(path, MARK, "a network saved by pyro_vd")
     check_tree(f"{path} is corrupt", described, _Described)
     return described, tensors
 

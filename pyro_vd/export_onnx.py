@@ -19,6 +19,7 @@ from pyro_vd.sealed import check_onnx_seal, seal_onnx
 from pyro_vd.storage import write_atomically
 
 _PACKAGES = ("onnx", "onnxruntime", "onnxscript")
+_TYPES = {"tensor(float)": torch.float32, "tensor(double)": torch.float64, "tensor(float16)": torch.float16}
 
 
 def save_onnx(net: nn.Module, path: Path | str, example: Tensor) -> None:
@@ -91,5 +92,10 @@ def _network(where: str, content: bytes) -> nn.Module:
     options.intra_op_num_threads = torch.get_num_threads()
     options.add_session_config_entry("session.force_spinning_stop", "1")  # its threads take no core between calls
     session = InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    (name,) = (given.name for given in session.get_inputs())
-    return FileNetwork(where, lambda x: torch.from_numpy(session.run(None, {name: x.detach().cpu().numpy()})[0]))
+    (given,) = session.get_inputs()
+    shape = [size if isinstance(size, int) else None for size in given.shape]
+
+    def run(x: Tensor) -> Tensor:
+        return torch.from_numpy(session.run(None, {given.name: x.detach().cpu().numpy()})[0])
+
+    return FileNetwork(where, run, shape, _TYPES.get(given.type))

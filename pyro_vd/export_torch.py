@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -24,23 +25,38 @@ _TRACES = ("stack_trace", "nn_module_stack", "source_fn_stack", "from_node", "to
 
 
 class FileNetwork(nn.Module):
-    """A graph read from a file, to be called as any network; it has no parameters to see and one mode, evaluation."""
+    """A graph read from a file, to be called as any network; it has no parameters to see and one mode, evaluation.
 
-    def __init__(self, where: str, run: Callable[[Tensor], Tensor]) -> None:
+    Args:
+        where: the file, for messages.
+        run: gives outputs for a batch.
+        shape: of the inputs, None where a size may be any: the graph holds the others as numbers.
+        dtype: of the inputs; None if it is not known.
+    """
+
+    def __init__(
+        self, where: str, run: Callable[[Tensor], Tensor], shape: Sequence[int | None], dtype: torch.dtype | None
+    ) -> None:
         super().__init__()
-        self.where, self.run = where, run
+        self.where, self.run, self.shape, self.dtype = where, run, tuple(shape), dtype
 
     def forward(self, x: Tensor) -> Tensor:
         """Outputs for a batch ``x``, on the CPU.
 
         Raises:
-            InputError: the graph cannot take it.
+            InputError: no tensor, or one of another shape or type than the file was made for.
         """
+        if not isinstance(x, Tensor):
+            raise InputError(f"inputs are a {type(x).__name__}; they must be a tensor")
+        given = f"inputs of shape {tuple(x.shape)}, {x.dtype}, do not fit the network of {self.where}"
+        fits = x.ndim == len(self.shape) and all(w in (None, size) for w, size in zip(self.shape, x.shape, strict=True))
+        if not fits or self.dtype not in (None, x.dtype):
+            wanted = ", ".join("any" if size is None else str(size) for size in self.shape)
+            raise InputError(f"{given}: it takes ({wanted}), {self.dtype}")
         try:
             return self.run(x)
         except Exception as error:  # the errors of what runs graphs have no common type
-            given, why = f"inputs of shape {tuple(x.shape)}, {x.dtype}", one_line(error)[:200]
-            raise InputError(f"{given}, do not fit the network of {self.where}: {why}") from error
+            raise InputError(f"{given}: {one_line(error)[:200]}") from error
 
 
 @torch.no_grad()
@@ -77,14 +93,15 @@ def program(net: nn.Module, example: Tensor) -> ExportedProgram:
     net = copy_network(net).cpu().eval()
     blank = torch.zeros((2, *example.shape[1:]), dtype=example.dtype)  # of 1 the exporter takes that it is always 1
     try:
-        graph = torch.export.export(net, (blank,), dynamic_shapes=({0: Dim("batch")},))
+        graph = torch.export.export(net, (blank,), dynamic_shapes=({0: Dim("batch")},), strict=False)
     except Exception as error:  # the exporter raises whatever the network's code does, and errors of its own
         why = one_line(error)[:200]
         raise InputError(f"{type(net).__name__} cannot be exported for batches of any size: {why}") from error
     for node in graph.graph.nodes:
         for trace in _TRACES:
             node.meta.pop(trace, None)
-    graph.example_inputs = None
+    with contextlib.suppress(ValueError):  # PyTorch 2.6 insists on keeping some
+        graph.example_inputs = None
     return graph
 
 
@@ -142,4 +159,8 @@ def load_torch_export(path: Path | str) -> nn.Module:
 
 
 def _network(where: str, content: bytes) -> nn.Module:
-    return FileNetwork(where, torch.export.load(io.BytesIO(content)).module().forward)
+    program = torch.export.load(io.BytesIO(content))
+    (name,) = program.graph_signature.user_inputs
+    given = next(node.meta["val"] for node in program.graph.find_nodes(op="placeholder") if node.name == name)
+    shape = [size if isinstance(size, int) else None for size in given.shape]
+    return FileNetwork(where, program.module().forward, shape, given.dtype)

@@ -14,23 +14,25 @@ from torch import Tensor, nn
 from pyro_vd.errors import InputError
 from pyro_vd.networks import SelectInputs
 from pyro_vd.operations import ELEMENTWISE
+from pyro_vd.runtime_inputs import check_input, selects_channels
 from pyro_vd.tracing import check_hooks
 
 
 class FeatureMajor(nn.Module):
-    """A network with activations ``(features, batch)``, as ``CSR @ h`` wants them; it takes and gives ``(batch, …)``.
+    """A network with activations ``(features, batch)``, as ``CSR @ h`` wants them; it takes and gives what the network does.
 
     Args:
         net: as :func:`~pyro_vd.sparse_runtime.sparsify_runtime` takes it; it is copied.
         sparse: for each linear layer whether its weight is CSR; by default all are.
 
     Raises:
-        InputError: any other module in the network.
+        InputError: any other module in the network; when called, as :func:`~pyro_vd.runtime_inputs.check_input`.
     """
 
     def __init__(self, net: nn.Module, sparse: Sequence[bool] | None = None) -> None:
         super().__init__()
         self.flattens, steps = linear_steps(net)
+        self._selects_channels = selects_channels(self.flattens, steps)
         chosen = iter([True] * len(steps) if sparse is None else sparse)
         self.steps = nn.ModuleList(
             FeatureMajorLinear(step, next(chosen)) if isinstance(step, nn.Linear) else copy.deepcopy(step).eval()
@@ -39,10 +41,16 @@ class FeatureMajor(nn.Module):
         self._bind()
 
     def forward(self, x: Tensor) -> Tensor:
-        h = (x.flatten(1) if self.flattens else x).t()
-        for call in self._calls:
-            h = call(h)
-        return h.t()
+        try:
+            if self._selects_channels and x.ndim != 2:
+                raise IndexError("a dimension of its own is selected from")
+            h = (x.flatten(1) if self.flattens else x.reshape(-1, x.shape[-1])).t()
+            for call in self._calls:
+                h = call(h)
+            return h.t() if self.flattens or x.ndim == 2 else h.t().reshape(*x.shape[:-1], len(h))
+        except (RuntimeError, IndexError, AttributeError, TypeError, InputError):
+            check_input(x, self.flattens, [*self.steps])
+            raise
 
     def _bind(self) -> None:
         # Calling modules and finding their buffers takes longer than a small layer does: 104 against 63 µs for a pruned
@@ -80,6 +88,7 @@ class FeatureMajorLinear(nn.Module):
 
     def __init__(self, layer: nn.Linear, sparse: bool) -> None:
         super().__init__()
+        self.in_features = layer.in_features
         weight = layer.weight.detach().clone()
         bias = weight.new_zeros(layer.out_features) if layer.bias is None else layer.bias.detach().clone()
         self.register_buffer("weight", weight)

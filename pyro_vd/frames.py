@@ -15,11 +15,13 @@ from torch import nn
 
 from pyro_vd.arguments import check_number
 from pyro_vd.array_files import read_arrays
+from pyro_vd.deployed import stored_size
 from pyro_vd.errors import InputError
 from pyro_vd.metrics import Arrays, error_of
 from pyro_vd.networks import named_weights
 from pyro_vd.observations import Observed
 from pyro_vd.reading import reading
+from pyro_vd.sizes import weight_counts
 from pyro_vd.storage import clear_temporaries, write_atomically
 
 SCALE = 127
@@ -29,6 +31,7 @@ EXAMPLES = 500
 """At most so many examples are measured a frame: all of them would cost more than the training between two frames."""
 
 _SITE = "weight of "
+_SIZES = ("weights", "kept weights", "sparse bytes")
 
 
 class FrameRecorder:
@@ -86,6 +89,8 @@ class FrameRecorder:
         for name, weight in named_weights(net):
             scaled = (weight.clamp(-1, 1) * SCALE).round()
             frame[_SITE + name] = torch.where(scaled == 0, weight.sign(), scaled).to(torch.int8).cpu().numpy()
+        counts = *weight_counts(net), stored_size(net).sparse_bytes
+        frame |= {key: np.asarray(count) for key, count in zip(_SIZES, counts, strict=True)}
         self._taken.append(frame)
 
     def _on_device_of(self, net: nn.Module) -> Arrays:
@@ -119,6 +124,9 @@ class Frames:
         error: share of wrong predictions, ``(n,)``, in [0, 1]; where ``is_rmse``, the root mean square error instead.
         weights: by site, ``(n, …)`` as int8: :data:`SCALE` times the weight, cut to [−1, 1]; 0 only where it is pruned.
         measured_on: what the error is of.
+        is_rmse: see ``error``.
+        sizes: ``(n, 3)``: weights of the whole network, how many of them are kept, and the bytes of the file of its non-zeros
+            (:class:`~pyro_vd.deployed.StoredSize`); None in a recording of an earlier version.
     """
 
     epoch: np.ndarray
@@ -126,6 +134,7 @@ class Frames:
     weights: dict[str, np.ndarray]
     measured_on: str
     is_rmse: bool = False
+    sizes: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.epoch)
@@ -135,9 +144,12 @@ class Frames:
         return [int(np.count_nonzero(values[index])) for values in self.weights.values()]
 
     def compression(self, index: int) -> float:
-        """|W| / |W ≠ 0|; infinite where no weight is left."""
-        left = sum(self.left(index))
-        return sum(values[index].size for values in self.weights.values()) / left if left else math.inf
+        """|W| / |W kept|, of all weights or, in a recording of an earlier version, those shown; infinite where none is left."""
+        if self.sizes is None:
+            count, left = sum(values[index].size for values in self.weights.values()), sum(self.left(index))
+        else:
+            count, left, _ = self.sizes[index].tolist()
+        return count / left if left else math.inf
 
 
 def read_frames(folder: Path) -> Frames:
@@ -163,7 +175,8 @@ def read_frames(folder: Path) -> Frames:
     sites = {key.removeprefix(_SITE): array for key, array in arrays.items() if key.startswith(_SITE)}
     is_rmse = "rmse" in arrays
     error = arrays["rmse" if is_rmse else "error"]
-    return Frames(arrays["epoch"], error, sites, str(parts[0]["measured on"]), is_rmse)
+    sizes = np.stack([arrays[key] for key in _SIZES], 1) if arrays.keys() >= set(_SIZES) else None
+    return Frames(arrays["epoch"], error, sites, str(parts[0]["measured on"]), is_rmse, sizes)
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
@@ -172,6 +185,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     wanted = {"epoch": ("f", 1), "rmse" if "rmse" in part else "error": ("f", 1), "measured on": ("U", 0)}
     if not wanted.keys() < part.keys():
         raise InputError(f"{path} holds no frames; record them with train.frames")
+    wanted |= {key: ("i", 1) for key in _SIZES if key in part}
     for name, array in part.items():
         kind, ndim = wanted.get(name, ("i", None))
         is_right = array.ndim == ndim if name in wanted else name.startswith(_SITE) and array.ndim > 2 and array.itemsize == 1

@@ -76,6 +76,7 @@ def parsing_message(error: ArgumentError, parser: ArgumentParser) -> str:
     wanted = re.findall(r"Expected an? (<class '.*?'>|typing\.Literal\[.*?\])", text)
     if not (key and value and wanted):
         return text
+    wanted.sort(key=lambda kind: "NoneType" in kind)  # null comes last; the parser's order changes with its version
     allowed = [_TYPES.get(kind, kind.replace("typing.Literal[", "one of ").rstrip("]")) for kind in wanted]
     names = re.findall(r"'(.+?)'", " ".join(kind for kind in wanted if kind.startswith("typing")))
     return f"{key[1]} (={value[1]}) must be {' or '.join(allowed)}{did_you_mean(value[1], names)}"

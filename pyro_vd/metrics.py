@@ -1,8 +1,7 @@
-"""How good and how small a network is: error, likelihood, calibration, ranking, and non-zero weights a layer."""
+"""How good a network is: error, likelihood, calibration and ranking; and beside that how small."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, overload
 
@@ -13,13 +12,14 @@ from torch import Tensor, nn
 from pyro_vd.arguments import LARGEST, check_number
 from pyro_vd.checks import check_data, check_network
 from pyro_vd.dataset import Data
+from pyro_vd.deployed import DeployedSize
 from pyro_vd.errors import InputError
-from pyro_vd.networks import named_weights
 from pyro_vd.objects import check_hold
 from pyro_vd.observations import Observed, check_observations, class_labels, distribution_of
 from pyro_vd.prediction import Prediction, check_guide, logits
 from pyro_vd.regression import RegressionMetrics, measure_numbers
 from pyro_vd.scores import logits_of, scores
+from pyro_vd.sizes import LayerSize, NetworkSize, network_size
 from pyro_vd.uncertainty import CALIBRATION_BINS, equal_mass_calibration_error
 
 if TYPE_CHECKING:
@@ -31,20 +31,6 @@ Arrays = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
-class LayerSize:
-    """Weights of one layer: how many there are and how many are not zero."""
-
-    site: str
-    weights: int
-    nonzero: int
-
-    @property
-    def sparsity(self) -> float:
-        """Share of zero weights, in [0, 1]."""
-        return 1 - self.nonzero / self.weights
-
-
-@dataclass(frozen=True)
 class Metrics:
     """What :func:`evaluate` measures of classes. Error and sparsity are shares in [0, 1]; ``nll`` is in nats an example.
 
@@ -53,8 +39,14 @@ class Metrics:
     ``roc_auc`` is macro-averaged one against the rest, None where a class is missing from the data; ``ece`` has 15 bins of
     equal width, ``ece_equal_mass`` as many of equally many predictions; ``brier`` is the mean over examples of
     Σ (p − onehot)². ``entropy`` of the predictive and ``mutual_information`` of class and weights are means in nats, the
-    latter None for an ordinary network; see :mod:`pyro_vd.uncertainty`. ``compression`` is |W| / |W ≠ 0| over the weights of
-    linear and convolution layers, biases not counted, infinite where no weight is left.
+    latter None for an ordinary network; see :mod:`pyro_vd.uncertainty`.
+
+    ``compression`` is |W| / |W kept| over all weights of the network, which are its parameters of two dimensions or more, in
+    whatever layer; a weight without a prior is kept; infinite where none is kept, NaN where none can be seen, as in an ONNX
+    file. ``prior_share`` is the share, in [0, 1], of all parameters, biases included, that has a prior; of an ordinary network
+    that of the weights of linear layers and convolutions that are not frozen. ``deployed`` says how many parameters and bytes
+    would be deployed; of a guide's predictive that is the network of the means. ``layers`` are the weights with a prior, and
+    at the end all others in one. See :func:`~pyro_vd.sizes.layer_sizes`.
     """
 
     error: float
@@ -66,22 +58,9 @@ class Metrics:
     entropy: float
     mutual_information: float | None
     compression: float
+    prior_share: float
+    deployed: DeployedSize | None
     layers: tuple[LayerSize, ...]
-
-
-def layer_sizes(net: nn.Module) -> tuple[LayerSize, ...]:
-    """Weights and non-zero weights of each linear and convolution layer."""
-    return tuple(LayerSize(name, w.numel(), int(torch.count_nonzero(w))) for name, w in named_weights(net))
-
-
-def compression(net: nn.Module) -> float:
-    """|W| / |W ≠ 0| over all layers, biases not counted; infinite where no weight is left."""
-    return _compression(layer_sizes(net))
-
-
-def _compression(layers: tuple[LayerSize, ...]) -> float:
-    nonzero = sum(layer.nonzero for layer in layers)
-    return sum(layer.weights for layer in layers) / nonzero if nonzero else math.inf
 
 
 def error_rate(net: nn.Module, data: Arrays) -> float:
@@ -161,6 +140,7 @@ def evaluate(
     check_guide("evaluate", net, guide)
     num_samples, hold = check_number("num_samples", num_samples, low=1, high=LARGEST, whole=True), check_hold(hold, guide)
     plain: nn.Module = net
+    sites: list[str] | None = None
     if guide is None:
         x, y = check_network("data", data, net, likelihood, part="test")
         means = scores(distribution_of(likelihood, logits(net, x).double()), y)
@@ -170,16 +150,17 @@ def evaluate(
 
         model: BayesianNetwork = net  # type: ignore[assignment]
         x, y = check_data("data", data, model, part="test")
-        means, plain = mean_draws(model, guide, x, y, num_samples, scores, hold), mean_network(model, guide)
-    layers = layer_sizes(plain)
+        means = mean_draws(model, guide, x, y, num_samples, scores, hold)
+        plain, sites = mean_network(model, guide), model.weight_names
+    size = network_size(plain, x, sites)
     if "log_p" not in means:
-        return measure_numbers(means, y, _compression(layers), layers)
+        return measure_numbers(means, y, size)
     prediction = Prediction(means["log_p"]) if guide is None else Prediction.of_means(means["log_p"], means["entropy"])
-    return measure(prediction, class_labels(y), layers)
+    return measure(prediction, class_labels(y), size)
 
 
-def measure(prediction: Prediction, y: Tensor, layers: tuple[LayerSize, ...]) -> Metrics:
-    """Compare predictions with the labels ``(n,)`` of their inputs; ``layers`` are those of the network that made them.
+def measure(prediction: Prediction, y: Tensor, size: NetworkSize) -> Metrics:
+    """Compare predictions with the labels ``(n,)`` of their inputs; ``size`` is that of the network that made them.
 
     Raises:
         InputError: a prediction that is NaN or infinite.
@@ -205,6 +186,5 @@ def measure(prediction: Prediction, y: Tensor, layers: tuple[LayerSize, ...]) ->
         brier=(p - F.one_hot(y, classes)).square().sum(-1).mean().item(),
         entropy=prediction.entropy.mean().item(),
         mutual_information=None if mutual_information is None else mutual_information.mean().item(),
-        compression=_compression(layers),
-        layers=layers,
+        **vars(size),
     )

@@ -92,7 +92,7 @@ class SelectInputs(nn.Module):
         self.register_buffer("index", torch.arange(out_features))
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.shape[self.dim] != self.in_features:
+        if not -x.ndim <= self.dim < x.ndim or x.shape[self.dim] != self.in_features:
             raise InputError(f"an input of shape {tuple(x.shape)}; its dimension {self.dim} must be {self.in_features}")
         return x.index_select(self.dim, self.index)
 

@@ -18,10 +18,11 @@ from pyro_vd.guides import (
 from pyro_vd.guides.variational_dropout import Sharing
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.models.bayesian import BayesianNetwork
+from pyro_vd.output_noise import OutputNoise, check_output_noise
 from pyro_vd.schedules import KLWeight, LRSchedule
 from pyro_vd.thresholds import DEFAULT_THRESHOLD, check_threshold
 
-_FIT_OPTIONS = ("epochs", "batch_size", "lr", "lr_schedule", "kl_weight", "hold", "weight_decay")
+_FIT_OPTIONS = ("epochs", "batch_size", "lr", "lr_schedule", "kl_weight", "hold", "noise", "weight_decay")
 
 
 @dataclass
@@ -86,6 +87,8 @@ class TrainConfig(StepsConfig):
     """β, the weight of the KL, over the epochs."""
     hold: float | None = None
     """Hold means at zero in the forward pass from this log α on, with a guide that learns α; null holds nothing."""
+    noise: OutputNoise = "position"
+    """Draw the noise of a convolution's output at each position independently, or once for each example."""
     frames: int = 0
     """Frames an epoch to record for pyro-vd animate; 0 records none."""
 
@@ -96,6 +99,7 @@ class TrainConfig(StepsConfig):
         self.p = check_rate("p", self.p)
         if self.log_sigma2 is not None:
             self.log_sigma2 = check_number("log_sigma2", self.log_sigma2, low=-60, high=0)
+        check_output_noise("noise", self.noise)
         self.frames = check_number("frames", self.frames, low=0, high=1000, whole=True)
         if self.hold is not None:
             self.hold = check_number("hold", self.hold, low=-100, high=100)

@@ -99,7 +99,7 @@ def error_against_compression(networks: Mapping[str, tuple[float, float]], measu
         axes.plot(*point, "o" if is_finite else ">", color=colour, markersize=7, label=label)
         axes.annotate(str(number), point, xytext=(5, 4), textcoords="offset points")
     axes.xaxis.set_major_formatter("{x:g}")
-    axes.set(xlabel="compression, |W| / |W ≠ 0|", ylabel=label_y, title="test error against compression")
+    axes.set(xlabel="compression, |W| / |W kept|", ylabel=label_y, title="test error against compression")
     axes.margins(0.12)
     axes.grid(alpha=0.3)
     figure.legend(loc="outside right upper", fontsize="small")

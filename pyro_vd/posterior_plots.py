@@ -41,7 +41,7 @@ def log_alpha_histograms(
     for axis, (name, values) in zip(axes, log_alphas.items(), strict=True):
         removed = values >= threshold if masks is None else ~masks[name]
         parts = [values[part].clamp(low, high).tolist() for part in (~removed, removed)]
-        axis.hist(parts, edges.tolist(), stacked=True, color=COLOURS[:2], label=["left", "removed"])
+        axis.hist(parts, edges.tolist(), stacked=True, color=list(COLOURS[:2]), label=["left", "removed"])
         axis.axvline(threshold, color="black", linestyle="--", linewidth=1, label=f"threshold {threshold:g}")
         share = 100 * removed.double().mean().item()
         axis.set(title=f"{name}: {share:.1f} % removed", xlabel="log α", ylabel="weights", yscale="log", ylim=(0.7, None))

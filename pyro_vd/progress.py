@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
+from pyro_vd.deployed import kilobytes
+
 if TYPE_CHECKING:
     from pyro_vd.sweep import SweepRun
     from pyro_vd.training_state import EpochRecord
@@ -20,8 +22,20 @@ if TYPE_CHECKING:
 _SECONDS_A_LINE = 10.0  # in a log file, where a bar cannot move
 
 
+class Bars(RichProgress):
+    """Rich's bars. Those that are not shown end without a word, where older rich ends them with an empty line."""
+
+    def stop(self) -> None:
+        """They are done."""
+        if not self.disable:
+            super().stop()
+
+
 class Progress:
     """One bar over all steps, with the last epoch's loss, KL, error and compression beside it.
+
+    Behind the compression: the parameters that are not zero, and the size of the file of the non-zeros, of the network as it
+    would be pruned now, not compacted.
 
     Args:
         phase: what is trained, shown first.
@@ -31,7 +45,7 @@ class Progress:
     """
 
     def __init__(self, phase: str, done: int, steps: int, shown: bool) -> None:
-        self._bar = RichProgress(
+        self._bar = Bars(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
@@ -60,8 +74,10 @@ class Progress:
         error = "" if record.error is None else f" error {100 * record.error:.2f} %"
         error = f" RMSE {record.error:.4g}" if record.is_rmse else error
         skipped = f" skipped {record.skipped}" if record.skipped else ""
-        smaller = f"{record.compression:.1f}x" if math.isfinite(record.compression) else "∞"
-        figures = f"epoch {record.epoch} loss {record.loss:.0f} KL {record.kl:.0f}{error} {smaller}{skipped}"
+        size = f"{record.compression:.1f}x" if math.isfinite(record.compression) else "∞"
+        if record.nonzero_parameters is not None and record.sparse_bytes is not None:
+            size += f" ({record.nonzero_parameters:,} left, {kilobytes(record.sparse_bytes)})"
+        figures = f"epoch {record.epoch} loss {record.loss:.0f} KL {record.kl:.0f}{error} {size}{skipped}"
         self._bar.update(self._task, figures=figures)
         now = time.monotonic()
         if not self._bar.console.is_terminal and not self._bar.disable and now - self._last_line > _SECONDS_A_LINE:
@@ -79,7 +95,7 @@ class SweepProgress:
 
     def __init__(self, runs: Mapping[str, SweepRun], shown: bool) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._bar = RichProgress(*columns, console=Console(stderr=True), disable=not shown, refresh_per_second=4)
+        self._bar = Bars(*columns, console=Console(stderr=True), disable=not shown, refresh_per_second=4)
         finished = sum(run.is_finished for run in runs.values())
         self._all = self._bar.add_task("runs", total=len(runs), completed=finished)
         self._tasks: dict[str, TaskID] = {}

@@ -11,9 +11,11 @@ from torch import Tensor, nn
 
 from pyro_vd.arguments import LARGEST, check_number, check_numbers, quoted
 from pyro_vd.checks import check_measured
+from pyro_vd.deployed import stored_size
 from pyro_vd.errors import InputError
-from pyro_vd.metrics import Arrays, compression, error_of
+from pyro_vd.metrics import Arrays, error_of
 from pyro_vd.objects import check_hold, check_pair
+from pyro_vd.sizes import compression
 from pyro_vd.thresholds import DEFAULT_THRESHOLD, Threshold, ThresholdChoice, ThresholdTrial, check_threshold, check_thresholds
 
 if TYPE_CHECKING:
@@ -138,7 +140,7 @@ def choose_threshold(
     for threshold in tried:
         net = prune(model, guide, threshold)
         (error,) = error_of(net, validation, model.observed).values()
-        trials.append(ThresholdTrial(threshold, error, compression(net)))
+        trials.append(ThresholdTrial(threshold, error, compression(net, model.weight_names), **vars(stored_size(net))))
     good = [trial.threshold for trial in trials if trial.error <= unpruned_error + allowed + 1e-12]
     if not good:
         raise InputError(

@@ -12,7 +12,8 @@ from pyro_vd.draws import Draws
 from pyro_vd.errors import InputError
 
 if TYPE_CHECKING:
-    from pyro_vd.metrics import LayerSize
+    from pyro_vd.deployed import DeployedSize
+    from pyro_vd.sizes import LayerSize, NetworkSize
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class RegressionMetrics:
     method, examples independent); ``nll`` is in nats an example. ``coverage_50`` and ``coverage_90`` are the shares of
     observations in the central predictive intervals of these levels, which of counts hold at least as much; None where the
     likelihood has no distribution function. If the intervals are right they vary by √(level (1 − level) / examples).
-    ``compression`` and ``layers`` are those of :class:`~pyro_vd.metrics.Metrics`.
+    ``compression``, ``prior_share``, ``deployed`` and ``layers`` are those of :class:`~pyro_vd.metrics.Metrics`.
     """
 
     rmse: float
@@ -33,10 +34,12 @@ class RegressionMetrics:
     coverage_90: float | None
     examples: int
     compression: float
+    prior_share: float
+    deployed: DeployedSize | None
     layers: tuple[LayerSize, ...]
 
 
-def measure_numbers(means: Draws, y: Tensor, compression: float, layers: tuple[LayerSize, ...]) -> RegressionMetrics:
+def measure_numbers(means: Draws, y: Tensor, size: NetworkSize) -> RegressionMetrics:
     """Compare the predictive p(y|x) ≈ 1/S Σ p(y|x, wₛ), an equal mixture over the draws, with the observations.
 
     Its intervals need no further draws: y is in the central one of level l if (1 − l)/2 ≤ P(Y ≤ y) and P(Y < y) ≤ (1 + l)/2.
@@ -44,7 +47,7 @@ def measure_numbers(means: Draws, y: Tensor, compression: float, layers: tuple[L
     Args:
         means: over the draws, of what :func:`~pyro_vd.scores.number_scores` gives of each.
         y: observations ``(n, …)``, as :func:`~pyro_vd.observations.check_observations` gives them.
-        compression, layers: of the network.
+        size: of the network.
 
     Raises:
         InputError: a prediction that is not finite.
@@ -68,6 +71,5 @@ def measure_numbers(means: Draws, y: Tensor, compression: float, layers: tuple[L
         coverage_50=coverage(0.5),
         coverage_90=coverage(0.9),
         examples=len(y),
-        compression=compression,
-        layers=layers,
+        **vars(size),
     )

@@ -9,13 +9,23 @@ from pyro_vd.schema import check_tree
 
 
 class _Layer(TypedDict):
+    site: str
     weights: int
     nonzero: int
+
+
+class _Deployed(TypedDict):
+    parameters: int
+    bytes: int
+    sparse_bytes: int
+    not_compacted: str | None
 
 
 class _Network(TypedDict):
     nll: float | None
     compression: float | None
+    prior_share: NotRequired[float | None]
+    deployed: NotRequired[_Deployed | None]
     layers: list[_Layer]
 
 

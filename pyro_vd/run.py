@@ -112,7 +112,7 @@ def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progr
     trained = copy.deepcopy((model, guide))
     if recipe.finetune.epochs:
         guide.restrict(kept_weights(model, guide, threshold, recipe.prune.units))
-        settings = options("finetune", recipe.finetune)
+        settings = options("finetune", recipe.finetune) | {"noise": recipe.train.noise}
         results["finetune"] = fit(model, guide, train, validation, threshold=math.inf, **settings)
         pruned = mean_network(model, guide).cpu()
     # Everything is chosen; only now are the test data looked at.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ PARTS = (*_PARTS, "codebook")
 """What a tensor's name is followed by in the names of what :func:`pack` puts in its place."""
 _HEADER = 70
 """Bytes that one more tensor takes in the header of a safetensors file, about."""
+_Parts = dict[str, Tensor]
 
 
 def pack(tensors: Mapping[str, Tensor], *, quantised: bool = False) -> dict[str, Tensor]:
@@ -36,23 +37,34 @@ def pack(tensors: Mapping[str, Tensor], *, quantised: bool = False) -> dict[str,
     Raises:
         InputError: a value to quantise is NaN or infinite.
     """
+    return _packed(tensors, lambda name, rows: [rows, _coded(name, rows)] if quantised else [rows], _rows)
+
+
+def packed_shapes(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Types and shapes of what :func:`pack` gives, in a fraction of its time: what is new in it has no values."""
+    return _packed(tensors, lambda _, rows: [rows], _shapes_of_rows)
+
+
+def _packed(
+    tensors: Mapping[str, Tensor],
+    forms_of: Callable[[str, _Parts], list[_Parts]],
+    rows_of: Callable[[str, Tensor], _Parts],
+) -> dict[str, Tensor]:
     stored: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        forms: list[dict[str, Tensor]] = [{name: _smallest(tensor) if tensor.dtype == torch.int64 else tensor}]
+        forms: list[_Parts] = [{name: _smallest(tensor) if tensor.dtype == torch.int64 else tensor}]
         if tensor.ndim >= 2 and tensor.dtype in _FLOATS:
-            forms.append(rows := _rows(name, tensor))
-            if quantised:
-                forms.append(_coded(name, rows))
+            forms += forms_of(name, rows_of(name, tensor))
         smallest = min(forms, key=_bytes)
         stored |= smallest
     return stored
 
 
-def _bytes(parts: Mapping[str, Tensor]) -> int:
+def _bytes(parts: _Parts) -> int:
     return sum(part.nbytes + _HEADER for part in parts.values())
 
 
-def _rows(name: str, tensor: Tensor) -> dict[str, Tensor]:
+def _rows(name: str, tensor: Tensor) -> _Parts:
     matrix = tensor.reshape(len(tensor), math.prod(tensor.shape[1:]))
     row, col = matrix.nonzero(as_tuple=True)
     crow = torch.bincount(row, minlength=len(matrix)).cumsum(0)
@@ -60,14 +72,28 @@ def _rows(name: str, tensor: Tensor) -> dict[str, Tensor]:
     return {f"{name}.{part}": tensor for part, tensor in zip(_PARTS, parts, strict=True)}
 
 
-def _coded(name: str, rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _shapes_of_rows(name: str, tensor: Tensor) -> _Parts:
+    kept = tensor.reshape(len(tensor), math.prod(tensor.shape[1:])) != 0
+    count, columns = int(kept.sum()), kept.any(0).nonzero()
+    last = int(columns[-1]) if len(columns) else 0
+    lengths = {"crow": len(kept) + 1, "col": count, "values": count}
+    kinds = {"crow": _kind(0, count), "col": _kind(0, last), "values": tensor.dtype}
+    return {f"{name}.{part}": torch.empty(lengths[part], dtype=kinds[part], device="meta") for part in _PARTS}
+
+
+def _coded(name: str, rows: _Parts) -> _Parts:
     codes, values = codebook(rows[f"{name}.values"])
     return {**rows, f"{name}.values": codes, f"{name}.codebook": values}
 
 
 def _smallest(indices: Tensor) -> Tensor:
     low, high = (int(indices.min()), int(indices.max())) if indices.numel() else (0, 0)
-    return indices.to(next(kind for kind in _INTEGERS if torch.iinfo(kind).min <= low and high <= torch.iinfo(kind).max))
+    return indices.to(_kind(low, high))
+
+
+def _kind(low: int, high: int) -> torch.dtype:
+    """The smallest type of integers that holds these."""
+    return next(kind for kind in _INTEGERS if torch.iinfo(kind).min <= low and high <= torch.iinfo(kind).max)
 
 
 def unpack(where: str, stored: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:

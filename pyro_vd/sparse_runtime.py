@@ -17,6 +17,7 @@ from pyro_vd.errors import InputError
 from pyro_vd.feature_major import FeatureMajor, FeatureMajorLinear, linear_steps
 from pyro_vd.networks import SelectInputs
 from pyro_vd.objects import check_module
+from pyro_vd.runtime_inputs import check_input
 
 _SECONDS, _ROUNDS = 0.05, (10, 200)
 """A measurement takes about so long, within so many rounds."""
@@ -34,14 +35,15 @@ def sparsify_runtime(net: nn.Module, batch_sizes: Sequence[int] = (1, 64, 1024))
 
     Args:
         net: an ``nn.Sequential`` of linear layers with activations between, flattening and selection of inputs in front; it
-            is copied. It takes ``(batch, features)``, or any batch where it flattens.
+            is copied. It takes ``(…, features)``, or any ``(batch, …)`` where it flattens.
         batch_sizes: where to measure; another batch is run as the nearest of them, by ratio.
 
     Returns:
         The same function, for running only: save the network itself. It holds that as well, for measuring.
 
     Raises:
-        InputError: any other module in the network, or a batch size below 1.
+        InputError: any other module in the network, or a batch size below 1. What is returned raises it for inputs of another
+            number of features, type or device than the network's.
     """
     check_module("net", net)
     sizes = sorted(set(check_numbers("batch_sizes", batch_sizes, low=1, high=LARGEST)))
@@ -61,10 +63,16 @@ class SparseRuntime(nn.Module):
         self.forms = nn.ModuleList(forms)
         self.limits = tuple(limits)
         self._calls = tuple(form.forward for form in forms)  # found and called faster
+        self._flattens = any(isinstance(module, nn.Flatten) for module in net.modules())
         self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = self._calls[bisect_left(self.limits, len(x))](x)
+        try:
+            batch = len(x) if self._flattens else x.shape[:-1].numel()
+            result: Tensor = self._calls[bisect_left(self.limits, batch)](x)
+        except (RuntimeError, IndexError, AttributeError, TypeError):
+            check_input(x, *linear_steps(self.net))
+            raise
         return result
 
     def extra_repr(self) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import math
 import os
-import tempfile
+import secrets
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -30,21 +31,26 @@ _TEMPORARY = ".pyro_vd-tmp"
 def write_atomically(path: Path, content: bytes | memoryview) -> None:
     """Replace ``path`` by ``content``, or leave it as it was: temporary file, fsync, rename.
 
+    A signal handler that raises, as for Ctrl-C, may do so between any two steps; nothing is left behind then either.
+
     Raises:
         OSError: the disk is full, or the folder cannot be written; the message names the file.
     """
-    temporary = None
+    # Both are known here before the file is there and open: whenever an exception comes, they can be removed and closed.
+    temporary = path.parent / f".{secrets.token_hex(8)}{_TEMPORARY}"
+    file = io.FileIO.__new__(io.FileIO)
     try:
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_TEMPORARY)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(path)
+        io.FileIO.__init__(file, temporary, "x")
+        left = memoryview(content)
+        while left:
+            left = left[file.write(left) :]
+        os.fsync(file.fileno())
+        file.close()
+        temporary.replace(path)
     except BaseException as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+        file.close()
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         if isinstance(error, OSError):
             raise OSError(error.errno, f"{os.strerror(error.errno or 0)}; nothing was changed", str(path)) from error
         raise
@@ -81,12 +87,6 @@ def _finite(tree: Any) -> Any:
     if isinstance(tree, list | tuple):
         return [_finite(value) for value in tree]
     return None if isinstance(tree, float) and not math.isfinite(tree) else tree
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
@@ -12,8 +13,19 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
+from pyro_vd.sizes import OTHERS
+
 if TYPE_CHECKING:
     from pyro_vd.comparison import RunResult
+
+SIZES = ("compression", "with prior %", "parameters", "bytes", "sparse bytes")
+"""Columns of how small a network is."""
+SPARSITY = "sparsity a layer %"
+SIZES_NOTE = (
+    "compression: |W| / |W kept| over all weights, biases not counted; parameters and bytes are of the compact network, with "
+    "every number or only the non-zeros in its file"
+)
+"""What the columns of :data:`SIZES` are."""
 
 _WIDTH = 110  # a table is never cut to less, whatever standard output is
 
@@ -38,8 +50,18 @@ def print_networks(title: str, networks: Mapping[str, Mapping[str, Any]]) -> Non
     for metrics in networks.values():
         if "rmse" in metrics:
             quality = ["RMSE", "NLL", f"in 50 % of {metrics['examples']}", f"in 90 % of {metrics['examples']}"]
-    columns = ["network", *quality, "smaller", "sparsity a layer %"]
-    print_table(title, columns, [[name, *_cells(metrics)] for name, metrics in networks.items()])
+    print_table(title, ["network", *quality], [[name, *_cells(metrics)] for name, metrics in networks.items()])
+    print_sizes("size", networks)
+
+
+def print_sizes(title: str, networks: Mapping[str, Mapping[str, Any]]) -> None:
+    """How small several networks are, a row each, what the columns mean, and which could not be compacted."""
+    rows = [[name, *size_cells(m), sparsities(sparsity_by_site(m["layers"]))] for name, m in networks.items()]
+    print_table(title, ["network", *SIZES, SPARSITY], rows)
+    print(SIZES_NOTE)
+    for name, metrics in networks.items():
+        if why := (metrics.get("deployed") or {}).get("not_compacted"):
+            print(f"Note: {name} is counted as it is, not compacted: {why}")
 
 
 def error_cell(metrics: Mapping[str, Any], prefix: str = "") -> tuple[str, str]:
@@ -61,31 +83,64 @@ def spread(values: Sequence[float], digits: int) -> str:
 def print_results(title: str, results: Sequence[RunResult], notes: Sequence[str], seeds: Sequence[Sequence[RunResult]]) -> None:
     """Runs side by side, numbered, then the means of those that only seeds tell apart, then what is to be known of them all."""
     measures = sorted({error_cell({result.measure: result.error})[0] for result in results}, reverse=True)
-    columns = ["", "run", "data", " or ".join(measures), "NLL", "smaller", "sparsity a layer %", "seconds"]
+    columns = ["", "run", "data", " or ".join(measures), "NLL", *SIZES, SPARSITY, "seconds"]
     rows = []
     for number, result in enumerate(results, 1):
         size = "?" if result.test_size is None else str(result.test_size)
-        quality = [error_cell({result.measure: result.error})[1], f"{result.nll:.4f}", _smaller(result.compression)]
-        layers = _percentages(result.sparsity)
+        quality = [error_cell({result.measure: result.error})[1], f"{result.nll:.4f}", *size_cells(asdict(result))]
+        layers = sparsities(result.sparsity)
         rows.append([str(number), result.run, f"{result.data} ({size})", *quality, layers, f"{result.seconds:.0f}"])
     for group in seeds:
         first = results.index(group[0])
         scale, digits = (1, 4) if group[0].measure == "rmse" else (100, 2)
-        measured = zip(*((scale * each.error, each.nll, each.compression, each.seconds) for each in group), strict=True)
-        *quality, seconds = (spread(values, n) for values, n in zip(measured, (digits, 4, 1, 0), strict=True))
-        layers = _percentages([statistics.mean(layer) for layer in zip(*(each.sparsity for each in group), strict=True)])
-        rows.append(["", f"{len(group)} seeds of {first + 1}: mean ± sd", rows[first][2], *quality, layers, seconds])
+        measured = [
+            spread([scale * each.error for each in group], digits),
+            spread([each.nll for each in group], 4),
+            *size_spreads([asdict(each) for each in group]),
+            sparsities({site: statistics.mean(each.sparsity[site] for each in group) for site in group[0].sparsity}),
+            spread([each.seconds for each in group], 0),
+        ]
+        rows.append(["", f"{len(group)} seeds of {first + 1}: mean ± sd", rows[first][2], *measured])
     print_table(title, columns, rows, names=3)
+    print(SIZES_NOTE)
     for note in notes:
         print(f"Note: {note}")
 
 
-def _smaller(compression: float) -> str:
-    return f"{compression:.1f}x" if math.isfinite(compression) else "∞"
+def size_cells(metrics: Mapping[str, Any]) -> list[str]:
+    """The cells of :data:`SIZES`: of a network in ``metrics.json``, or of a :class:`~pyro_vd.comparison.RunResult`."""
+    smaller, *rest = size_spreads([metrics])
+    return [f"{smaller}x" if smaller[0].isdigit() else smaller, *rest]
 
 
-def _percentages(shares: Sequence[float]) -> str:
-    return " ".join(f"{100 * share:.1f}" for share in shares)
+def size_spreads(networks: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The same of several networks, means and standard deviations; a dash for what an earlier version did not measure."""
+    compression = [math.inf if n["compression"] is None else n["compression"] for n in networks]
+    share = [n.get("prior_share") for n in networks]
+    deployed = [n.get("deployed") or {} for n in networks]
+    return [
+        spread(compression, 1),
+        _spread_or_dash([None if value is None else 100 * value for value in share], 1),
+        *(_spread_or_dash([size.get(key) for size in deployed], 0) for key in ("parameters", "bytes", "sparse_bytes")),
+    ]
+
+
+def _spread_or_dash(values: Sequence[float | None], digits: int) -> str:
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
+        return "–"
+    return f"{known[0]:,.{digits}f}" if len(known) == 1 else spread(known, digits)
+
+
+def sparsity_by_site(layers: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Share of removed weights in [0, 1] by site, of layers in ``metrics.json``."""
+    return {layer["site"]: 1 - layer["nonzero"] / layer["weights"] for layer in layers}
+
+
+def sparsities(shares: Mapping[str, float]) -> str:
+    """Shares of removed weights by site, in %, and those of all other weights at the end in brackets."""
+    cells = [f"({100 * share:.1f})" if site == OTHERS else f"{100 * share:.1f}" for site, share in shares.items()]
+    return " ".join(cells)
 
 
 def _or_dash(value: float | None, digits: int) -> str:
@@ -106,8 +161,6 @@ def _cells(metrics: Mapping[str, Any]) -> list[str]:
         *quality,
         "∞" if metrics["nll"] is None else f"{metrics['nll']:.4f}",
         *rest,
-        _smaller(math.inf if metrics["compression"] is None else metrics["compression"]),
-        _percentages([1 - layer["nonzero"] / layer["weights"] for layer in metrics["layers"]]),
     ]
 
 

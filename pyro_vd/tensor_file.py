@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -32,6 +33,24 @@ def tensor_bytes(mark: str, described: Mapping[str, Any], tensors: Mapping[str, 
     check_size("the file", "a description", len(text), MOST_TEXT)
     _check_types("the file", tensors)
     return save(dict(tensors), {mark: text})  # one key: safetensors writes several in an order that changes between processes
+
+
+def size_of(mark: str, described: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> int:
+    """How many bytes :func:`tensor_bytes` gives, to within 16: values are not looked at, and there need be none."""
+    content: dict[str, Any] = {"__metadata__": {mark: _json({**described, _CHECKSUM: 2**32 - 1})}}
+    place = 0
+    for name, tensor in sorted(tensors.items(), key=lambda item: (-item[1].itemsize, item[0])):
+        start, place = place, place + tensor.numel() * tensor.itemsize
+        content[name] = {"dtype": _name(tensor.dtype), "shape": list(tensor.shape), "data_offsets": [start, place]}
+    header = json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()
+    return 8 + -(-len(header) // 8) * 8 + place
+
+
+def _name(dtype: torch.dtype) -> str:
+    """What a safetensors file calls a type: ``F32``."""
+    name = str(dtype).removeprefix("torch.")
+    kind = name.rstrip("0123456789")
+    return {"float": "F", "bfloat": "BF", "int": "I", "uint": "U", "complex": "C"}.get(kind, kind.upper()) + name[len(kind) :]
 
 
 def read_tensors(path: Path, mark: str, what: str) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -16,11 +16,16 @@ DEFAULT_THRESHOLD = 3.0
 
 @dataclass(frozen=True)
 class ThresholdTrial:
-    """One candidate: its validation error, a share in [0, 1] or of numbers the RMSE, and the compression it gives."""
+    """One candidate: its validation error, a share in [0, 1] or of numbers the RMSE, and how small the network is with it.
+
+    ``compression`` is |W| / |W kept|; the other two are of :class:`~pyro_vd.deployed.StoredSize`, not compacted.
+    """
 
     threshold: float
     error: float
     compression: float
+    nonzero_parameters: int
+    sparse_bytes: int
 
 
 @dataclass(frozen=True)

@@ -18,19 +18,22 @@ from pyro_vd.augmentation import augmented
 from pyro_vd.batches import check_batches
 from pyro_vd.checks import check_data, check_measured
 from pyro_vd.dataset import Data
+from pyro_vd.deployed import stored_size
 from pyro_vd.elbo import VariationalDropoutELBO
 from pyro_vd.errors import InputError
 from pyro_vd.forked import check_process
 from pyro_vd.guard import NonFiniteGuard
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.identity import identity, pair_identity
-from pyro_vd.metrics import compression, error_of
+from pyro_vd.metrics import error_of
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.objects import check_hold, check_pair, check_trainable
+from pyro_vd.output_noise import OutputNoise, check_output_noise
 from pyro_vd.posterior import mean_network
 from pyro_vd.progress import Progress
 from pyro_vd.pruning import kept_weights, prune
 from pyro_vd.schedules import KLWeight, LRSchedule, check_schedules
+from pyro_vd.sizes import compression
 from pyro_vd.storage import checksum
 from pyro_vd.thresholds import DEFAULT_THRESHOLD, Threshold, check_threshold
 from pyro_vd.training_state import EpochRecord, TrainingState
@@ -63,6 +66,7 @@ def fit(
     lr_schedule: LRSchedule | None = None,
     kl_weight: KLWeight | float = 1.0,
     hold: float | None = None,
+    noise: OutputNoise = "position",
     weight_decay: float = 0.0,
     num_particles: int = 1,
     augment: Callable[[Tensor], Tensor] | None = None,
@@ -91,6 +95,8 @@ def fit(
         kl_weight: β, a number or its warm-up over the epochs.
         hold: hold means at zero in the forward pass where log α reaches this, of a guide that learns it; see
             :class:`~pyro_vd.reparam.LocalReparameterization`.
+        noise: where a weight serves several positions of an example, draw its output's noise at each "position" independently,
+            as in the paper, or once for each "example"; see there.
         weight_decay: λ ≥ 0 of an L2 penalty ½λ‖·‖² on the loss of one example, the usual scale; for guides without a KL. Not
             of the likelihood's parameters.
         num_particles: draws of the noise a step.
@@ -124,6 +130,7 @@ def fit(
     lr = check_number("lr", lr, low=0, high=HIGHEST_LR, low_open=True)
     weight_decay = check_number("weight_decay", weight_decay, low=0, high=HIGHEST_LR)
     hold, threshold = check_hold(hold, guide), check_threshold(threshold)
+    check_output_noise("noise", noise)
     lr_schedule, kl_weight = check_schedules(lr_schedule, kl_weight)
     for name, function in (("augment", augment), ("after_step", after_step)):
         if function is not None and not callable(function):
@@ -137,10 +144,10 @@ def fit(
     held_out = None if validation is None else check_measured("validation data", validation, model)
     if guide.learns_alpha or units is not None:
         kept_weights(model, guide, threshold, units)  # refuses what does not fit, before the first epoch
-    elbo = VariationalDropoutELBO(num_particles=num_particles, hold=hold)
+    elbo = VariationalDropoutELBO(num_particles=num_particles, hold=hold, noise=noise)
     settings = {"phase": phase, "epochs": epochs, "batch_size": batch_size, "lr": lr, "num_data": len(x), "hold": hold}
-    settings |= {"weight_decay": weight_decay, "num_particles": elbo.num_particles, "threshold": threshold}
-    settings |= {"units": units and list(units)}
+    settings |= {"noise": noise, "weight_decay": weight_decay, "num_particles": elbo.num_particles, "threshold": threshold}
+    settings |= {"units": None if units is None else [int(most) for most in units]}
     if checkpoint is not None:
         given = {"lr_schedule": lr_schedule, "kl_weight": kl_weight, "augment": augment}
         settings |= {name: identity(name, value) for name, value in given.items()} | pair_identity(model, guide)
@@ -203,10 +210,11 @@ def fit(
                 kl_weight=elbo.kl_weight,
                 lr=optimizer.param_groups[0]["lr"],
                 error=next(iter(errors.values()), None),
-                compression=compression(net),
+                compression=compression(net, model.weight_names),
                 skipped=guard.skipped,
                 seconds=time.perf_counter() - started,
                 is_rmse="rmse" in errors,
+                **vars(stored_size(net)),
             )
             state.add(record)
             bar.epoch(record)

@@ -41,13 +41,17 @@ class EpochRecord:
     error: float | None
     """Share of wrong validation predictions of the network as it would be pruned now; None without validation data."""
     compression: float
-    """|W| / |W ≠ 0| of that network; infinite, in the log null, where no weight is left."""
+    """|W| / |W kept| of that network, a weight without a prior kept; infinite, in the log null, where none is kept."""
     skipped: int
     """Non-finite steps since the start of the training."""
     seconds: float
     """Time this epoch took."""
     is_rmse: bool = False
     """Whether ``error`` is the root mean square error instead, in the unit of the numbers that are predicted."""
+    nonzero_parameters: int | None = None
+    """As of :class:`~pyro_vd.deployed.StoredSize`: that network is not compacted here, which takes longer. None in old logs."""
+    sparse_bytes: int | None = None
+    """The same."""
 
 
 _SHOWN = reprlib.Repr()  # of what a file says, never all

@@ -56,13 +56,14 @@ def weight_matrices(weights: Sequence[Tensor], titles: Sequence[str], heading: s
 
     def axes_at(x: int, width: int, rows: int) -> Axes:
         y = bottom + (height - rows) // 2
-        axes = figure.add_axes((x / size[0], y / size[1], width / size[0], rows / size[1]))
+        # A hair less than whole pixels: older matplotlib would stretch the image over one pixel more.
+        axes = figure.add_axes((x / size[0], y / size[1], (width - 1e-5) / size[0], (rows - 1e-5) / size[1]))
         axes.spines[:].set(position=("outward", 1), color="#B0B0B0")
         return axes
 
     for weight, matrix, width, title in zip(weights, matrices, widths, titles, strict=True):
         axes = axes_at(left, width, height // len(matrix) * len(matrix))
-        axes.imshow(matrix.numpy(), cmap=COLOURS, norm=NORM, aspect="auto", interpolation="nearest")
+        axes.imshow(shaded(matrix), aspect="auto", interpolation="nearest")
         units, inputs = weight.flatten(1).shape
         axes.set(xticks=[], yticks=[], xlabel=f"{inputs} inputs", ylabel=f"{units} units")
         axes.set_title(title, fontsize=9, pad=4)
@@ -95,7 +96,7 @@ def first_layer_images(net: nn.Module, image_shape: tuple[int, int]) -> Figure:
     grid = F.pad(grid, (0, 1, 0, 1), value=torch.nan)
     figure = Figure(figsize=(7, 0.7 + 6.2 * grid.shape[0] / grid.shape[1]), dpi=DPI, layout="constrained")
     axes = figure.subplots()
-    axes.imshow(grid.numpy(), cmap=COLOURS, norm=NORM, interpolation="nearest")
+    axes.imshow(shaded(grid), interpolation="nearest")
     axes.spines[:].set_visible(False)
     blank = int((weight == 0).all(1).sum())
     axes.set_title(
@@ -111,6 +112,14 @@ def _add_scale(figure: Figure, **where: Any) -> None:
     bar = figure.colorbar(ScalarMappable(NORM, COLOURS), spacing="proportional", ticks=[-1, 0, 1], **where)
     bar.ax.minorticks_off()
     bar.set_label("weight", labelpad=-2)
+
+
+def shaded(matrix: Tensor) -> np.ndarray:
+    """The colours of weights ``(rows, columns)``, ``(rows, columns, 4)`` as RGBA in uint8; grey where there is none (NaN).
+
+    Older matplotlib rounds the numbers of an image before it looks up their colours: zero may get the shade of a weight.
+    """
+    return np.asarray(COLOURS(NORM(np.ma.masked_invalid(matrix.numpy())), bytes=True))
 
 
 def folded(weight: Tensor) -> Tensor:

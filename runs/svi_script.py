@@ -33,7 +33,8 @@ def main() -> None:
     for layer in summarize(guide):
         print(f"{layer.site}: {layer.pruned} of {layer.weights} weights have log α ≥ 3")
     metrics = evaluate(prune(model, guide), data.test)
-    print(f"pruned {metrics.compression:.1f} times, test error {100 * metrics.error:.2f} %")
+    file = f", {metrics.deployed.sparse_bytes} bytes" if metrics.deployed else ""
+    print(f"pruned {metrics.compression:.1f} times{file}, test error {100 * metrics.error:.2f} %")
 
 
 if __name__ == "__main__":

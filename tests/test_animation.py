@@ -7,6 +7,7 @@ import json
 import shutil
 import stat
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +92,9 @@ def test_titles() -> None:
     painter = Painter(frames)
     total, left = 78400 + 4000 + 400, sum(int((values[2] != 0).sum()) for values in frames.weights.values())
     text = painter.heading(2).replace("\u2007", " ").split()
-    assert text == f"epoch 0.2 accuracy 97.0 % (500 validation examples) {total / left:.1f}× smaller".split()
+    assert text == f"epoch 0.2 accuracy 97.0 % (500 validation examples) {total / left:.1f}× fewer weights".split()
+    sizes = np.array([[total, left, 23_456]] * 3)
+    assert Painter(replace(frames, sizes=sizes)).heading(2).endswith("fewer weights, \u2007\u2007\u200723.5 kB")
     for number, (values, title) in enumerate(zip(frames.weights.values(), painter.titles(1), strict=True), 1):
         assert title.replace("\u2007", "") == f"layer {number}: {100 * (values[1] == 0).mean():.1f} % removed"
     assert len(painter.heading(0)) == len(painter.heading(2)), "digits keep their places"

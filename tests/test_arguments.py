@@ -85,7 +85,7 @@ FIT = {
     "lr": NUMBERS, "lr_schedule": OBJECTS, "kl_weight": NUMBERS, "hold": NUMBERS, "weight_decay": NUMBERS,
     "num_particles": WHOLE, "augment": FUNCTIONS, "threshold": NUMBERS, "units": LISTS, "device": (TUPLE, FLAG, "nosuch", 1.5),
     "checkpoint": PATHS, "resume": FLAGS, "log": PATHS, "phase": (TUPLE, FLAG, None, 3), "progress": FLAGS,
-    "after_step": FUNCTIONS,
+    "after_step": FUNCTIONS, "noise": CHOICES,
 }  # fmt: skip
 TABLE: dict[str, tuple[Callable[[str, Any], object], dict[str, tuple[Any, ...]]]] = {
     "fit": (call(fit, **PAIR, train=DATA, epochs=1, progress=False), FIT),
@@ -141,7 +141,7 @@ TABLE: dict[str, tuple[Callable[[str, Any], object], dict[str, tuple[Any, ...]]]
     "Normal": (call(Normal), {"scale": NUMBERS, "initial_scale": NUMBERS}),
     "VariationalDropoutELBO": (
         call(VariationalDropoutELBO),
-        {"kl_weight": NUMBERS, "num_particles": WHOLE, "hold": NUMBERS},
+        {"kl_weight": NUMBERS, "num_particles": WHOLE, "hold": NUMBERS, "noise": CHOICES},
     ),
     "save_pruned": (call(save_pruned, net=NET, path="never"), {"net": OBJECTS, "path": PATHS, "layout": CHOICES}),
     "save_onnx": (call(save_onnx, net=NET, path="never", example=X), {"net": OBJECTS, "path": PATHS, "example": OBJECTS[:-1]}),

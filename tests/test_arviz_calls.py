@@ -14,6 +14,7 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from posterior_support import EXAMPLES, known_data, known_pair, monte_carlo_error
+from scipy.integrate import trapezoid
 
 from pyro_vd import MLP, InputError, VariationalDropout, evaluate, held_out_elpd, log_alpha, to_inference_data
 from pyro_vd.arviz_files import has_data_tree, import_arviz, to_tree
@@ -77,10 +78,10 @@ def test_densities_and_traces(known: tuple[VariationalDropout, Any], call: str) 
     mean, sd = (values[2] for values in moments(guide, "1.weight"))
     for place, curve in enumerate(np.asarray(curves)):
         x, density = curve.T
-        density = density / np.trapezoid(density, x)
-        centre = np.trapezoid(x * density, x)
+        density = density / trapezoid(density, x)
+        centre = trapezoid(x * density, x)
         assert abs(centre - mean[place]) < 5 * sd[place] / math.sqrt(DRAWS)
-        assert math.sqrt(np.trapezoid((x - centre) ** 2 * density, x)) == pytest.approx(sd[place], rel=0.15)
+        assert math.sqrt(trapezoid((x - centre) ** 2 * density, x)) == pytest.approx(sd[place], rel=0.15)
     if "trace" in call:
         traces = {line.get_ydata().tobytes() for line in lines if len(line.get_ydata()) == DRAWS}
         assert traces == {draws.tobytes() for draws in to_tree(data)["posterior"]["1.weight"].values[0, :, 2].T}

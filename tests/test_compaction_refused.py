@@ -74,7 +74,7 @@ def test_bad_input() -> None:
         compact("net")  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"prune\(model, guide\)"):
         compact(MLP((4, 2)))
-    with pytest.raises(InputError, match=r"give compact\(net, example\)"):
+    with pytest.raises(InputError, match=r"the argument example"):
         compact(conv)
     with pytest.raises(InputError, match=r"shape \(2, 3\) does not fit the network"):
         compact(linear, torch.randn(2, 3))

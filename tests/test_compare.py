@@ -53,7 +53,9 @@ def test_table(runs: list[Path], sort: str) -> None:
     row = next(line for line in lines if line[1].endswith("best"))
     layers = json.loads((runs[-1] / "metrics.json").read_text())["networks"]["pruned"]["layers"]
     sparsity = [f"{100 * (1 - layer['nonzero'] / layer['weights']):.1f}" for layer in layers]
-    assert row[2:] == ["digits", "(360)", "1.25", "0.2500", "40.0x", *sparsity, "22"]
+    deployed = json.loads((runs[-1] / "metrics.json").read_text())["networks"]["pruned"]["deployed"]
+    sizes = ["40.0x", "97.6", *(f"{deployed[key]:,}" for key in ("parameters", "bytes", "sparse_bytes"))]
+    assert row[2:] == ["digits", "(360)", "1.25", "0.2500", *sizes, *sparsity, "22"]
     assert any(line[1].endswith("empty") and "∞" in line for line in lines)
     assert "Note" not in out
 
@@ -98,6 +100,23 @@ def test_mean_of_seeds(runs: list[Path]) -> None:
     assert row.startswith("3 seeds of 1: mean ± sd digits (360) 47.08 ± 44.45 ∞ ∞ ")
     (runs[2] / "recipe.yaml").unlink()
     assert len(means(*runs)) == 1, "of the other two"
+
+
+def test_runs_of_an_earlier_version_have_a_dash(runs: list[Path]) -> None:
+    metrics = json.loads((runs[-1] / "metrics.json").read_text())
+    for network in metrics["networks"].values():
+        del network["prior_share"], network["deployed"]
+    (runs[-1] / "metrics.json").write_text(json.dumps(metrics))
+    code, out, err = run_cli("compare", *runs)
+    assert (code, err) == (0, "")
+    row = next(line.split() for line in out.splitlines() if "best" in line)
+    assert row[6:11] == ["40.0x", "–", "–", "–", "–"]
+    best = json.loads(run_cli("compare", *runs, "--json")[1])["runs"][0]
+    assert (best["prior_share"], best["deployed"]) == (None, None)
+    for run, seed in zip(runs, (3, 1, 2), strict=True):
+        reseed(run, seed, 100)
+    (mean,) = means(*runs)
+    assert " – – – – " in mean, "a mean of some would be another's"
 
 
 def test_other_data_are_pointed_out(runs: list[Path]) -> None:
@@ -167,6 +186,6 @@ def test_refused(runs: list[Path], tmp_path: Path) -> None:
     good = json.loads(metrics.read_text())
     for bad in ("{", "[]", "{}", json.dumps({**good, "networks": {}}), json.dumps({**good, "seconds": 3})):
         metrics.write_text(bad)
-        refused("compare", *runs, quoted=[str(metrics), "corrupt"])
+        refused("compare", *runs, quoted=[f"{metrics} is "])
     metrics.unlink()
     refused("compare", *runs, quoted=[str(runs[0]), "no finished run"])

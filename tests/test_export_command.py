@@ -16,8 +16,9 @@ from support import contents, python, refused, run_cli
 from pyro_vd import compact, load_data, load_pruned, load_run, save_pruned
 from pyro_vd.export import read_info
 from pyro_vd.formats import FORMATS
-from pyro_vd.metrics import error_rate, layer_sizes
+from pyro_vd.metrics import error_rate
 from pyro_vd.prediction import logits
+from pyro_vd.sizes import layer_sizes
 
 MISSING = [name for name in ("onnx", "onnxruntime", "onnxscript") if find_spec(name) is None]
 NAMES = [
@@ -58,6 +59,7 @@ def test_every_format(run: Path, name: str, options: tuple[str, ...]) -> None:
         difference = (logits(network, data.x_test) - logits(masked, data.x_test)).abs().max().item()
         assert measured == {
             "bytes": path.stat().st_size,
+            "parameters": sum(parameter.numel() for parameter in weights.parameters()),
             "nonzero": sum(layer.nonzero for layer in layer_sizes(weights)),
             "error": error_rate(network, data.test),
             "validation_error": error_rate(network, validation),

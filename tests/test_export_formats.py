@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -96,6 +97,21 @@ def test_refusals_write_nothing(tmp_path: Path, save: Save, name: str) -> None:
     with pytest.raises(InputError, match=message):
         save(net, tmp_path / "net", example)
     assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize(("save", "load"), PAIRS)
+def test_inputs_that_a_file_is_not_for(tmp_path: Path, save: Save, load: Callable[[Path], nn.Module]) -> None:
+    """A graph holds sizes as numbers: what it gives for others may be another function."""
+    save(mlp((12, 5, 3)), tmp_path / "net", x := torch.randn(2, 3, 4))
+    net = load(tmp_path / "net")
+    assert net(x[:0]).shape == (0, 3)
+    for wrong in (x.double(), x.long(), x.bfloat16(), x[0], x[:, None], torch.randn(2, 4, 3), torch.randn(2, 12)):
+        given = f"shape {tuple(wrong.shape)}, {wrong.dtype}, do not fit the network of {tmp_path / 'net'}"
+        said = re.escape(f"{given}: it takes (any, 3, 4), torch.float32")
+        with pytest.raises(InputError, match=said):
+            net(wrong)
+    with pytest.raises(InputError, match="ndarray"):
+        net(x.numpy())
 
 
 @needs_onnx

@@ -26,7 +26,8 @@ from pyro_vd import (
     mean_network,
     prune,
 )
-from pyro_vd.metrics import compression, error_rate
+from pyro_vd.metrics import error_rate
+from pyro_vd.sizes import compression
 from pyro_vd.training_state import EpochRecord
 
 X, Y = torch.randn(60, 6, generator=torch.Generator().manual_seed(0)), torch.arange(60) % 3

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from support import run_cli
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from pyro_vd import load_pruned
@@ -65,3 +65,33 @@ def test_evaluate_says_it(finished_run: Path) -> None:
         code, out, _ = run_cli("evaluate", source)
         assert f"pruned: 910 parameters, {nonzero:,} non-zero weights, 1,776 FLOPs" in out
         assert f"{file.stat().st_size:,} bytes" in out
+
+
+class Rows(nn.Module):
+    """Reads rows one after another, and gives scores after the last."""
+
+    def __init__(self, kind: type[nn.Module]) -> None:
+        super().__init__()
+        self.rows, self.head = kind(12, 16, batch_first=True), nn.Linear(16, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores: Tensor = self.head(self.rows(x)[0][:, -1])
+        return scores
+
+
+@pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])
+def test_recurrent_layers_are_counted(kind: type[nn.Module]) -> None:
+    net = Rows(kind)
+    matrices = sum(p.numel() for p in net.rows.parameters() if p.ndim == 2)
+    cost = network_cost(net, torch.randn(1, 5, 12))
+    assert cost.flops == cost.effective_flops == 2 * (5 * matrices + 16 * 3)
+    assert cost.nonzero == matrices + 16 * 3
+
+
+def test_attention_is_counted() -> None:
+    net = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, dropout=0.0), 2)
+    cost = network_cost(net, torch.randn(1, 5, 8))
+    of_weights = 2 * 2 * 5 * (3 * 8 * 8 + 8 * 8 + 2 * 8 * 16)
+    of_attention = 2 * 2 * 2 * 5 * 5 * 8
+    assert cost.flops == cost.effective_flops == of_weights + of_attention
+    assert torch.backends.mha.get_fastpath_enabled(), "put back"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ from support import SMALL, contents, refused, run_cli
 from torch import nn
 
 from pyro_vd import BayesianNetwork, InputError, VariationalDropout, fit, load_run, prune
+from pyro_vd.deployed import stored_size
 from pyro_vd.frames import EXAMPLES, SCALE, FrameRecorder, read_frames
-from pyro_vd.metrics import compression, error_rate
+from pyro_vd.metrics import error_rate
 from pyro_vd.networks import mlp, named_weights
+from pyro_vd.sizes import compression
 
 DATA = torch.rand(70, 6, generator=torch.Generator().manual_seed(0)), torch.arange(70) % 3
 LONGER = (*SMALL, "--train.frames=3", "--train.epochs=12")
@@ -49,7 +52,7 @@ def trained(folder: Path | None, an_epoch: int = 3, **options: Any) -> tuple[nn.
         if recorder:
             recorder(epoch, step, steps)
 
-    fit(model, guide, DATA, epochs=4, batch_size=10, lr=0.1, progress=False, after_step=after_step, **options)
+    fit(model, guide, DATA, epochs=4, batch_size=10, lr=0.1, kl_weight=0.1, progress=False, after_step=after_step, **options)
     return network(), seen
 
 
@@ -78,6 +81,20 @@ def test_weights_at_the_edges_of_the_scale(tmp_path: Path) -> None:
     frames = read_frames(tmp_path)
     assert frames.weights["weight"].tolist() == [[[0, 1, -1, 64, -127, 127, -127]]]
     assert (frames.left(0), frames.compression(0)) == ([6], 7 / 6)
+
+
+def test_a_frame_counts_every_weight_and_the_bytes_of_the_file(tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Embedding(10, 4), nn.Flatten(), nn.Linear(12, 2))
+    with torch.no_grad():
+        net[2].weight[0] = 0
+    data = torch.randint(10, (5, 3)), torch.arange(5) % 2
+    FrameRecorder(tmp_path, 1, lambda: net, data, "training")
+    frames = read_frames(tmp_path)
+    assert frames.sizes is not None
+    assert frames.compression(0) == compression(net) == (40 + 24) / (40 + 12)
+    assert frames.sizes[0, 2] == stored_size(net).sparse_bytes
+    earlier = replace(frames, sizes=None)
+    assert earlier.compression(0) == 2, "an earlier version recorded the weights that are shown alone"
 
 
 def test_only_so_many_examples_are_measured(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ from sklearn.metrics import log_loss, roc_auc_score
 from torch import Tensor, nn
 
 from pyro_vd import MLP, BayesianNetwork, InputError, PointEstimate, VariationalDropout, evaluate, mean_network, predictive
-from pyro_vd.metrics import compression, error_rate, layer_sizes
+from pyro_vd.metrics import error_rate
 from pyro_vd.prediction import logits
+from pyro_vd.sizes import compression, layer_sizes
 
 
 class Fixed(nn.Module):

@@ -82,11 +82,14 @@ def test_evaluate_shows_them(capsys: pytest.CaptureFixture[str]) -> None:
     plain = evaluate(nn.Linear(6, 4), data)
     assert (plain.mutual_information, plain.entropy > 0) == (None, True)
     new = json.loads(as_json({"Monte Carlo": asdict(metrics), "plain": asdict(plain)}))
-    old = {key: value for key, value in new["plain"].items() if key not in ("entropy", "mutual_information", "ece_equal_mass")}
+    later = ("entropy", "mutual_information", "ece_equal_mass", "prior_share", "deployed")
+    old = {key: value for key, value in new["plain"].items() if key not in later}
     print_networks("runs", {**new, "by an earlier version": old})
-    lines = {line[:22].strip(): line[22:].split() for line in capsys.readouterr().out.splitlines()}
-    assert [lines[name].count("–") for name in (*new, "by an earlier version")] == [0, 1, 3]
-    assert f"{metrics.mutual_information:.3f}" in lines["Monte Carlo"]
+    quality, sizes = capsys.readouterr().out.split("\nsize ")
+    for table, dashes in ((quality, [0, 1, 3]), (sizes, [0, 0, 4])):
+        lines = {line[:22].strip(): line[22:].split() for line in table.splitlines()}
+        assert [lines[name].count("–") for name in (*new, "by an earlier version")] == dashes
+    assert f"{metrics.mutual_information:.3f}" in quality
 
 
 @pytest.mark.parametrize(

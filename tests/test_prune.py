@@ -24,9 +24,10 @@ from pyro_vd import (
     prune,
     summarize,
 )
-from pyro_vd.metrics import compression, error_rate
+from pyro_vd.metrics import error_rate
 from pyro_vd.posterior import QUANTILES
 from pyro_vd.pruning import CANDIDATES
+from pyro_vd.sizes import compression
 
 Pair = tuple[MLP, VariationalDropout]
 

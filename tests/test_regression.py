@@ -34,6 +34,7 @@ from pyro_vd.metrics import error_of
 from pyro_vd.observations import Observed
 from pyro_vd.regression import RegressionMetrics, measure_numbers
 from pyro_vd.scores import number_scores
+from pyro_vd.sizes import NetworkSize
 
 
 class Fixed(nn.Module):
@@ -50,7 +51,7 @@ def measured(draws: Tensor, y: Tensor, likelihood: Observed) -> RegressionMetric
     for part in (each[:1], each[1:]):
         if part:
             means.add(stack(part))
-    return measure_numbers(means.means(), y, 1.0, ())
+    return measure_numbers(means.means(), y, NetworkSize(1.0, 1.0, None, ()))
 
 
 def test_by_hand() -> None:

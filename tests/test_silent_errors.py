@@ -31,7 +31,7 @@ from pyro_vd import (
     prune,
     save_pruned,
 )
-from pyro_vd.metrics import layer_sizes
+from pyro_vd.sizes import layer_sizes
 
 
 def data(n: int = 30) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ from torch import nn
 
 from pyro_vd import InputError, compact, sparsify_runtime
 from pyro_vd.feature_major import FeatureMajor, FeatureMajorLinear
-from pyro_vd.networks import mlp
+from pyro_vd.networks import SelectInputs, mlp
 from pyro_vd.sparse_runtime import SparseRuntime
 
 NETS: dict[str, nn.Module] = {
@@ -136,7 +136,7 @@ CODE = """
 import warnings
 import torch
 from pyro_vd import sparsify_runtime
-from pyro_vd.networks import mlp
+from pyro_vd.networks import SelectInputs, mlp
 before = list(warnings.filters)
 sparsify_runtime(mlp((20, 15, 4)))(torch.randn(3, 20))
 assert warnings.filters == before
@@ -157,6 +157,56 @@ def test_an_input_of_another_size_is_refused(dtype: torch.dtype, features: int) 
         net.get_parameter("1.weight")[:, 4:] = 0
     with pytest.raises((InputError, RuntimeError), match=str(features)):
         FeatureMajor(net)(torch.zeros(2, features, dtype=dtype))
+
+
+@pytest.mark.parametrize("shape", [(20,), (3, 20), (5, 3, 20), (2, 0, 20), (2, 1, 3, 20)])
+@pytest.mark.parametrize("name", ["no flattening", "activation first", "one layer"])
+def test_any_shape_in_front_of_the_features(name: str, shape: tuple[int, ...]) -> None:
+    net = copy.deepcopy(NETS[name]).eval()
+    prune_at_random(net)
+    small: Any = compact(net, torch.randn(2, 20))
+    for form in (FeatureMajor(net), FeatureMajor(small), sparsify_runtime(net), sparsify_runtime(small)):
+        x = torch.randn(shape)
+        wanted = net(x.clone())
+        found = form(x)
+        assert found.shape == wanted.shape
+        torch.testing.assert_close(found, wanted)
+
+
+FLAT, MATRIX = mlp((20, 15, 4)), nn.Sequential(SelectInputs(20, 20, dim=1), nn.Linear(20, 4))
+WRONG: list[tuple[nn.Module, Any, str]] = [
+    (nn.Linear(20, 4), torch.randn(2, 20).double(), r"torch\.float64 .* must be torch\.float32"),
+    (nn.Linear(20, 4), torch.randint(9, (2, 20)), r"torch\.int64 .* must be torch\.float32"),
+    (nn.Linear(20, 4), torch.randint(9, (2, 20)).to(torch.uint8), r"torch\.uint8"),
+    (FLAT.double(), torch.randn(2, 20), r"torch\.float32 .* must be torch\.float64"),
+    (nn.Linear(20, 4), torch.tensor(1.0), r"shape \(\); it must be \(…, 20\)"),
+    (nn.Linear(20, 4), torch.randn(2, 10), "10 features; it must have 20"),
+    (nn.Linear(20, 4), torch.randn(20, 2, 3), "3 features; it must have 20"),
+    (nn.Linear(20, 4), torch.randn(2, 0), "0 features; it must have 20"),
+    (copy.deepcopy(FLAT).float(), torch.randn(20), r"shape \(20,\); it must be \(n, …\), 20 features in each"),
+    (copy.deepcopy(FLAT).float(), torch.randn(2, 5, 5), "25 features; it must have 20"),
+    (MATRIX, torch.randn(2, 20, 20), r"shape \(2, 20, 20\); it must be \(n, 20\)"),
+    (MATRIX, torch.randn(20), r"shape \(20,\); it must be \(n, 20\)"),
+    (nn.Linear(20, 4), torch.randn(2, 20).numpy(), "an input is a ndarray"),
+    (nn.Linear(20, 4), [1.0] * 20, "an input is a list"),
+]
+
+
+@pytest.mark.parametrize("case", range(len(WRONG)))
+def test_what_no_form_can_take_is_refused_with_a_sentence(case: int) -> None:
+    net, x, message = WRONG[case]
+    forms: list[nn.Module] = [FeatureMajor(net), FeatureMajor(net, [False] * 3)]
+    if net is not MATRIX:  # which itself selects in dimension 1 of whatever it is given
+        forms += [sparsify_runtime(net), SparseRuntime(net, [net], [])]
+    for form in forms:
+        with pytest.raises(InputError, match=message):
+            form(x)
+
+
+def test_inputs_are_selected_from_a_dimension_that_is_there() -> None:
+    for x in (torch.tensor(1.0), torch.randn(20)):
+        with pytest.raises(InputError, match=r"its dimension 1 must be 20"):
+            SelectInputs(20, 3, dim=1)(x)
 
 
 def test_bad_input() -> None:
@@ -182,8 +232,6 @@ def test_bad_input() -> None:
         net[1].weight[:, 2] = 0
     with pytest.raises(InputError, match="an input of 3 features; it must have 4"):
         FeatureMajor(compact(net))(torch.randn(5, 3))
-    with pytest.raises(RuntimeError):
-        FeatureMajor(nn.Linear(4, 3))(torch.randn(5, 1, 4))
     net[1].register_forward_hook(lambda module, args, output: 2 * output)
     with pytest.raises(InputError, match=r"module '1' \(Linear\) has forward hooks"):
         sparsify_runtime(net)

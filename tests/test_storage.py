@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import math
 import os
 import pickle
 import resource
 import stat
+import sys
 import zipfile
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 import torch
@@ -49,6 +53,44 @@ def test_failed_write_changes_nothing(tmp_path: Path) -> None:
     assert caught.value.filename == str(tmp_path / "no" / "file")
     assert contents(tmp_path) == {"file": contents(tmp_path)["file"]}
     assert path.read_bytes() == b"old"
+
+
+def interrupt(number: int) -> Callable[[FrameType, str, Any], Any]:
+    """For sys.settrace: KeyboardInterrupt before the ``number``-th instruction from now, in whatever function that is."""
+    left = number
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal left
+        frame.f_trace_opcodes = True
+        left -= event == "opcode"
+        if not left:
+            raise KeyboardInterrupt
+        return trace
+
+    return trace
+
+
+def test_interrupted_anywhere(tmp_path: Path) -> None:
+    """Signal handlers raise between any two instructions. The file is the old or the new one, alone; no descriptor is left."""
+    path = tmp_path / "file"
+    descriptors = len(os.listdir("/dev/fd"))  # noqa: PTH208
+    found = []
+    for number in itertools.count(1):
+        path.write_bytes(b"old")
+        tracing = sys.gettrace()
+        try:
+            sys.settrace(interrupt(number))
+            write_atomically(path, b"new")
+            break
+        except KeyboardInterrupt:
+            found.append(path.read_bytes())
+        finally:
+            sys.settrace(tracing)
+        assert list(tmp_path.iterdir()) == [path]
+        assert len(os.listdir("/dev/fd")) == descriptors  # noqa: PTH208
+    assert found.count(b"old") > 50
+    assert found == sorted(found, reverse=True), "first the old file, then the new one"
+    assert found[-1] == b"new"
 
 
 @contextmanager

@@ -25,7 +25,7 @@ def run(arguments: list[str]) -> None:
     values = parse(parser, arguments)
 
     from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress
+    from rich.progress import MofNCompleteColumn
 
     from pyro_vd.animation import Painter, gif_of, mp4_of
     from pyro_vd.arguments import check_number
@@ -33,6 +33,7 @@ def run(arguments: list[str]) -> None:
     from pyro_vd.frames import read_frames
     from pyro_vd.networks import named_weights
     from pyro_vd.plots import image_shape
+    from pyro_vd.progress import Bars
     from pyro_vd.run_folder import FRAMES, PRUNED, read_metrics
     from pyro_vd.storage import as_json, save_figure, write_atomically
     from pyro_vd.tables import print_table
@@ -57,8 +58,8 @@ def run(arguments: list[str]) -> None:
     contents: dict[Path, bytes] = {}
     counts: dict[Path, int] = {}
     console = Console(stderr=True)
-    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    columns = (*Bars.get_default_columns(), MofNCompleteColumn())
+    with Bars(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("GIF", total=None)
         contents[gif], shown = gif_of(painter, values.max_frames, lambda: progress.advance(task))
         counts[gif] = len(shown)

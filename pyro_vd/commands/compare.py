@@ -14,6 +14,7 @@ HELP = "finished runs side by side, in a table and a figure"
 def run(arguments: list[str]) -> None:
     """Carry the command out."""
     from pyro_vd.comparison import SORTS, differences, read_results, same_but_seed
+    from pyro_vd.deployed import kilobytes
     from pyro_vd.storage import as_json, save_figure
     from pyro_vd.tables import print_results
 
@@ -34,6 +35,8 @@ def run(arguments: list[str]) -> None:
             raise InputError("out: shares of wrong predictions and RMSEs do not go into one figure; compare them apart")
         out = new_file(values.out)
         names = [f"{result.run}, on {result.data}" if notes else result.run for result in results]
+        sizes = [f", {kilobytes(result.deployed.sparse_bytes)}" if result.deployed else "" for result in results]
+        names = [name + size for name, size in zip(names, sizes, strict=True)]
         points = [(result.compression, result.error) for result in results]
         save_figure(error_against_compression(dict(zip(names, points, strict=True)), *measures), out, dpi=150)
     if values.json:

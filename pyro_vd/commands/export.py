@@ -37,8 +37,9 @@ def run(arguments: list[str]) -> None:
     from pyro_vd.compaction import compact
     from pyro_vd.export import load_pruned, read_info, read_likelihood, save_pruned
     from pyro_vd.formats import FORMATS
-    from pyro_vd.metrics import layer_sizes, output_error, validation_error
+    from pyro_vd.metrics import output_error, validation_error
     from pyro_vd.prediction import logits
+    from pyro_vd.sizes import layer_sizes
     from pyro_vd.storage import as_json
 
     source, form = source_of(values), FORMATS[values.format]
@@ -65,6 +66,7 @@ def run(arguments: list[str]) -> None:
             outputs = wanted if tried is net else logits(tried, x)
             networks[name] = {
                 "bytes": size,
+                "parameters": sum(parameter.numel() for parameter in stored.parameters()),
                 "nonzero": sum(layer.nonzero for layer in layer_sizes(stored)),
                 **output_error(outputs, y, likelihood),
                 **validation_error(tried, validation, likelihood),
@@ -95,12 +97,13 @@ def _print(result: dict[str, Any]) -> None:
 
     dense, *_ = result["networks"].values()
     error, _ = error_cell(dense)
-    columns = ["format", "bytes", "smaller", "non-zeros", error, f"validation {error}", "outputs off by"]
+    columns = ["format", "bytes", "smaller", "parameters", "non-zeros", error, f"validation {error}", "outputs off by"]
     rows = [
         [
             name,
             f"{net['bytes']:,}",
             f"{dense['bytes'] / net['bytes']:.1f}x",
+            f"{net['parameters']:,}",
             f"{net['nonzero']:,}",
             error_cell(net)[1],
             error_cell(net, "validation_")[1],

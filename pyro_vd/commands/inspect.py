@@ -5,6 +5,7 @@ In the JSON object an infinite quantile, as log α is where θ = 0, is null.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -38,8 +39,11 @@ def run(arguments: list[str]) -> None:
 
     from pyro_vd.arviz_files import write_inference_data
     from pyro_vd.inspection import inspect_layers, run_inference_data
+    from pyro_vd.pruning import prune
     from pyro_vd.run_folder import load_run, run_threshold
+    from pyro_vd.sizes import network_size
     from pyro_vd.storage import as_json, save_figure
+    from pyro_vd.tables import print_sizes
 
     run = load_run(values.run, values.data_dir)
     check_learns_alpha(run)
@@ -48,6 +52,8 @@ def run(arguments: list[str]) -> None:
         raise InputError(f"{there[0]} exists; replace what an earlier inspect has written with --overwrite")
     threshold = run_threshold(run)
     layers = inspect_layers(run.model, run.guide, run.data.test, threshold, run.recipe.prune.units)
+    net = prune(run.model, run.guide, threshold, run.recipe.prune.units)
+    size = asdict(network_size(net, run.data.x_test, run.model.weight_names))
     data = run_inference_data(run, num_samples=values.num_samples, weights=values.weights)
     figures = _figures(run, data, threshold, layers) if values.plots else {}
     write_inference_data(data, run.folder / FILE)
@@ -59,6 +65,7 @@ def run(arguments: list[str]) -> None:
         "figures": [str(run.folder / name) for name in figures],
         "threshold": threshold,
         "layers": [asdict(layer) for layer in layers],
+        "size": {key: value for key, value in size.items() if key != "layers"},
     }
     if values.json:
         print(as_json(result))
@@ -66,6 +73,7 @@ def run(arguments: list[str]) -> None:
         units = run.recipe.prune.units
         but = f" and all inputs but the {'-'.join(map(str, units))} of least log α" if units else ""
         _print(f"{run.folder / FILE}: log α ≥ {threshold:g}{but} pruned; 5, 50 and 95 % quantiles", layers)
+        print_sizes("pruned, before fine-tuning", {"pruned": json.loads(as_json(size))})
         if figures:
             print(f"figures in {run.folder}: {', '.join(figures)}")
 

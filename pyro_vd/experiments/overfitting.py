@@ -6,12 +6,15 @@ import math
 from typing import Any
 
 import torch
+from torch import nn
 
+from pyro_vd.deployed import stored_size
 from pyro_vd.experiment_plots import learning_curves, memorisation
 from pyro_vd.experiments.setting import Outcome, Setting, new_pair, train
-from pyro_vd.metrics import Arrays, compression, error_rate
+from pyro_vd.metrics import Arrays, error_rate
 from pyro_vd.phases import TrainConfig
 from pyro_vd.schedules import KLWeight
+from pyro_vd.sizes import compression
 from pyro_vd.training import current_network
 
 HELP = "train and test error over the epochs on 60,000 and 1,000 images, and on random labels; about 35 minutes"
@@ -54,27 +57,29 @@ def run(setting: Setting) -> Outcome:
         for label, options in GUIDES.items():
             options = {"kl_weight": KLWeight(1.0, start=0, end=epochs / 2), **options}
             config = TrainConfig(epochs=epochs, lr=lr, batch_size=setting.full(100, 50), **options)
-            points, smaller = _follow(sizes, config, training, data.test, setting, f"{label}, {title}", every)
+            points, net = _follow(sizes, config, training, data.test, setting, f"{label}, {title}", every)
             curves[title][label] = points
             errors = [f"{100 * error:.2f}" for error in points[-1]]
             is_random = training is random
             where = f"{few} images, {title}" if is_random else title
-            rows.append([where, label, *errors, _smaller(smaller) if is_random else ""])
+            rows.append([where, label, *errors, *(_sizes(net) if is_random else ("", ""))])
 
     memory = curves.pop("random labels")
     figures = {"overfitting": learning_curves(curves, spacing), "random-labels": memorisation(memory, spacing["random labels"])}
-    columns = ["data", "network", "train error %", "test error %", "compression"]
+    columns = ["data", "network", "train error %", "test error %", "compression", "sparse bytes"]
     return Outcome(columns, rows, figures, {"curves": curves, "random labels": memory})
 
 
-def _smaller(compression: float) -> str:
-    return f"{compression:.0f}x" if math.isfinite(compression) else "no weight left"
+def _sizes(net: nn.Module) -> tuple[str, str]:
+    """Compression, and the bytes of the file of the non-zeros."""
+    smaller = compression(net)
+    return f"{smaller:.0f}x" if math.isfinite(smaller) else "no weight left", str(stored_size(net).sparse_bytes)
 
 
 def _follow(
     sizes: list[int], config: TrainConfig, training: Arrays, test: Arrays, setting: Setting, phase: str, every: int
-) -> tuple[list[tuple[float, float]], float]:
-    """Train and test error after each ``every`` epochs, and the compression at the end."""
+) -> tuple[list[tuple[float, float]], nn.Module]:
+    """Train and test error after each ``every`` epochs, and the network at the end."""
     points: list[tuple[float, float]] = []
     pair = new_pair(sizes, config, 0)
 
@@ -84,4 +89,4 @@ def _follow(
             points.append((error_rate(net, training), error_rate(net, test)))
 
     train(pair, config, training, setting, phase, measure)
-    return points, compression(current_network(*pair))
+    return points, current_network(*pair)

@@ -5,21 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pyro_vd.experiments.foreign_images import foreign_images
 from pyro_vd.experiments.setting import Outcome, Setting, new_pair, train
 from pyro_vd.guides.weight_guide import WeightGuide
-from pyro_vd.metrics import Arrays, layer_sizes, measure
+from pyro_vd.metrics import Arrays, measure
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.phases import TrainConfig
 from pyro_vd.posterior import mean_network
 from pyro_vd.prediction import Prediction, predict
 from pyro_vd.pruning import choose_threshold, prune
 from pyro_vd.schedules import KLWeight, LRSchedule
+from pyro_vd.sizes import network_size
 from pyro_vd.tables import spread
 from pyro_vd.uncertainty import detection, risk_coverage
 from pyro_vd.uncertainty_plots import error_against_coverage, reliability
+
+_SIZES = {"parameters, compact": "parameters", "bytes": "bytes", "sparse bytes": "sparse_bytes"}
 
 HELP = "calibration, refusal and foreign images: plain, Bernoulli and variational dropout, three seeds; about 25 minutes"
 
@@ -60,7 +63,7 @@ def run(setting: Setting) -> Outcome:
             for name, (net, arguments, chosen) in _predictors(method, pairs[option], option, validation).items():
                 prediction = predict(net, data.x_test, **arguments)
                 outside = {title: predict(net, x, **arguments) for title, x in foreign.items()}
-                measured.setdefault(name, []).append(_measures(net, prediction, data.y_test, outside))
+                measured.setdefault(name, []).append(_measures(net, prediction, data.test, outside))
                 predictions.setdefault(name, []).append(prediction)
                 choice.setdefault(name, []).append(chosen)
 
@@ -118,21 +121,22 @@ def _predictors(method: str, pair: Pair, option: str, validation: Arrays) -> dic
 
 def _nll(pair: Pair, data: Arrays) -> float:
     model, guide = pair
-    return measure(predict(model, data[0], guide=guide), data[1], layer_sizes(model)).nll
+    return -predict(model, data[0], guide=guide).log_p.gather(1, data[1][:, None]).mean().item()
 
 
-def _measures(net: nn.Module, prediction: Prediction, y: Tensor, foreign: dict[str, Prediction]) -> dict[str, float | None]:
-    metrics = measure(prediction, y, layer_sizes(net))
+def _measures(net: nn.Module, prediction: Prediction, data: Arrays, foreign: dict[str, Prediction]) -> dict[str, float | None]:
+    metrics = measure(prediction, data[1], size := network_size(net, data[0]))
     found: dict[str, float | None] = {
         "error %": 100 * metrics.error,
         "NLL": metrics.nll,
         "Brier": metrics.brier,
         "ECE %, equal width": 100 * metrics.ece,
         "ECE %, equal mass": 100 * metrics.ece_equal_mass,
-        "AURC %": 100 * risk_coverage(prediction.log_p.exp(), y).mean().item(),
+        "AURC %": 100 * risk_coverage(prediction.log_p.exp(), data[1]).mean().item(),
         "entropy": metrics.entropy,
         "mutual information": metrics.mutual_information,
         "compression": metrics.compression,
+        **{title: getattr(size.deployed, key, None) for title, key in _SIZES.items()},
     }
     for title, outside in foreign.items():
         by_entropy = detection(prediction.entropy, outside.entropy)
@@ -146,5 +150,5 @@ def _measures(net: nn.Module, prediction: Prediction, y: Tensor, foreign: dict[s
 
 def _cell(key: str, values: list[float | None]) -> str:
     numbers = [value for value in values if value is not None]
-    digits = 1 if key == "compression" else 2 if "%" in key and "AURC" not in key else 3
+    digits = 2 if "%" in key and "AURC" not in key else {"compression": 1, **dict.fromkeys(_SIZES, 0)}.get(key, 3)
     return spread(numbers, digits) if numbers else "–"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import asdict
 
 from pyro_vd.experiment_plots import elbo_terms, sparsity_pictures
 from pyro_vd.experiments.setting import Outcome, Setting, new_pair, records, train
@@ -12,6 +13,7 @@ from pyro_vd.phases import TrainConfig
 from pyro_vd.posterior import mean_network
 from pyro_vd.pruning import prune
 from pyro_vd.recipe_files import parse_recipe, read_recipe
+from pyro_vd.tables import SIZES, SPARSITY, size_spreads, sparsities
 
 HELP = "ELBO over the iterations, ROC-AUC beside the plain network's, sparsity pictures; at most 25 minutes"
 
@@ -56,7 +58,7 @@ def run(setting: Setting) -> Outcome:
         ),
         "sparsity": sparsity_pictures(dict(named_weights(before)), dict(named_weights(pruned))),
     }
-    columns = ["network", "test error %", "ROC-AUC", "compression", "sparsity a layer %"]
+    columns = ["network", "test error %", "ROC-AUC", *SIZES, SPARSITY]
     return Outcome(
         columns, [[name, *_cells(m)] for name, m in measured.items() if isinstance(m, Metrics)], figures, {"history": history}
     )
@@ -64,5 +66,5 @@ def run(setting: Setting) -> Outcome:
 
 def _cells(metrics: Metrics) -> list[str]:
     auc = "-" if metrics.roc_auc is None else f"{metrics.roc_auc:.4f}"
-    sparsity = " ".join(f"{100 * layer.sparsity:.1f}" for layer in metrics.layers)
-    return [f"{100 * metrics.error:.2f}", auc, f"{metrics.compression:.1f}", sparsity]
+    layers = sparsities({layer.site: layer.sparsity for layer in metrics.layers})
+    return [f"{100 * metrics.error:.2f}", auc, *size_spreads([asdict(metrics)]), layers]

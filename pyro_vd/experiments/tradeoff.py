@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 
+from pyro_vd.deployed import kilobytes
 from pyro_vd.experiment_plots import log_alpha_histogram, tradeoff
 from pyro_vd.experiments.setting import Outcome, Setting, new_pair, train
-from pyro_vd.metrics import compression, error_rate
+from pyro_vd.metrics import error_rate
 from pyro_vd.phases import TrainConfig
 from pyro_vd.posterior import log_alpha
 from pyro_vd.pruning import CANDIDATES, prune
 from pyro_vd.schedules import KLWeight, LRSchedule
+from pyro_vd.sizes import NetworkSize, network_size
+from pyro_vd.tables import SIZES, size_spreads
 
 HELP = "error against compression: one training at many thresholds, and one training a KL weight; about 30 minutes"
 
@@ -35,6 +39,7 @@ def run(setting: Setting) -> Outcome:
     epochs = setting.full(30, 25)
     by_weight: list[tuple[float, float, float]] = []
     by_threshold: list[tuple[float, float, float]] = []
+    sizes_of: dict[tuple[float, float], NetworkSize] = {}
     for weight in weights:
         config = TrainConfig(
             epochs=epochs,
@@ -46,20 +51,30 @@ def run(setting: Setting) -> Outcome:
         model, guide = new_pair(sizes, config, 0, "default")
         train((model, guide), config, (data.x_train, data.y_train), setting, f"KL weight {weight:g}")
         net = prune(model, guide)
-        by_weight.append((weight, compression(net), 100 * error_rate(net, data.test)))
+        size = sizes_of[weight, 3] = network_size(net, data.x_test)
+        by_weight.append((weight, size.compression, 100 * error_rate(net, data.test)))
         if weight == 1.0:
             log_alphas = log_alpha(guide)
             for threshold in CANDIDATES:
                 net = prune(model, guide, threshold)
-                by_threshold.append((threshold, compression(net), 100 * error_rate(net, data.test)))
+                size = sizes_of[1, threshold] = network_size(net, data.x_test)
+                by_threshold.append((threshold, size.compression, 100 * error_rate(net, data.test)))
 
     by_threshold = [point for point in by_threshold if math.isfinite(point[1])]
-    rows = [[f"KL weight {value:g}, threshold 3", f"{c:.1f}", f"{e:.2f}"] for value, c, e in by_weight]
-    rows += [[f"KL weight 1, threshold {value:g}", f"{c:.1f}", f"{e:.2f}"] for value, c, e in by_threshold if value % 1 == 0]
+    steered = [((value, 3.0), error) for value, _, error in by_weight]
+    steered += [((1.0, value), error) for value, _, error in by_threshold if value % 1 == 0]
+    rows = [
+        [f"KL weight {by[0]:g}, threshold {by[1]:g}", *size_spreads([asdict(sizes_of[by])]), f"{error:.2f}"]
+        for by, error in steered
+    ]
     published = {} if setting.quick else PUBLISHED
     figures = {
-        "tradeoff": tradeoff(by_threshold, by_weight, published),
+        "tradeoff": tradeoff(by_threshold, by_weight, published, [_kilobytes(sizes_of[value, 3]) for value, *_ in by_weight]),
         "log-alpha": log_alpha_histogram(log_alphas, 3.0),
     }
     series = {"by_threshold": by_threshold, "by_kl_weight": by_weight}
-    return Outcome(["steered by", "compression", "test error %"], rows, figures, series)
+    return Outcome(["steered by", *SIZES, "test error %"], rows, figures, series)
+
+
+def _kilobytes(size: NetworkSize) -> str:
+    return kilobytes(size.deployed.sparse_bytes) if size.deployed else ""
