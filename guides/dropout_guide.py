@@ -7,7 +7,7 @@ from typing import Any
 import pyro.distributions as dist
 from torch import Tensor
 
-from pyro_vd.checks import check_rate
+from pyro_vd.arguments import check_rate
 from pyro_vd.errors import InputError
 from pyro_vd.guides.weight_guide import WeightGuide, check_units
 from pyro_vd.models.bayesian import BayesianNetwork
@@ -18,7 +18,7 @@ class DropoutGuide(WeightGuide):
     """A guide whose noise has a fixed rate p; only the means θ are learnt."""
 
     def __init__(self, model: BayesianNetwork, p: float) -> None:
-        check_rate("p", p)
+        p = check_rate("p", p)
         super().__init__(model)
         self.p = p
 

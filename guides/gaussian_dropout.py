@@ -7,8 +7,8 @@ from typing import Literal
 
 import pyro.distributions as dist
 
+from pyro_vd.arguments import check_choice
 from pyro_vd.distributions import SharedAlphaNormal
-from pyro_vd.errors import InputError
 from pyro_vd.guides.dropout_guide import DropoutGuide
 from pyro_vd.models.bayesian import BayesianNetwork
 
@@ -31,8 +31,7 @@ class GaussianDropout(DropoutGuide):
     """
 
     def __init__(self, model: BayesianNetwork, p: float, per: Literal["weight", "unit"] = "weight") -> None:
-        if per not in ("weight", "unit"):
-            raise InputError(f"per (={per!r}) must be 'weight' or 'unit'")
+        check_choice("per", per, ("weight", "unit"))
         self.per = per
         super().__init__(model, p)
         if per == "unit":

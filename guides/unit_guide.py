@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyro_vd.checks import check_number
+from pyro_vd.arguments import check_flag, check_number
 from pyro_vd.errors import InputError
 from pyro_vd.guides.weight_guide import WeightGuide, check_units
 from pyro_vd.models.bayesian import BayesianNetwork
@@ -29,9 +29,8 @@ class UnitGuide(WeightGuide):
     """What is built of θ, ``z_mu``, ``z_log_sigma2``, ``log_sigma2`` or None, and the mask."""
 
     def __init__(self, model: BayesianNetwork, log_sigma2: float, weight_noise: bool) -> None:
-        check_number("log_sigma2", log_sigma2, low=-60, high=0)
-        self._initial_log_sigma2 = log_sigma2
-        self.weight_noise = weight_noise
+        self._initial_log_sigma2 = check_number("log_sigma2", log_sigma2, low=-60, high=0)
+        self.weight_noise = check_flag("weight_noise", weight_noise)
         super().__init__(model)
         check_units(model, self.site_names)
         for name in self.site_names:

@@ -7,9 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pyro_vd.checks import check_number
+from pyro_vd.arguments import check_choice, check_number
 from pyro_vd.distributions import MultiplicativeNormal, SharedAlphaNormal, WeightPosterior
-from pyro_vd.errors import InputError
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.models.bayesian import BayesianNetwork
 
@@ -40,10 +39,8 @@ class VariationalDropout(WeightGuide):
     learns_alpha = True
 
     def __init__(self, model: BayesianNetwork, log_sigma2: float = -10.0, per: Sharing = "weight") -> None:
-        check_number("log_sigma2", log_sigma2, low=-60, high=0)
-        if per not in ("weight", "row", "column", "layer"):
-            raise InputError(f"per (={per!r}) must be 'weight', 'row', 'column' or 'layer'")
-        self._initial_log_sigma2 = log_sigma2
+        self._initial_log_sigma2 = check_number("log_sigma2", log_sigma2, low=-60, high=0)
+        check_choice("per", per, ("weight", "row", "column", "layer"))
         self.per = per
         super().__init__(model)
 

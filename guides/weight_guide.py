@@ -12,13 +12,14 @@ import torch
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from pyro_vd.checks import check_model
+from pyro_vd.arguments import quoted
 from pyro_vd.eager import uncompiled
 from pyro_vd.errors import InputError
 from pyro_vd.guides.site import Site
 from pyro_vd.models.admission import check_likelihood_type, is_coarse
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.networks import TRANSPOSED
+from pyro_vd.objects import check_model
 from pyro_vd.site_checks import OF_WEIGHT_GUIDE
 
 
@@ -136,6 +137,8 @@ class WeightGuide(PyroModule):
         Raises:
             InputError: not exactly one boolean mask a site, of its weight's shape.
         """
+        if not isinstance(masks, Mapping) or not all(isinstance(mask, Tensor) for mask in masks.values()):
+            raise InputError(f"masks (={quoted(masks)}) must be boolean tensors by site, as kept_weights gives them")
         given = {name: (tuple(mask.shape), mask.dtype) for name, mask in masks.items()}
         wanted = {name: (tuple(self.site(name).theta.shape), torch.bool) for name in self.site_names}
         if given != wanted:

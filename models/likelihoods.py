@@ -9,7 +9,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyro_vd.checks import check_number
+from pyro_vd.arguments import check_number
 from pyro_vd.errors import InputError
 
 
@@ -50,11 +50,11 @@ class Normal(nn.Module):
 
     def __init__(self, scale: float | None = None, initial_scale: float = 1.0) -> None:
         super().__init__()
-        check_number("initial_scale", initial_scale, low=0, low_open=True)
+        initial_scale = check_number("initial_scale", initial_scale, low=0, low_open=True)
         if scale is None:
             self.log_scale = nn.Parameter(torch.tensor(math.log(initial_scale)))
         else:
-            check_number("scale", scale, low=0, low_open=True)
+            scale = check_number("scale", scale, low=0, low_open=True)
             self.register_buffer("log_scale", torch.tensor(math.log(scale)))
 
     @property

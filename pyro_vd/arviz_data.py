@@ -12,20 +12,22 @@ import torch
 from torch import Tensor
 
 from pyro_vd import __version__
+from pyro_vd.arguments import LARGEST, check_number
 from pyro_vd.arviz_files import from_tree
-from pyro_vd.checks import check_data, check_number, check_pair
+from pyro_vd.checks import check_data
+from pyro_vd.dataset import Data
 from pyro_vd.draws import Draws, join
 from pyro_vd.errors import InputError
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.messages import did_you_mean
-from pyro_vd.metrics import Arrays
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.modes import alone
+from pyro_vd.objects import check_hold, check_pair
 from pyro_vd.observations import is_classes
 from pyro_vd.posterior import has_log_alpha, weight_log_alpha
-from pyro_vd.pruning import DEFAULT_THRESHOLD
 from pyro_vd.sampling import OBSERVED, joint_draws
 from pyro_vd.scores import expected, log_likelihood
+from pyro_vd.thresholds import DEFAULT_THRESHOLD, Threshold
 from pyro_vd.training_state import EpochRecord
 
 Chosen = int | Literal["all"] | Sequence[Sequence[int]]
@@ -35,11 +37,11 @@ Chosen = int | Literal["all"] | Sequence[Sequence[int]]
 def to_inference_data(
     model: BayesianNetwork,
     guide: WeightGuide,
-    data: Arrays,
+    data: Data,
     *,
     num_samples: int = 100,
     weights: int | Literal["all"] | Mapping[str, Chosen] = 20,
-    threshold: float = DEFAULT_THRESHOLD,
+    threshold: Threshold = DEFAULT_THRESHOLD,
     units: Sequence[int] | None = None,
     hold: float | None = None,
     seed: int = 0,
@@ -64,7 +66,8 @@ def to_inference_data(
     Args:
         model: the trained model.
         guide: its guide, of any kind.
-        data: inputs and observations; held out from training, if the model is to be judged or compared by them.
+        data: inputs and observations, or a data set, of which the test data are taken; held out from training, if the model is
+            to be judged or compared by them.
         num_samples: S, at least 1.
         weights: how many weights of each site are in ``posterior``, those of the largest signal |θ|/σ, or of the largest |θ|
             where the guide has no log α; a site of no more is in it whole. ``"all"`` for all. Or, by site, a number, ``"all"``
@@ -86,9 +89,9 @@ def to_inference_data(
     from pyro_vd import arviz_groups as groups
 
     check_pair(model, guide)
-    data = check_data("data", data, model)
-    check_number("num_samples", num_samples, low=1, whole=True)
-    check_number("seed", seed, low=0, high=2**63 - 1, whole=True)
+    data, hold = check_data("data", data, model, part="test"), check_hold(hold, guide)
+    num_samples = check_number("num_samples", num_samples, low=1, high=LARGEST, whole=True)
+    seed = check_number("seed", seed, low=0, high=2**63 - 1, whole=True)
     entries = _entries(_signals(guide), weights)
     parameters = groups.variational_parameters(model, guide, threshold, units)
 
@@ -103,7 +106,7 @@ def to_inference_data(
 
     with alone(), torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
-        joint_draws(model, guide, *data, num_samples, _observe, take, hold)
+        joint_draws(model, guide, data[0], data[1], num_samples, _observe, take, hold)
     found = join(observed, 0)
     predictions: dict[str, tuple[Tensor, Sequence[str]]] = {OBSERVED: (found["sample"], ["example"])}
     if "probability" in found:

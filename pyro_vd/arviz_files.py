@@ -13,6 +13,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from pyro_vd import hdf5_check
+from pyro_vd.arguments import check_path
+from pyro_vd.errors import InputError
 from pyro_vd.reading import read_bytes, reading
 from pyro_vd.sealed import check_end, has_seal, seal_end
 from pyro_vd.storage import write_atomically
@@ -51,7 +53,9 @@ def from_tree(tree: xr.DataTree) -> Any:
 
 def to_tree(data: Any) -> xr.DataTree:
     """InferenceData, or a DataTree, as DataTree."""
-    tree: xr.DataTree = data.to_datatree() if hasattr(data, "to_datatree") else data
+    tree: xr.DataTree = data.to_datatree() if hasattr(data, "to_datatree") and not isinstance(data, type) else data
+    if not hasattr(tree, "subtree"):
+        raise InputError(f"data is a {type(data).__name__}; it must be InferenceData or a DataTree, as to_inference_data gives")
     return tree
 
 
@@ -63,7 +67,7 @@ def write_inference_data(data: Any, path: Path | str) -> None:
     Raises:
         OSError: the disk is full or the folder not writable; nothing is changed then.
     """
-    tree = to_tree(data)
+    tree, path = to_tree(data), check_path("path", path)
     encoding = {node.path: _encoding(node.to_dataset(inherit=False)) for node in tree.subtree}
     with tempfile.TemporaryDirectory() as folder:
         temporary = Path(folder) / "data.nc"
@@ -86,7 +90,7 @@ def read_inference_data(path: Path | str) -> Any:
     """
     import xarray as xr
 
-    path = Path(path)
+    path = check_path("path", path)
     with reading(path, _WHAT):
         content = read_bytes(path, _WHAT)
         if has_seal(content):  # ArviZ's own files have none

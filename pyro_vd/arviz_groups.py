@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 from torch import Tensor
 
+from pyro_vd.arguments import quoted
 from pyro_vd.distributions import MultiplicativeNormal, SharedAlphaNormal
 from pyro_vd.draws import Draws
 from pyro_vd.errors import InputError
@@ -17,6 +18,7 @@ from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.posterior import has_log_alpha, log_alpha
 from pyro_vd.pruning import kept_weights
+from pyro_vd.thresholds import Threshold
 from pyro_vd.training_state import EpochRecord
 
 Labels = Mapping[str, Sequence[str]]
@@ -64,7 +66,7 @@ def posterior(model: BayesianNetwork, latents: Draws, entries: Entries) -> xr.Da
 
 
 def variational_parameters(
-    model: BayesianNetwork, guide: WeightGuide, threshold: float, units: Sequence[int] | None
+    model: BayesianNetwork, guide: WeightGuide, threshold: Threshold, units: Sequence[int] | None
 ) -> xr.Dataset:
     """θ, log σ², log α and the mask of what is left at this threshold, by weight site; and the model's plain parameters.
 
@@ -91,6 +93,8 @@ def variational_parameters(
 
 def training_history(history: Sequence[EpochRecord]) -> xr.Dataset:
     """A record an epoch, with the coordinates ``phase`` and ``epoch``; NaN where there was nothing to measure."""
+    if not isinstance(history, Sequence) or not all(isinstance(record, EpochRecord) for record in history):
+        raise InputError(f"history (={quoted(history)}) must be a sequence of records, as FitResult.history is")
     rows = [asdict(record) for record in history]
     columns = {key: [np.nan if row[key] is None else row[key] for row in rows] for row in rows[:1] for key in row}
     made = dataset({key: (values, ["record"]) for key, values in columns.items()})

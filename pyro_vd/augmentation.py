@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pyro_vd.checks import check_number
+from pyro_vd.arguments import check_number, quoted, take
 from pyro_vd.errors import InputError
 
 
@@ -35,16 +36,14 @@ class RandomAffine:
     shift: float = 0.0
 
     def __post_init__(self) -> None:
-        check_number("augment.degrees", self.degrees, low=0, high=180)
-        check_number("augment.shear", self.shear, low=0, high=80)
-        check_number("augment.scale", self.scale, low=0, high=0.9)
-        check_number("augment.shift", self.shift, low=0, high=1e6)
+        for name, high in {"degrees": 180, "shear": 80, "scale": 0.9, "shift": 1e6}.items():
+            take(self, name, check_number(name, getattr(self, name), low=0, high=high))
 
     def __call__(self, images: Tensor) -> Tensor:
-        if images.ndim not in (3, 4):
+        if not isinstance(images, Tensor) or images.ndim not in (3, 4):
             raise InputError(
-                f"augmentation needs images, (batch, height, width) or (batch, channels, height, width); these inputs have "
-                f"the shape {tuple(images.shape)}"
+                f"augmentation needs images, (batch, height, width) or (batch, channels, height, width); these inputs are "
+                f"{quoted(images)}"
             )
         batch, (height, width) = len(images), images.shape[-2:]
 
@@ -61,3 +60,18 @@ class RandomAffine:
         planes = images.reshape(batch, -1, height, width)
         grid = F.affine_grid(rows.view(batch, 2, 3), list(planes.shape), align_corners=False)
         return F.grid_sample(planes, grid, align_corners=False).view(images.shape)
+
+
+def augmented(augment: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
+    """A batch as ``augment`` has changed it.
+
+    Raises:
+        InputError: it gives no tensor, or not as many examples.
+    """
+    changed: object = augment(inputs)
+    if not isinstance(changed, Tensor) or changed.shape[:1] != inputs.shape[:1]:
+        raise InputError(
+            f"augment gives {quoted(changed)} for inputs of shape {tuple(inputs.shape)}; it must give a tensor of as many "
+            "examples"
+        )
+    return changed

@@ -2,94 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
+from pyro_vd.arrays import check_arrays, check_finite, check_shape, tensor_of
+from pyro_vd.dataset import Dataset, Part, pair_of
 from pyro_vd.errors import InputError
 from pyro_vd.modes import in_evaluation_mode
-from pyro_vd.observations import Observed, check_observations, distribution_of
+from pyro_vd.objects import check_likelihood, check_module
+from pyro_vd.observations import Observed, base_distribution, check_observations, distribution_of, is_classes
 
 if TYPE_CHECKING:
     from pyro_vd.models.bayesian import BayesianNetwork
-
-
-def check_rate(name: str, p: float) -> None:
-    """Refuse what is no dropout rate.
-
-    Raises:
-        InputError: outside [0, 1).
-    """
-    if not 0 <= p < 1:
-        raise InputError(f"{name} (={p!r}) must be a dropout rate in [0, 1)")
-
-
-def check_number(
-    name: str, value: Any, *, low: float, high: float = math.inf, low_open: bool = False, whole: bool = False
-) -> None:
-    """Refuse a value that is not a finite number in [low, high], (low, high] if ``low_open``, or not an integer if ``whole``.
-
-    Raises:
-        InputError: quoting ``name``, the value and the range.
-    """
-    kind = int if whole else (int, float)
-    is_number = isinstance(value, kind) and not isinstance(value, bool)
-    if is_number and low <= value <= high and abs(value) != math.inf and not (low_open and value == low):
-        return
-    sign = ">" if low_open else ">="
-    bounds = f"{sign} {low:.12g}" + ("" if high == math.inf else f" and <= {high:.12g}")
-    raise InputError(f"{name} (={value!r}) must be {'an integer' if whole else 'a finite number'} {bounds}")
-
-
-def check_device(name: str | torch.device) -> torch.device:
-    """The device of that name.
-
-    Raises:
-        InputError: an unknown name, or a device that this machine does not have.
-    """
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise InputError(f"device (={name!r}) is unknown; it must be one of cpu, cuda, cuda:1, mps, …") from error
-    try:
-        torch.zeros(1, device=device).item()  # "meta" exists everywhere, and holds nothing
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device (={str(name)!r}) cannot be used here: {str(error).splitlines()[0].split('. ')[0]}") from error
-    return device
-
-
-def check_arrays(name: str, x: Tensor, y: Tensor) -> None:
-    """Refuse inputs and observations that cannot be trained on whatever the network and its likelihood.
-
-    Raises:
-        InputError: none, or unequal numbers; inputs that are not floating point, or not finite.
-    """
-    _check_shape(name, x)
-    if not x.is_floating_point():
-        raise InputError(f"{name}: inputs of type {x.dtype}; they must be floating point")
-    _check_finite(name, "inputs", x)
-    if y.ndim == 0 or y.numel() == 0:
-        raise InputError(
-            f"{name}: labels of shape {tuple(y.shape)}; they must be (n,), or (n, …) of several numbers an example"
-        )
-    if len(x) != len(y):
-        raise InputError(f"{name}: {len(x)} inputs and {len(y)} labels; there must be as many of each")
-    _check_finite(name, "observations", y)
-
-
-def _check_shape(name: str, x: Tensor) -> None:
-    if x.ndim < 2 or x.numel() == 0:
-        raise InputError(f"{name}: inputs of shape {tuple(x.shape)}; it must be (n, …), at least one number in each of n >= 1")
-
-
-def _check_finite(name: str, what: str, values: Tensor) -> None:
-    if not torch.isfinite(values).all():
-        bad = ~torch.isfinite(values)
-        first = bad.reshape(len(values), -1).any(1).nonzero()[0].item()
-        raise InputError(f"{name}: {int(bad.sum())} NaN or infinite {what}, the first in example {first}; all must be finite")
 
 
 def check_state(name: str, tensors: Mapping[str, Tensor], module: nn.Module) -> None:
@@ -134,52 +62,104 @@ def _kind(tensor: Tensor) -> str:
 
 
 def check_data(
-    name: str, data: tuple[Tensor, Tensor], model: BayesianNetwork, batch: int | None = None
+    name: str, data: Any, model: BayesianNetwork, batch: int | None = None, part: Part | None = None
 ) -> tuple[Tensor, Tensor]:
-    """``data``, after :func:`check_arrays` and a try of the network, on a batch of this size (all) where it does not take two.
+    """Inputs and observations as tensors, after :func:`check_arrays` and a try of the model, with its own weights.
+
+    Args:
+        name: what they are called in an error.
+        data: see :func:`~pyro_vd.dataset.pair_of`.
+        model: the Bayesian network.
+        batch: what is tried where the network does not take two examples; None for all.
+        part: of a data set; None refuses a whole one.
 
     Raises:
         InputError: also where the network cannot take the inputs, or the model's likelihood not the observations; see
             :func:`~pyro_vd.observations.check_observations`.
     """
-    return check_network(name, data, model, model.observed, batch)
+    x, y = _tensors(name, data, model, part)
+    output = _output_of_some(name, x, model, model.observed, batch)
+    likelihood = _as_the_model_observes(model, x) if model.observed is None else model.observed
+    return x, check_observations(name, y, likelihood, output)
+
+
+def check_measured(name: str, data: Any, model: BayesianNetwork) -> tuple[Tensor, Tensor]:
+    """:func:`check_data` of data to measure errors on, outside of the model.
+
+    Raises:
+        InputError: also where a likelihood that is a function observes anything but classes from logits: it may depend on
+            what the model draws, and cannot be asked alone.
+    """
+    x, y = check_data(name, data, model)
+    if model.observed is None and not is_classes(found := _as_the_model_observes(model, x)(x)):
+        raise InputError(
+            f"{name}: the likelihood is a function and gives a {type(base_distribution(found)).__name__}; errors are measured "
+            "without the model, so it must be an object: an nn.Module, or one of a class with __call__"
+        )
+    return x, y
 
 
 def check_network(
     name: str,
-    data: tuple[Tensor, Tensor],
+    data: Any,
     net: nn.Module | BayesianNetwork,
     likelihood: Observed | None = None,
     batch: int | None = None,
+    part: Part | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """``data``, after :func:`check_arrays` and a try of a network, as :func:`check_data`.
+    """Inputs and observations as tensors, after :func:`check_arrays` and a try of a network.
 
     The observations are as the likelihood takes them: see :func:`~pyro_vd.observations.check_observations`.
 
     Raises:
         InputError: as :func:`check_data`.
     """
-    if not (isinstance(data, tuple | list) and len(data) == 2 and all(isinstance(part, Tensor) for part in data)):
-        raise InputError(
-            f"{name} is a {type(data).__name__}; it must be a pair of tensors, inputs and labels, as Dataset.split() and "
-            "Dataset.test are"
-        )
-    x, y = data
-    check_arrays(name, x, y)
+    check_likelihood(likelihood)
+    x, y = _tensors(name, data, net, part)
     return x, check_observations(name, y, likelihood, _output_of_some(name, x, net, likelihood, batch))
 
 
-def check_inputs(name: str, x: Tensor, net: nn.Module | BayesianNetwork) -> None:
-    """Refuse what a network cannot take.
+def check_inputs(name: str, x: Any, net: nn.Module | BayesianNetwork) -> Tensor:
+    """Inputs as a tensor, after a try of the network.
 
     Raises:
-        InputError: no tensor; no inputs; not finite, of another floating-point type than the network, or of another shape.
+        InputError: no tensor or array; no inputs; not finite, of another floating-point type than the network, or of another
+            shape.
     """
-    if not isinstance(x, Tensor):
-        raise InputError(f"{name} is a {type(x).__name__}; it must be a tensor of inputs, (n, …)")
-    _check_shape(name, x)
-    _check_finite(name, "inputs", x)
+    x = tensor_of(name, x.x_test if isinstance(x, Dataset) else x, _dtype_of(net))
+    check_shape(name, x)
+    check_finite(name, "inputs", x)
     _output_of_some(name, x, net)
+    return x
+
+
+def _tensors(name: str, data: Any, net: nn.Module | BayesianNetwork, part: Part | None) -> tuple[Tensor, Tensor]:
+    x, y = pair_of(name, data, part, _dtype_of(net))
+    check_arrays(name, x, y)
+    return x, y
+
+
+def _dtype_of(net: nn.Module) -> torch.dtype:
+    """The network's floating-point type, which inputs that are no tensors come in."""
+    tensors = (tensor.dtype for tensor in (*net.parameters(), *net.buffers()) if tensor.is_floating_point())
+    return next(tensors, torch.get_default_dtype())
+
+
+def _as_the_model_observes(model: BayesianNetwork, x: Tensor) -> Observed:
+    """A likelihood that may use what its model draws: run in the model on some inputs, with its own weights."""
+    import pyro
+    import pyro.poutine as poutine
+
+    def observation(output: Tensor) -> Distribution:
+        device = next(iter(model.initial_weights.values())).device
+        first = x[: len(output)].to(device)
+        conditioned = poutine.condition(model, data=model.initial_weights)
+        generators = torch.random.fork_rng([device] if device.type == "cuda" else [])
+        with generators, pyro.get_param_store().scope(), in_evaluation_mode(model):
+            found: Distribution = poutine.trace(conditioned).get_trace(first).nodes["y"]["fn"]
+        return found
+
+    return observation
 
 
 @torch.no_grad()
@@ -216,37 +196,11 @@ def _output_of_some(
     return output
 
 
-def check_model(model: object) -> None:
-    """Refuse what is no Bayesian network.
+def check_example(net: Any, example: Any) -> Tensor:
+    """Example inputs of a network as a tensor.
 
     Raises:
-        InputError: naming what was given and what is wanted.
+        InputError: no network, or no tensor or array.
     """
-    if not hasattr(model, "initial_weights"):
-        raise InputError(
-            f"model is a {type(model).__name__}; it must be a BayesianNetwork: BayesianNetwork(net) makes one, and a subclass "
-            "may have a forward of its own; other models are trained with VariationalDropoutELBO"
-        )
-
-
-def check_pair(model: Any, guide: Any) -> None:
-    """Refuse a model and a guide that are none, or not of one network.
-
-    Raises:
-        InputError: naming what was given and what is wanted.
-    """
-    check_model(model)
-    if not hasattr(guide, "site_names"):
-        raise InputError(
-            f"guide is a {type(guide).__name__}; it must be one of the model's, such as VariationalDropout(model), "
-            "to which guides of other sites are added: guide.append(autoguide)"
-        )
-    wanted = {name: tuple(weight.shape) for name, weight in model.initial_weights.items()}
-    given = {name: tuple(guide.site(name).theta.shape) for name in guide.site_names}
-    if given != wanted:
-        raise InputError(f"the guide is of another network: its weights are {given}, the model's {wanted}")
-    if guide.model_identity != model.identity:
-        raise InputError(
-            f"the {type(guide).__name__} was made for another {type(model).__name__}, with other biases; make a guide for this "
-            "one, or go on with the model that it was made for"
-        )
+    check_module("net", net)
+    return tensor_of("example", example, _dtype_of(net))

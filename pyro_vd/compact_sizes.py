@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from pyro_vd.checks import check_example
 from pyro_vd.compaction import compact
 from pyro_vd.flops import network_cost
 from pyro_vd.networks import widths
@@ -38,6 +39,7 @@ def _units(small: nn.Module) -> str:
 
 def compact_size(net: nn.Module, example: Tensor) -> CompactSize:
     """What is left of a network; arguments and errors are those of :func:`~pyro_vd.compact`."""
+    example = check_example(net, example)
     small = compact(net, example)
     cost = network_cost(small, example[:1])
     return CompactSize(_units(small), cost.parameters, cost.flops)

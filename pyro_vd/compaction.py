@@ -10,11 +10,13 @@ from itertools import zip_longest
 import torch
 from torch import Tensor, nn
 
+from pyro_vd.checks import check_example
 from pyro_vd.compaction_graph import UnitGraph
 from pyro_vd.copies import copy_network
 from pyro_vd.errors import InputError
 from pyro_vd.modes import alone
 from pyro_vd.networks import SelectInputs
+from pyro_vd.objects import check_module
 from pyro_vd.operations import is_batch_size_only, is_flatten
 from pyro_vd.tracing import Trace
 
@@ -57,6 +59,8 @@ def compact(net: nn.Module, example: Tensor | None = None) -> nn.Module:
         InputError: tracing cannot follow the network, its ``forward`` depends on the sizes of its layers, a parameter is not
             finite, or the example is missing or does not fit.
     """
+    check_module("net", net)
+    example = example if example is None else check_example(net, example)
     _check(net)
     small = copy_network(net).eval()
     trace = Trace(small)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import torch
+import torch.utils.data
 from torch import Tensor
 
-from pyro_vd.checks import check_arrays, check_number
+from pyro_vd.arguments import check_number
+from pyro_vd.arrays import check_arrays, tensor_of
 from pyro_vd.errors import InputError
+from pyro_vd.messages import one_line
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 
@@ -19,7 +23,7 @@ class Dataset:
     """Inputs as float32, ``(n, …)``, pixels in [0, 1]; labels as int64, ``(n,)``, from 0, or numbers to predict, ``(n, …)``.
 
     Raises:
-        InputError: see :func:`pyro_vd.checks.check_arrays`; or the shapes of training and test inputs differ.
+        InputError: see :func:`pyro_vd.arrays.check_arrays`; or the shapes of training and test inputs differ.
     """
 
     name: str
@@ -32,6 +36,8 @@ class Dataset:
         return f"Dataset({self.name!r}, {', '.join(f'{key} {tuple(getattr(self, key).shape)}' for key in KEYS)})"
 
     def __post_init__(self) -> None:
+        for key in KEYS:
+            object.__setattr__(self, key, tensor_of(f"{self.name}, {key}", getattr(self, key), torch.get_default_dtype()))
         check_arrays(f"{self.name}, training data", self.x_train, self.y_train)
         check_arrays(f"{self.name}, test data", self.x_test, self.y_test)
         if self.x_train.shape[1:] != self.x_test.shape[1:]:
@@ -49,11 +55,57 @@ class Dataset:
         Raises:
             InputError: ``validation`` negative, or no training example left.
         """
-        check_number("validation", validation, low=0, high=len(self.x_train) - 1, whole=True)
+        validation = check_number("validation", validation, low=0, high=len(self.x_train) - 1, whole=True)
+        seed = check_number("seed", seed, low=0, high=2**63 - 1, whole=True)
         order = torch.randperm(len(self.x_train), generator=torch.Generator().manual_seed(seed))
         held, rest = order[:validation].sort().values, order[validation:].sort().values
         train = self.x_train[rest], self.y_train[rest]
         return train, (self.x_train[held], self.y_train[held]) if validation else None
+
+
+Part = Literal["train", "test"]
+Data = Any
+"""Inputs and observations: a pair of tensors, NumPy arrays or lists of numbers, or a data set; see :func:`pair_of`."""
+
+
+def pair_of(name: str, data: Any, part: Part | None, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Inputs and observations as tensors.
+
+    Args:
+        name: what they are called in an error.
+        data: a pair of tensors, arrays or lists of numbers; a :class:`Dataset`, of which ``part`` is taken; or a
+            ``torch.utils.data.Dataset`` of such examples, which is read whole.
+        part: None refuses a :class:`Dataset`.
+        dtype: of inputs that come from no tensor.
+
+    Raises:
+        InputError: none of these.
+    """
+    if isinstance(data, Dataset):
+        if part is None:
+            raise InputError(
+                f"{name} is a Dataset, whose test data are never for choosing; it must be the validation data of "
+                "train, validation = data.split(200)"
+            )
+        data = data.test if part == "test" else (data.x_train, data.y_train)
+    elif isinstance(data, torch.utils.data.Dataset):
+        data = _read_whole(name, data)
+    if not (isinstance(data, tuple | list) and len(data) == 2):
+        raise InputError(
+            f"{name} is a {type(data).__name__}{f' of {len(data)}' if isinstance(data, tuple | list) else ''}; it must be a "
+            "pair of tensors or arrays, inputs and labels, as Dataset.split() and Dataset.test are, or a Dataset"
+        )
+    x, y = data
+    return tensor_of(f"{name}, inputs", x, dtype), tensor_of(f"{name}, labels", y)
+
+
+def _read_whole(name: str, data: Any) -> Any:
+    try:
+        return torch.utils.data.default_collate([data[index] for index in range(len(data))])
+    except (TypeError, RuntimeError, NotImplementedError, ValueError, IndexError) as error:
+        raise InputError(
+            f"{name} is a {type(data).__name__} that cannot be read as pairs of tensors of one shape: {one_line(error)}"
+        ) from error
 
 
 def dataset_of(name: str, x_train: np.ndarray, y_train: np.ndarray, x_test: np.ndarray, y_test: np.ndarray) -> Dataset:

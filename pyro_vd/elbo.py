@@ -14,7 +14,7 @@ import torch
 from pyro.infer.elbo import ELBO
 from torch import Tensor, nn
 
-from pyro_vd.checks import check_number
+from pyro_vd.arguments import HIGHEST_KL_WEIGHT, LARGEST, check_number
 from pyro_vd.eager import uncompiled
 from pyro_vd.errors import InputError
 from pyro_vd.handlers import check_stored, own_parameters, trace_of
@@ -46,7 +46,7 @@ class VariationalDropoutELBO(ELBO):
     ``nn.Module`` whose call gives the loss, for any ``torch.optim`` optimizer. Losses are in nats.
 
     Args:
-        kl_weight: β ≥ 0, which may be set at any time.
+        kl_weight: β in [0, 10¹²], which may be set at any time.
         num_particles: draws of the noise a step, ≥ 1, averaged.
         hold, noise: see :class:`~pyro_vd.reparam.LocalReparameterization`.
 
@@ -64,11 +64,11 @@ class VariationalDropoutELBO(ELBO):
     def __init__(
         self, kl_weight: float = 1.0, num_particles: int = 1, hold: float | None = None, noise: OutputNoise = "position"
     ) -> None:
-        check_number("num_particles", num_particles, low=1, whole=True)
+        num_particles = check_number("num_particles", num_particles, low=1, high=LARGEST, whole=True)
         super().__init__(num_particles=num_particles)
         self.kl_weight = kl_weight
         check_output_noise("noise", noise)
-        self.hold, self.noise = hold, noise
+        self.hold, self.noise = None if hold is None else check_number("hold", hold, low=-100, high=100), noise
         self.data_term: Tensor = torch.tensor(math.nan)
         self.kl: Tensor = torch.tensor(math.nan)
         self.site_kl: dict[str, Tensor] = {}
@@ -79,9 +79,7 @@ class VariationalDropoutELBO(ELBO):
 
     @kl_weight.setter
     def kl_weight(self, value: float) -> None:
-        if not 0 <= value < math.inf:
-            raise InputError(f"kl_weight (={value!r}) must be a finite number, 0 or more")
-        self._kl_weight = float(value)
+        self._kl_weight = float(check_number("kl_weight", value, low=0, high=HIGHEST_KL_WEIGHT))
 
     def _get_trace(
         self, model: PyroFunction, guide: PyroFunction, args: tuple[Any, ...], kwargs: dict[str, Any]

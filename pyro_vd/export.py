@@ -11,12 +11,14 @@ from typing import Any, Literal, NotRequired, TypedDict, get_args
 from torch import Tensor, nn
 
 from pyro_vd.architecture import build, describe, not_described
+from pyro_vd.arguments import check_choice, check_path
 from pyro_vd.checks import check_kinds, check_state
 from pyro_vd.copies import copy_network
 from pyro_vd.errors import InputError
 from pyro_vd.given_network import in_the_sizes_of, sizes_of
-from pyro_vd.messages import must_be_one_of, one_line, shortened
+from pyro_vd.messages import one_line, shortened
 from pyro_vd.networks import SelectInputs
+from pyro_vd.objects import check_module
 from pyro_vd.observations import Observed, likelihood_of
 from pyro_vd.reading import plain_json, reading
 from pyro_vd.schema import check_tree
@@ -58,11 +60,12 @@ def save_pruned(net: nn.Module, path: Path | str, info: dict[str, Any] | None = 
             give back, such as NaN weights, or an ``info`` that is another one after JSON: tuples, NaN, keys that are no text.
         OSError: the disk is full or the folder not writable; nothing is changed then.
     """
+    path = check_path("path", path)
+    check_module("net", net)
     if hasattr(net, "plain_network"):
         raise InputError(f"{type(net).__name__} is no ordinary network; save what prune(model, guide) gives")
     check_hooks(net)
-    if layout not in get_args(Layout):
-        raise InputError(must_be_one_of("layout", layout, get_args(Layout)))
+    check_choice("layout", layout, get_args(Layout))
     state = net.state_dict()
     if foreign := [name for name, value in state.items() if not isinstance(value, Tensor)]:
         raise InputError(f"the state of {type(net).__name__} holds what is no tensor, and a file cannot: {', '.join(foreign)}")
@@ -103,7 +106,10 @@ def load_pruned(path: Path | str, net: nn.Module | None = None) -> nn.Module:
     Raises:
         InputError: the file is missing, broken or foreign, or of another architecture.
     """
-    described, stored = _read(Path(path))
+    path = check_path("path", path)
+    if net is not None:
+        check_module("net", net)
+    described, stored = _read(path)
     given = net is not None
     if net is None:
         if described["architecture"] is None:

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pyro_vd.arguments import check_path
+from pyro_vd.checks import check_example
 from pyro_vd.errors import InputError
 from pyro_vd.export_torch import FileNetwork, check_same, probes, program
 from pyro_vd.messages import one_line
@@ -33,6 +35,7 @@ def save_onnx(net: nn.Module, path: Path | str, example: Tensor) -> None:
         OSError: the disk is full or the folder not writable; nothing is changed then.
     """
     check_onnx()
+    path, example = check_path("path", path), check_example(net, example)
     pairs, graph = probes(net, example), program(net, example)
     try:
         exported = torch.onnx.export(
@@ -58,6 +61,7 @@ def load_onnx(path: Path | str) -> nn.Module:
             with ONNX Runtime itself.
     """
     check_onnx()
+    path = check_path("path", path)
     with reading(path, what := "an ONNX file"):
         check_onnx_seal(str(path), what, content := read_bytes(path, what))
         return _network(str(path), content)

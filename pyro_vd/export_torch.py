@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from pyro_vd.arguments import check_path
+from pyro_vd.checks import check_example
 from pyro_vd.copies import copy_network
 from pyro_vd.errors import InputError
 from pyro_vd.messages import one_line
@@ -136,6 +138,7 @@ def save_torch_export(net: nn.Module, path: Path | str, example: Tensor) -> None
         InputError: the example does not fit, or the network cannot be exported; see :func:`program`.
         OSError: the disk is full or the folder not writable; nothing is changed then.
     """
+    path, example = check_path("path", path), check_example(net, example)
     pairs, buffer = probes(net, example), io.BytesIO()
     torch.export.save(program(net, example), buffer)
     content = seal_zip(buffer.getvalue())
@@ -149,6 +152,7 @@ def load_torch_export(path: Path | str) -> nn.Module:
     Raises:
         InputError: the file is missing, broken, changed, or written by something else: read that with ``torch.export.load``.
     """
+    path = check_path("path", path)
     with reading(path, what := "a torch.export file"):
         check_zip(str(path), what, content := read_bytes(path, what))
         return _network(str(path), content)

@@ -4,39 +4,53 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import nn
 
+from pyro_vd.dataset import Data
 from pyro_vd.guides.point_estimate import PointEstimate
-from pyro_vd.metrics import Arrays
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.models.likelihoods import Likelihood
+from pyro_vd.objects import check_trainable
 from pyro_vd.posterior import mean_network
 from pyro_vd.training import FitResult, fit
 
 
 def fine_tune(
     net: nn.Module,
-    train: Arrays,
-    validation: Arrays | None = None,
+    train: Data,
+    validation: Data | None = None,
     *,
     likelihood: Likelihood | None = None,
     **options: Any,
-) -> tuple[nn.Module, FitResult]:
-    """A pruned network trained on, without noise; weights that are zero stay zero.
+) -> FitResult:
+    """Train a pruned network on, in place and without noise; weights of its layers that are zero stay zero.
+
+    The network stays on its device and its modules in their modes; frozen parameters stay as they are. It is changed when the
+    training has ended well, and not before: one that is interrupted, or ends with an error, leaves it as it was.
 
     Args:
-        net: a pruned network, left as it is.
+        net: a pruned network.
         train, validation: as for :func:`~pyro_vd.training.fit`.
         likelihood: as for :class:`~pyro_vd.models.BayesianNetwork`.
         options: any others of :func:`~pyro_vd.training.fit`; ``epochs`` is needed.
 
-    Returns:
-        The new network and the training's history.
-
     Raises:
-        InputError: as :func:`~pyro_vd.training.fit`.
+        InputError: as :func:`~pyro_vd.training.fit`, or a network of inference tensors.
+        NonFiniteError: as :func:`~pyro_vd.training.fit`.
     """
     model = BayesianNetwork(net, likelihood)
+    check_trainable(net)
     guide = PointEstimate(model, {name: weight != 0 for name, weight in model.initial_weights.items()})
     result = fit(model, guide, train, validation, **{"phase": "finetune", **options})
-    return mean_network(model, guide), result
+    _copy(mean_network(model, guide), net)
+    return result
+
+
+@torch.inference_mode(False)
+@torch.no_grad()
+def _copy(trained: nn.Module, net: nn.Module) -> None:
+    """Give every parameter and buffer of a network the value that it has in a trained copy; the tensors stay the same ones."""
+    learnt = {**dict(trained.named_parameters()), **dict(trained.named_buffers())}
+    for name, tensor in (*net.named_parameters(), *net.named_buffers()):
+        tensor.copy_(learnt[name])

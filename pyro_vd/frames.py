@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from pyro_vd.arguments import check_number
 from pyro_vd.array_files import read_arrays
-from pyro_vd.checks import check_number
 from pyro_vd.deployed import stored_size
 from pyro_vd.errors import InputError
 from pyro_vd.metrics import Arrays, error_of
@@ -62,7 +62,7 @@ class FrameRecorder:
         measured_on: str,
         likelihood: Observed | None = None,
     ) -> None:
-        check_number("an_epoch", an_epoch, low=1, whole=True)
+        an_epoch = check_number("an_epoch", an_epoch, low=1, whole=True)
         self._folder, self._an_epoch, self._network = folder, an_epoch, network
         self._data, self._likelihood = (data[0][:EXAMPLES], data[1][:EXAMPLES]), likelihood
         self._measured_on = f"{len(self._data[0])} {measured_on} examples"

@@ -13,8 +13,9 @@ from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.metrics import Arrays
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.posterior import LayerSummary, quantiles, site_kl, summarize, weight_log_alpha
-from pyro_vd.pruning import DEFAULT_THRESHOLD, kept_weights
+from pyro_vd.pruning import kept_weights
 from pyro_vd.run_folder import Run, dump, read_history, run_threshold
+from pyro_vd.thresholds import DEFAULT_THRESHOLD, Threshold
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def inspect_layers(
     model: BayesianNetwork,
     guide: WeightGuide,
     data: Arrays,
-    threshold: float = DEFAULT_THRESHOLD,
+    threshold: Threshold = DEFAULT_THRESHOLD,
     units: Sequence[int] | None = None,
 ) -> list[LayerInspection]:
     """A :class:`LayerInspection` a weight site.

@@ -9,9 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pyro_vd.arguments import LARGEST, check_number
 from pyro_vd.checks import check_data, check_network
+from pyro_vd.dataset import Data
 from pyro_vd.deployed import DeployedSize
 from pyro_vd.errors import InputError
+from pyro_vd.objects import check_hold
 from pyro_vd.observations import Observed, check_observations, class_labels, distribution_of
 from pyro_vd.prediction import Prediction, check_guide, logits
 from pyro_vd.regression import RegressionMetrics, measure_numbers
@@ -93,13 +96,13 @@ def validation_error(net: nn.Module, validation: Arrays | None, likelihood: Obse
 
 
 @overload
-def evaluate(net: nn.Module, data: Arrays) -> Metrics: ...
+def evaluate(net: nn.Module, data: Data) -> Metrics: ...
 
 
 @overload
 def evaluate(
     net: nn.Module | BayesianNetwork,
-    data: Arrays,
+    data: Data,
     *,
     guide: WeightGuide | None = None,
     num_samples: int = 20,
@@ -110,7 +113,7 @@ def evaluate(
 
 def evaluate(
     net: nn.Module | BayesianNetwork,
-    data: Arrays,
+    data: Data,
     *,
     guide: WeightGuide | None = None,
     num_samples: int = 20,
@@ -121,7 +124,7 @@ def evaluate(
 
     Args:
         net: an ordinary network; or a :class:`~pyro_vd.models.BayesianNetwork`, with ``guide``.
-        data: inputs and observations.
+        data: inputs and observations, as tensors, NumPy arrays or lists; or a data set, of which the test data are taken.
         guide: the trained guide; None for an ordinary network.
         num_samples: draws of the predictive, each of all latent sites for all examples.
         hold: what the training was given as ``hold``, so that the predictive is the network's that was trained.
@@ -135,17 +138,18 @@ def evaluate(
         InputError: data that do not fit the network, a Bayesian network without a guide, or outputs that are not finite.
     """
     check_guide("evaluate", net, guide)
+    num_samples, hold = check_number("num_samples", num_samples, low=1, high=LARGEST, whole=True), check_hold(hold, guide)
     plain: nn.Module = net
     sites: list[str] | None = None
     if guide is None:
-        x, y = check_network("data", data, net, likelihood)
+        x, y = check_network("data", data, net, likelihood, part="test")
         means = scores(distribution_of(likelihood, logits(net, x).double()), y)
     else:
         from pyro_vd.posterior import mean_network
         from pyro_vd.sampling import mean_draws
 
         model: BayesianNetwork = net  # type: ignore[assignment]
-        x, y = check_data("data", data, model)
+        x, y = check_data("data", data, model, part="test")
         means = mean_draws(model, guide, x, y, num_samples, scores, hold)
         plain, sites = mean_network(model, guide), model.weight_names
     size = network_size(plain, x, sites)

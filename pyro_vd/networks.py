@@ -9,7 +9,7 @@ from typing import Self, cast
 import torch
 from torch import Tensor, nn
 
-from pyro_vd.checks import check_rate
+from pyro_vd.arguments import check_rate
 from pyro_vd.errors import InputError
 from pyro_vd.execution import in_execution_order
 
@@ -29,7 +29,7 @@ def mlp(sizes: Sequence[int], dropout: float = 0.0) -> nn.Sequential:
     Raises:
         InputError: fewer than two sizes, one below 1, or a rate out of range.
     """
-    check_rate("dropout", dropout)
+    dropout = check_rate("dropout", dropout)
     if len(sizes) < 2 or any(not isinstance(size, int) or size < 1 for size in sizes):
         raise InputError(f"sizes (={list(sizes)!r}) must be at least two integers, each at least 1: input, …, output")
     layers: list[nn.Module] = [nn.Flatten()]

@@ -7,14 +7,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Bernoulli, Categorical, Distribution, Independent, Normal, Poisson
+from torch.distributions import Categorical, Distribution, Independent
 
 from pyro_vd.errors import InputError
+from pyro_vd.messages import one_line
+from pyro_vd.support import check_support
 
 Observed = Callable[[Tensor], Distribution]
 """A likelihood: maps the network's output ``(n, …)`` to a distribution with batch shape ``(n,)``."""
-
-_VALUES = {Normal: "finite numbers", Poisson: "whole numbers, 0 or more", Bernoulli: "0 or 1"}
 
 
 def base_distribution(distribution: Distribution) -> Distribution:
@@ -55,21 +55,32 @@ def class_labels(y: Tensor) -> Tensor:
 
 
 def check_observations(name: str, y: Tensor, likelihood: Observed | None, output: Tensor) -> Tensor:
-    """The observations as the likelihood takes them: classes as they are, others of the output's type, a column as ``(n,)``.
+    """The observations as the likelihood takes them: classes as int64, others of the output's type, a column as ``(n,)``.
 
     Args:
         name: what they are called in an error.
         y: observations ``(n, …)``.
         likelihood: as of :func:`distribution_of`.
-        output: the network's, for some examples.
+        output: the network's, for all examples or for the first of them.
 
     Raises:
-        InputError: of another shape or type than the likelihood wants, or values that it does not allow.
+        InputError: of another shape or type than the likelihood wants, or values that it does not allow; or the likelihood
+            cannot take the network's output.
     """
-    distribution = distribution_of(likelihood, output)
-    if is_classes(distribution):
-        return _check_classes(name, y, output)
-    base, event = base_distribution(distribution), tuple(distribution.event_shape)
+    output = output if len(output) == len(y) else output[:1]
+    if not torch.is_inference_mode_enabled():
+        output = output.detach().requires_grad_(output.is_floating_point())  # tells which bounds of a support depend on it
+    try:
+        with torch.enable_grad():
+            distribution = distribution_of(likelihood, output)
+        event = tuple(distribution.event_shape)
+    except (RuntimeError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"{name}: the likelihood cannot take the network's output of shape {tuple(output.shape)}: {one_line(error)}"
+        ) from error
+    if is_classes(distribution) and event == ():
+        return _check_classes(name, y, distribution, output)
+    base = base_distribution(distribution)
     kind = type(base).__name__
     if event == () and y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
@@ -82,35 +93,28 @@ def check_observations(name: str, y: Tensor, likelihood: Observed | None, output
     if y.dtype == torch.bool or y.is_complex():
         raise InputError(f"{name}: observations of type {_type(y)}; a {kind} likelihood wants integers or floating point")
     y = y.to(output.dtype)
-    allowed = next((values for family, values in _VALUES.items() if isinstance(base, family)), None)
-    fits = torch.isfinite(y)
-    if allowed and base.support is not None:
-        fits &= base.support.check(y)
-    if not fits.all():
-        first = int((~fits).reshape(len(y), -1).any(1).nonzero()[0])
-        value = y[first][~fits[first]].flatten()[0].item()
-        raise InputError(
-            f"{name}: observation {value:g} in example {first}; a {kind} likelihood wants {allowed or 'finite numbers'}"
-        )
+    check_support(name, y, distribution, lambda: distribution_of(likelihood, output[:1]))
     return y
 
 
-def _check_classes(name: str, y: Tensor, output: Tensor) -> Tensor:
+def _check_classes(name: str, y: Tensor, distribution: Distribution, output: Tensor) -> Tensor:
     if y.ndim != 1:
         raise InputError(f"{name}: labels of shape {tuple(y.shape)}; they must be (n,) integers")
-    if y.is_floating_point() or y.is_complex():
+    if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
         raise InputError(
             f"{name}: labels of type {_type(y)}; they must be integers, unless the likelihood (of a recipe: model.likelihood) "
             "is another than categorical, such as normal"
         )
     if int(y.min()) < 0:
         raise InputError(f"{name}: label {int(y.min())}; labels must be 0 or more")
-    if output.ndim != 2 or int(y.max()) >= output.shape[-1]:
+    base: Any = base_distribution(distribution)
+    if distribution.batch_shape != output.shape[:1] or int(y.max()) >= base.logits.shape[-1]:
         raise InputError(
             f"{name}: label {int(y.max())} does not fit the network, whose output for one example has the shape "
-            f"{(1, *output.shape[1:])}; it must be (1, classes), and labels count from 0 to classes - 1"
+            f"{(1, *output.shape[1:])}, of which the likelihood makes {base.logits.shape[-1]} classes; it must be "
+            "(1, classes), and labels count from 0 to classes - 1"
         )
-    return y
+    return y.long()
 
 
 def _type(y: Tensor) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from pyro_vd.checks import check_number, check_rate
+from pyro_vd.arguments import HIGHEST_LR, LARGEST, check_number, check_numbers, check_rate
 from pyro_vd.errors import InputError
 from pyro_vd.guides import (
     BernoulliDropout,
@@ -20,6 +20,7 @@ from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.output_noise import OutputNoise, check_output_noise
 from pyro_vd.schedules import KLWeight, LRSchedule
+from pyro_vd.thresholds import DEFAULT_THRESHOLD, check_threshold
 
 _FIT_OPTIONS = ("epochs", "batch_size", "lr", "lr_schedule", "kl_weight", "hold", "noise", "weight_decay")
 
@@ -41,15 +42,12 @@ class StepsConfig:
         """What :func:`~pyro_vd.fit` takes of it, as keyword arguments."""
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name in _FIT_OPTIONS}
 
-    def check(self, name: str) -> None:
-        """Refuse values out of range, under the recipe's key ``name``.
+    _fewest: ClassVar[int] = 0
 
-        Raises:
-            InputError: quoting the key and the value.
-        """
-        check_number(f"{name}.epochs", self.epochs, low=0, whole=True)
-        check_number(f"{name}.batch_size", self.batch_size, low=1, high=2**31 - 1, whole=True)
-        check_number(f"{name}.lr", self.lr, low=0, low_open=True)
+    def __post_init__(self) -> None:
+        self.epochs = check_number("epochs", self.epochs, low=self._fewest, high=LARGEST, whole=True)
+        self.batch_size = check_number("batch_size", self.batch_size, low=1, high=LARGEST, whole=True)
+        self.lr = check_number("lr", self.lr, low=0, high=HIGHEST_LR, low_open=True)
 
 
 @dataclass
@@ -61,10 +59,10 @@ class PretrainConfig(StepsConfig):
     dropout: float = 0.0
     """Rate of ordinary dropout on the hidden units."""
 
-    def check(self, name: str) -> None:
-        super().check(name)
-        check_number(f"{name}.weight_decay", self.weight_decay, low=0)
-        check_number(f"{name}.dropout", self.dropout, low=0, high=0.99)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.weight_decay = check_number("weight_decay", self.weight_decay, low=0, high=HIGHEST_LR)
+        self.dropout = check_number("dropout", self.dropout, low=0, high=0.99)
 
 
 @dataclass
@@ -82,22 +80,37 @@ class TrainConfig(StepsConfig):
     """Which weights share an α in variational dropout: each its own, a row, a column or a layer."""
     weight_noise: bool | None = None
     """Whether weights have noise of their own as well, with group or log-normal; null as the guide has it, with and without."""
-    log_sigma2: float = -10.0
-    """log σ² of every weight, or unit, at the start of a guide that learns it."""
+    log_sigma2: float | None = None
+    """log σ² of every weight, or unit, at the start of a guide that learns it; null as the guide has it: variational −10, group
+    and log-normal −8."""
     kl_weight: KLWeight = field(default_factory=KLWeight)
     """β, the weight of the KL, over the epochs."""
     hold: float | None = None
-    """Hold means at zero in the forward pass from this log α on; null holds nothing, and so does a guide that learns no α."""
+    """Hold means at zero in the forward pass from this log α on, with a guide that learns α; null holds nothing."""
     noise: OutputNoise = "position"
     """Draw the noise of a convolution's output at each position independently, or once for each example."""
     frames: int = 0
     """Frames an epoch to record for pyro-vd animate; 0 records none."""
 
+    _fewest: ClassVar[int] = 1
+
     def __post_init__(self) -> None:
-        if not self.learns_alpha:
-            self.hold = None
-        if self.guide not in ("group", "log-normal"):
-            self.weight_noise = None
+        super().__post_init__()
+        self.p = check_rate("p", self.p)
+        if self.log_sigma2 is not None:
+            self.log_sigma2 = check_number("log_sigma2", self.log_sigma2, low=-60, high=0)
+        check_output_noise("noise", self.noise)
+        self.frames = check_number("frames", self.frames, low=0, high=1000, whole=True)
+        if self.hold is not None:
+            self.hold = check_number("hold", self.hold, low=-100, high=100)
+        for name, value, guides in (
+            ("hold", self.hold, ("variational", "group", "log-normal")),
+            ("weight_noise", self.weight_noise, ("group", "log-normal")),
+        ):
+            if value is not None and self.guide not in guides:
+                raise InputError(
+                    f"{name} (={value!r}) must be null where guide is {self.guide!r}; it is for {', '.join(guides)}"
+                )
 
     @property
     def learns_alpha(self) -> bool:
@@ -120,30 +133,21 @@ class TrainConfig(StepsConfig):
             case _:
                 return ("log-uniform", "log-uniform-exact", "ard")
 
-    def check(self, name: str) -> None:
-        check_number(f"{name}.epochs", self.epochs, low=1, whole=True)
-        super().check(name)
-        check_rate(f"{name}.p", self.p)
-        check_number(f"{name}.log_sigma2", self.log_sigma2, low=-60, high=0)
-        if self.hold is not None:
-            check_number(f"{name}.hold", self.hold, low=-100, high=100)
-        check_output_noise(f"{name}.noise", self.noise)
-        check_number(f"{name}.frames", self.frames, low=0, high=1000, whole=True)
-
     def build_guide(self, model: BayesianNetwork) -> WeightGuide:
         """The guide, over ``model``.
 
         Raises:
             InputError: guide and model do not fit.
         """
-        weight_noise = {} if self.weight_noise is None else {"weight_noise": self.weight_noise}
+        given: dict[str, Any] = {"log_sigma2": self.log_sigma2, "weight_noise": self.weight_noise}
+        given = {name: value for name, value in given.items() if value is not None}
         match self.guide:
             case "variational":
-                return VariationalDropout(model, self.log_sigma2, self.per)
+                return VariationalDropout(model, per=self.per, **given)
             case "group":
-                return GroupVariationalDropout(model, self.log_sigma2, **weight_noise)
+                return GroupVariationalDropout(model, **given)
             case "log-normal":
-                return LogNormalDropout(model, self.log_sigma2, **weight_noise)
+                return LogNormalDropout(model, **given)
             case "gaussian":
                 return GaussianDropout(model, self.p)
             case "gaussian-unit":
@@ -166,7 +170,7 @@ class FinetuneConfig(StepsConfig):
 class PruneConfig:
     """What is removed."""
 
-    threshold: float = 3.0
+    threshold: float = DEFAULT_THRESHOLD
     """Weights with log α at or above it are removed."""
     max_error_rise: float | None = None
     """If given, the threshold is instead the lowest whose validation error rises by at most this share."""
@@ -174,13 +178,13 @@ class PruneConfig:
     """If given, the most inputs that each layer keeps, first layer first: those with the least log α below the threshold."""
 
     def __post_init__(self) -> None:
-        check_number("prune.threshold", self.threshold, low=-100, high=100)
-        for index, most in enumerate(self.units or []):
-            check_number(f"prune.units.{index}", most, low=0, whole=True)
+        self.threshold = check_number("threshold", check_threshold(self.threshold), low=-100, high=100)
+        if self.units is not None:
+            self.units = check_numbers("units", self.units, low=0, high=LARGEST)
         if self.units is not None and self.max_error_rise is not None:
             raise InputError(
-                f"prune.units (={self.units}) and prune.max_error_rise (={self.max_error_rise}) cannot both be given: numbers "
-                "of units are kept whatever the error"
+                f"units (={self.units}) and max_error_rise (={self.max_error_rise}) cannot both be given: numbers of units are "
+                "kept whatever the error"
             )
         if self.max_error_rise is not None:
-            check_number("prune.max_error_rise", self.max_error_rise, low=0, high=1)
+            self.max_error_rise = check_number("max_error_rise", self.max_error_rise, low=0, high=1)

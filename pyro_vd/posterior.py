@@ -7,14 +7,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from pyro_vd.arguments import LARGEST, check_number
 from pyro_vd.checks import check_inputs
 from pyro_vd.distributions import WeightPosterior
 from pyro_vd.elbo import VariationalDropoutELBO
 from pyro_vd.errors import InputError
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.models.bayesian import BayesianNetwork
+from pyro_vd.objects import check_guide, check_hold, check_pair
 from pyro_vd.sampling import evaluation_mode, mean_draws
 from pyro_vd.scores import expected
+from pyro_vd.thresholds import DEFAULT_THRESHOLD, Threshold, check_threshold
 from pyro_vd.unit_posterior import UnitPosterior
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -39,6 +42,7 @@ def log_alpha(guide: WeightGuide) -> dict[str, Tensor]:
     Raises:
         InputError: the guide has no noise to speak of, such as a point estimate.
     """
+    check_guide(guide)
     result = {}
     for name in guide.site_names:
         if (values := _log_alpha(guide, name)) is None:
@@ -76,9 +80,13 @@ class LayerSummary:
         return self.pruned / self.weights
 
 
-def summarize(guide: WeightGuide, threshold: float = 3.0) -> list[LayerSummary]:
-    """A :class:`LayerSummary` a site; log α at or above ``threshold`` counts as pruned."""
-    summaries = []
+def summarize(guide: WeightGuide, threshold: Threshold = DEFAULT_THRESHOLD) -> list[LayerSummary]:
+    """A :class:`LayerSummary` a site; log α at or above ``threshold`` counts as pruned.
+
+    Raises:
+        InputError: no threshold; or as :func:`log_alpha`.
+    """
+    threshold, summaries = check_threshold(threshold), []
     for name, values in log_alpha(guide).items():
         summaries.append(LayerSummary(name, values.numel(), int((values >= threshold).sum()), quantiles(values)))
     return summaries
@@ -109,6 +117,7 @@ def site_kl(model: BayesianNetwork, guide: WeightGuide, data: tuple[Tensor, Tens
 @torch.no_grad()
 def mean_network(model: BayesianNetwork, guide: WeightGuide) -> nn.Module:
     """The network at the posterior mean, ordinary and without Pyro; nothing is pruned."""
+    check_pair(model, guide)
     return model.plain_network({name: guide.mean(name) for name in guide.site_names})
 
 
@@ -129,7 +138,9 @@ def predictive(
     Raises:
         InputError: ``num_samples`` below 1; inputs that do not fit the network; model and guide that do not fit.
     """
-    check_inputs("x", x, model)
+    check_pair(model, guide)
+    x, hold = check_inputs("x", x, model), check_hold(hold, guide)
+    num_samples = check_number("num_samples", num_samples, low=1, high=LARGEST, whole=True)
     mean = mean_draws(model, guide, x, None, num_samples, lambda found, _: {"mean": expected(found)}, hold)["mean"]
     weight = next(iter(model.initial_weights.values()))
     return mean.to(x.device, x.dtype if x.is_floating_point() else weight.dtype)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from pyro_vd.arguments import LARGEST, check_number
 from pyro_vd.checks import check_inputs
 from pyro_vd.errors import InputError
 from pyro_vd.memory import rows_at_once
 from pyro_vd.modes import in_evaluation_mode
+from pyro_vd.objects import check_hold, check_likelihood, check_pair
 from pyro_vd.observations import Observed, distribution_of
 from pyro_vd.scores import class_scores
 from pyro_vd.uncertainty import entropy
@@ -69,6 +71,8 @@ def check_guide(function: str, net: nn.Module, guide: WeightGuide | None) -> Non
     """
     if not isinstance(net, nn.Module) or hasattr(net, "site_names"):
         raise InputError(f"{function} was given a {type(net).__name__}; it takes a network, or a model and guide=...")
+    if guide is not None:
+        check_pair(net, guide)
     if guide is None and hasattr(net, "plain_network"):
         raise InputError(f"{type(net).__name__} has no weights of its own: give {function}(..., guide=...) as well")
 
@@ -76,7 +80,7 @@ def check_guide(function: str, net: nn.Module, guide: WeightGuide | None) -> Non
 @torch.no_grad()
 def predict(
     net: nn.Module | BayesianNetwork,
-    x: Tensor,
+    x: Any,
     *,
     guide: WeightGuide | None = None,
     num_samples: int = 20,
@@ -85,15 +89,18 @@ def predict(
 ) -> Prediction:
     """Class probabilities and their uncertainty, of a plain network or the Monte Carlo predictive of a model and its guide.
 
-    Arguments are those of :func:`evaluate`. All latent sites of a model are drawn, and one draw serves all inputs, so the
-    Monte Carlo errors of inputs are not independent; see :func:`~pyro_vd.sampling.joint_draws`.
+    Arguments are those of :func:`evaluate`; ``x`` are inputs, as a tensor, array or list, or a data set's test inputs. All
+    latent sites of a model are drawn, and one draw serves all inputs, so the Monte Carlo errors of inputs are not independent;
+    see :func:`~pyro_vd.sampling.joint_draws`.
 
     Raises:
         InputError: a model without its guide, or that does not fit it; inputs that do not fit the network; numbers are
             observed, see :func:`~pyro_vd.predictive`.
     """
     check_guide("predict", net, guide)
-    check_inputs("x", x, net)
+    num_samples, hold = check_number("num_samples", num_samples, low=1, high=LARGEST, whole=True), check_hold(hold, guide)
+    check_likelihood(likelihood)
+    x = check_inputs("x", x, net)
     if guide is None:
         distribution = distribution_of(likelihood, logits(cast(nn.Module, net), x).double())
         return Prediction(class_scores(distribution)["log_p"].to(x.device))

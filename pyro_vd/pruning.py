@@ -4,37 +4,35 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from pyro_vd.checks import check_data, check_number, check_pair
+from pyro_vd.arguments import LARGEST, check_number, check_numbers, quoted
+from pyro_vd.checks import check_measured
 from pyro_vd.deployed import stored_size
 from pyro_vd.errors import InputError
 from pyro_vd.metrics import Arrays, error_of
+from pyro_vd.objects import check_hold, check_pair
 from pyro_vd.sizes import compression
+from pyro_vd.thresholds import DEFAULT_THRESHOLD, Threshold, ThresholdChoice, ThresholdTrial, check_threshold, check_thresholds
 
 if TYPE_CHECKING:
     from pyro_vd.guides.weight_guide import WeightGuide
     from pyro_vd.models.bayesian import BayesianNetwork
 
-DEFAULT_THRESHOLD = 3.0
-"""log α = 3 is a Bernoulli dropout rate of about 0.95 (Molchanov 2017, section 5.1)."""
-
 CANDIDATES = tuple(k / 4 for k in range(-16, 33))
 """Thresholds that :func:`choose_threshold` tries, from −4 to 8."""
 
 
-def keep_masks(log_alphas: Mapping[str, Tensor], threshold: float = DEFAULT_THRESHOLD) -> dict[str, Tensor]:
+def keep_masks(log_alphas: Mapping[str, Tensor], threshold: Threshold = DEFAULT_THRESHOLD) -> dict[str, Tensor]:
     """True for every weight to keep, by site: log α below the threshold.
 
     Raises:
-        InputError: a NaN among the thresholds or the values.
+        InputError: no threshold, or a NaN among the values.
     """
-    if math.isnan(threshold):
-        raise InputError("threshold (=nan) must be a number; log α at or above it is pruned")
+    threshold = check_threshold(threshold)
     for name, values in log_alphas.items():
         if broken := int(values.isnan().sum()):
             raise InputError(f"site {name!r}: {broken} of {values.numel()} values of log α are NaN, all must be numbers")
@@ -42,19 +40,19 @@ def keep_masks(log_alphas: Mapping[str, Tensor], threshold: float = DEFAULT_THRE
 
 
 def kept_weights(
-    model: BayesianNetwork, guide: WeightGuide, threshold: float = DEFAULT_THRESHOLD, units: Sequence[int] | None = None
+    model: BayesianNetwork, guide: WeightGuide, threshold: Threshold = DEFAULT_THRESHOLD, units: Sequence[int] | None = None
 ) -> dict[str, Tensor]:
     """True for every weight that :func:`prune` keeps, by site; ``guide.restrict`` takes it.
 
     Args:
         model: the trained model.
         guide: its trained guide.
-        threshold: on log α; a lower one keeps fewer.
+        threshold: on log α, a number or what :func:`choose_threshold` gives; a lower one keeps fewer.
         units: the most inputs that each layer keeps, first layer first: those of least log α, which for an input is that of
             the weight that matters most. None sets no limit.
 
     Raises:
-        InputError: the threshold or a log α is NaN; the guide has no log α; not one number of units, 0 or more, a layer; or
+        InputError: the threshold is no number, or a log α is NaN; the guide has no log α; not one number of units a layer; or
             its inputs cannot be ranked: those of a grouped convolution, or where they have one α.
     """
     from pyro_vd.posterior import log_alpha
@@ -64,17 +62,17 @@ def kept_weights(
     masks = keep_masks(log_alphas, threshold)
     if units is None:
         return masks
-    if not isinstance(units, Sequence) or len(units) != len(masks):
-        raise InputError(f"units (={units!r}) must be a list of one number for each of {', '.join(map(repr, masks))}")
+    most_inputs = check_numbers("units", units, low=0, high=LARGEST)
+    if len(most_inputs) != len(masks):
+        raise InputError(f"units (={most_inputs}) must be a list of one number for each of {', '.join(map(repr, masks))}")
     if not guide.ranks_inputs:
         raise InputError(
-            f"units (={list(units)}): {type(guide).__name__} learns no α that differs between the inputs of a layer"
+            f"units (={most_inputs}): {type(guide).__name__} learns no α that differs between the inputs of a layer"
         )
-    for (name, values), most in zip(log_alphas.items(), units, strict=True):
-        check_number("units", most, low=0, whole=True)
+    for (name, values), most in zip(log_alphas.items(), most_inputs, strict=True):
         if getattr(layer := model.layer(name), "groups", 1) != 1:
             raise InputError(
-                f"units (={list(units)}): site {name!r} is a {layer}; groups must be 1 for its inputs to be counted"
+                f"units (={most_inputs}): site {name!r} is a {layer}; groups must be 1 for its inputs to be counted"
             )
         masks[name] &= _least_inputs(values, model.weight_axes(name).index("in"), most)
     return masks
@@ -90,48 +88,21 @@ def _least_inputs(log_alpha: Tensor, axis: int, most: int) -> Tensor:
 
 @torch.no_grad()
 def prune(
-    model: BayesianNetwork, guide: WeightGuide, threshold: float = DEFAULT_THRESHOLD, units: Sequence[int] | None = None
+    model: BayesianNetwork, guide: WeightGuide, threshold: Threshold = DEFAULT_THRESHOLD, units: Sequence[int] | None = None
 ) -> nn.Module:
     """The posterior mean with every weight of log α ≥ ``threshold`` set to zero, as an ordinary network without Pyro.
 
     Args:
         model: the trained model.
         guide: its trained guide.
-        threshold: on log α; a lower one prunes more.
+        threshold: on log α, a number or what :func:`choose_threshold` gives; a lower one prunes more.
         units: the most inputs that each layer keeps; see :func:`kept_weights`, also for what is refused.
 
     Raises:
-        InputError: the threshold or a log α is NaN, the guide has no log α, or ``units`` do not fit.
+        InputError: the threshold is no number, or a log α is NaN, the guide has no log α, or ``units`` do not fit.
     """
     masks = kept_weights(model, guide, threshold, units)
     return model.plain_network({name: guide.mean(name) * mask for name, mask in masks.items()})
-
-
-@dataclass(frozen=True)
-class ThresholdTrial:
-    """One candidate: its validation error, a share in [0, 1] or of numbers the RMSE, and how small the network is with it.
-
-    ``compression`` is |W| / |W kept|; the other two are of :class:`~pyro_vd.deployed.StoredSize`, not compacted.
-    """
-
-    threshold: float
-    error: float
-    compression: float
-    nonzero_parameters: int
-    sparse_bytes: int
-
-
-@dataclass(frozen=True)
-class ThresholdChoice:
-    """The chosen threshold, the validation error without pruning, and every candidate tried, lowest first."""
-
-    threshold: float
-    unpruned_error: float
-    trials: tuple[ThresholdTrial, ...]
-
-    def __repr__(self) -> str:
-        chosen = next((trial for trial in self.trials if trial.threshold == self.threshold), None)
-        return f"ThresholdChoice({chosen}, of {len(self.trials)} trials; unpruned_error={self.unpruned_error})"
 
 
 def choose_threshold(
@@ -155,12 +126,14 @@ def choose_threshold(
     Raises:
         InputError: ``max_error_rise`` out of range, data that do not fit, no candidate, or none that keeps within it.
     """
-    check_number("max_error_rise", max_error_rise, low=0, high=1)
+    check_pair(model, guide)
+    max_error_rise = check_number("max_error_rise", max_error_rise, low=0, high=1)
+    hold = check_hold(hold, guide)
     highest = math.inf if hold is None else hold
-    tried = sorted(threshold for threshold in candidates if threshold <= highest)
+    tried = sorted(threshold for threshold in check_thresholds("candidates", candidates) if threshold <= highest)
     if not tried:
-        raise InputError(f"candidates (={list(candidates)}) must hold a threshold of at most {highest}")
-    unpruned, validation = prune(model, guide, highest), check_data("validation data", validation, model)
+        raise InputError(f"candidates (={quoted(candidates)}) must hold a threshold of at most {highest}")
+    unpruned, validation = prune(model, guide, highest), check_measured("validation data", validation, model)
     ((measure, unpruned_error),) = error_of(unpruned, validation, model.observed).items()
     allowed = max_error_rise * (unpruned_error if measure == "rmse" else 1)
     trials = []
@@ -171,7 +144,7 @@ def choose_threshold(
     good = [trial.threshold for trial in trials if trial.error <= unpruned_error + allowed + 1e-12]
     if not good:
         raise InputError(
-            f"no threshold from {tried[0]} to {tried[-1]} keeps the validation error within {max_error_rise} of "
+            f"no threshold from {tried[0]:g} to {tried[-1]:g} keeps the validation error within {max_error_rise} of "
             f"{unpruned_error:.4f}; allow a larger max_error_rise"
         )
     return ThresholdChoice(good[0], unpruned_error, tuple(trials))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from pyro_vd.arguments import check_number
 from pyro_vd.augmentation import RandomAffine
-from pyro_vd.checks import check_number
+from pyro_vd.data import NAMES
 from pyro_vd.errors import InputError
 from pyro_vd.models.bayesian import Prior
 from pyro_vd.models.likelihoods import LIKELIHOODS, Likelihood, Normal
@@ -41,7 +43,7 @@ class DataConfig:
     """Training examples held out to choose by; the same for every seed."""
 
     def __post_init__(self) -> None:
-        check_number("data.validation", self.validation, low=0, whole=True)
+        self.validation = check_number("validation", self.validation, low=0, whole=True)
 
 
 @dataclass
@@ -67,7 +69,7 @@ class ModelConfig:
         try:
             return mlp(self.sizes, dropout)
         except (RuntimeError, TypeError) as error:
-            raise InputError(f"model.sizes (={self.sizes!r}): a network that large does not fit into memory") from error
+            raise InputError(f"sizes (={self.sizes!r}): a network that large does not fit into memory") from error
 
     def build(self, dropout: float = 0.0, targets: Tensor | None = None) -> nn.Module:
         """A new network, drawn from torch's generator. Where numbers are predicted it ends with a ``Rescale``.
@@ -125,11 +127,8 @@ class Recipe:
     """CPU threads of torch. More are slower for small networks, far slower where the cores are busy."""
 
     def __post_init__(self) -> None:
-        check_number("seed", self.seed, low=0, high=2**32 - 1, whole=True)
-        check_number("threads", self.threads, low=1, high=1024, whole=True)
-        self.pretrain.check("pretrain")
-        self.train.check("train")
-        self.finetune.check("finetune")
+        self.seed = check_number("seed", self.seed, low=0, high=2**32 - 1, whole=True)
+        self.threads = check_number("threads", self.threads, low=1, high=1024, whole=True)
         if self.train.hold is not None and self.prune.threshold > self.train.hold:
             raise InputError(
                 f"prune.threshold (={self.prune.threshold}) must be at most train.hold (={self.train.hold}): weights beyond "
@@ -158,6 +157,13 @@ class Recipe:
             raise InputError(
                 f"prune.max_error_rise (={self.prune.max_error_rise}) needs validation data: set data.validation above 0"
             )
+
+    def from_anywhere(self) -> Recipe:
+        """The same with absolute paths of data, so that it is right in every working directory."""
+        name, root = self.data.name, self.data.dir
+        if name not in NAMES and Path(name).exists():
+            name = str(Path(name).absolute())
+        return replace(self, data=replace(self.data, name=name, dir=root and str(Path(root).absolute())))
 
     def torch_device(self) -> str:
         """The device's name, ``auto`` resolved."""

@@ -14,7 +14,7 @@ from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 from pyro_vd.errors import InputError
 from pyro_vd.messages import must_be_one_of
 from pyro_vd.recipe import Recipe
-from pyro_vd.schema import check_tree, flat, typed
+from pyro_vd.schema import check_tree, flat, made, typed
 from pyro_vd.yaml_files import read_yaml
 
 
@@ -49,10 +49,10 @@ def recipe_from(parser: ArgumentParser, values: Namespace) -> Recipe:
     """The recipe among the parsed values of a parser that has its options; ``--data-dir`` is for its ``data.dir``.
 
     Raises:
-        InputError: a value out of range.
+        InputError: a value out of range, under the recipe's name for it.
     """
-    instances = parser.instantiate(values)
-    recipe = Recipe(**{field.name: instances[field.name] for field in fields(Recipe)})
+    tree = values.as_dict()
+    recipe: Recipe = made({field.name: tree[field.name] for field in fields(Recipe)}, Recipe)
     recipe.data.dir = values.get("data_dir") or recipe.data.dir
     return recipe
 

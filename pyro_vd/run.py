@@ -16,9 +16,9 @@ import pyro
 import torch
 from torch import nn
 
+from pyro_vd.arguments import check_device, check_path
 from pyro_vd.augmentation import RandomAffine
 from pyro_vd.baselines import ridge_regression
-from pyro_vd.checks import check_device
 from pyro_vd.compact_sizes import compact_size
 from pyro_vd.data import load_data
 from pyro_vd.errors import InputError
@@ -57,7 +57,8 @@ def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progr
         NonFiniteError: see :func:`~pyro_vd.training.fit`.
         OSError: a file could not be written; what was there before is whole.
     """
-    folder = Path(folder)
+    folder = check_path("folder", folder)
+    recipe = recipe.from_anywhere()
     check_device(recipe.torch_device())
     torch.set_num_threads(recipe.threads)
     data = load_data(recipe.data.name, recipe.data.dir)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import yaml
 from torch import nn
 
+from pyro_vd.arguments import check_path
 from pyro_vd.checks import check_data, check_state
 from pyro_vd.data import load_data
 from pyro_vd.dataset import Dataset
@@ -47,6 +49,7 @@ def claim(folder: Path, recipe: Recipe, resume: bool) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"output folder (={str(folder)!r}) is a file; choose another with --out")
+    recipe = recipe.from_anywhere()
     wanted = load_yaml(dump(recipe))
     if resume and folder.exists():
         clear_temporaries(folder)
@@ -96,15 +99,37 @@ def read_history(folder: Path) -> list[EpochRecord]:
 
 @dataclass
 class Run:
-    """A trained run, read back: recipe, data, model and guide, on the CPU."""
+    """A trained run, read back: recipe, model and guide, on the CPU; and its data, which are read when they are asked for.
+
+    Raises:
+        InputError: asked for ``data``, ``train`` or ``validation``: they are missing, broken or do not fit the model.
+    """
 
     folder: Path
     recipe: Recipe
-    data: Dataset
-    train: Arrays = field(repr=False)
-    validation: Arrays | None = field(repr=False)
     model: BayesianNetwork
     guide: WeightGuide
+    data_dir: Path | str | None = field(default=None, repr=False)
+    """Torchvision root, by default the recipe's."""
+
+    @cached_property
+    def data(self) -> Dataset:
+        """The whole data set, its observations as the likelihood takes them."""
+        return checked(load_data(self.recipe.data.name, self.data_dir or self.recipe.data.dir), self.model)
+
+    @property
+    def train(self) -> Arrays:
+        """What it was trained on."""
+        return self._split[0]
+
+    @property
+    def validation(self) -> Arrays | None:
+        """What was held out from training to choose by; None without."""
+        return self._split[1] if self.recipe.data.validation else None
+
+    @cached_property
+    def _split(self) -> tuple[Arrays, Arrays | None]:
+        return self.data.split(self.recipe.data.validation)
 
 
 def save_posterior(folder: Path, model: BayesianNetwork, guide: WeightGuide) -> None:
@@ -131,7 +156,7 @@ def _both(model: BayesianNetwork, guide: WeightGuide) -> nn.Module:
 
 
 def load_run(folder: Path | str, data_dir: Path | str | None = None) -> Run:
-    """Read a finished run.
+    """Read a finished run; its data are read at their first use.
 
     Args:
         folder: where it is.
@@ -140,7 +165,7 @@ def load_run(folder: Path | str, data_dir: Path | str | None = None) -> Run:
     Raises:
         InputError: the folder is not there, not finished, or its files are broken or of another architecture.
     """
-    folder = Path(folder)
+    folder = check_path("run", folder)
     if not folder.is_dir():
         raise InputError(f"run (={str(folder)!r}) is not a folder")
     recipe = parse_recipe(_recipe_of(folder), str(folder / RECIPE))
@@ -149,9 +174,7 @@ def load_run(folder: Path | str, data_dir: Path | str | None = None) -> Run:
     model = BayesianNetwork(net, recipe.model.build_likelihood(net), prior=recipe.model.weight_prior())
     guide = recipe.train.build_guide(model)
     load_posterior(folder / POSTERIOR, model, guide)
-    data = checked(load_data(recipe.data.name, data_dir or recipe.data.dir), model)
-    train, validation = data.split(recipe.data.validation)
-    return Run(folder, recipe, data, train, validation, model, guide)
+    return Run(folder, recipe, model, guide, None if data_dir is None else check_path("data_dir", data_dir))
 
 
 def run_threshold(run: Run) -> float:

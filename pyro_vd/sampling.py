@@ -15,7 +15,7 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 from torch.distributions import Distribution
 
-from pyro_vd.checks import check_number
+from pyro_vd.arguments import check_number
 from pyro_vd.draws import DrawMeans, Draws, each_draw, join, stack
 from pyro_vd.errors import InputError
 from pyro_vd.guides.weight_guide import WeightGuide
@@ -85,7 +85,7 @@ def joint_draws(
     Raises:
         InputError: ``num_samples`` below 1; model and guide do not have the same latent sites, or the model has no site ``y``.
     """
-    check_number("num_samples", num_samples, low=1, whole=True)
+    num_samples = check_number("num_samples", num_samples, low=1, whole=True)
     with evaluation_mode(model, guide) as device, pyro.validation_enabled(False):
         x, y = x.to(device), None if y is None else y.to(device)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
-from pyro_vd.checks import check_number
+from pyro_vd.arguments import HIGHEST_KL_WEIGHT, check_choice, check_number, plain_number, quoted, take
 from pyro_vd.errors import InputError
+
+HIGHEST_FACTOR = 1e12
 
 
 @dataclass(frozen=True)
@@ -18,21 +20,22 @@ class KLWeight:
     (Molchanov 2017, section 4.3; Sønderby 2016, arXiv 1602.02282).
 
     Raises:
-        InputError: a negative value or epoch, or ``end`` before ``start``.
+        InputError: no number, one out of range, or ``end`` before ``start``.
     """
 
     value: float = 1.0
-    """β at the end of the warm-up, ≥ 0."""
+    """β at the end of the warm-up, in [0, 10¹²]."""
     start: float = 0.0
     """Epoch at which β leaves 0."""
     end: float = 0.0
     """Epoch from which β is ``value``; equal to ``start`` for no warm-up."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.value < float("inf"):
-            raise InputError(f"KL weight value (={self.value!r}) must be a finite number, 0 or more")
-        if not 0 <= self.start <= self.end < float("inf"):
-            raise InputError(f"KL warm-up from epoch {self.start!r} to {self.end!r}: 0 <= start <= end is needed")
+        take(self, "value", check_number("value", self.value, low=0, high=HIGHEST_KL_WEIGHT))
+        take(self, "start", check_number("start", self.start, low=0))
+        take(self, "end", check_number("end", self.end, low=0))
+        if self.end < self.start:
+            raise InputError(f"end (={self.end!r}) must be at least start (={self.start!r}): epochs between which β grows")
 
     def at(self, epoch: float) -> float:
         """β at a point of the run, ``epoch`` counted from 0, fractions allowed."""
@@ -48,7 +51,7 @@ class LRSchedule:
     """Factor on the learning rate over the epochs.
 
     Raises:
-        InputError: an unknown kind, a fraction outside [0, 1), a step factor that is not positive.
+        InputError: an unknown kind, a share outside [0, 1), a step's factor that is not in (0, 10¹²].
     """
 
     kind: Literal["constant", "linear", "steps"] = "constant"
@@ -59,18 +62,24 @@ class LRSchedule:
     """For ``steps``: epoch → factor that multiplies the rate from that epoch on."""
 
     def __post_init__(self) -> None:
-        if self.kind not in ("constant", "linear", "steps"):
-            raise InputError(f"learning-rate schedule kind (={self.kind!r}) must be 'constant', 'linear' or 'steps'")
-        if not 0 <= self.after < 1:
-            raise InputError(f"learning-rate schedule after (={self.after!r}) must be a share of the run in [0, 1)")
+        check_choice("kind", self.kind, ("constant", "linear", "steps"))
+        take(self, "after", check_number("after", self.after, low=0))
+        if self.after >= 1:
+            raise InputError(f"after (={self.after!r}) must be a share of the run in [0, 1)")
+        if not isinstance(self.steps, Mapping):
+            raise InputError(f"steps (={quoted(self.steps)}) must be a mapping, epoch to factor, such as {{10: 0.1}}")
         if (self.after and self.kind != "linear") or bool(self.steps) != (self.kind == "steps"):
             raise InputError(
-                f"learning-rate schedule kind {self.kind!r} with after={self.after!r} and steps={dict(self.steps)!r}: "
-                "after belongs to 'linear', steps to 'steps', which needs them"
+                f"kind (={self.kind!r}) with after={self.after!r} and steps={quoted(dict(self.steps))}: after belongs to "
+                "'linear', steps to 'steps', which needs them"
             )
-        for epoch, factor in self.steps.items():
-            check_number("learning-rate step's epoch", epoch, low=0)
-            check_number("learning-rate step's factor", factor, low=0, low_open=True)
+        steps = {
+            check_number("steps, an epoch", epoch, low=0): check_number(
+                "steps, a factor", factor, low=0, low_open=True, high=HIGHEST_FACTOR
+            )
+            for epoch, factor in self.steps.items()
+        }
+        take(self, "steps", steps)
 
     def at(self, epoch: float, epochs: int) -> float:
         """The factor at a point of a run of ``epochs`` epochs."""
@@ -80,3 +89,19 @@ class LRSchedule:
         for boundary, multiplier in self.steps.items() if self.kind == "steps" else ():
             factor *= multiplier if epoch >= boundary else 1.0
         return factor
+
+
+def check_schedules(lr_schedule: Any, kl_weight: Any) -> tuple[LRSchedule, KLWeight]:
+    """The two schedules of a training; None is a constant rate, a number a constant β.
+
+    Raises:
+        InputError: anything else.
+    """
+    lr_schedule = LRSchedule() if lr_schedule is None else lr_schedule
+    if not isinstance(lr_schedule, LRSchedule):
+        raise InputError(f"lr_schedule (={quoted(lr_schedule)}) must be an LRSchedule or None")
+    if isinstance(kl_weight, KLWeight):
+        return lr_schedule, kl_weight
+    if plain_number(kl_weight) is None:
+        raise InputError(f"kl_weight (={quoted(kl_weight)}) must be a number or a KLWeight, such as KLWeight(0.3, end=30)")
+    return lr_schedule, KLWeight(check_number("kl_weight", kl_weight, low=0, high=HIGHEST_KL_WEIGHT))

@@ -56,7 +56,7 @@ def typed(where: str, tree: Any, hint: Any) -> Any:
     """
     check_tree(where, tree, hint)
     try:
-        return _made(tree, hint)
+        return made(tree, hint)
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
 
@@ -133,17 +133,26 @@ def _is_tree(value: Any) -> bool:
     return isinstance(value, dict) and len(value) > 0
 
 
-def _made(tree: Any, hint: Any) -> Any:
+def made(tree: Any, hint: Any, key: str = "") -> Any:
+    """An object of a type, from a tree that fits it; what a dataclass refuses is named as the tree does, below ``key``.
+
+    Raises:
+        InputError: a value is out of range.
+    """
     if is_dataclass(hint):
         hints = get_type_hints(hint)
-        return hint(**{name: _made(value, hints[name]) for name, value in tree.items()})  # type: ignore[operator]
+        parts = {name: made(value, hints[name], _below(key, name)) for name, value in tree.items()}
+        try:
+            return hint(**parts)  # type: ignore[operator]
+        except InputError as error:
+            raise InputError(_below(key, str(error))) from error
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
-        return tree if tree is None else _made(tree, next(part for part in inner if part is not NoneType))
+        return tree if tree is None else made(tree, next(part for part in inner if part is not NoneType))
     if origin in (list, tuple):
-        return origin(_made(value, inner[0]) for value in tree)
+        return origin(made(value, inner[0]) for value in tree)
     if isinstance(origin, type) and issubclass(origin, Mapping):
-        return {_as_key(key, hint): _made(value, inner[1]) for key, value in tree.items()}
+        return {_as_key(key, hint): made(value, inner[1]) for key, value in tree.items()}
     return float(tree) if hint is float else tree
 
 

@@ -11,11 +11,12 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from pyro_vd.checks import check_number
+from pyro_vd.arguments import LARGEST, check_numbers
 from pyro_vd.copies import copy_network
 from pyro_vd.errors import InputError
 from pyro_vd.feature_major import FeatureMajor, FeatureMajorLinear, linear_steps
 from pyro_vd.networks import SelectInputs
+from pyro_vd.objects import check_module
 from pyro_vd.runtime_inputs import check_input
 
 _SECONDS, _ROUNDS = 0.05, (10, 200)
@@ -44,11 +45,10 @@ def sparsify_runtime(net: nn.Module, batch_sizes: Sequence[int] = (1, 64, 1024))
         InputError: any other module in the network, or a batch size below 1. What is returned raises it for inputs of another
             number of features, type or device than the network's.
     """
-    for size in batch_sizes:
-        check_number("batch size", size, low=1, whole=True)
-    if not batch_sizes:
+    check_module("net", net)
+    sizes = sorted(set(check_numbers("batch_sizes", batch_sizes, low=1, high=LARGEST)))
+    if not sizes:
         raise InputError("batch_sizes (=()) must hold at least one size")
-    sizes = sorted(set(batch_sizes))
     limits = [math.sqrt(low * high) for low, high in pairwise(sizes)]
     dense = copy_network(net).eval().requires_grad_(False)
     return SparseRuntime(dense, [_fastest(dense, size) for size in sizes], limits)

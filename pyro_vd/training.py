@@ -12,23 +12,30 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pyro_vd.arguments import HIGHEST_LR, LARGEST, check_device, check_flag, check_number, check_path, quoted
+from pyro_vd.augmentation import augmented
 from pyro_vd.batches import check_batches
-from pyro_vd.checks import check_data, check_device, check_number, check_pair
+from pyro_vd.checks import check_data, check_measured
+from pyro_vd.dataset import Data
 from pyro_vd.deployed import stored_size
 from pyro_vd.elbo import VariationalDropoutELBO
+from pyro_vd.errors import InputError
+from pyro_vd.forked import check_process
 from pyro_vd.guard import NonFiniteGuard
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.handlers import own_parameters, training_of
-from pyro_vd.metrics import Arrays, error_of
+from pyro_vd.identity import identity, pair_identity
+from pyro_vd.metrics import error_of
 from pyro_vd.models.bayesian import BayesianNetwork
-from pyro_vd.observations import base_distribution
+from pyro_vd.objects import check_hold, check_pair, check_trainable
 from pyro_vd.output_noise import OutputNoise, check_output_noise
 from pyro_vd.posterior import mean_network
 from pyro_vd.progress import Progress
-from pyro_vd.pruning import DEFAULT_THRESHOLD, kept_weights, prune
-from pyro_vd.schedules import KLWeight, LRSchedule
+from pyro_vd.pruning import kept_weights, prune
+from pyro_vd.schedules import KLWeight, LRSchedule, check_schedules
 from pyro_vd.sizes import compression
 from pyro_vd.storage import checksum
+from pyro_vd.thresholds import DEFAULT_THRESHOLD, Threshold, check_threshold
 from pyro_vd.training_state import EpochRecord, TrainingState
 
 
@@ -45,11 +52,13 @@ class FitResult:
         return f"FitResult({len(self.history)} epochs, the last {last}; skipped={self.skipped})"
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 def fit(
     model: BayesianNetwork,
     guide: WeightGuide,
-    train: Arrays,
-    validation: Arrays | None = None,
+    train: Data,
+    validation: Data | None = None,
     *,
     epochs: int,
     batch_size: int = 100,
@@ -61,7 +70,7 @@ def fit(
     weight_decay: float = 0.0,
     num_particles: int = 1,
     augment: Callable[[Tensor], Tensor] | None = None,
-    threshold: float = DEFAULT_THRESHOLD,
+    threshold: Threshold = DEFAULT_THRESHOLD,
     units: Sequence[int] | None = None,
     device: str | torch.device | None = None,
     checkpoint: Path | str | None = None,
@@ -79,14 +88,15 @@ def fit(
     Args:
         model: the network; its ``num_data`` is set to the size of ``train``.
         guide: its guide.
-        train: inputs ``(n, …)`` and observations, as the likelihood takes them, moved to the device as a whole.
-        validation: held-out data, measured after every epoch; never used for training.
+        train: inputs ``(n, …)`` and observations, as the likelihood takes them, as tensors, NumPy arrays or lists, moved to the
+            device as a whole; or a :class:`~pyro_vd.Dataset`, of which the training part is taken, or one of torch's.
+        validation: held-out data, measured after every epoch; never used for training. No whole :class:`~pyro_vd.Dataset`.
         epochs: passes over the data, ≥ 1.
         batch_size: ≥ 1; a last smaller batch is trained on as well.
         lr: Adam's learning rate at the start, > 0.
         lr_schedule: its factor over the epochs, by default constant.
         kl_weight: β, a number or its warm-up over the epochs.
-        hold: hold means at zero in the forward pass where log α reaches this; see
+        hold: hold means at zero in the forward pass where log α reaches this, of a guide that learns it; see
             :class:`~pyro_vd.reparam.LocalReparameterization`.
         noise: where a weight serves several positions of an example, draw its output's noise at each "position" independently,
             as in the paper, or once for each "example"; see there.
@@ -94,7 +104,8 @@ def fit(
             of the likelihood's parameters.
         num_particles: draws of the noise a step.
         augment: changes each batch of training inputs at random, such as
-            :class:`~pyro_vd.augmentation.RandomAffine`; its ``repr`` tells one from another when a checkpoint is resumed.
+            :class:`~pyro_vd.augmentation.RandomAffine`. Where a checkpoint is written it must be a function, or an object of
+            plain values, that a new process knows again; see :func:`~pyro_vd.identity.identity`.
         threshold: log α from which on the log's error and compression take a weight as pruned.
         units: the most inputs of each layer that they take as kept; see :func:`~pyro_vd.pruning.kept_weights`.
         device: ``"cpu"``, ``"cuda"``…; by default where the model is.
@@ -111,31 +122,50 @@ def fit(
         InputError: arguments out of range, a model that is being trained already, data that do not fit, model and guide that
             do not, a folder for files that is not there, or a checkpoint of another run: of other data, another guide or kind
             of prior, or other arguments.
-        NonFiniteError: ten steps in a row had a non-finite loss or gradient. Such steps are skipped and counted.
+        NonFiniteError: ten steps in a row, or all of an epoch, had a non-finite loss or gradient; such steps are skipped and
+            counted. Or what the steps of an epoch have made is not finite. The checkpoint of the epoch before stays.
     """
+    check_process()
     check_pair(model, guide)
     guide.check_types(model)
-    check_number("epochs", epochs, low=1, whole=True)
-    check_number("batch_size", batch_size, low=1, whole=True)
-    check_number("lr", lr, low=0, low_open=True)
-    check_number("weight_decay", weight_decay, low=0)
+    check_trainable(model, guide)
+    epochs = check_number("epochs", epochs, low=1, high=LARGEST, whole=True)
+    batch_size = check_number("batch_size", batch_size, low=1, high=LARGEST, whole=True)
+    lr = check_number("lr", lr, low=0, high=HIGHEST_LR, low_open=True)
+    weight_decay = check_number("weight_decay", weight_decay, low=0, high=HIGHEST_LR)
+    hold, threshold = check_hold(hold, guide), check_threshold(threshold)
     check_output_noise("noise", noise)
-    lr_schedule = lr_schedule or LRSchedule()
-    kl_weight = kl_weight if isinstance(kl_weight, KLWeight) else KLWeight(kl_weight)
+    lr_schedule, kl_weight = check_schedules(lr_schedule, kl_weight)
+    for name, function in (("augment", augment), ("after_step", after_step)):
+        if function is not None and not callable(function):
+            raise InputError(f"{name} (={quoted(function)}) must be a function or None")
+    if not isinstance(phase, str):
+        raise InputError(f"phase (={quoted(phase)}) must be text")
+    progress, resume = check_flag("progress", progress), check_flag("resume", resume)
+    checkpoint, log = (None if p is None else check_path(n, p) for n, p in (("checkpoint", checkpoint), ("log", log)))
     target = check_device(device) if device is not None else next(model.buffers()).device
-    model.to(target)
-    guide.to(target)
-    x, y = (part.to(target) for part in check_data("training data", train, model, batch_size))
-    check_batches(x, y, batch_size, model)
+    x, y = check_data("training data", train, model, batch_size, "train")
+    held_out = None if validation is None else check_measured("validation data", validation, model)
     if guide.learns_alpha or units is not None:
         kept_weights(model, guide, threshold, units)  # refuses what does not fit, before the first epoch
-    held_out = None
-    if validation is not None:
-        held_out = tuple(part.to(target) for part in check_data("validation data", validation, model))
+    elbo = VariationalDropoutELBO(num_particles=num_particles, hold=hold, noise=noise)
+    settings = {"phase": phase, "epochs": epochs, "batch_size": batch_size, "lr": lr, "num_data": len(x), "hold": hold}
+    settings |= {"noise": noise, "weight_decay": weight_decay, "num_particles": elbo.num_particles, "threshold": threshold}
+    settings |= {"units": None if units is None else [int(most) for most in units]}
+    if checkpoint is not None:
+        given = {"lr_schedule": lr_schedule, "kl_weight": kl_weight, "augment": augment}
+        settings |= {name: identity(name, value) for name, value in given.items()} | pair_identity(model, guide)
+        settings["data"] = checksum((x, y))
+    elif resume:
+        raise InputError("resume (=True) needs a checkpoint to go on from")
+
+    model.to(target)
+    guide.to(target)
+    x, y = x.to(target), y.to(target)
+    check_batches(x, y, batch_size, model)
+    held_out = held_out and (held_out[0].to(target), held_out[1].to(target))
     model.num_data = len(x)
     steps = math.ceil(len(x) / batch_size)
-
-    elbo = VariationalDropoutELBO(num_particles=num_particles, hold=hold, noise=noise)
     elbo.try_out(model, guide, x[:batch_size], y[:batch_size])
     loss_of = elbo(model, guide)
     likelihood = list(model.likelihood.parameters()) if isinstance(model.likelihood, nn.Module) else []
@@ -143,19 +173,8 @@ def fit(
     groups: list[dict[str, Any]] = [{"params": others}, *([{"params": likelihood, "weight_decay": 0.0}] if likelihood else [])]
     optimizer = torch.optim.Adam(groups, lr=lr, weight_decay=weight_decay * len(x), fused=True)
     shuffle = torch.Generator().manual_seed(int(torch.randint(2**31, (), device="cpu")))
-    settings = {"phase": phase, "epochs": epochs, "batch_size": batch_size, "lr": lr, "num_data": len(x)}
-    settings |= {"lr_schedule": repr(lr_schedule), "kl_weight": repr(kl_weight), "hold": hold, "noise": noise}
-    settings |= {
-        "weight_decay": weight_decay,
-        "num_particles": num_particles,
-        "threshold": threshold,
-        "units": units and list(units),
-    }
-    settings |= {"augment": repr(augment), "guide": f"{type(guide).__name__}({guide.extra_repr()})"}
-    settings |= {"priors": sorted({type(base_distribution(model.prior(name))).__name__ for name in model.weight_names})}
-    settings |= {"data": checksum((x, y)) if checkpoint is not None else None}
     guard = NonFiniteGuard(loss_of, elbo)
-    state = TrainingState(loss_of, optimizer, shuffle, guard, settings, _path(checkpoint), _path(log))
+    state = TrainingState(loss_of, optimizer, shuffle, guard, settings, checkpoint, log)
     if resume:
         state.restore()
     done = len(state.history)
@@ -172,7 +191,7 @@ def fit(
                 for group in optimizer.param_groups:
                     group["lr"] = lr * lr_schedule.at(now, epochs)
                 optimizer.zero_grad()
-                inputs = x[batch] if augment is None else augment(x[batch])
+                inputs = x[batch] if augment is None else augmented(augment, x[batch])
                 with own_parameters():  # they belong to the modules: Pyro's store, and another training, are left alone
                     loss: Tensor = loss_of(inputs, y[batch])
                     loss.backward()
@@ -183,9 +202,10 @@ def fit(
                 bar.step()
                 if after_step is not None:
                     after_step(epoch, step + 1, steps)
+            guard.check_epoch(taken, inputs, y[batch])
             net = current_network(model, guide, threshold, units)
             errors = error_of(net, (held_out[0], held_out[1]), model.observed) if held_out else {}
-            mean_loss, mean_data_term, mean_kl = (totals / taken).tolist()  # NaN where every step was skipped
+            mean_loss, mean_data_term, mean_kl = (totals / taken).tolist()
             record = EpochRecord(
                 phase=phase,
                 epoch=epoch + 1,
@@ -207,12 +227,8 @@ def fit(
     return FitResult(tuple(state.history), guard.skipped)
 
 
-def _path(path: Path | str | None) -> Path | None:
-    return None if path is None else Path(path)
-
-
 def current_network(
-    model: BayesianNetwork, guide: WeightGuide, threshold: float = DEFAULT_THRESHOLD, units: Sequence[int] | None = None
+    model: BayesianNetwork, guide: WeightGuide, threshold: Threshold = DEFAULT_THRESHOLD, units: Sequence[int] | None = None
 ) -> nn.Module:
     """The network as it would be pruned now."""
     return prune(model, guide, threshold, units) if guide.learns_alpha else mean_network(model, guide)

@@ -179,6 +179,7 @@ class TrainingState:
         if on_gpu:
             torch.cuda.set_rng_state_all(state["cuda_rng"])
         self.guard.skipped, self.guard.in_a_row = skipped, in_a_row
+        self.guard.start()
         self.history = history
 
     def _state(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyro_vd.arrays import tensor_of
 from pyro_vd.errors import InputError
 
 CALIBRATION_BINS = 15
@@ -24,8 +25,13 @@ def by_confidence(p: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     Correctness is 0 or 1; among predictions of equal confidence it is their mean, so that their order does not matter.
 
     Raises:
-        InputError: no probabilities, or some that are not finite.
+        InputError: no probabilities, some that are not finite, or not as many labels.
     """
+    p, y = tensor_of("probabilities", p), tensor_of("labels", y)
+    if p.ndim < 2 or p.shape[:-1] != y.shape:
+        raise InputError(
+            f"probabilities of shape {tuple(p.shape)} and labels {tuple(y.shape)}; (n, classes) and (n,) are wanted"
+        )
     if p.numel() == 0 or not p.isfinite().all():
         raise InputError(f"probabilities of shape {tuple(p.shape)}, {int((~p.isfinite()).sum())} of them NaN or infinite")
     confidence, predicted = p.double().max(-1)
@@ -83,6 +89,7 @@ def detection(familiar: Tensor, foreign: Tensor) -> Detection:
     """
     from sklearn.metrics import roc_auc_score, roc_curve
 
+    familiar, foreign = tensor_of("familiar", familiar), tensor_of("foreign", foreign)
     scores = torch.cat([familiar, foreign]).double().cpu()
     if not len(familiar) or not len(foreign) or not scores.isfinite().all():
         counts = f"{len(familiar)} familiar and {len(foreign)} foreign scores"

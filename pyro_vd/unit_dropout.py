@@ -11,8 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import register_kl
 
-from pyro_vd.checks import check_rate
-from pyro_vd.errors import InputError
+from pyro_vd.arguments import check_choice, check_rate
 from pyro_vd.priors import LogUniform
 from pyro_vd.unit_posterior import UnitPosterior
 
@@ -36,9 +35,8 @@ class UnitDropout(UnitPosterior):
     """
 
     def __init__(self, theta: Tensor, p: float, noise: UnitNoise = "bernoulli") -> None:
-        check_rate("p", p)
-        if noise not in ("bernoulli", "gaussian"):
-            raise InputError(f"noise (={noise!r}) must be 'bernoulli' or 'gaussian'")
+        p = check_rate("p", p)
+        check_choice("noise", noise, ("bernoulli", "gaussian"))
         self.p, self.noise = p, noise
         super().__init__(theta)
 

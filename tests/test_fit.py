@@ -115,7 +115,7 @@ def test_log_keeps_other_phases_and_is_json(tmp_path: Path) -> None:
     line = json.loads(log.read_text().splitlines()[-1], parse_constant=pytest.fail)
     assert line["compression"] is None, "no weight is left: infinite, which JSON does not have"
     log.write_text("not ours\n")
-    with pytest.raises(InputError, match="log is no log"):
+    with pytest.raises(InputError, match="log is truncated or not the log"):
         fit(*pair(), TRAIN, **OPTIONS, log=log)
     assert log.read_text() == "not ours\n"
 

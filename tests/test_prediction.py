@@ -101,7 +101,7 @@ def test_evaluate_shows_them(capsys: pytest.CaptureFixture[str]) -> None:
         (torch.rand(5, 4).double(), "x: inputs of type torch.float64, a network of torch.float32"),
         (torch.ones(5, 4, dtype=torch.int64), r"x: inputs of shape \(4,\) do not fit the network: .*Long"),
         (torch.tensor([[1.0, 2, 3, 4], [1, math.nan, 3, math.inf]]), "x: 2 NaN or infinite inputs, the first in example 1"),
-        ([[1.0, 2, 3, 4]], "x is a list"),
+        ({"x": [1.0]}, "x is a dict"),
     ],
 )
 def test_inputs_that_do_not_fit_are_refused(x: Any, quoted: str) -> None:

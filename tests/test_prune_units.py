@@ -88,10 +88,12 @@ def test_a_pruned_network_has_these_units() -> None:
 def test_what_cannot_be_ranked_is_refused() -> None:
     net = nn.Sequential(nn.Linear(6, 4), nn.Linear(4, 3))
     model, guide = random_pair(net)
-    for units in ([2], [2, 3, 4], 5):
+    with pytest.raises(InputError, match=r"units \(=5\) must be a list of integers"):
+        prune(model, guide, 0.0, 5)  # type: ignore[arg-type]
+    for units in ([2], [2, 3, 4]):
         with pytest.raises(InputError, match=r"units \(=.*'0.weight', '1.weight'"):
-            prune(model, guide, 0.0, units)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=r"units \(=-1\)"):
+            prune(model, guide, 0.0, units)
+    with pytest.raises(InputError, match=r"units\[1\] \(=-1\)"):
         prune(model, guide, 0.0, [2, -1])
     assert kept_weights(model, VariationalDropout(model, per="column"), 3.0, [2, 3])
     for other in (VariationalDropout(model, per="row"), VariationalDropout(model, per="layer"), GaussianDropout(model, 0.5)):
@@ -148,11 +150,14 @@ def test_a_run_to_a_number_of_units(tmp_path: Path) -> None:
     ("keys", "quoted"),
     [
         (["--prune.units=[3]"], ["prune.units (=[3])", "each of the 2 layers"]),
-        (["--prune.units=[3, -2]"], ["prune.units.1 (=-2)", ">= 0"]),
+        (["--prune.units=[3, -2]"], ["prune.units[1] (=-2)", ">= 0"]),
         (["--prune.units=[3, two]"], ["prune.units", "two"]),
         (["--prune.units=[3, 2]", "--train.per=row"], ["prune.units (=[3, 2])", "train.per 'row'"]),
-        (["--prune.units=[3, 2]", "--train.guide=gaussian", "--finetune.epochs=0"], ["prune.units (=[3, 2])", "'gaussian'"]),
-        (["--prune.units=[3, 2]", "--prune.max_error_rise=0.1"], ["prune.units (=[3, 2])", "prune.max_error_rise (=0.1)"]),
+        (
+            ["--prune.units=[3, 2]", "--train.guide=gaussian", "--train.hold=null", "--finetune.epochs=0"],
+            ["prune.units (=[3, 2])", "'gaussian'"],
+        ),
+        (["--prune.units=[3, 2]", "--prune.max_error_rise=0.1"], ["prune.units (=[3, 2])", "max_error_rise (=0.1)"]),
     ],
 )
 def test_bad_settings(keys: list[str], quoted: list[str], tmp_path: Path) -> None:
@@ -163,7 +168,7 @@ def test_bad_settings(keys: list[str], quoted: list[str], tmp_path: Path) -> Non
 def test_bad_numbers_for_a_finished_run(finished_run: Path) -> None:
     before = {path.name for path in finished_run.iterdir()}
     refused("prune", finished_run, "--units", "3", quoted=["units (=[3])", "'1.weight', '3.weight'"])
-    refused("prune", finished_run, "--units", "3", "-2", quoted=["prune.units.1 (=-2)"])
+    refused("prune", finished_run, "--units", "3", "-2", quoted=["units[1] (=-2)"])
     refused("prune", finished_run, "--units", "3", "2", "--max-error-rise=0.1", quoted=["--max-error-rise", "--units"])
     assert {path.name for path in finished_run.iterdir()} == before
 

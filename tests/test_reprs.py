@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 
 from pyro_vd import Dataset, FitResult, Prediction, load_run
-from pyro_vd.pruning import CANDIDATES, ThresholdChoice, ThresholdTrial
+from pyro_vd.pruning import CANDIDATES
+from pyro_vd.thresholds import ThresholdChoice, ThresholdTrial
 from pyro_vd.training_state import EpochRecord
 
 

@@ -221,7 +221,11 @@ def test_bad_input() -> None:
     for other, message in refused:
         with pytest.raises(InputError, match=message):
             sparsify_runtime(other)
-    for sizes, message in (([0], r"batch size \(=0\)"), ([2.5], r"batch size \(=2\.5\)"), ([], "at least one size")):
+    for sizes, message in (
+        ([0], r"batch_sizes\[0\] \(=0\)"),
+        ([2.5], r"batch_sizes\[0\] \(=2\.5\)"),
+        ([], "at least one size"),
+    ):
         with pytest.raises(InputError, match=message):
             sparsify_runtime(net, sizes)
     with torch.no_grad():

@@ -67,10 +67,10 @@ WRONG: dict[str, Callable[[], object]] = {
     r"guide is of another network: its weights are .*'1.weight': \(3, 4\).* \(5, 4\)": lambda: prune(OTHER, GUIDE),
     "the guide is of another network": lambda: fit(OTHER, GUIDE, DATA, **RUN),
     "VariationalDropout was made for another MLP, with other biases": lambda: fit(MLP((4, 3)), GUIDE, DATA, **RUN),
-    "training data is a Dataset; it must be a pair of tensors": lambda: fit(MODEL, GUIDE, load_data("digits"), **RUN),
-    "training data is a tuple; it must be a pair of tensors": lambda: fit(
-        MODEL, GUIDE, tuple(t.numpy() for t in DATA), epochs=1
+    "validation data is a Dataset, whose test data are never for choosing": lambda: fit(
+        MODEL, GUIDE, DATA, load_data("digits"), epochs=1
     ),
+    "training data is a tuple of 3; it must be a pair of tensors": lambda: fit(MODEL, GUIDE, (*DATA, 1), epochs=1),
     "inputs of type torch.float64, a network of torch.float32": lambda: fit(
         MODEL, GUIDE, (DATA[0].double(), DATA[1]), epochs=1
     ),
@@ -94,9 +94,7 @@ WRONG: dict[str, Callable[[], object]] = {
     "data: the network's output is a tuple; it must be one tensor": lambda: evaluate(Pair(4, 3), DATA),
     "training data: the network's output is a tuple": lambda: fit(*pair_of(Pair(4, 3)), DATA, **RUN),
     "validation data: 9 inputs and 8 labels": lambda: choose_threshold(MODEL, GUIDE, (DATA[0], DATA[1][1:])),
-    "validation data is a tuple; it must be a pair of tensors": lambda: choose_threshold(
-        MODEL, GUIDE, tuple(t.numpy() for t in DATA)
-    ),
+    "validation data is a Tensor; it must be a pair of tensors": lambda: choose_threshold(MODEL, GUIDE, DATA[0]),
     r"'1.weight': its weight is of type float16.* VariationalDropout;.*autocast": lambda: VariationalDropout(
         MLP((4, 3)).half()
     ),

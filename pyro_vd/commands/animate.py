@@ -28,7 +28,7 @@ def run(arguments: list[str]) -> None:
     from rich.progress import MofNCompleteColumn
 
     from pyro_vd.animation import Painter, gif_of, mp4_of
-    from pyro_vd.checks import check_number
+    from pyro_vd.arguments import check_number
     from pyro_vd.export import load_pruned
     from pyro_vd.frames import read_frames
     from pyro_vd.networks import named_weights

@@ -44,15 +44,24 @@ def run(arguments: list[str]) -> None:
         config = PruneConfig(threshold=threshold, units=values.units or config.units)
     elif values.max_error_rise is not None:
         config = PruneConfig(max_error_rise=values.max_error_rise)
-    threshold = chosen_threshold(run.recipe, config, run.model, run.guide, run.validation)
+    threshold = chosen_threshold(
+        run.recipe, config, run.model, run.guide, None if config.max_error_rise is None else run.validation
+    )
     name = "-".join(["pruned", f"{threshold:g}", *map(str, values.units or ())])
     row = f"pruned at {threshold:g}" + (f", units {'-'.join(map(str, config.units))}" if config.units else "")
     out = new_file(values.out or run.folder / f"{name}.safetensors")
     net = prune(run.model, run.guide, threshold, config.units)
-    metrics = asdict(evaluate(net, run.data.test, likelihood=run.model.likelihood))
+    try:
+        data = run.data
+    except InputError as error:  # the run may have come without its data, which pruning at a threshold does not need
+        save_pruned(net, out, file_info(run.recipe, threshold, run.model.likelihood))
+        result = {"file": str(out), "threshold": threshold, "networks": {}}
+        finish(values, result, f"{out}, not fine-tuned, and not measured: {error}")
+        return
+    metrics = asdict(evaluate(net, data.test, likelihood=run.model.likelihood))
     save_pruned(net, out, file_info(run.recipe, threshold, run.model.likelihood))
     held_out = validation_error(net, run.validation, run.model.likelihood)
-    result = {
+    measured = {
         "file": str(out),
         "threshold": threshold,
         **held_out,
@@ -61,4 +70,4 @@ def run(arguments: list[str]) -> None:
     what, cell = error_cell(held_out, "validation_")
     shown = f"validation {what} {cell}" if what == "RMSE" else f"validation error {cell} %"
     said = shown if run.validation else "no validation data"
-    finish(values, result, f"{out}, not fine-tuned, {said}; test data of {run.data.name}")
+    finish(values, measured, f"{out}, not fine-tuned, {said}; test data of {data.name}")

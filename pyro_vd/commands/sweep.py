@@ -29,7 +29,7 @@ def run(arguments: list[str]) -> None:
     path, given = with_recipe(parser, arguments)
     values = parse(parser, given)
 
-    from pyro_vd.checks import check_number
+    from pyro_vd.arguments import check_number
     from pyro_vd.comparison import differences, read_results, same_but_seed
     from pyro_vd.progress import SweepProgress
     from pyro_vd.run_folder import dump

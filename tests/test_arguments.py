@@ -1,0 +1,216 @@
+"""Every public argument given a value of a wrong type is answered by a sentence that quotes it; NumPy's numbers are numbers."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import pyro_vd
+from pyro_vd import (
+    BayesianNetwork,
+    BernoulliDropout,
+    GaussianDropout,
+    GroupVariationalDropout,
+    InputError,
+    KLWeight,
+    LogNormalDropout,
+    LRSchedule,
+    Normal,
+    NormalJeffreys,
+    PointEstimate,
+    RandomAffine,
+    VariationalDropout,
+    VariationalDropoutELBO,
+    choose_threshold,
+    evaluate,
+    fine_tune,
+    fit,
+    keep_masks,
+    kept_weights,
+    load_onnx,
+    load_pruned,
+    load_run,
+    load_torch_export,
+    log_alpha,
+    mean_network,
+    predict,
+    predictive,
+    prune,
+    read_inference_data,
+    save_onnx,
+    save_pruned,
+    save_torch_export,
+    summarize,
+    to_inference_data,
+    write_inference_data,
+)
+
+X, Y = torch.randn(12, 4, generator=torch.Generator().manual_seed(0)), torch.arange(12) % 3
+DATA = X, Y
+NET = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3))
+MODEL = BayesianNetwork(NET)
+GUIDE = VariationalDropout(MODEL)
+JEFFREYS = BayesianNetwork(NET, prior=NormalJeffreys)
+STRING, TUPLE, TENSOR, FLAG = "3", (0, 1), torch.zeros(2), True
+NUMBERS = (STRING, TUPLE, TENSOR, FLAG, np.True_, torch.tensor(True), np.array([1.0, 2.0]), 1j, None)
+WHOLE = (*NUMBERS, 1.5, np.float32(1.5))
+FLAGS = (STRING, TUPLE, TENSOR, None, 1, 0.0)
+FUNCTIONS = (STRING, TUPLE, FLAG, 3)
+PATHS = (TUPLE, TENSOR, FLAG, 3, None, b"bytes", "")
+CHOICES = (TUPLE, TENSOR, FLAG, None, 3, "nosuch")
+OBJECTS = (STRING, TUPLE, TENSOR, FLAG, None, 3, nn.Linear)
+LISTS = (STRING, 3, FLAG, (0.5, 1.5), ("a", "b"), {"a": 1})
+EXAMPLES = (STRING, FLAG, None, 3, (X,), (X, Y, Y), {"x": X, "y": Y}, ([["a"]], Y), (X, object()), ([[1.0], [1.0, 2.0]], Y))
+OPTIONAL = {
+    "lr_schedule", "hold", "units", "validation", "device", "checkpoint", "log", "augment", "after_step", "guide", "likelihood",
+    "net", "info", "scale", "masks", "data_dir",
+}  # fmt: skip
+"""For which None is a value."""
+
+
+def call(function: Callable[..., Any], **given: Any) -> Callable[[str, Any], object]:
+    return lambda name, value: function(**{**given, name: value})
+
+
+PAIR: dict[str, Any] = {"model": MODEL, "guide": GUIDE}
+FIT = {
+    "model": OBJECTS, "guide": OBJECTS, "train": EXAMPLES, "validation": EXAMPLES, "epochs": WHOLE, "batch_size": WHOLE,
+    "lr": NUMBERS, "lr_schedule": OBJECTS, "kl_weight": NUMBERS, "hold": NUMBERS, "weight_decay": NUMBERS,
+    "num_particles": WHOLE, "augment": FUNCTIONS, "threshold": NUMBERS, "units": LISTS, "device": (TUPLE, FLAG, "nosuch", 1.5),
+    "checkpoint": PATHS, "resume": FLAGS, "log": PATHS, "phase": (TUPLE, FLAG, None, 3), "progress": FLAGS,
+    "after_step": FUNCTIONS, "noise": CHOICES,
+}  # fmt: skip
+TABLE: dict[str, tuple[Callable[[str, Any], object], dict[str, tuple[Any, ...]]]] = {
+    "fit": (call(fit, **PAIR, train=DATA, epochs=1, progress=False), FIT),
+    "fine_tune": (
+        call(fine_tune, net=NET, train=DATA, epochs=1, progress=False),
+        {"net": (*OBJECTS[:-1], MODEL), "likelihood": (STRING, TUPLE, Normal)}
+        | {name: values for name, values in FIT.items() if name not in ("model", "guide", "hold", "units")},
+    ),
+    "prune": (call(prune, **PAIR), {"model": OBJECTS, "guide": OBJECTS, "threshold": NUMBERS, "units": LISTS}),
+    "kept_weights": (call(kept_weights, **PAIR), {"threshold": NUMBERS, "units": LISTS}),
+    "keep_masks": (call(keep_masks, log_alphas=log_alpha(GUIDE)), {"threshold": NUMBERS}),
+    "choose_threshold": (
+        call(choose_threshold, **PAIR, validation=DATA),
+        {"model": OBJECTS, "guide": OBJECTS, "validation": (*EXAMPLES, pyro_vd.load_data("digits")), "max_error_rise": NUMBERS}
+        | {"candidates": (STRING, 3, None, ("a", "b"), {1: 2}), "hold": NUMBERS},
+    ),
+    "evaluate a network": (
+        call(evaluate, net=NET, data=DATA),
+        {"net": OBJECTS, "data": EXAMPLES, "num_samples": WHOLE, "hold": NUMBERS, "likelihood": (STRING, TUPLE, Normal)},
+    ),
+    "evaluate": (call(evaluate, net=MODEL, data=DATA, guide=GUIDE), {"guide": OBJECTS, "num_samples": WHOLE, "hold": NUMBERS}),
+    "predict": (
+        call(predict, net=MODEL, x=X, guide=GUIDE),
+        {"net": OBJECTS, "x": (STRING, FLAG, None, 3, [["a"]]), "guide": OBJECTS, "num_samples": WHOLE, "hold": NUMBERS},
+    ),
+    "predictive": (call(predictive, **PAIR, x=X), {"model": OBJECTS, "guide": OBJECTS, "num_samples": WHOLE, "hold": NUMBERS}),
+    "summarize": (call(summarize, guide=GUIDE), {"guide": OBJECTS, "threshold": NUMBERS}),
+    "log_alpha": (call(log_alpha), {"guide": OBJECTS}),
+    "mean_network": (call(mean_network, **PAIR), {"model": OBJECTS, "guide": OBJECTS}),
+    "to_inference_data": (
+        call(to_inference_data, **PAIR, data=DATA, num_samples=2),
+        {"model": OBJECTS, "guide": OBJECTS, "data": EXAMPLES, "num_samples": WHOLE, "threshold": NUMBERS, "units": LISTS}
+        | {"hold": NUMBERS, "seed": WHOLE, "weights": (STRING, FLAG, None, 1.5), "history": (STRING, 3, (1, 2))},
+    ),
+    "KLWeight": (call(KLWeight), {"value": NUMBERS, "start": NUMBERS, "end": NUMBERS}),
+    "LRSchedule": (call(LRSchedule, kind="linear"), {"kind": CHOICES, "after": NUMBERS, "steps": LISTS[:-1]}),
+    "RandomAffine": (call(RandomAffine), dict.fromkeys(("degrees", "shear", "scale", "shift"), NUMBERS)),
+    "VariationalDropout": (
+        call(VariationalDropout, model=MODEL),
+        {"model": OBJECTS, "log_sigma2": NUMBERS, "per": CHOICES},
+    ),
+    "GaussianDropout": (call(GaussianDropout, model=MODEL, p=0.5), {"model": OBJECTS, "p": NUMBERS, "per": CHOICES}),
+    "BernoulliDropout": (call(BernoulliDropout, model=MODEL, p=0.5), {"model": OBJECTS, "p": NUMBERS}),
+    "GroupVariationalDropout": (
+        call(GroupVariationalDropout, model=JEFFREYS),
+        {"model": OBJECTS, "log_sigma2": NUMBERS, "weight_noise": FLAGS},
+    ),
+    "LogNormalDropout": (
+        call(LogNormalDropout, model=MODEL),
+        {"model": OBJECTS, "log_sigma2": NUMBERS, "weight_noise": FLAGS},
+    ),
+    "PointEstimate": (call(PointEstimate, model=MODEL), {"model": OBJECTS, "masks": (STRING, TUPLE, TENSOR, FLAG, {"a": 1})}),
+    "Normal": (call(Normal), {"scale": NUMBERS, "initial_scale": NUMBERS}),
+    "VariationalDropoutELBO": (
+        call(VariationalDropoutELBO),
+        {"kl_weight": NUMBERS, "num_particles": WHOLE, "hold": NUMBERS, "noise": CHOICES},
+    ),
+    "save_pruned": (call(save_pruned, net=NET, path="never"), {"net": OBJECTS, "path": PATHS, "layout": CHOICES}),
+    "save_onnx": (call(save_onnx, net=NET, path="never", example=X), {"net": OBJECTS, "path": PATHS, "example": OBJECTS[:-1]}),
+    "save_torch_export": (
+        call(save_torch_export, net=NET, path="never", example=X),
+        {"net": OBJECTS, "path": PATHS, "example": OBJECTS[:-1]},
+    ),
+    "load_pruned": (call(load_pruned, path="never"), {"path": PATHS}),
+    "load_onnx": (call(load_onnx), {"path": PATHS}),
+    "load_torch_export": (call(load_torch_export), {"path": PATHS}),
+    "load_run": (call(load_run), {"folder": PATHS}),
+    "read_inference_data": (call(read_inference_data), {"path": PATHS}),
+    "write_inference_data": (call(write_inference_data, path="never"), {"data": OBJECTS[:-1]}),
+}
+ROWS = [(function, name) for function, (_, names) in TABLE.items() for name in names]
+
+
+@pytest.mark.parametrize(("function", "name"), ROWS)
+def test_wrong_types(function: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run, names = TABLE[function]
+    for value in names[name]:
+        if value is None and name in OPTIONAL:
+            continue
+        with pytest.raises(InputError) as caught:
+            run(name, value)
+        message = str(caught.value)
+        assert "\n" not in message, "one sentence"
+        parts = [repr(part) for part in value] if isinstance(value, tuple) else []
+        told = [*parts, type(value).__name__, repr(value), str(value), getattr(value, "__name__", "")]
+        told += ["of type", "of shape", "tensor", "list", "array", "pair"]
+        assert any(text and text in message for text in told), f"{message!r} does not quote {value!r}"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_argument_of_fit_is_in_the_table() -> None:
+    assert set(inspect.signature(fit).parameters) == set(FIT)
+    assert set(inspect.signature(prune).parameters) == set(TABLE["prune"][1])
+    assert set(inspect.signature(choose_threshold).parameters) == set(TABLE["choose_threshold"][1])
+
+
+@pytest.mark.parametrize("number", [np.int64, np.uint8, torch.tensor])
+def test_whole_numbers_of_other_kinds_are_taken(number: Callable[[int], Any]) -> None:
+    """And are Python's afterwards, so that a log or a checkpoint can hold them."""
+    model = BayesianNetwork(NET)
+    result = fit(model, VariationalDropout(model), DATA, epochs=number(2), batch_size=number(6), progress=False)
+    assert len(result.history) == 2
+    assert len(to_inference_data(model, VariationalDropout(model), DATA, num_samples=number(3))["posterior"]["draw"]) == 3
+
+
+@pytest.mark.parametrize("number", [np.float32, np.float64, torch.tensor, np.array])
+def test_numbers_of_other_kinds_are_taken(number: Callable[[float], Any], tmp_path: Path) -> None:
+    model = BayesianNetwork(NET)
+    guide = VariationalDropout(model, number(-8.0))
+    options = {"lr": number(0.5), "kl_weight": number(0.25), "hold": number(3.0), "threshold": number(2.0)}
+    paths = {"checkpoint": str(tmp_path / "c.pt"), "log": tmp_path / "log"}
+    result = fit(model, guide, DATA, epochs=1, progress=False, **options, **paths)  # type: ignore[arg-type]
+    assert (result.history[0].lr, result.history[0].kl_weight) == (0.5, 0.25)
+    fit(model, guide, DATA, epochs=1, progress=False, lr=0.5, kl_weight=0.25, hold=3.0, threshold=2.0, resume=True, **paths)
+    assert KLWeight(number(0.5), number(1), number(2)) == KLWeight(0.5, 1, 2)
+    assert repr(RandomAffine(number(4.0))) == repr(RandomAffine(4.0))
+    assert [s.pruned for s in summarize(guide, number(2.0))] == [s.pruned for s in summarize(guide, 2.0)]
+
+
+def test_a_choice_is_a_threshold() -> None:
+    choice = choose_threshold(MODEL, GUIDE, DATA, 1.0)
+    by_hand = prune(MODEL, GUIDE, choice.threshold)
+    assert all(torch.equal(a, b) for a, b in zip(prune(MODEL, GUIDE, choice).parameters(), by_hand.parameters(), strict=True))
+    assert summarize(GUIDE, choice) == summarize(GUIDE, choice.threshold)
+    assert keep_masks(log_alpha(GUIDE), choice).keys() == kept_weights(MODEL, GUIDE, choice).keys()
+    to_inference_data(MODEL, GUIDE, DATA, num_samples=1, threshold=choice)
+    assert len(choose_threshold(MODEL, GUIDE, DATA, 1.0, candidates=[choice, 2.0]).trials) == 2

@@ -1,0 +1,214 @@
+"""Data as users have them: NumPy arrays, lists and data sets are taken as the tensors that they hold; the rest is named."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyro.distributions as dist
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+
+import pyro_vd
+from pyro_vd import (
+    BayesianNetwork,
+    InputError,
+    PointEstimate,
+    VariationalDropout,
+    choose_threshold,
+    compact,
+    compact_size,
+    detection,
+    evaluate,
+    fine_tune,
+    fit,
+    load_data,
+    predict,
+    predictive,
+    risk_coverage,
+    sparsify_runtime,
+    surviving_units,
+    to_inference_data,
+)
+
+X, Y = torch.randn(24, 4, generator=torch.Generator().manual_seed(0)), torch.arange(24) % 3
+OPTIONS: dict[str, Any] = {"epochs": 1, "batch_size": 8, "progress": False}
+
+
+class Pairs(Dataset[tuple[Tensor, int]]):
+    """A data set of one's own, of examples."""
+
+    def __len__(self) -> int:
+        return len(X)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        if index >= len(X):
+            raise IndexError(index)
+        return X[index], int(Y[index])
+
+
+def trained(data: Any, validation: Any = None, dtype: torch.dtype = torch.float32) -> list[Any]:
+    torch.manual_seed(0)
+    model = BayesianNetwork(nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3)).to(dtype))
+    guide = VariationalDropout(model)
+    record = fit(model, guide, data, validation, **OPTIONS).history[0]
+    return [record.loss, record.error, *(parameter.tolist() for parameter in guide.parameters())]
+
+
+SAME: dict[str, Any] = {
+    "arrays": (X.numpy(), Y.numpy()),
+    "float64": (X.double().numpy(), Y.numpy().astype(np.int32)),
+    "other bytes": (X.numpy().astype(">f8"), Y.numpy().astype(">i2")),
+    "reversed twice": (X.flip(0).numpy()[::-1], Y.flip(0).numpy()[::-1]),
+    "lists": (X.tolist(), Y.tolist()),
+    "a list of both": [X.numpy(), Y],
+    "TensorDataset": TensorDataset(X, Y),
+    "examples": Pairs(),
+    "with a gradient": (X.clone().requires_grad_(), Y),
+    **{str(kind): (X, Y.to(kind)) for kind in (torch.uint8, torch.uint16, torch.uint32, torch.uint64, torch.int8)},
+    **{kind: (X, Y.numpy().astype(kind)) for kind in ("uint16", "uint32", "uint64")},
+}
+
+
+@pytest.mark.parametrize("kind", SAME)
+def test_the_same_training(kind: str) -> None:
+    assert trained(SAME[kind], SAME[kind]) == trained((X, Y), (X, Y))
+
+
+def test_arrays_come_in_the_network_s_type() -> None:
+    assert trained((X.double().numpy(), Y), dtype=torch.float64) == trained((X.double(), Y), dtype=torch.float64)
+
+
+def test_everywhere() -> None:
+    model = BayesianNetwork(nn.Linear(4, 3))
+    guide, net, arrays = VariationalDropout(model), nn.Linear(4, 3), (X.numpy(), Y.tolist())
+    assert evaluate(net, arrays) == evaluate(net, (X, Y))
+    assert torch.equal(predict(net, arrays[0]).log_p, predict(net, X).log_p)
+    assert choose_threshold(model, guide, arrays, 1.0) == choose_threshold(model, guide, (X, Y), 1.0)
+    assert predictive(model, guide, arrays[0], 2).shape == (24, 3)
+    assert to_inference_data(model, guide, arrays, num_samples=2)["observed_data"]["y"].shape == (24,)
+    assert len(fine_tune(net, arrays, arrays, **OPTIONS).history) == 1
+
+
+def test_a_data_set_is_trained_on_in_its_training_part_and_measured_on_its_test_part() -> None:
+    data = pyro_vd.Dataset("mine", X[:16].numpy(), Y[:16].numpy(), X[16:].numpy(), Y[16:].numpy())  # type: ignore[arg-type]
+    assert trained(data) == trained((X[:16], Y[:16]))
+    net, model = nn.Linear(4, 3), BayesianNetwork(nn.Linear(4, 3))
+    guide = VariationalDropout(model)
+    assert evaluate(net, data) == evaluate(net, data.test)
+    assert torch.equal(predict(net, data).log_p, predict(net, X[16:]).log_p)
+    assert to_inference_data(model, guide, data, num_samples=2)["observed_data"]["y"].shape == (8,)
+    for use in (lambda: fit(model, guide, data, data, **OPTIONS), lambda: choose_threshold(model, guide, data)):
+        with pytest.raises(InputError, match="validation data is a Dataset, whose test data are never for choosing"):
+            use()
+
+
+def unusual() -> dict[str, tuple[Any, str]]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return {
+            "sparse": (X.to_sparse(), "sparse .torch.sparse_coo"),
+            "rows": (X.to_sparse_csr(), "sparse .torch.sparse_csr"),
+            "mkldnn": (X.to_mkldnn(), "sparse .torch._mkldnn") if torch.backends.mkldnn.is_available() else (1, "is a int"),
+            "quantised": (torch.quantize_per_tensor(X, 0.1, 0, torch.qint8), "is a quantised tensor"),
+            "nested": (torch.nested.nested_tensor([X, X]), "is a nested tensor"),
+            "jagged": (torch.nested.nested_tensor([X, X], layout=torch.jagged), "is a nested tensor"),
+            "meta": (X.to("meta"), "is a meta tensor"),
+            "complex": (X.to(torch.complex64), "is a complex tensor"),
+            "complex array": (X.numpy().astype(complex), "values of type complex128"),
+            "float8": (X.to(torch.float8_e4m3fn), "is a torch.float8_e4m3fn tensor"),
+            "width 0": (X[:, :0], r"inputs of shape \(24, 0\)"),
+            "width 0 array": (X.numpy()[:, :0], r"inputs of shape \(24, 0\)"),
+            "none": (X[:0], r"inputs of shape \(0, 4\)"),
+            "masked": (np.ma.masked_array(X.numpy(), X.numpy() > 1), "is a masked array"),
+            "objects": (np.array([[object()]]), "values of type object"),
+            "texts": ([["a", "b"]], "values of type <U1"),
+            "ragged": ([[1.0], [1.0, 2.0]], "is a list that is no array of numbers"),
+            "generator": ((row for row in X), "is a generator"),
+        }
+
+
+@pytest.mark.parametrize("kind", unusual())
+def test_other_inputs_are_named(kind: str) -> None:
+    x, message = unusual()[kind]
+    model, net = BayesianNetwork(nn.Linear(4, 3)), nn.Linear(4, 3)
+    guide = VariationalDropout(model)
+    uses: list[Callable[[], object]] = [
+        lambda: fit(model, guide, (x, Y), **OPTIONS),
+        lambda: evaluate(net, (x, Y)),
+        lambda: predict(net, x),
+        lambda: predict(model, x, guide=guide),
+        lambda: fine_tune(net, (x, Y), **OPTIONS),
+    ]
+    for use in uses:
+        with pytest.raises(InputError, match=message):
+            use()
+
+
+def test_labels_beyond_int64_are_quoted() -> None:
+    with pytest.raises(InputError, match="labels holds 18446744073709551615; integers must be below"):
+        trained((X, np.full(24, 2**64 - 1, np.uint64)))
+
+
+def test_a_loader_is_no_data_set() -> None:
+    with pytest.raises(InputError, match="training data is a DataLoader; it must be"):
+        trained(DataLoader(TensorDataset(X, Y)))
+
+
+def of_logits(output: Tensor) -> dist.TorchDistribution:
+    return dist.Categorical(logits=output[:, :2])
+
+
+def of_numbers(output: Tensor) -> dist.TorchDistribution:
+    return dist.Normal(output[:, 0], 1.0)
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (Y, "label 2 does not fit .* of which the likelihood makes 2 classes"),
+        (Y - 1, "label -1; labels must be 0 or more"),
+        (Y[:, None] % 2, r"labels of shape \(24, 1\)"),
+        ((Y % 2).float(), "labels of type float32"),
+    ],
+)
+def test_labels_of_a_likelihood_that_is_a_function(y: Tensor, message: str) -> None:
+    model = BayesianNetwork(nn.Linear(4, 3), of_logits)
+    with pytest.raises(InputError, match=f"training data: {message}"):
+        fit(model, PointEstimate(model), (X, y), **OPTIONS)
+    fit(model, PointEstimate(model), (X, Y % 2), **OPTIONS)
+
+
+def test_numbers_of_a_likelihood_that_is_a_function_are_not_measured_outside_of_the_model() -> None:
+    model = BayesianNetwork(nn.Linear(4, 1), of_numbers)
+    guide, data = VariationalDropout(model), (X, X[:, 0])
+    assert fit(model, guide, data, **OPTIONS).history[0].loss > 0
+    assert hasattr(evaluate(model, data, guide=guide), "rmse"), "by draws of the model"
+    uses: list[Callable[[], object]] = [
+        lambda: fit(model, guide, data, data, **OPTIONS),
+        lambda: choose_threshold(model, guide, data),
+    ]
+    for use in uses:
+        with pytest.raises(InputError, match="the likelihood is a function and gives a Normal"):
+            use()
+
+
+def test_figures_and_examples() -> None:
+    p, net = torch.rand(9, 3).softmax(-1), nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3))
+    assert torch.equal(risk_coverage(p.numpy(), Y[:9].tolist()), risk_coverage(p, Y[:9]))  # type: ignore[arg-type]
+    assert detection(p[:, 0].numpy(), p[:, 1].tolist()) == detection(p[:, 0], p[:, 1])  # type: ignore[arg-type]
+    assert compact_size(net, X.numpy()) == compact_size(net, X)  # type: ignore[arg-type]
+    assert surviving_units(net, X.double().numpy()) == "4-5"  # type: ignore[arg-type]
+    for use in (lambda: compact(net, "x"), lambda: compact(3), lambda: sparsify_runtime(net, "3"), lambda: risk_coverage(p, Y)):
+        with pytest.raises(InputError):
+            use()
+
+
+def test_digits_as_a_whole() -> None:
+    model = BayesianNetwork(nn.Linear(64, 10))
+    fit(model, VariationalDropout(model), load_data("digits"), epochs=1, progress=False)
+    assert model.num_data == 1437

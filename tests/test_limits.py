@@ -1,0 +1,232 @@
+"""Numbers at their limits: a training that has made what is not finite never returns as if all were well."""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pyro_vd import (
+    BayesianNetwork,
+    GroupVariationalDropout,
+    InputError,
+    KLWeight,
+    LRSchedule,
+    NonFiniteError,
+    Normal,
+    NormalJeffreys,
+    PointEstimate,
+    Poisson,
+    VariationalDropout,
+    fine_tune,
+    fit,
+)
+from pyro_vd.guides import WeightGuide
+from pyro_vd.recipe_files import parse_recipe
+from pyro_vd.run import train_run
+
+X, Y = torch.randn(48, 8, generator=torch.Generator().manual_seed(0)), torch.arange(48) % 3
+OPTIONS: dict[str, Any] = {"epochs": 2, "batch_size": 16, "progress": False}
+Pair = tuple[BayesianNetwork, WeightGuide]
+
+
+def plain() -> nn.Module:
+    return nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 3))
+
+
+def variational(net: nn.Module | None = None, likelihood: Any = None) -> Pair:
+    model = BayesianNetwork(net or plain(), likelihood)
+    return model, VariationalDropout(model)
+
+
+def group() -> Pair:
+    model = BayesianNetwork(plain(), prior=NormalJeffreys)
+    return model, GroupVariationalDropout(model)
+
+
+def point() -> Pair:
+    model = BayesianNetwork(plain())
+    return model, PointEstimate(model)
+
+
+@pytest.mark.parametrize("pair", [variational, group, point])
+@pytest.mark.parametrize("lr", [1e20, 1e30, 1e37])
+@pytest.mark.parametrize("batch_size", [16, 48])
+def test_a_rate_that_blows_up_ends_with_the_site(pair: Callable[[], Pair], lr: float, batch_size: int) -> None:
+    """Also where the step that did it is the last one."""
+    with pytest.raises(NonFiniteError, match=r"Not finite: .*(sites\.|loss|data term)"):
+        fit(*pair(), (X, Y), epochs=1, batch_size=batch_size, lr=lr, progress=False)
+
+
+def test_the_parameters_are_named() -> None:
+    with pytest.raises(NonFiniteError, match=r"the parameters guide\.sites\.0\.weight\.theta"):
+        fit(*variational(), (X, Y), epochs=1, batch_size=48, lr=1e37, progress=False)
+
+
+@pytest.mark.parametrize("norm", [nn.BatchNorm1d(8), nn.BatchNorm1d(8, affine=False), nn.BatchNorm1d(8, momentum=None)])
+def test_running_statistics_that_overflow_are_named(norm: nn.Module) -> None:
+    with pytest.raises(NonFiniteError, match=r"the buffers model\.net\.0\.running_var"):
+        fit(*variational(nn.Sequential(norm, nn.Linear(8, 3))), (X * 1e30, Y), **OPTIONS)
+
+
+class Grows(nn.Module):
+    """A buffer of one's own that a forward pass makes infinite."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("seen", torch.tensor(1e30))
+        self.register_buffer("mask", torch.tensor([0.0, -math.inf]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.seen *= 1e3
+        return x
+
+
+def test_other_buffers_are_looked_at_and_may_be_infinite_from_the_start() -> None:
+    with pytest.raises(NonFiniteError, match=r"the buffers model\.net\.0\.seen\."):
+        fit(*variational(nn.Sequential(Grows(), nn.Linear(8, 3))), (X, Y), **{**OPTIONS, "epochs": 9})
+    fit(*variational(nn.Sequential(Grows(), nn.Linear(8, 3))), (X, Y), **{**OPTIONS, "epochs": 1, "batch_size": 48})
+
+
+@pytest.mark.parametrize("batch_size", [6, 16, 48])
+def test_an_epoch_without_a_step_is_the_end(batch_size: int) -> None:
+    """exp(1e4) is infinite: no step of any epoch can be taken, be they eight or one."""
+    pair = variational(nn.Linear(8, 1), Poisson())
+    with pytest.raises(NonFiniteError, match="every step of an epoch was not finite and was skipped"):
+        fit(*pair, (X * 1e4, Y), epochs=1, batch_size=batch_size, progress=False)
+
+
+def test_the_checkpoint_and_the_log_of_the_last_good_epoch_stay(tmp_path: Path) -> None:
+    schedule = LRSchedule("steps", steps={0: 1e-15, 2: 1e12})
+    files: dict[str, Any] = {"checkpoint": tmp_path / "c.pt", "log": tmp_path / "log"}
+    with pytest.raises(NonFiniteError):
+        fit(*variational(), (X, Y), epochs=4, lr=1e12, lr_schedule=schedule, progress=False, **files)
+    good = torch.load(files["checkpoint"], weights_only=True)
+    assert len(good["history"]) == 2 == len(files["log"].read_text().splitlines())
+    assert all(tensor.isfinite().all() for tensor in good["module"].values())
+
+
+def test_fine_tuning_that_blows_up_leaves_the_network() -> None:
+    net = plain()
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    with pytest.raises(NonFiniteError):
+        fine_tune(net, (X, Y), lr=1e37, **OPTIONS)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+
+
+@pytest.mark.parametrize("phase", ["pretrain", "train", "finetune"])
+def test_a_run_ends_in_the_phase_that_blows_up(tmp_path: Path, phase: str) -> None:
+    content: dict[str, Any] = {"model": {"sizes": [64, 5, 10]}, "train": {"epochs": 1}}
+    content[phase] = {"epochs": 1, "lr": 1e37, "batch_size": 2000}
+    with pytest.raises(NonFiniteError):
+        train_run(parse_recipe(content), tmp_path / "run", progress=False)
+    assert not (tmp_path / "run" / "metrics.json").exists()
+    assert not (tmp_path / "run" / f"checkpoint-{phase}.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("kl_weight", 1e300),
+        ("kl_weight", -1e300),
+        ("lr", 1e300),
+        ("lr", math.inf),
+        ("weight_decay", 1e300),
+        ("epochs", 10**30),
+        ("batch_size", 10**30),
+        ("num_particles", 10**30),
+        ("hold", 1e300),
+        ("hold", -math.inf),
+    ],
+)
+def test_arguments_beyond_float32_are_refused(option: str, value: float) -> None:
+    with pytest.raises(InputError, match=rf"^{option} \(="):
+        fit(*variational(), (X, Y), **{**OPTIONS, option: value})
+
+
+def test_the_highest_weight_of_the_kl_still_trains() -> None:
+    fit(*variational(), (X, Y), **OPTIONS, kl_weight=KLWeight(1e12))
+
+
+def test_generators_are_left_as_they_were_by_the_look_at_an_epoch() -> None:
+    """Drawing the loss once more must not change what is drawn afterwards."""
+    from pyro_vd import VariationalDropoutELBO
+    from pyro_vd.guard import NonFiniteGuard
+
+    module = VariationalDropoutELBO()(*variational(nn.Sequential(nn.Linear(8, 3), nn.BatchNorm1d(3), nn.Dropout(0.5))))
+    module(X, Y)
+    state, statistics = torch.get_rng_state(), [buffer.clone() for buffer in module.buffers()]
+    NonFiniteGuard(module, VariationalDropoutELBO()).check_epoch(1, X, Y)
+    assert torch.equal(state, torch.get_rng_state())
+    assert all(torch.equal(a, b) for a, b in zip(statistics, module.buffers(), strict=True))
+    assert all(part.training for part in module.modules())
+
+
+def test_training_where_gradients_are_switched_off_is_the_same() -> None:
+    def trained(context: Any) -> list[Any]:
+        torch.manual_seed(0)
+        pair = variational()
+        with context:
+            fit(*pair, (X * 1, Y * 1), (X + 0, Y + 0), **OPTIONS)
+        return [tensor.tolist() for module in pair for tensor in module.state_dict().values()]
+
+    expected = trained(torch.enable_grad())
+    assert trained(torch.no_grad()) == expected
+    assert trained(torch.inference_mode()) == expected
+
+
+def test_what_inference_mode_has_made_cannot_be_trained() -> None:
+    with torch.inference_mode():
+        model, guide = variational()
+        net = plain()
+    with pytest.raises(InputError, match=r"'net\.0\.bias' was made inside torch\.inference_mode"):
+        fit(model, guide, (X, Y), **OPTIONS)
+    with pytest.raises(InputError, match=r"'0\.weight' was made inside torch\.inference_mode"):
+        fine_tune(net, (X, Y), **OPTIONS)
+
+
+def _train(queue: Any, threads: int) -> None:
+    torch.set_num_threads(threads)
+    try:
+        queue.put(len(fit(*variational(), (X, Y), **OPTIONS).history))
+    except Exception as error:
+        queue.put(f"{type(error).__name__}: {error}")
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")  # Python 3.12 says so
+@pytest.mark.parametrize(("threads", "expected"), [(1, 2), (2, "InputError: this process was forked and has 2 threads")])
+def test_a_forked_process_trains_with_one_thread_and_is_refused_with_more(threads: int, expected: int | str) -> None:
+    """With more it would wait for ever for threads that only its parent has."""
+    fit(*variational(), (X, Y), **OPTIONS)
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    process = context.Process(target=_train, args=(queue, threads))
+    process.start()
+    found = queue.get(timeout=60)
+    process.join()
+    assert found == expected or str(found).startswith(str(expected))
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_loader_s_worker_trains() -> None:
+    class Training(torch.utils.data.Dataset[int]):
+        def __len__(self) -> int:
+            return 1
+
+        def __getitem__(self, index: int) -> int:
+            return len(fit(*variational(), (X, Y), **OPTIONS).history)
+
+    assert [batch.item() for batch in torch.utils.data.DataLoader(Training(), num_workers=1)] == [2]
+
+
+def test_a_scale_that_is_learnt_is_looked_at_as_well() -> None:
+    pair = variational(nn.Linear(8, 1), Normal())
+    with pytest.raises(NonFiniteError):
+        fit(*pair, (X, X[:, 0]), epochs=1, batch_size=48, lr=1e30, progress=False)
