@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -17,9 +18,11 @@ def each_draw(function: Callable[[Draws], Draws], draws: Draws) -> Draws:
     count = len(next(iter(draws.values())))
     if count > 1:
         try:
-            result: Draws = torch.vmap(function, randomness="different")(draws)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "There is a performance drop")  # of one operation, taken draw by draw
+                result: Draws = torch.vmap(function, randomness="different")(draws)
             return result
-        except RuntimeError:  # an operation without a batching rule, or a branch on a value
+        except RuntimeError:  # an operation that cannot be batched, or a branch on a value
             pass
     return stack([function({name: value[draw] for name, value in draws.items()}) for draw in range(count)])
 

@@ -55,7 +55,9 @@ def measure_numbers(means: Draws, y: Tensor, size: NetworkSize) -> RegressionMet
     errors = means["mean"] - y.to(means["mean"])
     broken = int((~errors.isfinite()).reshape(len(y), -1).any(1).logical_or(means["log_likelihood"].isnan()).sum())
     if broken:
-        raise InputError(f"the network's output is NaN or infinite for {broken} of {len(y)} examples; it cannot be measured")
+        raise InputError(
+            f"the predicted mean or likelihood is NaN or infinite for {broken} of {len(y)} examples; it cannot be measured"
+        )
     squares = errors.square().reshape(len(y), -1).mean(1)
     below, upto = means["below"], means["upto"]
 

@@ -70,6 +70,18 @@ class Branching(nn.Module):
         return output if output.sum() > 0 else output + 1
 
 
+class Attention(nn.Module):
+    """Has a fast path in evaluation mode that ``torch.vmap`` has no rule for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention, self.linear = nn.MultiheadAttention(4, 2, batch_first=True), nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        output: Tensor = self.linear(self.attention(x, x, x)[0].mean(1))
+        return output
+
+
 def pooled() -> nn.Module:
     layers = (nn.Conv2d(1, 6, 3), nn.ReLU(), nn.ConvTranspose2d(6, 8, 3, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(1))
     return nn.Sequential(nn.Unflatten(1, (1, 8, 8)), *layers, nn.Flatten(), nn.Linear(8, 10))
@@ -95,6 +107,7 @@ NETS: dict[str, tuple[Callable[[], nn.Module], Callable[[], tuple[Tensor, Tensor
     "tokens": (Tokens, random(50, 5)),
     "tied": (Tied, random(6)),
     "branching": (Branching, random(6)),
+    "attention": (Attention, random(7, 4)),
 }
 
 
@@ -123,6 +136,7 @@ CASES = [
     ("transposed", "variational"),
     ("tied", "variational"),
     ("branching", "variational"),
+    ("attention", "variational"),
 ]
 
 
