@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -17,7 +18,9 @@ def each_draw(function: Callable[[Draws], Draws], draws: Draws) -> Draws:
     count = len(next(iter(draws.values())))
     if count > 1:
         try:
-            result: Draws = torch.vmap(function, randomness="different")(draws)
+            with warnings.catch_warnings():  # what vmap does draw by draw inside is slower, and nothing that a user can change
+                warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
+                result: Draws = torch.vmap(function, randomness="different")(draws)
             return result
         except RuntimeError:  # an operation without a batching rule, or a branch on a value
             pass
