@@ -18,8 +18,8 @@ def each_draw(function: Callable[[Draws], Draws], draws: Draws) -> Draws:
     count = len(next(iter(draws.values())))
     if count > 1:
         try:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "There is a performance drop")  # of one operation, taken draw by draw
+            with warnings.catch_warnings():  # what vmap does draw by draw inside is slower, and nothing that a user can change
+                warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
                 result: Draws = torch.vmap(function, randomness="different")(draws)
             return result
         except RuntimeError:  # an operation that cannot be batched, or a branch on a value

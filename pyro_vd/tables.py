@@ -97,7 +97,7 @@ def print_results(title: str, results: Sequence[RunResult], notes: Sequence[str]
             spread([scale * each.error for each in group], digits),
             spread([each.nll for each in group], 4),
             *size_spreads([asdict(each) for each in group]),
-            sparsities({site: statistics.mean(each.sparsity[site] for each in group) for site in group[0].sparsity}),
+            sparsities({site: statistics.mean(each.sparsity[site] for each in group) for site in _common_sites(group)}),
             spread([each.seconds for each in group], 0),
         ]
         rows.append(["", f"{len(group)} seeds of {first + 1}: mean ± sd", rows[first][2], *measured])
@@ -105,6 +105,10 @@ def print_results(title: str, results: Sequence[RunResult], notes: Sequence[str]
     print(SIZES_NOTE)
     for note in notes:
         print(f"Note: {note}")
+
+
+def _common_sites(group: Sequence[RunResult]) -> list[str]:
+    return [site for site in group[0].sparsity if all(site in each.sparsity for each in group)]
 
 
 def size_cells(metrics: Mapping[str, Any]) -> list[str]:
