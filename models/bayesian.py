@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import uuid
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from types import FunctionType
-from typing import Self, cast
+from typing import Any, Self, cast
 
 import pyro
 import pyro.distributions as dist
@@ -17,7 +18,7 @@ import torch
 from pyro.nn import PyroModule, pyro_method
 from torch import Tensor, nn
 
-from pyro_vd.copies import copy_network
+from pyro_vd.copies import copy_network, detached_copies, uncompiled_network
 from pyro_vd.eager import eagerly, uncompiled
 from pyro_vd.errors import InputError
 from pyro_vd.execution import trace_execution
@@ -25,14 +26,13 @@ from pyro_vd.messages import did_you_mean, one_line
 from pyro_vd.models.admission import check_admission, check_likelihood_type
 from pyro_vd.models.gradient_watch import GradientWatch
 from pyro_vd.models.likelihoods import Categorical, Likelihood
-from pyro_vd.models.template import Template
+from pyro_vd.models.template import Template, tensors_of
 from pyro_vd.models.usage import WeightUsage
 from pyro_vd.models.weight_sites import owner_of, weight_owners
 from pyro_vd.modes import kept_in_evaluation_mode, put_back_in_evaluation_mode
 from pyro_vd.networks import SUPPORTED_LAYERS, named_weights, weight_axes
 from pyro_vd.priors import LogUniform, standing_in
 from pyro_vd.reparam import KnownWeight
-from pyro_vd.substitution import keep_changes
 from pyro_vd.undrawn import UndrawnWeight, draw_weight
 
 logger = logging.getLogger(__name__)
@@ -118,7 +118,13 @@ class BayesianNetwork(PyroModule):
 
     @property
     def _net(self) -> nn.Module:
-        return cast(nn.Module, self._modules["net"])
+        return uncompiled_network(cast(nn.Module, self._modules["net"]))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        before = tensors_of(self._net)
+        super()._apply(fn, recurse)
+        self._template.moved(self._net, before)
+        return self
 
     _said_unconditioned = False
 
@@ -128,6 +134,13 @@ class BayesianNetwork(PyroModule):
         if mode:
             put_back_in_evaluation_mode(self._net, self._evaluated)
         return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        memo |= detached_copies(self)
+        copied = type(self).__new__(type(self))
+        memo[id(self)] = copied
+        copied.__setstate__(copy.deepcopy(vars(self), memo))
+        return copied
 
     @property
     def observed(self) -> Likelihood | None:
@@ -234,11 +247,12 @@ class BayesianNetwork(PyroModule):
                 weight = KnownWeight(weight)
             tensors.update(dict.fromkeys(places, weight))
         _ = self.net  # found by its name it registers its parameters with Pyro, where a trace is made
-        net = self._template.filled(self._net, tensors)
+        net = self._template.filled(self._net, tensors, apart=not self.training)
         with eagerly():
             result: Tensor = net(x)
+        if self.training:
+            self._template.keep_changes(self._net, net)
         if learns:
-            keep_changes(self._net, net)
             self.gradient_watch.through(result)
         return result
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
+import torch
 from torch import Tensor
 
 from pyro_vd.undrawn import UndrawnWeight
@@ -25,7 +26,7 @@ class GradientWatch:
 
     def __init__(self, sites: Iterable[str]) -> None:
         self._waiting = dict.fromkeys(sites, "no gradient")
-        self._looks = 0
+        self._looks, self._last = 0, -1
 
     def over(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """The weights of a forward pass, their gradients watched; after :data:`LOOKS` backward passes, the message."""
@@ -55,7 +56,9 @@ class GradientWatch:
         self._waiting = {}
 
     def _look(self, _: Tensor) -> None:
-        self._looks += 1
+        backward = torch._C._current_graph_task_id()  # one for all the forward passes that a loss is made of
+        self._looks += backward != self._last
+        self._last = backward
 
     def _arrived(self, name: str, gradient: Tensor) -> None:
         if name in self._waiting:

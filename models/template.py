@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from pyro_vd.copies import copy_network
 from pyro_vd.models.usage import WeightUsage, watch_forward
 from pyro_vd.models.weight_sites import owner_of
-from pyro_vd.substitution import find_references, rewire, with_tensors
+from pyro_vd.networks import SUPPORTED_LAYERS
+from pyro_vd.substitution import find_references, keep_changes, rewire, with_tensors
 
 
 class Template:
@@ -37,10 +38,19 @@ class Template:
             parts[id(parameter)] = _freeze(net, places)
         self._rewire(net, parts)
 
-    def filled(self, net: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
-        """Modules of their own for one forward pass of ``net``, with ``tensors`` by name."""
+    def filled(self, net: nn.Module, tensors: Mapping[str, Tensor], apart: bool = False) -> nn.Module:
+        """Modules of their own for one forward pass of ``net``, with ``tensors`` by name; see :func:`with_tensors`."""
         frozen = {place: net.get_buffer(places[0]) for places in self._frozen for place in places}
-        return with_tensors(net, {**frozen, **tensors}, self._order, self._references)
+        return with_tensors(net, {**frozen, **tensors}, self._order, self._references, apart)
+
+    def moved(self, net: nn.Module, before: Mapping[str, Tensor]) -> None:
+        """The tensors of ``net`` are others than ``before``, as after ``net.to(...)``: what refers to them follows."""
+        now = tensors_of(net)
+        self._rewire(net, {**_parts(net), **{id(old): now[name] for name, old in before.items()}})
+
+    def keep_changes(self, net: nn.Module, used: nn.Module) -> None:
+        """Take over into ``net`` what a forward pass has set anew in ``used``, which :meth:`filled` has made of it."""
+        keep_changes(net, used, self._references)
 
     def plain(self, net: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
         """A copy of ``net`` in evaluation mode, an ordinary network that holds these weights, by site."""
@@ -68,14 +78,22 @@ class Template:
             InputError: the forward pass changes a weight in place, or makes new parameters.
         """
         own = {place for places in self.sites.values() for place in places}
-        others = {name: buffer.clone() for name, buffer in net.named_buffers(remove_duplicate=False) if name not in own}
-        for name in (place for places in self._frozen for place in places):
-            others[name].requires_grad_()
-        return watch_forward(lambda tensors: self.filled(net, tensors), weights, self.sites, others, (x,), {})
+        tensors = (*net.named_parameters(remove_duplicate=False), *net.named_buffers(remove_duplicate=False))
+        others = {name: tensor for name, tensor in tensors if name not in own}
+        layers = [path for path, module in net.named_modules(remove_duplicate=False) if isinstance(module, SUPPORTED_LAYERS)]
+        frozen = {f"{path}.weight".lstrip(".") for path in layers} & others.keys()
+        return watch_forward(
+            lambda tensors: self.filled(net, tensors, apart=True), weights, self.sites, others, frozen, (x,), {}
+        )
 
     def _rewire(self, net: nn.Module, parts: Mapping[int, object]) -> None:
         for path, attributes in self._references.items():
             rewire(net.get_submodule(path), attributes, parts)
+
+
+def tensors_of(net: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers by all their names."""
+    return {**dict(net.named_parameters(remove_duplicate=False)), **dict(net.named_buffers(remove_duplicate=False))}
 
 
 def _parts(net: nn.Module) -> dict[int, object]:

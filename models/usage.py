@@ -10,10 +10,11 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from pyro_vd.eager import eagerly
 from pyro_vd.errors import InputError
-from pyro_vd.tensor_functions import DATA, LINEAR_MAPS, METADATA, check_not_changed, linear_arguments
+from pyro_vd.tensor_functions import DATA, LINEAR_MAPS, NO_GRADIENT_OF_ITS_OWN, check_not_changed, is_question, linear_arguments
 
 
 @dataclass
@@ -26,8 +27,6 @@ class WeightUsage:
     """Those that something else was done with."""
     read_data: set[str] = field(default_factory=set)
     """Those whose linear map was given what does not depend on any weight."""
-    with_gradients: bool = True
-    """Whether it ran with gradients; not where tensors were made in inference mode."""
     run_again: bool = False
     """Whether a part of the network ran without gradients, as reentrant activation checkpointing does."""
 
@@ -55,7 +54,9 @@ class _Watched(Tensor):
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
         kwargs = kwargs or {}
-        if func in METADATA:
+        if func in NO_GRADIENT_OF_ITS_OWN:
+            return args[0] if func is Tensor.requires_grad_ else None
+        if is_question(func, args, kwargs, _Watched):
             return func(*_plain(args), **_plain(kwargs))
         weight = next(each for each in _watched((args, kwargs)))
         check_not_changed(func, args, kwargs, _Watched, f"the weight {weight.site_!r}")
@@ -64,7 +65,7 @@ class _Watched(Tensor):
         usage = weight.usage_
         arguments = linear_arguments(func, args, kwargs) if func in LINEAR_MAPS else {}
         for each in _watched((args, kwargs)):
-            usage.run_again |= usage.with_gradients and not torch.is_grad_enabled()
+            usage.run_again |= not torch.is_grad_enabled()
             if each is arguments.get("weight") and each is not arguments.get("input"):
                 usage.linear[each.site_] += 1
                 if not arguments["input"].requires_grad and torch.is_grad_enabled():
@@ -72,6 +73,23 @@ class _Watched(Tensor):
             elif each is not arguments.get("bias"):
                 usage.otherwise.add(each.site_)
         return func(*_plain(args), **_plain(kwargs))
+
+
+class _OnlyItsOwn(TorchFunctionMode):
+    """Notes parameters that are none of the network's modules': all of those stand in for parameters in this pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.foreign: set[tuple[int, ...]] = set()
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if not is_question(func, args, kwargs, nn.Parameter):
+            given = (*args, *kwargs.values())
+            self.foreign |= {tuple(p.shape) for p in given if isinstance(p, nn.Parameter) and p.requires_grad}
+        return func(*args, **kwargs)
 
 
 def _watched(tree: Any) -> list[_Watched]:
@@ -96,6 +114,7 @@ def watch_forward(
     weights: Mapping[str, Tensor],
     places: Mapping[str, list[str]],
     others: Mapping[str, Tensor],
+    layers: Iterable[str],
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
 ) -> WeightUsage:
@@ -105,30 +124,33 @@ def watch_forward(
         network: makes the network to run, of tensors by name.
         weights: a value of each, by site.
         places: the names in the network of each.
-        others: further tensors to run with, by name: copies of what a forward pass changes.
+        others: the network's other tensors, by name; it runs with copies.
+        layers: those of them that are weights of layers as well: what comes after them is no data.
         args, kwargs: the network's inputs.
 
     Raises:
-        InputError: the forward pass changes a weight in place, or makes new modules or parameters.
+        InputError: the forward pass changes a weight in place, makes new modules or parameters, or reaches other parameters.
     """
-    given = (*weights.values(), *others.values(), *args, *kwargs.values())
-    usage = WeightUsage(with_gradients=not any(isinstance(part, Tensor) and part.is_inference() for part in given))
+    usage = WeightUsage()
     with (
         torch.random.fork_rng(devices=range(torch.cuda.device_count())),
         torch.inference_mode(False),
-        torch.set_grad_enabled(usage.with_gradients),
+        torch.enable_grad(),
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore")  # what there is to warn of is said again by the first real pass
-        values = {name: weight.detach().clone().requires_grad_(usage.with_gradients) for name, weight in weights.items()}
+        values = {name: weight.detach().clone().requires_grad_() for name, weight in weights.items()}
+        tensors = {name: tensor.detach().clone() for name, tensor in others.items()}
+        for name in layers:
+            tensors[name].requires_grad_()
+        args = tuple(arg.clone() if isinstance(arg, Tensor) and arg.is_inference() else arg for arg in args)
         versions = {name: value._version for name, value in values.items()}
         watched = {name: _Watched.of(value, name, usage) for name, value in values.items()}
-        tensors = dict(others)
         for name, weight in watched.items():
             tensors |= dict.fromkeys(places[name], weight)
         net = network(tensors)
         names = dict(net.named_parameters(remove_duplicate=False))
-        with eagerly():
+        with eagerly(), _OnlyItsOwn() as looked:
             net(*args, **kwargs)
     for name, value in values.items():
         if value._version != versions[name] or not torch.equal(value, weights[name]):
@@ -141,5 +163,11 @@ def watch_forward(
         raise InputError(
             f"the network's forward pass makes or replaces parameters: {', '.join(changed)}; they would not be trained. Make "
             "them when the network is built"
+        )
+    if looked.foreign:
+        raise InputError(
+            f"the network's forward pass reaches parameters of the shapes {sorted(looked.foreign)} that are not those of its "
+            "own modules, such as through a lambda, a weak reference or a compiled method made before: they would not be "
+            "trained. Reach them through self in forward"
         )
     return usage

@@ -102,10 +102,14 @@ def check_path(name: str, value: Any) -> Path:
     """A file's or folder's path.
 
     Raises:
-        InputError: neither text nor a path.
+        InputError: neither text nor a path, or a path that no file can have.
     """
     if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str) or not os.fspath(value):
         raise InputError(f"{name} (={quoted(value)}) must be a path, as text or a pathlib.Path")
+    try:
+        Path(value).exists()
+    except (OSError, ValueError) as error:
+        raise InputError(f"{name} (={quoted(value)}) cannot be the path of a file: {error}") from error
     return Path(value)
 
 

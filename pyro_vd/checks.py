@@ -188,6 +188,8 @@ def _output_of_some(
                 rows = output.shape if likelihood is None else distribution_of(likelihood, output).batch_shape
                 if rows[:1] == (size,):
                     break
+        except InputError:
+            raise
         except (RuntimeError, IndexError, TypeError, ValueError) as error:
             if size == sizes[-1]:
                 raise InputError(f"{name}: {what}: {str(error).splitlines()[0]}") from error

@@ -15,22 +15,23 @@ def copy_network(net: nn.Module) -> nn.Module:
     Raises:
         RuntimeError, TypeError: something else in the network cannot be copied.
     """
-    memo: dict[int, Any] = {}
-    for module in net.modules():
-        for tensor in _tensors(vars(module), depth=4):
-            if not tensor.is_leaf:
-                memo[id(tensor)] = tensor.detach().clone()
-    copied = _original(copy.deepcopy(_original(net), memo))
+    copied = uncompiled_network(copy.deepcopy(uncompiled_network(net), detached_copies(net)))
     for module in copied.modules():
         for name, child in module._modules.items():
             if child is not None:
-                module._modules[name] = _original(child)
+                module._modules[name] = uncompiled_network(child)
         if getattr(module, "_compiled_call_impl", None) is not None:
             module._compiled_call_impl = None
     return copied
 
 
-def _original(net: nn.Module) -> nn.Module:
+def detached_copies(net: nn.Module) -> dict[int, Any]:
+    """Copies, by ``id``, of the tensors in the attributes of a network that belong to a graph: a memo for a deep copy of it."""
+    found = (tensor for module in net.modules() for tensor in _tensors(vars(module), depth=4))
+    return {id(tensor): tensor.detach().clone() for tensor in found if not tensor.is_leaf}
+
+
+def uncompiled_network(net: nn.Module) -> nn.Module:
     """The module that ``torch.compile`` was given."""
     while type(net).__name__ == "OptimizedModule" and (original := net._modules.get("_orig_mod")) is not None:
         net = original

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NotRequired, TypedDict, get_args
 
+import torch
 from torch import Tensor, nn
 
 from pyro_vd.architecture import build, describe, not_described
@@ -69,6 +70,8 @@ def save_pruned(net: nn.Module, path: Path | str, info: dict[str, Any] | None = 
     state = net.state_dict()
     if foreign := [name for name, value in state.items() if not isinstance(value, Tensor)]:
         raise InputError(f"the state of {type(net).__name__} holds what is no tensor, and a file cannot: {', '.join(foreign)}")
+    if broken := [name for name, parameter in net.named_parameters() if not torch.isfinite(parameter).all()]:
+        raise InputError(f"the network to save holds NaN or infinite values in {', '.join(broken)}; all must be finite")
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
     info = {} if info is None else info
     _check_info(info)

@@ -53,4 +53,4 @@ def _copy(trained: nn.Module, net: nn.Module) -> None:
     """Give every parameter and buffer of a network the value that it has in a trained copy; the tensors stay the same ones."""
     learnt = {**dict(trained.named_parameters()), **dict(trained.named_buffers())}
     for name, tensor in (*net.named_parameters(), *net.named_buffers()):
-        tensor.copy_(learnt[name])
+        tensor.copy_(learnt[name.replace("_orig_mod.", "")])  # what torch.compile puts before a module's own names

@@ -43,7 +43,8 @@ class GaussianWeight(UndrawnWeight):
         return weight
 
     def sample_weight(self) -> Tensor:
-        return torch.addcmul(self.mean_, (self.variance_ + _EPS).sqrt(), torch.randn_like(self.mean_))
+        std = (self.variance_ + _EPS).sqrt() * (self.variance_ > 0)  # a removed weight is 0 exactly
+        return torch.addcmul(self.mean_, std, torch.randn_like(self.mean_))
 
     def sample_output(self, linear_map: Callable[..., Tensor], arguments: dict[str, Any]) -> Tensor:
         x = arguments["input"]

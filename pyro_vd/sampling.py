@@ -163,7 +163,7 @@ class _Conditioned(Messenger):
         if name == OBSERVED:
             self._found = msg["fn"]
             if msg["value"] is None:  # not known: nothing depends on it, so it need not be drawn
-                msg["value"] = torch.zeros(msg["fn"].shape())
+                msg["value"] = torch.zeros(msg["fn"].batch_shape + msg["fn"].event_shape)
             msg["done"] = True
         elif name in self._latents:
             self._unused.discard(name)

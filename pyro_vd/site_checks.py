@@ -64,11 +64,12 @@ def check_sites(model_trace: poutine.Trace, guide_trace: poutine.Trace) -> None:
 def check_observations_once(name: str, site: Any, log_prob: Tensor) -> None:
     """Refuse observations that a wider distribution would count more than once."""
     p, value = site["fn"], site["value"]
-    shape = tuple(value.shape) if isinstance(value, Tensor) else tuple(p.shape())
+    wanted = tuple(p.batch_shape + p.event_shape)  # torch's own distributions have no ``shape()``
+    shape = tuple(value.shape) if isinstance(value, Tensor) else wanted
     counts = site["mask"] is not False and not site["infer"].get("_deterministic")
-    if counts and (log_prob.shape != p.batch_shape or shape != p.shape()):
+    if counts and (log_prob.shape != p.batch_shape or shape != wanted):
         raise InputError(
-            f"site {name!r}: observations of shape {shape} do not fit a distribution of shape {tuple(p.shape())}; "
+            f"site {name!r}: observations of shape {shape} do not fit a distribution of shape {wanted}; "
             "they must be the same, for broadcasting would count observations more than once"
         )
 

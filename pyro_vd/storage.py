@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import math
@@ -39,6 +40,8 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
     # Both are known here before the file is there and open: whenever an exception comes, they can be removed and closed.
     temporary = path.parent / f".{secrets.token_hex(8)}{_TEMPORARY}"
     file = io.FileIO.__new__(io.FileIO)
+    if path.exists() and not path.is_file():  # a device, say, would become a file
+        raise OSError(errno.EINVAL, "it is there and no file; nothing was changed", str(path))
     try:
         io.FileIO.__init__(file, temporary, "x")
         left = memoryview(content)

@@ -11,13 +11,16 @@ import copy
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 References = Mapping[str, tuple[str, ...]]
 """By module: its attributes, beside parameters, buffers and children, from which a module or a parameter can be reached."""
 
 _REGISTERED = ("_parameters", "_buffers", "_modules")
-_PLAIN = (bool, int, float, str, type(None))
+_OF_THE_COPY = (*_REGISTERED, "_compiled_call_impl")
+_PLAIN = bool | int | float | str | None
+_NOTHING = object()
 
 
 class _Visits(dict[int, Any]):
@@ -64,7 +67,11 @@ def rewire(module: nn.Module, attributes: Collection[str], replaced: Mapping[int
 
 
 def with_tensors(
-    net: nn.Module, tensors: Mapping[str, Tensor], order: Mapping[str, list[str]], references: References
+    net: nn.Module,
+    tensors: Mapping[str, Tensor],
+    order: Mapping[str, list[str]],
+    references: References,
+    apart: bool = False,
 ) -> nn.Module:
     """Give ``net`` with some tensors replaced, as new modules that share everything else with it.
 
@@ -73,12 +80,13 @@ def with_tensors(
         tensors: by the name of a parameter or buffer.
         order: by module, the names of what stands among the parameters of the new one, in this order; the rest as in ``net``.
         references: of :func:`find_references`.
+        apart: lists, dictionaries and sets that are attributes are copied too: what a pass keeps in them goes with it.
     """
     copies: dict[int, nn.Module] = {}
     paths: dict[str, nn.Module] = {}
     for path, module in net.named_modules(remove_duplicate=False):
         if id(module) not in copies:
-            copies[id(module)] = _shallow(module)
+            copies[id(module)] = _shallow(module, apart)
         paths[path] = copies[id(module)]
     for new in copies.values():
         for name, child in new._modules.items():
@@ -107,23 +115,41 @@ def with_tensors(
     return paths[""]
 
 
-def _shallow(module: nn.Module) -> nn.Module:
+def _shallow(module: nn.Module, apart: bool) -> nn.Module:
     new = module.__class__.__new__(module.__class__)
     state = vars(module).copy()
     for name in _REGISTERED:
         state[name] = state[name].copy()
+    if apart:
+        state |= {name: value.copy() for name, value in state.items() if type(value) in (list, dict, set)}
     state["_compiled_call_impl"] = None  # compiled code would run the module that it was made for
     object.__setattr__(new, "__dict__", state)
     return new
 
 
-def keep_changes(net: nn.Module, used: nn.Module) -> None:
-    """Take over into ``net`` what a forward pass has set anew in ``used``, which was made of it: plain values and buffers."""
-    for module, new in zip(net.modules(), used.modules(), strict=False):
+def keep_changes(net: nn.Module, used: nn.Module, references: References) -> None:
+    """Take over into ``net`` what a forward pass has set anew in ``used``, made of it by :func:`with_tensors`.
+
+    That is buffers and other attributes: counters, states, activations. What a module of ``used`` can be reached from stays.
+    """
+    paths = [path for path, _ in net.named_modules()] if references else []
+    known: dict[int, Any] = {}
+    for index, (module, new) in enumerate(zip(net.modules(), used.modules(), strict=False)):
         own = vars(module)
         for name, value in vars(new).items():
-            if isinstance(value, _PLAIN) and name != "_compiled_call_impl" and own.get(name, new) is not value:
+            if own.get(name, _NOTHING) is value or name in _OF_THE_COPY or (paths and name in references.get(paths[index], ())):
+                continue
+            _check_outlives(value)
+            known = known or {id(part): part for part in used.modules()}
+            if isinstance(value, _PLAIN | Tensor) or not _reaches(value, known):
                 own[name] = value
         for name, buffer in new._buffers.items():
             if buffer is not module._buffers.get(name) and name not in module._parameters:
+                _check_outlives(buffer)
                 module._buffers[name] = None if buffer is None else buffer.detach()
+
+
+def _check_outlives(value: Any) -> None:
+    """Refuse a tensor that ends with ``torch.vmap``, so that its caller goes draw by draw."""
+    if isinstance(value, Tensor) and torch._C._functorch.is_functorch_wrapped_tensor(value):
+        raise RuntimeError("the network keeps a tensor from inside torch.vmap, which is nothing outside of it")

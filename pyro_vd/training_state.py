@@ -125,6 +125,8 @@ class TrainingState:
         for name, path in (("checkpoint", self.checkpoint), ("log", self.log)):
             if path is not None and not path.parent.is_dir():
                 raise InputError(f"{name} (={str(path)!r}): there is no folder {str(path.parent)!r}; make it first")
+            if path is not None and path.exists() and not path.is_file():
+                raise InputError(f"{name} (={str(path)!r}) is there and no file; give the path of a file")
         self._other_phases = self._read_log()
 
     def add(self, record: EpochRecord) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from pyro_vd.errors import InputError
-from pyro_vd.tensor_functions import DATA, LINEAR_MAPS, METADATA, check_not_changed, linear_arguments
+from pyro_vd.tensor_functions import DATA, LINEAR_MAPS, NO_GRADIENT_OF_ITS_OWN, check_not_changed, is_question, linear_arguments
 
 
 class UndrawnWeight(Tensor):
@@ -75,7 +75,7 @@ class UndrawnWeight(Tensor):
             self.noise_ = _generator_state(device)
             return self.sample_output(linear_map, arguments)
         now = _generator_state(device)
-        repeats = not torch.equal(now, self.noise_)
+        repeats = now.numpy().tobytes() != self.noise_.numpy().tobytes()  # no operation that a checkpoint would count
         if repeats:
             _set_generator_state(device, self.noise_)
         try:
@@ -87,8 +87,10 @@ class UndrawnWeight(Tensor):
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
         kwargs = kwargs or {}
-        if func in METADATA:
-            return func(*_means(args), **kwargs)
+        if func in NO_GRADIENT_OF_ITS_OWN:
+            return args[0] if func is Tensor.requires_grad_ else None
+        if is_question(func, args, kwargs, UndrawnWeight):
+            return func(*_means(args), **dict(zip(kwargs, _means(tuple(kwargs.values())), strict=True)))
         if func in LINEAR_MAPS:
             arguments = linear_arguments(func, args, kwargs)
             weight = arguments["weight"]

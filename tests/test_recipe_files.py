@@ -53,7 +53,11 @@ def test_every_value_is_refused_or_taken_as_it_is(tmp_path: Path, key: str) -> N
         assert {name for name in found if found[name] != before[name]} <= {key, *flat(nested(key, value), Recipe)}
     assert named
     assert all(named)
-    assert taken or key in (*BRANCHES, "model.sizes", "model.initial_theta") or key.endswith(("likelihood", "kind", "after"))
+    assert (
+        taken
+        or key in (*BRANCHES, "model.sizes", "model.initial_theta")
+        or key.endswith(("likelihood", "kind", "after", "noise"))
+    )
 
 
 ALIASES = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
