@@ -67,7 +67,7 @@ def test_failed_runs_are_told(swept: tuple[Path, dict[str, Any]]) -> None:
     out, result = swept
     assert list(result["failed"]) == BAD
     for message in result["failed"].values():
-        assert message.startswith("10 steps in a row were not finite")
+        assert "not finite" in message
     assert not (out / BAD[0] / "metrics.json").exists()
 
 
@@ -88,7 +88,7 @@ def test_again(swept: tuple[Path, dict[str, Any]]) -> None:
     assert ("failed, 2 of 6" in text, text.count("2 seeds of ")) == (True, 2)
     for name in BAD:
         (row,) = (line for line in lines if line.strip().startswith(name))
-        assert "10 steps in a row were not finite" in row
+        assert "not finite" in row
         assert f"{name}: failed: 10 steps" in err
     assert "train.lr=0.001,seed=1: finished" in err
     assert "6/6" in err, "the bar is full"
