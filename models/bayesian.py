@@ -262,6 +262,12 @@ class BayesianNetwork(PyroModule):
         self._usage[self.training] = usage
         return usage
 
+    def apart(self) -> Self:
+        """The model as modules and buffers of their own, to try it; all else is shared, so that the model stays as it is."""
+        model = cast(Self, self._template.apart(self, "net"))
+        vars(model)["_usage"] = dict(self._usage)
+        return model
+
     def plain_network(self, weights: dict[str, Tensor]) -> nn.Module:
         """A copy of the network in evaluation mode, ordinary and without Pyro, that holds these weights."""
         return self._template.plain(self._net, weights)

@@ -174,10 +174,15 @@ def test_a_refused_training_leaves_the_model_as_it_was(tmp_path: Path) -> None:
 def test_what_was_moved_is_moved_back() -> None:
     model, guide = pair()
     before = [(tensor, tensor.detach().clone()) for tensor in (*model.parameters(), *model.buffers(), *guide.parameters())]
-    with pytest.raises(InputError, match="refused"), placed(model, guide, torch.device("meta"), 5):
-        assert model.num_data == 5
-        assert all(tensor.is_meta for tensor in (*model.parameters(), *model.buffers(), *guide.parameters()))
-        raise InputError("refused")
+
+    def refuse() -> None:
+        with placed(model, guide, torch.device("meta"), 5):
+            assert model.num_data == 5
+            assert all(tensor.is_meta for tensor in (*model.parameters(), *model.buffers(), *guide.parameters()))
+            raise InputError("refused")
+
+    with pytest.raises(InputError, match="refused"):
+        refuse()
     after = (*model.parameters(), *model.buffers(), *guide.parameters())
     assert all(new is old and torch.equal(new, value) for new, (old, value) in zip(after, before, strict=True))
     assert model.num_data is None
