@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from pyro_vd.elbo import VariationalDropoutELBO
 from pyro_vd.errors import NonFiniteError
+from pyro_vd.handlers import own_parameters
 from pyro_vd.modes import in_evaluation_mode
 
 MAX_IN_A_ROW = 10
@@ -79,7 +80,11 @@ class NonFiniteGuard:
         if any(name not in before or not torch.equal(bad, before[name]) for name, bad in self._broken().items()):
             raise NonFiniteError(self._explain("what the last steps have made is not finite"))
         device = batch[0].device
-        with torch.random.fork_rng([device] if device.type == "cuda" else []), in_evaluation_mode(self._module):
+        with (
+            torch.random.fork_rng([device] if device.type == "cuda" else []),
+            in_evaluation_mode(self._module),
+            own_parameters(),
+        ):
             if not any(bool(torch.isfinite(self._module(*batch))) for _ in range(MAX_IN_A_ROW)):
                 raise NonFiniteError(self._explain("with what the last step has made the loss is not finite"))
 
