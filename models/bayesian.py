@@ -112,6 +112,7 @@ class BayesianNetwork(PyroModule):
             owners = dict(sorted(owners.items(), key=lambda owner: execution.rank_of(owner[1])))
         self._priors = {name: _prior_event(prior, net.get_parameter(name).shape) for name in owners}
         self._template = Template(net, owners)
+        _as_never_run(net)
         self.net = net
         self._usage: dict[bool, WeightUsage] = {}
         self.gradient_watch = GradientWatch(self._priors)
@@ -275,9 +276,22 @@ class BayesianNetwork(PyroModule):
         self._usage[self.training] = usage
         return usage
 
+    def apart(self) -> Self:
+        """The model as modules and buffers of their own, to try it; all else is shared, so that the model stays as it is."""
+        model = cast(Self, self._template.apart(self, "net"))
+        vars(model)["_usage"] = dict(self._usage)
+        return model
+
     def plain_network(self, weights: dict[str, Tensor]) -> nn.Module:
         """A copy of the network in evaluation mode, ordinary and without Pyro, that holds these weights."""
         return self._template.plain(self._net, weights)
+
+
+def _as_never_run(net: nn.Module) -> None:
+    """Pyro makes no module that has run a part of another: the network given may have, and its copy was traced."""
+    for module in net.modules():
+        if isinstance(module, PyroModule):
+            module._pyro_context.used = False
 
 
 def _prior_event(prior: Prior, shape: torch.Size) -> dist.TorchDistribution:

@@ -52,6 +52,19 @@ class Template:
         """Take over into ``net`` what a forward pass has set anew in ``used``, which :meth:`filled` has made of it."""
         keep_changes(net, used, self._references)
 
+    def apart(self, model: nn.Module, child: str) -> nn.Module:
+        """Modules of their own for ``model``, of which the network is a child; what a forward pass does to buffers stays there.
+
+        All else is shared, weights and parameters too.
+        """
+        fixed = {f"{child}.{place}" for places in (*self.sites.values(), *self._frozen) for place in places}
+        clones: dict[int, Tensor] = {}
+        buffers = {name: buffer for name, buffer in model.named_buffers(remove_duplicate=False) if name not in fixed}
+        for buffer in buffers.values():
+            clones.setdefault(id(buffer), buffer.clone())
+        references = {f"{child}.{path}".rstrip("."): names for path, names in self._references.items()}
+        return with_tensors(model, {name: clones[id(buffer)] for name, buffer in buffers.items()}, {}, references)
+
     def plain(self, net: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
         """A copy of ``net`` in evaluation mode, an ordinary network that holds these weights, by site."""
         net = copy_network(net)

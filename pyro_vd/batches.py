@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pyro.poutine as poutine
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from pyro_vd.copies import copy_network
 from pyro_vd.errors import InputError
 from pyro_vd.handlers import own_parameters
 from pyro_vd.messages import one_line
@@ -24,14 +23,14 @@ if TYPE_CHECKING:
 def check_batches(x: Tensor, y: Tensor, batch_size: int, model: BayesianNetwork) -> None:
     """Run the model in training mode on a whole batch, and on a last one of another size, with the weights that it came with.
 
-    It runs as a copy: nothing that a forward pass changes is changed, nor the random state.
+    It runs as modules and buffers of their own, and leaves the random state as it was.
 
     Raises:
         InputError: an output in training mode that is not one tensor; a batch that does not fit the network or its
             likelihood; a batch of one example where batch normalisation is left one number a channel.
     """
     examples = f"{len(x)} examples with batch_size (={batch_size})"
-    tried = cast("BayesianNetwork", copy_network(model)).train()
+    tried = model.apart().train()
     weights = tried.initial_weights
     devices = {weight.device for weight in weights.values() if weight.is_cuda}
     for size in dict.fromkeys((min(batch_size, len(x)), len(x) % batch_size or batch_size)):

@@ -155,7 +155,8 @@ class _Writer:
         if isinstance(value, nn.Module):
             fields = {key: item for key, item in vars(value).items() if key not in _MODULE and not key.startswith("__")}
             own = {**({} if self._learnt else value._parameters), **value._buffers, **value._modules}
-            fields |= {"training": value.training, **{key: item for key, item in own.items() if item is not None}}
+            mode = {} if self._learnt else {"training": value.training}  # training sets it where it trains the module
+            fields |= {**mode, **{key: item for key, item in own.items() if item is not None}}
         elif isinstance(value, Distribution):
             lazy = {key for key in vars(value) if isinstance(getattr(kind, key, None), lazy_property | property)}
             fields = {key: item for key, item in vars(value).items() if key not in _DISTRIBUTION | lazy}

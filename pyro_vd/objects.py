@@ -73,7 +73,7 @@ def check_guide(guide: object) -> None:
 
 
 def check_pair(model: Any, guide: Any) -> None:
-    """Refuse a model and a guide that are none, or not of one network.
+    """Refuse a model and a guide that are none, or not of one network; from now on the guide is for this model, not a copy of it.
 
     Raises:
         InputError: naming what was given and what is wanted.
@@ -89,6 +89,7 @@ def check_pair(model: Any, guide: Any) -> None:
             f"the {type(guide).__name__} was made for another {type(model).__name__}, with other biases; make a guide for this "
             "one, or go on with the model that it was made for"
         )
+    guide.__dict__["model"] = model  # a copy of a guide alone has come with a copy of its model
 
 
 def check_trainable(*modules: nn.Module) -> None:

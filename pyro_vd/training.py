@@ -29,6 +29,7 @@ from pyro_vd.metrics import error_of
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.objects import check_hold, check_pair, check_trainable
 from pyro_vd.output_noise import OutputNoise, check_output_noise
+from pyro_vd.placing import placed
 from pyro_vd.posterior import mean_network
 from pyro_vd.progress import Progress
 from pyro_vd.pruning import kept_weights, prune
@@ -127,104 +128,106 @@ def fit(
     """
     check_process()
     check_pair(model, guide)
-    guide.check_types(model)
-    check_trainable(model, guide)
-    epochs = check_number("epochs", epochs, low=1, high=LARGEST, whole=True)
-    batch_size = check_number("batch_size", batch_size, low=1, high=LARGEST, whole=True)
-    lr = check_number("lr", lr, low=0, high=HIGHEST_LR, low_open=True)
-    weight_decay = check_number("weight_decay", weight_decay, low=0, high=HIGHEST_LR)
-    hold, threshold = check_hold(hold, guide), check_threshold(threshold)
-    check_output_noise("noise", noise)
-    lr_schedule, kl_weight = check_schedules(lr_schedule, kl_weight)
-    for name, function in (("augment", augment), ("after_step", after_step)):
-        if function is not None and not callable(function):
-            raise InputError(f"{name} (={quoted(function)}) must be a function or None")
-    if not isinstance(phase, str):
-        raise InputError(f"phase (={quoted(phase)}) must be text")
-    progress, resume = check_flag("progress", progress), check_flag("resume", resume)
-    checkpoint, log = (None if p is None else check_path(n, p) for n, p in (("checkpoint", checkpoint), ("log", log)))
-    target = check_device(device) if device is not None else next(model.buffers()).device
-    x, y = check_data("training data", train, model, batch_size, "train")
-    held_out = None if validation is None else check_measured("validation data", validation, model)
-    if guide.learns_alpha or units is not None:
-        kept_weights(model, guide, threshold, units)  # refuses what does not fit, before the first epoch
-    elbo = VariationalDropoutELBO(num_particles=num_particles, hold=hold, noise=noise)
-    settings = {"phase": phase, "epochs": epochs, "batch_size": batch_size, "lr": lr, "num_data": len(x), "hold": hold}
-    settings |= {"noise": noise, "weight_decay": weight_decay, "num_particles": elbo.num_particles, "threshold": threshold}
-    settings |= {"units": None if units is None else [int(most) for most in units]}
-    if checkpoint is not None:
-        given = {"lr_schedule": lr_schedule, "kl_weight": kl_weight, "augment": augment}
-        settings |= {name: identity(name, value) for name, value in given.items()} | pair_identity(model, guide)
-        settings["data"] = checksum((x, y))
-    elif resume:
-        raise InputError("resume (=True) needs a checkpoint to go on from")
+    with training_of(model):
+        guide.check_types(model)
+        check_trainable(model, guide)
+        epochs = check_number("epochs", epochs, low=1, high=LARGEST, whole=True)
+        batch_size = check_number("batch_size", batch_size, low=1, high=LARGEST, whole=True)
+        lr = check_number("lr", lr, low=0, high=HIGHEST_LR, low_open=True)
+        weight_decay = check_number("weight_decay", weight_decay, low=0, high=HIGHEST_LR)
+        hold, threshold = check_hold(hold, guide), check_threshold(threshold)
+        check_output_noise("noise", noise)
+        lr_schedule, kl_weight = check_schedules(lr_schedule, kl_weight)
+        for name, function in (("augment", augment), ("after_step", after_step)):
+            if function is not None and not callable(function):
+                raise InputError(f"{name} (={quoted(function)}) must be a function or None")
+        if not isinstance(phase, str):
+            raise InputError(f"phase (={quoted(phase)}) must be text")
+        progress, resume = check_flag("progress", progress), check_flag("resume", resume)
+        checkpoint, log = (None if p is None else check_path(n, p) for n, p in (("checkpoint", checkpoint), ("log", log)))
+        target = check_device(device) if device is not None else next(model.buffers()).device
+        x, y = check_data("training data", train, model, batch_size, "train")
+        held_out = None if validation is None else check_measured("validation data", validation, model)
+        if guide.learns_alpha or units is not None:
+            kept_weights(model, guide, threshold, units)  # refuses what does not fit, before the first epoch
+        elbo = VariationalDropoutELBO(num_particles=num_particles, hold=hold, noise=noise)
+        settings = {"phase": phase, "epochs": epochs, "batch_size": batch_size, "lr": lr, "num_data": len(x), "hold": hold}
+        settings |= {"noise": noise, "weight_decay": weight_decay, "num_particles": elbo.num_particles, "threshold": threshold}
+        settings |= {"units": None if units is None else [int(most) for most in units]}
+        if checkpoint is not None:
+            given = {"lr_schedule": lr_schedule, "kl_weight": kl_weight, "augment": augment}
+            settings |= {name: identity(name, value) for name, value in given.items()} | pair_identity(model, guide)
+            settings["data"] = checksum((x, y))
+        elif resume:
+            raise InputError("resume (=True) needs a checkpoint to go on from")
 
-    model.to(target)
-    guide.to(target)
-    x, y = x.to(target), y.to(target)
-    check_batches(x, y, batch_size, model)
-    held_out = held_out and (held_out[0].to(target), held_out[1].to(target))
-    model.num_data = len(x)
-    steps = math.ceil(len(x) / batch_size)
-    elbo.try_out(model, guide, x[:batch_size], y[:batch_size])
-    loss_of = elbo(model, guide)
-    likelihood = list(model.likelihood.parameters()) if isinstance(model.likelihood, nn.Module) else []
-    others = [parameter for parameter in loss_of.parameters() if all(parameter is not own for own in likelihood)]
-    groups: list[dict[str, Any]] = [{"params": others}, *([{"params": likelihood, "weight_decay": 0.0}] if likelihood else [])]
-    optimizer = torch.optim.Adam(groups, lr=lr, weight_decay=weight_decay * len(x), fused=True)
-    shuffle = torch.Generator().manual_seed(int(torch.randint(2**31, (), device="cpu")))
-    guard = NonFiniteGuard(loss_of, elbo)
-    state = TrainingState(loss_of, optimizer, shuffle, guard, settings, checkpoint, log)
-    if resume:
-        state.restore()
-    done = len(state.history)
+        with placed(model, guide, target, len(x)):
+            x, y = x.to(target), y.to(target)
+            check_batches(x, y, batch_size, model)
+            held_out = held_out and (held_out[0].to(target), held_out[1].to(target))
+            elbo.try_out(model, guide, x[:batch_size], y[:batch_size])
+            loss_of = elbo(model, guide)
+            likelihood = list(model.likelihood.parameters()) if isinstance(model.likelihood, nn.Module) else []
+            others = [parameter for parameter in loss_of.parameters() if all(parameter is not own for own in likelihood)]
+            groups: list[dict[str, Any]] = [
+                {"params": others},
+                *([{"params": likelihood, "weight_decay": 0.0}] if likelihood else []),
+            ]
+            optimizer = torch.optim.Adam(groups, lr=lr, weight_decay=weight_decay * len(x), fused=True)
+            shuffle = torch.Generator().manual_seed(int(torch.randint(2**31, (), device="cpu")))
+            guard = NonFiniteGuard(loss_of, elbo)
+            state = TrainingState(loss_of, optimizer, shuffle, guard, settings, checkpoint, log)
+            if resume:
+                state.restore()
+        steps = math.ceil(len(x) / batch_size)
+        done = len(state.history)
 
-    with training_of(model), Progress(phase, done * steps, epochs * steps, progress) as bar:
-        for epoch in range(done, epochs):
-            started = time.perf_counter()
-            loss_of.train()
-            order = torch.randperm(len(x), generator=shuffle, device="cpu").to(target)
-            totals, taken = torch.zeros(3, device=target), 0
-            for step, batch in enumerate(order.split(batch_size)):
-                now = epoch + step / steps
-                elbo.kl_weight = kl_weight.at(now)
-                for group in optimizer.param_groups:
-                    group["lr"] = lr * lr_schedule.at(now, epochs)
-                optimizer.zero_grad()
-                inputs = x[batch] if augment is None else augmented(augment, x[batch])
-                with own_parameters():  # they belong to the modules: Pyro's store, and another training, are left alone
-                    loss: Tensor = loss_of(inputs, y[batch])
-                    loss.backward()
-                if guard.is_finite(loss):
-                    optimizer.step()
-                    totals += torch.stack([loss.detach(), elbo.data_term, elbo.kl])
-                    taken += 1
-                bar.step()
-                if after_step is not None:
-                    after_step(epoch, step + 1, steps)
-            guard.check_epoch(taken, inputs, y[batch])
-            net = current_network(model, guide, threshold, units)
-            errors = error_of(net, (held_out[0], held_out[1]), model.observed) if held_out else {}
-            mean_loss, mean_data_term, mean_kl = (totals / taken).tolist()
-            record = EpochRecord(
-                phase=phase,
-                epoch=epoch + 1,
-                loss=mean_loss,
-                data_term=mean_data_term,
-                kl=mean_kl,
-                kl_weight=elbo.kl_weight,
-                lr=optimizer.param_groups[0]["lr"],
-                error=next(iter(errors.values()), None),
-                compression=compression(net, model.weight_names),
-                skipped=guard.skipped,
-                seconds=time.perf_counter() - started,
-                is_rmse="rmse" in errors,
-                **vars(stored_size(net)),
-            )
-            state.add(record)
-            bar.epoch(record)
-    model.gradient_watch.report()
-    return FitResult(tuple(state.history), guard.skipped)
+        with Progress(phase, done * steps, epochs * steps, progress) as bar:
+            for epoch in range(done, epochs):
+                started = time.perf_counter()
+                loss_of.train()
+                order = torch.randperm(len(x), generator=shuffle, device="cpu").to(target)
+                totals, taken = torch.zeros(3, device=target), 0
+                for step, batch in enumerate(order.split(batch_size)):
+                    now = epoch + step / steps
+                    elbo.kl_weight = kl_weight.at(now)
+                    for group in optimizer.param_groups:
+                        group["lr"] = lr * lr_schedule.at(now, epochs)
+                    optimizer.zero_grad()
+                    inputs = x[batch] if augment is None else augmented(augment, x[batch])
+                    with own_parameters():  # they belong to the modules: Pyro's store, and another training, are left alone
+                        loss: Tensor = loss_of(inputs, y[batch])
+                        loss.backward()
+                    if guard.is_finite(loss):
+                        optimizer.step()
+                        totals += torch.stack([loss.detach(), elbo.data_term, elbo.kl])
+                        taken += 1
+                    bar.step()
+                    if after_step is not None:
+                        after_step(epoch, step + 1, steps)
+                guard.check_epoch(taken, inputs, y[batch])
+                net = current_network(model, guide, threshold, units)
+                errors = error_of(net, (held_out[0], held_out[1]), model.observed) if held_out else {}
+                mean_loss, mean_data_term, mean_kl = (totals / taken).tolist()
+                record = EpochRecord(
+                    phase=phase,
+                    epoch=epoch + 1,
+                    loss=mean_loss,
+                    data_term=mean_data_term,
+                    kl=mean_kl,
+                    kl_weight=elbo.kl_weight,
+                    lr=optimizer.param_groups[0]["lr"],
+                    error=next(iter(errors.values()), None),
+                    compression=compression(net, model.weight_names),
+                    skipped=guard.skipped,
+                    seconds=time.perf_counter() - started,
+                    is_rmse="rmse" in errors,
+                    **vars(stored_size(net)),
+                )
+                state.add(record)
+                bar.epoch(record)
+        model.gradient_watch.report()
+        return FitResult(tuple(state.history), guard.skipped)
 
 
 def current_network(

@@ -27,6 +27,7 @@ from pyro_vd import (
     prune,
 )
 from pyro_vd.metrics import error_rate
+from pyro_vd.placing import placed
 from pyro_vd.sizes import compression
 from pyro_vd.training_state import EpochRecord
 
@@ -154,3 +155,34 @@ def test_same_seed_same_result() -> None:
         fit(*trained, TRAIN, **OPTIONS)
         results.append([tensor.tolist() for module in trained for tensor in module.state_dict().values()])
     assert results[0] == results[1] != results[2]
+
+
+def test_a_refused_training_leaves_the_model_as_it_was(tmp_path: Path) -> None:
+    """Also where it is refused late: for a folder that is not there, or in the try of a batch."""
+    model, guide = pair()
+    fit(model, guide, TRAIN, **OPTIONS)
+    for options in ({"checkpoint": tmp_path / "none" / "c.pt"}, {"log": tmp_path / "none" / "log"}):
+        with pytest.raises(InputError, match="there is no folder"):
+            fit(model, guide, HELD, **OPTIONS, **options)
+        assert model.num_data == len(TRAIN[0])
+    normed = BayesianNetwork(nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4), nn.Linear(4, 3)), num_data=7)
+    with pytest.raises(InputError, match="make a batch of one"):
+        fit(normed, PointEstimate(normed), (X[:11], Y[:11]), **OPTIONS)
+    assert normed.num_data == 7
+
+
+def test_what_was_moved_is_moved_back() -> None:
+    model, guide = pair()
+    before = [(tensor, tensor.detach().clone()) for tensor in (*model.parameters(), *model.buffers(), *guide.parameters())]
+
+    def refuse() -> None:
+        with placed(model, guide, torch.device("meta"), 5):
+            assert model.num_data == 5
+            assert all(tensor.is_meta for tensor in (*model.parameters(), *model.buffers(), *guide.parameters()))
+            raise InputError("refused")
+
+    with pytest.raises(InputError, match="refused"):
+        refuse()
+    after = (*model.parameters(), *model.buffers(), *guide.parameters())
+    assert all(new is old and torch.equal(new, value) for new, (old, value) in zip(after, before, strict=True))
+    assert model.num_data is None

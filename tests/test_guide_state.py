@@ -163,3 +163,19 @@ def test_runs_keep_them(tmp_path: Path, finished_run: Path) -> None:
     before.guide.restrict(masks := random_masks(before.guide))
     save_posterior(run, before.model, before.guide)
     check_removed(load_run(run).guide, masks)
+
+
+@pytest.mark.parametrize("kind", GUIDES)
+def test_a_copied_guide_is_of_the_model_that_it_is_used_with(kind: str) -> None:
+    """``copy.deepcopy(guide)`` copies the model as well: the guide of that copy would ask a model that is not trained."""
+    model, guide = pair(kind)
+    alone = copy.deepcopy(guide)
+    assert alone.model is not model
+    fit(model, alone, (X, Y), epochs=1, progress=False)
+    assert alone.model is model
+    both, together = copy.deepcopy((model, guide))
+    assert together.model is both
+    other, _ = pair(kind)
+    with pytest.raises(InputError, match="was made for another"):
+        fit(other, alone, (X, Y), epochs=1, progress=False)
+    assert alone.model is model

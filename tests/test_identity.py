@@ -223,3 +223,16 @@ def test_priors_are_told_apart_by_their_parameters() -> None:
         return pair_identity(model, PointEstimate(model))
 
     assert found(1.0) == found(1.0) != found(2.0)
+
+
+def test_the_mode_of_what_is_trained_is_no_part_of_it(tmp_path: Path) -> None:
+    """Training sets it. What is only used, such as a dropout of the inputs, acts as its mode says."""
+    model = BayesianNetwork(nn.Linear(4, 1), Normal())
+    guide = PointEstimate(model)
+    data = torch.randn(9, 4), torch.randn(9)
+    options: dict[str, Any] = {"progress": False, "checkpoint": tmp_path / "c.pt", "epochs": 2}
+    first = fit(model, guide, data, **options)
+    for mode in (model.eval, model.train, model.likelihood.eval):
+        mode()
+        assert len(fit(model, guide, data, **options, resume=True).history) == len(first.history)
+    assert identity("augment", nn.Dropout(0.5)) != identity("augment", nn.Dropout(0.5).eval())

@@ -11,9 +11,20 @@ import pyro.distributions as dist
 import pyro.poutine as poutine
 import pytest
 import torch
+from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from pyro_vd import MLP, BayesianNetwork, InputError, LeNet300, PointEstimate, VariationalDropout, VariationalDropoutELBO
+from pyro_vd import (
+    MLP,
+    BayesianNetwork,
+    InputError,
+    LeNet300,
+    PointEstimate,
+    VariationalDropout,
+    VariationalDropoutELBO,
+    fit,
+    prune,
+)
 
 
 def conv_net() -> nn.Module:
@@ -184,3 +195,18 @@ def test_inputs_without_information_are_pruned_and_no_others(seed: int) -> None:
         schedule.step()
     pruned = (guide.posterior("weight").log_alpha >= 3).all(0)
     assert pruned.tolist() == [False] * 5 + [True] * 15
+
+
+@pytest.mark.parametrize("has_run", [False, True])
+def test_a_network_of_pyro_modules_is_trained(has_run: bool) -> None:
+    """Pyro takes no module of which a part has run: the network given may have, and ``torch.fx`` runs its copy."""
+    net = PyroModule[nn.Sequential](PyroModule[nn.Linear](4, 5), nn.ReLU(), PyroModule[nn.Sequential](nn.Linear(5, 3)))
+    x, y = torch.randn(12, 4), torch.arange(12) % 3
+    if has_run:
+        net(x)
+    model = BayesianNetwork(net)
+    guide = VariationalDropout(model)
+    fit(model, guide, (x, y), (x, y), epochs=1, batch_size=5, progress=False)
+    again = BayesianNetwork(prune(model, guide))
+    fit(again, PointEstimate(again), (x, y), epochs=1, progress=False)
+    assert not has_run or net[0]._pyro_context.used, "the network itself is not changed"

@@ -117,12 +117,13 @@ def test_one_model_in_two_trainings_is_refused_and_the_first_goes_on() -> None:
 
     def second() -> None:
         assert running.wait(60)
-        fit(model, VariationalDropout(model), (X, Y), epochs=1, progress=False)
+        fit(model, VariationalDropout(model), (X[:30], Y[:30]), epochs=1, progress=False)
 
     history, error = together(first, second)
     assert len(history) == 60
     assert isinstance(error, InputError)
     assert "this MLP is being trained by another fit" in str(error)
+    assert model.num_data == len(X), "not that of the training that was refused"
     fit(model, guide, (X, Y), epochs=1, progress=False)
 
 

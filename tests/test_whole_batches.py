@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import namedtuple
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vd import BayesianNetwork, InputError, PointEstimate, VariationalDropout, fit
+from pyro_vd.batches import check_batches
 from pyro_vd.checks import check_data, check_inputs, check_network
 from pyro_vd.models import Normal
 
@@ -151,3 +153,48 @@ def test_nothing_is_left_of_the_try() -> None:
     assert torch.equal(torch.get_rng_state(), state)
     assert all(buffer is model.get_buffer(name) and torch.equal(buffer, value) for name, (buffer, value) in buffers.items())
     assert not any(module.training for module in model.modules())
+
+
+class Counted(nn.Module):
+    """A likelihood that counts its calls, in training mode, and holds what cannot be copied."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock, self.inner = threading.Lock(), nn.BatchNorm1d(3)
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, output: Tensor) -> dist.TorchDistribution:
+        with self.lock:
+            if self.training:
+                self.calls += 1
+        return dist.Categorical(logits=self.inner(output))
+
+
+class Streaming(BayesianNetwork):
+    """A model that holds what cannot be copied."""
+
+    def __init__(self, net: nn.Module, likelihood: Any) -> None:
+        super().__init__(net, likelihood)
+        self.stream, self.layers = iter(x for x in ()), [net]
+
+
+def test_the_try_copies_neither_likelihood_nor_attributes_and_leaves_them_as_they_were() -> None:
+    likelihood = Counted().eval()
+    model = Streaming(nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.Linear(5, 3)), likelihood)
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    modes = [module.training for module in model.modules()]
+    check_batches(X, Y, 20, model)
+    assert all(torch.equal(value, before[name]) for name, value in model.named_buffers())
+    assert [module.training for module in model.modules()] == modes
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+    guide = PointEstimate(model)
+    fit(model, guide, (X, Y), epochs=2, batch_size=20, progress=False)
+    assert likelihood.calls == 6, "steps alone"
+    with pytest.raises(InputError, match="make a batch of one"):
+        check_batches(X, Y, N - 1, model)
+
+
+def test_the_try_takes_no_memory_for_the_weights() -> None:
+    model = BayesianNetwork(nn.Sequential(nn.Linear(6, 5).requires_grad_(False), nn.Linear(5, 3)))
+    apart = dict(model.apart().named_buffers())
+    assert all(apart[name] is buffer for name, buffer in model.named_buffers())
