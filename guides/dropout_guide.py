@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import Any
 
 import pyro.distributions as dist
@@ -23,9 +24,16 @@ class DropoutGuide(WeightGuide):
         self.p = p
 
     def forward(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
-        if args and not self.model.is_followed:
-            self.model.watch_use(args[0])
+        if not self.model.is_followed and (x := self._first_tensor(args, kwargs)) is not None:
+            self.model.watch_use(x)
         return super().forward(*args, **kwargs)
+
+    def _first_tensor(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
+        """What the model reads: the first tensor that it is given, in the order of its own arguments."""
+        rank = {name: place for place, name in enumerate(signature(self.model.forward).parameters)}
+        named = sorted(kwargs, key=lambda name: rank.get(name, len(rank)))
+        given = (*args, *(kwargs[name] for name in named))
+        return next((value for value in given if isinstance(value, Tensor)), None)
 
     def extra_repr(self) -> str:
         return f"p={self.p}"

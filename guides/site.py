@@ -13,7 +13,7 @@ class Site(PyroModule):
     """Holds the parameters of one posterior, and a buffer ``mask`` once weights have been removed.
 
     A state that is loaded can remove weights and never bring one back: a mask in it is registered, and of two masks what both
-    keep is left.
+    keep is left. A state that is refused removes nothing.
     """
 
     theta: Tensor
@@ -22,6 +22,12 @@ class Site(PyroModule):
         """Remove the weights where ``mask``, a boolean tensor of the weight's shape, is False."""
         mask, own = mask.to(self.theta.device), self._buffers.get("mask")
         self.register_buffer("mask", mask.clone() if own is None else mask & own)
+
+    def put_back(self, mask: Tensor | None) -> None:
+        """Return to an earlier mask, None for none, after a state that could not be loaded."""
+        self._buffers.pop("mask", None)
+        if mask is not None:
+            self.register_buffer("mask", mask)
 
     @property
     def optional_state(self) -> dict[str, Tensor]:
@@ -35,7 +41,9 @@ class Site(PyroModule):
             errors.append(f"{key} is {given.dtype} {tuple(given.shape)}; it must be torch.bool {tuple(shape)}")
         elif given is not None:
             self.keep(given)
-            state_dict[key] = self._buffers["mask"]
-        elif own is not None:
-            state_dict[key] = own
+        if (mask := self._buffers.get("mask")) is not None:
+            state_dict[key] = mask
         super()._load_from_state_dict(state_dict, prefix, *rest)
+        strict, missing, unexpected, failed = rest[-4:]
+        if failed or (strict and (missing or unexpected)):
+            self.put_back(own)

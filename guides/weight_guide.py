@@ -146,6 +146,16 @@ class WeightGuide(PyroModule):
         for name, mask in masks.items():
             self.site(name).keep(mask)
 
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """As of any module; where it raises, no weight has been removed: a mask, unlike a number, cannot be loaded over."""
+        masks = {name: self.mask(name) for name in self.site_names}
+        try:
+            return super().load_state_dict(state_dict, strict=strict, assign=assign)
+        except Exception:
+            for name, mask in masks.items():
+                self.site(name).put_back(mask)
+            raise
+
     def site(self, name: str) -> Any:
         """The module that holds the parameters of a site."""
         module: Any = self._modules["sites"]

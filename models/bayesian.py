@@ -30,7 +30,8 @@ from pyro_vd.models.template import Template, tensors_of
 from pyro_vd.models.usage import WeightUsage
 from pyro_vd.models.weight_sites import owner_of, weight_owners
 from pyro_vd.modes import kept_in_evaluation_mode, put_back_in_evaluation_mode
-from pyro_vd.networks import SUPPORTED_LAYERS, named_weights, weight_axes
+from pyro_vd.networks import SUPPORTED_LAYERS, weight_axes
+from pyro_vd.objects import check_likelihood, check_module
 from pyro_vd.priors import LogUniform, standing_in
 from pyro_vd.reparam import KnownWeight
 from pyro_vd.undrawn import UndrawnWeight, draw_weight
@@ -80,10 +81,8 @@ class BayesianNetwork(PyroModule):
         num_data: int | None = None,
     ) -> None:
         super().__init__()
-        if not isinstance(net, nn.Module):
-            raise InputError(f"net is a {type(net).__name__}; it must be an nn.Module")
-        if isinstance(likelihood, type) or not (likelihood is None or callable(likelihood)):
-            raise InputError(f"likelihood (={likelihood!r}) must be an object that maps an output to a distribution: Normal()")
+        check_module("net", net)
+        check_likelihood(likelihood)
         if not callable(prior):
             raise InputError(f"prior (={prior!r}) must map a weight's shape to its prior, as LogUniform or NormalJeffreys does")
         check_admission(net)
@@ -185,7 +184,8 @@ class BayesianNetwork(PyroModule):
             return self._execution.reads_data(self._template.sites[name])
         for usage in self._usage.values():
             return name in usage.read_data
-        return name == next(named_weights(self._net))[0]
+        first = next(path for path, module in self._net.named_modules() if isinstance(module, SUPPORTED_LAYERS))
+        return name == f"{first}.weight".lstrip(".")
 
     @uncompiled
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:

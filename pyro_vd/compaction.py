@@ -23,8 +23,6 @@ from pyro_vd.tracing import Trace
 logger = logging.getLogger(__name__)
 
 
-@torch.no_grad()
-@alone()
 def compact(net: nn.Module, example: Tensor | None = None) -> nn.Module:
     """The same function as a smaller ordinary network, without the units, filters and inputs that do not matter.
 
@@ -59,6 +57,16 @@ def compact(net: nn.Module, example: Tensor | None = None) -> nn.Module:
         InputError: tracing cannot follow the network, its ``forward`` depends on the sizes of its layers, a parameter is not
             finite, or the example is missing or does not fit.
     """
+    small, messages = compacted(net, example)
+    for message in messages:
+        logger.warning(message)
+    return small
+
+
+@torch.no_grad()
+@alone()
+def compacted(net: nn.Module, example: Tensor | None = None) -> tuple[nn.Module, list[str]]:
+    """What :func:`compact` gives, and what there is to say of it; arguments and errors are those of :func:`compact`."""
     check_module("net", net)
     example = example if example is None else check_example(net, example)
     _check(net)
@@ -69,13 +77,21 @@ def compact(net: nn.Module, example: Tensor | None = None) -> nn.Module:
         raise InputError(f"example has the shape {tuple(example.shape)}; it must be a batch, (n, …)")
     whole, selection = _with_selection(trace, example)
     trace = Trace(whole)
-    parts = UnitGraph(trace, example).parts
-    for part in parts:
+    graph = UnitGraph(trace, example)
+    for part in graph.parts:
         part.shrink()
     _compare(trace, Trace(whole))
-    if not all(part.output.live.any() for part in parts if part.module is selection):
-        logger.warning("no input reaches the output: the network is a constant predictor")
-    return small if selection.out_features == selection.in_features else whole
+    messages = list(graph.messages)
+    if not all(part.output.live.any() for part in graph.parts if part.module is selection):
+        messages.append("no input reaches the output: the network is a constant predictor")
+    return small if selection.out_features == selection.in_features else whole, messages
+
+
+@torch.no_grad()
+def holds_zeros(net: nn.Module) -> bool:
+    """Whether a weight of a layer or of a normalisation is zero; where none is, :func:`compact` finds nothing to remove."""
+    weights = (getattr(module, "weight", None) for module in net.modules())
+    return any(isinstance(weight, Tensor) and int(torch.count_nonzero(weight)) < weight.numel() for weight in weights)
 
 
 def _check(net: nn.Module) -> None:

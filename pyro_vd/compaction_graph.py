@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import copy
-import logging
 from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
 
 from pyro_vd.compaction_layers import Layer, Norm, Selection, Space, Units
+from pyro_vd.copies import copy_network
 from pyro_vd.messages import some_of
 from pyro_vd.networks import SUPPORTED_LAYERS, SelectInputs
 from pyro_vd.operations import NORMS, POOLING, is_batch_size_only, is_elementwise, is_flatten, is_in_place
 from pyro_vd.tracing import Trace
-
-logger = logging.getLogger(__name__)
 
 
 class UnitGraph:
@@ -41,9 +38,6 @@ class UnitGraph:
         self._pinning: dict[str, list[str]] = {}  # by what they do, those whose units are left as they are
         for node in trace.graph.nodes:
             self._place(node)
-        if self._pinning:
-            listed = (some_of(kind, names) for kind, names in self._pinning.items())
-            logger.warning("units that these read are left as they are: %s", "; ".join(listed))
         for node, units in self._units.items():
             if not units.space.pinned:
                 units.constant = self._constant(node)
@@ -53,6 +47,12 @@ class UnitGraph:
     def parts(self) -> list[Layer | Norm | Selection]:
         """The modules whose size can change, in the network's order."""
         return list(self._parts.values())
+
+    @property
+    def messages(self) -> list[str]:
+        """What there is to say of the units that are left as they are."""
+        listed = "; ".join(some_of(kind, names) for kind, names in self._pinning.items())
+        return [f"units that these read are left as they are: {listed}"] if listed else []
 
     def _place(self, node: fx.Node) -> None:
         """Find the units that a node's output holds."""
@@ -148,7 +148,7 @@ class UnitGraph:
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda source: inputs.get(source, 1))  # 1: the batch size
         before = [values.clone() for values in inputs.values()]
         if (module := self._trace.module(node)) is not None:
-            result = copy.deepcopy(module).cpu().double()(*args, **kwargs)
+            result = copy_network(module).cpu().double()(*args, **kwargs)
         elif node.op == "call_method":
             result = getattr(args[0], cast(str, node.target))(*args[1:], **kwargs)
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 
@@ -31,10 +31,15 @@ def detached_copies(net: nn.Module) -> dict[int, Any]:
     return {id(tensor): tensor.detach().clone() for tensor in found if not tensor.is_leaf}
 
 
+def is_compiled(net: nn.Module) -> bool:
+    """Whether this is what ``torch.compile`` has made of another module."""
+    return type(net).__name__ == "OptimizedModule" and net._modules.get("_orig_mod") is not None
+
+
 def uncompiled_network(net: nn.Module) -> nn.Module:
     """The module that ``torch.compile`` was given."""
-    while type(net).__name__ == "OptimizedModule" and (original := net._modules.get("_orig_mod")) is not None:
-        net = original
+    while is_compiled(net):
+        net = cast(nn.Module, net._modules["_orig_mod"])
     return net
 
 

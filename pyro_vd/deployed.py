@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-import threading
-import warnings
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from pyro_vd import compaction, compaction_graph
+from pyro_vd.compaction import compacted, holds_zeros
+from pyro_vd.copies import is_compiled
 from pyro_vd.export import MARK, Layout, description_of
 from pyro_vd.messages import one_line
 from pyro_vd.sparse_file import packed_shapes
@@ -34,7 +30,7 @@ class DeployedSize:
     sparse_bytes: int
     """Of its file of the non-zeros only: ``save_pruned(compact(net), path, layout="sparse")``."""
     not_compacted: str | None = None
-    """Why :func:`~pyro_vd.compact` refuses the network: all these numbers are then those of the network as it is."""
+    """Why :func:`~pyro_vd.compact` refuses a network that holds zeros: all these numbers are then of the network as it is."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +57,8 @@ def deployed_size(net: nn.Module, example: Tensor | None = None) -> DeployedSize
         return None
     refused = None
     try:
-        with _without_messages():
-            net = compaction.compact(net, None if example is None else example[:1].to(next(net.parameters()).device))
+        if holds_zeros(net) or any(map(is_compiled, net.modules())):  # else it is as small as it can be
+            net, _ = compacted(net, None if example is None else example[:1].to(next(net.parameters()).device))
     except Exception as error:  # a network's own code can raise anything, and what is measured can be measured all the same
         refused = one_line(error)
     parameters = sum(parameter.numel() for parameter in net.parameters())
@@ -90,26 +86,3 @@ def kilobytes(count: int) -> str:
 
 def _strided(tensor: Tensor) -> Tensor:
     return tensor.detach() if tensor.layout is torch.strided else tensor.detach().to_dense()
-
-
-def _kind(dtype: torch.dtype) -> str:
-    """What a safetensors file calls a type: ``F32``."""
-    name = str(dtype).removeprefix("torch.")
-    kind = name.rstrip("0123456789")
-    return {"float": "F", "bfloat": "BF", "int": "I", "uint": "U", "complex": "C"}.get(kind, kind.upper()) + name[len(kind) :]
-
-
-@contextmanager
-def _without_messages() -> Iterator[None]:
-    """What compacting has to say of a network is for those who ask for a compact one. Messages of other threads stay."""
-    thread = threading.get_ident()
-
-    def is_of_another(record: logging.LogRecord) -> bool:
-        return record.thread != thread
-
-    with ExitStack() as stack:
-        for logger in (compaction.logger, compaction_graph.logger):
-            logger.addFilter(is_of_another)
-            stack.callback(logger.removeFilter, is_of_another)
-        stack.enter_context(warnings.catch_warnings(action="ignore"))
-        yield

@@ -21,7 +21,7 @@ from pyro_vd.handlers import check_stored, own_parameters, trace_of
 from pyro_vd.modes import alone, in_evaluation_mode
 from pyro_vd.output_noise import OutputNoise, check_output_noise
 from pyro_vd.reparam import LocalReparameterization
-from pyro_vd.site_checks import check_sites, sample_sites, to_replay
+from pyro_vd.site_checks import PairSites, check_sites, to_replay
 from pyro_vd.site_terms import auxiliary_terms, log_likelihood, site_kl
 
 PyroFunction = Callable[..., Any]
@@ -114,12 +114,13 @@ class VariationalDropoutELBO(ELBO):
         divergences: list[Tensor] = []
         with alone():
             for model_trace, guide_trace in self._get_traces(model, guide, args, kwargs):
-                kl = auxiliary_terms(guide_trace)
-                for name, site in sample_sites(model_trace).items():
+                sites = PairSites(model_trace, guide_trace)
+                kl = auxiliary_terms(sites)
+                for name, site in sites.model.items():
                     if site["is_observed"]:
                         log_probs.append(log_likelihood(name, site))
                     else:
-                        kl[name] = site_kl(name, model_trace, guide_trace)
+                        kl[name] = site_kl(name, sites)
                 divergences += kl.values()
                 self.site_kl = {name: term.detach() for name, term in kl.items()}
         data_term, total = -self._mean(log_probs), self._mean(divergences)

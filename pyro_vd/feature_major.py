@@ -11,6 +11,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from pyro_vd.copies import copy_network
 from pyro_vd.errors import InputError
 from pyro_vd.networks import SelectInputs
 from pyro_vd.operations import ELEMENTWISE
@@ -35,7 +36,7 @@ class FeatureMajor(nn.Module):
         self._selects_channels = selects_channels(self.flattens, steps)
         chosen = iter([True] * len(steps) if sparse is None else sparse)
         self.steps = nn.ModuleList(
-            FeatureMajorLinear(step, next(chosen)) if isinstance(step, nn.Linear) else copy.deepcopy(step).eval()
+            FeatureMajorLinear(step, next(chosen)) if isinstance(step, nn.Linear) else copy_network(step).eval()
             for step in steps
         )
         self._bind()

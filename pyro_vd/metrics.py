@@ -16,7 +16,7 @@ from pyro_vd.deployed import DeployedSize
 from pyro_vd.errors import InputError
 from pyro_vd.objects import check_hold
 from pyro_vd.observations import Observed, check_observations, class_labels, distribution_of
-from pyro_vd.prediction import Prediction, check_guide, logits
+from pyro_vd.prediction import Prediction, check_guide_given, logits
 from pyro_vd.regression import RegressionMetrics, measure_numbers
 from pyro_vd.scores import logits_of, scores
 from pyro_vd.sizes import LayerSize, NetworkSize, network_size
@@ -137,7 +137,7 @@ def evaluate(
     Raises:
         InputError: data that do not fit the network, a Bayesian network without a guide, or outputs that are not finite.
     """
-    check_guide("evaluate", net, guide)
+    check_guide_given("evaluate", net, guide)
     num_samples, hold = check_number("num_samples", num_samples, low=1, high=LARGEST, whole=True), check_hold(hold, guide)
     plain: nn.Module = net
     sites: list[str] | None = None

@@ -63,7 +63,7 @@ def logits(net: nn.Module, x: Tensor) -> Tensor:
         return torch.cat([net(part.to(device)).to(x.device) for part in x.split(rows)])
 
 
-def check_guide(function: str, net: nn.Module, guide: WeightGuide | None) -> None:
+def check_guide_given(function: str, net: nn.Module, guide: WeightGuide | None) -> None:
     """Refuse to hand a function what is no network, or a model without its guide: it would draw its weights from the prior.
 
     Raises:
@@ -97,7 +97,7 @@ def predict(
         InputError: a model without its guide, or that does not fit it; inputs that do not fit the network; numbers are
             observed, see :func:`~pyro_vd.predictive`.
     """
-    check_guide("predict", net, guide)
+    check_guide_given("predict", net, guide)
     num_samples, hold = check_number("num_samples", num_samples, low=1, high=LARGEST, whole=True), check_hold(hold, guide)
     check_likelihood(likelihood)
     x = check_inputs("x", x, net)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from functools import cached_property
 from typing import Any
 
 import pyro.distributions as dist
@@ -24,6 +26,37 @@ OF_WEIGHT_GUIDE = "of_weight_guide"
 def sample_sites(trace: poutine.Trace) -> dict[str, Any]:
     """The sample sites by name, without those of subsampled plates."""
     return {name: site for name, site in trace.nodes.items() if site["type"] == "sample" and not site_is_subsample(site)}
+
+
+class PairSites:
+    """The sample sites of a model and its guide in one step, by name, and what the terms of all of them ask for: found once."""
+
+    def __init__(self, model_trace: poutine.Trace, guide_trace: poutine.Trace) -> None:
+        self.model, self.guide = sample_sites(model_trace), sample_sites(guide_trace)
+
+    @cached_property
+    def has_auxiliary(self) -> bool:
+        """Whether the guide has sites for itself."""
+        return any(map(is_auxiliary, self.guide.values()))
+
+    @cached_property
+    def first_random(self) -> str | None:
+        """The first site at which the guide draws something else than weights or points; None where there is none."""
+        drawn = (name for name, site in self.guide.items() if not site["infer"].get("_deterministic"))
+        fixed = (dist.Delta, *OF_WEIGHTS)
+        return next((name for name in drawn if not isinstance(_base(self.guide[name]["fn"]), fixed)), None)
+
+    @cached_property
+    def drawn_too_early(self) -> frozenset[str]:
+        """Latent sites whose prior may depend on what the guide draws after them: their KL(q‖p) would be wrong in mean."""
+        rank = {name: place for place, name in enumerate(self.guide)}
+        early, latest = set(), -math.inf
+        for name, site in self.model.items():
+            if not site["is_observed"]:
+                if latest > rank[name]:
+                    early.add(name)
+                latest = max(latest, rank[name])
+        return frozenset(early)
 
 
 def is_auxiliary(site: Any) -> bool:
@@ -104,38 +137,28 @@ def check_reparameterized(name: str, q: Any) -> None:
         )
 
 
-def check_point(name: str, guide_trace: poutine.Trace) -> None:
+def check_point(name: str, sites: PairSites) -> None:
     """A weight at a point costs nothing; one that is computed from other draws would."""
-    sites = sample_sites(guide_trace)
-    bases = {other: base_distribution(site["fn"]) for other, site in sites.items() if not site["infer"].get("_deterministic")}
-    random = [other for other, base in bases.items() if not isinstance(base, (dist.Delta, *OF_WEIGHTS))]
-    if random and not sites[name]["infer"].get(OF_WEIGHT_GUIDE):
+    if not sites.guide[name]["infer"].get(OF_WEIGHT_GUIDE) and sites.first_random is not None:
         raise InputError(
-            f"weight site {name!r}: the guide's Delta may depend on what it draws at {random[0]!r}, and no KL(q‖p) of such a "
-            "weight is known; leave the weights to a guide of this library, and an autoguide to the other sites: "
-            "AutoNormal(poutine.block(model, hide=network.weight_names))"
+            f"weight site {name!r}: the guide's Delta may depend on what it draws at {sites.first_random!r}, and no "
+            "KL(q‖p) of such a weight is known; leave the weights to a guide of this library, and an autoguide to the other "
+            "sites: AutoNormal(poutine.block(model, hide=network.weight_names))"
         )
-
-
-def may_depend_on_later(name: str, model_trace: poutine.Trace, guide_trace: poutine.Trace) -> bool:
-    """Whether the guide draws later what the site's prior may depend on: KL(q‖p) given that draw would be wrong in mean."""
-    before = set()
-    for other in sample_sites(guide_trace):
-        if other == name:
-            break
-        before.add(other)
-    for other, site in sample_sites(model_trace).items():
-        if other == name:
-            break
-        if not site["is_observed"] and other not in before:
-            return True
-    return False
 
 
 def _is_same(one: Any, other: Any) -> bool:
     if one is other or one is None or other is None:
         return one is other
+    if isinstance(one, int | float) and isinstance(other, int | float):
+        return one == other
     return torch.equal(torch.as_tensor(one).double().cpu(), torch.as_tensor(other).double().cpu())
+
+
+def _base(fn: Any) -> Any:
+    while isinstance(fn, dist.MaskedDistribution):
+        fn = fn.base_dist
+    return base_distribution(fn)
 
 
 def _of(weight: Any) -> str:

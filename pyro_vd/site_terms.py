@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pyro.distributions as dist
-import pyro.poutine as poutine
 import torch
 from pyro.distributions.util import scale_and_mask
 from torch import Tensor
@@ -15,14 +14,13 @@ from pyro_vd.errors import InputError
 from pyro_vd.observations import base_distribution
 from pyro_vd.site_checks import (
     OF_WEIGHTS,
+    PairSites,
     check_observations_once,
     check_point,
     check_reparameterized,
     check_same_shape,
     check_scaled_alike,
     is_auxiliary,
-    may_depend_on_later,
-    sample_sites,
 )
 
 
@@ -37,21 +35,21 @@ def log_likelihood(name: str, site: Any) -> Tensor:
     return _weighted(name, site, log_prob, site["fn"].batch_shape)
 
 
-def auxiliary_terms(guide_trace: poutine.Trace) -> dict[str, Tensor]:
+def auxiliary_terms(sites: PairSites) -> dict[str, Tensor]:
     """log q of the sites that the guide has for itself, scalars, scaled and masked as there.
 
     Raises:
         InputError: one that cannot be reparameterized; a scale or a mask would count more than once.
     """
     terms = {}
-    for name, site in sample_sites(guide_trace).items():
+    for name, site in sites.guide.items():
         if is_auxiliary(site):
             check_reparameterized(name, site["fn"])
             terms[name] = _weighted(name, site, site["fn"].log_prob(site["value"]), site["fn"].batch_shape)
     return terms
 
 
-def site_kl(name: str, model_trace: poutine.Trace, guide_trace: poutine.Trace) -> Tensor:
+def site_kl(name: str, sites: PairSites) -> Tensor:
     """KL(q‖p) of a latent site, a scalar, scaled and masked as in the model.
 
     Of a weight site the one registered with torch, or an error; of any other the registered one where that is right in mean,
@@ -60,22 +58,22 @@ def site_kl(name: str, model_trace: poutine.Trace, guide_trace: poutine.Trace) -
     Raises:
         InputError: there is no right answer.
     """
-    model_site, guide_site = model_trace.nodes[name], guide_trace.nodes[name]
+    model_site, guide_site = sites.model[name], sites.guide[name]
     q, p = _unmasked(guide_site), _unmasked(model_site)
     check_same_shape(name, q, p)
     base: Any = base_distribution(q)
     prior = base_distribution(p)
     of_weights = isinstance(base, OF_WEIGHTS) or isinstance(prior, OF_WEIGHTS)
     is_point = isinstance(base, dist.Delta)
-    is_computed = is_point and not of_weights and any(map(is_auxiliary, sample_sites(guide_trace).values()))
+    is_computed = is_point and not of_weights and sites.has_auxiliary
     check_scaled_alike(name, guide_site, model_site, strictly=is_computed)
     if not of_weights:
         check_reparameterized(name, q)
     elif is_point:
-        check_point(name, guide_trace)
+        check_point(name, sites)
         q = dist.Delta(base.v).to_event(p.event_dim)  # as the priors' KLs know it
     divergence = None
-    if of_weights or not (is_point or may_depend_on_later(name, model_trace, guide_trace)):
+    if of_weights or not (is_point or name in sites.drawn_too_early):
         try:
             divergence = torch.as_tensor(kl_divergence(q, p))
         except NotImplementedError as error:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from pyro_vd import (
     BayesianNetwork,
@@ -22,6 +25,7 @@ from pyro_vd import (
     surviving_units,
 )
 from pyro_vd.execution import trace_execution
+from pyro_vd.guides import WeightGuide
 from pyro_vd.networks import SUPPORTED_LAYERS, named_weights, widths
 from pyro_vd.unit_dropout import UnitDropout
 
@@ -112,6 +116,36 @@ def test_a_network_that_cannot_be_followed_keeps_its_order_and_its_state() -> No
     guide = VariationalDropout(model)
     fit(model, guide, (X, Y), epochs=2, batch_size=12, progress=False)
     assert prune(model, guide).passes >= 4
+
+
+@pytest.mark.parametrize(
+    "call",
+    [lambda guide: guide(X, Y), lambda guide: guide(x=X, y=Y), lambda guide: guide(y=Y, x=X), lambda guide: guide(X, y=Y)],
+)
+def test_noise_is_where_it_belongs_from_the_first_draw_of_the_guide(call: Callable[[WeightGuide], Any]) -> None:
+    model = BayesianNetwork(Branches(followed=False))
+    guide = BernoulliDropout(model, 0.5)
+    call(guide)
+    noisy = [name for name in guide.site_names if isinstance(guide.posterior(name), UnitDropout)]
+    assert sorted(noisy) == ["head.weight", "left.weight"]
+
+
+def test_a_trace_that_fails_is_not_begun_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    traces = 0
+
+    def counted(self: fx.Tracer, *args: Any, **kwargs: Any) -> fx.Graph:
+        nonlocal traces
+        traces += 1
+        return trace(self, *args, **kwargs)
+
+    trace = fx.Tracer.trace
+    monkeypatch.setattr(fx.Tracer, "trace", counted)
+    model = BayesianNetwork(Branches(followed=False))
+    assert traces == 1
+    assert [model.reads_data(name) for name in model.weight_names] == [True, False, False]
+    guide = BernoulliDropout(model, 0.5)
+    guide()
+    assert traces == 1
 
 
 def test_noise_on_units_needs_a_layer_behind_another() -> None:

@@ -133,6 +133,41 @@ def test_a_mask_that_does_not_fit_is_an_error(bad: Tensor, strict: bool) -> None
         check_state("the file", state, guide)
 
 
+STATES: dict[str, Callable[[dict[str, Tensor]], dict[str, Tensor]]] = {
+    "another shape in the site": lambda state: {**state, "sites.0.0.weight.theta": torch.zeros(2, 2)},
+    "another shape after it": lambda state: {**state, "sites.1.weight.theta": torch.zeros(2, 2)},
+    "a key too many": lambda state: {**state, "other": torch.zeros(2)},
+    "a key too many in the site": lambda state: {**state, "sites.0.0.weight.other": torch.zeros(2)},
+    "a key too few": lambda state: {key: value for key, value in state.items() if key != "sites.1.weight.theta"},
+    "a bad mask after it": lambda state: {**state, "sites.1.weight.mask": torch.ones(3, 8)},
+}
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("wrong", STATES)
+def test_a_state_that_is_refused_removes_nothing(wrong: str, masked: bool) -> None:
+    (_, given), (_, guide) = pair(), pair()
+    given.restrict(random_masks(given))
+    if masked:
+        guide.restrict(random_masks(guide, seed=2))
+    before = {name: mask if mask is None else mask.clone() for name in guide.site_names for mask in [guide.mask(name)]}
+    with pytest.raises(RuntimeError):
+        guide.load_state_dict(STATES[wrong](given.state_dict()))
+    for name, mask in before.items():
+        found = guide.mask(name)
+        assert (found is None) == (mask is None)
+        assert found is None or (mask is not None and torch.equal(found, mask))
+
+
+def test_a_state_that_is_refused_before_the_guide_is_reached_removes_nothing() -> None:
+    (model, given), (other, guide) = pair(), pair()
+    given.restrict(random_masks(given))
+    both, others = (nn.ModuleDict({"model": a, "guide": b}) for a, b in ((model, given), (other, guide)))
+    with pytest.raises(RuntimeError):
+        others.load_state_dict({**both.state_dict(), "model.net.1.bias": torch.zeros(2)})
+    assert all(guide.mask(name) is None for name in guide.site_names)
+
+
 def test_training_goes_on_without_them() -> None:
     (_, given), (model, guide) = pair(), pair()
     given.restrict(masks := random_masks(given))

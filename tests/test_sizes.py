@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -25,6 +27,7 @@ from pyro_vd import (
     VariationalDropout,
     choose_threshold,
     compact,
+    deployed,
     evaluate,
     fit,
     load_pruned,
@@ -34,6 +37,7 @@ from pyro_vd import (
     sparsify_runtime,
     surviving_units,
 )
+from pyro_vd.compaction import compacted
 from pyro_vd.deployed import deployed_size, stored_size
 from pyro_vd.networks import mlp
 from pyro_vd.progress import Progress
@@ -207,13 +211,13 @@ FILES: dict[str, tuple[nn.Module, Tensor]] = {
 @pytest.mark.parametrize("pruned", [True, False])
 @pytest.mark.parametrize("name", FILES)
 def test_sizes_are_those_of_real_files(name: str, pruned: bool, tmp_path: Path) -> None:
-    net, x = FILES[name]
+    net, x = copy.deepcopy(FILES[name])
     if pruned:
         prune_at_random(net)
     found, stored = deployed_size(net, x), stored_size(net)
     assert found is not None
-    small = compact(net, x) if found.not_compacted is None else net
-    assert (found.not_compacted is None) == (name != "refused")
+    small = net if name == "refused" else compact(net, x)
+    assert (found.not_compacted is None) == (name != "refused" or not pruned)
     assert found.parameters == sum(parameter.numel() for parameter in small.parameters())
     assert stored.nonzero_parameters == sum(int((parameter != 0).sum()) for parameter in net.parameters())
     for network, layout, size in (
@@ -229,12 +233,57 @@ def test_a_network_that_cannot_be_compacted_is_counted_as_it_is(caplog: pytest.L
     y = torch.arange(6) % 3
     with caplog.at_level(logging.WARNING):
         evaluate(Recurrent(), (torch.randn(6, 4, 12), y))
-        metrics = evaluate(net := Branching(), (torch.randn(6, 5), y))
+        prune_at_random(net := Branching())
+        metrics = evaluate(net, (torch.randn(6, 5), y))
+        wide = nn.Sequential(nn.Linear(5, 4), nn.GroupNorm(2, 4), nn.Linear(4, 3))
+        prune_at_random(wide)
+        evaluate(wide, (torch.randn(6, 5), y))
     assert not caplog.records, "measuring does not tell what compacting would tell"
     assert metrics.deployed is not None
     assert metrics.deployed.parameters == sum(parameter.numel() for parameter in net.parameters())
     assert "Branching cannot be followed" in str(metrics.deployed.not_compacted)
     assert str(metrics.deployed.parameters) in repr(metrics)
+
+
+def test_a_network_without_zeros_is_not_compacted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of it can go, so that its sizes are its own; one zero, in a normalisation as well, can make it smaller."""
+    calls: list[nn.Module] = []
+
+    def counted(net: nn.Module, example: Tensor | None = None) -> tuple[nn.Module, list[str]]:
+        calls.append(net)
+        return compacted(net, example)
+
+    monkeypatch.setattr(deployed, "compacted", counted)
+    x = torch.randn(2, 1, 6, 6)
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3))
+    whole = deployed_size(net, x)
+    assert not calls
+    small = compact(net, x)
+    assert whole is not None
+    assert whole.parameters == sum(parameter.numel() for parameter in small.parameters())
+    assert deployed_size(torch.compile(net), x) == whole
+    calls.clear()
+    with torch.no_grad():
+        net[1].weight[2] = 0
+    smaller = deployed_size(net, x)
+    assert smaller is not None
+    assert (smaller.parameters < whole.parameters, calls) == (True, [net])
+
+
+def test_measuring_leaves_the_warnings_and_loggers_of_other_modules_alone() -> None:
+    """What it says is dropped by itself, not by filters that all threads share."""
+    seen: list[tuple[int, int]] = []
+
+    class Looking(nn.Linear):
+        def forward(self, input: Tensor) -> Tensor:
+            loggers = [logging.getLogger(f"pyro_vd.{name}") for name in ("compaction", "compaction_graph")]
+            seen.append((id(warnings.filters), sum(len(logger.filters) for logger in loggers)))
+            return super().forward(input)
+
+    net = nn.Sequential(Looking(5, 4), nn.ReLU(), nn.Linear(4, 3))
+    prune_at_random(net)
+    deployed_size(net, torch.randn(2, 5))
+    assert set(seen) == {(id(warnings.filters), 0)}
 
 
 def test_regression_and_threshold_choice_say_it_too() -> None:
@@ -266,7 +315,8 @@ def test_the_log_of_a_training_says_it(tmp_path: Path) -> None:
 
 def test_tables_say_what_is_not_compacted_and_what_has_no_prior(capsys: pytest.CaptureFixture[str]) -> None:
     data = torch.randn(6, 5), torch.arange(6) % 3
-    measured = {"cannot": evaluate(Branching(), data), "bare": evaluate(Bare(), data)}
+    prune_at_random(cannot := Branching())
+    measured = {"cannot": evaluate(cannot, data), "bare": evaluate(Bare(), data)}
     print_networks("title", json.loads(as_json({name: asdict(metrics) for name, metrics in measured.items()})))
     out = capsys.readouterr().out
     assert "Note: cannot is counted as it is, not compacted: Branching cannot be followed" in out

@@ -81,7 +81,7 @@ WRONG: dict[str, Callable[[], object]] = {
     r"prior \(='normal-jeffreys'\) must map": lambda: BayesianNetwork(nn.Linear(4, 1), prior="normal-jeffreys"),
     r"likelihood \(='normal'\) must be an object": lambda: BayesianNetwork(nn.Linear(4, 1), "normal"),
     r"likelihood \(=<class .*Normal'>\) must be an object": lambda: BayesianNetwork(nn.Linear(4, 1), Normal),
-    "net is a function; it must be an nn.Module": lambda: BayesianNetwork(lambda x: x),
+    "net is a function; it must be a network, an nn.Module": lambda: BayesianNetwork(lambda x: x),
     r"outputs of shape \(9, 1\) are not of classes": lambda: predict(nn.Linear(4, 1), DATA[0]),
     r"save what prune\(model, guide\) gives": lambda: save_pruned(MODEL, "never.safetensors"),
     "has no weights of its own: give predict": lambda: predict(MODEL, DATA[0]),
