@@ -279,7 +279,7 @@ class BayesianNetwork(PyroModule):
     def apart(self) -> Self:
         """The model as modules and buffers of their own, to try it; all else is shared, so that the model stays as it is."""
         model = cast(Self, self._template.apart(self, "net"))
-        vars(model)["_usage"] = dict(self._usage)
+        model.__dict__["_usage"] = dict(self._usage)
         return model
 
     def plain_network(self, weights: dict[str, Tensor]) -> nn.Module:

@@ -73,7 +73,7 @@ def check_guide(guide: object) -> None:
 
 
 def check_pair(model: Any, guide: Any) -> None:
-    """Refuse a model and a guide that are none, or not of one network; from now on the guide is for this model, not a copy of it.
+    """Refuse a model and a guide that are none, or not of one network; the guide of a copy becomes that of this model.
 
     Raises:
         InputError: naming what was given and what is wanted.
