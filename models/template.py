@@ -63,7 +63,7 @@ class Template:
         for buffer in buffers.values():
             clones.setdefault(id(buffer), buffer.clone())
         references = {f"{child}.{path}".rstrip("."): names for path, names in self._references.items()}
-        return with_tensors(model, {name: clones[id(buffer)] for name, buffer in buffers.items()}, {}, references)
+        return with_tensors(model, {name: clones[id(buffer)] for name, buffer in buffers.items()}, {}, references, apart=True)
 
     def plain(self, net: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
         """A copy of ``net`` in evaluation mode, an ordinary network that holds these weights, by site."""
