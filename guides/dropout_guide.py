@@ -42,7 +42,7 @@ class DropoutGuide(WeightGuide):
         """Make sure that the layers that do not read the data have inputs to put noise on.
 
         Raises:
-            InputError: they have not, or theirs is a weight without one input unit a column.
+            InputError: they have not, or theirs is a weight without one input unit per column.
         """
         after = [name for name in self.site_names if not model.reads_data(name)]
         if not after:

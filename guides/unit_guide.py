@@ -16,7 +16,7 @@ from pyro_vd.unit_posterior import UnitPosterior, unit_shape
 
 
 class UnitGuide(WeightGuide):
-    """A guide whose z has two learnt parameters a unit, ``z_mu`` and ``z_log_sigma2``; weights may have a ``log_sigma2`` too.
+    """A guide whose z has two learnt parameters per unit, ``z_mu`` and ``z_log_sigma2``; weights may have a ``log_sigma2`` too.
 
     Units are the inputs of a layer, so that z is on the data and on every hidden unit or filter, where the next layer reads it.
     """

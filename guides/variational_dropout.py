@@ -22,7 +22,7 @@ Sharing = Literal["weight", "row", "column", "layer"]
 class VariationalDropout(WeightGuide):
     """q(w) = N(θ, αθ²) with θ and α learnt (Molchanov 2017, arXiv 1701.05369, section 4).
 
-    With an α a weight the parameters are θ and log σ², σ² = αθ². Where several weights share their α they are θ and log α
+    With one α per weight the parameters are θ and log σ², σ² = αθ². Where several weights share their α they are θ and log α
     (Kingma 2015, arXiv 1506.02557, section 3.2, with the noise of each weight independent).
 
     Args:

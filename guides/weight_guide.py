@@ -1,4 +1,4 @@
-"""What every guide over weights has in common: parameters a site, and one sample statement a site."""
+"""What every guide over weights has in common: parameters per site, and one sample statement per site."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class WeightGuide(PyroModule):
 
     @abstractmethod
     def posterior(self, name: str) -> dist.TorchDistribution:
-        """q(w) of a site, a weight at a time, from its parameters."""
+        """q(w) of a site, with one entry per weight, from its parameters."""
 
     def mean(self, name: str) -> Tensor:
         """The posterior mean θ of a site's weight, 0 where the weight was removed."""
@@ -135,7 +135,7 @@ class WeightGuide(PyroModule):
             masks: for each site, a boolean tensor of its weight's shape, as :func:`~pyro_vd.pruning.keep_masks` gives.
 
         Raises:
-            InputError: not exactly one boolean mask a site, of its weight's shape.
+            InputError: not exactly one boolean mask per site, of its weight's shape.
         """
         if not isinstance(masks, Mapping) or not all(isinstance(mask, Tensor) for mask in masks.values()):
             raise InputError(f"masks (={quoted(masks)}) must be boolean tensors by site, as kept_weights gives them")
@@ -176,7 +176,7 @@ class WeightGuide(PyroModule):
 
 
 def check_units(model: BayesianNetwork, names: Sequence[str]) -> None:
-    """Make sure that each of these sites has one input unit or channel a column of its weight, to put noise on.
+    """Make sure that each of these sites has one input unit or channel per column of its weight, to put noise on.
 
     Raises:
         InputError: a transposed or grouped convolution has not.

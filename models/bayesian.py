@@ -196,7 +196,7 @@ class BayesianNetwork(PyroModule):
         if observation.batch_shape != (len(x),):
             raise InputError(
                 f"the likelihood of a batch of {len(x)} has the batch shape {tuple(observation.batch_shape)}; it must be "
-                f"({len(x)},): one distribution an example, further dimensions declared with to_event"
+                f"({len(x)},): one distribution per example, further dimensions declared with to_event"
             )
         with pyro.plate("data", len(x)), poutine.scale(scale=scale):
             pyro.sample("y", observation, obs=y)

@@ -77,7 +77,7 @@ def check_arrays(name: str, x: Tensor, y: Tensor) -> None:
     check_finite(name, "inputs", x)
     if y.ndim == 0 or y.numel() == 0:
         raise InputError(
-            f"{name}: labels of shape {tuple(y.shape)}; they must be (n,), or (n, …) of several numbers an example"
+            f"{name}: labels of shape {tuple(y.shape)}; they must be (n,), or (n, …) of several numbers per example"
         )
     if len(x) != len(y):
         raise InputError(f"{name}: {len(x)} inputs and {len(y)} labels; there must be as many of each")

@@ -60,8 +60,8 @@ def to_inference_data(
       posterior. Of a guide without log α, such as Bernoulli dropout, θ and the mask of weights removed from it, if any.
     - ``posterior_predictive``: sampled observations ``y``, and for classes their probabilities ``y_probability``, for others
       their means ``y_mean``.
-    - ``log_likelihood``: log p(yₙ|xₙ, w) in nats, an example and a draw.
-    - ``observed_data`` ``y`` and ``constant_data`` ``x``: the data as given; ``training_history``: a record an epoch.
+    - ``log_likelihood``: log p(yₙ|xₙ, w) in nats, per example and draw.
+    - ``observed_data`` ``y`` and ``constant_data`` ``x``: the data as given; ``training_history``: one record per epoch.
 
     Args:
         model: the trained model.

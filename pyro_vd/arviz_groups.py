@@ -1,4 +1,4 @@
-"""The groups of ArviZ data as xarray datasets, their dimensions and coordinates named uniquely a layer."""
+"""The groups of ArviZ data as xarray datasets, their dimensions and coordinates with names that are unique per layer."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def variational_parameters(
     for name in guide.site_names:
         q = guide.posterior(name)
         found = {"theta": guide.mean(name), "log_alpha": log_alphas.get(name), "mask": masks[name]}
-        if isinstance(q, MultiplicativeNormal | SharedAlphaNormal):  # noise on units has no variance a weight
+        if isinstance(q, MultiplicativeNormal | SharedAlphaNormal):  # noise on units has no variance per weight
             found["log_sigma2"] = q.log_sigma2
         for kind, value in found.items():
             if value is not None:
@@ -92,7 +92,7 @@ def variational_parameters(
 
 
 def training_history(history: Sequence[EpochRecord]) -> xr.Dataset:
-    """A record an epoch, with the coordinates ``phase`` and ``epoch``; NaN where there was nothing to measure."""
+    """One record per epoch, with the coordinates ``phase`` and ``epoch``; NaN where there was nothing to measure."""
     if not isinstance(history, Sequence) or not all(isinstance(record, EpochRecord) for record in history):
         raise InputError(f"history (={quoted(history)}) must be a sequence of records, as FitResult.history is")
     rows = [asdict(record) for record in history]

@@ -27,7 +27,7 @@ def check_batches(x: Tensor, y: Tensor, batch_size: int, model: BayesianNetwork)
 
     Raises:
         InputError: an output in training mode that is not one tensor; a batch that does not fit the network or its
-            likelihood; a batch of one example where batch normalisation is left one number a channel.
+            likelihood; a batch of one example where batch normalisation is left one number per channel.
     """
     examples = f"{len(x)} examples with batch_size (={batch_size})"
     tried = model.apart().train()
@@ -59,8 +59,8 @@ def _watched(net: nn.Module, examples: str) -> Iterator[None]:
     def check_norm(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         if (norm.training or norm._buffers.get("running_mean") is None) and inputs[0].numel() == inputs[0].shape[1]:
             raise InputError(
-                f"{examples} make a batch of one, and {type(norm).__name__} cannot be trained on one number a channel; take a "
-                "batch_size that leaves more for the last batch, or an example less"
+                f"{examples} make a batch of one, and {type(norm).__name__} cannot be trained on one number per channel; take "
+                "a batch_size that leaves more for the last batch, or an example less"
             )
 
     with ExitStack() as hooks:

@@ -14,7 +14,7 @@ from pyro_vd.networks import widths
 
 @dataclass(frozen=True)
 class CompactSize:
-    """Of the compact network: units as of :func:`surviving_units`, all parameters, and floating-point operations an example.
+    """Of the compact network: units as of :func:`surviving_units`, all parameters, and floating-point operations per example.
 
     Those are the multiplications and additions of its products of matrices and its convolutions; see
     :class:`~pyro_vd.flops.NetworkCost`.

@@ -29,7 +29,7 @@ class RunResult:
     error: float
     """Share of wrong predictions, in [0, 1], or where numbers are predicted the RMSE; see ``measure``."""
     nll: float
-    """In nats an example."""
+    """In nats per example."""
     compression: float
     """|W| / |W kept|; infinite where no weight is left."""
     sparsity: dict[str, float]

@@ -47,14 +47,14 @@ class VariationalDropoutELBO(ELBO):
 
     Args:
         kl_weight: β in [0, 10¹²], which may be set at any time.
-        num_particles: draws of the noise a step, ≥ 1, averaged.
+        num_particles: draws of the noise per step, ≥ 1, averaged.
         hold, noise: see :class:`~pyro_vd.reparam.LocalReparameterization`.
 
     Attributes:
         data_term: −Σ log p(y|x, w) at the last step, a detached scalar on its device.
         kl: KL(q‖p) at the last step, not weighted, likewise.
-        site_kl: the same, site by site, of the last particle; an auxiliary site has its log q, and the site that is computed
-            from it the rest.
+        site_kl: the same, site by site, of the last particle; an auxiliary site has its log q, and the site that is
+            computed from it has the rest of KL(q‖p).
 
     Raises:
         InputError: an argument out of range; a weight site without a registered KL, a latent site that only one of model

@@ -54,7 +54,7 @@ def save_pruned(net: nn.Module, path: Path | str, info: dict[str, Any] | None = 
         path: the file; replaced if it exists.
         info: anything JSON can hold, kept beside it.
         layout: ``dense``; ``sparse``, the non-zeros only, see :func:`pyro_vd.sparse_file.pack`; ``quantised``, the same with
-            every value replaced by the nearest of 64 a layer, see :func:`pyro_vd.quantisation.codebook`.
+            every value replaced by the nearest of 64 per layer, see :func:`pyro_vd.quantisation.codebook`.
 
     Raises:
         InputError: a Bayesian network; forward hooks; an unknown layout; or what :func:`load_pruned` would refuse or could not

@@ -20,7 +20,7 @@ from pyro_vd.sizes import layer_sizes
 
 @dataclass(frozen=True)
 class NetworkCost:
-    """All parameters; weights that are not zero, of two dimensions or more; multiplications and additions an example.
+    """All parameters; weights that are not zero, of two dimensions or more; multiplications and additions per example.
 
     Those are of every product of matrices and every convolution that the network carries out, recurrent layers and attention
     included, as :class:`torch.utils.flop_counter.FlopCounterMode` counts them: ``flops`` of all; ``effective_flops`` without

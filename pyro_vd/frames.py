@@ -1,4 +1,4 @@
-"""The pruned network again and again while it is trained, recorded for an animation: a small file an epoch."""
+"""The pruned network again and again while it is trained, recorded for an animation: a small file per epoch."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SCALE = 127
 """A weight of 1, or more, is recorded as this; steps are linear, and only zero is recorded as zero."""
 
 EXAMPLES = 500
-"""At most so many examples are measured a frame: all of them would cost more than the training between two frames."""
+"""At most so many examples are measured per frame: all of them would cost more than the training between two frames."""
 
 _SITE = "weight of "
 _SIZES = ("weights", "kept weights", "sparse bytes")
@@ -37,12 +37,12 @@ _SIZES = ("weights", "kept weights", "sparse bytes")
 class FrameRecorder:
     """Records the pruned network as int8, its error and its size at equal distances while :func:`~pyro_vd.training.fit` runs.
 
-    A file an epoch, written atomically before that epoch's checkpoint: a training that was killed and is resumed writes
+    One file per epoch, written atomically before that epoch's checkpoint: a training that was killed and is resumed writes
     the epoch it was in once more, and ends with the same files as one that was not. Nothing random is drawn.
 
     Args:
         folder: made if it is not there; files of the same epochs in it are replaced.
-        an_epoch: frames an epoch, at least 1; at most one a step is recorded.
+        an_epoch: frames per epoch, at least 1; at most one per step is recorded.
         network: gives the network as it would be pruned now.
         data: the first :data:`EXAMPLES` of them are measured at every frame.
         measured_on: what they are, for the title, such as "validation".
@@ -140,7 +140,7 @@ class Frames:
         return len(self.epoch)
 
     def left(self, index: int) -> list[int]:
-        """Weights that are not pruned, a layer."""
+        """Weights that are not pruned, per layer."""
         return [int(np.count_nonzero(values[index])) for values in self.weights.values()]
 
     def compression(self, index: int) -> float:
@@ -161,7 +161,7 @@ def read_frames(folder: Path) -> Frames:
     paths = sorted(folder.glob("[0-9]*.npz"))
     if not paths:
         raise InputError(
-            f"{folder.parent} holds no frames of its training: the recipe's key train.frames (frames an epoch) was 0; "
+            f"{folder.parent} holds no frames of its training: the recipe's key train.frames (frames per epoch) was 0; "
             "train again with, say, --train.frames=10"
         )
     if missing := [f"{epoch:05}.npz" for epoch in range(len(paths)) if not (folder / f"{epoch:05}.npz").is_file()]:

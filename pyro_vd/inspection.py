@@ -46,7 +46,7 @@ def inspect_layers(
     threshold: Threshold = DEFAULT_THRESHOLD,
     units: Sequence[int] | None = None,
 ) -> list[LayerInspection]:
-    """A :class:`LayerInspection` a weight site.
+    """One :class:`LayerInspection` per weight site.
 
     Args:
         model: the trained model.
@@ -56,7 +56,7 @@ def inspect_layers(
         units: the most inputs that each layer keeps; see :func:`~pyro_vd.pruning.kept_weights`.
 
     Raises:
-        InputError: the threshold is NaN, not one number of units a layer, or the guide has no log α.
+        InputError: the threshold is NaN, not one number of units per layer, or the guide has no log α.
     """
     kl = site_kl(model, guide, data)
     total = sum(kl.values())

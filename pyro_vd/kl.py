@@ -1,4 +1,4 @@
-r"""KL(q‖prior) of a multiplicative-normal posterior, a weight at a time, each with its gradient in closed form.
+r"""KL(q‖prior) of a multiplicative-normal posterior, per weight, each with its gradient in closed form.
 
 Every KL here is a function K of 1/α = θ²/σ² alone, normalised so that K → 0 as α → ∞:
 
@@ -142,7 +142,7 @@ def _kl(correction: Correction | None, theta: Tensor, log_sigma2: Tensor) -> Ten
 
 
 def kl_approximate(theta: Tensor, log_sigma2: Tensor) -> Tensor:
-    """KL(q‖log-uniform) in nats, a weight at a time, by Molchanov 2017, eq. 14; off by at most 0.0094.
+    """KL(q‖log-uniform) in nats, per weight, by Molchanov 2017, eq. 14; off by at most 0.0094.
 
     Args:
         theta: posterior mean θ, any shape.
@@ -155,7 +155,7 @@ def kl_approximate(theta: Tensor, log_sigma2: Tensor) -> Tensor:
 
 
 def kl_exact(theta: Tensor, log_sigma2: Tensor) -> Tensor:
-    """KL(q‖log-uniform) in nats, a weight at a time, without approximation; arguments as :func:`kl_approximate`."""
+    """KL(q‖log-uniform) in nats, per weight, without approximation; arguments as :func:`kl_approximate`."""
     return _kl(_exact, theta, log_sigma2)
 
 

@@ -32,7 +32,7 @@ Arrays = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Metrics:
-    """What :func:`evaluate` measures of classes. Error and sparsity are shares in [0, 1]; ``nll`` is in nats an example.
+    """What :func:`evaluate` measures of classes. Error and sparsity are shares in [0, 1]; ``nll`` is in nats per example.
 
     Zeros and ones are two classes; where an example has several, each of them counts as an example.
 

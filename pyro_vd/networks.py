@@ -62,7 +62,7 @@ def named_weights(net: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def widths(net: nn.Module) -> tuple[int, ...]:
-    """Units a layer: inputs (channels) of the first supported layer, then outputs of every one, as in 784-300-100-10."""
+    """Units per layer: inputs (channels) of the first supported layer, then outputs of every one, as in 784-300-100-10."""
     shapes = [_units(module) for _, module in named_layers(net)]
     return (shapes[0][0], *(outputs for _, outputs in shapes)) if shapes else ()
 

@@ -34,7 +34,7 @@ def serves_one_position(linear_map: Callable[..., Tensor], output: Tensor) -> bo
 
 
 def example_noise(linear_map: Callable[..., Tensor], arguments: dict[str, Any], std: Tensor) -> Tensor:
-    r"""The output's deviation f(x; σ∘ε) under one ε ~ N(0, 1) a weight, with signs that make examples differ (Flipout).
+    r"""The output's deviation f(x; σ∘ε) under one ε ~ N(0, 1) per weight, with signs that make examples differ (Flipout).
 
     The deviation of an example is s_out ∘ f(s_in ∘ x; σ∘ε), with a random sign for each of its input channels and each of its
     output channels, shared over its positions (Wen 2018, arXiv 1803.04386, section 3.1). That is f(x; σ∘ε′) with ε′ = ε ∘

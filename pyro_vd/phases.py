@@ -32,7 +32,7 @@ class StepsConfig:
     epochs: int = 0
     """Passes over the data; 0 leaves this training out."""
     batch_size: int = 100
-    """Examples a step."""
+    """Examples per step."""
     lr: float = 1e-3
     """Adam's learning rate at the start."""
     lr_schedule: LRSchedule = field(default_factory=LRSchedule)

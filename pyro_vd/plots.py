@@ -64,7 +64,7 @@ def pruning_overview(
 
 
 def draw_log_alpha(axes: Axes, log_alphas: Mapping[str, Tensor], threshold: float) -> None:
-    """Draw a histogram of log α a layer, and the threshold; what lies beyond the axis is counted at its edge."""
+    """Draw one histogram of log α per layer, and the threshold; what lies beyond the axis is counted at its edge."""
     bins = torch.linspace(*SHOWN, 71).tolist()
     for (name, values), colour in zip(log_alphas.items(), cycle(COLOURS)):
         share = 100 * (values >= threshold).float().mean().item()

@@ -81,7 +81,7 @@ class LayerSummary:
 
 
 def summarize(guide: WeightGuide, threshold: Threshold = DEFAULT_THRESHOLD) -> list[LayerSummary]:
-    """A :class:`LayerSummary` a site; log α at or above ``threshold`` counts as pruned.
+    """One :class:`LayerSummary` per site; log α at or above ``threshold`` counts as pruned.
 
     Raises:
         InputError: no threshold; or as :func:`log_alpha`.

@@ -62,7 +62,7 @@ def _grid(panels: Mapping[str, Any], size: tuple[float, float]) -> tuple[Figure,
 
 
 def weight_masks(masks: Mapping[str, Tensor]) -> Figure:
-    """Which weights of each layer are left: a row a unit, a column an input and place of a kernel.
+    """Which weights of each layer are left: one row per unit, one column per input and place of a kernel.
 
     A large layer is shown in cells of several weights, coloured by the share that is left.
 
@@ -164,7 +164,7 @@ def largest_weights(data: Any, most: int = 10) -> Figure:
 
     Args:
         data: what :func:`~pyro_vd.arviz_data.to_inference_data` gives.
-        most: numbers a site, those whose mean is largest in deviations.
+        most: numbers per site, those whose mean is largest in deviations.
     """
     import xarray as xr
 

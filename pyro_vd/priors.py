@@ -55,7 +55,7 @@ class LogUniform(WeightPrior):
     Args:
         shape: the batch shape; ``.to_event()`` makes it one event.
         kl: which KL(q‖p) :func:`torch.distributions.kl_divergence` computes for a :class:`MultiplicativeNormal` q:
-            ``"approximate"`` (Molchanov 2017, eq. 14; off by at most 0.0094 nats a weight) or ``"exact"``.
+            ``"approximate"`` (Molchanov 2017, eq. 14; off by at most 0.0094 nats per weight) or ``"exact"``.
 
     Raises:
         InputError: ``kl`` is neither; or :meth:`sample` is called.

@@ -52,7 +52,7 @@ def kept_weights(
             the weight that matters most. None sets no limit.
 
     Raises:
-        InputError: the threshold is no number, or a log α is NaN; the guide has no log α; not one number of units a layer; or
+        InputError: the threshold is no number, or a log α is NaN; the guide has no log α; not one number of units per layer; or
             its inputs cannot be ranked: those of a grouped convolution, or where they have one α.
     """
     from pyro_vd.posterior import log_alpha

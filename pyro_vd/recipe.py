@@ -51,7 +51,7 @@ class ModelConfig:
     """The network, fully connected, and what is observed of its output."""
 
     sizes: list[int] = field(default_factory=lambda: [64, 100, 10])
-    """Units a layer, input first."""
+    """Units per layer, input first."""
     initial_theta: InitialTheta = "default"
     """PyTorch's own, U[-1/√n_out, 1/√n_out], or N(0, std 1/√n_out)."""
     prior: Literal["log-uniform", "log-uniform-exact", "ard", "normal-jeffreys"] = "log-uniform"

@@ -21,7 +21,7 @@ class RegressionMetrics:
     """What :func:`~pyro_vd.evaluate` measures where numbers are observed, in their own unit.
 
     ``rmse`` is the root mean square error of the predictive mean, over all numbers, and ``rmse_se`` its standard error (delta
-    method, examples independent); ``nll`` is in nats an example. ``coverage_50`` and ``coverage_90`` are the shares of
+    method, examples independent); ``nll`` is in nats per example. ``coverage_50`` and ``coverage_90`` are the shares of
     observations in the central predictive intervals of these levels, which of counts hold at least as much; None where the
     likelihood has no distribution function. If the intervals are right they vary by √(level (1 − level) / examples).
     ``compression``, ``prior_share``, ``deployed`` and ``layers`` are those of :class:`~pyro_vd.metrics.Metrics`.

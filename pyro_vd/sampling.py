@@ -68,7 +68,7 @@ def joint_draws(
 
     One draw serves all examples, so the Monte Carlo errors of examples are not independent. Weights are drawn whole, unlike in
     training: an output drawn by local reparameterization has noise of its own at every position that the weight serves, which
-    averages away where positions are pooled. The guide is run once a draw; the model, which is what takes time, for as many
+    averages away where positions are pooled. The guide is run once per draw; the model, which is what takes time, for as many
     draws and examples at a time as :mod:`~pyro_vd.memory` allows.
 
     Args:

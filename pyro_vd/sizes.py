@@ -1,4 +1,4 @@
-"""How small a network is: weights a layer, how many of them are kept, which share of the parameters has a prior."""
+"""How small a network is: weights per layer, how many of them are kept, which share of the parameters has a prior."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class NetworkSize:
 
 @torch.no_grad()
 def layer_sizes(net: nn.Module, sites: Collection[str] | None = None) -> tuple[LayerSize, ...]:
-    """Weights of a network, and how many are kept: an entry a site, and where there are others one of all of these.
+    """Weights of a network, and how many are kept: one entry per site, and one for all other weights where there are any.
 
     A weight is any parameter of two dimensions or more, whatever module holds it; a shared one counts once, and one that is
     made of others (``parametrize``, ``weight_norm``, ``torch.nn.utils.prune``) counts as what it is made to.

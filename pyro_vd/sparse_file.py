@@ -144,7 +144,7 @@ def _dense(what: str, crow: Tensor, col: Tensor, values: Tensor, shape: torch.Si
     if len(crow) != rows + 1 or crow[0] != 0 or crow[-1] != count or (crow[1:] < crow[:-1]).any():
         raise InputError(f"{what}: crow must be {rows + 1} integers rising from 0 to {count}, the number of values")
     if len(col) != count or (col < 0).any() or (col >= columns).any():
-        raise InputError(f"{what}: col must be {count} integers from 0 to {columns - 1}, one a value")
+        raise InputError(f"{what}: col must be {count} integers from 0 to {columns - 1}, one per value")
     place = torch.arange(rows).repeat_interleave(crow.diff()) * columns + col
     if (place[1:] <= place[:-1]).any():
         raise InputError(f"{what}: the columns of a row must rise, none twice")

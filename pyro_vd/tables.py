@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SIZES = ("compression", "with prior %", "parameters", "bytes", "sparse bytes")
 """Columns of how small a network is."""
-SPARSITY = "sparsity a layer %"
+SPARSITY = "sparsity per layer %"
 SIZES_NOTE = (
     "compression: |W| / |W kept| over all weights, biases not counted; parameters and bytes are of the compact network, with "
     "every number or only the non-zeros in its file"

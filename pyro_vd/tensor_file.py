@@ -27,7 +27,7 @@ def tensor_bytes(mark: str, described: Mapping[str, Any], tensors: Mapping[str, 
     """The file's bytes: always the same for the same content.
 
     Raises:
-        InputError: a description of more than a megabyte, or tensors of 4 or 8 bits a number.
+        InputError: a description of more than a megabyte, or tensors of 4 or 8 bits per number.
     """
     text = _json({**described, _CHECKSUM: _checksum(described, tensors)})
     check_size("the file", "a description", len(text), MOST_TEXT)
@@ -104,7 +104,7 @@ def _checksum(described: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> in
 def _check_types(where: str, tensors: Mapping[str, Tensor]) -> None:
     for name, tensor in tensors.items():
         if any(kind in str(tensor.dtype) for kind in _UNCHECKED):
-            raise InputError(f"{where}: {name} is {tensor.dtype} {tuple(tensor.shape)}; 16 bits a number is the least")
+            raise InputError(f"{where}: {name} is {tensor.dtype} {tuple(tensor.shape)}; 16 bits per number is the least")
 
 
 def _json(content: Any) -> str:

@@ -103,7 +103,7 @@ def fit(
             as in the paper, or once for each "example"; see there.
         weight_decay: λ ≥ 0 of an L2 penalty ½λ‖·‖² on the loss of one example, the usual scale; for guides without a KL. Not
             of the likelihood's parameters.
-        num_particles: draws of the noise a step.
+        num_particles: draws of the noise per step.
         augment: changes each batch of training inputs at random, such as
             :class:`~pyro_vd.augmentation.RandomAffine`. Where a checkpoint is written it must be a function, or an object of
             plain values, that a new process knows again; see :func:`~pyro_vd.identity.identity`.
@@ -113,10 +113,10 @@ def fit(
         checkpoint: file written, atomically, after every epoch; one that is there is replaced, unless ``resume``.
         resume: go on from ``checkpoint`` if it is there. On the CPU the result is then bit for bit that of a run that was
             never interrupted.
-        log: ``metrics.jsonl``: a line an epoch. Lines of other phases in it are kept.
+        log: ``metrics.jsonl``: one line per epoch. Lines of other phases in it are kept.
         phase: name of this training in log and progress.
         progress: show a progress bar on standard error.
-        after_step: called after every step with the epoch, from 0, the step, from 1, and the number of steps an epoch; after
+        after_step: called after every step with the epoch, from 0, the step, from 1, and the number of steps per epoch; after
             an epoch's last step before its checkpoint is written. Such as a :class:`~pyro_vd.frames.FrameRecorder`.
 
     Raises:

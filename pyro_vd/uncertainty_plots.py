@@ -48,7 +48,7 @@ def error_against_coverage(curves: Mapping[str, Sequence[Tensor]]) -> Figure:
     """Error of the most confident predictions against their share; a line the mean of several curves, a band their range.
 
     Args:
-        curves: by label, results of :func:`~pyro_vd.uncertainty.risk_coverage`, all of one length, one a seed.
+        curves: by label, results of :func:`~pyro_vd.uncertainty.risk_coverage`, all of one length, one per seed.
     """
     figure = Figure(figsize=(7, 4.4), layout="constrained")
     axes = figure.subplots()

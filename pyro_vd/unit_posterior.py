@@ -40,7 +40,7 @@ class UnitPosterior(TorchDistribution):
 
     @property
     def unit_shape(self) -> torch.Size:
-        """The shape of z: an entry a unit, and a dimension of 1 for each spatial one."""
+        """The shape of z: one entry per unit, and a dimension of 1 for each spatial one."""
         return unit_shape(self.theta)
 
     @property

@@ -44,6 +44,6 @@ def run(arguments: list[str]) -> None:
     finish(values, result, f"{source}: test data of {data.name}")
     if not values.json:
         print(
-            "pruned: {parameters:,} parameters, {nonzero:,} non-zero weights, {flops:,} FLOPs an example, of them "
+            "pruned: {parameters:,} parameters, {nonzero:,} non-zero weights, {flops:,} FLOPs per example, of them "
             "{effective_flops:,} with non-zero weights, {bytes:,} bytes".format(**cost)
         )

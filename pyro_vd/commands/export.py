@@ -24,7 +24,7 @@ def run(arguments: list[str]) -> None:
         "--format",
         type=_FORMATS,
         required=True,
-        help="safetensors: every weight; sparse: the non-zeros; quantised: the non-zeros, with 64 different values a layer; "
+        help="safetensors: every weight; sparse: the non-zeros; quantised: the non-zeros, with 64 different values per layer; "
         "onnx: for ONNX Runtime; torch: torch.export, .pt2",
     )
     parser.add_argument("--no-compact", action="store_true", help="keep the units and inputs that do not matter")

@@ -33,7 +33,7 @@ def run(arguments: list[str]) -> None:
     parser.add_argument("--plots", action="store_true", help=f"write figures there as well: {', '.join(FIGURES)}")
     parser.add_argument("--overwrite", action="store_true", help="replace these files; without it none that exists is touched")
     parser.add_argument("--num-samples", type=int, default=100, help="draws of the posterior and of the predictions")
-    parser.add_argument("--weights", type=int, default=20, help="weights a layer to keep draws of, those of largest |θ|/σ")
+    parser.add_argument("--weights", type=int, default=20, help="weights per layer to keep draws of, those of largest |θ|/σ")
     add_data_dir(parser)
     values = parse(parser, arguments)
 

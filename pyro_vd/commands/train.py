@@ -26,4 +26,4 @@ def run(arguments: list[str]) -> None:
     metrics = train_run(recipe, out, resume=values.resume, progress=not values.quiet)
     finish(values, {"run": str(out), **metrics}, f"{out}: test data of {metrics['data']}")
     if not values.json and "compact" in metrics:  # a run finished under an earlier version lacks it
-        print("compact: {units} units, {parameters:,} parameters, {flops:,} FLOPs an example".format(**metrics["compact"]))
+        print("compact: {units} units, {parameters:,} parameters, {flops:,} FLOPs per example".format(**metrics["compact"]))
