@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -100,8 +99,7 @@ def program(net: nn.Module, example: Tensor) -> ExportedProgram:
     for node in graph.graph.nodes:
         for trace in _TRACES:
             node.meta.pop(trace, None)
-    with contextlib.suppress(ValueError):  # PyTorch 2.6 insists on keeping some
-        graph.example_inputs = None
+    graph.example_inputs = None
     return graph
 
 

@@ -171,7 +171,7 @@ def largest_weights(data: Any, most: int = 10) -> Figure:
     az = import_arviz()
     numbers = {}  # a variable each: ArviZ 1.x gives every dimension a column of labels, which then overlap
     for name, array in to_tree(data)["posterior"].data_vars.items():
-        drawn = array.values.reshape(-1, *array.shape[2:])
+        drawn = array.values.reshape(-1, *array.shape[2:]).astype(np.float64)
         signal = np.abs(drawn.mean(0)) / (drawn.std(0) + np.finfo(np.float64).tiny)
         for place in np.argsort(-signal, axis=None, kind="stable")[:most]:
             index = np.unravel_index(place, signal.shape)

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 
 from pyro_vd import cli
@@ -28,9 +27,7 @@ SMALL = (
 )
 """Keys that make the digits recipe a matter of a tenth of a second."""
 
-# PyTorch 2.6 leaves a temporary folder of its own to the end of the process.
-_WARNINGS = "error" + ",ignore:Implicitly cleaning up:ResourceWarning" * torch.__version__.startswith("2.6.")
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONWARNINGS": _WARNINGS}
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONWARNINGS": "error"}
 
 
 def run_cli(*arguments: str | Path) -> tuple[int, str, str]:
