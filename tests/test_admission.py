@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 
+import pyro.distributions as dist
 import pytest
 import torch
 import torch.nn.utils.parametrizations as parametrizations
@@ -251,3 +252,19 @@ def test_under_autocast_parameters_are_float32_and_each_of_them_moves(kind: str,
         assert parameter.dtype is torch.float32, name
         moved = (parameter - before[name]).abs()
         assert (moved > 0.01).all() if "log_" in name else moved.any(), name
+
+
+@pytest.mark.parametrize(
+    ("options", "quoted"),
+    [
+        ({"shared": 3}, r"shared \(=3\)"),
+        ({"shared": "0.weight"}, r"shared \(='0.weight'\) must be a list"),
+        ({"num_data": "48"}, r"num_data \(='48'\)"),
+        ({"num_data": 0}, r"num_data \(=0\)"),
+        ({"prior": lambda shape: 3}, "gives 3 for a weight"),
+        ({"prior": lambda shape: dist.Normal(0.0, 1.0)}, r"shape \(\) for a weight of the shape \(3, 8\)"),
+    ],
+)
+def test_options_are_checked_at_construction(options: dict[str, Any], quoted: str) -> None:
+    with pytest.raises(InputError, match=quoted):
+        BayesianNetwork(nn.Linear(8, 3), **options)
