@@ -22,7 +22,7 @@ from pyro_vd.copies import copy_network, detached_copies, uncompiled_network
 from pyro_vd.eager import eagerly, uncompiled
 from pyro_vd.errors import InputError
 from pyro_vd.execution import trace_execution
-from pyro_vd.messages import did_you_mean, one_line
+from pyro_vd.messages import did_you_mean, one_line, quoted
 from pyro_vd.models.admission import check_admission, check_likelihood_type
 from pyro_vd.models.gradient_watch import GradientWatch
 from pyro_vd.models.likelihoods import Categorical, Likelihood
@@ -84,7 +84,9 @@ class BayesianNetwork(PyroModule):
         check_module("net", net)
         check_likelihood(likelihood)
         if not callable(prior):
-            raise InputError(f"prior (={prior!r}) must map a weight's shape to its prior, as LogUniform or NormalJeffreys does")
+            raise InputError(
+                f"prior (={quoted(prior)}) must map a weight's shape to its prior, as LogUniform or NormalJeffreys does"
+            )
         check_admission(net)
         check_likelihood_type(likelihood)
         self.likelihood = Categorical() if likelihood is None else likelihood
@@ -104,7 +106,7 @@ class BayesianNetwork(PyroModule):
             )
         if unknown := sorted(set(shared) - set(owners)):
             meant = did_you_mean(unknown[0], owners)
-            raise InputError(f"shared (={unknown!r}) must name weights of the network: {', '.join(owners)}{meant}")
+            raise InputError(f"shared (={quoted(unknown)}) must name weights of the network: {', '.join(owners)}{meant}")
         self.shared = frozenset(shared) | tied
         self._execution = trace_execution(net, SUPPORTED_LAYERS)
         if (execution := self._execution) is not None:
