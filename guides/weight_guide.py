@@ -12,10 +12,10 @@ import torch
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from pyro_vd.arguments import quoted
 from pyro_vd.eager import uncompiled
 from pyro_vd.errors import InputError
 from pyro_vd.guides.site import Site
+from pyro_vd.messages import quoted
 from pyro_vd.models.admission import check_likelihood_type, is_coarse
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.networks import TRANSPOSED

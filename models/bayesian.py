@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from pyro_vd.arguments import check_number
 from pyro_vd.eager import uncompiled
 from pyro_vd.errors import InputError
+from pyro_vd.messages import quoted
 from pyro_vd.models.admission import check_likelihood_type
 from pyro_vd.models.likelihoods import Categorical, Likelihood
 from pyro_vd.models.weighted_network import WeightedNetwork
@@ -72,7 +73,7 @@ class BayesianNetwork(WeightedNetwork):
         super().__init__()
         check_likelihood(likelihood)
         if not callable(prior):
-            raise InputError(f"prior (={prior!r}) must map a weight's shape to its prior, as LogUniform or NormalJeffreys does")
+            raise InputError(f"prior (={quoted(prior)}) must map a weight's shape to its prior, as LogUniform or NormalJeffreys does")
         check_likelihood_type(likelihood)
         self.likelihood = Categorical() if likelihood is None else likelihood
         self.num_data = None if num_data is None else check_number("num_data", num_data, low=1, whole=True)
@@ -142,11 +143,11 @@ class BayesianNetwork(WeightedNetwork):
 def _prior_event(prior: Prior, shape: torch.Size) -> dist.TorchDistribution:
     distribution = prior(shape)
     if not isinstance(distribution, dist.TorchDistributionMixin):
-        raise InputError(f"prior (={prior!r}) gives {distribution!r} for a weight; it must give a distribution of Pyro's")
+        raise InputError(f"prior (={quoted(prior)}) gives {distribution!r} for a weight; it must give a distribution of Pyro's")
     event = distribution.to_event(len(distribution.batch_shape))
     if event.event_shape != shape:
         raise InputError(
-            f"prior (={prior!r}) gives a distribution of the shape {tuple(event.event_shape)} for a weight of the shape "
+            f"prior (={quoted(prior)}) gives a distribution of the shape {tuple(event.event_shape)} for a weight of the shape "
             f"{tuple(shape)}; the two must be the same, as of dist.Normal(torch.zeros(shape), 1.0)"
         )
     return event

@@ -15,7 +15,7 @@ from pyro_vd.copies import copy_network, detached_copies, uncompiled_network
 from pyro_vd.eager import eagerly, uncompiled
 from pyro_vd.errors import InputError
 from pyro_vd.execution import trace_execution
-from pyro_vd.messages import did_you_mean, one_line
+from pyro_vd.messages import did_you_mean, one_line, quoted
 from pyro_vd.models.admission import check_admission
 from pyro_vd.models.gradient_watch import GradientWatch
 from pyro_vd.models.template import Template, tensors_of
@@ -50,10 +50,10 @@ class WeightedNetwork(PyroModule):
                 f"{', '.join(layer.__name__ for layer in SUPPORTED_LAYERS)} with a weight that is not frozen"
             )
         if isinstance(shared, str) or not isinstance(shared, Collection) or not all(isinstance(each, str) for each in shared):
-            raise InputError(f"shared (={shared!r}) must be a list of names of weights")
+            raise InputError(f"shared (={quoted(shared)}) must be a list of names of weights")
         if unknown := sorted(set(shared) - set(owners)):
             meant = did_you_mean(unknown[0], owners)
-            raise InputError(f"shared (={unknown!r}) must name weights of the network: {', '.join(owners)}{meant}")
+            raise InputError(f"shared (={quoted(unknown)}) must name weights of the network: {', '.join(owners)}{meant}")
         self.shared = frozenset(shared) | tied
         self._execution = trace_execution(net, SUPPORTED_LAYERS)
         if (execution := self._execution) is not None:

@@ -11,7 +11,7 @@ from torch import nn
 
 from pyro_vd.errors import InputError
 from pyro_vd.growth import MOST_GROWTH, growth
-from pyro_vd.messages import shortened, some_of
+from pyro_vd.messages import quoted, some_of
 from pyro_vd.networks import SUPPORTED_LAYERS, Rescale, SelectInputs
 from pyro_vd.reading import reading
 
@@ -84,7 +84,7 @@ def _arguments(layer: type[nn.Module]) -> dict[str, Any]:
 
 def _built(where: str, description: Any) -> nn.Module:
     if not isinstance(description, dict) or len(description) != 1:
-        raise InputError(f"{where} is corrupt: {shortened(description)} does not describe a layer")
+        raise InputError(f"{where} is corrupt: {quoted(description)} does not describe a layer")
     ((name, arguments),) = description.items()
     if not isinstance(arguments, dict) or name not in ("Sequential", *BUILDABLE):
         raise InputError(f"{where} asks for a layer {name!r}; allowed are Sequential, {', '.join(BUILDABLE)}")
@@ -98,4 +98,4 @@ def _built(where: str, description: Any) -> nn.Module:
         raise
     except (TypeError, ValueError, RuntimeError, KeyError, ArithmeticError) as error:
         why = str(error).splitlines()[0]
-        raise InputError(f"{where} asks for {name}{shortened(arguments)}, which cannot be built: {why}") from error
+        raise InputError(f"{where} asks for {name}{quoted(arguments)}, which cannot be built: {why}") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast, overload
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from pyro_vd.errors import InputError
-from pyro_vd.messages import must_be_one_of
+from pyro_vd.messages import must_be_one_of, quoted
 
 LARGEST = 2**31 - 1
 """Of a count that torch is given."""
@@ -56,8 +57,8 @@ def check_number(
         InputError: quoting ``name``, the value and the range.
     """
     number = plain_number(value)
-    is_one = number is not None and low <= number <= high and abs(number) != math.inf and not (low_open and number == low)
-    if is_one and (isinstance(number, int) or not whole):
+    is_one = number is not None and low <= number <= high and not (low_open and number == low)
+    if is_one and (isinstance(number, int) if whole else abs(cast(float, number)) <= sys.float_info.max):
         return cast(float, number)
     sign = ">" if low_open else ">="
     bounds = f"{sign} {low:.12g}" + ("" if high == math.inf else f" and <= {high:.12g}")
@@ -123,7 +124,7 @@ def check_device(name: Any) -> torch.device:
         if isinstance(name, bool):
             raise TypeError(name)
         device = torch.device(name)
-    except (RuntimeError, TypeError) as error:
+    except (RuntimeError, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"device (={quoted(name)}) is unknown; it must be one of cpu, cuda, cuda:1, mps, …") from error
     try:
         torch.zeros(1, device=device).item()  # "meta" exists everywhere, and holds nothing
@@ -135,14 +136,6 @@ def check_device(name: Any) -> torch.device:
 def take(settings: object, name: str, value: object) -> None:
     """Set a field of a frozen dataclass that is being made to the value as plain Python has it."""
     object.__setattr__(settings, name, value)
-
-
-def quoted(value: Any) -> str:
-    """The value as an error quotes it, cut where it is long."""
-    text = (
-        f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) and value.ndim else " ".join(repr(value).split())
-    )
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def plain_number(value: Any) -> int | float | None:

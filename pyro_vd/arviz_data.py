@@ -19,7 +19,7 @@ from pyro_vd.dataset import Data
 from pyro_vd.draws import Draws, join
 from pyro_vd.errors import InputError
 from pyro_vd.guides.weight_guide import WeightGuide
-from pyro_vd.messages import did_you_mean
+from pyro_vd.messages import did_you_mean, quoted
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.modes import alone
 from pyro_vd.objects import check_hold, check_pair
@@ -154,13 +154,13 @@ def _entries(signals: Mapping[str, Tensor], weights: Chosen | Mapping[str, Chose
     by_site = weights if isinstance(weights, Mapping) else dict.fromkeys(signals, weights)
     if unknown := sorted(set(by_site) - set(signals)):
         raise InputError(
-            f"weights (={unknown!r}) must name weight sites: {', '.join(signals)}{did_you_mean(unknown[0], signals)}"
+            f"weights (={quoted(unknown)}) must name weight sites: {', '.join(signals)}{did_you_mean(unknown[0], signals)}"
         )
     entries: dict[str, Tensor | None] = {}
     for name, chosen in by_site.items():
         values = signals[name]
         if isinstance(chosen, int):
-            check_number("weights", chosen, low=0, whole=True)
+            check_number("weights", chosen, low=0, high=LARGEST, whole=True)
         if chosen == "all" or (isinstance(chosen, int) and chosen >= values.numel()):
             entries[name] = None
         elif isinstance(chosen, int):
@@ -180,7 +180,7 @@ def _indices(name: str, chosen: str | Sequence[Sequence[int]], values: Tensor) -
         values[tuple(indices.T)]
     except (TypeError, ValueError, IndexError, RuntimeError) as error:
         raise InputError(
-            f"weights of {name!r} (={chosen!r}) must be a number, 'all', or a list of indices into {tuple(values.shape)}"
+            f"weights of {name!r} (={quoted(chosen)}) must be a number, 'all', or a list of indices into {tuple(values.shape)}"
         ) from error
     return indices
 

@@ -10,11 +10,11 @@ import numpy as np
 import xarray as xr
 from torch import Tensor
 
-from pyro_vd.arguments import quoted
 from pyro_vd.distributions import MultiplicativeNormal, SharedAlphaNormal
 from pyro_vd.draws import Draws
 from pyro_vd.errors import InputError
 from pyro_vd.guides.weight_guide import WeightGuide
+from pyro_vd.messages import quoted
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.posterior import has_log_alpha, log_alpha
 from pyro_vd.pruning import kept_weights

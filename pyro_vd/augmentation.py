@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pyro_vd.arguments import check_number, quoted, take
+from pyro_vd.arguments import check_number, take
 from pyro_vd.errors import InputError
+from pyro_vd.messages import quoted
 
 
 @dataclass(frozen=True)

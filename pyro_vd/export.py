@@ -17,7 +17,7 @@ from pyro_vd.checks import check_kinds, check_state
 from pyro_vd.copies import copy_network
 from pyro_vd.errors import InputError
 from pyro_vd.given_network import in_the_sizes_of, sizes_of
-from pyro_vd.messages import one_line, shortened
+from pyro_vd.messages import one_line, quoted
 from pyro_vd.networks import SelectInputs
 from pyro_vd.objects import check_module
 from pyro_vd.observations import Observed, likelihood_of
@@ -178,10 +178,10 @@ def _check_info(info: Any) -> None:
     try:
         kept = isinstance(info, dict) and plain_json(json.dumps(info)) == info
     except (ValueError, TypeError, RecursionError) as error:
-        raise InputError(f"info (={shortened(info)}) must be what JSON can hold: {one_line(error)}") from error
+        raise InputError(f"info (={quoted(info)}) must be what JSON can hold: {one_line(error)}") from error
     if not kept:
         raise InputError(
-            f"info (={shortened(info)}) must be a dict that JSON gives back as it is: lists, no tuples, and keys of text"
+            f"info (={quoted(info)}) must be a dict that JSON gives back as it is: lists, no tuples, and keys of text"
         )
 
 

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 from torch.distributions.utils import lazy_property
 
-from pyro_vd.arguments import quoted
 from pyro_vd.errors import InputError
+from pyro_vd.messages import quoted
 from pyro_vd.observations import base_distribution
 
 if TYPE_CHECKING:

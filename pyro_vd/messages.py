@@ -7,6 +7,7 @@ import reprlib
 from argparse import ArgumentError, ArgumentParser
 from collections.abc import Collection, Iterable, Sequence
 from difflib import get_close_matches
+from typing import Any
 
 MAPPING = "keys and values, {key: value, …}"
 _TYPES = {
@@ -42,23 +43,48 @@ def some_of(kind: str, names: Sequence[str]) -> str:
     return f"{kind} ({', '.join(names[:_NAMED])}{f' and {more} more' if more > 0 else ''})"
 
 
-def shortened(value: object) -> str:
-    """The value as Python writes it, long ones cut; its type where that is impossible."""
+class _Repr(reprlib.Repr):
+    """Writes no more of a long or deep value than an error shows, and tensors and arrays by their shape."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxstring, self.maxlong, self.maxother = 4, 1000, 1000, 1000
+        self.maxlist = self.maxtuple = self.maxset = self.maxfrozenset = self.maxdict = self.maxdeque = self.maxarray = 20
+
+    def repr_int(self, x: int, level: int) -> str:
+        try:
+            return repr(x)
+        except ValueError:
+            return "an integer of thousands of digits"
+
+    def repr_instance(self, x: Any, level: int) -> str:
+        if getattr(x, "ndim", 0) and hasattr(x, "requires_grad"):
+            return f"a tensor of shape {tuple(x.shape)}"
+        return repr(x)
+
+
+_REPR = _Repr()
+
+
+def quoted(value: object, most: int = 80) -> str:
+    """The value as an error quotes it: on one line, cut where it is long; its type where it cannot be written."""
     try:
-        return reprlib.repr(value)
-    except Exception:  # of an integer of thousands of digits, for one
-        return f"a {type(value).__name__}"
+        text = " ".join(_REPR.repr(value).split())
+    except Exception:  # whatever a foreign ``__repr__`` does
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def did_you_mean(given: object, allowed: Iterable[str]) -> str:
     """The end of a message: the allowed name that is close to what was given, in any case; nothing where none is."""
     by_lower = {name.lower(): name for name in allowed}
-    return "".join(f"; did you mean {by_lower[name]!r}?" for name in get_close_matches(str(given).lower(), by_lower, n=1))
+    text = given.lower() if isinstance(given, str) else ""
+    return "".join(f"; did you mean {by_lower[name]!r}?" for name in get_close_matches(text, by_lower, n=1))
 
 
 def must_be_one_of(what: str, given: object, allowed: Collection[str], or_else: str = "") -> str:
     """``what (=given) must be one of`` the allowed names, or something else, and which one may be meant."""
-    return f"{what} (={given!r}) must be one of {', '.join(allowed)}{or_else}{did_you_mean(given, allowed)}"
+    return f"{what} (={quoted(given)}) must be one of {', '.join(allowed)}{or_else}{did_you_mean(given, allowed)}"
 
 
 def parsing_message(error: ArgumentError, parser: ArgumentParser) -> str:

@@ -6,8 +6,9 @@ from typing import Any
 
 from torch import nn
 
-from pyro_vd.arguments import check_number, quoted
+from pyro_vd.arguments import check_number
 from pyro_vd.errors import InputError
+from pyro_vd.messages import quoted
 
 
 def check_module(name: str, net: object) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pyro_vd.errors import InputError
-from pyro_vd.messages import shortened
+from pyro_vd.messages import quoted
 
 _SCHEDULED = "lr"
 """What a training sets anew at every step."""
@@ -49,8 +49,8 @@ def _check_groups(where: str, groups: Any, own: list[dict[str, Any]]) -> None:
             raise InputError(f"{where}: optimizer.param_groups.{number} must have the keys {', '.join(wanted)}")
         for key, value in wanted.items():
             if not (type(group[key]) is float if key == _SCHEDULED else _is_same(group[key], value)):
-                shown = shortened(group[key])
-                raise InputError(f"{where}: optimizer.param_groups.{number}.{key} (={shown}) must be {shortened(value)}")
+                shown = quoted(group[key])
+                raise InputError(f"{where}: optimizer.param_groups.{number}.{key} (={shown}) must be {quoted(value)}")
 
 
 def _is_same(found: Any, own: Any) -> bool:
@@ -62,7 +62,7 @@ def _is_same(found: Any, own: Any) -> bool:
 def _check_value(name: str, value: Any, like: Any) -> None:
     if not isinstance(like, Tensor):
         if type(value) is not type(like):
-            raise InputError(f"{name} (={shortened(value)}) must be of type {type(like).__name__}")
+            raise InputError(f"{name} (={quoted(value)}) must be of type {type(like).__name__}")
         return
     check_kind(name, value, like)
     if not torch.isfinite(value).all():

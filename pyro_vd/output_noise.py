@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pyro_vd.errors import InputError
+from pyro_vd.messages import quoted
 
 OutputNoise = Literal["position", "example"]
 """How training draws outputs: at each position anew, as in the paper, or once for all positions of an example."""
@@ -21,8 +22,8 @@ def check_output_noise(name: str, value: Any) -> None:
     Raises:
         InputError: quoting the name and the value.
     """
-    if value not in get_args(OutputNoise):
-        raise InputError(f"{name} (={value!r}) must be {' or '.join(map(repr, get_args(OutputNoise)))}")
+    if not isinstance(value, str) or value not in get_args(OutputNoise):
+        raise InputError(f"{name} (={quoted(value)}) must be {' or '.join(map(repr, get_args(OutputNoise)))}")
 
 
 def serves_one_position(linear_map: Callable[..., Tensor], output: Tensor) -> bool:

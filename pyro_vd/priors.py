@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from pyro_vd.errors import InputError
+from pyro_vd.messages import quoted
 
 KLForm = Literal["approximate", "exact"]
 
@@ -151,5 +152,5 @@ def standing_in(prior: Any, value: Callable[[], Tensor]) -> Any:
 
 
 def _check_kl(kl: str) -> None:
-    if kl not in ("approximate", "exact"):
-        raise InputError(f"kl (={kl!r}) must be 'approximate' or 'exact'")
+    if not isinstance(kl, str) or kl not in ("approximate", "exact"):
+        raise InputError(f"kl (={quoted(kl)}) must be 'approximate' or 'exact'")

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from pyro_vd.arguments import LARGEST, check_number, check_numbers, quoted
+from pyro_vd.arguments import LARGEST, check_number, check_numbers
 from pyro_vd.checks import check_measured
 from pyro_vd.deployed import stored_size
 from pyro_vd.errors import InputError
+from pyro_vd.messages import quoted
 from pyro_vd.metrics import Arrays, error_of
 from pyro_vd.objects import check_hold, check_pair
 from pyro_vd.sizes import compression

@@ -17,7 +17,7 @@ from pyro_vd.data import load_data
 from pyro_vd.dataset import Dataset
 from pyro_vd.errors import InputError
 from pyro_vd.guides.weight_guide import WeightGuide
-from pyro_vd.messages import shortened
+from pyro_vd.messages import quoted
 from pyro_vd.metrics import Arrays
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.reading import read_json
@@ -207,4 +207,4 @@ def _differences(found: Any, wanted: Any, path: str = "") -> list[str]:
             for key in keys
             for line in _differences(found.get(key), wanted.get(key), f"{path}.{key}" if path else str(key))
         ]
-    return [f"{path} is {shortened(found)} there, {shortened(wanted)} here"]
+    return [f"{path} is {quoted(found)} there, {quoted(wanted)} here"]

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pyro_vd.arguments import HIGHEST_KL_WEIGHT, check_choice, check_number, plain_number, quoted, take
+from pyro_vd.arguments import HIGHEST_KL_WEIGHT, check_choice, check_number, plain_number, take
 from pyro_vd.errors import InputError
+from pyro_vd.messages import quoted
 
 HIGHEST_FACTOR = 1e12
 
@@ -65,12 +66,12 @@ class LRSchedule:
         check_choice("kind", self.kind, ("constant", "linear", "steps"))
         take(self, "after", check_number("after", self.after, low=0))
         if self.after >= 1:
-            raise InputError(f"after (={self.after!r}) must be a share of the run in [0, 1)")
+            raise InputError(f"after (={quoted(self.after)}) must be a share of the run in [0, 1)")
         if not isinstance(self.steps, Mapping):
             raise InputError(f"steps (={quoted(self.steps)}) must be a mapping, epoch to factor, such as {{10: 0.1}}")
         if (self.after and self.kind != "linear") or bool(self.steps) != (self.kind == "steps"):
             raise InputError(
-                f"kind (={self.kind!r}) with after={self.after!r} and steps={quoted(dict(self.steps))}: after belongs to "
+                f"kind (={self.kind!r}) with after={quoted(self.after)} and steps={quoted(dict(self.steps))}: after belongs to "
                 "'linear', steps to 'steps', which needs them"
             )
         steps = {

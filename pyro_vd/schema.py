@@ -9,7 +9,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, NotRequired, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 from pyro_vd.errors import InputError
-from pyro_vd.messages import MAPPING, did_you_mean, shortened
+from pyro_vd.messages import MAPPING, did_you_mean, quoted
 
 _WORDS = {int: "an integer", float: "a finite number", bool: "true or false", str: "text", NoneType: "null", Any: "anything"}
 
@@ -163,8 +163,8 @@ def _wrong(where: str, value: Any, hint: Any, key: str) -> InputError:
 
 
 def _shown(value: Any) -> str:
-    shown = shortened(value)
-    return shown[1:-1] if isinstance(value, str) else shown
+    shown = quoted(value)
+    return shown[1:].removesuffix(shown[0]) if isinstance(value, str) else shown
 
 
 def _words(hint: Any) -> str:

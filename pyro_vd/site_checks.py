@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pyro_vd.distributions import WeightPosterior
 from pyro_vd.errors import InputError
+from pyro_vd.messages import quoted
 from pyro_vd.observations import base_distribution
 from pyro_vd.priors import WeightPrior
 from pyro_vd.unit_posterior import UnitPosterior
@@ -162,4 +163,4 @@ def _base(fn: Any) -> Any:
 
 
 def _of(weight: Any) -> str:
-    return f"of shape {tuple(weight.shape)}" if isinstance(weight, Tensor) and weight.ndim else f"(={weight!r})"
+    return f"of shape {tuple(weight.shape)}" if isinstance(weight, Tensor) and weight.ndim else f"(={quoted(weight)})"

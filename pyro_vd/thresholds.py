@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pyro_vd.arguments import plain_number, quoted
+from pyro_vd.arguments import plain_number
 from pyro_vd.errors import InputError
+from pyro_vd.messages import quoted
 
 DEFAULT_THRESHOLD = 3.0
 """log α = 3 is a Bernoulli dropout rate of about 0.95 (Molchanov 2017, section 5.1)."""
@@ -52,7 +54,7 @@ def check_threshold(threshold: Any, name: str = "threshold") -> float:
         InputError: neither a number nor a :class:`ThresholdChoice`.
     """
     value = plain_number(threshold.threshold if isinstance(threshold, ThresholdChoice) else threshold)
-    if value is None or math.isnan(value):
+    if value is None or not (abs(value) <= sys.float_info.max or abs(value) == math.inf):
         raise InputError(
             f"{name} (={quoted(threshold)}) must be a number, or what choose_threshold gives; log α at or above it is pruned"
         )

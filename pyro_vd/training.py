@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pyro_vd.arguments import HIGHEST_LR, LARGEST, check_device, check_flag, check_number, check_path, quoted
+from pyro_vd.arguments import HIGHEST_LR, LARGEST, check_device, check_flag, check_number, check_path
 from pyro_vd.augmentation import augmented
 from pyro_vd.batches import check_batches
 from pyro_vd.checks import check_data, check_measured
@@ -25,6 +25,7 @@ from pyro_vd.guard import NonFiniteGuard
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.handlers import own_parameters, training_of
 from pyro_vd.identity import identity, pair_identity
+from pyro_vd.messages import quoted
 from pyro_vd.metrics import error_of
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.objects import check_hold, check_pair, check_trainable

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import reprlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from pyro_vd.checks import check_state
 from pyro_vd.errors import InputError
 from pyro_vd.guard import NonFiniteGuard
+from pyro_vd.messages import quoted
 from pyro_vd.optimizer_state import check_kind, check_optimizer_state
 from pyro_vd.reading import MOST_JSON, plain_json, read_text, reading
 from pyro_vd.schema import check_tree
@@ -53,9 +53,6 @@ class EpochRecord:
     sparse_bytes: int | None = None
     """The same."""
 
-
-_SHOWN = reprlib.Repr()  # of what a file says, never all
-_SHOWN.maxstring = 300
 
 _LOST = {"loss": math.nan, "data_term": math.nan, "kl": math.nan, "compression": math.inf}
 """What may be no finite number; JSON has null for it."""
@@ -155,7 +152,7 @@ class TrainingState:
         check_tree(where, state, _Checkpoint)
         saved = {**self.settings, **state["settings"]}  # an earlier version has fewer
         if different := [key for key, value in self.settings.items() if saved[key] != value]:
-            listed = ", ".join(f"{key} {_SHOWN.repr(saved[key])}, now {self.settings[key]!r}" for key in different)
+            listed = ", ".join(f"{key} {quoted(saved[key], 300)}, now {quoted(self.settings[key], 300)}" for key in different)
             raise InputError(f"{where} is of another training: {listed}")
         check_state(where, state["module"], self.module)
         for name, like in self.module.state_dict().items():

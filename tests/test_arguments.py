@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,7 @@ from pyro_vd import (
     to_inference_data,
     write_inference_data,
 )
+from pyro_vd.messages import quoted
 
 X, Y = torch.randn(12, 4, generator=torch.Generator().manual_seed(0)), torch.arange(12) % 3
 DATA = X, Y
@@ -175,6 +177,54 @@ def test_wrong_types(function: str, name: str, tmp_path: Path, monkeypatch: pyte
         told += ["of type", "of shape", "tensor", "list", "array", "pair"]
         assert any(text and text in message for text in told), f"{message!r} does not quote {value!r}"
     assert list(tmp_path.iterdir()) == []
+
+
+class Unshowable:
+    """An object of which even the text fails."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no text")
+
+
+@pytest.mark.parametrize(("function", "name"), ROWS)
+@pytest.mark.parametrize("value", [Unshowable(), [Unshowable()], 10**5000, -(10**400)], ids=["object", "list", "5000", "400"])
+def test_what_cannot_be_written_is_refused_as_well(
+    function: str, name: str, value: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python writes no integer of more than 4300 digits, and makes no float of one of more than 308."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError) as caught:
+        TABLE[function][0](name, value)
+    assert len(str(caught.value)) < 500
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_value_is_quoted_on_one_line_of_at_most_80_letters() -> None:
+    assert quoted({"b": (1, 2.5), "a": None}) == "{'a': None, 'b': (1, 2.5)}"
+    assert quoted("two\nlines") == repr("two\nlines")
+    assert quoted(10**5000) == "an integer of thousands of digits"
+    assert quoted(Unshowable()) == "<Unshowable>"
+    assert quoted([X]) == "[a tensor of shape (12, 4)]"
+    assert quoted(torch.tensor(2.0)) == "tensor(2.)"
+    for long in (
+        "x" * 10**6,
+        list(range(10**6, 2 * 10**6)),
+        [[[[list(range(99))] * 99] * 99] * 99] * 99,
+        10**4000,
+        nn.Sequential(*[NET] * 99),
+    ):
+        assert len(quoted(long)) == 80
+        assert "\n" not in quoted(long)
+    assert len(quoted("x" * 999, 300)) == 300
+
+
+@pytest.mark.parametrize("value", [10**400, -(10**400), 10**5000], ids=["400", "-400", "5000"])
+def test_integers_beyond_every_float_are_no_thresholds(value: int) -> None:
+    with pytest.raises(InputError, match=r"threshold \(=.*\) must be a number"):
+        prune(MODEL, GUIDE, value)
+    with pytest.raises(InputError, match="finite number"):
+        KLWeight(1.0, end=abs(value))
+    assert prune(MODEL, GUIDE, math.inf) is not None
 
 
 def test_every_argument_of_fit_is_in_the_table() -> None:
