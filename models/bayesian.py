@@ -12,6 +12,7 @@ import pyro
 import pyro.distributions as dist
 import pyro.poutine as poutine
 import torch
+from pyro.distributions.torch_distribution import TorchDistributionMixin
 from pyro.nn import pyro_method
 from torch import Tensor, nn
 
@@ -141,7 +142,7 @@ class BayesianNetwork(WeightedNetwork):
 
 def _prior_event(prior: Prior, shape: torch.Size) -> dist.TorchDistribution:
     distribution = prior(shape)
-    if not isinstance(distribution, dist.TorchDistributionMixin):
+    if not isinstance(distribution, TorchDistributionMixin):
         raise InputError(f"prior (={prior!r}) gives {distribution!r} for a weight; it must give a distribution of Pyro's")
     event = distribution.to_event(len(distribution.batch_shape))
     if event.event_shape != shape:
