@@ -12,6 +12,7 @@ import pyro
 import pyro.distributions as dist
 import pyro.poutine as poutine
 import torch
+from pyro.distributions.torch_distribution import TorchDistributionMixin
 from pyro.nn import pyro_method
 from torch import Tensor, nn
 
@@ -73,7 +74,9 @@ class BayesianNetwork(WeightedNetwork):
         super().__init__()
         check_likelihood(likelihood)
         if not callable(prior):
-            raise InputError(f"prior (={quoted(prior)}) must map a weight's shape to its prior, as LogUniform or NormalJeffreys does")
+            raise InputError(
+                f"prior (={quoted(prior)}) must map a weight's shape to its prior, as LogUniform or NormalJeffreys does"
+            )
         check_likelihood_type(likelihood)
         self.likelihood = Categorical() if likelihood is None else likelihood
         self.num_data = None if num_data is None else check_number("num_data", num_data, low=1, whole=True)
@@ -142,8 +145,10 @@ class BayesianNetwork(WeightedNetwork):
 
 def _prior_event(prior: Prior, shape: torch.Size) -> dist.TorchDistribution:
     distribution = prior(shape)
-    if not isinstance(distribution, dist.TorchDistributionMixin):
-        raise InputError(f"prior (={quoted(prior)}) gives {distribution!r} for a weight; it must give a distribution of Pyro's")
+    if not isinstance(distribution, TorchDistributionMixin):
+        raise InputError(
+            f"prior (={quoted(prior)}) gives {quoted(distribution)} for a weight; it must give a distribution of Pyro's"
+        )
     event = distribution.to_event(len(distribution.batch_shape))
     if event.event_shape != shape:
         raise InputError(
