@@ -412,7 +412,7 @@ def test_a_schema_names_the_key() -> None:
         ({"a": [True]}, r"file: a\.0 \(=True\) must be a finite number or null"),
         ({"a": 3}, r"file: a \(=3\) must be a list"),
         ({3: []}, r"file: 3 \(=3\) must be text"),
-        ({"a": [10**400]}, r"file: a\.0 \(=1000.*0000\) must be"),
+        ({"a": [10**400]}, r"file: a\.0 \(=1000*\.\.\.\) must be"),
         ([], r"file: the whole \(=\[\]\) must be keys and values"),
     ):
         with pytest.raises(InputError, match=message):
