@@ -84,7 +84,8 @@ def did_you_mean(given: object, allowed: Iterable[str]) -> str:
 
 def must_be_one_of(what: str, given: object, allowed: Collection[str], or_else: str = "") -> str:
     """``what (=given) must be one of`` the allowed names, or something else, and which one may be meant."""
-    return f"{what} (={quoted(given)}) must be one of {', '.join(allowed)}{or_else}{did_you_mean(given, allowed)}"
+    shown = repr(given) if isinstance(given, str) and len(given) <= 400 else quoted(given)  # a path is shown to its end
+    return f"{what} (={shown}) must be one of {', '.join(allowed)}{or_else}{did_you_mean(given, allowed)}"
 
 
 def parsing_message(error: ArgumentError, parser: ArgumentParser) -> str:
