@@ -70,6 +70,11 @@ def save_pruned(net: nn.Module, path: Path | str, info: dict[str, Any] | None = 
     state = net.state_dict()
     if foreign := [name for name, value in state.items() if not isinstance(value, Tensor)]:
         raise InputError(f"the state of {type(net).__name__} holds what is no tensor, and a file cannot: {', '.join(foreign)}")
+    if sparse := [name for name, tensor in state.items() if tensor.layout is not torch.strided]:
+        raise InputError(
+            f"{', '.join(sparse)} are no dense tensors: {type(net).__name__} is for running only; save the network that it was "
+            "made of, with layout='sparse' if wanted"
+        )
     if broken := [name for name, parameter in net.named_parameters() if not torch.isfinite(parameter.detach()).all()]:
         raise InputError(f"the network to save holds NaN or infinite values in {', '.join(broken)}; all must be finite")
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 import functools
 import hashlib
 import operator
@@ -88,7 +89,10 @@ class _Writer:
         if isinstance(value, _PLAIN):
             return repr(value)
         if isinstance(value, type):
-            return f"{_name_of(value)}{self._methods(value)}" if self._met == {} else _name_of(value)
+            if id(value) in self._met:
+                return _name_of(value)
+            self._met[id(value)] = len(self._met), value
+            return f"{_name_of(value)}{self._methods(value)}"
         if isinstance(value, types.ModuleType):
             return value.__name__
         if isinstance(value, Enum):
@@ -185,10 +189,13 @@ class _Writer:
 
     def _methods(self, kind: type) -> str:
         """What the methods of a class of one's own do; those that ``dataclass`` has made say nothing."""
-        members = [member for owner in kind.__mro__ if not _is_installed(owner.__module__) for member in vars(owner).values()]
+        owners = [owner for owner in kind.__mro__ if not _is_installed(owner.__module__)]
+        members = [member for owner in owners for member in vars(owner).values()]
         functions = [getattr(member, "__func__", getattr(member, "fget", member)) for member in members]
         own = [each for each in functions if isinstance(each, types.FunctionType) and each.__code__.co_filename != "<string>"]
         made = "".join(f"{each.__name__}{self._code_of(each)}" for each in own)
+        settings = [(key, value) for owner in owners for key, value in vars(owner).items()]
+        made += "".join(f"{key}={value!r}" for key, value in settings if isinstance(value, _PLAIN) and key[:2] != "__")
         return f"<{hashlib.sha256(made.encode()).hexdigest()[:12]}>" if made else ""
 
 
@@ -224,7 +231,8 @@ def _constant(value: object) -> str:
 def _names_in(code: types.CodeType) -> set[str]:
     """Names that a function, and those within it, look up outside of themselves."""
     inner = (_names_in(each) for each in code.co_consts if isinstance(each, types.CodeType))
-    return functools.reduce(operator.or_, inner, set(code.co_names))
+    own = {str(step.argval) for step in dis.get_instructions(code) if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+    return functools.reduce(operator.or_, inner, own)  # the code's ``co_names`` are those of attributes as well
 
 
 def _name_of(kind: type | Callable[..., Any]) -> str:

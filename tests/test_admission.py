@@ -269,3 +269,8 @@ def test_under_autocast_parameters_are_float32_and_each_of_them_moves(kind: str,
 def test_options_are_checked_at_construction(options: dict[str, Any], quoted: str) -> None:
     with pytest.raises(InputError, match=quoted):
         BayesianNetwork(nn.Linear(8, 3), **options)
+
+
+def test_a_model_is_not_made_of_a_model() -> None:
+    with pytest.raises(InputError, match="is a BayesianNetwork already; give an ordinary network"):
+        BayesianNetwork(BayesianNetwork(nn.Linear(8, 3)))

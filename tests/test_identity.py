@@ -236,3 +236,31 @@ def test_the_mode_of_what_is_trained_is_no_part_of_it(tmp_path: Path) -> None:
         mode()
         assert len(fit(model, guide, data, **options, resume=True).history) == len(first.history)
     assert identity("augment", nn.Dropout(0.5)) != identity("augment", nn.Dropout(0.5).eval())
+
+
+class Setting:
+    strength = 0.1
+
+
+class Shaking(Setting):
+    def __call__(self, x: Tensor) -> Tensor:
+        return x + self.strength
+
+
+def set_by_a_class(x: Tensor) -> Tensor:
+    return x * Setting.strength
+
+
+norm = 3.0  # the name of a method as well
+
+
+def normed(x: Tensor) -> Tensor:
+    return x / x.norm()
+
+
+def test_constants_of_classes_and_names_of_attributes(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = [identity("augment", each) for each in (Shaking(), set_by_a_class, normed)]
+    monkeypatch.setattr(Setting, "strength", 5.0)
+    monkeypatch.setitem(globals(), "norm", 4.0)
+    after = [identity("augment", each) for each in (Shaking(), set_by_a_class, normed)]
+    assert [a == b for a, b in zip(before, after, strict=True)] == [False, False, True]
