@@ -116,6 +116,15 @@ class WeightedNetwork(PyroModule):
         """Whether it is known what the layers read: ``torch.fx`` can follow the network, or it has run."""
         return self._execution is not None or bool(self._usage)
 
+    @property
+    def order_of_execution(self) -> list[str]:
+        """The weight sites as they are used; as :attr:`weight_names` until the network has run, where it cannot be followed."""
+        for usage in self._usage.values():
+            if self._execution is None:
+                used = [name for name in usage.linear if name in self._template.sites]
+                return [*used, *(name for name in self.weight_names if name not in used)]
+        return self.weight_names
+
     def reads_data(self, name: str) -> bool:
         """Whether the layer of a site reads the data, not what another layer with weights has made of them.
 

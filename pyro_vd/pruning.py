@@ -70,6 +70,11 @@ def kept_weights(
         raise InputError(
             f"units (={most_inputs}): {type(guide).__name__} learns no α that differs between the inputs of a layer"
         )
+    if (order := model.order_of_execution) != model.weight_names:
+        raise InputError(
+            f"units (={most_inputs}) are for the layers in the order in which they run, {', '.join(order)}; torch.fx cannot "
+            f"follow this network, and they are listed as {', '.join(model.weight_names)}. Register its layers in that order"
+        )
     for (name, values), most in zip(log_alphas.items(), most_inputs, strict=True):
         if getattr(layer := model.layer(name), "groups", 1) != 1:
             raise InputError(

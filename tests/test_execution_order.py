@@ -159,3 +159,13 @@ def test_noise_on_units_needs_a_layer_behind_another() -> None:
 
     with pytest.raises(InputError, match=r"hidden units.*a\.weight"):
         BernoulliDropout(BayesianNetwork(Parallel()), 0.5)
+
+
+def test_units_are_refused_where_the_order_is_another_than_can_be_listed() -> None:
+    net = Backwards(followed=False)
+    del net.unused
+    model = BayesianNetwork(net, prior=NormalJeffreys)
+    guide = GroupVariationalDropout(model)
+    fit(model, guide, (X, Y), epochs=1, progress=False)
+    with pytest.raises(InputError, match=r"inp\.weight, hidden\.weight, out\.weight; torch\.fx cannot follow"):
+        prune(model, guide, units=[3, 2, 1])
