@@ -23,7 +23,10 @@ from pyro_vd import (
 )
 
 # torch's own, where it resumes after what it leaves uncompiled
-pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf Tensor")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf Tensor"),
+    pytest.mark.filterwarnings("ignore:Guards may run slower on Python 3.13.0"),  # of torch, of that Python alone
+]
 
 X, Y = torch.randn(20, 8, generator=torch.Generator().manual_seed(0)), torch.arange(20) % 3
 
