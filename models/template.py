@@ -95,9 +95,7 @@ class Template:
         others = {name: tensor for name, tensor in tensors if name not in own}
         layers = [path for path, module in net.named_modules(remove_duplicate=False) if isinstance(module, SUPPORTED_LAYERS)]
         frozen = {f"{path}.weight".lstrip(".") for path in layers} & others.keys()
-        return watch_forward(
-            lambda tensors: self.filled(net, tensors, apart=True), weights, self.sites, others, frozen, (x,), {}
-        )
+        return watch_forward(lambda tensors: self.filled(net, tensors, apart=True), weights, self.sites, others, frozen, x)
 
     def _rewire(self, net: nn.Module, parts: Mapping[int, object]) -> None:
         for path, attributes in self._references.items():

@@ -14,7 +14,16 @@ from torch.overrides import TorchFunctionMode
 
 from pyro_vd.eager import eagerly
 from pyro_vd.errors import InputError
-from pyro_vd.tensor_functions import DATA, LINEAR_MAPS, NO_GRADIENT_OF_ITS_OWN, check_not_changed, is_question, linear_arguments
+from pyro_vd.generators import generators_kept
+from pyro_vd.tensor_functions import (
+    DATA,
+    LINEAR_MAPS,
+    NO_GRADIENT_OF_ITS_OWN,
+    check_not_changed,
+    is_question,
+    linear_arguments,
+    replaced,
+)
 
 
 @dataclass
@@ -101,12 +110,7 @@ def _watched(tree: Any) -> list[_Watched]:
 
 
 def _plain(tree: Any) -> Any:
-    if isinstance(tree, _Watched):
-        return tree.value_
-    if isinstance(tree, tuple | list):
-        items = [_plain(item) for item in tree]
-        return type(tree)(*items) if hasattr(tree, "_fields") else type(tree)(items)
-    return {key: _plain(value) for key, value in tree.items()} if isinstance(tree, dict) else tree
+    return replaced(tree, _Watched, lambda weight: weight.value_)
 
 
 def watch_forward(
@@ -115,8 +119,7 @@ def watch_forward(
     places: Mapping[str, list[str]],
     others: Mapping[str, Tensor],
     layers: Iterable[str],
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
+    x: Tensor,
 ) -> WeightUsage:
     """Run a forward pass for what it does with its weights. The random state is left as it was.
 
@@ -126,14 +129,14 @@ def watch_forward(
         places: the names in the network of each.
         others: the network's other tensors, by name; it runs with copies.
         layers: those of them that are weights of layers as well: what comes after them is no data.
-        args, kwargs: the network's inputs.
+        x: the network's inputs.
 
     Raises:
         InputError: the forward pass changes a weight in place, makes new modules or parameters, or reaches other parameters.
     """
     usage = WeightUsage()
     with (
-        torch.random.fork_rng(devices=range(torch.cuda.device_count())),
+        generators_kept(x.device),
         torch.inference_mode(False),
         torch.enable_grad(),
         warnings.catch_warnings(),
@@ -143,7 +146,7 @@ def watch_forward(
         tensors = {name: tensor.detach().clone() for name, tensor in others.items()}
         for name in layers:
             tensors[name].requires_grad_()
-        args = tuple(arg.clone() if isinstance(arg, Tensor) and arg.is_inference() else arg for arg in args)
+        x = x.clone() if x.is_inference() else x
         versions = {name: value._version for name, value in values.items()}
         watched = {name: _Watched.of(value, name, usage) for name, value in values.items()}
         for name, weight in watched.items():
@@ -151,7 +154,7 @@ def watch_forward(
         net = network(tensors)
         names = dict(net.named_parameters(remove_duplicate=False))
         with eagerly(), _OnlyItsOwn() as looked:
-            net(*args, **kwargs)
+            net(x)
     for name, value in values.items():
         if value._version != versions[name] or not torch.equal(value, weights[name]):
             raise InputError(

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pyro_vd.errors import InputError
+from pyro_vd.generators import generators_kept
 from pyro_vd.handlers import own_parameters
 from pyro_vd.messages import one_line
 
@@ -32,9 +33,9 @@ def check_batches(x: Tensor, y: Tensor, batch_size: int, model: BayesianNetwork)
     examples = f"{len(x)} examples with batch_size (={batch_size})"
     tried = model.apart().train()
     weights = tried.initial_weights
-    devices = {weight.device for weight in weights.values() if weight.is_cuda}
+    device = next(iter(weights.values())).device
     for size in dict.fromkeys((min(batch_size, len(x)), len(x) % batch_size or batch_size)):
-        with own_parameters(), torch.random.fork_rng(devices), _watched(tried.net, examples):
+        with own_parameters(), generators_kept(device), _watched(tried.net, examples):
             try:
                 poutine.condition(tried, data=weights)(x[:size], y[:size])
             except InputError:

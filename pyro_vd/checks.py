@@ -12,6 +12,7 @@ from torch.distributions import Distribution
 from pyro_vd.arrays import check_arrays, check_finite, check_shape, tensor_of
 from pyro_vd.dataset import Dataset, Part, pair_of
 from pyro_vd.errors import InputError
+from pyro_vd.generators import generators_kept
 from pyro_vd.modes import in_evaluation_mode
 from pyro_vd.objects import check_likelihood, check_module
 from pyro_vd.observations import Observed, base_distribution, check_observations, distribution_of, is_classes
@@ -147,15 +148,15 @@ def _dtype_of(net: nn.Module) -> torch.dtype:
 
 def _as_the_model_observes(model: BayesianNetwork, x: Tensor) -> Observed:
     """A likelihood that may use what its model draws: run in the model on some inputs, with its own weights."""
-    import pyro
     import pyro.poutine as poutine
+
+    from pyro_vd.handlers import own_parameters  # needs Pyro
 
     def observation(output: Tensor) -> Distribution:
         device = next(iter(model.initial_weights.values())).device
         first = x[: len(output)].to(device)
         conditioned = poutine.condition(model, data=model.initial_weights)
-        generators = torch.random.fork_rng([device] if device.type == "cuda" else [])
-        with generators, pyro.get_param_store().scope(), in_evaluation_mode(model):
+        with generators_kept(device), own_parameters(), in_evaluation_mode(model):
             found: Distribution = poutine.trace(conditioned).get_trace(first).nodes["y"]["fn"]
         return found
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from pyro_vd.arguments import HIGHEST_KL_WEIGHT, LARGEST, check_number
 from pyro_vd.eager import uncompiled
 from pyro_vd.errors import InputError
+from pyro_vd.generators import generators_kept
 from pyro_vd.handlers import check_stored, own_parameters, trace_of
 from pyro_vd.modes import alone, in_evaluation_mode
 from pyro_vd.output_noise import OutputNoise, check_output_noise
@@ -97,7 +98,8 @@ class VariationalDropoutELBO(ELBO):
         Raises:
             InputError: also where a ``pyro.param`` is none of the modules' parameters, which are what an optimizer is given.
         """
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())), in_evaluation_mode(model), own_parameters():
+        device = next((tensor.device for tensor in (*model.buffers(), *model.parameters())), torch.device("cpu"))
+        with generators_kept(device), in_evaluation_mode(model), own_parameters():
             self.loss(model, guide, *args)
             own = {id(parameter) for module in (model, guide) for parameter in module.parameters()}
             for name, parameter in pyro.get_param_store().named_parameters():

@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from pyro_vd.elbo import VariationalDropoutELBO
 from pyro_vd.errors import NonFiniteError
+from pyro_vd.generators import generators_kept
 from pyro_vd.handlers import own_parameters
 from pyro_vd.modes import in_evaluation_mode
 
@@ -79,9 +80,7 @@ class NonFiniteGuard:
         before = self._broken_before
         if any(name not in before or not torch.equal(bad, before[name]) for name, bad in self._broken().items()):
             raise NonFiniteError(self._explain("what the last steps have made is not finite"))
-        device = batch[0].device
-        forked = torch.random.fork_rng([device] if device.type == "cuda" else [])
-        with forked, in_evaluation_mode(self._module), own_parameters(), torch.no_grad():
+        with generators_kept(batch[0].device), in_evaluation_mode(self._module), own_parameters(), torch.no_grad():
             if not any(bool(torch.isfinite(self._module(*batch))) for _ in range(MAX_IN_A_ROW)):
                 raise NonFiniteError(self._explain("with what the last step has made the loss is not finite"))
 

@@ -69,6 +69,16 @@ _SET_DATA: Any = vars(torch._C.TensorBase)["data"].__set__
 _IN_PLACE = ("add__", "sub__", "mul__", "div__", "truediv__", "floordiv__", "mod__", "pow__", "and__", "or__", "xor__")
 
 
+def replaced(tree: Any, kind: type[Tensor], by: Callable[[Any], Any]) -> Any:
+    """``tree`` of arguments, tuples, lists and dictionaries, in which ``by`` has replaced every tensor of this ``kind``."""
+    if isinstance(tree, kind):
+        return by(tree)
+    if isinstance(tree, tuple | list):
+        items = [replaced(item, kind, by) for item in tree]
+        return type(tree)(*items) if hasattr(tree, "_fields") else type(tree)(items)
+    return {key: replaced(item, kind, by) for key, item in tree.items()} if isinstance(tree, dict) else tree
+
+
 def linear_arguments(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     """Arguments of one of :data:`LINEAR_MAPS` by name."""
     names = ("input", "weight", "bias", *_REST.get(function, _CONVOLUTION))

@@ -12,7 +12,16 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from pyro_vd.errors import InputError
-from pyro_vd.tensor_functions import DATA, LINEAR_MAPS, NO_GRADIENT_OF_ITS_OWN, check_not_changed, is_question, linear_arguments
+from pyro_vd.generators import generator_state, set_generator_state
+from pyro_vd.tensor_functions import (
+    DATA,
+    LINEAR_MAPS,
+    NO_GRADIENT_OF_ITS_OWN,
+    check_not_changed,
+    is_question,
+    linear_arguments,
+    replaced,
+)
 
 
 class UndrawnWeight(Tensor):
@@ -72,17 +81,17 @@ class UndrawnWeight(Tensor):
         arguments = {**arguments, "bias": drawn(arguments.get("bias"))}
         device = self.mean_.device
         if self.noise_ is None or not again:
-            self.noise_ = _generator_state(device)
+            self.noise_ = generator_state(device)
             return self.sample_output(linear_map, arguments)
-        now = _generator_state(device)
+        now = generator_state(device)
         repeats = now.numpy().tobytes() != self.noise_.numpy().tobytes()  # no operation that a checkpoint would count
         if repeats:
-            _set_generator_state(device, self.noise_)
+            set_generator_state(device, self.noise_)
         try:
             return self.over(cut_off).sample_output(linear_map, arguments)
         finally:
             if repeats:
-                _set_generator_state(device, now)
+                set_generator_state(device, now)
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
@@ -156,31 +165,13 @@ def over_tensors(distribution: Any, parameters: Callable[[Tensor], Tensor]) -> A
     return copied
 
 
-def _generator_state(device: torch.device) -> Tensor:
-    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
-
-
-def _set_generator_state(device: torch.device, state: Tensor) -> None:
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(state, device)
-    else:
-        torch.set_rng_state(state)
-
-
-def _means(tree: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(each.mean_ if isinstance(each, UndrawnWeight) else each for each in tree)
-
-
 def drawn(tree: Any) -> Any:
     """``tree`` of arguments with every undrawn weight replaced by its draw."""
-    if isinstance(tree, UndrawnWeight):
-        return tree.draw()
-    if isinstance(tree, tuple | list):
-        items = [drawn(item) for item in tree]
-        return type(tree)(*items) if hasattr(tree, "_fields") else type(tree)(items)
-    if isinstance(tree, dict):
-        return {key: drawn(item) for key, item in tree.items()}
-    return tree
+    return replaced(tree, UndrawnWeight, draw_weight)
+
+
+def _means(tree: Any) -> Any:
+    return replaced(tree, UndrawnWeight, lambda weight: weight.mean_)
 
 
 def draw_weight(weight: Tensor) -> Tensor:
