@@ -18,8 +18,8 @@ from pathlib import Path
 import torch
 
 from pyro_vd import BayesianNetwork, VariationalDropout, fit, prune
-from pyro_vd.frames import FrameRecorder
-from pyro_vd.recipe_files import parse_recipe, read_recipe
+from pyro_vd.training.frames import FrameRecorder
+from pyro_vd.workflow.recipe_files import parse_recipe, read_recipe
 
 STEPS_A_FRAME, FRAMES = 55, 2
 ALLOWED = 0.02

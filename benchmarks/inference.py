@@ -18,15 +18,16 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pyro_vd import compact, load_pruned, load_run, mean_network, save_pruned, sparsify_runtime
-from pyro_vd.feature_major import FeatureMajor
-from pyro_vd.flops import network_cost
-from pyro_vd.formats import FORMATS
-from pyro_vd.metrics import Arrays
-from pyro_vd.networks import widths
-from pyro_vd.prediction import logits
-from pyro_vd.run_folder import PRUNED
-from pyro_vd.tables import print_table
+from pyro_vd import compact, load_pruned, load_run, mean_network, save_pruned
+from pyro_vd.evaluation.metrics import Arrays
+from pyro_vd.evaluation.prediction import logits
+from pyro_vd.export.formats import FORMATS
+from pyro_vd.networks.flops import network_cost
+from pyro_vd.networks.layers import widths
+from pyro_vd.runtime import sparsify_runtime
+from pyro_vd.runtime.csr import FeatureMajor
+from pyro_vd.workflow.run_folder import PRUNED
+from pyro_vd.workflow.tables import print_table
 
 BATCHES = (1, 64, 1024)
 TURN, WARM = 10, 2
@@ -52,7 +53,7 @@ def forms(dense: nn.Module, masked: nn.Module, onnx: Path | None) -> dict[str, n
         "chosen": sparsify_runtime(small, BATCHES),
     }
     if onnx:
-        from pyro_vd.export_onnx import load_onnx
+        from pyro_vd.export.onnx_file import load_onnx
 
         nets["ONNX Runtime"] = load_onnx(onnx)
     return nets

@@ -15,14 +15,23 @@ from typing import Any
 import yaml
 
 from pyro_vd import load_pruned, load_run, log_alpha
-from pyro_vd.deployed import kilobytes
+from pyro_vd._core.storage import save_figure
+from pyro_vd.evaluation.deployed import kilobytes
 from pyro_vd.experiments import NAMES, load_experiment
-from pyro_vd.export import read_info
-from pyro_vd.plots import image_shape, pruning_overview
-from pyro_vd.recipe_files import parse_recipe, read_recipe
-from pyro_vd.run_folder import read_metrics
-from pyro_vd.storage import save_figure
-from pyro_vd.tables import SIZES, SPARSITY, chance_of_coverage, error_cell, size_spreads, sparsities, sparsity_by_site, spread
+from pyro_vd.export.pruned_file import read_info
+from pyro_vd.plots.drawing import image_shape, pruning_overview
+from pyro_vd.workflow.recipe_files import parse_recipe, read_recipe
+from pyro_vd.workflow.run_folder import read_metrics
+from pyro_vd.workflow.tables import (
+    SIZES,
+    SPARSITY,
+    chance_of_coverage,
+    error_cell,
+    size_spreads,
+    sparsities,
+    sparsity_by_site,
+    spread,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "out"

@@ -15,10 +15,10 @@ import pyro
 import torch
 
 from pyro_vd import BayesianNetwork, VariationalDropout, VariationalDropoutELBO
-from pyro_vd.data import load_data
+from pyro_vd.data.loading import load_data
 from pyro_vd.experiments.stability import watched_steps
-from pyro_vd.recipe import Recipe
-from pyro_vd.recipe_files import parse_recipe, read_recipe
+from pyro_vd.workflow.recipe import Recipe
+from pyro_vd.workflow.recipe_files import parse_recipe, read_recipe
 
 RUNS = [("report-mlp2", 1, 100_000), ("report-mlp3", 1, 100_000), ("report-mlp2", 10, 20_000), ("report-mlp3", 10, 20_000)]
 

@@ -19,8 +19,10 @@ from pyro.infer.elbo import ELBO
 from torch import Tensor, nn
 from torch.distributions import register_kl
 
-from pyro_vd import MLP, LogUniform, MultiplicativeNormal, VariationalDropout, VariationalDropoutELBO
-from pyro_vd.priors import KLForm
+from pyro_vd import VariationalDropout, VariationalDropoutELBO
+from pyro_vd.distributions import LogUniform, MultiplicativeNormal
+from pyro_vd.distributions.priors import KLForm
+from pyro_vd.models import MLP
 
 SIZES = (784, 300, 10)
 NUM_DATA, BATCH = 60_000, 100

@@ -1,5 +1,6 @@
 """Guides: approximate posteriors over the weights of a model."""
 
+from pyro_vd.guides.alpha import log_alpha
 from pyro_vd.guides.bernoulli_dropout import BernoulliDropout
 from pyro_vd.guides.gaussian_dropout import GaussianDropout
 from pyro_vd.guides.group_variational_dropout import GroupVariationalDropout
@@ -16,4 +17,5 @@ __all__ = [
     "PointEstimate",
     "VariationalDropout",
     "WeightGuide",
+    "log_alpha",
 ]

@@ -8,11 +8,11 @@ from typing import Any
 import pyro.distributions as dist
 from torch import Tensor
 
-from pyro_vd.arguments import check_rate
-from pyro_vd.errors import InputError
+from pyro_vd._core.arguments import check_rate
+from pyro_vd._core.errors import InputError
+from pyro_vd.distributions.unit_dropout import UnitDropout, UnitNoise
 from pyro_vd.guides.weight_guide import WeightGuide, check_units
 from pyro_vd.models.bayesian import BayesianNetwork
-from pyro_vd.unit_dropout import UnitDropout, UnitNoise
 
 
 class DropoutGuide(WeightGuide):

@@ -7,8 +7,8 @@ from typing import Literal
 
 import pyro.distributions as dist
 
-from pyro_vd.arguments import check_choice
-from pyro_vd.distributions import SharedAlphaNormal
+from pyro_vd._core.arguments import check_choice
+from pyro_vd.distributions.weight_posterior import SharedAlphaNormal
 from pyro_vd.guides.dropout_guide import DropoutGuide
 from pyro_vd.models.bayesian import BayesianNetwork
 

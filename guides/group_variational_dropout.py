@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pyro_vd.group_normal import GroupNormal
+from pyro_vd.distributions.group_normal import GroupNormal
+from pyro_vd.distributions.priors import NormalJeffreys
 from pyro_vd.guides.unit_guide import UnitGuide
 from pyro_vd.models.bayesian import BayesianNetwork
-from pyro_vd.priors import NormalJeffreys
 
 
 class GroupVariationalDropout(UnitGuide):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from pyro_vd.distributions.log_normal import LogNormalUnits, TruncatedLogNormal
+from pyro_vd.distributions.priors import LogUniform
 from pyro_vd.guides.unit_guide import UnitGuide
-from pyro_vd.log_normal import LogNormalUnits, TruncatedLogNormal
 from pyro_vd.models.bayesian import BayesianNetwork
-from pyro_vd.priors import LogUniform
 
 
 class LogNormalDropout(UnitGuide):

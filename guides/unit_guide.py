@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyro_vd.arguments import check_flag, check_number
-from pyro_vd.errors import InputError
+from pyro_vd._core.arguments import check_flag, check_number
+from pyro_vd._core.errors import InputError
+from pyro_vd.distributions.unit_posterior import UnitPosterior, unit_shape
+from pyro_vd.evaluation.observations import base_distribution
 from pyro_vd.guides.weight_guide import WeightGuide, check_units
 from pyro_vd.models.bayesian import BayesianNetwork
-from pyro_vd.observations import base_distribution
-from pyro_vd.unit_posterior import UnitPosterior, unit_shape
 
 
 class UnitGuide(WeightGuide):

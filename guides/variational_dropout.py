@@ -7,8 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pyro_vd.arguments import check_choice, check_number
-from pyro_vd.distributions import MultiplicativeNormal, SharedAlphaNormal, WeightPosterior
+from pyro_vd._core.arguments import check_choice, check_number
+from pyro_vd.distributions.weight_posterior import MultiplicativeNormal, SharedAlphaNormal, WeightPosterior
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.models.bayesian import BayesianNetwork
 

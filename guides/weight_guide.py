@@ -12,15 +12,15 @@ import torch
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from pyro_vd.eager import uncompiled
-from pyro_vd.errors import InputError
+from pyro_vd._core.eager import uncompiled
+from pyro_vd._core.errors import InputError
+from pyro_vd._core.messages import quoted
+from pyro_vd.guides.checks import check_model
 from pyro_vd.guides.site import Site
-from pyro_vd.messages import quoted
+from pyro_vd.inference.site_checks import OF_WEIGHT_GUIDE
 from pyro_vd.models.admission import check_likelihood_type, is_coarse
 from pyro_vd.models.bayesian import BayesianNetwork
-from pyro_vd.networks import TRANSPOSED
-from pyro_vd.objects import check_model
-from pyro_vd.site_checks import OF_WEIGHT_GUIDE
+from pyro_vd.networks.layers import TRANSPOSED
 
 
 class WeightGuide(PyroModule):
@@ -132,7 +132,7 @@ class WeightGuide(PyroModule):
         What is left can then be trained on, which is masked fine-tuning.
 
         Args:
-            masks: for each site, a boolean tensor of its weight's shape, as :func:`~pyro_vd.pruning.keep_masks` gives.
+            masks: for each site, a boolean tensor of its weight's shape, as :func:`~pyro_vd.pruning.masks.keep_masks` gives.
 
         Raises:
             InputError: not exactly one boolean mask per site, of its weight's shape.

@@ -11,8 +11,8 @@ from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
-from pyro_vd.errors import InputError
-from pyro_vd.networks import SUPPORTED_LAYERS
+from pyro_vd._core.errors import InputError
+from pyro_vd.networks.layers import SUPPORTED_LAYERS
 
 _COMPUTING_HOOKS: dict[type[Any], tuple[str, str]] = {
     WeightNorm: ("name", "torch.nn.utils.remove_weight_norm"),

@@ -16,15 +16,16 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin
 from pyro.nn import pyro_method
 from torch import Tensor, nn
 
-from pyro_vd.arguments import check_number
-from pyro_vd.eager import uncompiled
-from pyro_vd.errors import InputError
-from pyro_vd.messages import quoted
+from pyro_vd._core.arguments import check_number
+from pyro_vd._core.eager import uncompiled
+from pyro_vd._core.errors import InputError
+from pyro_vd._core.messages import quoted
+from pyro_vd.distributions.priors import LogUniform, standing_in
+from pyro_vd.evaluation.observations import check_likelihood
 from pyro_vd.models.admission import check_likelihood_type
 from pyro_vd.models.likelihoods import Categorical, Likelihood
 from pyro_vd.models.weighted_network import WeightedNetwork
-from pyro_vd.objects import check_likelihood, check_module
-from pyro_vd.priors import LogUniform, standing_in
+from pyro_vd.networks.checks import check_module
 
 logger = logging.getLogger(__name__)
 
@@ -49,8 +50,8 @@ class BayesianNetwork(WeightedNetwork):
         net: maps a batch ``(batch, …)`` to the likelihood's input.
         likelihood: of an observation given the network's output, by default :class:`~pyro_vd.models.Categorical`. One with
             parameters, such as :class:`~pyro_vd.models.Normal`, is not copied: they are trained in place.
-        prior: maps a weight's shape to its prior, by default :class:`~pyro_vd.priors.LogUniform`. It is made once: tensors
-            in it stay on their device.
+        prior: maps a weight's shape to its prior, by default :class:`~pyro_vd.distributions.priors.LogUniform`. It is made
+            once: tensors in it stay on their device.
         shared: names of weights used more than once in one forward pass (tied layers, recurrence). They are drawn once.
         num_data: N, the size of the whole training set. The log likelihood of a batch of B is multiplied by N/B, so that
             the loss estimates that of all the data. None takes each batch as the whole. ``fit`` sets it.

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from pyro_vd.undrawn import UndrawnWeight
+from pyro_vd.inference.undrawn import UndrawnWeight
 
 logger = logging.getLogger(__name__)
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyro_vd.arguments import check_number
-from pyro_vd.errors import InputError
+from pyro_vd._core.arguments import check_number
+from pyro_vd._core.errors import InputError
+from pyro_vd._core.messages import one_line
+from pyro_vd.export.pruned_file import read_info
 
 
 class Likelihood(Protocol):
@@ -115,3 +119,27 @@ def described(description: Any) -> Likelihood:
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"likelihood (={description!r}) of a file must name one of {', '.join(LIKELIHOODS)}") from error
     return likelihood
+
+
+def likelihood_of(info: Mapping[str, Any]) -> Likelihood | None:
+    """The likelihood that belongs to a network's file with this ``info``; None where it says nothing: classes from logits.
+
+    Raises:
+        InputError: it says something else than a run writes.
+    """
+    if "likelihood" not in info:
+        return None
+    return described(info["likelihood"])
+
+
+def read_likelihood(path: Path | str) -> Likelihood | None:
+    """The likelihood that a run has put into the ``info`` of a network's file; None where it says nothing.
+
+    Raises:
+        InputError: the file is missing, broken or foreign, or says something else than a run writes.
+    """
+    info = read_info(path)
+    try:
+        return likelihood_of(info)
+    except Exception as error:  # what is in the file is anything
+        raise InputError(f"{path}: {one_line(error)[:300]}") from error

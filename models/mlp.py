@@ -7,11 +7,11 @@ from typing import Any
 
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.models.likelihoods import Likelihood
-from pyro_vd.networks import mlp
+from pyro_vd.networks.ready import mlp
 
 
 class MLP(BayesianNetwork):
-    """Bayesian fully connected ReLU network with ``sizes`` units per layer, input first; see :func:`pyro_vd.networks.mlp`."""
+    """Bayesian fully connected ReLU network with ``sizes`` units per layer, input first; see :func:`~pyro_vd.networks.mlp`."""
 
     def __init__(self, sizes: Sequence[int], likelihood: Likelihood | None = None, **options: Any) -> None:
         super().__init__(mlp(sizes), likelihood, **options)

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from pyro_vd.copies import copy_network
 from pyro_vd.models.usage import WeightUsage, watch_forward
 from pyro_vd.models.weight_sites import owner_of
-from pyro_vd.networks import SUPPORTED_LAYERS
-from pyro_vd.substitution import find_references, keep_changes, rewire, with_tensors
+from pyro_vd.networks.copies import copy_network
+from pyro_vd.networks.layers import SUPPORTED_LAYERS
+from pyro_vd.networks.substitution import find_references, keep_changes, rewire, with_tensors
 
 
 class Template:

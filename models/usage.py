@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from pyro_vd.eager import eagerly
-from pyro_vd.errors import InputError
-from pyro_vd.generators import generators_kept
-from pyro_vd.tensor_functions import (
+from pyro_vd._core.eager import eagerly
+from pyro_vd._core.errors import InputError
+from pyro_vd._core.generators import generators_kept
+from pyro_vd.inference.tensor_functions import (
     DATA,
     LINEAR_MAPS,
     NO_GRADIENT_OF_ITS_OWN,

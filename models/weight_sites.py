@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from pyro_vd.messages import some_of
-from pyro_vd.networks import SUPPORTED_LAYERS
+from pyro_vd._core.messages import some_of
+from pyro_vd.networks.layers import SUPPORTED_LAYERS
 
 logger = logging.getLogger(__name__)
 

@@ -11,20 +11,20 @@ import torch
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from pyro_vd.copies import copy_network, detached_copies, uncompiled_network
-from pyro_vd.eager import eagerly, uncompiled
-from pyro_vd.errors import InputError
-from pyro_vd.execution import trace_execution
-from pyro_vd.messages import did_you_mean, one_line, quoted
+from pyro_vd._core.eager import eagerly, uncompiled
+from pyro_vd._core.errors import InputError
+from pyro_vd._core.messages import did_you_mean, one_line, quoted
+from pyro_vd.inference.reparam import KnownWeight
+from pyro_vd.inference.undrawn import UndrawnWeight, draw_weight
 from pyro_vd.models.admission import check_admission
 from pyro_vd.models.gradient_watch import GradientWatch
 from pyro_vd.models.template import Template, tensors_of
 from pyro_vd.models.usage import WeightUsage
 from pyro_vd.models.weight_sites import owner_of, weight_owners
-from pyro_vd.modes import kept_in_evaluation_mode, put_back_in_evaluation_mode
-from pyro_vd.networks import SUPPORTED_LAYERS, weight_axes
-from pyro_vd.reparam import KnownWeight
-from pyro_vd.undrawn import UndrawnWeight, draw_weight
+from pyro_vd.networks.copies import copy_network, detached_copies, uncompiled_network
+from pyro_vd.networks.execution import trace_execution
+from pyro_vd.networks.layers import SUPPORTED_LAYERS, weight_axes
+from pyro_vd.networks.modes import kept_in_evaluation_mode, put_back_in_evaluation_mode
 
 
 class WeightedNetwork(PyroModule):
@@ -108,7 +108,7 @@ class WeightedNetwork(PyroModule):
         return owner_of(self._net, self._template.sites[name][0])[0]
 
     def weight_axes(self, name: str) -> tuple[str, ...]:
-        """What the dimensions of a site's weight stand for; see :func:`pyro_vd.networks.weight_axes`."""
+        """What the dimensions of a site's weight stand for; see :func:`pyro_vd.networks.layers.weight_axes`."""
         return weight_axes(self.layer(name), self._net.get_buffer(name).ndim)
 
     @property

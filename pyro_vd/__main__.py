@@ -1,6 +1,6 @@
 """``python -m pyro_vd``."""
 
-from pyro_vd.cli import main
+from pyro_vd.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -8,7 +8,9 @@ import torch
 from pyro.infer import SVI
 from pyro.optim import ClippedAdam
 
-from pyro_vd import MLP, VariationalDropout, VariationalDropoutELBO, evaluate, load_data, prune, summarize
+from pyro_vd import VariationalDropout, VariationalDropoutELBO, evaluate, load_data, prune
+from pyro_vd.models import MLP
+from pyro_vd.posterior import summarize
 
 EPOCHS, WARM_UP, BATCH = 150, 40, 50
 

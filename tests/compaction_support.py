@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vd import compact
-from pyro_vd.networks import SUPPORTED_LAYERS
+from pyro_vd.networks.layers import SUPPORTED_LAYERS
 
 
 @torch.no_grad()

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_vd import MLP, VariationalDropout
+from pyro_vd import VariationalDropout
+from pyro_vd.models import MLP
 
 EXAMPLES = 300
 """More than the builder takes at a time."""

@@ -6,7 +6,7 @@ import pyro.distributions as dist
 from torch import Tensor
 from torch.distributions import kl_divergence, register_kl
 
-from pyro_vd import MultiplicativeNormal
+from pyro_vd.distributions import MultiplicativeNormal
 
 
 class GaussianPrior(dist.Normal):

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pyro_vd import cli
+from pyro_vd.cli import main as cli
 
 SMALL = (
     "--model.sizes=[64,12,10]",

@@ -13,19 +13,9 @@ import torch.nn.utils.parametrizations as parametrizations
 import torch.nn.utils.prune as torch_prune
 from torch import Tensor, nn
 
-from pyro_vd import (
-    BayesianNetwork,
-    GaussianDropout,
-    GroupVariationalDropout,
-    InputError,
-    LogNormalDropout,
-    NormalJeffreys,
-    PointEstimate,
-    VariationalDropout,
-    fit,
-    prune,
-)
-from pyro_vd.guides import WeightGuide
+from pyro_vd import BayesianNetwork, GroupVariationalDropout, InputError, VariationalDropout, fit, prune
+from pyro_vd.distributions import NormalJeffreys
+from pyro_vd.guides import GaussianDropout, LogNormalDropout, PointEstimate, WeightGuide
 from pyro_vd.models import Normal
 
 X, Y = torch.randn(40, 6, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 3

@@ -15,10 +15,11 @@ import pytest
 from PIL import Image
 from support import SMALL, contents, refused, run_cli
 
-from pyro_vd import animation, load_pruned
-from pyro_vd.animation import Painter, chosen_frames, gif_of
-from pyro_vd.frames import Frames, read_frames
-from pyro_vd.weight_plots import SHADES, first_layer_images, weight_matrices
+from pyro_vd import load_pruned
+from pyro_vd.plots import animation
+from pyro_vd.plots.animation import Painter, chosen_frames, gif_of
+from pyro_vd.plots.weights import SHADES, first_layer_images, weight_matrices
+from pyro_vd.training.frames import Frames, read_frames
 
 SHAPES = {"1.weight": (100, 784), "3.weight": (40, 100), "5.weight": (10, 40)}
 WHITE = [255, 255, 255]

@@ -16,43 +16,35 @@ from torch import nn
 import pyro_vd
 from pyro_vd import (
     BayesianNetwork,
-    BernoulliDropout,
-    GaussianDropout,
     GroupVariationalDropout,
     InputError,
     KLWeight,
-    LogNormalDropout,
-    LRSchedule,
-    Normal,
-    NormalJeffreys,
-    PointEstimate,
-    RandomAffine,
     VariationalDropout,
     VariationalDropoutELBO,
     choose_threshold,
     evaluate,
     fine_tune,
     fit,
-    keep_masks,
-    kept_weights,
     load_onnx,
     load_pruned,
     load_run,
-    load_torch_export,
     log_alpha,
     mean_network,
     predict,
-    predictive,
     prune,
-    read_inference_data,
     save_onnx,
     save_pruned,
-    save_torch_export,
-    summarize,
     to_inference_data,
-    write_inference_data,
 )
-from pyro_vd.messages import quoted
+from pyro_vd._core.messages import quoted
+from pyro_vd.data import RandomAffine
+from pyro_vd.distributions import NormalJeffreys
+from pyro_vd.export import load_torch_export, save_torch_export
+from pyro_vd.guides import BernoulliDropout, GaussianDropout, LogNormalDropout, PointEstimate
+from pyro_vd.models import Normal
+from pyro_vd.posterior import predictive, read_inference_data, summarize, write_inference_data
+from pyro_vd.pruning import keep_masks, kept_weights
+from pyro_vd.training import LRSchedule
 
 X, Y = torch.randn(12, 4, generator=torch.Generator().manual_seed(0)), torch.arange(12) % 3
 DATA = X, Y

@@ -16,8 +16,10 @@ from matplotlib.lines import Line2D
 from posterior_support import EXAMPLES, known_data, known_pair, monte_carlo_error
 from scipy.integrate import trapezoid
 
-from pyro_vd import MLP, InputError, VariationalDropout, evaluate, held_out_elpd, log_alpha, to_inference_data
-from pyro_vd.arviz_files import has_data_tree, import_arviz, to_tree
+from pyro_vd import InputError, VariationalDropout, evaluate, log_alpha, to_inference_data
+from pyro_vd.models import MLP
+from pyro_vd.posterior import held_out_elpd
+from pyro_vd.posterior.arviz_files import has_data_tree, import_arviz, to_tree
 
 mpl.use("Agg")
 az = import_arviz()

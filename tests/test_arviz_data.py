@@ -14,19 +14,11 @@ from posterior_support import EXAMPLES, check_draws, known_data, known_pair
 from torch import Tensor, nn
 
 import pyro_vd
-from pyro_vd import (
-    MLP,
-    BayesianNetwork,
-    InputError,
-    KLWeight,
-    PointEstimate,
-    VariationalDropout,
-    fit,
-    keep_masks,
-    log_alpha,
-    to_inference_data,
-)
-from pyro_vd.arviz_files import to_tree
+from pyro_vd import BayesianNetwork, InputError, KLWeight, VariationalDropout, fit, log_alpha, to_inference_data
+from pyro_vd.guides import PointEstimate
+from pyro_vd.models import MLP
+from pyro_vd.posterior.arviz_files import to_tree
+from pyro_vd.pruning import keep_masks
 
 
 def tree_of(model: Any, guide: Any, **options: Any) -> Any:

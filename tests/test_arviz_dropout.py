@@ -12,20 +12,13 @@ import torch
 from posterior_support import known_data, known_pair, monte_carlo_error
 from support import SMALL, run_cli
 
-from pyro_vd import (
-    MLP,
-    BernoulliDropout,
-    GaussianDropout,
-    PointEstimate,
-    evaluate,
-    held_out_elpd,
-    load_run,
-    run_inference_data,
-    to_inference_data,
-)
-from pyro_vd.arviz_files import has_data_tree, import_arviz, read_inference_data, to_tree, write_inference_data
-from pyro_vd.guides import WeightGuide
-from pyro_vd.posterior_plots import largest_weights
+from pyro_vd import evaluate, load_run, to_inference_data
+from pyro_vd.guides import BernoulliDropout, GaussianDropout, PointEstimate, WeightGuide
+from pyro_vd.models import MLP
+from pyro_vd.plots.posterior import largest_weights
+from pyro_vd.posterior import held_out_elpd
+from pyro_vd.posterior.arviz_files import has_data_tree, import_arviz, read_inference_data, to_tree, write_inference_data
+from pyro_vd.workflow import run_inference_data
 
 DROPOUT: dict[str, Callable[[MLP], WeightGuide]] = {
     "bernoulli": lambda model: BernoulliDropout(model, 0.3),

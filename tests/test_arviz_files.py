@@ -12,8 +12,10 @@ import pytest
 from posterior_support import known_data, known_pair
 from support import ENVIRONMENT
 
-from pyro_vd import InputError, PointEstimate, fit, read_inference_data, to_inference_data, write_inference_data
-from pyro_vd.arviz_files import has_data_tree, import_arviz, to_tree
+from pyro_vd import InputError, fit, to_inference_data
+from pyro_vd.guides import PointEstimate
+from pyro_vd.posterior import read_inference_data, write_inference_data
+from pyro_vd.posterior.arviz_files import has_data_tree, import_arviz, to_tree
 
 az = import_arviz()
 OTHER = os.environ.get("PYRO_VD_OTHER_PYTHON")

@@ -13,8 +13,9 @@ import torch
 from posterior_support import check_draws, known_data, known_pair
 from torch import Tensor, nn
 
-from pyro_vd import MLP, BayesianNetwork, InputError, VariationalDropout, log_alpha, to_inference_data
-from pyro_vd.arviz_files import to_tree
+from pyro_vd import BayesianNetwork, InputError, VariationalDropout, log_alpha, to_inference_data
+from pyro_vd.models import MLP
+from pyro_vd.posterior.arviz_files import to_tree
 
 
 def posterior_of(model: Any, guide: Any, **options: Any) -> Any:

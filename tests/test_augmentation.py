@@ -9,7 +9,9 @@ import pytest
 import torch
 from support import refused, run_cli, write_mnist
 
-from pyro_vd import MLP, InputError, RandomAffine, VariationalDropout, fit
+from pyro_vd import InputError, VariationalDropout, fit
+from pyro_vd.data import RandomAffine
+from pyro_vd.models import MLP
 
 
 def centres(images: torch.Tensor) -> torch.Tensor:

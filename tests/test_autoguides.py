@@ -24,7 +24,9 @@ from pyro.infer.autoguide import (
 from pyro.optim import Adam, ClippedAdam
 from torch import Tensor, nn
 
-from pyro_vd import BayesianNetwork, InputError, Normal, PointEstimate, VariationalDropout, VariationalDropoutELBO
+from pyro_vd import BayesianNetwork, InputError, VariationalDropout, VariationalDropoutELBO
+from pyro_vd.guides import PointEstimate
+from pyro_vd.models import Normal
 
 N, SD, TAU = 20, 0.7, 1.5
 X = torch.randn(N, 3, generator=torch.Generator().manual_seed(2))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support import ENVIRONMENT, SMALL, check_refusal, command, contents, refused, run_cli
 
-from pyro_vd.cli import COMMANDS
+from pyro_vd.cli.main import COMMANDS
 
 SETTINGS = [
     (["--nosuch=3"], ["--nosuch", "--help"]),

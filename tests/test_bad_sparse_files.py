@@ -15,7 +15,7 @@ from support import contents, refused
 from torch import Tensor, nn
 
 from pyro_vd import InputError, load_pruned, save_pruned
-from pyro_vd.networks import SelectInputs
+from pyro_vd.networks.modules import SelectInputs
 
 NAN = torch.nan
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pyro_vd import BayesianNetwork, InputError, PointEstimate, fit
+from pyro_vd import BayesianNetwork, InputError, fit
+from pyro_vd.guides import PointEstimate
 
 LINEAR = nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Linear(8, 3)
 SEQUENCE = nn.Conv1d(2, 4, 2), nn.BatchNorm1d(4), nn.Flatten(), nn.Linear(8, 3)

@@ -16,9 +16,10 @@ import torch
 import yaml
 from support import ENVIRONMENT, SMALL, command, contents, refused, run_cli, write_mnist
 
-from pyro_vd import __version__, cli, evaluate, load_data, load_pruned, load_run, prune
-from pyro_vd.metrics import error_rate
-from pyro_vd.recipe_files import recipes
+from pyro_vd import __version__, evaluate, load_data, load_pruned, load_run, prune
+from pyro_vd.cli import main as cli
+from pyro_vd.evaluation.metrics import error_rate
+from pyro_vd.workflow.recipe_files import recipes
 
 FILES = {"recipe.yaml", "metrics.json", "metrics.jsonl", "posterior.safetensors", "pruned.safetensors"}
 

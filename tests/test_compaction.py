@@ -15,7 +15,9 @@ from compaction_support import check_compact, prune_at_random
 from torch import Tensor, nn
 
 from pyro_vd import InputError, compact, evaluate, load_data, load_pruned, save_pruned
-from pyro_vd.networks import SelectInputs, mlp, widths
+from pyro_vd.networks.layers import widths
+from pyro_vd.networks.modules import SelectInputs
+from pyro_vd.networks.ready import mlp
 
 
 def by_hand(net: nn.Sequential, activation: Callable[[Tensor], Tensor]) -> tuple[int, ...]:

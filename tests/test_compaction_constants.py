@@ -9,8 +9,8 @@ import torch
 from compaction_support import check_compact
 from torch import Tensor, nn
 
-from pyro_vd.networks import widths
-from pyro_vd.operations import ELEMENTWISE
+from pyro_vd.networks.layers import widths
+from pyro_vd.networks.operations import ELEMENTWISE
 
 ACTIVATIONS = sorted(
     (kind for kind in ELEMENTWISE if isinstance(kind, type) and kind not in (nn.Dropout2d, nn.Dropout3d)),

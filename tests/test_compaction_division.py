@@ -11,7 +11,7 @@ import torch
 from compaction_support import check_compact
 from torch import Tensor, nn
 
-from pyro_vd.networks import widths
+from pyro_vd.networks.layers import widths
 
 
 class Quotient(nn.Module):

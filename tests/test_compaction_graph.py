@@ -12,7 +12,7 @@ from compaction_support import Around, check_compact, prune_at_random
 from torch import Tensor, nn
 
 from pyro_vd import compact
-from pyro_vd.networks import widths
+from pyro_vd.networks.layers import widths
 
 
 class Block(nn.Module):

@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from compaction_support import Around, check_compact
 from torch import Tensor, nn
 
-from pyro_vd import MLP, InputError, compact
-from pyro_vd.networks import widths
+from pyro_vd import InputError, compact
+from pyro_vd.models import MLP
+from pyro_vd.networks.layers import widths
 
 
 class Raises(nn.Module):

@@ -9,7 +9,8 @@ from compaction_support import check_compact
 from torch import Tensor, nn
 
 from pyro_vd import compact
-from pyro_vd.networks import SelectInputs, widths
+from pyro_vd.networks.layers import widths
+from pyro_vd.networks.modules import SelectInputs
 
 
 def test_a_linear_layer_over_positions_leaves_filters_alone() -> None:

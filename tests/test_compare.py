@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from support import contents, refused, run_cli
 
-from pyro_vd.comparison import SORTS, differences, read_results
-from pyro_vd.plots import error_against_compression
+from pyro_vd.plots.drawing import error_against_compression
+from pyro_vd.workflow.comparison import SORTS, differences, read_results
 
 CHANGED: dict[str, dict[str, Any]] = {
     "best": {"error": 0.0125, "nll": 0.25, "compression": 40.0, "seconds": {"train": 20.5, "finetune": 2.0}},

@@ -10,17 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pyro_vd import (
-    BayesianNetwork,
-    BernoulliDropout,
-    GroupVariationalDropout,
-    NormalJeffreys,
-    VariationalDropout,
-    VariationalDropoutELBO,
-    compact,
-    fit,
-    prune,
-)
+from pyro_vd import BayesianNetwork, GroupVariationalDropout, VariationalDropout, VariationalDropoutELBO, compact, fit, prune
+from pyro_vd.distributions import NormalJeffreys
+from pyro_vd.guides import BernoulliDropout
 
 # torch's own, where it resumes after what it leaves uncompiled
 pytestmark = [

@@ -21,7 +21,7 @@ from PIL import Image
 from support import contents, run_cli, write_images, write_mnist, write_npz
 
 from pyro_vd import InputError, load_data
-from pyro_vd.dataset import Dataset
+from pyro_vd.data.dataset import Dataset
 
 
 def test_digits() -> None:

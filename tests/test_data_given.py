@@ -17,23 +17,22 @@ import pyro_vd
 from pyro_vd import (
     BayesianNetwork,
     InputError,
-    PointEstimate,
     VariationalDropout,
     choose_threshold,
     compact,
-    compact_size,
-    detection,
     evaluate,
     fine_tune,
     fit,
     load_data,
     predict,
-    predictive,
-    risk_coverage,
-    sparsify_runtime,
     surviving_units,
     to_inference_data,
 )
+from pyro_vd.compaction import compact_size
+from pyro_vd.evaluation import detection, risk_coverage
+from pyro_vd.guides import PointEstimate
+from pyro_vd.posterior import predictive
+from pyro_vd.runtime import sparsify_runtime
 
 X, Y = torch.randn(24, 4, generator=torch.Generator().manual_seed(0)), torch.arange(24) % 3
 OPTIONS: dict[str, Any] = {"epochs": 1, "batch_size": 8, "progress": False}

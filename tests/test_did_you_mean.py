@@ -9,9 +9,10 @@ import torch
 from support import refused
 from torch import nn
 
-from pyro_vd import MLP, BayesianNetwork, InputError, VariationalDropout, save_pruned, to_inference_data
-from pyro_vd.messages import did_you_mean
-from pyro_vd.recipe_files import parse_recipe
+from pyro_vd import BayesianNetwork, InputError, VariationalDropout, save_pruned, to_inference_data
+from pyro_vd._core.messages import did_you_mean
+from pyro_vd.models import MLP
+from pyro_vd.workflow.recipe_files import parse_recipe
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,9 @@ from prior_support import GaussianPrior
 from pyro.distributions.torch_distribution import TorchDistribution
 from torch.distributions import kl_divergence
 
-from pyro_vd import InputError, LogUniform, MultiplicativeNormal, NormalARD, VariationalDropoutELBO
-from pyro_vd.kl import kl_approximate, kl_ard, kl_exact
+from pyro_vd import InputError, VariationalDropoutELBO
+from pyro_vd.distributions import LogUniform, MultiplicativeNormal, NormalARD
+from pyro_vd.distributions.kl import kl_approximate, kl_ard, kl_exact
 
 
 def posterior(*shape: int, dtype: torch.dtype = torch.float64) -> MultiplicativeNormal:

@@ -14,17 +14,8 @@ from torch import Tensor, nn
 from torch.distributions import Independent, kl_divergence
 
 from pyro_vd import (
-    MLP,
     BayesianNetwork,
-    BernoulliDropout,
-    GaussianDropout,
     InputError,
-    LocalReparameterization,
-    LogUniform,
-    NormalARD,
-    PointEstimate,
-    SharedAlphaNormal,
-    UnitDropout,
     VariationalDropout,
     VariationalDropoutELBO,
     evaluate,
@@ -33,8 +24,11 @@ from pyro_vd import (
     mean_network,
     prune,
 )
-from pyro_vd.guides import WeightGuide
-from pyro_vd.kl import kl_exact
+from pyro_vd.distributions import LogUniform, NormalARD, SharedAlphaNormal, UnitDropout
+from pyro_vd.distributions.kl import kl_exact
+from pyro_vd.guides import BernoulliDropout, GaussianDropout, PointEstimate, WeightGuide
+from pyro_vd.inference import LocalReparameterization
+from pyro_vd.models import MLP
 
 GUIDES: dict[str, Callable[[BayesianNetwork], WeightGuide]] = {
     "bernoulli": partial(BernoulliDropout, p=0.4),

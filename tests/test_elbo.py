@@ -16,16 +16,10 @@ from pyro.optim import Adam
 from torch import Tensor
 from torch.distributions import kl_divergence
 
-from pyro_vd import (
-    MLP,
-    InputError,
-    LogUniform,
-    MultiplicativeNormal,
-    NormalARD,
-    PointEstimate,
-    VariationalDropout,
-    VariationalDropoutELBO,
-)
+from pyro_vd import InputError, VariationalDropout, VariationalDropoutELBO
+from pyro_vd.distributions import LogUniform, MultiplicativeNormal, NormalARD
+from pyro_vd.guides import PointEstimate
+from pyro_vd.models import MLP
 
 X, Y = torch.randn(12, 4, generator=torch.Generator().manual_seed(1)), torch.arange(12) % 3
 

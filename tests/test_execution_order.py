@@ -11,23 +11,21 @@ from torch import Tensor, fx, nn
 
 from pyro_vd import (
     BayesianNetwork,
-    BernoulliDropout,
-    GaussianDropout,
     GroupVariationalDropout,
     InputError,
-    NormalJeffreys,
     VariationalDropout,
     VariationalDropoutELBO,
     evaluate,
     fit,
-    kept_weights,
     prune,
     surviving_units,
 )
-from pyro_vd.execution import trace_execution
-from pyro_vd.guides import WeightGuide
-from pyro_vd.networks import SUPPORTED_LAYERS, named_weights, widths
-from pyro_vd.unit_dropout import UnitDropout
+from pyro_vd.distributions import NormalJeffreys
+from pyro_vd.distributions.unit_dropout import UnitDropout
+from pyro_vd.guides import BernoulliDropout, GaussianDropout, WeightGuide
+from pyro_vd.networks.execution import trace_execution
+from pyro_vd.networks.layers import SUPPORTED_LAYERS, named_weights, widths
+from pyro_vd.pruning import kept_weights
 
 X, Y = torch.randn(24, 6, generator=torch.Generator().manual_seed(0)), torch.arange(24) % 3
 

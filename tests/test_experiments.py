@@ -11,9 +11,9 @@ import matplotlib.image
 import pytest
 from support import refused, run_cli
 
-from pyro_vd.experiment_plots import bands, learning_curves, losses, sparsity_pictures, tradeoff
 from pyro_vd.experiments import NAMES, load_experiment
 from pyro_vd.experiments.setting import Outcome, Setting
+from pyro_vd.plots.experiments import bands, learning_curves, losses, sparsity_pictures, tradeoff
 
 
 @pytest.fixture(scope="module")

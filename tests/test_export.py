@@ -12,9 +12,9 @@ from support import python
 from torch import Tensor, nn
 
 from pyro_vd import InputError, load_pruned, save_pruned
-from pyro_vd.architecture import BUILDABLE
-from pyro_vd.export import read_info
-from pyro_vd.feature_major import FeatureMajor
+from pyro_vd.export.architecture import BUILDABLE
+from pyro_vd.export.pruned_file import read_info
+from pyro_vd.runtime.csr import FeatureMajor
 
 MADE: dict[str, tuple[Any, ...]] = {
     "Linear": (3, 4, False),
@@ -104,7 +104,7 @@ sys.modules["pyro"] = None
 import pyro_vd
 from pyro_vd import cli
 try:
-    pyro_vd.MLP
+    pyro_vd.models.MLP
 except ImportError:
     net = pyro_vd.load_pruned(sys.argv[1])
     print(net(pyro_vd.load_data("digits").x_test[:1]).shape, file=sys.stderr)

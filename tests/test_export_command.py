@@ -14,11 +14,11 @@ import torch
 from support import contents, python, refused, run_cli
 
 from pyro_vd import compact, load_data, load_pruned, load_run, save_pruned
-from pyro_vd.export import read_info
-from pyro_vd.formats import FORMATS
-from pyro_vd.metrics import error_rate
-from pyro_vd.prediction import logits
-from pyro_vd.sizes import layer_sizes
+from pyro_vd.evaluation.metrics import error_rate
+from pyro_vd.evaluation.prediction import logits
+from pyro_vd.export.formats import FORMATS
+from pyro_vd.export.pruned_file import read_info
+from pyro_vd.networks.sizes import layer_sizes
 
 MISSING = [name for name in ("onnx", "onnxruntime", "onnxscript") if find_spec(name) is None]
 NAMES = [

@@ -14,8 +14,10 @@ import torch
 from support import python
 from torch import Tensor, nn
 
-from pyro_vd import InputError, load_onnx, load_torch_export, save_onnx, save_torch_export
-from pyro_vd.networks import SelectInputs, mlp
+from pyro_vd import InputError, load_onnx, save_onnx
+from pyro_vd.export import load_torch_export, save_torch_export
+from pyro_vd.networks.modules import SelectInputs
+from pyro_vd.networks.ready import mlp
 
 needs_onnx = pytest.mark.skipif(
     any(find_spec(name) is None for name in ("onnx", "onnxruntime", "onnxscript")),

@@ -10,7 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pyro_vd import BayesianNetwork, FitResult, InputError, Normal, VariationalDropout, compact, fine_tune, fit, prune
+from pyro_vd import BayesianNetwork, InputError, VariationalDropout, compact, fine_tune, fit, prune
+from pyro_vd.models import Normal
+from pyro_vd.training import FitResult
 
 X, Y = torch.randn(60, 6, generator=torch.Generator().manual_seed(0)), torch.arange(60) % 3
 OPTIONS: dict[str, Any] = {"epochs": 3, "batch_size": 20, "lr": 0.02, "progress": False}
@@ -91,7 +93,8 @@ def test_in_place(kind: str, mode: bool) -> None:
 
 
 def test_the_values_are_those_of_fit_on_a_masked_guide() -> None:
-    from pyro_vd import PointEstimate, mean_network
+    from pyro_vd import mean_network
+    from pyro_vd.guides import PointEstimate
 
     net = sparse(NETS["plain"]())
     model = BayesianNetwork(net)

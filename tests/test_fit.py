@@ -13,23 +13,14 @@ import pytest
 import torch
 from torch import nn
 
-from pyro_vd import (
-    MLP,
-    BayesianNetwork,
-    InputError,
-    KLWeight,
-    LRSchedule,
-    PointEstimate,
-    VariationalDropout,
-    evaluate,
-    fit,
-    mean_network,
-    prune,
-)
-from pyro_vd.metrics import error_rate
-from pyro_vd.placing import placed
-from pyro_vd.sizes import compression
-from pyro_vd.training_state import EpochRecord
+from pyro_vd import BayesianNetwork, InputError, KLWeight, VariationalDropout, evaluate, fit, mean_network, prune
+from pyro_vd.evaluation.epoch_record import EpochRecord
+from pyro_vd.evaluation.metrics import error_rate
+from pyro_vd.guides import PointEstimate
+from pyro_vd.models import MLP
+from pyro_vd.networks.sizes import compression
+from pyro_vd.training import LRSchedule
+from pyro_vd.training.placing import placed
 
 X, Y = torch.randn(60, 6, generator=torch.Generator().manual_seed(0)), torch.arange(60) % 3
 TRAIN, HELD = (X[:40], Y[:40]), (X[40:], Y[40:])

@@ -9,7 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from pyro_vd import MLP, BayesianNetwork, InputError, PointEstimate, VariationalDropout, fit
+from pyro_vd import BayesianNetwork, InputError, VariationalDropout, fit
+from pyro_vd.guides import PointEstimate
+from pyro_vd.models import MLP
 
 X, Y = torch.randn(60, 6, generator=torch.Generator().manual_seed(0)), torch.arange(60) % 3
 TRAIN = X[:40], Y[:40]

@@ -14,21 +14,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pyro_vd import (
-    BayesianNetwork,
-    BernoulliDropout,
-    GaussianDropout,
-    InputError,
-    KLWeight,
-    LRSchedule,
-    NonFiniteError,
-    NormalARD,
-    PointEstimate,
-    VariationalDropout,
-    fit,
-    mean_network,
-)
-from pyro_vd.guides import WeightGuide
+from pyro_vd import BayesianNetwork, InputError, KLWeight, NonFiniteError, VariationalDropout, fit, mean_network
+from pyro_vd.distributions import NormalARD
+from pyro_vd.guides import BernoulliDropout, GaussianDropout, PointEstimate, WeightGuide
+from pyro_vd.training import LRSchedule
 
 
 class Crash(nn.Module):

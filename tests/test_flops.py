@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from pyro_vd import load_pruned
-from pyro_vd.flops import network_cost
-from pyro_vd.networks import mlp
+from pyro_vd.networks.flops import network_cost
+from pyro_vd.networks.ready import mlp
 
 NETS = {
     "linear": (mlp((6, 5, 3)), (6,)),

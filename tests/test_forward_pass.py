@@ -14,22 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pyro_vd import (
-    BayesianNetwork,
-    BernoulliDropout,
-    InputError,
-    LocalReparameterization,
-    MultiplicativeNormal,
-    PointEstimate,
-    VariationalDropout,
-    VariationalDropoutELBO,
-    compact,
-    fit,
-    predict,
-    prune,
-)
+from pyro_vd import BayesianNetwork, InputError, VariationalDropout, VariationalDropoutELBO, compact, fit, predict, prune
+from pyro_vd.distributions import MultiplicativeNormal
+from pyro_vd.guides import BernoulliDropout, PointEstimate
+from pyro_vd.inference import LocalReparameterization
+from pyro_vd.inference.reparam import GaussianWeight
 from pyro_vd.models.gradient_watch import LOOKS
-from pyro_vd.reparam import GaussianWeight
 
 X, Y = torch.randn(24, 6, generator=torch.Generator().manual_seed(0)), torch.arange(24) % 3
 

@@ -17,11 +17,12 @@ from support import SMALL, contents, refused, run_cli
 from torch import nn
 
 from pyro_vd import BayesianNetwork, InputError, VariationalDropout, fit, load_run, prune
-from pyro_vd.deployed import stored_size
-from pyro_vd.frames import EXAMPLES, SCALE, FrameRecorder, read_frames
-from pyro_vd.metrics import error_rate
-from pyro_vd.networks import mlp, named_weights
-from pyro_vd.sizes import compression
+from pyro_vd.evaluation.deployed import stored_size
+from pyro_vd.evaluation.metrics import error_rate
+from pyro_vd.networks.layers import named_weights
+from pyro_vd.networks.ready import mlp
+from pyro_vd.networks.sizes import compression
+from pyro_vd.training.frames import EXAMPLES, SCALE, FrameRecorder, read_frames
 
 DATA = torch.rand(70, 6, generator=torch.Generator().manual_seed(0)), torch.arange(70) % 3
 LONGER = (*SMALL, "--train.frames=3", "--train.epochs=12")

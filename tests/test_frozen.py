@@ -7,7 +7,9 @@ import torch
 from pyro.distributions import Delta
 from torch import nn
 
-from pyro_vd import BayesianNetwork, BernoulliDropout, InputError, UnitDropout, VariationalDropout, fit, prune
+from pyro_vd import BayesianNetwork, InputError, VariationalDropout, fit, prune
+from pyro_vd.distributions import UnitDropout
+from pyro_vd.guides import BernoulliDropout
 
 
 def data() -> tuple[torch.Tensor, torch.Tensor]:

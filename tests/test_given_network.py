@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torchvision.models import mnasnet0_5
 
 from pyro_vd import InputError, compact, fine_tune, load_pruned, save_pruned
-from pyro_vd.networks import SelectInputs, widths
+from pyro_vd.networks.layers import widths
+from pyro_vd.networks.modules import SelectInputs
 
 LAYOUTS = ["dense", "sparse", "quantised"]
 

@@ -14,21 +14,12 @@ from scipy.integrate import quad
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
-from pyro_vd import (
-    MLP,
-    GroupNormal,
-    GroupVariationalDropout,
-    InputError,
-    LocalReparameterization,
-    LogUniform,
-    MultiplicativeNormal,
-    NormalJeffreys,
-    VariationalDropoutELBO,
-    keep_masks,
-    log_alpha,
-    mean_network,
-)
-from pyro_vd.reparam import UnitNoiseWeight
+from pyro_vd import GroupVariationalDropout, InputError, VariationalDropoutELBO, log_alpha, mean_network
+from pyro_vd.distributions import GroupNormal, LogUniform, MultiplicativeNormal, NormalJeffreys
+from pyro_vd.inference import LocalReparameterization
+from pyro_vd.inference.reparam import UnitNoiseWeight
+from pyro_vd.models import MLP
+from pyro_vd.pruning import keep_masks
 
 AT_INFINITE_ALPHA = 0.5 * math.log(2 * math.pi * math.e) + 0.5 * (np.euler_gamma + math.log(2))
 """−E log q(z) − E log|z| of a Gaussian q around 0: what makes the KL of z vanish there, as the library's does."""

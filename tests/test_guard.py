@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pyro_vd import BayesianNetwork, NonFiniteError, PointEstimate, VariationalDropout, VariationalDropoutELBO, fit
-from pyro_vd.guard import NonFiniteGuard
-from pyro_vd.guides import WeightGuide
+from pyro_vd import BayesianNetwork, NonFiniteError, VariationalDropout, VariationalDropoutELBO, fit
+from pyro_vd.guides import PointEstimate, WeightGuide
+from pyro_vd.training.guard import NonFiniteGuard
 
 X, Y = torch.randn(40, 6, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 3
 OPTIONS: dict[str, Any] = {"batch_size": 10, "lr": 0.01, "progress": False}

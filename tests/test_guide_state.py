@@ -13,23 +13,12 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from pyro_vd import (
-    BayesianNetwork,
-    BernoulliDropout,
-    GaussianDropout,
-    GroupVariationalDropout,
-    InputError,
-    LogNormalDropout,
-    NormalJeffreys,
-    PointEstimate,
-    VariationalDropout,
-    VariationalDropoutELBO,
-    fit,
-)
-from pyro_vd.checks import check_state
-from pyro_vd.guides import WeightGuide
-from pyro_vd.posterior import log_alpha
-from pyro_vd.run_folder import load_run, save_posterior
+from pyro_vd import BayesianNetwork, GroupVariationalDropout, InputError, VariationalDropout, VariationalDropoutELBO, fit
+from pyro_vd.distributions import NormalJeffreys
+from pyro_vd.guides import BernoulliDropout, GaussianDropout, LogNormalDropout, PointEstimate, WeightGuide
+from pyro_vd.guides.alpha import log_alpha
+from pyro_vd.networks.checks import check_state
+from pyro_vd.workflow.run_folder import load_run, save_posterior
 
 X, Y = torch.randn(40, 6, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 3
 

@@ -18,19 +18,12 @@ from support import ENVIRONMENT, python
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
-from pyro_vd import (
-    MLP,
-    BayesianNetwork,
-    InputError,
-    KLWeight,
-    LRSchedule,
-    Normal,
-    PointEstimate,
-    RandomAffine,
-    VariationalDropout,
-    fit,
-)
-from pyro_vd.identity import identity, pair_identity
+from pyro_vd import BayesianNetwork, InputError, KLWeight, VariationalDropout, fit
+from pyro_vd.data import RandomAffine
+from pyro_vd.guides import PointEstimate
+from pyro_vd.models import MLP, Normal
+from pyro_vd.training import LRSchedule
+from pyro_vd.training.identity import identity, pair_identity
 
 STRENGTH = 0.1
 

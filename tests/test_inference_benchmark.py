@@ -11,9 +11,9 @@ import torch
 from compaction_support import prune_at_random
 
 from pyro_vd import compact, load_pruned, save_pruned
-from pyro_vd.formats import FORMATS
-from pyro_vd.metrics import error_rate
-from pyro_vd.networks import mlp
+from pyro_vd.evaluation.metrics import error_rate
+from pyro_vd.export.formats import FORMATS
+from pyro_vd.networks.ready import mlp
 
 
 @pytest.fixture

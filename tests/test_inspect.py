@@ -17,21 +17,14 @@ from support import SMALL, command, contents, python, refused, run_cli
 from torch import nn
 from torch.distributions import kl_divergence
 
-from pyro_vd import (
-    BayesianNetwork,
-    LogUniform,
-    VariationalDropout,
-    inspect_layers,
-    keep_masks,
-    load_run,
-    log_alpha,
-    prune,
-    read_inference_data,
-    run_inference_data,
-)
-from pyro_vd.arviz_files import to_tree
-from pyro_vd.commands.inspect import FIGURES, FILE
-from pyro_vd.run_folder import read_history, read_metrics
+from pyro_vd import BayesianNetwork, VariationalDropout, load_run, log_alpha, prune
+from pyro_vd.cli.inspect import FIGURES, FILE
+from pyro_vd.distributions import LogUniform
+from pyro_vd.posterior import read_inference_data
+from pyro_vd.posterior.arviz_files import to_tree
+from pyro_vd.pruning import keep_masks
+from pyro_vd.workflow import inspect_layers, run_inference_data
+from pyro_vd.workflow.run_folder import read_history, read_metrics
 
 SHORT = ("--num-samples=5",)
 
@@ -166,7 +159,7 @@ def test_a_layer_with_nothing_left(finished_run: Path) -> None:
 def test_in_a_process_of_its_own_nothing_else_is_printed(run: Path) -> None:
     """ArviZ's announcements, and a display that is not there, are none of the user's business."""
     line = command("inspect", run, *SHORT, "--plots")[1:]
-    done = python(f"import sys; from pyro_vd.cli import main; main({line[2:]!r})")
+    done = python(f"import sys; from pyro_vd.cli.main import main; main({line[2:]!r})")
     assert (done.returncode, done.stderr) == (0, "")
     assert "1.weight" in done.stdout
 

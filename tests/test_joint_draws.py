@@ -12,24 +12,20 @@ from torch import Tensor, nn
 
 from pyro_vd import (
     BayesianNetwork,
-    BernoulliDropout,
-    GaussianDropout,
     GroupVariationalDropout,
     InputError,
-    LogNormalDropout,
-    PointEstimate,
     VariationalDropout,
     evaluate,
     load_data,
     log_alpha,
     predict,
-    predictive,
     to_inference_data,
 )
-from pyro_vd.arviz_files import to_tree
-from pyro_vd.guides import WeightGuide
-from pyro_vd.priors import LogUniform, NormalJeffreys
-from pyro_vd.unit_posterior import UnitPosterior
+from pyro_vd.distributions.priors import LogUniform, NormalJeffreys
+from pyro_vd.distributions.unit_posterior import UnitPosterior
+from pyro_vd.guides import BernoulliDropout, GaussianDropout, LogNormalDropout, PointEstimate, WeightGuide
+from pyro_vd.posterior import predictive
+from pyro_vd.posterior.arviz_files import to_tree
 
 DRAWS, BLOCKS = 20, 10
 EXAMPLES = 30

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
-from pyro_vd import kl
-from pyro_vd.distributions import MultiplicativeNormal
-from pyro_vd.kl import kl_approximate, kl_ard, kl_exact
-from pyro_vd.priors import LogUniform
+from pyro_vd.distributions import kl
+from pyro_vd.distributions.kl import kl_approximate, kl_ard, kl_exact
+from pyro_vd.distributions.priors import LogUniform
+from pyro_vd.distributions.weight_posterior import MultiplicativeNormal
 
 KL = Callable[[Tensor, Tensor], Tensor]
 FORMS: list[KL] = [kl_approximate, kl_exact, kl_ard]

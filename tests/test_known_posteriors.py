@@ -15,9 +15,10 @@ from pyro.infer import MCMC, NUTS
 from scipy.optimize import minimize
 from torch import Tensor, nn
 
-from pyro_vd import BayesianNetwork, LogUniform, VariationalDropout, VariationalDropoutELBO, log_alpha
-from pyro_vd.kl import kl_exact
-from pyro_vd.thresholds import DEFAULT_THRESHOLD
+from pyro_vd import BayesianNetwork, VariationalDropout, VariationalDropoutELBO, log_alpha
+from pyro_vd.distributions import LogUniform
+from pyro_vd.distributions.kl import kl_exact
+from pyro_vd.pruning.thresholds import DEFAULT_THRESHOLD
 
 N, COPIES, NOISE, SCALE = 64, 100, 0.8, 1.5
 """Examples; independent copies of one problem, an output unit each; deviations of the noise and of the prior."""

@@ -20,10 +20,8 @@ from pyro.optim import Adam
 from torch import Tensor, nn
 
 from pyro_vd import (
-    MLP,
     BayesianNetwork,
     InputError,
-    Normal,
     VariationalDropout,
     VariationalDropoutELBO,
     evaluate,
@@ -32,7 +30,8 @@ from pyro_vd import (
     prune,
     to_inference_data,
 )
-from pyro_vd.arviz_files import to_tree
+from pyro_vd.models import MLP, Normal
+from pyro_vd.posterior.arviz_files import to_tree
 
 X = torch.randn(30, 4, generator=torch.Generator().manual_seed(1))
 Y = X[:, :3].argmax(1)

@@ -16,19 +16,19 @@ from torch import Tensor, nn
 from pyro_vd import (
     BayesianNetwork,
     InputError,
-    Normal,
     VariationalDropout,
     VariationalDropoutELBO,
     evaluate,
     predict,
-    predictive,
     to_inference_data,
 )
-from pyro_vd.arviz_files import to_tree
-from pyro_vd.draws import Draws
-from pyro_vd.metrics import Metrics
-from pyro_vd.regression import RegressionMetrics
-from pyro_vd.sampling import joint_draws
+from pyro_vd.evaluation.draws import Draws
+from pyro_vd.evaluation.metrics import Metrics
+from pyro_vd.evaluation.regression import RegressionMetrics
+from pyro_vd.inference.joint_draws import joint_draws
+from pyro_vd.models import Normal
+from pyro_vd.posterior import predictive
+from pyro_vd.posterior.arviz_files import to_tree
 
 N, DRAWS, BLOCKS = 30, 20, 10
 EFFECTS = torch.tensor([-2.0, 0.5, 3.0])
@@ -137,7 +137,7 @@ def test_what_each_example_has_goes_with_it_into_every_part() -> None:
 
         torch.manual_seed(5)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("pyro_vd.memory.MOST_ROWS", rows)
+            patch.setattr("pyro_vd.evaluation.memory.MOST_ROWS", rows)
             joint_draws(model, guide, x, y, 3, lambda observed, _: {"mean": observed.mean}, take)
         found[rows] = torch.cat(parts)
         torch.testing.assert_close(found[rows], found[1])

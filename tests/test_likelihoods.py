@@ -14,24 +14,12 @@ from pyro.infer import SVI
 from pyro.optim import Adam
 from torch import Tensor, nn
 
-from pyro_vd import (
-    BayesianNetwork,
-    Bernoulli,
-    Categorical,
-    InputError,
-    Normal,
-    PointEstimate,
-    Poisson,
-    VariationalDropout,
-    VariationalDropoutELBO,
-    fit,
-    held_out_elpd,
-    predictive,
-    to_inference_data,
-)
-from pyro_vd.arviz_files import to_tree
-from pyro_vd.models.likelihoods import describe, described
-from pyro_vd.observations import likelihood_of
+from pyro_vd import BayesianNetwork, InputError, VariationalDropout, VariationalDropoutELBO, fit, to_inference_data
+from pyro_vd.guides import PointEstimate
+from pyro_vd.models import Bernoulli, Categorical, Normal, Poisson
+from pyro_vd.models.likelihoods import describe, described, likelihood_of
+from pyro_vd.posterior import held_out_elpd, predictive
+from pyro_vd.posterior.arviz_files import to_tree
 
 EVERY = {"normal": Normal(0.7), "learnt": Normal(initial_scale=2.0), "poisson": Poisson(), "bernoulli": Bernoulli()}
 every_likelihood = pytest.mark.parametrize("name", EVERY)

@@ -17,19 +17,17 @@ from pyro_vd import (
     GroupVariationalDropout,
     InputError,
     KLWeight,
-    LRSchedule,
     NonFiniteError,
-    Normal,
-    NormalJeffreys,
-    PointEstimate,
-    Poisson,
     VariationalDropout,
     fine_tune,
     fit,
 )
-from pyro_vd.guides import WeightGuide
-from pyro_vd.recipe_files import parse_recipe
-from pyro_vd.run import train_run
+from pyro_vd.distributions import NormalJeffreys
+from pyro_vd.guides import PointEstimate, WeightGuide
+from pyro_vd.models import Normal, Poisson
+from pyro_vd.training import LRSchedule
+from pyro_vd.workflow.recipe_files import parse_recipe
+from pyro_vd.workflow.training_run import train_run
 
 X, Y = torch.randn(48, 8, generator=torch.Generator().manual_seed(0)), torch.arange(48) % 3
 OPTIONS: dict[str, Any] = {"epochs": 2, "batch_size": 16, "progress": False}
@@ -158,7 +156,7 @@ def test_the_highest_weight_of_the_kl_still_trains() -> None:
 def test_generators_are_left_as_they_were_by_the_look_at_an_epoch() -> None:
     """Drawing the loss once more must not change what is drawn afterwards."""
     from pyro_vd import VariationalDropoutELBO
-    from pyro_vd.guard import NonFiniteGuard
+    from pyro_vd.training.guard import NonFiniteGuard
 
     module = VariationalDropoutELBO()(*variational(nn.Sequential(nn.Linear(8, 3), nn.BatchNorm1d(3), nn.Dropout(0.5))))
     module(X, Y)

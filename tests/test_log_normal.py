@@ -12,7 +12,8 @@ from scipy.stats import kstest
 from torch import Tensor
 from torch.distributions import kl_divergence
 
-from pyro_vd import InputError, LogNormalUnits, LogUniform, MultiplicativeNormal, NormalARD, TruncatedLogNormal
+from pyro_vd import InputError
+from pyro_vd.distributions import LogNormalUnits, LogUniform, MultiplicativeNormal, NormalARD, TruncatedLogNormal
 
 # μ inside the bounds, at their ends and beyond; σ from hardly any noise to far more than the interval.
 PARAMETERS = [

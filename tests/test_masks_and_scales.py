@@ -22,16 +22,15 @@ from pyro_vd import (
     BayesianNetwork,
     GroupVariationalDropout,
     InputError,
-    LogUniform,
-    NormalJeffreys,
     VariationalDropout,
     VariationalDropoutELBO,
     evaluate,
     fit,
-    predictive,
     to_inference_data,
 )
-from pyro_vd.arviz_files import to_tree
+from pyro_vd.distributions import LogUniform, NormalJeffreys
+from pyro_vd.posterior import predictive
+from pyro_vd.posterior.arviz_files import to_tree
 
 N = 12
 X, Y = torch.randn(N, 4, generator=torch.Generator().manual_seed(1)), torch.arange(N) % 3

@@ -10,10 +10,10 @@ from support import python
 from torch import Tensor, nn
 
 from pyro_vd import BayesianNetwork, VariationalDropout, predict
-from pyro_vd.memory import BYTES_ON_CPU, MOST_ROWS, PeakBytes, bytes_per_example, draws_at_once, rows_at_once
-from pyro_vd.prediction import logits
-from pyro_vd.sampling import mean_draws
-from pyro_vd.scores import expected
+from pyro_vd.evaluation.memory import BYTES_ON_CPU, MOST_ROWS, PeakBytes, bytes_per_example, draws_at_once, rows_at_once
+from pyro_vd.evaluation.prediction import logits
+from pyro_vd.evaluation.scores import expected
+from pyro_vd.inference.joint_draws import mean_draws
 
 CPU = torch.device("cpu")
 
@@ -139,7 +139,7 @@ def test_pieces_do_not_change_predictions() -> None:
     found = []
     for rows in (1, 3, 2048):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("pyro_vd.memory.MOST_ROWS", rows)
+            patch.setattr("pyro_vd.evaluation.memory.MOST_ROWS", rows)
             torch.manual_seed(2)
             found.append(predict(model, x, guide=guide, num_samples=5).log_p)
     torch.testing.assert_close(found[0], found[2], rtol=1e-4, atol=1e-5)

@@ -9,10 +9,13 @@ import torch
 from sklearn.metrics import log_loss, roc_auc_score
 from torch import Tensor, nn
 
-from pyro_vd import MLP, BayesianNetwork, InputError, PointEstimate, VariationalDropout, evaluate, mean_network, predictive
-from pyro_vd.metrics import error_rate
-from pyro_vd.prediction import logits
-from pyro_vd.sizes import compression, layer_sizes
+from pyro_vd import BayesianNetwork, InputError, VariationalDropout, evaluate, mean_network
+from pyro_vd.evaluation.metrics import error_rate
+from pyro_vd.evaluation.prediction import logits
+from pyro_vd.guides import PointEstimate
+from pyro_vd.models import MLP
+from pyro_vd.networks.sizes import compression, layer_sizes
+from pyro_vd.posterior import predictive
 
 
 class Fixed(nn.Module):

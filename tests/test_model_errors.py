@@ -11,8 +11,10 @@ from pyro.infer import SVI
 from pyro.optim import Adam
 from torch import Tensor
 
-from pyro_vd import MLP, InputError, VariationalDropout, VariationalDropoutELBO, evaluate, fit, predictive, to_inference_data
-from pyro_vd.messages import one_line
+from pyro_vd import InputError, VariationalDropout, VariationalDropoutELBO, evaluate, fit, to_inference_data
+from pyro_vd._core.messages import one_line
+from pyro_vd.models import MLP
+from pyro_vd.posterior import predictive
 
 X, Y = torch.randn(8, 4, generator=torch.Generator().manual_seed(1)), torch.arange(8) % 3
 

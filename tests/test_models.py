@@ -14,17 +14,9 @@ import torch
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from pyro_vd import (
-    MLP,
-    BayesianNetwork,
-    InputError,
-    LeNet300,
-    PointEstimate,
-    VariationalDropout,
-    VariationalDropoutELBO,
-    fit,
-    prune,
-)
+from pyro_vd import BayesianNetwork, InputError, VariationalDropout, VariationalDropoutELBO, fit, prune
+from pyro_vd.guides import PointEstimate
+from pyro_vd.models import MLP, LeNet300
 
 
 def conv_net() -> nn.Module:

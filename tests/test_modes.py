@@ -9,18 +9,12 @@ import torch
 from compaction_support import prune_at_random
 from torch import Tensor, nn
 
-from pyro_vd import (
-    BayesianNetwork,
-    InputError,
-    VariationalDropout,
-    evaluate,
-    predict,
-    predictive,
-    sparsify_runtime,
-)
-from pyro_vd.flops import network_cost
-from pyro_vd.networks import mlp
-from pyro_vd.sampling import joint_draws
+from pyro_vd import BayesianNetwork, InputError, VariationalDropout, evaluate, predict
+from pyro_vd.inference.joint_draws import joint_draws
+from pyro_vd.networks.flops import network_cost
+from pyro_vd.networks.ready import mlp
+from pyro_vd.posterior import predictive
+from pyro_vd.runtime import sparsify_runtime
 
 X, Y = torch.randn(30, 6, generator=torch.Generator().manual_seed(0)), torch.arange(30) % 3
 

@@ -10,17 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pyro_vd import (
-    BayesianNetwork,
-    PointEstimate,
-    VariationalDropout,
-    VariationalDropoutELBO,
-    evaluate,
-    fine_tune,
-    fit,
-    predict,
-    prune,
-)
+from pyro_vd import BayesianNetwork, VariationalDropout, VariationalDropoutELBO, evaluate, fine_tune, fit, predict, prune
+from pyro_vd.guides import PointEstimate
 
 X = torch.randn(48, 6, generator=torch.Generator().manual_seed(0)) + 2
 Y = torch.arange(48) % 3

@@ -14,18 +14,11 @@ from support import refused
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from pyro_vd import (
-    BayesianNetwork,
-    BernoulliDropout,
-    GroupVariationalDropout,
-    InputError,
-    LocalReparameterization,
-    VariationalDropout,
-    VariationalDropoutELBO,
-    fit,
-)
-from pyro_vd.priors import LogUniform, NormalJeffreys
-from pyro_vd.reparam import GaussianWeight
+from pyro_vd import BayesianNetwork, GroupVariationalDropout, InputError, VariationalDropout, VariationalDropoutELBO, fit
+from pyro_vd.distributions.priors import LogUniform, NormalJeffreys
+from pyro_vd.guides import BernoulliDropout
+from pyro_vd.inference import LocalReparameterization
+from pyro_vd.inference.reparam import GaussianWeight
 
 DRAWS = 2000
 Map = Callable[..., Tensor]

@@ -18,7 +18,7 @@ import pytest
 from support import ENVIRONMENT, python
 
 import pyro_vd
-from pyro_vd.recipe_files import recipes
+from pyro_vd.workflow.recipe_files import recipes
 
 ROOT = Path(__file__).parents[1]
 SUBMODULES = [m.name for m in pkgutil.walk_packages(pyro_vd.__path__, "pyro_vd.") if m.name != "pyro_vd.__main__"]
@@ -29,7 +29,10 @@ SUBMODULES = [m.name for m in pkgutil.walk_packages(pyro_vd.__path__, "pyro_vd."
     [
         ("pyro_vd", "torch pyro numpy sklearn torchvision arviz matplotlib rich jsonargparse"),
         ("pyro_vd.models", "sklearn torchvision arviz matplotlib"),
-        ("pyro_vd.export, pyro_vd.metrics, pyro_vd.data", "pyro sklearn torchvision arviz matplotlib"),
+        (
+            "pyro_vd.export.pruned_file, pyro_vd.evaluation.metrics, pyro_vd.data.loading",
+            "pyro sklearn torchvision arviz matplotlib",
+        ),
     ],
 )
 def test_imports_are_light(module: str, absent: str) -> None:
@@ -131,4 +134,4 @@ def test_installed_wheel_works(built: Path, tmp_path: Path) -> None:
     listed = subprocess.run(line, capture_output=True, text=True, check=True, **where)  # type: ignore[call-overload]
     assert json.loads(listed.stdout).keys() == recipes().keys()
     scripts = (target / f"pyro_vd-{pyro_vd.__version__}.dist-info" / "entry_points.txt").read_text()
-    assert "pyro-vd = pyro_vd.cli:main" in scripts
+    assert "pyro-vd = pyro_vd.cli.main:main" in scripts

@@ -13,10 +13,11 @@ from matplotlib.figure import Figure
 from posterior_support import known_data, known_pair
 from support import python
 
-from pyro_vd import MLP, InputError, MultiplicativeNormal, VariationalDropout, keep_masks, log_alpha, to_inference_data
-from pyro_vd.arviz_files import has_data_tree, to_tree
-from pyro_vd.plots import SHOWN
-from pyro_vd.posterior_plots import (
+from pyro_vd import InputError, VariationalDropout, log_alpha, to_inference_data
+from pyro_vd.distributions import MultiplicativeNormal
+from pyro_vd.models import MLP
+from pyro_vd.plots.drawing import SHOWN
+from pyro_vd.plots.posterior import (
     input_relevance,
     kl_by_layer,
     largest_weights,
@@ -24,6 +25,8 @@ from pyro_vd.posterior_plots import (
     mean_against_deviation,
     weight_masks,
 )
+from pyro_vd.posterior.arviz_files import has_data_tree, to_tree
+from pyro_vd.pruning import keep_masks
 
 VALUES = {
     "1.weight": torch.tensor([[-3.0, 1.999, 2.0], [5.0, math.inf, -50.0]]),

@@ -11,23 +11,14 @@ import pytest
 import torch
 from torch import nn
 
-from pyro_vd import (
-    MLP,
-    BayesianNetwork,
-    Bernoulli,
-    InputError,
-    Normal,
-    PointEstimate,
-    VariationalDropout,
-    evaluate,
-    mean_network,
-    predict,
-    predictive,
-)
-from pyro_vd.draws import DrawMeans
-from pyro_vd.prediction import Prediction
-from pyro_vd.storage import as_json
-from pyro_vd.tables import print_networks
+from pyro_vd import BayesianNetwork, InputError, VariationalDropout, evaluate, mean_network, predict
+from pyro_vd._core.storage import as_json
+from pyro_vd.evaluation.draws import DrawMeans
+from pyro_vd.evaluation.prediction import Prediction
+from pyro_vd.guides import PointEstimate
+from pyro_vd.models import MLP, Bernoulli, Normal
+from pyro_vd.posterior import predictive
+from pyro_vd.workflow.tables import print_networks
 
 
 def noisy_pair(net: nn.Module | None = None) -> tuple[BayesianNetwork, VariationalDropout]:

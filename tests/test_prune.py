@@ -9,25 +9,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pyro_vd import (
-    MLP,
-    InputError,
-    PointEstimate,
-    VariationalDropout,
-    choose_threshold,
-    evaluate,
-    fine_tune,
-    fit,
-    keep_masks,
-    log_alpha,
-    mean_network,
-    prune,
-    summarize,
-)
-from pyro_vd.metrics import error_rate
-from pyro_vd.posterior import QUANTILES
-from pyro_vd.pruning import CANDIDATES
-from pyro_vd.sizes import compression
+from pyro_vd import InputError, VariationalDropout, choose_threshold, evaluate, fine_tune, fit, log_alpha, mean_network, prune
+from pyro_vd.evaluation.metrics import error_rate
+from pyro_vd.guides import PointEstimate
+from pyro_vd.models import MLP
+from pyro_vd.networks.sizes import compression
+from pyro_vd.posterior import summarize
+from pyro_vd.posterior.summary import QUANTILES
+from pyro_vd.pruning import keep_masks
+from pyro_vd.pruning.threshold_choice import CANDIDATES
 
 Pair = tuple[MLP, VariationalDropout]
 

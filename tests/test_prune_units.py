@@ -14,16 +14,11 @@ from torch import nn
 
 from pyro_vd import (
     BayesianNetwork,
-    GaussianDropout,
     GroupVariationalDropout,
     InputError,
-    NormalJeffreys,
-    PointEstimate,
     VariationalDropout,
     compact,
     fit,
-    inspect_layers,
-    kept_weights,
     load_pruned,
     load_run,
     log_alpha,
@@ -31,9 +26,13 @@ from pyro_vd import (
     prune,
     surviving_units,
 )
-from pyro_vd.frames import read_frames
-from pyro_vd.inspection import run_inference_data
-from pyro_vd.run_folder import FRAMES, read_history, run_threshold
+from pyro_vd.distributions import NormalJeffreys
+from pyro_vd.guides import GaussianDropout, PointEstimate
+from pyro_vd.pruning import kept_weights
+from pyro_vd.training.frames import read_frames
+from pyro_vd.workflow import inspect_layers
+from pyro_vd.workflow.inspection import run_inference_data
+from pyro_vd.workflow.run_folder import FRAMES, read_history, run_threshold
 
 LAYERS = {
     "linear": (nn.Linear(5, 7), (5,)),

@@ -15,19 +15,10 @@ from pyro.infer import Predictive
 from pyro.infer.inspect import get_dependencies, get_model_relations
 from torch import nn
 
-from pyro_vd import (
-    BayesianNetwork,
-    BernoulliDropout,
-    GroupVariationalDropout,
-    InputError,
-    LogNormalDropout,
-    LogUniform,
-    NormalARD,
-    NormalJeffreys,
-    PointEstimate,
-    VariationalDropout,
-    predictive,
-)
+from pyro_vd import BayesianNetwork, GroupVariationalDropout, InputError, VariationalDropout
+from pyro_vd.distributions import LogUniform, NormalARD, NormalJeffreys
+from pyro_vd.guides import BernoulliDropout, LogNormalDropout, PointEstimate
+from pyro_vd.posterior import predictive
 
 X = torch.randn(30, 4, generator=torch.Generator().manual_seed(1))
 Y = X[:, :3].argmax(1)

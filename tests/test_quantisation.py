@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pyro_vd.quantisation import codebook
+from pyro_vd.export.quantisation import codebook
 
 
 @pytest.mark.parametrize("number", [5_000, 150_000])

@@ -19,20 +19,21 @@ from safetensors.torch import save_file
 from support import python, refused, write_npz
 from torch import Tensor, nn
 
-from pyro_vd import VariationalDropout, arviz_files, fit, load_pruned, read_inference_data, save_pruned
-from pyro_vd.array_files import read_arrays
-from pyro_vd.arviz_files import write_inference_data
-from pyro_vd.data_files import load_npz
-from pyro_vd.errors import InputError
-from pyro_vd.export_torch import load_torch_export, save_torch_export
-from pyro_vd.idx_files import read_idx
+from pyro_vd import VariationalDropout, fit, load_pruned, save_pruned
+from pyro_vd._core.array_files import read_arrays
+from pyro_vd._core.errors import InputError
+from pyro_vd._core.reading import plain_json
+from pyro_vd._core.schema import check_tree
+from pyro_vd._core.storage import load_checkpoint, save_checkpoint
+from pyro_vd.data.files import load_npz
+from pyro_vd.data.idx_files import read_idx
+from pyro_vd.export.torch_file import load_torch_export, save_torch_export
 from pyro_vd.models.bayesian import BayesianNetwork
-from pyro_vd.networks import mlp
-from pyro_vd.optimizer_state import check_optimizer_state
-from pyro_vd.reading import plain_json
-from pyro_vd.run_folder import load_posterior, save_posterior
-from pyro_vd.schema import check_tree
-from pyro_vd.storage import load_checkpoint, save_checkpoint
+from pyro_vd.networks.ready import mlp
+from pyro_vd.posterior import arviz_files, read_inference_data
+from pyro_vd.posterior.arviz_files import write_inference_data
+from pyro_vd.training.optimizer_state import check_optimizer_state
+from pyro_vd.workflow.run_folder import load_posterior, save_posterior
 
 DATA = torch.rand(12, 4), torch.arange(12) % 2
 
@@ -394,7 +395,7 @@ def test_what_is_no_plain_json(text: str) -> None:
 def test_a_seal_is_no_proof_of_sense(tmp_path: Path) -> None:
     """A checkpoint with a right digest may hold more than its file: refused before memory is taken."""
     save_checkpoint(path := tmp_path / "c.pt", {"x": torch.zeros(3)})
-    from pyro_vd.sealed import seal_zip
+    from pyro_vd._core.sealed import seal_zip
 
     buffer = io.BytesIO()
     with zipfile.ZipFile(path) as source, zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as target:

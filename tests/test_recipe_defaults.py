@@ -8,18 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from pyro_vd import (
-    BayesianNetwork,
-    GroupVariationalDropout,
-    InputError,
-    LogNormalDropout,
-    LogUniform,
-    NormalJeffreys,
-    RandomAffine,
-    VariationalDropout,
-)
-from pyro_vd.phases import TrainConfig
-from pyro_vd.recipe_files import parse_recipe, read_recipe, recipes
+from pyro_vd import BayesianNetwork, GroupVariationalDropout, InputError, VariationalDropout
+from pyro_vd.data import RandomAffine
+from pyro_vd.distributions import LogUniform, NormalJeffreys
+from pyro_vd.guides import LogNormalDropout
+from pyro_vd.workflow.phases import TrainConfig
+from pyro_vd.workflow.recipe_files import parse_recipe, read_recipe, recipes
 
 GUIDES: dict[str, tuple[Any, Any, float]] = {
     "variational": (VariationalDropout, LogUniform, -10.0),

@@ -11,11 +11,11 @@ import pytest
 import yaml
 from support import refused, run_cli
 
-from pyro_vd.errors import InputError
-from pyro_vd.recipe import Recipe
-from pyro_vd.recipe_files import parse_recipe, read_recipe, recipes
-from pyro_vd.schema import flat, leaves
-from pyro_vd.yaml_files import read_yaml
+from pyro_vd._core.errors import InputError
+from pyro_vd._core.schema import flat, leaves
+from pyro_vd._core.yaml_files import read_yaml
+from pyro_vd.workflow.recipe import Recipe
+from pyro_vd.workflow.recipe_files import parse_recipe, read_recipe, recipes
 
 VALUES: tuple[Any, ...] = (
     *(None, True, False, 0, 1, -1, 3, 0.5, 2.0, 1e300, 10**30, "", "x", "3", "0.5", "true", "null", "none", "ard", "weight"),

@@ -13,17 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint, checkpoint_sequential
 
-from pyro_vd import (
-    BayesianNetwork,
-    BernoulliDropout,
-    GaussianDropout,
-    GroupVariationalDropout,
-    LogNormalDropout,
-    NormalJeffreys,
-    PointEstimate,
-    VariationalDropout,
-    VariationalDropoutELBO,
-)
+from pyro_vd import BayesianNetwork, GroupVariationalDropout, VariationalDropout, VariationalDropoutELBO
+from pyro_vd.distributions import NormalJeffreys
+from pyro_vd.guides import BernoulliDropout, GaussianDropout, LogNormalDropout, PointEstimate
 
 GUIDES: dict[str, Callable[[BayesianNetwork], Any]] = {
     "variational": partial(VariationalDropout, log_sigma2=-3.0),

@@ -13,10 +13,6 @@ from torch import Tensor, nn
 
 from pyro_vd import (
     BayesianNetwork,
-    Bernoulli,
-    Normal,
-    Poisson,
-    Rescale,
     VariationalDropout,
     choose_threshold,
     compact,
@@ -25,16 +21,18 @@ from pyro_vd import (
     load_pruned,
     mean_network,
     save_pruned,
-    sparsify_runtime,
     surviving_units,
 )
-from pyro_vd.baselines import ridge_regression
-from pyro_vd.draws import DrawMeans, stack
-from pyro_vd.metrics import error_of
-from pyro_vd.observations import Observed
-from pyro_vd.regression import RegressionMetrics, measure_numbers
-from pyro_vd.scores import number_scores
-from pyro_vd.sizes import NetworkSize
+from pyro_vd.evaluation.draws import DrawMeans, stack
+from pyro_vd.evaluation.metrics import error_of
+from pyro_vd.evaluation.network_size import NetworkSize
+from pyro_vd.evaluation.observations import Observed
+from pyro_vd.evaluation.regression import RegressionMetrics, measure_numbers
+from pyro_vd.evaluation.scores import number_scores
+from pyro_vd.models import Bernoulli, Normal, Poisson
+from pyro_vd.networks import Rescale
+from pyro_vd.runtime import sparsify_runtime
+from pyro_vd.workflow.baselines import ridge_regression
 
 
 class Fixed(nn.Module):

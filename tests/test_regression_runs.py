@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from support import contents, refused, run_cli, write_npz
 
-from pyro_vd import Normal, load_pruned, load_run
-from pyro_vd.metrics import error_of
+from pyro_vd import load_pruned, load_run
+from pyro_vd.evaluation.metrics import error_of
+from pyro_vd.models import Normal
 
 SHORT = ("--pretrain.epochs=2", "--train.epochs=3", "--train.kl_weight.end=1", "--device=cpu", "--quiet")
 

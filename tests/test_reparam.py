@@ -16,9 +16,11 @@ import torch.nn.functional as F
 from pyro.nn import PyroModule, PyroSample
 from torch import Tensor, nn
 
-from pyro_vd import InputError, LocalReparameterization, MultiplicativeNormal
-from pyro_vd.reparam import GaussianWeight
-from pyro_vd.undrawn import draw_weight
+from pyro_vd import InputError
+from pyro_vd.distributions import MultiplicativeNormal
+from pyro_vd.inference import LocalReparameterization
+from pyro_vd.inference.reparam import GaussianWeight
+from pyro_vd.inference.undrawn import draw_weight
 
 Case = namedtuple("Case", ["f", "row", "shape", "outputs"])  # a linear map, a row of its input, its weight, its bias
 CASES = {

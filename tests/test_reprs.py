@@ -7,10 +7,12 @@ from pathlib import Path
 
 import torch
 
-from pyro_vd import Dataset, FitResult, Prediction, load_run
-from pyro_vd.pruning import CANDIDATES
-from pyro_vd.thresholds import ThresholdChoice, ThresholdTrial
-from pyro_vd.training_state import EpochRecord
+from pyro_vd import Dataset, load_run
+from pyro_vd.evaluation import Prediction
+from pyro_vd.evaluation.epoch_record import EpochRecord
+from pyro_vd.pruning.threshold_choice import CANDIDATES
+from pyro_vd.pruning.thresholds import ThresholdChoice, ThresholdTrial
+from pyro_vd.training import FitResult
 
 
 def test_results_are_short() -> None:

@@ -11,7 +11,7 @@ import yaml
 from support import SMALL, refused, run_cli, write_images, write_npz
 
 from pyro_vd import InputError, load_pruned, load_run, prune
-from pyro_vd.recipe import DataConfig, Recipe
+from pyro_vd.workflow.recipe import DataConfig, Recipe
 
 KEYS = [*(key for key in SMALL if "sizes" not in key and "validation" not in key), "--pretrain.epochs=0", "--finetune.epochs=0"]
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from pyro_vd import InputError, KLWeight, LRSchedule
+from pyro_vd import InputError, KLWeight
+from pyro_vd.training import LRSchedule
 
 
 @pytest.mark.parametrize(

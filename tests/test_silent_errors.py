@@ -12,26 +12,25 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vd import (
-    MLP,
     BayesianNetwork,
     InputError,
     KLWeight,
-    LogUniform,
-    MultiplicativeNormal,
-    PointEstimate,
     VariationalDropout,
     VariationalDropoutELBO,
     evaluate,
     fit,
-    keep_masks,
     load_data,
     load_pruned,
     log_alpha,
-    predictive,
     prune,
     save_pruned,
 )
-from pyro_vd.sizes import layer_sizes
+from pyro_vd.distributions import LogUniform, MultiplicativeNormal
+from pyro_vd.guides import PointEstimate
+from pyro_vd.models import MLP
+from pyro_vd.networks.sizes import layer_sizes
+from pyro_vd.posterior import predictive
+from pyro_vd.pruning import keep_masks
 
 
 def data(n: int = 30) -> tuple[Tensor, Tensor]:

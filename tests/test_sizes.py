@@ -22,28 +22,29 @@ from torch.nn.utils import prune as torch_prune
 from pyro_vd import (
     BayesianNetwork,
     InputError,
-    Normal,
-    PointEstimate,
     VariationalDropout,
     choose_threshold,
     compact,
-    deployed,
     evaluate,
     fit,
     load_pruned,
     mean_network,
     prune,
     save_pruned,
-    sparsify_runtime,
     surviving_units,
 )
-from pyro_vd.compaction import compacted
-from pyro_vd.deployed import deployed_size, stored_size
-from pyro_vd.networks import mlp
-from pyro_vd.progress import Progress
-from pyro_vd.sizes import OTHERS, compression, layer_sizes, network_size
-from pyro_vd.storage import as_json
-from pyro_vd.tables import print_networks
+from pyro_vd._core.storage import as_json
+from pyro_vd.compaction.compacting import compacted
+from pyro_vd.evaluation import deployed
+from pyro_vd.evaluation.deployed import deployed_size, stored_size
+from pyro_vd.evaluation.network_size import network_size
+from pyro_vd.guides import PointEstimate
+from pyro_vd.models import Normal
+from pyro_vd.networks.ready import mlp
+from pyro_vd.networks.sizes import OTHERS, compression, layer_sizes
+from pyro_vd.runtime import sparsify_runtime
+from pyro_vd.training.progress import Progress
+from pyro_vd.workflow.tables import print_networks
 
 
 class Recurrent(nn.Module):

@@ -16,9 +16,9 @@ from support import python
 from torch import Tensor, nn
 
 from pyro_vd import InputError, compact, load_pruned, save_pruned
-from pyro_vd.export import read_info
-from pyro_vd.networks import mlp
-from pyro_vd.sparse_file import pack, unpack
+from pyro_vd.export.pruned_file import read_info
+from pyro_vd.export.sparse_file import pack, unpack
+from pyro_vd.networks.ready import mlp
 
 
 @torch.no_grad()

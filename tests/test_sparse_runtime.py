@@ -11,10 +11,12 @@ from compaction_support import prune_at_random
 from support import python
 from torch import nn
 
-from pyro_vd import InputError, compact, sparsify_runtime
-from pyro_vd.feature_major import FeatureMajor, FeatureMajorLinear
-from pyro_vd.networks import SelectInputs, mlp
-from pyro_vd.sparse_runtime import SparseRuntime
+from pyro_vd import InputError, compact
+from pyro_vd.networks.modules import SelectInputs
+from pyro_vd.networks.ready import mlp
+from pyro_vd.runtime import sparsify_runtime
+from pyro_vd.runtime.csr import FeatureMajor, FeatureMajorLinear
+from pyro_vd.runtime.sparsify import SparseRuntime
 
 NETS: dict[str, nn.Module] = {
     "ReLU": mlp((20, 15, 12, 4)),

@@ -14,8 +14,8 @@ from pyro.infer.autoguide import AutoNormal
 from pyro.poutine import block
 from torch import Tensor, nn
 
-from pyro_vd import BayesianNetwork, PointEstimate, VariationalDropout, VariationalDropoutELBO
-from pyro_vd.guides import GaussianDropout
+from pyro_vd import BayesianNetwork, VariationalDropout, VariationalDropoutELBO
+from pyro_vd.guides import GaussianDropout, PointEstimate
 
 
 class Scaled(BayesianNetwork):

@@ -24,8 +24,8 @@ import torch
 from support import SMALL, check_refusal, contents, run_cli
 
 from pyro_vd import InputError, load_pruned, save_pruned
-from pyro_vd.sealed import seal_zip
-from pyro_vd.storage import as_json, clear_temporaries, load_checkpoint, save_checkpoint, write_atomically
+from pyro_vd._core.sealed import seal_zip
+from pyro_vd._core.storage import as_json, clear_temporaries, load_checkpoint, save_checkpoint, write_atomically
 
 
 def test_write_replaces_and_leaves_nothing_else(tmp_path: Path) -> None:

@@ -16,32 +16,30 @@ from support import SMALL, refused, run_cli
 from torch import Tensor, nn
 
 from pyro_vd import (
-    MLP,
     BayesianNetwork,
     GroupVariationalDropout,
     InputError,
-    LocalReparameterization,
-    LogNormalDropout,
-    LogUniform,
-    NormalJeffreys,
     VariationalDropoutELBO,
     compact,
-    compact_size,
     evaluate,
     fit,
-    inspect_layers,
-    keep_masks,
     load_pruned,
     load_run,
     log_alpha,
     mean_network,
-    predictive,
     prune,
-    summarize,
     surviving_units,
 )
+from pyro_vd.compaction import compact_size
+from pyro_vd.distributions import LogUniform, NormalJeffreys
+from pyro_vd.guides import LogNormalDropout
 from pyro_vd.guides.unit_guide import UnitGuide
+from pyro_vd.inference import LocalReparameterization
+from pyro_vd.models import MLP
 from pyro_vd.models.bayesian import Prior
+from pyro_vd.posterior import predictive, summarize
+from pyro_vd.pruning import keep_masks
+from pyro_vd.workflow import inspect_layers
 
 KINDS: dict[str, tuple[Prior, Callable[..., UnitGuide]]] = {
     "group": (NormalJeffreys, GroupVariationalDropout),

@@ -11,8 +11,9 @@ import torch
 import torch.distributions as td
 from torch import Tensor, nn
 
-from pyro_vd import BayesianNetwork, InputError, PointEstimate, evaluate, fit
-from pyro_vd.observations import check_observations
+from pyro_vd import BayesianNetwork, InputError, evaluate, fit
+from pyro_vd.evaluation.observations import check_observations
+from pyro_vd.guides import PointEstimate
 
 
 class Observes(nn.Module):

@@ -14,20 +14,12 @@ import torch
 from pyro.poutine.runtime import _PYRO_STACK
 from torch import Tensor
 
-from pyro_vd import (
-    MLP,
-    InputError,
-    PointEstimate,
-    VariationalDropout,
-    compact,
-    evaluate,
-    fit,
-    predictive,
-    prune,
-    to_inference_data,
-)
-from pyro_vd.arviz_files import to_tree
+from pyro_vd import InputError, VariationalDropout, compact, evaluate, fit, prune, to_inference_data
+from pyro_vd.guides import PointEstimate
 from pyro_vd.guides.weight_guide import WeightGuide
+from pyro_vd.models import MLP
+from pyro_vd.posterior import predictive
+from pyro_vd.posterior.arviz_files import to_tree
 
 X = torch.randn(120, 8, generator=torch.Generator().manual_seed(1))
 Y = X[:, :3].argmax(1)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from pyro_vd.arviz_files import to_tree
+from pyro_vd.posterior.arviz_files import to_tree
 
 TUTORIALS = Path(__file__).parents[1] / "docs" / "tutorials"
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vd import InputError, evaluate
-from pyro_vd.uncertainty import by_confidence, detection, entropy, equal_mass_calibration_error, risk_coverage
-from pyro_vd.uncertainty_plots import error_against_coverage, reliability
+from pyro_vd.evaluation.uncertainty import by_confidence, detection, entropy, equal_mass_calibration_error, risk_coverage
+from pyro_vd.plots.uncertainty import error_against_coverage, reliability
 
 N = 20_000
 

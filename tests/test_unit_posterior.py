@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from pyro_vd import GroupNormal, LogNormalUnits, UnitDropout
-from pyro_vd.unit_posterior import UnitPosterior
+from pyro_vd.distributions import GroupNormal, LogNormalUnits, UnitDropout
+from pyro_vd.distributions.unit_posterior import UnitPosterior
 
 Maker = Callable[[Tensor, Tensor, Tensor, Tensor], UnitPosterior]
 KINDS: dict[str, Maker] = {

@@ -11,16 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from torch import Tensor, nn
 
 from pyro_vd import InputError
-from pyro_vd.weight_plots import (
-    COLOURS,
-    MOST_COLUMNS,
-    MOST_ROWS,
-    NORM,
-    first_layer_images,
-    folded,
-    shaded,
-    weight_matrices,
-)
+from pyro_vd.plots.weights import COLOURS, MOST_COLUMNS, MOST_ROWS, NORM, first_layer_images, folded, shaded, weight_matrices
 
 GREY = [0xB0, 0xB0, 0xB0, 255]
 

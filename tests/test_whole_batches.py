@@ -12,10 +12,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pyro_vd import BayesianNetwork, InputError, PointEstimate, VariationalDropout, fit
-from pyro_vd.batches import check_batches
-from pyro_vd.checks import check_data, check_inputs, check_network
+from pyro_vd import BayesianNetwork, InputError, VariationalDropout, fit
+from pyro_vd.evaluation.checks import check_inputs, check_network
+from pyro_vd.guides import PointEstimate
 from pyro_vd.models import Normal
+from pyro_vd.models.data_checks import check_data
+from pyro_vd.training.batch_checks import check_batches
 
 N = 48
 X, Y = torch.randn(N, 6, generator=torch.Generator().manual_seed(0)), torch.arange(N) % 3

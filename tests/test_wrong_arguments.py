@@ -12,15 +12,9 @@ from torch import Tensor, nn
 from torch.nn.utils.prune import random_unstructured
 
 from pyro_vd import (
-    MLP,
     BayesianNetwork,
-    GaussianDropout,
     GroupVariationalDropout,
     InputError,
-    LogNormalDropout,
-    Normal,
-    NormalJeffreys,
-    PointEstimate,
     VariationalDropout,
     choose_threshold,
     evaluate,
@@ -30,6 +24,9 @@ from pyro_vd import (
     prune,
     save_pruned,
 )
+from pyro_vd.distributions import NormalJeffreys
+from pyro_vd.guides import GaussianDropout, LogNormalDropout, PointEstimate
+from pyro_vd.models import MLP, Normal
 
 
 class Pair(nn.Linear):
@@ -119,7 +116,7 @@ def test_a_number_is_a_constant_weight_of_the_kl() -> None:
 
 
 def test_progress_in_a_log_file_has_lines(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pyro_vd.progress._SECONDS_A_LINE", -1.0)
+    monkeypatch.setattr("pyro_vd.training.progress._SECONDS_A_LINE", -1.0)
     model = MLP((4, 3))
     fit(model, VariationalDropout(model), DATA, epochs=3)
     lines = capfd.readouterr().err.splitlines()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from pyro_vd.experiment_plots import bands
+from pyro_vd.evaluation.metrics import error_rate
 from pyro_vd.experiments.setting import Outcome, Setting, new_pair, train
-from pyro_vd.metrics import error_rate
-from pyro_vd.phases import TrainConfig
-from pyro_vd.tables import spread
-from pyro_vd.training import current_network
+from pyro_vd.plots.experiments import bands
+from pyro_vd.training.fitting import current_network
+from pyro_vd.workflow.phases import TrainConfig
+from pyro_vd.workflow.tables import spread
 
 HELP = "test accuracy against the dropout rate, three seeds; about 40 minutes"
 

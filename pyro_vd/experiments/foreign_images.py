@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pyro_vd.data import data_root, load_data
-from pyro_vd.dataset import Dataset
-from pyro_vd.plots import image_shape
+from pyro_vd.data.dataset import Dataset
+from pyro_vd.data.loading import data_root, load_data
+from pyro_vd.plots.drawing import image_shape
 
 
 def foreign_images(data: Dataset, data_dir: str | None = None) -> dict[str, Tensor]:
@@ -21,7 +21,7 @@ def foreign_images(data: Dataset, data_dir: str | None = None) -> dict[str, Tens
 
     Args:
         data: square images; its test images are changed, its training images never looked at.
-        data_dir: torchvision root; see :func:`~pyro_vd.data.data_root`.
+        data_dir: torchvision root; see :func:`~pyro_vd.data.loading.data_root`.
     """
     sides = image_shape(data.x_test.shape[1:])
     assert sides is not None

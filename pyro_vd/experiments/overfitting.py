@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from pyro_vd.deployed import stored_size
-from pyro_vd.experiment_plots import learning_curves, memorisation
+from pyro_vd.evaluation.deployed import stored_size
+from pyro_vd.evaluation.metrics import Arrays, error_rate
 from pyro_vd.experiments.setting import Outcome, Setting, new_pair, train
-from pyro_vd.metrics import Arrays, error_rate
-from pyro_vd.phases import TrainConfig
-from pyro_vd.schedules import KLWeight
-from pyro_vd.sizes import compression
-from pyro_vd.training import current_network
+from pyro_vd.networks.sizes import compression
+from pyro_vd.plots.experiments import learning_curves, memorisation
+from pyro_vd.training.fitting import current_network
+from pyro_vd.training.schedules import KLWeight
+from pyro_vd.workflow.phases import TrainConfig
 
 HELP = "train and test error over the epochs on 60,000 and 1,000 images, and on random labels; about 35 minutes"
 

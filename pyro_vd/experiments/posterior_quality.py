@@ -7,20 +7,21 @@ from typing import Any
 import torch
 from torch import nn
 
+from pyro_vd.evaluation.metrics import Arrays, measure
+from pyro_vd.evaluation.network_size import network_size
+from pyro_vd.evaluation.prediction import Prediction, predict
+from pyro_vd.evaluation.uncertainty import detection, risk_coverage
 from pyro_vd.experiments.foreign_images import foreign_images
 from pyro_vd.experiments.setting import Outcome, Setting, new_pair, train
 from pyro_vd.guides.weight_guide import WeightGuide
-from pyro_vd.metrics import Arrays, measure
 from pyro_vd.models.bayesian import BayesianNetwork
-from pyro_vd.phases import TrainConfig
-from pyro_vd.posterior import mean_network
-from pyro_vd.prediction import Prediction, predict
-from pyro_vd.pruning import choose_threshold, prune
-from pyro_vd.schedules import KLWeight, LRSchedule
-from pyro_vd.sizes import network_size
-from pyro_vd.tables import spread
-from pyro_vd.uncertainty import detection, risk_coverage
-from pyro_vd.uncertainty_plots import error_against_coverage, reliability
+from pyro_vd.plots.uncertainty import error_against_coverage, reliability
+from pyro_vd.posterior.summary import mean_network
+from pyro_vd.pruning.pruned import prune
+from pyro_vd.pruning.threshold_choice import choose_threshold
+from pyro_vd.training.schedules import KLWeight, LRSchedule
+from pyro_vd.workflow.phases import TrainConfig
+from pyro_vd.workflow.tables import spread
 
 _SIZES = {"parameters, compact": "parameters", "bytes": "bytes", "sparse bytes": "sparse_bytes"}
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from copy import deepcopy
 from dataclasses import asdict
 
-from pyro_vd.experiment_plots import elbo_terms, sparsity_pictures
+from pyro_vd.evaluation.metrics import Metrics, evaluate
 from pyro_vd.experiments.setting import Outcome, Setting, new_pair, records, train
-from pyro_vd.metrics import Metrics, evaluate
-from pyro_vd.networks import named_weights
-from pyro_vd.phases import TrainConfig
-from pyro_vd.posterior import mean_network
-from pyro_vd.pruning import prune
-from pyro_vd.recipe_files import parse_recipe, read_recipe
-from pyro_vd.tables import SIZES, SPARSITY, size_spreads, sparsities
+from pyro_vd.networks.layers import named_weights
+from pyro_vd.plots.experiments import elbo_terms, sparsity_pictures
+from pyro_vd.posterior.summary import mean_network
+from pyro_vd.pruning.pruned import prune
+from pyro_vd.workflow.phases import TrainConfig
+from pyro_vd.workflow.recipe_files import parse_recipe, read_recipe
+from pyro_vd.workflow.tables import SIZES, SPARSITY, size_spreads, sparsities
 
 HELP = "ELBO over the iterations, ROC-AUC beside the plain network's, sparsity pictures; at most 25 minutes"
 

@@ -11,15 +11,15 @@ import pyro
 import torch
 from matplotlib.figure import Figure
 
-from pyro_vd.data import load_data
-from pyro_vd.dataset import Dataset
+from pyro_vd._core.storage import as_json, save_figure, write_atomically
+from pyro_vd.data.dataset import Dataset
+from pyro_vd.data.loading import load_data
+from pyro_vd.evaluation.metrics import Arrays
 from pyro_vd.guides.weight_guide import WeightGuide
-from pyro_vd.metrics import Arrays
 from pyro_vd.models.bayesian import BayesianNetwork
-from pyro_vd.phases import TrainConfig
-from pyro_vd.recipe import InitialTheta, ModelConfig
-from pyro_vd.storage import as_json, save_figure, write_atomically
-from pyro_vd.training import FitResult, fit
+from pyro_vd.training.fitting import FitResult, fit
+from pyro_vd.workflow.phases import TrainConfig
+from pyro_vd.workflow.recipe import InitialTheta, ModelConfig
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,14 @@ import pyro
 import torch
 from torch import Tensor, nn
 
-from pyro_vd.elbo import VariationalDropoutELBO
-from pyro_vd.experiment_plots import losses
 from pyro_vd.experiments.report_numerics import ReportNetwork
 from pyro_vd.experiments.setting import Outcome, Setting
 from pyro_vd.guides import VariationalDropout
+from pyro_vd.inference.elbo import VariationalDropoutELBO
 from pyro_vd.models.bayesian import BayesianNetwork
-from pyro_vd.progress import Progress
-from pyro_vd.recipe import ModelConfig
+from pyro_vd.plots.experiments import losses
+from pyro_vd.training.progress import Progress
+from pyro_vd.workflow.recipe import ModelConfig
 
 HELP = "the report's numerics beside ours to the first NaN or 100,000 steps; about 30 minutes"
 

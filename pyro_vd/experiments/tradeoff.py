@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 from dataclasses import asdict
 
-from pyro_vd.deployed import kilobytes
-from pyro_vd.experiment_plots import log_alpha_histogram, tradeoff
+from pyro_vd.evaluation.deployed import kilobytes
+from pyro_vd.evaluation.metrics import error_rate
+from pyro_vd.evaluation.network_size import NetworkSize, network_size
 from pyro_vd.experiments.setting import Outcome, Setting, new_pair, train
-from pyro_vd.metrics import error_rate
-from pyro_vd.phases import TrainConfig
-from pyro_vd.posterior import log_alpha
-from pyro_vd.pruning import CANDIDATES, prune
-from pyro_vd.schedules import KLWeight, LRSchedule
-from pyro_vd.sizes import NetworkSize, network_size
-from pyro_vd.tables import SIZES, size_spreads
+from pyro_vd.guides.alpha import log_alpha
+from pyro_vd.plots.experiments import log_alpha_histogram, tradeoff
+from pyro_vd.pruning.pruned import prune
+from pyro_vd.pruning.threshold_choice import CANDIDATES
+from pyro_vd.training.schedules import KLWeight, LRSchedule
+from pyro_vd.workflow.phases import TrainConfig
+from pyro_vd.workflow.tables import SIZES, size_spreads
 
 HELP = "error against compression: one training at many thresholds, and one training a KL weight; about 30 minutes"
 

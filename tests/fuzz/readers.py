@@ -22,24 +22,24 @@ from support import idx
 from torch import Tensor, nn
 
 from pyro_vd import InputError, VariationalDropout, compact, fit, load_pruned, save_pruned
-from pyro_vd.arviz_files import read_inference_data, to_tree, write_inference_data
-from pyro_vd.comparison import read_results
-from pyro_vd.data_files import load_image_folder, load_npz
-from pyro_vd.export import read_info, read_likelihood
-from pyro_vd.frames import FrameRecorder, read_frames
-from pyro_vd.idx_files import read_idx
-from pyro_vd.inspection import run_inference_data
+from pyro_vd._core.schema import flat
+from pyro_vd._core.sealed import seal_zip
+from pyro_vd._core.yaml_files import read_yaml
+from pyro_vd.data.files import load_image_folder, load_npz
+from pyro_vd.data.idx_files import read_idx
+from pyro_vd.export.pruned_file import read_info
 from pyro_vd.models.bayesian import BayesianNetwork
-from pyro_vd.models.likelihoods import Normal, describe
-from pyro_vd.networks import mlp
-from pyro_vd.recipe import Recipe
-from pyro_vd.recipe_files import parse_recipe
-from pyro_vd.run import train_run
-from pyro_vd.run_folder import load_posterior, load_run, read_history, read_metrics, save_posterior
-from pyro_vd.schema import flat
-from pyro_vd.sealed import seal_zip
-from pyro_vd.tables import print_networks, print_results
-from pyro_vd.yaml_files import read_yaml
+from pyro_vd.models.likelihoods import Normal, describe, read_likelihood
+from pyro_vd.networks.ready import mlp
+from pyro_vd.posterior.arviz_files import read_inference_data, to_tree, write_inference_data
+from pyro_vd.training.frames import FrameRecorder, read_frames
+from pyro_vd.workflow.comparison import read_results
+from pyro_vd.workflow.inspection import run_inference_data
+from pyro_vd.workflow.recipe import Recipe
+from pyro_vd.workflow.recipe_files import parse_recipe
+from pyro_vd.workflow.run_folder import load_posterior, load_run, read_history, read_metrics, save_posterior
+from pyro_vd.workflow.tables import print_networks, print_results
+from pyro_vd.workflow.training_run import train_run
 
 DATA = torch.rand(12, 4, generator=torch.Generator().manual_seed(0)), torch.arange(12) % 2
 OPTIONS: dict[str, Any] = {"epochs": 2, "batch_size": 4, "progress": False}
@@ -247,8 +247,8 @@ def network_file(load: Callable[[Path], nn.Module]) -> Callable[[Path], str]:
 
 def prepare(folder: Path) -> dict[str, Reader]:
     """Every reader by name; ``folder`` comes to hold what they need beside the file that is spoilt."""
-    from pyro_vd.export_onnx import load_onnx, save_onnx
-    from pyro_vd.export_torch import load_torch_export, save_torch_export
+    from pyro_vd.export.onnx_file import load_onnx, save_onnx
+    from pyro_vd.export.torch_file import load_torch_export, save_torch_export
 
     steps = {"epochs": 1, "batch_size": 500}
     settings = {"pretrain": steps, "train": {**steps, "hold": 3.0, "kl_weight": {"end": 1}}, "finetune": dict(steps)}

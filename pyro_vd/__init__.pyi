@@ -1,0 +1,86 @@
+from . import (
+    compaction,
+    data,
+    distributions,
+    evaluation,
+    export,
+    guides,
+    inference,
+    models,
+    networks,
+    plots,
+    posterior,
+    pruning,
+    runtime,
+    training,
+    workflow,
+)
+from ._core.errors import InputError, NonFiniteError
+from .compaction.compacting import compact
+from .compaction.surviving import surviving_units
+from .data.dataset import Dataset
+from .data.loading import load_data
+from .evaluation.metrics import evaluate
+from .evaluation.prediction import predict
+from .export.onnx_file import load_onnx, save_onnx
+from .export.pruned_file import load_pruned, save_pruned
+from .guides.alpha import log_alpha
+from .guides.group_variational_dropout import GroupVariationalDropout
+from .guides.variational_dropout import VariationalDropout
+from .inference.elbo import VariationalDropoutELBO
+from .models.bayesian import BayesianNetwork
+from .posterior.inference_data import to_inference_data
+from .posterior.summary import mean_network
+from .pruning.pruned import prune
+from .pruning.threshold_choice import choose_threshold
+from .training.finetune import fine_tune
+from .training.fitting import fit
+from .training.schedules import KLWeight
+from .workflow.run_folder import load_run
+from .workflow.training_run import train_run
+
+__all__ = [
+    "BayesianNetwork",
+    "Dataset",
+    "GroupVariationalDropout",
+    "InputError",
+    "KLWeight",
+    "NonFiniteError",
+    "VariationalDropout",
+    "VariationalDropoutELBO",
+    "choose_threshold",
+    "compact",
+    "compaction",
+    "data",
+    "distributions",
+    "evaluate",
+    "evaluation",
+    "export",
+    "fine_tune",
+    "fit",
+    "guides",
+    "inference",
+    "load_data",
+    "load_onnx",
+    "load_pruned",
+    "load_run",
+    "log_alpha",
+    "mean_network",
+    "models",
+    "networks",
+    "plots",
+    "posterior",
+    "predict",
+    "prune",
+    "pruning",
+    "runtime",
+    "save_onnx",
+    "save_pruned",
+    "surviving_units",
+    "to_inference_data",
+    "train_run",
+    "training",
+    "workflow",
+]
+
+__version__: str

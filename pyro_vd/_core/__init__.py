@@ -1,0 +1,1 @@
+"""What everything else stands on: errors, checks of arguments, messages, files written atomically and read safely."""

@@ -1,0 +1,106 @@
+"""YAML of settings, without what settings do not need: no aliases, tags or dates, no key twice, a few levels, a megabyte."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pyro_vd._core.errors import InputError
+from pyro_vd._core.reading import MOST_TEXT, read_text, reading
+
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_DEEPEST = 16
+_WHAT = "a file of settings in YAML"
+
+# The core schema of YAML 1.2: what 1.1 adds, such as 1:30 for 90, yes for true and 010 for 8, is text here.
+_WORDS: dict[str, Any] = {"": None, "~": None, ".inf": float("inf"), "-.inf": float("-inf"), ".nan": float("nan")}
+_WORDS |= {form: value for name, value in (("null", None), ("true", True), ("false", False)) for form in (name, name.title())}
+_INTEGER = re.compile(r"[-+]?[0-9]{1,40}|0x[0-9a-fA-F]{1,40}")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]{1,5})?")
+
+
+class SettingsError(yaml.YAMLError):
+    """A text that is no YAML of settings; it says where, and nothing of what is in it."""
+
+
+def read_yaml(path: Path) -> dict[Any, Any]:
+    """Keys and values of a YAML file of at most a megabyte.
+
+    Raises:
+        InputError: it is missing, too large, no UTF-8, no YAML, anything but keys and values; or it has an alias, a tag, a key
+            twice, or more than 16 levels. The message shows nothing of the content.
+    """
+    with reading(path, _WHAT):
+        content = load_yaml(read_text(path, _WHAT))
+    if not isinstance(content, dict):
+        kind = "a list" if isinstance(content, list) else "nothing" if content is None else "text or a number"
+        raise InputError(f"{path} is no recipe: it holds {kind}, not keys and values")
+    return content
+
+
+def load_yaml(text: str) -> Any:
+    """The tree in a YAML text: dicts, lists, text, numbers, truth values and None.
+
+    Raises:
+        SettingsError: see :func:`read_yaml`.
+    """
+    if len(text) > MOST_TEXT:
+        raise SettingsError(f"it has {len(text):,} characters; at most {MOST_TEXT:,} are allowed")
+    events = yaml.parse(text, Loader=_LOADER)
+    try:
+        next(events)  # the start
+        if isinstance(next(events), yaml.StreamEndEvent):
+            return None
+        tree = _tree(next(events), events, _DEEPEST)
+        next(events)  # the document's end
+        if not isinstance(next(events), yaml.StreamEndEvent):
+            raise SettingsError("it holds several documents; one is allowed")
+    except SettingsError:
+        raise
+    except yaml.MarkedYAMLError as error:  # its text would quote the file
+        raise SettingsError(f"{error.problem or 'no YAML'}{_line(error.problem_mark)}") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise SettingsError("it is no text that YAML allows") from error
+    return tree
+
+
+def _tree(event: Any, events: Iterator[Any], levels: int) -> Any:
+    where = _line(event.start_mark)
+    if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
+        raise SettingsError(f"aliases and anchors, * and &, are not allowed{where}")
+    if event.tag is not None:
+        raise SettingsError(f"tags, !, are not allowed{where}")
+    if not levels:
+        raise SettingsError(f"more than {_DEEPEST} levels{where}")
+    if isinstance(event, yaml.ScalarEvent):
+        return _scalar(event.value) if event.implicit[0] else event.value
+    if isinstance(event, yaml.SequenceStartEvent):
+        items = []
+        while not isinstance(item := next(events), yaml.SequenceEndEvent):
+            items.append(_tree(item, events, levels - 1))
+        return items
+    content: dict[Any, Any] = {}
+    while not isinstance(name := next(events), yaml.MappingEndEvent):
+        if not isinstance(name, yaml.ScalarEvent):
+            raise SettingsError(f"a key must be text or a number{_line(name.start_mark)}")
+        key = _tree(name, events, levels)
+        if key in content:
+            raise SettingsError(f"a key is given twice{_line(name.start_mark)}")
+        content[key] = _tree(next(events), events, levels - 1)
+    return content
+
+
+def _scalar(text: str) -> Any:
+    if text in _WORDS:
+        return _WORDS[text]
+    if _INTEGER.fullmatch(text):
+        return int(text, 16 if text.startswith("0x") else 10)
+    return float(text) if _FLOAT.fullmatch(text) else text
+
+
+def _line(mark: Any) -> str:
+    return f", line {mark.line + 1}" if mark is not None else ""

@@ -1,0 +1,46 @@
+"""``pyro-vd compare``: finished runs side by side, in a table and a figure."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+from pyro_vd._core.errors import InputError
+from pyro_vd.cli.arguments import new_file, parse, parser_of
+
+HELP = "finished runs side by side, in a table and a figure"
+
+
+def run(arguments: list[str]) -> None:
+    """Carry the command out."""
+    from pyro_vd._core.storage import as_json, save_figure
+    from pyro_vd.evaluation.deployed import kilobytes
+    from pyro_vd.workflow.comparison import SORTS, differences, read_results, same_but_seed
+    from pyro_vd.workflow.tables import print_results
+
+    parser = parser_of("compare RUN… [--sort KEY] [--out FILE]", HELP)
+    parser.add_argument("runs", type=str, nargs="+", help="folders of finished runs; their pruned networks are compared")
+    parser.add_argument("--sort", choices=[*SORTS], default="error", help="best first")
+    parser.add_argument("--out", type=str, help="figure to write, error against compression: a .png, .pdf or .svg file")
+    values = parse(parser, arguments)
+
+    results = read_results([Path(run) for run in values.runs], values.sort)
+    notes = differences(results)
+    if values.out:
+        from pyro_vd.plots.drawing import error_against_compression
+
+        if Path(values.out).suffix not in (".png", ".pdf", ".svg"):
+            raise InputError(f"out (={values.out!r}) must be a .png, .pdf or .svg file")
+        if len(measures := {result.measure for result in results}) > 1:
+            raise InputError("out: shares of wrong predictions and RMSEs do not go into one figure; compare them apart")
+        out = new_file(values.out)
+        names = [f"{result.run}, on {result.data}" if notes else result.run for result in results]
+        sizes = [f", {kilobytes(result.deployed.sparse_bytes)}" if result.deployed else "" for result in results]
+        names = [name + size for name, size in zip(names, sizes, strict=True)]
+        points = [(result.compression, result.error) for result in results]
+        save_figure(error_against_compression(dict(zip(names, points, strict=True)), *measures), out, dpi=150)
+    if values.json:
+        print(as_json({"runs": [asdict(result) for result in results], "notes": notes, "figure": values.out}))
+    else:
+        where = f"; figure: {values.out}" if values.out else ""
+        print_results(f"pruned networks, sorted by {values.sort}{where}", results, notes, same_but_seed(results))

@@ -1,0 +1,115 @@
+"""``pyro-vd export``: write a pruned network in another format, and measure the file that was written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Literal
+
+from pyro_vd.cli.arguments import SOURCE, add_data_dir, data_of, new_file, parse, parser_of, source_of
+
+if TYPE_CHECKING:
+    from pyro_vd.data.dataset import Dataset
+    from pyro_vd.evaluation.metrics import Arrays
+
+HELP = "write a pruned network, compacted, in another format, and measure the file"
+_FORMATS = Literal["safetensors", "sparse", "quantised", "onnx", "torch"]
+
+
+def run(arguments: list[str]) -> None:
+    """Carry the command out."""
+    parser = parser_of("export RUN|FILE --format FORMAT [--no-compact] [--out FILE] [--data NAME] [--data-dir DIR]", HELP)
+    parser.add_argument("source", type=str, help=SOURCE)
+    parser.add_argument(
+        "--format",
+        type=_FORMATS,
+        required=True,
+        help="safetensors: every weight; sparse: the non-zeros; quantised: the non-zeros, with 64 different values per layer; "
+        "onnx: for ONNX Runtime; torch: torch.export, .pt2",
+    )
+    parser.add_argument("--no-compact", action="store_true", help="keep the units and inputs that do not matter")
+    parser.add_argument("--out", type=str, help="file to write (default: beside the pruned network, named after the format)")
+    parser.add_argument("--data", type=str, help="data set to measure on (default: the one it was trained on)")
+    add_data_dir(parser)
+    values = parse(parser, arguments)
+
+    from pyro_vd._core.storage import as_json
+    from pyro_vd.compaction.compacting import compact
+    from pyro_vd.evaluation.checks import check_network
+    from pyro_vd.evaluation.metrics import output_error, validation_error
+    from pyro_vd.evaluation.prediction import logits
+    from pyro_vd.export.formats import FORMATS
+    from pyro_vd.export.pruned_file import load_pruned, read_info, save_pruned
+    from pyro_vd.models.likelihoods import read_likelihood
+    from pyro_vd.networks.sizes import layer_sizes
+
+    source, form = source_of(values), FORMATS[values.format]
+    file = source / "pruned.safetensors" if source.is_dir() else source
+    out = new_file(values.out or file.with_name(file.stem + form.suffix))
+    net, info = load_pruned(file), read_info(file)
+    data, validation = _data(source, values.data, info, values.data_dir)
+    likelihood = read_likelihood(file)
+    x, y = check_network("test data", data.test, net, likelihood)
+    small = net if values.no_compact else compact(net, x[:2])
+
+    form.save(small, out, x[:7], info)
+    try:
+        written = form.load(out)
+        with TemporaryDirectory() as folder:
+            save_pruned(net, dense := Path(folder) / "dense", info)
+            bytes_dense = dense.stat().st_size
+        wanted = logits(net, x)
+        networks = {}
+        for name, tried, stored, size in (
+            ("dense safetensors", net, net, bytes_dense),
+            (values.format, written, small, out.stat().st_size),
+        ):
+            outputs = wanted if tried is net else logits(tried, x)
+            networks[name] = {
+                "bytes": size,
+                "parameters": sum(parameter.numel() for parameter in stored.parameters()),
+                "nonzero": sum(layer.nonzero for layer in layer_sizes(stored)),
+                **output_error(outputs, y, likelihood),
+                **validation_error(tried, validation, likelihood),
+                "largest_difference": (outputs - wanted).abs().max().item(),
+            }
+    except BaseException:
+        out.unlink(missing_ok=True)  # it is ours, and not what it should be
+        raise
+    result = {"file": str(out), "data": data.name, "networks": networks}
+    if values.json:
+        print(as_json(result))
+    else:
+        _print(result)
+
+
+def _data(source: Path, name: str | None, info: dict[str, Any], data_dir: str | None) -> tuple[Dataset, Arrays | None]:
+    """The data to measure on, and a run's validation data."""
+    if source.is_dir() and not name:
+        from pyro_vd.workflow.run_folder import load_run
+
+        run = load_run(source, data_dir)
+        return run.data, run.validation
+    return data_of(source, name, info, data_dir), None
+
+
+def _print(result: dict[str, Any]) -> None:
+    from pyro_vd.workflow.tables import error_cell, print_table
+
+    dense, *_ = result["networks"].values()
+    error, _ = error_cell(dense)
+    columns = ["format", "bytes", "smaller", "parameters", "non-zeros", error, f"validation {error}", "outputs off by"]
+    rows = [
+        [
+            name,
+            f"{net['bytes']:,}",
+            f"{dense['bytes'] / net['bytes']:.1f}x",
+            f"{net['parameters']:,}",
+            f"{net['nonzero']:,}",
+            error_cell(net)[1],
+            error_cell(net, "validation_")[1],
+            f"{net['largest_difference']:.1g}",
+        ]
+        for name, net in result["networks"].items()
+    ]
+    print_table(f"{result['file']}: test data of {result['data']}", columns, rows)

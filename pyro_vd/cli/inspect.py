@@ -1,0 +1,123 @@
+"""``pyro-vd inspect``: what a run has learnt, as a table, as ArviZ data and as figures.
+
+In the JSON object an infinite quantile, as log α is where θ = 0, is null.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from pyro_vd._core.errors import InputError
+from pyro_vd.cli.arguments import add_data_dir, check_learns_alpha, parse, parser_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from pyro_vd.workflow.inspection import LayerInspection
+    from pyro_vd.workflow.run_folder import Run
+
+HELP = "say layer by layer what a run has learnt, and write its posterior for ArviZ"
+
+FILE = "posterior.nc"
+FIGURES = ("log-alpha.png", "masks.png", "inputs.png", "kl.png", "mean-deviation.png", "forest.png")
+
+
+def run(arguments: list[str]) -> None:
+    """Carry the command out."""
+    parser = parser_of("inspect RUN [--plots] [--overwrite]", HELP)
+    parser.add_argument("run", type=str, help=f"folder of a finished run, as trained, before fine-tuning; {FILE} goes there")
+    parser.add_argument("--plots", action="store_true", help=f"write figures there as well: {', '.join(FIGURES)}")
+    parser.add_argument("--overwrite", action="store_true", help="replace these files; without it none that exists is touched")
+    parser.add_argument("--num-samples", type=int, default=100, help="draws of the posterior and of the predictions")
+    parser.add_argument("--weights", type=int, default=20, help="weights per layer to keep draws of, those of largest |θ|/σ")
+    add_data_dir(parser)
+    values = parse(parser, arguments)
+
+    from pyro_vd._core.storage import as_json, save_figure
+    from pyro_vd.evaluation.network_size import network_size
+    from pyro_vd.posterior.arviz_files import write_inference_data
+    from pyro_vd.pruning.pruned import prune
+    from pyro_vd.workflow.inspection import inspect_layers, run_inference_data
+    from pyro_vd.workflow.run_folder import load_run, run_threshold
+    from pyro_vd.workflow.tables import print_sizes
+
+    run = load_run(values.run, values.data_dir)
+    check_learns_alpha(run)
+    targets = [run.folder / name for name in (FILE, *(FIGURES if values.plots else ()))]
+    if not values.overwrite and (there := [path for path in targets if path.exists()]):
+        raise InputError(f"{there[0]} exists; replace what an earlier inspect has written with --overwrite")
+    threshold = run_threshold(run)
+    layers = inspect_layers(run.model, run.guide, run.data.test, threshold, run.recipe.prune.units)
+    net = prune(run.model, run.guide, threshold, run.recipe.prune.units)
+    size = asdict(network_size(net, run.data.x_test, run.model.weight_names))
+    data = run_inference_data(run, num_samples=values.num_samples, weights=values.weights)
+    figures = _figures(run, data, threshold, layers) if values.plots else {}
+    write_inference_data(data, run.folder / FILE)
+    for name, figure in figures.items():
+        save_figure(figure, run.folder / name, dpi=110)
+    result = {
+        "run": str(run.folder),
+        "file": str(run.folder / FILE),
+        "figures": [str(run.folder / name) for name in figures],
+        "threshold": threshold,
+        "layers": [asdict(layer) for layer in layers],
+        "size": {key: value for key, value in size.items() if key != "layers"},
+    }
+    if values.json:
+        print(as_json(result))
+    else:
+        units = run.recipe.prune.units
+        but = f" and all inputs but the {'-'.join(map(str, units))} of least log α" if units else ""
+        _print(f"{run.folder / FILE}: log α ≥ {threshold:g}{but} pruned; 5, 50 and 95 % quantiles", layers)
+        print_sizes("pruned, before fine-tuning", {"pruned": json.loads(as_json(size))})
+        if figures:
+            print(f"figures in {run.folder}: {', '.join(figures)}")
+
+
+def _figures(run: Run, data: Any, threshold: float, layers: list[LayerInspection]) -> Mapping[str, Figure]:
+    from pyro_vd.guides.alpha import log_alpha
+    from pyro_vd.plots import posterior as plots
+    from pyro_vd.plots.drawing import image_shape
+    from pyro_vd.pruning.masks import kept_weights
+
+    log_alphas = log_alpha(run.guide)
+    masks = kept_weights(run.model, run.guide, threshold, run.recipe.prune.units)
+    name, *_ = run.guide.site_names
+    first = run.guide.mean(name) * masks[name]
+    figures = (
+        plots.log_alpha_histograms(log_alphas, threshold, masks),
+        plots.weight_masks(masks),
+        plots.input_relevance(first, image_shape(run.data.x_test.shape[1:])),
+        plots.kl_by_layer({layer.site: layer.kl for layer in layers}),
+        plots.mean_against_deviation({name: run.guide.posterior(name) for name in run.guide.site_names}, threshold),
+        plots.largest_weights(data),
+    )
+    return dict(zip(FIGURES, figures, strict=True))
+
+
+def _print(title: str, layers: list[LayerInspection]) -> None:
+    from pyro_vd.workflow.tables import print_table
+
+    def some(quantiles: tuple[float, ...] | None, digits: int) -> str:
+        shown = () if quantiles is None else quantiles[::2]
+        return " ".join("∞" if value == math.inf else f"{value:.{digits}f}" for value in shown) or "–"
+
+    columns = ["layer", "pruned %", "log α", "|θ|/σ", "|θ|/σ if left", "inputs left", "units left", "KL nats (%)"]
+    rows = [
+        [
+            layer.site,
+            f"{100 * layer.sparsity:.1f}",
+            some(layer.quantiles, 1),
+            some(layer.signal_quantiles, 1),
+            some(layer.left_signal_quantiles, 1),
+            f"{layer.surviving_inputs}/{layer.inputs}",
+            f"{layer.surviving_units}/{layer.units}",
+            f"{layer.kl:.1f} ({100 * layer.kl_share:.1f})",
+        ]
+        for layer in layers
+    ]
+    print_table(title, columns, rows)

@@ -1,0 +1,55 @@
+"""The command line, ``pyro-vd``: tables on standard output, progress and messages on standard error."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NoReturn
+
+from pyro_vd import __version__
+from pyro_vd._core.errors import InputError, NonFiniteError
+from pyro_vd._core.messages import must_be_one_of, one_line
+
+COMMANDS = ("train", "sweep", "prune", "evaluate", "compare", "inspect", "animate", "export", "experiment", "recipes")
+"""Each is a module of :mod:`pyro_vd.cli`, imported when it is called."""
+
+_GOING_ON = {
+    "train": "; --resume goes on from the last epoch",
+    "sweep": "; the same command goes on from the last epochs",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Entry point. Exit code 0; 2 for bad input, with a message that quotes it; 1 where training failed; 130 for Ctrl-C."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    try:
+        _run(arguments)
+    except (InputError, OSError) as error:
+        _exit(2, f"error: {one_line(error)}")
+    except NonFiniteError as error:
+        _exit(1, f"error: {one_line(error)}")
+    except KeyboardInterrupt:
+        _exit(130, "interrupted" + _GOING_ON.get(arguments[0] if arguments else "", ""))
+    sys.exit(0)
+
+
+def _exit(code: int, message: str) -> NoReturn:
+    print(message, file=sys.stderr)
+    sys.exit(code)
+
+
+def _run(arguments: list[str]) -> None:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        listed = "\n".join(f"  {name:12}{import_module(f'pyro_vd.cli.{name}').HELP}" for name in COMMANDS)
+        print(f"usage: pyro-vd COMMAND …\n\n{listed}\n\npyro-vd COMMAND --help tells more; --version prints the version.")
+        return
+    if arguments[0] == "--version":
+        print(f"pyro-vd {__version__}")
+        return
+    command, *rest = arguments
+    if command not in COMMANDS:
+        raise InputError(must_be_one_of("command", command, COMMANDS))
+    import_module(f"pyro_vd.cli.{command}").run(rest)

@@ -1,0 +1,73 @@
+"""``pyro-vd prune``: prune a trained run at another threshold, or to other numbers of units."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from pyro_vd._core.errors import InputError
+from pyro_vd.cli.arguments import add_data_dir, check_learns_alpha, finish, new_file, parse, parser_of
+
+HELP = "prune a trained run at another threshold, or to other numbers of units"
+
+
+def run(arguments: list[str]) -> None:
+    """Carry the command out."""
+    parser = parser_of("prune RUN [--threshold T | --max-error-rise X] [--units N …] [--out FILE]", HELP)
+    parser.add_argument("run", type=str, help="folder of a finished run")
+    parser.add_argument("--threshold", type=float, help="remove weights with log α at or above it (default: the recipe's)")
+    parser.add_argument(
+        "--max-error-rise",
+        type=float,
+        help="the lowest threshold whose validation error rises by at most this share (an RMSE: of itself)",
+    )
+    parser.add_argument("--units", type=int, nargs="+", help="the most inputs that each layer keeps (default: the recipe's)")
+    parser.add_argument("--out", type=str, help="file to write (default: RUN/pruned-THRESHOLD-UNITS.safetensors)")
+    add_data_dir(parser)
+    values = parse(parser, arguments)
+
+    from pyro_vd.evaluation.metrics import evaluate, validation_error
+    from pyro_vd.export.pruned_file import save_pruned
+    from pyro_vd.pruning.pruned import prune
+    from pyro_vd.workflow.phases import PruneConfig
+    from pyro_vd.workflow.run_folder import load_run, run_threshold
+    from pyro_vd.workflow.tables import error_cell
+    from pyro_vd.workflow.training_run import chosen_threshold, file_info
+
+    run = load_run(values.run, values.data_dir)
+    check_learns_alpha(run)
+    by_hand = values.threshold is not None or values.units is not None
+    if by_hand and values.max_error_rise is not None:
+        raise InputError("give --max-error-rise, or --threshold and --units, not both")
+    config = run.recipe.prune
+    if by_hand:
+        threshold = run_threshold(run) if values.threshold is None else values.threshold
+        config = PruneConfig(threshold=threshold, units=values.units or config.units)
+    elif values.max_error_rise is not None:
+        config = PruneConfig(max_error_rise=values.max_error_rise)
+    threshold = chosen_threshold(
+        run.recipe, config, run.model, run.guide, None if config.max_error_rise is None else run.validation
+    )
+    name = "-".join(["pruned", f"{threshold:g}", *map(str, values.units or ())])
+    row = f"pruned at {threshold:g}" + (f", units {'-'.join(map(str, config.units))}" if config.units else "")
+    out = new_file(values.out or run.folder / f"{name}.safetensors")
+    net = prune(run.model, run.guide, threshold, config.units)
+    try:
+        data = run.data
+    except InputError as error:  # the run may have come without its data, which pruning at a threshold does not need
+        save_pruned(net, out, file_info(run.recipe, threshold, run.model.likelihood))
+        result = {"file": str(out), "threshold": threshold, "networks": {}}
+        finish(values, result, f"{out}, not fine-tuned, and not measured: {error}")
+        return
+    metrics = asdict(evaluate(net, data.test, likelihood=run.model.likelihood))
+    save_pruned(net, out, file_info(run.recipe, threshold, run.model.likelihood))
+    held_out = validation_error(net, run.validation, run.model.likelihood)
+    measured = {
+        "file": str(out),
+        "threshold": threshold,
+        **held_out,
+        "networks": {row: metrics},
+    }
+    what, cell = error_cell(held_out, "validation_")
+    shown = f"validation {what} {cell}" if what == "RMSE" else f"validation error {cell} %"
+    said = shown if run.validation else "no validation data"
+    finish(values, measured, f"{out}, not fine-tuned, {said}; test data of {data.name}")

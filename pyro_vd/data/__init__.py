@@ -1,0 +1,7 @@
+"""What a training and a measurement are given: data sets, their files, random changes of inputs."""
+
+from pyro_vd.data.augmentation import RandomAffine
+from pyro_vd.data.dataset import Dataset
+from pyro_vd.data.loading import load_data
+
+__all__ = ["Dataset", "RandomAffine", "load_data"]

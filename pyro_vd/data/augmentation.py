@@ -1,0 +1,78 @@
+"""Random rotations, shears, rescalings and shifts of training images, drawn anew for every image of every batch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pyro_vd._core.arguments import check_number, take
+from pyro_vd._core.errors import InputError
+from pyro_vd._core.messages import quoted
+
+
+@dataclass(frozen=True)
+class RandomAffine:
+    """Maps a batch of images to as many, each under an affine map of its own; each of its numbers is drawn uniformly.
+
+    torchvision's transform of the same name draws one map for the whole batch. What comes in from beyond the border is 0.
+
+    Args:
+        degrees: largest rotation, either way, in degrees, in [0, 180].
+        shear: largest shear, either way, in degrees, in [0, 80].
+        scale: largest change of size, either way, as a share of it, in [0, 0.9].
+        shift: largest shift along each axis, either way, in pixels, 0 or more.
+
+    Raises:
+        InputError: an argument out of range; called with what is not ``(batch, h, w)`` or ``(batch, channels, h, w)``.
+    """
+
+    degrees: float = 0.0
+    shear: float = 0.0
+    scale: float = 0.0
+    shift: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, high in {"degrees": 180, "shear": 80, "scale": 0.9, "shift": 1e6}.items():
+            take(self, name, check_number(name, getattr(self, name), low=0, high=high))
+
+    def __call__(self, images: Tensor) -> Tensor:
+        if not isinstance(images, Tensor) or images.ndim not in (3, 4):
+            raise InputError(
+                f"augmentation needs images, (batch, height, width) or (batch, channels, height, width); these inputs are "
+                f"{quoted(images)}"
+            )
+        batch, (height, width) = len(images), images.shape[-2:]
+
+        def draw(largest: float) -> Tensor:
+            return (2 * torch.rand(batch, device=images.device, dtype=images.dtype) - 1) * largest
+
+        angle, shear, size = draw(math.radians(self.degrees)), draw(math.radians(self.shear)).tan(), 1 + draw(self.scale)
+        cos, sin = angle.cos() / size, angle.sin() / size  # the grid maps the new image's pixels to the old one's
+        across, down = draw(2 * self.shift / width), draw(2 * self.shift / height)
+        aspect = height / width  # the grid's coordinates run from −1 to 1 along both axes
+        to_across = [cos, (cos * shear - sin) * aspect, across]
+        to_down = [sin / aspect, sin * shear + cos, down]
+        rows = torch.stack(to_across + to_down, -1)
+        planes = images.reshape(batch, -1, height, width)
+        grid = F.affine_grid(rows.view(batch, 2, 3), list(planes.shape), align_corners=False)
+        return F.grid_sample(planes, grid, align_corners=False).view(images.shape)
+
+
+def augmented(augment: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
+    """A batch as ``augment`` has changed it.
+
+    Raises:
+        InputError: it gives no tensor, or not as many examples.
+    """
+    changed: object = augment(inputs)
+    if not isinstance(changed, Tensor) or changed.shape[:1] != inputs.shape[:1]:
+        raise InputError(
+            f"augment gives {quoted(changed)} for inputs of shape {tuple(inputs.shape)}; it must give a tensor of as many "
+            "examples"
+        )
+    return changed

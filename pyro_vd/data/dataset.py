@@ -1,0 +1,130 @@
+"""A data set, whole and in memory, and its split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.utils.data
+from torch import Tensor
+
+from pyro_vd._core.arguments import check_number
+from pyro_vd._core.arrays import check_arrays, tensor_of
+from pyro_vd._core.errors import InputError
+from pyro_vd._core.messages import one_line
+
+KEYS = ("x_train", "y_train", "x_test", "y_test")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Inputs as float32, ``(n, …)``, pixels in [0, 1]; labels as int64, ``(n,)``, from 0, or numbers to predict, ``(n, …)``.
+
+    Raises:
+        InputError: see :func:`pyro_vd._core.arrays.check_arrays`; or the shapes of training and test inputs differ.
+    """
+
+    name: str
+    x_train: Tensor
+    y_train: Tensor
+    x_test: Tensor
+    y_test: Tensor
+
+    def __repr__(self) -> str:
+        return f"Dataset({self.name!r}, {', '.join(f'{key} {tuple(getattr(self, key).shape)}' for key in KEYS)})"
+
+    def __post_init__(self) -> None:
+        for key in KEYS:
+            object.__setattr__(self, key, tensor_of(f"{self.name}, {key}", getattr(self, key), torch.get_default_dtype()))
+        check_arrays(f"{self.name}, training data", self.x_train, self.y_train)
+        check_arrays(f"{self.name}, test data", self.x_test, self.y_test)
+        if self.x_train.shape[1:] != self.x_test.shape[1:]:
+            shapes = tuple(self.x_train.shape[1:]), tuple(self.x_test.shape[1:])
+            raise InputError(f"{self.name}: training inputs of shape {shapes[0]}, test inputs {shapes[1]}; they must agree")
+
+    @property
+    def test(self) -> tuple[Tensor, Tensor]:
+        """Test inputs and observations; for the last measurement only, never for choosing anything."""
+        return self.x_test, self.y_test
+
+    def split(self, validation: int, seed: int = 0) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor] | None]:
+        """Training data, and the ``validation`` examples drawn from it at random and held out; None for 0.
+
+        Raises:
+            InputError: ``validation`` negative, or no training example left.
+        """
+        validation = check_number("validation", validation, low=0, high=len(self.x_train) - 1, whole=True)
+        seed = check_number("seed", seed, low=0, high=2**63 - 1, whole=True)
+        order = torch.randperm(len(self.x_train), generator=torch.Generator().manual_seed(seed))
+        held, rest = order[:validation].sort().values, order[validation:].sort().values
+        train = self.x_train[rest], self.y_train[rest]
+        return train, (self.x_train[held], self.y_train[held]) if validation else None
+
+
+Part = Literal["train", "test"]
+Data = Any
+"""Inputs and observations: a pair of tensors, NumPy arrays or lists of numbers, or a data set; see :func:`pair_of`."""
+
+
+def pair_of(name: str, data: Any, part: Part | None, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Inputs and observations as tensors.
+
+    Args:
+        name: what they are called in an error.
+        data: a pair of tensors, arrays or lists of numbers; a :class:`Dataset`, of which ``part`` is taken; or a
+            ``torch.utils.data.Dataset`` of such examples, which is read whole.
+        part: None refuses a :class:`Dataset`.
+        dtype: of inputs that come from no tensor.
+
+    Raises:
+        InputError: none of these.
+    """
+    if isinstance(data, Dataset):
+        if part is None:
+            raise InputError(
+                f"{name} is a Dataset, whose test data are never for choosing; it must be the validation data of "
+                "train, validation = data.split(200)"
+            )
+        data = data.test if part == "test" else (data.x_train, data.y_train)
+    elif isinstance(data, torch.utils.data.Dataset):
+        data = _read_whole(name, data)
+    if not (isinstance(data, tuple | list) and len(data) == 2):
+        raise InputError(
+            f"{name} is a {type(data).__name__}{f' of {len(data)}' if isinstance(data, tuple | list) else ''}; it must be a "
+            "pair of tensors or arrays, inputs and labels, as Dataset.split() and Dataset.test are, or a Dataset"
+        )
+    x, y = data
+    return tensor_of(f"{name}, inputs", x, dtype), tensor_of(f"{name}, labels", y)
+
+
+def _read_whole(name: str, data: Any) -> Any:
+    try:
+        return torch.utils.data.default_collate([data[index] for index in range(len(data))])
+    except (TypeError, RuntimeError, NotImplementedError, ValueError, IndexError) as error:
+        raise InputError(
+            f"{name} is a {type(data).__name__} that cannot be read as pairs of tensors of one shape: {one_line(error)}"
+        ) from error
+
+
+def dataset_of(name: str, x_train: np.ndarray, y_train: np.ndarray, x_test: np.ndarray, y_test: np.ndarray) -> Dataset:
+    """A data set of arrays; pixels of eight bits come to lie in [0, 1].
+
+    Raises:
+        InputError: no numbers, training and test data scaled otherwise, or what :class:`Dataset` refuses.
+    """
+    if (x_train.dtype == np.uint8) != (x_test.dtype == np.uint8):
+        raise InputError(f"{name}: inputs of type {x_train.dtype} and {x_test.dtype}; training and test must be scaled alike")
+    tensors = []
+    for x, y in ((x_train, y_train), (x_test, y_test)):
+        if x.dtype.kind not in "fiub" or y.dtype.kind not in "fiu":
+            raise InputError(f"{name}: inputs of type {x.dtype}, labels of type {y.dtype}; they must be numbers")
+        scale = 255.0 if x.dtype == np.uint8 else 1.0
+        with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and is refused as such
+            inputs = np.asarray(x, np.float32) / np.float32(scale)
+        tensors += [
+            torch.from_numpy(np.asarray(inputs)),
+            torch.from_numpy(y.astype(np.float64 if y.dtype.kind == "f" else np.int64)),
+        ]
+    return Dataset(name, *tensors)

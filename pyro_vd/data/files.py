@@ -1,0 +1,54 @@
+"""Data of one's own: an ``.npz`` file, or a folder of images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pyro_vd._core.array_files import read_arrays
+from pyro_vd._core.errors import InputError
+from pyro_vd._core.messages import one_line
+from pyro_vd._core.reading import reading
+from pyro_vd.data.dataset import KEYS, Dataset, dataset_of
+
+
+def load_npz(path: Path) -> Dataset:
+    """Arrays ``x_train``, ``y_train``, ``x_test``, ``y_test``, class labels or numbers.
+
+    Raises:
+        InputError: the file is corrupt, lacks one of them, or holds what cannot be learnt from.
+    """
+    arrays = read_arrays(path, "an .npz file of plain arrays", KEYS)
+    return dataset_of(str(path), *(arrays[key] for key in KEYS))
+
+
+def load_image_folder(path: Path) -> Dataset:
+    """Images of one shape in ``train/<class>/`` and ``test/<class>/``.
+
+    Raises:
+        InputError: no such folders, classes or shapes that differ, or a file that is no image.
+    """
+    from torchvision.datasets import ImageFolder
+    from torchvision.transforms.functional import pil_to_tensor
+
+    arrays: list[np.ndarray] = []
+    classes: list[list[str]] = []
+    for part in ("train", "test"):
+        try:
+            folder = ImageFolder(path / part)
+        except OSError as error:
+            raise InputError(f"{path} needs {part}/<class>/ folders of images: {one_line(error)}") from error
+        classes.append(folder.classes)
+        images = []
+        for file, _ in folder.samples:
+            with reading(file, "an image"):
+                images.append(pil_to_tensor(folder.loader(file)))
+        shapes = {tuple(image.shape) for image in images}
+        if len(shapes) > 1:
+            raise InputError(f"{path / part}: images of shapes {sorted(shapes)}; all must have one shape (channels, h, w)")
+        arrays += [torch.stack(images).numpy(), np.asarray(folder.targets)]
+    if classes[0] != classes[1]:
+        raise InputError(f"{path}: train has the classes {classes[0]}, test {classes[1]}; they must agree")
+    return dataset_of(str(path), *arrays)

@@ -1,0 +1,30 @@
+"""idx files, the format of MNIST: a header that says what follows, then bytes."""
+
+from __future__ import annotations
+
+import math
+import struct
+from pathlib import Path
+
+import numpy as np
+
+from pyro_vd._core.errors import InputError
+from pyro_vd._core.reading import read_bytes
+
+_BYTES = 0x08
+"""The only one of the format's types of numbers that MNIST and Fashion-MNIST have."""
+
+
+def read_idx(path: Path, ndim: int) -> np.ndarray:
+    """An array of ``ndim`` dimensions of uint8.
+
+    Raises:
+        InputError: the file is missing, or its header is not that of what follows.
+    """
+    content = read_bytes(path, "an idx file")
+    head = 4 + 4 * ndim
+    if len(content) >= head and struct.unpack(">HBB", content[:4]) == (0, _BYTES, ndim):
+        shape = struct.unpack(f">{ndim}I", content[4:head])
+        if math.prod(shape) == len(content) - head:
+            return np.frombuffer(content, np.uint8, offset=head).reshape(shape)
+    raise InputError(f"{path} is truncated or of another format: an idx file of bytes, of {ndim} dimensions, is wanted")

@@ -1,0 +1,62 @@
+"""Posterior of a weight whose input units have Gaussian factors, and its KL to the normal–Jeffreys prior."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.distributions import register_kl
+
+from pyro_vd.distributions.kl import kl_approximate, kl_exact
+from pyro_vd.distributions.priors import NormalJeffreys
+from pyro_vd.distributions.unit_posterior import UnitPosterior
+
+
+class GroupNormal(UnitPosterior):
+    """q(w, z) = N(z; μ_z, σ_z²) N(w; zθ, z²σ²), one z for all weights out of an input unit or channel.
+
+    Group variational dropout (Louizos, Ullrich and Welling 2017, arXiv 1705.08665, section 4.1), with w = zv and v ~ N(θ, σ²).
+    log α = log σ_z² − log μ_z² says what a unit is worth, as that of a weight does in variational dropout.
+
+    Args:
+        theta: θ, at least two dimensions, one event.
+        z_mu, z_log_sigma2: μ_z and log σ_z², in the shape :attr:`unit_shape`.
+        log_sigma2: log σ², in the shape of θ; None for weights without noise of their own.
+        mask: False where a weight is removed for good.
+
+    Raises:
+        InputError: θ has fewer than two dimensions.
+    """
+
+    def __init__(
+        self, theta: Tensor, z_mu: Tensor, z_log_sigma2: Tensor, log_sigma2: Tensor | None = None, mask: Tensor | None = None
+    ) -> None:
+        self.z_mu, self.z_log_sigma2 = z_mu, z_log_sigma2
+        super().__init__(theta, log_sigma2, mask)
+
+    @property
+    def z_mean(self) -> Tensor:
+        return self.z_mu
+
+    @property
+    def z_variance(self) -> Tensor:
+        return self.z_log_sigma2.exp()
+
+    @property
+    def unit_log_alpha(self) -> Tensor:
+        return self.z_log_sigma2 - 2 * self.z_mu.abs().log()
+
+    def units(self, sample_shape: torch.Size | tuple[int, ...]) -> Tensor:
+        noise = torch.randn((*sample_shape, *self.unit_shape), dtype=self.theta.dtype, device=self.theta.device)
+        return torch.addcmul(self.z_mu, (0.5 * self.z_log_sigma2).exp(), noise)
+
+
+@register_kl(GroupNormal, NormalJeffreys)
+def _kl_normal_jeffreys(q: GroupNormal, p: NormalJeffreys) -> Tensor:
+    """Σ K(α_z) over groups + Σ ½(σ² + θ² − 1 − log σ²) over weights with noise; what is removed costs nothing."""
+    divergence = kl_exact if p.kl == "exact" else kl_approximate
+    units, left = divergence(q.z_mu, q.z_log_sigma2), q.left
+    total = (units if left is None else units * left).sum()
+    if q.log_sigma2 is None:
+        return total
+    weights = q.log_sigma2.exp() + q.theta.square() - 1 - q.log_sigma2
+    return total + 0.5 * (weights if q.mask is None else weights * q.mask).sum()

@@ -1,0 +1,62 @@
+"""Posterior of a weight under ordinary dropout: noise of a fixed rate on the inputs of its layer."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import pyro.distributions as dist
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.distributions import register_kl
+
+from pyro_vd._core.arguments import check_choice, check_rate
+from pyro_vd.distributions.priors import LogUniform
+from pyro_vd.distributions.unit_posterior import UnitPosterior
+
+UnitNoise = Literal["bernoulli", "gaussian"]
+
+
+class UnitDropout(UnitPosterior):
+    """Posterior of a layer's weight under noise on its inputs, q(w): w = θ diag(z), E z = 1: ordinary dropout's.
+
+    z has one entry an input unit (or channel), the weight's dimension 1; it is 0 or 1/(1 − p) with probabilities p and 1 − p,
+    or N(1, p/(1 − p)) (Gal and Ghahramani 2016, arXiv 1506.02142, section 3; Kingma 2015, arXiv 1506.02557, section 3.1).
+    The log-uniform prior does not change with the scale of w, so the KL does not depend on θ; as a constant it is taken as 0.
+
+    Args:
+        theta: mean θ, at least two dimensions, one event.
+        p: rate, in [0, 1).
+        noise: of the units.
+
+    Raises:
+        InputError: a value out of range.
+    """
+
+    def __init__(self, theta: Tensor, p: float, noise: UnitNoise = "bernoulli") -> None:
+        p = check_rate("p", p)
+        check_choice("noise", noise, ("bernoulli", "gaussian"))
+        self.p, self.noise = p, noise
+        super().__init__(theta)
+
+    @property
+    def z_mean(self) -> Tensor:
+        return self.theta.new_ones(())
+
+    @property
+    def z_variance(self) -> Tensor:
+        return self.theta.new_tensor(self.p / (1 - self.p))
+
+    def units(self, sample_shape: torch.Size | tuple[int, ...]) -> Tensor:
+        ones = torch.ones((*sample_shape, *self.unit_shape), dtype=self.theta.dtype, device=self.theta.device)
+        if self.noise == "bernoulli":
+            return F.dropout(ones, self.p)
+        return torch.addcmul(ones, torch.randn_like(ones), ones, value=math.sqrt(self.p / (1 - self.p)))
+
+
+@register_kl(UnitDropout, dist.Independent)
+def _kl_unit_dropout(q: UnitDropout, p: dist.Independent) -> Tensor:
+    if not isinstance(p.base_dist, LogUniform):
+        raise NotImplementedError
+    return q.theta.new_zeros(())

@@ -1,0 +1,192 @@
+"""How good a network is: error, likelihood, calibration and ranking; and beside that how small."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, overload
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pyro_vd._core.arguments import LARGEST, check_number
+from pyro_vd._core.errors import InputError
+from pyro_vd.data.dataset import Data
+from pyro_vd.evaluation.checks import check_network
+from pyro_vd.evaluation.deployed import DeployedSize
+from pyro_vd.evaluation.network_size import NetworkSize, network_size
+from pyro_vd.evaluation.observations import Observed, check_observations, class_labels, distribution_of
+from pyro_vd.evaluation.prediction import Prediction, check_guide_given, logits
+from pyro_vd.evaluation.regression import RegressionMetrics, measure_numbers
+from pyro_vd.evaluation.scores import logits_of, scores
+from pyro_vd.evaluation.uncertainty import CALIBRATION_BINS, equal_mass_calibration_error
+from pyro_vd.guides.checks import check_hold
+from pyro_vd.models.data_checks import check_data
+from pyro_vd.networks.sizes import LayerSize
+
+if TYPE_CHECKING:
+    from pyro_vd.guides.weight_guide import WeightGuide
+    from pyro_vd.models.bayesian import BayesianNetwork
+
+Arrays = tuple[Tensor, Tensor]
+"""Inputs ``(n, …)`` and observations ``(n, …)``; of classes integer labels ``(n,)``."""
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """What :func:`evaluate` measures of classes. Error and sparsity are shares in [0, 1]; ``nll`` is in nats per example.
+
+    Zeros and ones are two classes; where an example has several, each of them counts as an example.
+
+    ``roc_auc`` is macro-averaged one against the rest, None where a class is missing from the data; ``ece`` has 15 bins of
+    equal width, ``ece_equal_mass`` as many of equally many predictions; ``brier`` is the mean over examples of
+    Σ (p − onehot)². ``entropy`` of the predictive and ``mutual_information`` of class and weights are means in nats, the
+    latter None for an ordinary network; see :mod:`pyro_vd.evaluation.uncertainty`.
+
+    ``compression`` is |W| / |W kept| over all weights of the network, which are its parameters of two dimensions or more, in
+    whatever layer; a weight without a prior is kept; infinite where none is kept, NaN where none can be seen, as in an ONNX
+    file. ``prior_share`` is the share, in [0, 1], of all parameters, biases included, that has a prior; of an ordinary network
+    that of the weights of linear layers and convolutions that are not frozen. ``deployed`` says how many parameters and bytes
+    would be deployed; of a guide's predictive that is the network of the means. ``layers`` are the weights with a prior, and
+    at the end all others in one. See :func:`~pyro_vd.networks.sizes.layer_sizes`.
+    """
+
+    error: float
+    nll: float
+    roc_auc: float | None
+    ece: float
+    ece_equal_mass: float
+    brier: float
+    entropy: float
+    mutual_information: float | None
+    compression: float
+    prior_share: float
+    deployed: DeployedSize | None
+    layers: tuple[LayerSize, ...]
+
+
+def error_rate(net: nn.Module, data: Arrays) -> float:
+    """Share of wrong predictions of a classifier that gives logits, in [0, 1]."""
+    return error_of(net, data)["error"]
+
+
+def error_of(net: nn.Module, data: Arrays, likelihood: Observed | None = None) -> dict[str, float]:
+    """How wrong a plain network is: ``{"error": share}`` of classes, or zeros and ones; ``{"rmse": …}`` of numbers.
+
+    The arguments are those of :func:`evaluate`.
+    """
+    return output_error(logits(net, data[0]), data[1], likelihood)
+
+
+@torch.no_grad()
+def output_error(outputs: Tensor, y: Tensor, likelihood: Observed | None = None) -> dict[str, float]:
+    """What :func:`error_of` gives, of a network's outputs ``(n, …)`` and the observations."""
+    y = check_observations("data", y, likelihood, outputs)
+    distribution = distribution_of(likelihood, outputs)
+    found = logits_of(distribution)
+    if found is not None:
+        return {"error": (found.argmax(-1) != class_labels(y).to(found.device)).float().mean().item()}
+    mean = distribution.mean
+    return {"rmse": (mean - y.to(mean)).double().square().mean().sqrt().item()}
+
+
+def validation_error(net: nn.Module, validation: Arrays | None, likelihood: Observed | None) -> dict[str, float | None]:
+    """``{"validation_error": …}`` or ``{"validation_rmse": …}`` as of :func:`error_of`; None without validation data."""
+    if validation is None:
+        return {"validation_error": None}
+    return {f"validation_{measure}": value for measure, value in error_of(net, validation, likelihood).items()}
+
+
+@overload
+def evaluate(net: nn.Module, data: Data) -> Metrics: ...
+
+
+@overload
+def evaluate(
+    net: nn.Module | BayesianNetwork,
+    data: Data,
+    *,
+    guide: WeightGuide | None = None,
+    num_samples: int = 20,
+    hold: float | None = None,
+    likelihood: Observed | None = None,
+) -> Metrics | RegressionMetrics: ...
+
+
+def evaluate(
+    net: nn.Module | BayesianNetwork,
+    data: Data,
+    *,
+    guide: WeightGuide | None = None,
+    num_samples: int = 20,
+    hold: float | None = None,
+    likelihood: Observed | None = None,
+) -> Metrics | RegressionMetrics:
+    """Measure a plain network, or the Monte Carlo predictive of a model and its guide.
+
+    Args:
+        net: an ordinary network; or a :class:`~pyro_vd.models.BayesianNetwork`, with ``guide``.
+        data: inputs and observations, as tensors, NumPy arrays or lists; or a data set, of which the test data are taken.
+        guide: the trained guide; None for an ordinary network.
+        num_samples: draws of the predictive, each of all latent sites for all examples.
+        hold: what the training was given as ``hold``, so that the predictive is the network's that was trained.
+        likelihood: of an observation given the output of an ordinary network, such as ``model.likelihood``; None for classes
+            from logits. A Bayesian network has its own.
+
+    Returns:
+        :class:`Metrics` of classes, or zeros and ones; :class:`~pyro_vd.evaluation.regression.RegressionMetrics` of numbers.
+
+    Raises:
+        InputError: data that do not fit the network, a Bayesian network without a guide, or outputs that are not finite.
+    """
+    check_guide_given("evaluate", net, guide)
+    num_samples, hold = check_number("num_samples", num_samples, low=1, high=LARGEST, whole=True), check_hold(hold, guide)
+    plain: nn.Module = net
+    sites: list[str] | None = None
+    if guide is None:
+        x, y = check_network("data", data, net, likelihood, part="test")
+        means = scores(distribution_of(likelihood, logits(net, x).double()), y)
+    else:
+        from pyro_vd.inference.joint_draws import mean_draws
+        from pyro_vd.posterior.summary import mean_network
+
+        model: BayesianNetwork = net  # type: ignore[assignment]
+        x, y = check_data("data", data, model, part="test")
+        means = mean_draws(model, guide, x, y, num_samples, scores, hold)
+        plain, sites = mean_network(model, guide), model.weight_names
+    size = network_size(plain, x, sites)
+    if "log_p" not in means:
+        return measure_numbers(means, y, size)
+    prediction = Prediction(means["log_p"]) if guide is None else Prediction.of_means(means["log_p"], means["entropy"])
+    return measure(prediction, class_labels(y), size)
+
+
+def measure(prediction: Prediction, y: Tensor, size: NetworkSize) -> Metrics:
+    """Compare predictions with the labels ``(n,)`` of their inputs; ``size`` is that of the network that made them.
+
+    Raises:
+        InputError: a prediction that is NaN or infinite.
+    """
+    from sklearn.metrics import roc_auc_score
+    from torchmetrics.functional.classification import multiclass_calibration_error
+
+    log_p, y = prediction.log_p.cpu(), y.cpu()
+    if broken := int(log_p.isnan().any(-1).sum()):
+        raise InputError(f"the network's output is NaN or infinite for {broken} of {len(y)} examples; it cannot be measured")
+    p, classes = log_p.exp(), log_p.shape[-1]
+    p /= p.sum(-1, keepdim=True)
+    auc, mutual_information = None, prediction.mutual_information
+    if len(y.unique()) == classes:
+        scores = p[:, 1].numpy() if classes == 2 else p.numpy()
+        auc = float(roc_auc_score(y.numpy(), scores, multi_class="ovr"))
+    return Metrics(
+        error=(p.argmax(-1) != y).double().mean().item(),
+        nll=-log_p.gather(1, y[:, None]).mean().item(),
+        roc_auc=auc,
+        ece=multiclass_calibration_error(p, y, num_classes=classes, n_bins=CALIBRATION_BINS).item(),
+        ece_equal_mass=equal_mass_calibration_error(p, y),
+        brier=(p - F.one_hot(y, classes)).square().sum(-1).mean().item(),
+        entropy=prediction.entropy.mean().item(),
+        mutual_information=None if mutual_information is None else mutual_information.mean().item(),
+        **vars(size),
+    )

@@ -1,0 +1,7 @@
+"""Files of networks that need neither Pyro nor the training: safetensors, ONNX, torch.export."""
+
+from pyro_vd.export.onnx_file import load_onnx, save_onnx
+from pyro_vd.export.pruned_file import load_pruned, save_pruned
+from pyro_vd.export.torch_file import load_torch_export, save_torch_export
+
+__all__ = ["load_onnx", "load_pruned", "load_torch_export", "save_onnx", "save_pruned", "save_torch_export"]

@@ -1,0 +1,60 @@
+"""Every way to store a plain network: what its files are called, how they are written, and how they are run again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from pyro_vd.export.pruned_file import Layout, load_pruned, save_pruned
+
+
+@dataclass(frozen=True)
+class Format:
+    """``save(net, path, example, info)`` and ``load(path)``; ``suffix`` is for the end of a file's name."""
+
+    suffix: str
+    save: Callable[[nn.Module, Path, Tensor, dict[str, Any]], None]
+    load: Callable[[Path], nn.Module]
+
+
+def _save_safetensors(layout: Layout, net: nn.Module, path: Path, example: Tensor, info: dict[str, Any]) -> None:
+    save_pruned(net, path, info, layout=layout)
+
+
+def _save_onnx(net: nn.Module, path: Path, example: Tensor, info: dict[str, Any]) -> None:
+    from pyro_vd.export.onnx_file import save_onnx
+
+    save_onnx(net, path, example)
+
+
+def _load_onnx(path: Path) -> nn.Module:
+    from pyro_vd.export.onnx_file import load_onnx
+
+    return load_onnx(path)
+
+
+def _save_torch(net: nn.Module, path: Path, example: Tensor, info: dict[str, Any]) -> None:
+    from pyro_vd.export.torch_file import save_torch_export
+
+    save_torch_export(net, path, example)
+
+
+def _load_torch(path: Path) -> nn.Module:
+    from pyro_vd.export.torch_file import load_torch_export
+
+    return load_torch_export(path)
+
+
+FORMATS = {
+    "safetensors": Format("-dense.safetensors", partial(_save_safetensors, "dense"), load_pruned),
+    "sparse": Format("-sparse.safetensors", partial(_save_safetensors, "sparse"), load_pruned),
+    "quantised": Format("-quantised.safetensors", partial(_save_safetensors, "quantised"), load_pruned),
+    "onnx": Format(".onnx", _save_onnx, _load_onnx),
+    "torch": Format(".pt2", _save_torch, _load_torch),
+}
+"""By the name that ``pyro-vd export --format`` takes."""

@@ -1,0 +1,106 @@
+"""What a file says of a network that it cannot describe, and such a network, given again, in the sizes of the file."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from pyro_vd._core.errors import InputError
+from pyro_vd._core.messages import one_line
+from pyro_vd.export.sparse_file import PARTS
+from pyro_vd.networks.checks import check_kinds
+from pyro_vd.networks.copies import copy_network
+from pyro_vd.networks.layer_sizes import RESIZABLE, remember_shape, take_sizes, whole_shapes
+from pyro_vd.networks.modules import SelectInputs
+
+
+def sizes_of(net: nn.Module, stored: Iterable[str]) -> dict[str, Any]:
+    """JSON of the shapes of tensors that are not among the ``stored`` ones, of what layers were, and of what stands in front.
+
+    Compaction puts the selection of the inputs that are read in front of a network, which its user then does not have.
+    """
+    stored = set(stored)
+    front = list(net._modules.items())[:2] if type(net) is nn.Sequential else []
+    inputs = next(((name, module) for name, module in front if isinstance(module, SelectInputs)), None)
+    flatten = front[0][0] if inputs and isinstance(front[0][1], nn.Flatten) else None
+    return {
+        "shapes": {name: list(tensor.shape) for name, tensor in net.state_dict().items() if name not in stored},
+        "whole": {name: None if shape is None else list(shape) for name, shape in whole_shapes(net).items()},
+        "front": inputs and {"flatten": flatten, "name": inputs[0], "features": inputs[1].in_features, "dim": inputs[1].dim},
+    }
+
+
+def in_the_sizes_of(where: str, net: nn.Module, sizes: Mapping[str, Any], stored: Mapping[str, Tensor]) -> nn.Module:
+    """A copy of ``net`` with the layers that compaction had made smaller as they are in the file; its weights mean nothing.
+
+    Args:
+        where: the file, for messages.
+        net: as it was before, or in the file's sizes already.
+        sizes: of :func:`sizes_of`, from anywhere: nothing in it is trusted.
+        stored: the file's tensors.
+
+    Raises:
+        InputError: the network has other sizes than that of the file had; or ``sizes`` make no sense.
+    """
+    net = copy_network(net)
+    try:
+        packed = {f"{name}.{part}" for name in sizes["shapes"] for part in PARTS}
+        shapes = {name: tuple(shape) for name, shape in sizes["shapes"].items()}
+        shapes |= {name: tuple(tensor.shape) for name, tensor in stored.items() if name not in packed}
+        if sizes["front"] is not None:
+            net = _behind_selection(net, shapes, **sizes["front"])
+        for key, before in sizes["whole"].items():
+            _resize(where, net, key, None if before is None else tuple(before), shapes[key])
+        own = net.state_dict()
+        like = {name: torch.empty(shape, device="meta", dtype=_dtype(name, own, stored)) for name, shape in shapes.items()}
+    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{where} is corrupt, or of another architecture: its sizes do not fit: {one_line(error)}") from error
+    check_kinds(where, like, own)
+    return net
+
+
+def _dtype(name: str, own: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> torch.dtype:
+    """The network's, as a file has integers in smaller types; what the network has not is of the file's type."""
+    return own[name].dtype if name in own else stored[name].dtype if name in stored else torch.float32
+
+
+def _behind_selection(
+    net: nn.Module, shapes: Mapping[str, tuple[int, ...]], *, flatten: str | None, name: str, features: int, dim: int
+) -> nn.Module:
+    """The network with a selection of inputs in front of it, as :func:`~pyro_vd.compact` puts it there."""
+    children: dict[str, nn.Module | None] = dict(net._modules) if type(net) is nn.Sequential else {"net": net}
+    if any(isinstance(child, SelectInputs) for child in list(children.values())[:2]):
+        return net
+    if not (isinstance(features, int) and isinstance(dim, int)):
+        raise TypeError(f"features {features!r} and dim {dim!r} must be integers")
+    device = next((tensor.device for tensor in (*net.parameters(), *net.buffers())), None)
+    front: dict[str, nn.Module | None] = {}
+    if flatten is not None:
+        front[flatten] = children.pop(flatten) if isinstance(children.get(flatten), nn.Flatten) else nn.Flatten()
+    front[name] = SelectInputs(features, min(shapes[f"{name}.index"][0], features), dim).to(device)
+    whole = {**front, **children}
+    return nn.Sequential(OrderedDict((child, module) for child, module in whole.items() if module is not None))
+
+
+def _resize(where: str, net: nn.Module, key: str, before: tuple[int, ...] | None, after: tuple[int, ...]) -> None:
+    """Make one tensor of a layer smaller, from the shape that it had before compaction."""
+    path, _, name = key.rpartition(".")
+    layer = net.get_submodule(path)
+    own = getattr(layer, name)
+    shape = None if own is None else tuple(own.shape)
+    if shape == after:
+        return
+    if shape != before or not isinstance(layer, RESIZABLE):
+        raise InputError(f"{where} is of another architecture: {key} was {before} before it was made {after}, not {shape}")
+    like = cast(Tensor, layer.weight if own is None else own)
+    most = (like.numel(),) if before is None else before
+    if len(after) != len(most) or not all(0 < size <= largest for size, largest in zip(after, most, strict=True)):
+        raise ValueError(f"{key} cannot have been made {after} of {before}")
+    remember_shape(layer, name)
+    tensor = like.detach().new_zeros(after)
+    setattr(layer, name, nn.Parameter(tensor, like.requires_grad) if isinstance(like, nn.Parameter) else tensor)
+    take_sizes(layer)

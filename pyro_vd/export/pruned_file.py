@@ -1,0 +1,187 @@
+"""A pruned network as one safetensors file that says how to build it; loading needs no Pyro and runs nothing from the file."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, NotRequired, TypedDict, get_args
+
+import torch
+from torch import Tensor, nn
+
+from pyro_vd._core.arguments import check_choice, check_path
+from pyro_vd._core.errors import InputError
+from pyro_vd._core.messages import one_line, quoted
+from pyro_vd._core.reading import plain_json, reading
+from pyro_vd._core.schema import check_tree
+from pyro_vd._core.storage import write_atomically
+from pyro_vd._core.tensor_file import check_checksum, read_tensors, tensor_bytes
+from pyro_vd.export.architecture import build, describe, not_described
+from pyro_vd.export.given_network import in_the_sizes_of, sizes_of
+from pyro_vd.export.sparse_file import pack, unpack
+from pyro_vd.networks.checks import check_kinds, check_module, check_state
+from pyro_vd.networks.copies import copy_network
+from pyro_vd.networks.modules import SelectInputs
+from pyro_vd.networks.tracing import check_hooks
+
+logger = logging.getLogger(__name__)
+
+MARK = "pyro_vd network 1"
+"""Of the files of pruned networks."""
+_NUMBERS, _NUMBERS_A_BYTE = 2**24, 1000
+"""How many numbers any sparse file may become, and how many for each of its bytes if that is more."""
+
+
+class _Described(TypedDict):
+    architecture: Any
+    info: dict[str, Any]
+    sizes: NotRequired[dict[str, Any]]
+
+
+Layout = Literal["dense", "sparse", "quantised"]
+
+
+def save_pruned(net: nn.Module, path: Path | str, info: dict[str, Any] | None = None, *, layout: Layout = "dense") -> None:
+    """Write a network's tensors and its architecture as one ``.safetensors`` file, atomically.
+
+    Args:
+        net: an ordinary network. Nested ``nn.Sequential`` of the usual layers is described in the file; any other, and one
+            with a parameter in two places, must be given again to :func:`load_pruned`.
+        path: the file; replaced if it exists.
+        info: anything JSON can hold, kept beside it.
+        layout: ``dense``; ``sparse``, the non-zeros only, see :func:`~.sparse_file.pack`; ``quantised``, the same with
+            every value replaced by the nearest of 64 per layer, see :func:`pyro_vd.export.quantisation.codebook`.
+
+    Raises:
+        InputError: a Bayesian network; forward hooks; an unknown layout; or what :func:`load_pruned` would refuse or could not
+            give back, such as NaN weights, or an ``info`` that is another one after JSON: tuples, NaN, keys that are no text.
+        OSError: the disk is full or the folder not writable; nothing is changed then.
+    """
+    path = check_path("path", path)
+    check_module("net", net)
+    if hasattr(net, "plain_network"):
+        raise InputError(f"{type(net).__name__} is no ordinary network; save what prune(model, guide) gives")
+    check_hooks(net)
+    check_choice("layout", layout, get_args(Layout))
+    state = net.state_dict()
+    if foreign := [name for name, value in state.items() if not isinstance(value, Tensor)]:
+        raise InputError(f"the state of {type(net).__name__} holds what is no tensor, and a file cannot: {', '.join(foreign)}")
+    if sparse := [name for name, tensor in state.items() if tensor.layout is not torch.strided]:
+        raise InputError(
+            f"{', '.join(sparse)} are no dense tensors: {type(net).__name__} is for running only; save the network that it was "
+            "made of, with layout='sparse' if wanted"
+        )
+    if broken := [name for name, parameter in net.named_parameters() if not torch.isfinite(parameter.detach()).all()]:
+        raise InputError(f"the network to save holds NaN or infinite values in {', '.join(broken)}; all must be finite")
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
+    info = {} if info is None else info
+    _check_info(info)
+    if layout != "dense":
+        tensors = pack(tensors, quantised=layout == "quantised")
+    described = description_of(net, info, tensors)
+    architecture = described["architecture"]
+    content = tensor_bytes(MARK, described, tensors)
+    _dense("the network to save", tensors, net if architecture is None else build("the network to save", architecture))
+    if architecture is None:
+        logger.warning(
+            "%s does not say how to build %s: load_pruned(path, net=...) will need the network", path, not_described(net)
+        )
+    write_atomically(Path(path), content)
+
+
+def description_of(net: nn.Module, info: dict[str, Any], stored: Iterable[str]) -> dict[str, Any]:
+    """What a file says of a network beside its tensors, which it holds under the names ``stored``."""
+    tied = len(list(net.parameters())) < len(list(net.named_parameters(remove_duplicate=False)))
+    architecture = None if tied else describe(net)  # a description would untie them
+    described = {"architecture": architecture, "info": info}
+    return described if architecture is not None else {**described, "sizes": sizes_of(net, stored)}
+
+
+def load_pruned(path: Path | str, net: nn.Module | None = None) -> nn.Module:
+    """The network that :func:`save_pruned` wrote, in evaluation mode, on the CPU, its tensors dense.
+
+    Args:
+        path: the file.
+        net: a network of the same architecture, needed where the file does not describe it, or where more than 1000 numbers
+            come from a byte of it. It is copied, never changed. Of a compact network it is what :func:`~pyro_vd.compact` was
+            given, or one with layers of those sizes: the copy's layers are made as small as the file's, and the selection of
+            its inputs is put in front.
+
+    Raises:
+        InputError: the file is missing, broken or foreign, or of another architecture.
+    """
+    path = check_path("path", path)
+    if net is not None:
+        check_module("net", net)
+    described, stored = _read(path)
+    given = net is not None
+    if net is None:
+        if described["architecture"] is None:
+            raise InputError(
+                f"{path} holds a network that is no nn.Sequential of known, separate layers: give load_pruned(path, net=...)"
+            )
+        net = build(str(path), described["architecture"])
+    elif described["architecture"] is None and "sizes" in described:
+        with reading(path, "a network of this architecture"):
+            net = in_the_sizes_of(str(path), net, described["sizes"], stored)
+    else:
+        net = copy_network(net)
+        if described["architecture"] is not None:
+            check_kinds(str(path), build(str(path), described["architecture"]).state_dict(), net.state_dict())
+    wanted = net.state_dict()
+    expanded = sum(tensor.numel() for name, tensor in wanted.items() if name not in stored)
+    if not given and expanded > max(_NUMBERS, _NUMBERS_A_BYTE * (size := Path(path).stat().st_size)):
+        raise InputError(
+            f"{path} is of another architecture, or very sparse: its {size} bytes are to become {expanded} numbers; if they "
+            "are, give load_pruned(path, net=...)"
+        )
+    tensors = _dense(str(path), stored, net)
+    check_checksum(path, described, stored)
+    state = net.state_dict()  # with the versions of its modules, which some need to read their state
+    state.update(tensors)
+    net.load_state_dict(state, assign=not given)
+    return net.eval()
+
+
+def read_info(path: Path | str) -> dict[str, Any]:
+    """What was given to :func:`save_pruned` as ``info``.
+
+    Raises:
+        InputError: the file is missing, broken or foreign.
+    """
+    described, stored = _read(Path(path))
+    check_checksum(path, described, stored)
+    info: dict[str, Any] = described["info"]
+    return info
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """A file's description, with ``architecture`` and ``info`` in it, and its tensors as they are stored."""
+    described, tensors = read_tensors(path, MARK, "a network saved by pyro_vd")
+    check_tree(f"{path} is corrupt", described, _Described)
+    return described, tensors
+
+
+def _check_info(info: Any) -> None:
+    try:
+        kept = isinstance(info, dict) and plain_json(json.dumps(info)) == info
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InputError(f"info (={quoted(info)}) must be what JSON can hold: {one_line(error)}") from error
+    if not kept:
+        raise InputError(
+            f"info (={quoted(info)}) must be a dict that JSON gives back as it is: lists, no tuples, and keys of text"
+        )
+
+
+def _dense(where: str, stored: Mapping[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
+    """The dense tensors of a file, if they are those of this network."""
+    tensors = unpack(where, stored, net.state_dict())
+    check_state(where, tensors, net)
+    for name, module in net.named_modules():
+        if isinstance(module, SelectInputs):
+            index, features = tensors[f"{name}.index".lstrip(".")], module.in_features
+            if not (isinstance(features, int) and ((index >= 0) & (index < features)).all()):
+                raise InputError(f"{where}: {name}.index goes beyond its {features!r} inputs")
+    return tensors

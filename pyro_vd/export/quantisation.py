@@ -1,0 +1,46 @@
+"""Values as places in a small codebook."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pyro_vd._core.errors import InputError
+
+ENTRIES = 64
+"""Values in a codebook. With 16 LeNet-300-100 loses a tenth of a point of error, with 64 nothing that its test data show."""
+
+_POINTS = 100_000
+"""Of more values so many quantiles are clustered, which takes seconds where all would take minutes."""
+
+
+def codebook(values: Tensor, entries: int = ENTRIES) -> tuple[Tensor, Tensor]:
+    """k-means over one layer's values, started from equal steps over their range.
+
+    As in Louizos, Ullrich and Welling, *Bayesian Compression for Deep Learning* (2017, arXiv 1705.08665); the start is that of
+    Han, Mao and Dally, *Deep Compression* (2016, arXiv 1510.00149), section 3.2, and keeps the large weights.
+
+    Args:
+        values: ``(n,)``.
+        entries: length of the codebook, at most 256; fewer where there are no more different values, which is exact.
+
+    Returns:
+        Codes, ``(n,)`` uint8, and the codebook, so that ``codebook[codes]`` stands for ``values``.
+
+    Raises:
+        InputError: NaN or infinite values.
+    """
+    if not torch.isfinite(values).all():
+        raise InputError(f"{int((~torch.isfinite(values)).sum())} values to quantise are NaN or infinite; all must be finite")
+    different, places = values.unique(return_inverse=True)
+    if len(different) <= entries:
+        return places.to(torch.uint8), different
+    from sklearn.cluster import KMeans
+
+    ordered = values.double().sort().values
+    points = ordered[torch.linspace(0, len(ordered) - 1, min(len(ordered), _POINTS), dtype=torch.float64).round().long()]
+    start = torch.linspace(points[0], points[-1], entries, dtype=torch.float64)
+    found = KMeans(entries, init=start[:, None].numpy(), n_init=1, random_state=0).fit(points[:, None].numpy())
+    book = torch.from_numpy(found.cluster_centers_[:, 0]).sort().values
+    codes = torch.bucketize(values.double(), (book[1:] + book[:-1]) / 2)
+    return codes.to(torch.uint8), book.to(values.dtype)

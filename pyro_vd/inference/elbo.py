@@ -1,0 +1,149 @@
+"""The objective: a custom ELBO with an analytic KL and local reparameterization."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable
+from functools import reduce
+from typing import Any
+
+import pyro
+import pyro.poutine as poutine
+import torch
+from pyro.infer.elbo import ELBO
+from torch import Tensor, nn
+
+from pyro_vd._core.arguments import HIGHEST_KL_WEIGHT, LARGEST, check_number
+from pyro_vd._core.eager import uncompiled
+from pyro_vd._core.errors import InputError
+from pyro_vd._core.generators import generators_kept
+from pyro_vd.inference.handlers import check_stored, own_parameters, trace_of
+from pyro_vd.inference.output_noise import OutputNoise, check_output_noise
+from pyro_vd.inference.reparam import LocalReparameterization
+from pyro_vd.inference.site_checks import PairSites, check_sites, to_replay
+from pyro_vd.inference.site_terms import auxiliary_terms, log_likelihood, site_kl
+from pyro_vd.networks.modes import alone, in_evaluation_mode
+
+PyroFunction = Callable[..., Any]
+"""A model or a guide: any callable with sample statements."""
+
+
+class VariationalDropoutELBO(ELBO):
+    r"""Negative ELBO of sparse variational dropout, −Σ log p(y|x, w) + β·KL(q‖p) (Molchanov 2017, arXiv 1701.05369, eq. 3).
+
+    The data term is the log likelihood of the observed sites as the model scales them, so that a model that multiplies a
+    batch of B of N by N/B gets an unbiased estimate of the sum over all N. Guide sites with a
+    :class:`~pyro_vd.distributions.MultiplicativeNormal` are locally reparameterized. KL(q‖p) of a weight site is the one
+    registered with torch, or an error; of any other latent site the registered one where there is one and the guide draws
+    what the prior depends on first, and otherwise a one-sample Monte Carlo estimate log q − log p. Guide sites must be
+    reparameterized. Sites that the guide has for itself (``infer={"is_auxiliary": True}``, as in Pyro's autoguides) add
+    log q.
+
+    The scale and the mask of a latent site in the model are those of its whole KL(q‖p); in the guide it has the same or none.
+    They must be numbers or broadcast to the batch shape of the site, of every site, so that nothing counts more than once.
+
+    Works with ``pyro.infer.SVI(model, guide, optim, loss=VariationalDropoutELBO())`` and as ``elbo(model, guide)``, an
+    ``nn.Module`` whose call gives the loss, for any ``torch.optim`` optimizer. Losses are in nats.
+
+    Args:
+        kl_weight: β in [0, 10¹²], which may be set at any time.
+        num_particles: draws of the noise per step, ≥ 1, averaged.
+        hold, noise: see :class:`~pyro_vd.inference.reparam.LocalReparameterization`.
+
+    Attributes:
+        data_term: −Σ log p(y|x, w) at the last step, a detached scalar on its device.
+        kl: KL(q‖p) at the last step, not weighted, likewise.
+        site_kl: the same, site by site, of the last particle; an auxiliary site has its log q, and the site that is
+            computed from it has the rest of KL(q‖p).
+
+    Raises:
+        InputError: an argument out of range; a weight site without a registered KL, a latent site that only one of model
+            and guide has, a guide site that cannot be reparameterized, a scale or mask that does not fit.
+    """
+
+    def __init__(
+        self, kl_weight: float = 1.0, num_particles: int = 1, hold: float | None = None, noise: OutputNoise = "position"
+    ) -> None:
+        num_particles = check_number("num_particles", num_particles, low=1, high=LARGEST, whole=True)
+        super().__init__(num_particles=num_particles)
+        self.kl_weight = kl_weight
+        check_output_noise("noise", noise)
+        self.hold, self.noise = None if hold is None else check_number("hold", hold, low=-100, high=100), noise
+        self.data_term: Tensor = torch.tensor(math.nan)
+        self.kl: Tensor = torch.tensor(math.nan)
+        self.site_kl: dict[str, Tensor] = {}
+
+    @property
+    def kl_weight(self) -> float:
+        return self._kl_weight
+
+    @kl_weight.setter
+    def kl_weight(self, value: float) -> None:
+        self._kl_weight = float(check_number("kl_weight", value, low=0, high=HIGHEST_KL_WEIGHT))
+
+    def _get_trace(
+        self, model: PyroFunction, guide: PyroFunction, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[poutine.Trace, poutine.Trace]:
+        guide_trace = trace_of(LocalReparameterization(self.hold, self.noise)(guide), *args, **kwargs)
+        model_trace = trace_of(poutine.replay(model, trace=to_replay(guide_trace)), *args, **kwargs)
+        check_sites(model_trace, guide_trace)
+        return model_trace, guide_trace
+
+    def try_out(self, model: nn.Module, guide: nn.Module, *args: Any) -> None:
+        """Run the pair once, in evaluation mode: sites that do not fit are refused, and autoguides make their parameters.
+
+        The state of torch's generators is put back.
+
+        Raises:
+            InputError: also where a ``pyro.param`` is none of the modules' parameters, which are what an optimizer is given.
+        """
+        device = next((tensor.device for tensor in (*model.buffers(), *model.parameters())), torch.device("cpu"))
+        with generators_kept(device), in_evaluation_mode(model), own_parameters():
+            self.loss(model, guide, *args)
+            own = {id(parameter) for module in (model, guide) for parameter in module.parameters()}
+            for name, parameter in pyro.get_param_store().named_parameters():
+                if id(parameter) not in own:
+                    raise InputError(
+                        f"pyro.param({name!r}) would not be trained; make it an nn.Parameter or a PyroParam of the model or "
+                        "the guide, or train with SVI"
+                    )
+
+    @uncompiled
+    def differentiable_loss(self, model: PyroFunction, guide: PyroFunction, *args: Any, **kwargs: Any) -> Tensor:
+        """The loss as a scalar tensor to call ``backward()`` on; ``args`` go to model and guide."""
+        log_probs: list[Tensor] = []
+        divergences: list[Tensor] = []
+        with alone():
+            for model_trace, guide_trace in self._get_traces(model, guide, args, kwargs):
+                sites = PairSites(model_trace, guide_trace)
+                kl = auxiliary_terms(sites)
+                for name, site in sites.model.items():
+                    if site["is_observed"]:
+                        log_probs.append(log_likelihood(name, site))
+                    else:
+                        kl[name] = site_kl(name, sites)
+                divergences += kl.values()
+                self.site_kl = {name: term.detach() for name, term in kl.items()}
+        data_term, total = -self._mean(log_probs), self._mean(divergences)
+        self.data_term, self.kl = data_term.detach(), total.detach()
+        return torch.add(data_term, total, alpha=self.kl_weight)
+
+    def _mean(self, terms: list[Tensor]) -> Tensor:
+        """Of the particles: the sum of their terms by the number of particles."""
+        total = reduce(operator.add, terms) if terms else torch.zeros(())
+        return total if self.num_particles == 1 else total / self.num_particles
+
+    def loss(self, model: PyroFunction, guide: PyroFunction, *args: Any, **kwargs: Any) -> float:
+        """The loss as a number, in nats, without a gradient."""
+        with torch.no_grad():
+            return self.differentiable_loss(model, guide, *args, **kwargs).item()
+
+    def loss_and_grads(self, model: PyroFunction, guide: PyroFunction, *args: Any, **kwargs: Any) -> float:
+        """The loss in nats; gradients are added to the parameters. What ``SVI.step`` calls."""
+        with poutine.trace(param_only=True) as parameters:
+            loss = self.differentiable_loss(model, guide, *args, **kwargs)
+        check_stored(parameters.trace, model, guide)
+        if loss.requires_grad:
+            loss.backward()
+        return loss.item()

@@ -1,0 +1,166 @@
+"""Whether the sample sites of a model and its guide belong together; each error names the site."""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+from typing import Any
+
+import pyro.distributions as dist
+import pyro.poutine as poutine
+import torch
+from pyro.poutine.util import site_is_subsample
+from torch import Tensor
+
+from pyro_vd._core.errors import InputError
+from pyro_vd._core.messages import quoted
+from pyro_vd.distributions.priors import WeightPrior
+from pyro_vd.distributions.unit_posterior import UnitPosterior
+from pyro_vd.distributions.weight_posterior import WeightPosterior
+from pyro_vd.evaluation.observations import base_distribution
+
+OF_WEIGHTS = (WeightPosterior, UnitPosterior, WeightPrior)
+OF_WEIGHT_GUIDE = "of_weight_guide"
+"""In a site's ``infer``: it depends on parameters alone, and on nothing else that the guide draws."""
+
+
+def sample_sites(trace: poutine.Trace) -> dict[str, Any]:
+    """The sample sites by name, without those of subsampled plates."""
+    return {name: site for name, site in trace.nodes.items() if site["type"] == "sample" and not site_is_subsample(site)}
+
+
+class PairSites:
+    """The sample sites of a model and its guide in one step, by name, and what the terms of all of them ask for: found once."""
+
+    def __init__(self, model_trace: poutine.Trace, guide_trace: poutine.Trace) -> None:
+        self.model, self.guide = sample_sites(model_trace), sample_sites(guide_trace)
+
+    @cached_property
+    def has_auxiliary(self) -> bool:
+        """Whether the guide has sites for itself."""
+        return any(map(is_auxiliary, self.guide.values()))
+
+    @cached_property
+    def first_random(self) -> str | None:
+        """The first site at which the guide draws something else than weights or points; None where there is none."""
+        drawn = (name for name, site in self.guide.items() if not site["infer"].get("_deterministic"))
+        fixed = (dist.Delta, *OF_WEIGHTS)
+        return next((name for name in drawn if not isinstance(_base(self.guide[name]["fn"]), fixed)), None)
+
+    @cached_property
+    def drawn_too_early(self) -> frozenset[str]:
+        """Latent sites whose prior may depend on what the guide draws after them: their KL(q‖p) would be wrong in mean."""
+        rank = {name: place for place, name in enumerate(self.guide)}
+        early, latest = set(), -math.inf
+        for name, site in self.model.items():
+            if not site["is_observed"]:
+                if latest > rank[name]:
+                    early.add(name)
+                latest = max(latest, rank[name])
+        return frozenset(early)
+
+
+def is_auxiliary(site: Any) -> bool:
+    """Whether the guide has a site for itself: ``pyro.factor``, or one that others are computed from."""
+    return bool(site["infer"].get("is_auxiliary"))
+
+
+def to_replay(guide_trace: poutine.Trace) -> poutine.Trace:
+    """What the model is to take from the guide: all but what that observes."""
+    trace = guide_trace.copy()
+    for name, site in sample_sites(guide_trace).items():
+        if site["is_observed"]:
+            trace.remove_node(name)
+    return trace
+
+
+def check_sites(model_trace: poutine.Trace, guide_trace: poutine.Trace) -> None:
+    """Refuse a pair whose latent sites are not the same; auxiliary ones of the guide are free.
+
+    Raises:
+        InputError: naming the sites that only one of them has.
+    """
+    model_sites, guide_sites = sample_sites(model_trace), sample_sites(guide_trace)
+    for name, site in guide_sites.items():
+        is_known = name in model_sites and model_sites[name]["is_observed"]
+        if site["is_observed"] and not (is_known or is_auxiliary(site) or site["infer"].get("_deterministic")):
+            raise InputError(f"site {name!r} is observed in the guide, not in the model; a guide draws what is not observed")
+    in_model = {name for name, site in model_sites.items() if not site["is_observed"]}
+    in_guide = {name for name, site in guide_sites.items() if not (site["is_observed"] or is_auxiliary(site))}
+    if in_model != in_guide:
+        raise InputError(
+            f"model and guide do not fit: only the model has the latent sites {sorted(in_model - in_guide)}, "
+            f"only the guide {sorted(in_guide - in_model)}; both must have the same, but for sites of the guide "
+            'with infer={"is_auxiliary": True}.'
+        )
+
+
+def check_observations_once(name: str, site: Any, log_prob: Tensor) -> None:
+    """Refuse observations that a wider distribution would count more than once."""
+    p, value = site["fn"], site["value"]
+    wanted = tuple(p.batch_shape + p.event_shape)  # torch's own distributions have no ``shape()``
+    shape = tuple(value.shape) if isinstance(value, Tensor) else wanted
+    counts = site["mask"] is not False and not site["infer"].get("_deterministic")
+    if counts and (log_prob.shape != p.batch_shape or shape != wanted):
+        raise InputError(
+            f"site {name!r}: observations of shape {shape} do not fit a distribution of shape {wanted}; "
+            "they must be the same, for broadcasting would count observations more than once"
+        )
+
+
+def check_same_shape(name: str, q: Any, p: Any) -> None:
+    """Refuse a guide's distribution that would count the model's more than once, or the other way round."""
+    if (q.batch_shape, q.event_shape) != (p.batch_shape, p.event_shape):
+        given, wanted = (f"{tuple(d.batch_shape)} + {tuple(d.event_shape)}" for d in (q, p))
+        raise InputError(
+            f"site {name!r}: the guide's shape {given} must be the model's, {wanted}: batch shape, with a dimension for each "
+            "plate, and event shape"
+        )
+
+
+def check_scaled_alike(name: str, guide_site: Any, model_site: Any, strictly: bool) -> None:
+    """The model's scale and mask are those of the whole KL(q‖p); the guide's are the same, or none unless ``strictly``."""
+    for what, none in (("scale", 1.0), ("mask", None)):
+        given, wanted = guide_site[what], model_site[what]
+        if not (_is_same(given, wanted) or (_is_same(given, none) and not strictly)):
+            raise InputError(
+                f"site {name!r}: the guide's {what} {_of(given)} is not the model's {_of(wanted)}, which is that of the whole "
+                f"KL(q‖p); give the guide {'the same' if strictly else 'the same or none'}"
+            )
+
+
+def check_reparameterized(name: str, q: Any) -> None:
+    """Refuse draws that have no gradient."""
+    if not q.has_rsample:
+        raise InputError(
+            f"site {name!r}: the guide's {type(base_distribution(q)).__name__} cannot be reparameterized, so its gradient "
+            "would be biased; use a distribution with rsample"
+        )
+
+
+def check_point(name: str, sites: PairSites) -> None:
+    """A weight at a point costs nothing; one that is computed from other draws would."""
+    if not sites.guide[name]["infer"].get(OF_WEIGHT_GUIDE) and sites.first_random is not None:
+        raise InputError(
+            f"weight site {name!r}: the guide's Delta may depend on what it draws at {sites.first_random!r}, and no "
+            "KL(q‖p) of such a weight is known; leave the weights to a guide of this library, and an autoguide to the other "
+            "sites: AutoNormal(poutine.block(model, hide=network.weight_names))"
+        )
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    if one is other or one is None or other is None:
+        return one is other
+    if isinstance(one, int | float) and isinstance(other, int | float):
+        return one == other
+    return torch.equal(torch.as_tensor(one).double().cpu(), torch.as_tensor(other).double().cpu())
+
+
+def _base(fn: Any) -> Any:
+    while isinstance(fn, dist.MaskedDistribution):
+        fn = fn.base_dist
+    return base_distribution(fn)
+
+
+def _of(weight: Any) -> str:
+    return f"of shape {tuple(weight.shape)}" if isinstance(weight, Tensor) and weight.ndim else f"(={quoted(weight)})"

@@ -1,0 +1,84 @@
+"""The order in which a network runs its layers, and which of them read the data; the order of registration may be another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from torch import fx, nn
+
+from pyro_vd.networks.modes import alone
+from pyro_vd.networks.substitution import with_tensors
+
+
+class _Tracer(fx.Tracer):
+    """Follows a network down to the modules that have no children."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return not m._modules or super().is_leaf_module(m, module_qualified_name)
+
+
+@dataclass(frozen=True)
+class Execution:
+    """What a forward pass runs.
+
+    Attributes:
+        rank: when a module, by its path, or a parameter, by its name, is first used.
+        readers: those of the layers of interest that read what depends on no other of them.
+    """
+
+    rank: dict[str, int]
+    readers: frozenset[str]
+
+    def rank_of(self, names: Iterable[str]) -> float:
+        """When the parameter that has these names is first used; infinite if it never is."""
+        return min((self.rank[place] for name in names for place in _places(name) if place in self.rank), default=float("inf"))
+
+    def reads_data(self, names: Iterable[str]) -> bool:
+        """Whether the layer of the parameter that has these names reads what depends on no other layer of interest."""
+        return any(place in self.readers for name in names for place in _places(name))
+
+
+def trace_execution(net: nn.Module, layers: tuple[type[nn.Module], ...]) -> Execution | None:
+    """Follow a forward pass with ``torch.fx``, without running it; None where that cannot follow. ``net`` is not changed.
+
+    Args:
+        net: a network.
+        layers: the types of the layers of interest.
+    """
+    try:
+        apart = with_tensors(net, {name: buffer.clone() for name, buffer in net.named_buffers()}, {}, {})
+        with alone():  # torch.fx patches nn.Module while it traces, for all threads
+            graph = _Tracer().trace(apart)
+    except Exception:  # a forward pass of the user's own can raise anything
+        return None
+    rank: dict[str, int] = {}
+    readers: set[str] = set()
+    after_a_layer: set[fx.Node] = set()
+    for index, node in enumerate(graph.nodes):
+        if node.op not in ("call_module", "get_attr"):
+            is_layer = False
+        else:
+            target = cast(str, node.target)
+            rank.setdefault(target, index)
+            is_layer = node.op == "call_module" and any(isinstance(m, layers) for m in net.get_submodule(target).modules())
+        follows = any(before in after_a_layer for before in node.all_input_nodes)
+        if is_layer and not follows:
+            readers.add(cast(str, node.target))
+        if is_layer or follows:
+            after_a_layer.add(node)
+    return Execution(rank, frozenset(readers))
+
+
+def _places(name: str) -> list[str]:
+    """A parameter's name and the paths of the modules that it is in, innermost first."""
+    parts = name.split(".")
+    return [".".join(parts[:count]) for count in range(len(parts), -1, -1)]
+
+
+def in_execution_order(net: nn.Module, names: Sequence[Sequence[str]], layers: tuple[type[nn.Module], ...]) -> list[int]:
+    """The places in ``names``, all names of each of some parameters, in the order in which the parameters are first used."""
+    execution = trace_execution(net, layers)
+    places = range(len(names))
+    return list(places) if execution is None else sorted(places, key=lambda place: execution.rank_of(names[place]))

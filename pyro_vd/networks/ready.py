@@ -1,0 +1,32 @@
+"""Ready networks of the literature, as ordinary PyTorch modules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from torch import nn
+
+from pyro_vd._core.arguments import check_rate
+from pyro_vd._core.errors import InputError
+
+
+def mlp(sizes: Sequence[int], dropout: float = 0.0) -> nn.Sequential:
+    """Fully connected ReLU network; any input is flattened to ``(batch, sizes[0])``, the output is ``(batch, sizes[-1])``.
+
+    Args:
+        sizes: numbers of units, input first, output last; at least two, each at least 1.
+        dropout: rate of ordinary dropout on the hidden units, in [0, 1).
+
+    Raises:
+        InputError: fewer than two sizes, one below 1, or a rate out of range.
+    """
+    dropout = check_rate("dropout", dropout)
+    if len(sizes) < 2 or any(not isinstance(size, int) or size < 1 for size in sizes):
+        raise InputError(f"sizes (={list(sizes)!r}) must be at least two integers, each at least 1: input, …, output")
+    layers: list[nn.Module] = [nn.Flatten()]
+    for index, (inputs, outputs) in enumerate(pairwise(sizes)):
+        if index:
+            layers += [nn.ReLU(), nn.Dropout(dropout)] if dropout else [nn.ReLU()]
+        layers.append(nn.Linear(inputs, outputs))
+    return nn.Sequential(*layers)

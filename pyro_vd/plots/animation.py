@@ -1,0 +1,151 @@
+"""A recorded training as a GIF and, with ffmpeg, as an MP4: every weight matrix as it would be pruned at each moment."""
+
+from __future__ import annotations
+
+import io
+import math
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from PIL import Image
+from torch import Tensor
+
+from pyro_vd._core.messages import one_line
+from pyro_vd.plots.weights import SHADES, folded, shaded, weight_matrices
+from pyro_vd.training.frames import SCALE, Frames
+
+GIF_BYTES = 2_000_000
+"""A GIF is never larger: it shows as many of the frames as go into that."""
+
+_SECONDS = 15.0  # about as long as a film takes
+_LAST = 3.0  # seconds that its end stays
+
+Pixels = np.ndarray
+"""A picture, ``(height, width, 3)`` as uint8."""
+
+
+class Painter:
+    """Draws one frame after another; what never changes is drawn once."""
+
+    def __init__(self, frames: Frames) -> None:
+        self.frames = frames
+        figure = weight_matrices(self.weights(0), self.titles(0), self.heading(0))
+        self._canvas = FigureCanvasAgg(figure)
+        axes = figure.axes[: len(frames.weights)]
+        self._images = [part.images[0] for part in axes]
+        self._texts = [*(part.title for part in axes), *figure.texts]
+        for artist in (*self._images, *self._texts):
+            artist.set_animated(True)
+        self._canvas.draw()
+        self._still = self._canvas.copy_from_bbox(figure.bbox)
+
+    def weights(self, index: int) -> list[Tensor]:
+        """The matrices of a frame."""
+        return [torch.from_numpy(values[index] / np.float32(SCALE)) for values in self.frames.weights.values()]
+
+    def titles(self, index: int) -> list[str]:
+        """What stands above each matrix: the share of its weights that is pruned."""
+        sizes = [values[index].size for values in self.frames.weights.values()]
+        removed = [100 * (1 - left / size) for left, size in zip(self.frames.left(index), sizes, strict=True)]
+        return [f"layer {number}: {_padded(share, 4)} % removed" for number, share in enumerate(removed, 1)]
+
+    def heading(self, index: int) -> str:
+        """The title: when, how good and how small; the kilobytes are those of the file of the non-zeros, not compacted."""
+        frames = self.frames
+        when, error, smaller = frames.epoch[index], frames.error[index], frames.compression(index)
+        quality = f"RMSE {error:.4g}" if frames.is_rmse else f"accuracy {_padded(100 * (1 - error), 5)} %"
+        size = f"{_padded(smaller, 5)}× fewer weights" if math.isfinite(smaller) else "nothing left"
+        if frames.sizes is not None:
+            size += f", {_padded(frames.sizes[index, 2] / 1000, 7)} kB"
+        return f"epoch {_padded(when, 5)}    {quality} ({frames.measured_on})    {size}"
+
+    def paint(self, index: int) -> Pixels:
+        """The picture of a frame."""
+        self._canvas.restore_region(self._still)
+        for image, weight in zip(self._images, self.weights(index), strict=True):
+            image.set_data(shaded(folded(weight)))
+        for text, content in zip(self._texts, [*self.titles(index), self.heading(index)], strict=True):
+            text.set_text(content)
+        for artist in (*self._images, *self._texts):
+            self._canvas.figure.draw_artist(artist)
+        return np.asarray(self._canvas.buffer_rgba())[..., :3].copy()
+
+
+def _padded(value: float, width: int) -> str:
+    """A number whose digits keep their places from frame to frame: padded with spaces as wide as a digit."""
+    return f"{value:{width}.1f}".replace(" ", "\u2007")
+
+
+def chosen_frames(number: int, shown: int) -> list[int]:
+    """Which of the frames a GIF shows: all, or first and last and closer at the start, where more happens (evenly in √time)."""
+    if shown >= number:
+        return list(range(number))
+    return sorted({round((number - 1) * (k / max(1, shown - 1)) ** 2) for k in range(shown)} | {number - 1})
+
+
+def gif_of(painter: Painter, max_frames: int, on_frame: Callable[[], None] = lambda: None) -> tuple[bytes, list[int]]:
+    """An endless GIF of at most :data:`GIF_BYTES`, and the frames it shows; fewer than ``max_frames`` if it would be larger.
+
+    Args:
+        on_frame: called after every frame that is drawn.
+    """
+    number = len(painter.frames)
+    shown = min(max_frames, number)  # at least 2
+    while True:
+        indices = chosen_frames(number, shown)
+        content = _gif(painter, indices, on_frame)
+        if len(content) <= GIF_BYTES or shown <= 2:
+            return content, indices
+        shown = max(2, int(0.95 * shown * GIF_BYTES / len(content)))
+
+
+def _gif(painter: Painter, indices: list[int], on_frame: Callable[[], None]) -> bytes:
+    palette = Image.new("P", (1, 1))
+    colours = np.vstack([SHADES, np.linspace(0, 1, 16)[:, None].repeat(4, 1)])  # and greys for the letters
+    palette.putpalette(np.rint(255 * colours[:, :3]).astype(np.uint8).tobytes())
+
+    def pictures() -> Iterator[Image.Image]:
+        for index in indices:
+            yield Image.fromarray(painter.paint(index)).quantize(palette=palette, dither=Image.Dither.NONE)
+            on_frame()
+
+    first, *rest = pictures()
+    buffer = io.BytesIO()
+    milliseconds = round(np.clip(1000 * _SECONDS / len(indices), 40, 400), -1)
+    durations = [milliseconds] * len(rest) + [1000 * _LAST]
+    first.save(buffer, "GIF", save_all=True, append_images=rest, duration=durations, loop=0, optimize=True)
+    return buffer.getvalue()
+
+
+def mp4_of(painter: Painter, ffmpeg: str, on_frame: Callable[[], None] = lambda: None) -> bytes:
+    """A film of every frame, by the program ``ffmpeg``.
+
+    Raises:
+        OSError: ffmpeg failed.
+    """
+    number = len(painter.frames)
+    rate = int(np.clip(number / _SECONDS, 4, 30))
+    last = painter.paint(number - 1)
+    height, width = last.shape[:2]
+    with tempfile.TemporaryDirectory() as folder:
+        target, messages = Path(folder) / "film.mp4", Path(folder) / "messages"
+        source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-video_size", f"{width}x{height}", "-framerate", str(rate), "-i", "-"]
+        line = [ffmpeg, "-loglevel", "error", *source, "-pix_fmt", "yuv420p", "-movflags", "+faststart", str(target)]
+        with messages.open("wb") as errors, subprocess.Popen(line, stdin=subprocess.PIPE, stderr=errors) as process:
+            assert process.stdin is not None
+            try:
+                for index in range(number):
+                    process.stdin.write(painter.paint(index).data)
+                    on_frame()
+                process.stdin.write(last.tobytes() * round(_LAST * rate))
+                process.stdin.close()
+            except BrokenPipeError:
+                pass  # it has ended early, and says why
+        if process.returncode:
+            raise OSError(f"{ffmpeg} failed: {one_line(messages.read_text(errors='replace')) or process.returncode}")
+        return target.read_bytes()

@@ -1,0 +1,106 @@
+"""Pictures, one function each, returning a matplotlib Figure; no global state, so they work without a display."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import cycle
+from typing import Any
+
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
+from torch import Tensor, nn
+
+from pyro_vd._core.errors import InputError
+from pyro_vd.networks.layers import named_weights
+
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")  # Okabe and Ito's, safe for the colour-blind
+MARKERS = ("o", "s", "^", "D", "v", "P")
+SHOWN = (-12.0, 16.0)  # log α beyond is counted at the edges
+
+
+def draw_band(axes: Axes, x: Sequence[float], values: Sequence[Sequence[float]], label: str, **style: Any) -> None:
+    """Draw a curve over x with several values at a point: their mean as a line, their range as a band."""
+    (line,) = axes.plot(x, [sum(v) / len(v) for v in values], label=label, **style)
+    axes.fill_between(x, [min(v) for v in values], [max(v) for v in values], color=line.get_color(), alpha=0.2, linewidth=0)
+
+
+def image_shape(shape: Sequence[int]) -> tuple[int, int] | None:
+    """Height and width of an input of a shape; one of a square number of values is taken for a flattened square."""
+    if len(shape) > 1:
+        return shape[-2], shape[-1]
+    side = math.isqrt(shape[0])
+    return (side, side) if side * side == shape[0] else None
+
+
+def pruning_overview(
+    log_alphas: Mapping[str, Tensor], net: nn.Module, threshold: float, image_shape: tuple[int, int]
+) -> Figure:
+    """What training has decided: log α of every weight with the threshold, and how many weights read each input pixel.
+
+    Args:
+        log_alphas: as :func:`~pyro_vd.guides.alpha.log_alpha` gives.
+        net: the pruned network; its first layer reads an image.
+        threshold: on log α.
+        image_shape: height and width of the image, in pixels.
+
+    Raises:
+        InputError: the first layer does not read as many inputs.
+    """
+    first = next(weight for _, weight in named_weights(net))
+    if first.ndim != 2 or first.shape[1] != image_shape[0] * image_shape[1]:
+        raise InputError(f"image_shape (={image_shape}) does not fit a first layer of shape {tuple(first.shape)}")
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(1.7, 1))
+    draw_log_alpha(left, log_alphas, threshold)
+    left.set_title("log α of every weight; right of the line is removed")
+    counts = (first != 0).sum(0).reshape(image_shape)
+    image = right.imshow(counts.tolist(), cmap="cividis")
+    right.set(title="weights left a pixel", xlabel="pixel column", ylabel="pixel row")
+    figure.colorbar(image, ax=right, label="weights")
+    return figure
+
+
+def draw_log_alpha(axes: Axes, log_alphas: Mapping[str, Tensor], threshold: float) -> None:
+    """Draw one histogram of log α per layer, and the threshold; what lies beyond the axis is counted at its edge."""
+    bins = torch.linspace(*SHOWN, 71).tolist()
+    for (name, values), colour in zip(log_alphas.items(), cycle(COLOURS)):
+        share = 100 * (values >= threshold).float().mean().item()
+        label = f"{name}, {' × '.join(map(str, values.shape))}: {share:.1f} % above"
+        axes.hist(values.clamp(*SHOWN).flatten().tolist(), bins, histtype="step", linewidth=1.5, color=colour, label=label)
+    axes.axvline(threshold, color="black", linestyle="--", linewidth=1, label=f"threshold {threshold:g}")
+    axes.set(xlabel="log α", ylabel="weights", yscale="log")
+    axes.legend(fontsize="small")
+
+
+def error_against_compression(networks: Mapping[str, tuple[float, float]], measure: str = "error") -> Figure:
+    """Test error against compression, a numbered point a network; small and good is at the bottom right.
+
+    Args:
+        networks: by name, compression and error. Where no weight is left compression is infinite: those stand at the right
+            edge, as triangles.
+        measure: what the error is: ``error``, a share, or ``rmse``.
+    """
+    factor, label_y = (100, "test error, %") if measure == "error" else (1, "test RMSE")
+    figure = Figure(figsize=(9, 4.2), layout="constrained")
+    axes = figure.subplots()
+    finite = [compression for compression, _ in networks.values() if math.isfinite(compression)]
+    edge = 2 * max(finite, default=1.0)
+    if edge > 8 * min(finite, default=1.0):
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    for number, ((name, (compression, error)), colour) in enumerate(zip(networks.items(), cycle(COLOURS)), 1):
+        is_finite = math.isfinite(compression)
+        point = (compression if is_finite else edge, factor * error)
+        label = f"{number}  {name}" + ("" if is_finite else " (no weight left)")
+        axes.plot(*point, "o" if is_finite else ">", color=colour, markersize=7, label=label)
+        axes.annotate(str(number), point, xytext=(5, 4), textcoords="offset points")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set(xlabel="compression, |W| / |W kept|", ylabel=label_y, title="test error against compression")
+    axes.margins(0.12)
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside right upper", fontsize="small")
+    return figure

@@ -1,0 +1,75 @@
+"""The choice of the threshold on validation data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pyro_vd._core.arguments import check_number
+from pyro_vd._core.errors import InputError
+from pyro_vd._core.messages import quoted
+from pyro_vd.evaluation.deployed import stored_size
+from pyro_vd.evaluation.metrics import Arrays, error_of
+from pyro_vd.guides.checks import check_hold, check_pair
+from pyro_vd.models.data_checks import check_measured
+from pyro_vd.networks.sizes import compression
+from pyro_vd.pruning.pruned import prune
+from pyro_vd.pruning.thresholds import (
+    ThresholdChoice,
+    ThresholdTrial,
+    check_thresholds,
+)
+
+if TYPE_CHECKING:
+    from pyro_vd.guides.weight_guide import WeightGuide
+    from pyro_vd.models.bayesian import BayesianNetwork
+
+
+CANDIDATES = tuple(k / 4 for k in range(-16, 33))
+"""Thresholds that :func:`choose_threshold` tries, from −4 to 8."""
+
+
+def choose_threshold(
+    model: BayesianNetwork,
+    guide: WeightGuide,
+    validation: Arrays,
+    max_error_rise: float = 0.0,
+    candidates: Sequence[float] = CANDIDATES,
+    hold: float | None = None,
+) -> ThresholdChoice:
+    """The lowest threshold, so the largest compression, whose validation error is at most the unpruned one plus x.
+
+    Args:
+        validation: ``(x, y)`` held out from training; never the test data.
+        max_error_rise: x, a share in [0, 1] (0.001 is a tenth of a percentage point); where numbers are predicted, the share
+            of the unpruned root mean square error that it may rise by.
+        candidates: thresholds to try.
+        hold: what the training was given as ``hold``. Means beyond it were never used: they are zero in the unpruned
+            network, and no candidate goes beyond.
+
+    Raises:
+        InputError: ``max_error_rise`` out of range, data that do not fit, no candidate, or none that keeps within it.
+    """
+    check_pair(model, guide)
+    max_error_rise = check_number("max_error_rise", max_error_rise, low=0, high=1)
+    hold = check_hold(hold, guide)
+    highest = math.inf if hold is None else hold
+    tried = sorted(threshold for threshold in check_thresholds("candidates", candidates) if threshold <= highest)
+    if not tried:
+        raise InputError(f"candidates (={quoted(candidates)}) must hold a threshold of at most {highest}")
+    unpruned, validation = prune(model, guide, highest), check_measured("validation data", validation, model)
+    ((measure, unpruned_error),) = error_of(unpruned, validation, model.observed).items()
+    allowed = max_error_rise * (unpruned_error if measure == "rmse" else 1)
+    trials = []
+    for threshold in tried:
+        net = prune(model, guide, threshold)
+        (error,) = error_of(net, validation, model.observed).values()
+        trials.append(ThresholdTrial(threshold, error, compression(net, model.weight_names), **vars(stored_size(net))))
+    good = [trial.threshold for trial in trials if trial.error <= unpruned_error + allowed + 1e-12]
+    if not good:
+        raise InputError(
+            f"no threshold from {tried[0]:g} to {tried[-1]:g} keeps the validation error within {max_error_rise} of "
+            f"{unpruned_error:.4f}; allow a larger max_error_rise"
+        )
+    return ThresholdChoice(good[0], unpruned_error, tuple(trials))

@@ -1,0 +1,110 @@
+"""A pruned multilayer perceptron run as sparse matrices, where that is faster."""
+
+from __future__ import annotations
+
+import math
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from pyro_vd._core.arguments import LARGEST, check_numbers
+from pyro_vd._core.errors import InputError
+from pyro_vd.networks.checks import check_module
+from pyro_vd.networks.copies import copy_network
+from pyro_vd.networks.modules import SelectInputs
+from pyro_vd.runtime.csr import FeatureMajor, FeatureMajorLinear, linear_steps
+from pyro_vd.runtime.inputs import check_input
+
+_SECONDS, _ROUNDS = 0.05, (10, 200)
+"""A measurement takes about so long, within so many rounds."""
+
+_GAIN = 0.95
+"""What a sparse form may take of the dense one's time to be chosen; measurements vary by a few percent."""
+
+
+@torch.no_grad()
+def sparsify_runtime(net: nn.Module, batch_sizes: Sequence[int] = (1, 64, 1024)) -> SparseRuntime:
+    """A pruned network for inference, its layers as compressed sparse rows (CSR) where that is faster.
+
+    Where it is depends on a layer's size and density, the batch, the machine and the number of threads, so it is measured,
+    here and now. Compact the network first: ``sparsify_runtime(compact(net))``.
+
+    Args:
+        net: an ``nn.Sequential`` of linear layers with activations between, flattening and selection of inputs in front; it
+            is copied. It takes ``(…, features)``, or any ``(batch, …)`` where it flattens.
+        batch_sizes: where to measure; another batch is run as the nearest of them, by ratio.
+
+    Returns:
+        The same function, for running only: save the network itself. It holds that as well, for measuring.
+
+    Raises:
+        InputError: any other module in the network, or a batch size below 1. What is returned raises it for inputs of another
+            number of features, type or device than the network's.
+    """
+    check_module("net", net)
+    sizes = sorted(set(check_numbers("batch_sizes", batch_sizes, low=1, high=LARGEST)))
+    if not sizes:
+        raise InputError("batch_sizes (=()) must hold at least one size")
+    limits = [math.sqrt(low * high) for low, high in pairwise(sizes)]
+    dense = copy_network(net).eval().requires_grad_(False)
+    return SparseRuntime(dense, [_fastest(dense, size) for size in sizes], limits)
+
+
+class SparseRuntime(nn.Module):
+    """One form of ``net`` for each range of batch sizes, ``limits`` between them; see :func:`sparsify_runtime`."""
+
+    def __init__(self, net: nn.Module, forms: Sequence[nn.Module], limits: Sequence[float]) -> None:
+        super().__init__()
+        self.net = net  # not run by itself: its weights are those that are counted
+        self.forms = nn.ModuleList(forms)
+        self.limits = tuple(limits)
+        self._calls = tuple(form.forward for form in forms)  # found and called faster
+        self._flattens = any(isinstance(module, nn.Flatten) for module in net.modules())
+        self.eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        try:
+            batch = len(x) if self._flattens else x.shape[:-1].numel()
+            result: Tensor = self._calls[bisect_left(self.limits, batch)](x)
+        except (RuntimeError, IndexError, AttributeError, TypeError):
+            check_input(x, *linear_steps(self.net))
+            raise
+        return result
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"({index}) up to a batch of {limit:.0f}" for index, limit in enumerate(self.limits))
+
+
+def _fastest(dense: nn.Module, batch_size: int) -> nn.Module:
+    """The network as it is, or feature-major with each layer dense or CSR, whichever is faster at a batch size."""
+    first, *_ = layers = [step for step in linear_steps(dense)[1] if isinstance(step, nn.Linear | SelectInputs)]
+    sparse = []
+    for layer in layers:
+        if isinstance(layer, nn.Linear):
+            h = layer.weight.new_ones(layer.in_features, batch_size)
+            h = layer.weight.new_ones(batch_size, layer.in_features).t() if layer is first else h  # as it is in the network
+            as_dense, as_csr = _seconds(h, *(FeatureMajorLinear(layer, csr).product() for csr in (False, True)))
+            sparse.append(as_csr < as_dense)
+    candidate = FeatureMajor(dense, sparse)
+    before, after = _seconds(h.new_ones(batch_size, first.in_features), dense, candidate)
+    return candidate if after < _GAIN * before else dense
+
+
+def _seconds(x: Tensor, *functions: Callable[[Tensor], Tensor]) -> list[float]:
+    """The shortest time of each function of ``x``: other load on the machine only adds, and they take turns."""
+    times = [math.inf for _ in functions]
+    started, (least, most) = time.perf_counter(), _ROUNDS
+    for round_ in range(most):
+        for index, function in enumerate(functions):
+            start = time.perf_counter()
+            function(x)
+            if x.is_cuda:
+                torch.cuda.synchronize()
+            times[index] = min(times[index], time.perf_counter() - start)
+        if round_ >= least and time.perf_counter() - started > _SECONDS:
+            break
+    return times

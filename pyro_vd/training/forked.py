@@ -1,0 +1,35 @@
+"""Training in a forked process, which has its parent's memory but none of its threads."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+
+import torch
+
+from pyro_vd._core.errors import InputError
+
+_forked: list[int] = []
+"""The process's number where it was forked since this module was imported."""
+
+os.register_at_fork(after_in_child=lambda: _forked.append(os.getpid()))
+
+
+def check_process() -> None:
+    """Refuse to train in a forked process that would wait for ever for its parent's threads.
+
+    Raises:
+        InputError: saying how to start one that can.
+    """
+    if not _forked and type(multiprocessing.current_process()).__name__ != "ForkProcess":
+        return
+    instead = "start the process with multiprocessing.get_context('spawn')"
+    if (threads := torch.get_num_threads()) > 1:
+        raise InputError(
+            f"this process was forked and has {threads} threads of torch, which may wait for ever for those of its parent; "
+            f"call torch.set_num_threads(1) in it first, or {instead}"
+        )
+    try:
+        torch.zeros(1, requires_grad=True).sum().backward()
+    except RuntimeError as error:
+        raise InputError(f"this process was forked from one that has trained on a GPU, and cannot train; {instead}") from error

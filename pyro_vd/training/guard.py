@@ -1,0 +1,109 @@
+"""The guard of a training loop: a non-finite step is skipped and counted, ten in a row end the training.
+
+A step is judged by its loss and gradients; what it has made, by the next step, and at the end of an epoch by a look at all.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from pyro_vd._core.errors import NonFiniteError
+from pyro_vd._core.generators import generators_kept
+from pyro_vd.inference.elbo import VariationalDropoutELBO
+from pyro_vd.inference.handlers import own_parameters
+from pyro_vd.networks.modes import in_evaluation_mode
+
+MAX_IN_A_ROW = 10
+
+
+class NonFiniteGuard:
+    """Tells whether a step may be taken, and undoes what a step that may not has done to running statistics.
+
+    Args:
+        module: what is trained; its parameters hold the gradients.
+        elbo: whose last step tells where a loss came from.
+    """
+
+    def __init__(self, module: nn.Module, elbo: VariationalDropoutELBO) -> None:
+        self.skipped = 0
+        self.in_a_row = 0
+        self._elbo = elbo
+        self._named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
+        self._statistics = [
+            buffer for part in module.modules() if isinstance(part, _NormBase) for buffer in part.buffers(recurse=False)
+        ]
+        self._module = module
+        self.start()
+
+    def start(self) -> None:
+        """What is there now is what bad steps are undone to, and what is not finite now may stay so, as −∞ in a causal mask."""
+        self._good = [buffer.clone() for buffer in self._statistics]
+        self._broken_before = self._broken()
+
+    def is_finite(self, loss: Tensor) -> bool:
+        """True if the loss and every gradient are finite: one pass over the gradients, one wait for the device.
+
+        Raises:
+            NonFiniteError: the tenth step in a row that is not.
+        """
+        gradients = [p.grad for _, p in self._named if p.grad is not None]
+        largest = torch.nn.utils.get_total_norm(gradients, norm_type=torch.inf)
+        if bool(torch.isfinite(largest + loss.detach())):
+            self.in_a_row = 0
+            self._good = [buffer.clone() for buffer in self._statistics]
+            return True
+        for buffer, good in zip(self._statistics, self._good, strict=True):
+            buffer.copy_(good)
+        self.skipped += 1
+        self.in_a_row += 1
+        if self.in_a_row == MAX_IN_A_ROW:
+            skipped = f"{MAX_IN_A_ROW} steps in a row were not finite and were skipped"
+            raise NonFiniteError(self._explain(f"{skipped}; the last loss is {loss.item()}"))
+        return False
+
+    @torch.no_grad()
+    def check_epoch(self, taken: int, *batch: Tensor) -> None:
+        """Look at what the steps of an epoch have made, before anything is kept of it.
+
+        Args:
+            taken: how many of them were not skipped.
+            batch: inputs and observations of the last step. The loss must be finite for one of ten draws of the noise; torch's
+                generators are left as they were.
+
+        Raises:
+            NonFiniteError: none was; or a parameter, a buffer or the loss is not finite, though at the start it was.
+        """
+        if not taken:
+            raise NonFiniteError(self._explain("every step of an epoch was not finite and was skipped"))
+        before = self._broken_before
+        if any(name not in before or not torch.equal(bad, before[name]) for name, bad in self._broken().items()):
+            raise NonFiniteError(self._explain("what the last steps have made is not finite"))
+        with generators_kept(batch[0].device), in_evaluation_mode(self._module), own_parameters(), torch.no_grad():
+            if not any(bool(torch.isfinite(self._module(*batch))) for _ in range(MAX_IN_A_ROW)):
+                raise NonFiniteError(self._explain("with what the last step has made the loss is not finite"))
+
+    def _broken(self) -> dict[str, Tensor]:
+        """Where parameters and buffers are not finite, by name; those that are finite are left out. One wait for the device."""
+        tensors = [*self._module.named_parameters(), *self._module.named_buffers()]
+        kept = [(name, tensor.detach()) for name, tensor in tensors if tensor.is_floating_point() and tensor.numel()]
+        if not kept:
+            return {}
+        good = torch.stack([torch.isfinite(tensor).all() for _, tensor in kept]).tolist()
+        return {name: ~torch.isfinite(tensor) for (name, tensor), is_good in zip(kept, good, strict=True) if not is_good}
+
+    def _explain(self, what: str) -> str:
+        buffers = dict(self._module.named_buffers())
+        suspects = {
+            "the KL of the sites": [name for name, kl in self._elbo.site_kl.items() if not torch.isfinite(kl)],
+            "the data term": [f"{self._elbo.data_term.item()}"] if not torch.isfinite(self._elbo.data_term) else [],
+            "the parameters": [name for name, p in self._named if not torch.isfinite(p).all()],
+            "the buffers": [name for name in self._broken() if name in buffers and name not in self._broken_before],
+            "the gradients of": [n for n, p in self._named if p.grad is not None and not torch.isfinite(p.grad).all()],
+        }
+        culprits = "; ".join(f"{what} {', '.join(names)}" for what, names in suspects.items() if names)
+        return (
+            f"{what}. Not finite: {culprits or 'the loss'}. "
+            "Try a lower learning rate, a KL warm-up, a smaller log_sigma2 at the start, or inputs scaled to about [0, 1]."
+        )

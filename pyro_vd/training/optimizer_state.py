@@ -1,0 +1,97 @@
+"""An optimizer's state from a file against the optimizer itself, before any of it is loaded: fused kernels check no sizes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyro_vd._core.errors import InputError
+from pyro_vd._core.messages import quoted
+
+_SCHEDULED = "lr"
+"""What a training sets anew at every step."""
+
+
+def check_optimizer_state(where: str, state: Any, optimizer: torch.optim.Optimizer) -> None:
+    """Refuse a ``state_dict`` that is not one of this optimizer over these parameters.
+
+    Args:
+        where: the file, for messages.
+        state: anything.
+        optimizer: of any class whose state is made by its first step, as that of all of PyTorch's but LBFGS is.
+
+    Raises:
+        InputError: other groups or settings than the optimizer's; names, types, shapes that it does not make; numbers that are
+            not finite; or negative step counts and squares.
+    """
+    own = optimizer.state_dict()["param_groups"]
+    if not isinstance(state, dict) or set(state) != {"state", "param_groups"}:
+        raise InputError(f"{where}: the optimizer must be a mapping of state and param_groups")
+    _check_groups(where, state["param_groups"], own)
+    wanted, moments = _first_state(optimizer), state["state"]
+    if not isinstance(moments, dict) or not moments.keys() <= wanted.keys():
+        raise InputError(f"{where}: the optimizer's state must be one of {len(wanted)} parameters, counted from 0")
+    for index, found in moments.items():
+        name = f"optimizer.state.{index}"
+        if not isinstance(found, dict) or found.keys() != wanted[index].keys():
+            raise InputError(f"{where}: {name} must hold {', '.join(map(str, wanted[index]))}")
+        for key, like in wanted[index].items():
+            _check_value(f"{where}: {name}.{key}", found[key], like)
+
+
+def _check_groups(where: str, groups: Any, own: list[dict[str, Any]]) -> None:
+    if not isinstance(groups, list) or len(groups) != len(own):
+        raise InputError(f"{where}: the optimizer must have {len(own)} groups of parameters")
+    for number, (group, wanted) in enumerate(zip(groups, own, strict=True)):
+        if not isinstance(group, dict) or group.keys() != wanted.keys():
+            raise InputError(f"{where}: optimizer.param_groups.{number} must have the keys {', '.join(wanted)}")
+        for key, value in wanted.items():
+            if not (type(group[key]) is float if key == _SCHEDULED else _is_same(group[key], value)):
+                shown = quoted(group[key])
+                raise InputError(f"{where}: optimizer.param_groups.{number}.{key} (={shown}) must be {quoted(value)}")
+
+
+def _is_same(found: Any, own: Any) -> bool:
+    if isinstance(own, list | tuple):
+        return type(found) is type(own) and len(found) == len(own) and all(map(_is_same, found, own))
+    return type(found) is type(own) and bool(found == own)
+
+
+def _check_value(name: str, value: Any, like: Any) -> None:
+    if not isinstance(like, Tensor):
+        if type(value) is not type(like):
+            raise InputError(f"{name} (={quoted(value)}) must be of type {type(like).__name__}")
+        return
+    check_kind(name, value, like)
+    if not torch.isfinite(value).all():
+        raise InputError(f"{name} holds NaN or infinite values; all must be finite")
+    if ("sq" in name.rsplit(".", 1)[-1] or name.endswith(".step")) and (value < 0).any():
+        raise InputError(f"{name} holds negative values; it must be a square or a count")
+
+
+def check_kind(name: str, value: Any, like: Tensor) -> None:
+    """Refuse what is no tensor of the type, shape and layout of ``like``.
+
+    Raises:
+        InputError: saying what it is, and must be.
+    """
+    if type(value) is not Tensor or (value.dtype, value.shape, value.layout) != (like.dtype, like.shape, like.layout):
+        kind = f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        raise InputError(f"{name} is {kind}; it must be {like.dtype} {tuple(like.shape)}")
+
+
+def _first_state(optimizer: torch.optim.Optimizer) -> dict[int, dict[str, Any]]:
+    """What an optimizer of this kind holds of each parameter after a step, by the parameter's place."""
+    groups = []
+    for group in optimizer.param_groups:
+        blank = [torch.zeros_like(parameter, requires_grad=True) for parameter in group["params"]]
+        for parameter in blank:
+            parameter.grad = torch.zeros_like(parameter)
+        groups.append({**group, "params": blank})
+    kind: Any = type(optimizer)
+    twin = kind(groups)
+    twin.step()
+    state: dict[int, dict[str, Any]] = twin.state_dict()["state"]
+    return state

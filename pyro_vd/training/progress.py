@@ -1,0 +1,83 @@
+"""Progress bars of a training and of a sweep, on standard error."""
+
+from __future__ import annotations
+
+import math
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+
+from pyro_vd.evaluation.deployed import kilobytes
+
+if TYPE_CHECKING:
+    from pyro_vd.evaluation.epoch_record import EpochRecord
+
+
+_SECONDS_A_LINE = 10.0  # in a log file, where a bar cannot move
+
+
+class Bars(RichProgress):
+    """Rich's bars. Those that are not shown end without a word, where older rich ends them with an empty line."""
+
+    def stop(self) -> None:
+        """They are done."""
+        if not self.disable:
+            super().stop()
+
+
+class Progress:
+    """One bar over all steps, with the last epoch's loss, KL, error and compression beside it.
+
+    Behind the compression: the parameters that are not zero, and the size of the file of the non-zeros, of the network as it
+    would be pruned now, not compacted.
+
+    Args:
+        phase: what is trained, shown first.
+        done: steps taken before, when a training goes on.
+        steps: steps in all.
+        shown: False shows nothing.
+    """
+
+    def __init__(self, phase: str, done: int, steps: int, shown: bool) -> None:
+        self._bar = Bars(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[figures]}"),
+            console=Console(stderr=True),
+            disable=not shown,
+            refresh_per_second=4,
+        )
+        self._last_line = time.monotonic()
+        self._task = self._bar.add_task(phase, total=steps, completed=done, figures="")
+
+    def __enter__(self) -> Progress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._bar.stop()
+
+    def step(self) -> None:
+        """One step was taken."""
+        self._bar.advance(self._task)
+
+    def epoch(self, record: EpochRecord) -> None:
+        """An epoch has ended: show its figures."""
+        error = "" if record.error is None else f" error {100 * record.error:.2f} %"
+        error = f" RMSE {record.error:.4g}" if record.is_rmse else error
+        skipped = f" skipped {record.skipped}" if record.skipped else ""
+        size = f"{record.compression:.1f}x" if math.isfinite(record.compression) else "∞"
+        if record.nonzero_parameters is not None and record.sparse_bytes is not None:
+            size += f" ({record.nonzero_parameters:,} left, {kilobytes(record.sparse_bytes)})"
+        figures = f"epoch {record.epoch} loss {record.loss:.0f} KL {record.kl:.0f}{error} {size}{skipped}"
+        self._bar.update(self._task, figures=figures)
+        now = time.monotonic()
+        if not self._bar.console.is_terminal and not self._bar.disable and now - self._last_line > _SECONDS_A_LINE:
+            self._bar.console.print(f"{record.phase} {figures}")
+            self._last_line = now

@@ -1,0 +1,108 @@
+"""Schedules over a training run: the weight of the KL and the learning rate, as functions of the epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pyro_vd._core.arguments import HIGHEST_KL_WEIGHT, check_choice, check_number, plain_number, take
+from pyro_vd._core.errors import InputError
+from pyro_vd._core.messages import quoted
+
+HIGHEST_FACTOR = 1e12
+
+
+@dataclass(frozen=True)
+class KLWeight:
+    """β over the epochs: 0 until epoch ``start``, then linear, ``value`` from epoch ``end`` on.
+
+    The defaults give a constant β = 1. A warm-up keeps the KL from pruning weights before they have learnt anything
+    (Molchanov 2017, section 4.3; Sønderby 2016, arXiv 1602.02282).
+
+    Raises:
+        InputError: no number, one out of range, or ``end`` before ``start``.
+    """
+
+    value: float = 1.0
+    """β at the end of the warm-up, in [0, 10¹²]."""
+    start: float = 0.0
+    """Epoch at which β leaves 0."""
+    end: float = 0.0
+    """Epoch from which β is ``value``; equal to ``start`` for no warm-up."""
+
+    def __post_init__(self) -> None:
+        take(self, "value", check_number("value", self.value, low=0, high=HIGHEST_KL_WEIGHT))
+        take(self, "start", check_number("start", self.start, low=0))
+        take(self, "end", check_number("end", self.end, low=0))
+        if self.end < self.start:
+            raise InputError(f"end (={self.end!r}) must be at least start (={self.start!r}): epochs between which β grows")
+
+    def at(self, epoch: float) -> float:
+        """β at a point of the run, ``epoch`` counted from 0, fractions allowed."""
+        if epoch >= self.end:
+            return self.value
+        if epoch <= self.start:
+            return 0.0
+        return self.value * (epoch - self.start) / (self.end - self.start)
+
+
+@dataclass(frozen=True)
+class LRSchedule:
+    """Factor on the learning rate over the epochs.
+
+    Raises:
+        InputError: an unknown kind, a share outside [0, 1), a step's factor that is not in (0, 10¹²].
+    """
+
+    kind: Literal["constant", "linear", "steps"] = "constant"
+    """``constant``; ``linear``: 1 until the fraction ``after`` of the run, then linear to 0; ``steps``: see ``steps``."""
+    after: float = 0.0
+    """For ``linear``: share of the run, in [0, 1), before the decay begins."""
+    steps: Mapping[int, float] = field(default_factory=dict)
+    """For ``steps``: epoch → factor that multiplies the rate from that epoch on."""
+
+    def __post_init__(self) -> None:
+        check_choice("kind", self.kind, ("constant", "linear", "steps"))
+        take(self, "after", check_number("after", self.after, low=0))
+        if self.after >= 1:
+            raise InputError(f"after (={quoted(self.after)}) must be a share of the run in [0, 1)")
+        if not isinstance(self.steps, Mapping):
+            raise InputError(f"steps (={quoted(self.steps)}) must be a mapping, epoch to factor, such as {{10: 0.1}}")
+        if (self.after and self.kind != "linear") or bool(self.steps) != (self.kind == "steps"):
+            raise InputError(
+                f"kind (={self.kind!r}) with after={quoted(self.after)} and steps={quoted(dict(self.steps))}: after belongs to "
+                "'linear', steps to 'steps', which needs them"
+            )
+        steps = {
+            check_number("steps, an epoch", epoch, low=0): check_number(
+                "steps, a factor", factor, low=0, low_open=True, high=HIGHEST_FACTOR
+            )
+            for epoch, factor in self.steps.items()
+        }
+        take(self, "steps", steps)
+
+    def at(self, epoch: float, epochs: int) -> float:
+        """The factor at a point of a run of ``epochs`` epochs."""
+        if self.kind == "linear":
+            return min(1.0, (1 - epoch / epochs) / (1 - self.after))
+        factor = 1.0
+        for boundary, multiplier in self.steps.items() if self.kind == "steps" else ():
+            factor *= multiplier if epoch >= boundary else 1.0
+        return factor
+
+
+def check_schedules(lr_schedule: Any, kl_weight: Any) -> tuple[LRSchedule, KLWeight]:
+    """The two schedules of a training; None is a constant rate, a number a constant β.
+
+    Raises:
+        InputError: anything else.
+    """
+    lr_schedule = LRSchedule() if lr_schedule is None else lr_schedule
+    if not isinstance(lr_schedule, LRSchedule):
+        raise InputError(f"lr_schedule (={quoted(lr_schedule)}) must be an LRSchedule or None")
+    if isinstance(kl_weight, KLWeight):
+        return lr_schedule, kl_weight
+    if plain_number(kl_weight) is None:
+        raise InputError(f"kl_weight (={quoted(kl_weight)}) must be a number or a KLWeight, such as KLWeight(0.3, end=30)")
+    return lr_schedule, KLWeight(check_number("kl_weight", kl_weight, low=0, high=HIGHEST_KL_WEIGHT))

@@ -1,0 +1,35 @@
+"""What a regression is to be measured against: ridge regression, as a network like any other."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import nn
+
+from pyro_vd.evaluation.metrics import Arrays
+from pyro_vd.models.likelihoods import Normal
+
+ALPHAS = np.logspace(-3, 5, 33)
+"""Penalties on the squared weights that :func:`ridge_regression` chooses from."""
+
+
+def ridge_regression(data: Arrays) -> tuple[nn.Module, Normal]:
+    """scikit-learn's ``RidgeCV``: a linear network, and its noise; both chosen by leave-one-out on these data alone.
+
+    Args:
+        data: inputs ``(n, …)``, flattened, and numbers ``(n,)`` or ``(n, d)``.
+
+    Returns:
+        The network, and a likelihood whose scale is the root mean square of the leave-one-out residuals.
+    """
+    from sklearn.linear_model import RidgeCV
+
+    x, y = data[0].flatten(1), data[1].reshape(len(data[1]), -1)
+    found = RidgeCV(ALPHAS).fit(x.double().numpy(), y.double().numpy())
+    linear = nn.Linear(x.shape[1], y.shape[1], dtype=x.dtype)
+    with torch.no_grad():
+        linear.weight.copy_(torch.from_numpy(np.atleast_2d(found.coef_)))
+        linear.bias.copy_(torch.from_numpy(np.atleast_1d(found.intercept_)))
+    return nn.Sequential(nn.Flatten(), linear).eval(), Normal(math.sqrt(-found.best_score_))

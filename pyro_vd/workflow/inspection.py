@@ -1,0 +1,111 @@
+"""What a run has learnt, layer by layer, and its ArviZ data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from torch import Tensor
+
+from pyro_vd.evaluation.metrics import Arrays
+from pyro_vd.guides.alpha import weight_log_alpha
+from pyro_vd.guides.weight_guide import WeightGuide
+from pyro_vd.models.bayesian import BayesianNetwork
+from pyro_vd.posterior.inference_data import to_inference_data
+from pyro_vd.posterior.summary import LayerSummary, quantiles, site_kl, summarize
+from pyro_vd.pruning.masks import kept_weights
+from pyro_vd.pruning.thresholds import DEFAULT_THRESHOLD, Threshold
+from pyro_vd.workflow.run_folder import Run, dump, read_history, run_threshold
+
+
+@dataclass(frozen=True)
+class LayerInspection(LayerSummary):
+    """A weight site: how much of it is left, how sure its weights are, and what it costs.
+
+    An input or a unit (of a convolution: a channel) survives if a weight of this layer that reads or makes it is left.
+    """
+
+    signal_quantiles: tuple[float, ...]
+    """Of |θ|/σ, at :data:`~pyro_vd.posterior.summary.QUANTILES`."""
+    left_signal_quantiles: tuple[float, ...] | None
+    """Of |θ|/σ of the weights that are left; None if none is."""
+    inputs: int
+    surviving_inputs: int
+    units: int
+    surviving_units: int
+    kl: float
+    """KL(q‖p) in nats."""
+    kl_share: float
+    """Of the KL of all latent sites, in [0, 1]."""
+
+
+def inspect_layers(
+    model: BayesianNetwork,
+    guide: WeightGuide,
+    data: Arrays,
+    threshold: Threshold = DEFAULT_THRESHOLD,
+    units: Sequence[int] | None = None,
+) -> list[LayerInspection]:
+    """One :class:`LayerInspection` per weight site.
+
+    Args:
+        model: the trained model.
+        guide: its guide, with variational noise.
+        data: inputs and observations for the model to run on; the figures do not depend on them.
+        threshold: log α at or above which a weight counts as pruned.
+        units: the most inputs that each layer keeps; see :func:`~pyro_vd.pruning.masks.kept_weights`.
+
+    Raises:
+        InputError: the threshold is NaN, not one number of units per layer, or the guide has no log α.
+    """
+    kl = site_kl(model, guide, data)
+    total = sum(kl.values())
+    log_alphas = weight_log_alpha(guide)
+    masks = kept_weights(model, guide, threshold, units)
+    layers = []
+    for summary in summarize(guide, threshold):
+        site = summary.site
+        signal = (-0.5 * log_alphas[site]).exp()  # |θ|/σ is the root of 1/α
+        left = signal[masks[site]]
+        made, read = (_left(masks[site], model.weight_axes(site).index(axis)) for axis in ("out", "in"))
+        layers.append(
+            LayerInspection(
+                **asdict(summary) | {"pruned": int((~masks[site]).sum())},
+                signal_quantiles=quantiles(signal),
+                left_signal_quantiles=quantiles(left) if len(left) else None,
+                inputs=len(read),
+                surviving_inputs=int(read.sum()),
+                units=len(made),
+                surviving_units=int(made.sum()),
+                kl=kl[site],
+                kl_share=kl[site] / total if total else 0.0,
+            )
+        )
+    return layers
+
+
+def _left(mask: Tensor, axis: int) -> Tensor:
+    """True where a weight is left at this place of the axis."""
+    return mask.movedim(axis, 0).flatten(1).any(1)
+
+
+def run_inference_data(run: Run, **options: Any) -> Any:
+    """:func:`~pyro_vd.posterior.to_inference_data` of a run and its test data, with the run's threshold and history.
+
+    Args:
+        run: as :func:`~pyro_vd.workflow.run_folder.load_run` gives it: trained and not yet pruned.
+        options: any of :func:`~pyro_vd.posterior.to_inference_data`, to change what the run says.
+
+    Raises:
+        InputError: as that function, or a file of the run is broken.
+    """
+    said = {
+        "threshold": run_threshold(run),
+        "units": run.recipe.prune.units,
+        "hold": run.recipe.train.hold,
+        "seed": run.recipe.seed,
+        "history": read_history(run.folder),
+        "attrs": {"recipe": dump(run.recipe)},
+    }
+    return to_inference_data(run.model, run.guide, run.data.test, **{**said, **options})

@@ -1,0 +1,174 @@
+"""All settings of a run as dataclasses."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from pyro_vd._core.arguments import check_number
+from pyro_vd._core.errors import InputError
+from pyro_vd.data.augmentation import RandomAffine
+from pyro_vd.data.loading import NAMES
+from pyro_vd.distributions.priors import LogUniform, NormalARD, NormalJeffreys
+from pyro_vd.models.bayesian import Prior
+from pyro_vd.models.likelihoods import LIKELIHOODS, Likelihood, Normal
+from pyro_vd.networks.layers import named_weights
+from pyro_vd.networks.modules import Rescale
+from pyro_vd.networks.ready import mlp
+from pyro_vd.workflow.phases import FinetuneConfig, PretrainConfig, PruneConfig, TrainConfig
+
+InitialTheta = Literal["default", "uniform-fan-out", "normal-fan-out"]
+
+_PRIORS: dict[str, Prior] = {
+    "log-uniform": LogUniform,
+    "log-uniform-exact": partial(LogUniform, kl="exact"),
+    "ard": NormalARD,
+    "normal-jeffreys": NormalJeffreys,
+}
+
+
+@dataclass
+class DataConfig:
+    """What is learnt from."""
+
+    name: str = "digits"
+    """digits, diabetes, mnist, fashion-mnist, cifar10, an .npz file or a folder of images."""
+    dir: str | None = None
+    """Torchvision root; by default $PYRO_VD_DATA, then ~/.cache/pyro_vd."""
+    validation: int = 0
+    """Training examples held out to choose by; the same for every seed."""
+
+    def __post_init__(self) -> None:
+        self.validation = check_number("validation", self.validation, low=0, whole=True)
+
+
+@dataclass
+class ModelConfig:
+    """The network, fully connected, and what is observed of its output."""
+
+    sizes: list[int] = field(default_factory=lambda: [64, 100, 10])
+    """Units per layer, input first."""
+    initial_theta: InitialTheta = "default"
+    """PyTorch's own, U[-1/√n_out, 1/√n_out], or N(0, std 1/√n_out)."""
+    prior: Literal["log-uniform", "log-uniform-exact", "ard", "normal-jeffreys"] = "log-uniform"
+    """Prior of the weights: log-uniform with the approximate or the exact KL, automatic relevance determination, or
+    normal–Jeffreys for train.guide group."""
+
+    likelihood: Literal["categorical", "normal", "poisson", "bernoulli"] = "categorical"
+    """Of class labels; of numbers, with noise whose scale is learnt; of counts; of zeros and ones."""
+
+    def __post_init__(self) -> None:
+        with torch.device("meta"):
+            self._network(0.0)
+
+    def _network(self, dropout: float) -> nn.Sequential:
+        try:
+            return mlp(self.sizes, dropout)
+        except (RuntimeError, TypeError) as error:
+            raise InputError(f"sizes (={self.sizes!r}): a network that large does not fit into memory") from error
+
+    def build(self, dropout: float = 0.0, targets: Tensor | None = None) -> nn.Module:
+        """A new network, drawn from torch's generator. Where numbers are predicted it ends with a ``Rescale``.
+
+        Args:
+            dropout: rate on the hidden units.
+            targets: of the training; what the ``Rescale`` goes by.
+
+        Raises:
+            InputError: it does not fit into memory.
+        """
+        net = self._network(dropout)
+        if self.likelihood == "normal":
+            net.append(rescale := Rescale())
+            if targets is not None:
+                rescale.fit(targets)
+        for _, weight in named_weights(net):
+            bound = 1 / math.sqrt(weight.shape[0])
+            if self.initial_theta == "uniform-fan-out":
+                nn.init.uniform_(weight, -bound, bound)
+            elif self.initial_theta == "normal-fan-out":
+                nn.init.normal_(weight, std=bound)
+        return net
+
+    def build_likelihood(self, net: nn.Module) -> Likelihood:
+        """A new likelihood for a network of :meth:`build`. Learnt noise starts at the deviation of the training targets."""
+        if self.likelihood == "normal":
+            (rescale,) = (module for module in net.modules() if isinstance(module, Rescale))
+            return Normal(initial_scale=rescale.std.item())
+        likelihood: Likelihood = LIKELIHOODS[self.likelihood]()
+        return likelihood
+
+    def weight_prior(self) -> Prior:
+        """The prior, by a weight's shape."""
+        return _PRIORS[self.prior]
+
+
+@dataclass
+class Recipe:
+    """A whole run: pretrain, train with noise on weights or units, prune, fine-tune, measure on the test data."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    prune: PruneConfig = field(default_factory=PruneConfig)
+    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
+    augment: RandomAffine = field(default_factory=RandomAffine)
+    """Random changes of the training images, in every phase; all 0 leaves them as they are."""
+    seed: int = 0
+    """Of everything that is random."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1, mps, …; auto takes cuda where there is one."""
+    threads: int = 1
+    """CPU threads of torch. More are slower for small networks, far slower where the cores are busy."""
+
+    def __post_init__(self) -> None:
+        self.seed = check_number("seed", self.seed, low=0, high=2**32 - 1, whole=True)
+        self.threads = check_number("threads", self.threads, low=1, high=1024, whole=True)
+        if self.train.hold is not None and self.prune.threshold > self.train.hold:
+            raise InputError(
+                f"prune.threshold (={self.prune.threshold}) must be at most train.hold (={self.train.hold}): weights beyond "
+                "that were held at zero"
+            )
+        if not self.train.learns_alpha and self.finetune.epochs:
+            raise InputError(
+                f"finetune.epochs (={self.finetune.epochs}) must be 0 where train.guide is {self.train.guide!r}: it learns no "
+                "α to prune by, and fine-tuning trains what pruning has left"
+            )
+        if self.model.prior not in (fitting := self.train.priors):
+            raise InputError(
+                f"model.prior (={self.model.prior!r}) must be {' or '.join(fitting)} where train.guide is {self.train.guide!r}"
+            )
+        layers = len(self.model.sizes) - 1
+        if self.prune.units is not None and len(self.prune.units) != layers:
+            raise InputError(
+                f"prune.units (={self.prune.units}) must have one number for each of the {layers} layers of model.sizes"
+            )
+        if self.prune.units is not None and not self.train.ranks_inputs:
+            raise InputError(
+                f"prune.units (={self.prune.units}) must be null where train.guide is {self.train.guide!r} and train.per "
+                f"{self.train.per!r}: no α is learnt that differs between the inputs of a layer"
+            )
+        if self.prune.max_error_rise is not None and self.data.validation == 0:
+            raise InputError(
+                f"prune.max_error_rise (={self.prune.max_error_rise}) needs validation data: set data.validation above 0"
+            )
+
+    def from_anywhere(self) -> Recipe:
+        """The same with absolute paths of data, so that it is right in every working directory."""
+        name, root = self.data.name, self.data.dir
+        if name not in NAMES and Path(name).exists():
+            name = str(Path(name).absolute())
+        return replace(self, data=replace(self.data, name=name, dir=root and str(Path(root).absolute())))
+
+    def torch_device(self) -> str:
+        """The device's name, ``auto`` resolved."""
+        if self.device == "auto":
+            return "cuda" if torch.cuda.is_available() else "cpu"
+        return self.device

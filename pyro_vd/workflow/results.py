@@ -1,0 +1,85 @@
+"""What ``metrics.json`` holds, as far as it is read again; further keys are let through."""
+
+from __future__ import annotations
+
+from typing import Any, NotRequired, TypedDict
+
+from pyro_vd._core.errors import InputError
+from pyro_vd._core.schema import check_tree
+
+
+class _Layer(TypedDict):
+    site: str
+    weights: int
+    nonzero: int
+
+
+class _Deployed(TypedDict):
+    parameters: int
+    bytes: int
+    sparse_bytes: int
+    not_compacted: str | None
+
+
+class _Network(TypedDict):
+    nll: float | None
+    compression: float | None
+    prior_share: NotRequired[float | None]
+    deployed: NotRequired[_Deployed | None]
+    layers: list[_Layer]
+
+
+class _Classes(_Network):
+    error: float
+    roc_auc: float | None
+    ece: NotRequired[float | None]
+    ece_equal_mass: NotRequired[float | None]
+    brier: NotRequired[float | None]
+    entropy: NotRequired[float | None]
+    mutual_information: NotRequired[float | None]
+
+
+class _Numbers(_Network):
+    rmse: float
+    rmse_se: float
+    coverage_50: float | None
+    coverage_90: float | None
+    examples: int
+
+
+class _Compact(TypedDict):
+    units: str
+    parameters: int
+    flops: int
+
+
+class _Results(TypedDict):
+    data: str
+    test_size: NotRequired[int | None]
+    seed: int
+    threshold: float | None
+    networks: dict[str, dict[str, Any]]
+    compact: NotRequired[_Compact]
+    seconds: dict[str, float]
+
+
+def check_results(where: str, content: Any) -> dict[str, Any]:
+    """The content of a ``metrics.json``, if it is that of a finished run; ``where`` is the file, for messages.
+
+    Raises:
+        InputError: naming the key that is missing or does not fit.
+    """
+    check_tree(where, content, _Results)
+    networks: dict[str, dict[str, Any]] = content["networks"]
+    if "pruned" not in networks:
+        raise InputError(f"{where}: 'networks.pruned' is missing")
+    for name, network in networks.items():
+        key = f"networks.{name}"
+        check_tree(where, network, _Numbers if "rmse" in network else _Classes, key)
+        for layer in network["layers"]:
+            if not 0 <= layer["nonzero"] <= layer["weights"] or not layer["weights"]:
+                raise InputError(f"{where}: {key}.layers (={layer}) must have 0 <= nonzero <= weights, and weights >= 1")
+        if network.get("examples", 1) < 1:
+            raise InputError(f"{where}: {key}.examples (={network['examples']}) must be an integer >= 1")
+    results: dict[str, Any] = content
+    return results

@@ -1,0 +1,185 @@
+"""Several runs at once, each in a process of its own; what one does is nothing to the others."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import signal
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from multiprocessing import connection, get_all_start_methods, get_context, parent_process
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from pyro_vd._core.errors import InputError, NonFiniteError
+from pyro_vd._core.messages import did_you_mean, one_line
+from pyro_vd.workflow.recipe import Recipe
+from pyro_vd.workflow.run_folder import LOG, METRICS, claim
+
+# A server that has imported all that a run needs, and nothing else, is forked for every run. Windows has none.
+_CONTEXT: Any = get_context("forkserver" if "forkserver" in get_all_start_methods() else "spawn")
+_IMPORTED = ["pyro_vd.workflow.training_run", "sklearn.datasets", "sklearn.metrics", "torchmetrics.functional.classification"]
+_UNFIT = re.compile(r"[^\w.+-]+")  # for a folder's name
+_LONGEST_NAME = 240  # of a folder, in bytes; most file systems allow 255
+
+
+@dataclass(frozen=True)
+class SweepRun:
+    """One run of a sweep: its folder, and the recipe to carry out in it."""
+
+    folder: Path
+    recipe: Recipe
+
+    @property
+    def is_finished(self) -> bool:
+        return (self.folder / METRICS).exists()
+
+    @property
+    def epochs(self) -> int:
+        """Of all its trainings."""
+        return self.recipe.pretrain.epochs + self.recipe.train.epochs + self.recipe.finetune.epochs
+
+    def check(self) -> None:
+        """Refuse a folder that holds a run of another recipe, or something else.
+
+        Raises:
+            InputError: it does.
+        """
+        if self.folder.exists():
+            claim(self.folder, self.recipe, resume=True)
+
+    def epochs_done(self) -> int:
+        """Lines of its log."""
+        try:
+            return (self.folder / LOG).read_bytes().count(b"\n")
+        except OSError:
+            return 0
+
+
+def read_grid(texts: Sequence[str]) -> list[dict[str, str]]:
+    """Every combination of the values in ``key=v1,v2`` texts, by key; commas within brackets do not separate.
+
+    Raises:
+        InputError: a text of another form, a key that is no recipe's, or the same key or value twice.
+    """
+    grid: dict[str, list[str]] = {}
+    allowed = [field.name for field in fields(Recipe)]
+    for text in texts:
+        key, equals, values = text.partition("=")
+        listed = [value.strip() for value in re.split(r",(?![^\[{]*[\]}])", values)]
+        if not equals or not all(listed):
+            raise InputError(f"grid (={text!r}) must be key=value,value,… without empty values, such as train.lr=0.001,0.003")
+        if key.split(".")[0] not in allowed:
+            meant = did_you_mean(key.split(".")[0], allowed)
+            raise InputError(f"grid (={text!r}): {key!r} must be a key of the recipe, such as train.lr or seed{meant}")
+        if key in grid or len(set(listed)) < len(listed):
+            raise InputError(f"grid (={text!r}): a key and a value may be given only once")
+        grid[key] = listed
+    return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+
+
+def name_of(point: Mapping[str, str]) -> str:
+    """The name of a run's folder: its keys and values, without what a file system may not like.
+
+    Raises:
+        InputError: it is too long for a folder.
+    """
+    name = ",".join(f"{key}={_UNFIT.sub('_', value).strip('_')}" for key, value in point.items())
+    if len(name.encode()) > _LONGEST_NAME:
+        raise InputError(f"grid: the name {name!r} is too long for a folder; keys of one value can be given as --key value")
+    return name
+
+
+def carry_out(
+    runs: Mapping[str, SweepRun],
+    jobs: int,
+    on_tick: Callable[[Mapping[str, SweepRun]], None] = lambda running: None,
+    on_end: Callable[[str, str | None], None] = lambda name, error: None,
+) -> dict[str, str]:
+    """Carry out the runs that are not finished, going on where one was stopped, ``jobs`` at a time.
+
+    Args:
+        runs: by name.
+        jobs: processes at the same time.
+        on_tick: called about twice a second with the runs that are being carried out.
+        on_end: called when a run has ended with its name, and why it failed, if it did.
+
+    Returns:
+        Why runs have failed, by name, in the order of ``runs``.
+    """
+    waiting = [name for name, run in runs.items() if not run.is_finished]
+    workers: dict[str, _Worker] = {}
+    errors: dict[str, str] = {}
+    try:
+        while waiting or workers:
+            while waiting and len(workers) < jobs:
+                name = waiting.pop(0)
+                workers[name] = _Worker(runs[name])
+            connection.wait([worker.process.sentinel for worker in workers.values()], timeout=0.5)
+            for name in [name for name, worker in workers.items() if not worker.process.is_alive()]:
+                error = workers.pop(name).error()
+                if error is not None:
+                    errors[name] = error
+                on_end(name, error)
+            on_tick({name: runs[name] for name in workers})
+    finally:
+        for worker in workers.values():
+            worker.process.terminate()
+        for worker in workers.values():
+            worker.process.join()
+    return {name: errors[name] for name in runs if name in errors}
+
+
+class _Worker:
+    """A process that carries out one run. It ends when it is terminated, or its parent is gone, and heeds no Ctrl-C."""
+
+    def __init__(self, run: SweepRun) -> None:
+        _CONTEXT.set_forkserver_preload(_IMPORTED)
+        self._messages, writer = _CONTEXT.Pipe(duplex=False)
+        self.process = _CONTEXT.Process(target=_work, args=(run, writer))
+        heeded = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a new process goes on ignoring what its parent ignored
+        try:
+            self.process.start()
+        finally:
+            signal.signal(signal.SIGINT, heeded)
+        writer.close()
+
+    def error(self) -> str | None:
+        """Why it has failed, None if it has not."""
+        self.process.join()
+        try:
+            return str(self._messages.recv())
+        except EOFError:  # it had nothing to say
+            code = self.process.exitcode or 0
+            how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+            return f"its process was ended by {how}" if code else None
+        finally:
+            self._messages.close()
+
+
+def _work(run: SweepRun, messages: Connection) -> None:
+    def end(number: int, frame: FrameType | None) -> None:
+        sys.exit(128 + number)
+
+    def watch_parent() -> None:
+        parent = parent_process()
+        assert parent is not None
+        connection.wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, end)  # an exception, so that no temporary file is left behind
+    threading.Thread(target=watch_parent, daemon=True).start()
+    try:
+        from pyro_vd.workflow.training_run import train_run
+
+        train_run(run.recipe, run.folder, resume=True, progress=False)
+    except (InputError, NonFiniteError, OSError) as error:
+        messages.send(one_line(error))
+    except Exception as error:
+        messages.send(f"{type(error).__name__}: {one_line(error)}")
+        raise

@@ -1,0 +1,55 @@
+"""Progress bars of a sweep, on standard error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+
+from pyro_vd.training.progress import Bars
+
+if TYPE_CHECKING:
+    from pyro_vd.workflow.sweep import SweepRun
+
+
+class SweepProgress:
+    """A bar over the runs of a sweep, and one over the epochs of each that is being carried out.
+
+    Args:
+        runs: by name.
+        shown: False shows nothing.
+    """
+
+    def __init__(self, runs: Mapping[str, SweepRun], shown: bool) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._bar = Bars(*columns, console=Console(stderr=True), disable=not shown, refresh_per_second=4)
+        finished = sum(run.is_finished for run in runs.values())
+        self._all = self._bar.add_task("runs", total=len(runs), completed=finished)
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> SweepProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._bar.stop()
+
+    def tick(self, running: Mapping[str, SweepRun]) -> None:
+        """Show how far these runs are."""
+        for name, run in running.items():
+            if name not in self._tasks:
+                self._tasks[name] = self._bar.add_task(name, total=run.epochs)
+            self._bar.update(self._tasks[name], completed=run.epochs_done())
+
+    def end(self, name: str, error: str | None) -> None:
+        """A run has ended, or failed: a line that stays."""
+        if name in self._tasks:
+            self._bar.remove_task(self._tasks.pop(name))
+        self._bar.advance(self._all)
+        if not self._bar.disable:
+            self._bar.console.print(
+                f"{name}: " + ("finished" if error is None else f"failed: {error}"), markup=False, soft_wrap=True
+            )

@@ -1,0 +1,178 @@
+"""The short tables that every command ends with."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+
+from pyro_vd.networks.sizes import OTHERS
+
+if TYPE_CHECKING:
+    from pyro_vd.workflow.comparison import RunResult
+
+SIZES = ("compression", "with prior %", "parameters", "bytes", "sparse bytes")
+"""Columns of how small a network is."""
+SPARSITY = "sparsity per layer %"
+SIZES_NOTE = (
+    "compression: |W| / |W kept| over all weights, biases not counted; parameters and bytes are of the compact network, with "
+    "every number or only the non-zeros in its file"
+)
+"""What the columns of :data:`SIZES` are."""
+
+_WIDTH = 110  # a table is never cut to less, whatever standard output is
+
+
+def print_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: bool = True, names: int = 1
+) -> None:
+    """Print on standard output; the first columns, ``names`` of them, are left-aligned, the others right if ``numbers``."""
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="right" if numbers and index >= names else "left", no_wrap=numbers or not index)
+    for row in rows:
+        table.add_row(*row)
+    wide = Console(width=10_000)
+    needed = Measurement.get(wide, wide.options, table).maximum if numbers else 0  # numbers and names stay in one line
+    Console(width=max(_WIDTH, Console().width, needed)).print(table)
+
+
+def print_networks(title: str, networks: Mapping[str, Mapping[str, Any]]) -> None:
+    """Metrics of several networks, a row each: what ``metrics.json`` holds under ``networks``."""
+    quality = ["error %", "NLL", "AUC", "ECE", "ECE mass", "Brier", "entropy", "MI"]
+    for metrics in networks.values():
+        if "rmse" in metrics:
+            quality = ["RMSE", "NLL", f"in 50 % of {metrics['examples']}", f"in 90 % of {metrics['examples']}"]
+    print_table(title, ["network", *quality], [[name, *_cells(metrics)] for name, metrics in networks.items()])
+    print_sizes("size", networks)
+
+
+def print_sizes(title: str, networks: Mapping[str, Mapping[str, Any]]) -> None:
+    """How small several networks are, a row each, what the columns mean, and which could not be compacted."""
+    rows = [[name, *size_cells(m), sparsities(sparsity_by_site(m["layers"]))] for name, m in networks.items()]
+    print_table(title, ["network", *SIZES, SPARSITY], rows)
+    print(SIZES_NOTE)
+    for name, metrics in networks.items():
+        if why := (metrics.get("deployed") or {}).get("not_compacted"):
+            print(f"Note: {name} is counted as it is, not compacted: {why}")
+
+
+def error_cell(metrics: Mapping[str, Any], prefix: str = "") -> tuple[str, str]:
+    """What the error is called in a table, and the cell of it: a percentage, or where numbers are predicted the RMSE."""
+    if (rmse := metrics.get(f"{prefix}rmse")) is not None:
+        return "RMSE", f"{rmse:.4g}"
+    error = metrics.get(f"{prefix}error")
+    return "error %", "–" if error is None else f"{100 * error:.2f}"
+
+
+def spread(values: Sequence[float], digits: int) -> str:
+    """Mean, and the standard deviation where there are several values, as of seeds; infinite if one is."""
+    if math.inf in values:
+        return "∞"
+    mean = f"{statistics.mean(values):.{digits}f}"
+    return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
+
+
+def print_results(title: str, results: Sequence[RunResult], notes: Sequence[str], seeds: Sequence[Sequence[RunResult]]) -> None:
+    """Runs side by side, numbered, then the means of those that only seeds tell apart, then what is to be known of them all."""
+    measures = sorted({error_cell({result.measure: result.error})[0] for result in results}, reverse=True)
+    columns = ["", "run", "data", " or ".join(measures), "NLL", *SIZES, SPARSITY, "seconds"]
+    rows = []
+    for number, result in enumerate(results, 1):
+        size = "?" if result.test_size is None else str(result.test_size)
+        quality = [error_cell({result.measure: result.error})[1], f"{result.nll:.4f}", *size_cells(asdict(result))]
+        layers = sparsities(result.sparsity)
+        rows.append([str(number), result.run, f"{result.data} ({size})", *quality, layers, f"{result.seconds:.0f}"])
+    for group in seeds:
+        first = results.index(group[0])
+        scale, digits = (1, 4) if group[0].measure == "rmse" else (100, 2)
+        measured = [
+            spread([scale * each.error for each in group], digits),
+            spread([each.nll for each in group], 4),
+            *size_spreads([asdict(each) for each in group]),
+            sparsities({site: statistics.mean(each.sparsity[site] for each in group) for site in _common_sites(group)}),
+            spread([each.seconds for each in group], 0),
+        ]
+        rows.append(["", f"{len(group)} seeds of {first + 1}: mean ± sd", rows[first][2], *measured])
+    print_table(title, columns, rows, names=3)
+    print(SIZES_NOTE)
+    for note in notes:
+        print(f"Note: {note}")
+
+
+def _common_sites(group: Sequence[RunResult]) -> list[str]:
+    return [site for site in group[0].sparsity if all(site in each.sparsity for each in group)]
+
+
+def size_cells(metrics: Mapping[str, Any]) -> list[str]:
+    """The cells of :data:`SIZES`: of a network in ``metrics.json``, or of a :class:`~pyro_vd.workflow.comparison.RunResult`."""
+    smaller, *rest = size_spreads([metrics])
+    return [f"{smaller}x" if smaller[0].isdigit() else smaller, *rest]
+
+
+def size_spreads(networks: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The same of several networks, means and standard deviations; a dash for what an earlier version did not measure."""
+    compression = [math.inf if n["compression"] is None else n["compression"] for n in networks]
+    share = [n.get("prior_share") for n in networks]
+    deployed = [n.get("deployed") or {} for n in networks]
+    return [
+        spread(compression, 1),
+        _spread_or_dash([None if value is None else 100 * value for value in share], 1),
+        *(_spread_or_dash([size.get(key) for size in deployed], 0) for key in ("parameters", "bytes", "sparse_bytes")),
+    ]
+
+
+def _spread_or_dash(values: Sequence[float | None], digits: int) -> str:
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
+        return "–"
+    return f"{known[0]:,.{digits}f}" if len(known) == 1 else spread(known, digits)
+
+
+def sparsity_by_site(layers: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Share of removed weights in [0, 1] by site, of layers in ``metrics.json``."""
+    return {layer["site"]: 1 - layer["nonzero"] / layer["weights"] for layer in layers}
+
+
+def sparsities(shares: Mapping[str, float]) -> str:
+    """Shares of removed weights by site, in %, and those of all other weights at the end in brackets."""
+    cells = [f"({100 * share:.1f})" if site == OTHERS else f"{100 * share:.1f}" for site, share in shares.items()]
+    return " ".join(cells)
+
+
+def _or_dash(value: float | None, digits: int) -> str:
+    """A dash for what does not exist, or was not measured by the version that wrote it."""
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _cells(metrics: Mapping[str, Any]) -> list[str]:
+    if "rmse" in metrics:
+        quality = [f"{metrics['rmse']:.4g} ± {metrics['rmse_se']:#.2g}"]
+        shares = ((level, metrics[f"coverage_{level}"]) for level in (50, 90))
+        rest = [_coverage(level, share, metrics["examples"]) for level, share in shares]
+    else:
+        quality = [error_cell(metrics)[1]]
+        shown = ("ece", "ece_equal_mass", "brier", "entropy", "mutual_information")
+        rest = [_or_dash(metrics["roc_auc"], 4), *(_or_dash(metrics.get(key), 3) for key in shown)]
+    return [
+        *quality,
+        "∞" if metrics["nll"] is None else f"{metrics['nll']:.4f}",
+        *rest,
+    ]
+
+
+def _coverage(level: int, share: float | None, examples: int) -> str:
+    """The share of observations in an interval, and how far it is from the level by chance: one standard deviation."""
+    return "–" if share is None else f"{100 * share:.1f} ± {chance_of_coverage(level, examples):.1f}"
+
+
+def chance_of_coverage(level: int, examples: int) -> float:
+    """One standard deviation of the coverage of right intervals of a level in %, in percentage points."""
+    return math.sqrt(level * (100 - level) / examples)

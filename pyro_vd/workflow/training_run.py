@@ -1,0 +1,199 @@
+"""Carrying a recipe out: pretrain, train, prune, fine-tune, measure."""
+
+from __future__ import annotations
+
+import copy
+import math
+import platform
+import time
+from dataclasses import asdict
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pyro
+import torch
+from torch import nn
+
+from pyro_vd._core.arguments import check_device, check_path
+from pyro_vd._core.errors import InputError
+from pyro_vd._core.storage import as_json, write_atomically
+from pyro_vd.compaction.surviving import compact_size
+from pyro_vd.data.augmentation import RandomAffine
+from pyro_vd.data.loading import load_data
+from pyro_vd.evaluation.metrics import Arrays, Metrics, evaluate, validation_error
+from pyro_vd.evaluation.regression import RegressionMetrics
+from pyro_vd.export.pruned_file import save_pruned
+from pyro_vd.guides import PointEstimate, WeightGuide
+from pyro_vd.models.bayesian import BayesianNetwork
+from pyro_vd.models.likelihoods import Likelihood, describe
+from pyro_vd.posterior.summary import mean_network
+from pyro_vd.pruning.masks import kept_weights
+from pyro_vd.pruning.pruned import prune
+from pyro_vd.pruning.threshold_choice import choose_threshold
+from pyro_vd.training.fitting import FitResult, current_network, fit
+from pyro_vd.training.frames import FrameRecorder
+from pyro_vd.workflow.baselines import ridge_regression
+from pyro_vd.workflow.phases import PruneConfig, StepsConfig
+from pyro_vd.workflow.recipe import Recipe
+from pyro_vd.workflow.run_folder import FRAMES, LOG, METRICS, PRUNED, checked, claim, read_metrics, save_posterior
+
+_PHASES = ("pretrain", "train", "finetune")
+
+
+def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progress: bool = True) -> dict[str, Any]:
+    """Carry a recipe out and leave everything in ``folder``. It can be killed at any moment and resumed.
+
+    Args:
+        recipe: the settings.
+        folder: made if it is not there; refused if it holds anything, unless ``resume``.
+        resume: go on with the run of the same recipe in ``folder``.
+        progress: show progress bars on standard error.
+
+    Returns:
+        What ``metrics.json`` holds.
+
+    Raises:
+        InputError: bad settings or data, before anything is written; a folder with something else in it.
+        NonFiniteError: see :func:`~pyro_vd.training.fitting.fit`.
+        OSError: a file could not be written; what was there before is whole.
+    """
+    folder = check_path("folder", folder)
+    recipe = recipe.from_anywhere()
+    check_device(recipe.torch_device())
+    torch.set_num_threads(recipe.threads)
+    data = load_data(recipe.data.name, recipe.data.dir)
+    pyro.set_rng_seed(recipe.seed)
+    net = recipe.model.build(targets=data.split(recipe.data.validation)[0][1])
+    likelihood = recipe.model.build_likelihood(net)
+    data = checked(data, BayesianNetwork(net, likelihood))
+    train, validation = data.split(recipe.data.validation)
+    augment = None if recipe.augment == RandomAffine() else recipe.augment
+    if augment:
+        augment(train[0][:1])  # refuses what is no image, before anything is written
+    claim(folder, recipe, resume)
+    if resume and (folder / METRICS).exists():
+        return read_metrics(folder)
+
+    started = time.perf_counter()
+    results: dict[str, FitResult] = {}
+
+    def options(phase: str, config: StepsConfig) -> dict[str, Any]:
+        pyro.set_rng_seed((recipe.seed + 1000 * (1 + _PHASES.index(phase))) % 2**32)  # a resumed phase starts as a new one
+        paths = {"checkpoint": folder / f"checkpoint-{phase}.pt", "log": folder / LOG}
+        common = {"resume": resume, "progress": progress, "device": recipe.torch_device(), "augment": augment}
+        return {**config.fit_options(), **paths, **common, "phase": phase}
+
+    if recipe.pretrain.epochs:
+        settings = options("pretrain", recipe.pretrain)
+        net, results["pretrain"] = _pretrain(recipe, net, likelihood, train, validation, settings)
+    pretrained = net, copy.deepcopy(likelihood)
+
+    model = BayesianNetwork(net, likelihood, prior=recipe.model.weight_prior())
+    guide = recipe.train.build_guide(model)
+    recorder = None
+    if recipe.train.frames:
+        watched = (validation, "validation") if validation else (train, "training")
+        network = partial(current_network, model, guide, recipe.prune.threshold, recipe.prune.units)
+        recorder = FrameRecorder(folder / FRAMES, recipe.train.frames, network, *watched, likelihood)
+    settings = options("train", recipe.train) | {
+        "threshold": recipe.prune.threshold,
+        "units": recipe.prune.units,
+        "after_step": recorder,
+    }
+    results["train"] = fit(model, guide, train, validation, **settings)
+    model.cpu(), guide.cpu()
+    save_posterior(folder, model, guide)
+
+    if guide.learns_alpha:
+        threshold = chosen_threshold(recipe, recipe.prune, model, guide, validation)
+        pruned = prune(model, guide, threshold, recipe.prune.units)
+    else:  # it learns no α that could say what to remove
+        threshold, pruned = math.inf, mean_network(model, guide)
+    trained = copy.deepcopy((model, guide))
+    if recipe.finetune.epochs:
+        guide.restrict(kept_weights(model, guide, threshold, recipe.prune.units))
+        settings = options("finetune", recipe.finetune) | {"noise": recipe.train.noise}
+        results["finetune"] = fit(model, guide, train, validation, threshold=math.inf, **settings)
+        pruned = mean_network(model, guide).cpu()
+    # Everything is chosen; only now are the test data looked at.
+    plain: dict[str, tuple[nn.Module, Likelihood]] = {}
+    if recipe.model.likelihood == "normal":
+        plain["ridge"] = ridge_regression(train)
+    if recipe.pretrain.epochs:
+        plain["pretrained"] = pretrained
+    networks = {name: evaluate(network, data.test, likelihood=noise) for name, (network, noise) in plain.items()}
+    networks |= measure_posterior(recipe, *trained, data.test)
+    networks["pruned"] = evaluate(pruned, data.test, likelihood=likelihood)
+    save_pruned(pruned, folder / PRUNED, file_info(recipe, threshold, likelihood))
+    metrics = {
+        "data": recipe.data.name,
+        "test_size": len(data.test[0]),
+        "seed": recipe.seed,
+        "threshold": threshold,
+        **validation_error(pruned, validation, likelihood),
+        "networks": {name: asdict(value) for name, value in networks.items()},
+        "compact": asdict(compact_size(pruned, data.test[0][:1])),
+        "skipped": sum(result.skipped for result in results.values()),
+        "seconds": {phase: sum(record.seconds for record in result.history) for phase, result in results.items()},
+        "seconds_since_start": time.perf_counter() - started,
+        "device": recipe.torch_device(),
+        "threads": torch.get_num_threads(),
+        "versions": {name: version(name) for name in ("pyro_vd", "torch", "pyro-ppl")} | {"python": platform.python_version()},
+    }
+    write_atomically(folder / METRICS, f"{as_json(metrics, indent=2)}\n".encode())
+    return read_metrics(folder)
+
+
+def file_info(recipe: Recipe, threshold: float, likelihood: Likelihood) -> dict[str, Any]:
+    """What the file of a pruned network says of its run; a threshold that removes nothing is None, as JSON has no infinity."""
+    finite = threshold if math.isfinite(threshold) else None
+    return {"data": recipe.data.name, "threshold": finite, "seed": recipe.seed, **describe(likelihood)}
+
+
+def measure_posterior(
+    recipe: Recipe, model: BayesianNetwork, guide: WeightGuide, data: Arrays, num_samples: int = 20
+) -> dict[str, Metrics | RegressionMetrics]:
+    """The posterior mean and the Monte Carlo predictive, as trained: means that were held at zero are zero."""
+    hold = recipe.train.hold
+    mean = mean_network(model, guide) if hold is None else prune(model, guide, hold)
+    pyro.set_rng_seed(recipe.seed)
+    monte_carlo = evaluate(model, data, guide=guide, num_samples=num_samples, hold=hold)
+    return {"posterior mean": evaluate(mean, data, likelihood=model.likelihood), "Monte Carlo": monte_carlo}
+
+
+def chosen_threshold(
+    recipe: Recipe, config: PruneConfig, model: BayesianNetwork, guide: WeightGuide, validation: Arrays | None
+) -> float:
+    """The threshold of ``config``, or the one its allowed rise of the validation error leads to.
+
+    Raises:
+        InputError: a threshold above what training held at zero; a rise without validation data or a fitting threshold.
+    """
+    if config.max_error_rise is None:
+        if recipe.train.hold is not None and config.threshold > recipe.train.hold:
+            raise InputError(f"threshold (={config.threshold}) must be at most train.hold (={recipe.train.hold})")
+        return config.threshold
+    if validation is None:
+        raise InputError(f"max_error_rise (={config.max_error_rise}) needs a run with validation data, data.validation > 0")
+    return choose_threshold(model, guide, validation, config.max_error_rise, hold=recipe.train.hold).threshold
+
+
+def _pretrain(
+    recipe: Recipe,
+    net: nn.Module,
+    likelihood: Likelihood,
+    train: Arrays,
+    validation: Arrays | None,
+    options: dict[str, Any],
+) -> tuple[nn.Module, FitResult]:
+    """The same network trained without noise on its weights, with ordinary dropout if the recipe asks for it."""
+    noisy = recipe.model.build(recipe.pretrain.dropout)
+    noisy.load_state_dict(dict(zip(noisy.state_dict(), net.state_dict().values(), strict=True)))
+    model = BayesianNetwork(noisy, likelihood)
+    guide = PointEstimate(model)
+    result = fit(model, guide, train, validation, **options)
+    trained = mean_network(model, guide).cpu()
+    net.load_state_dict(dict(zip(net.state_dict(), trained.state_dict().values(), strict=True)))
+    return net, result
