@@ -53,7 +53,7 @@ def main() -> None:
             inside.extend([0.0] if recorded else [])
             started = time.process_time()
             options = {"batch_size": recipe.train.batch_size, "lr": recipe.train.lr, "progress": False}
-            fit(model, guide, train, epochs=1, **options, after_step=timed if recorded else None)
+            fit(guide, train, epochs=1, **options, after_step=timed if recorded else None)
             return time.process_time() - started
 
         seconds(True)

@@ -18,9 +18,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pyro_vd import compact, load_pruned, load_run, mean_network, save_pruned
+from pyro_vd import compact, load_pruned, load_run, posterior_mean, save_pruned
 from pyro_vd.evaluation.metrics import Arrays
-from pyro_vd.evaluation.prediction import logits
+from pyro_vd.evaluation.predictors import outputs
 from pyro_vd.export.formats import FORMATS
 from pyro_vd.networks.flops import network_cost
 from pyro_vd.networks.layers import widths
@@ -62,7 +62,7 @@ def forms(dense: nn.Module, masked: nn.Module, onnx: Path | None) -> dict[str, n
 def wrong(net: nn.Module, data: Arrays) -> str:
     """Wrong predictions of how many."""
     x, y = data
-    return f"{int((logits(net, x).argmax(-1) != y).sum())} of {len(y)}"
+    return f"{int((outputs(net, x).argmax(-1) != y).sum())} of {len(y)}"
 
 
 def size_row(name: str, net: nn.Module, x: Tensor) -> list[str]:
@@ -127,7 +127,7 @@ def main(given: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(given)
 
     run = load_run(arguments.run, arguments.data_dir)
-    dense, masked = mean_network(run.model, run.guide).eval(), load_pruned(run.folder / PRUNED)
+    dense, masked = posterior_mean(run.guide).eval(), load_pruned(run.folder / PRUNED)
     small, x = compact(masked), run.data.test[0]
     columns = ["network", "units", "parameters", "non-zero weights", "nominal FLOPs", "effective FLOPs"]
     sizes = {"dense": dense, "masked": masked, "compact": small}

@@ -25,7 +25,7 @@ class PointEstimate(WeightGuide):
     def __init__(self, model: BayesianNetwork, masks: Mapping[str, Tensor] | None = None) -> None:
         super().__init__(model)
         if masks is not None:
-            self.restrict(masks)
+            self.apply_masks(masks)
 
     def posterior(self, name: str) -> dist.TorchDistribution:
         delta: dist.TorchDistribution = dist.Delta(self.mean(name))

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import pyro
 import pyro.distributions as dist
-import torch
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from pyro_vd._core.eager import uncompiled
 from pyro_vd._core.errors import InputError
-from pyro_vd._core.messages import quoted
 from pyro_vd.guides.checks import check_model
+from pyro_vd.guides.guide_state import GuideState
+from pyro_vd.guides.predictor import GuidePredictor
 from pyro_vd.guides.site import Site
+from pyro_vd.inference.reparam import TRAIN_THRESHOLD
 from pyro_vd.inference.site_checks import OF_WEIGHT_GUIDE
 from pyro_vd.models.admission import check_likelihood_type, is_coarse
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.networks.layers import TRANSPOSED
 
 
-class WeightGuide(PyroModule):
+class WeightGuide(GuideState):
     """A mean-field guide: one independent posterior for each weight site of a model.
 
     Parameters are created at once, from the network's own weights, and named ``sites.<site>.<parameter>``.
@@ -31,8 +32,6 @@ class WeightGuide(PyroModule):
 
     model: BayesianNetwork
     """The model that the guide is for."""
-    learns_alpha = False
-    """Whether log α is learnt, so that it can say what to remove."""
 
     @property
     def ranks_inputs(self) -> bool:
@@ -49,7 +48,6 @@ class WeightGuide(PyroModule):
         check_model(model)
         self.check_types(model)
         self.site_names = model.weight_names
-        self.model_identity = model.identity
         self.__dict__["model"] = model  # not a part of the guide, which has parameters of its own
         self.sites = PyroModule()  # a module of its own: a layer may be called "mean" or "posterior"
         for name, weight in model.initial_weights.items():
@@ -62,6 +60,10 @@ class WeightGuide(PyroModule):
             module.add_module(last, site := Site())
             for parameter, value in self.initial_parameters(name, weight).items():
                 setattr(site, parameter, nn.Parameter(value))
+
+    def predictor(self, num_samples: int) -> GuidePredictor:
+        """What predicts with so many joint draws; see :func:`~pyro_vd.evaluate`."""
+        return GuidePredictor(self, num_samples)
 
     def check_types(self, model: BayesianNetwork) -> None:
         """Make sure that the numbers of the model and of the guide have the precision that learning needs.
@@ -122,54 +124,14 @@ class WeightGuide(PyroModule):
         theta, mask = self.site(name).theta, self.mask(name)
         return theta if mask is None else theta * mask
 
-    def mask(self, name: str) -> Tensor | None:
-        """True where a site's weight is left; None if :meth:`restrict` removed nothing."""
-        return self.site(name)._buffers.get("mask")
-
-    def restrict(self, masks: Mapping[str, Tensor]) -> None:
-        """Remove weights for good: where a mask is False the weight is 0, without noise, from now on.
-
-        What is left can then be trained on, which is masked fine-tuning.
-
-        Args:
-            masks: for each site, a boolean tensor of its weight's shape, as :func:`~pyro_vd.pruning.masks.keep_masks` gives.
-
-        Raises:
-            InputError: not exactly one boolean mask per site, of its weight's shape.
-        """
-        if not isinstance(masks, Mapping) or not all(isinstance(mask, Tensor) for mask in masks.values()):
-            raise InputError(f"masks (={quoted(masks)}) must be boolean tensors by site, as kept_weights gives them")
-        given = {name: (tuple(mask.shape), mask.dtype) for name, mask in masks.items()}
-        wanted = {name: (tuple(self.site(name).theta.shape), torch.bool) for name in self.site_names}
-        if given != wanted:
-            raise InputError(f"masks {given} do not fit the weights, which need {wanted}")
-        for name, mask in masks.items():
-            self.site(name).keep(mask)
-
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """As of any module; where it raises, no weight has been removed: a mask, unlike a number, cannot be loaded over."""
-        masks = {name: self.mask(name) for name in self.site_names}
-        try:
-            return super().load_state_dict(state_dict, strict=strict, assign=assign)
-        except Exception:
-            for name, mask in masks.items():
-                self.site(name).put_back(mask)
-            raise
-
-    def site(self, name: str) -> Any:
-        """The module that holds the parameters of a site."""
-        module: Any = self._modules["sites"]
-        for part in name.split("."):
-            module = module._modules[part]
-        return module
-
     @uncompiled
     def forward(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """Draw every weight; the arguments, those of the model, are for the guides of further sites."""
         drawn: dict[str, Tensor] = {}
         for name in self.site_names:
             q = self.posterior(name)
-            drawn[name] = pyro.sample(name, q.to_event(len(q.batch_shape)), infer={OF_WEIGHT_GUIDE: True})
+            infer = {OF_WEIGHT_GUIDE: True, TRAIN_THRESHOLD: self._train_threshold}
+            drawn[name] = pyro.sample(name, q.to_event(len(q.batch_shape)), infer=infer)
         for guide in cast(nn.ModuleList, self._modules.get("others", ())):
             drawn.update(guide(*args, **kwargs) or {})
         return drawn

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import uuid
 from collections.abc import Callable, Collection
 from functools import partial
 from types import FunctionType
@@ -81,7 +80,6 @@ class BayesianNetwork(WeightedNetwork):
         check_likelihood_type(likelihood)
         self.likelihood = Categorical() if likelihood is None else likelihood
         self.num_data = None if num_data is None else check_number("num_data", num_data, low=1, whole=True)
-        self.identity = uuid.uuid4().hex  # a copy's as well; what a guide knows its model by
         sites = self._take(net, shared)
         self._priors = {name: _prior_event(prior, weight.shape) for name, weight in sites.items()}
 

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from pyro_vd.inference.undrawn import UndrawnWeight
+from pyro_vd.inference.lazy_weight import LazyWeight
 
 logger = logging.getLogger(__name__)
 
@@ -76,4 +76,4 @@ def _watched(weight: Tensor, arrived: Callable[[Tensor], None]) -> Tensor:
         other.register_hook(arrived)
         return other
 
-    return weight.over(alias) if isinstance(weight, UndrawnWeight) else alias(weight)
+    return weight.over(alias) if isinstance(weight, LazyWeight) else alias(weight)

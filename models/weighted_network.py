@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from pyro_vd._core.eager import eagerly, uncompiled
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import did_you_mean, one_line, quoted
+from pyro_vd.inference.lazy_weight import LazyWeight, draw_weight
 from pyro_vd.inference.reparam import KnownWeight
-from pyro_vd.inference.undrawn import UndrawnWeight, draw_weight
 from pyro_vd.models.admission import check_admission
 from pyro_vd.models.gradient_watch import GradientWatch
 from pyro_vd.models.template import Template, tensors_of
@@ -148,7 +148,7 @@ class WeightedNetwork(PyroModule):
         tensors: dict[str, Tensor] = {}
         for name, places in self._template.sites.items():
             weight = draw_weight(weights[name]) if name in drawn else weights[name]
-            if usage.run_again and not isinstance(weight, UndrawnWeight):
+            if usage.run_again and not isinstance(weight, LazyWeight):
                 weight = KnownWeight(weight)
             tensors.update(dict.fromkeys(places, weight))
         _ = self.net  # found by its name it registers its parameters with Pyro, where a trace is made
@@ -186,7 +186,7 @@ class WeightedNetwork(PyroModule):
         model.__dict__["_usage"] = dict(self._usage)
         return model
 
-    def plain_network(self, weights: dict[str, Tensor]) -> nn.Module:
+    def to_module(self, weights: dict[str, Tensor]) -> nn.Module:
         """A copy of the network in evaluation mode, ordinary and without Pyro, that holds these weights."""
         return self._template.plain(self._net, weights)
 

@@ -26,12 +26,13 @@ from .export.onnx_file import load_onnx, save_onnx
 from .export.pruned_file import load_pruned, save_pruned
 from .guides.alpha import log_alpha
 from .guides.group_variational_dropout import GroupVariationalDropout
+from .guides.means import posterior_mean
 from .guides.variational_dropout import VariationalDropout
 from .inference.elbo import VariationalDropoutELBO
 from .models.bayesian import BayesianNetwork
 from .posterior.inference_data import to_inference_data
-from .posterior.summary import mean_network
 from .pruning.pruned import prune
+from .pruning.rule import PruningRule
 from .pruning.threshold_choice import choose_threshold
 from .training.finetune import fine_tune
 from .training.fitting import fit
@@ -46,6 +47,7 @@ __all__ = [
     "InputError",
     "KLWeight",
     "NonFiniteError",
+    "PruningRule",
     "VariationalDropout",
     "VariationalDropoutELBO",
     "choose_threshold",
@@ -65,11 +67,11 @@ __all__ = [
     "load_pruned",
     "load_run",
     "log_alpha",
-    "mean_network",
     "models",
     "networks",
     "plots",
     "posterior",
+    "posterior_mean",
     "predict",
     "prune",
     "pruning",

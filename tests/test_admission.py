@@ -156,8 +156,8 @@ def test_admitted(name: str) -> None:
     model = BayesianNetwork(net)
     guide = VariationalDropout(model)
     torch.testing.assert_close(model.output(model.initial_weights, X), net(X))
-    fit(model, guide, (X, Y), **RUN)
-    assert prune(model, guide)(X).isfinite().all()
+    fit(guide, (X, Y), **RUN)
+    assert prune(guide)(X).isfinite().all()
 
 
 class Twice(nn.Module):
@@ -204,7 +204,7 @@ def test_so_are_those_converted_later(kind: str, dtype: torch.dtype) -> None:
         (model, guide)[converted].to(dtype)
         before = {name: value.clone() for name, value in guide.state_dict().items()}
         with pytest.raises(InputError, match=rf"{str(dtype)[6:]}, too coarse"):
-            fit(model, guide, (X, Y), **RUN)
+            fit(guide, (X, Y), **RUN)
         assert all(torch.equal(before[name], value) for name, value in guide.state_dict().items())
 
 
@@ -213,9 +213,9 @@ def test_model_and_guide_of_two_types_are_refused() -> None:
     guide = VariationalDropout(model)
     model.double()
     with pytest.raises(InputError, match="theta is of type float32, the network's weight float64; convert model and guide"):
-        fit(model, guide, (X.double(), Y), **RUN)
+        fit(guide, (X.double(), Y), **RUN)
     guide.double()
-    assert fit(model, guide, (X.double(), Y), **RUN).skipped == 0
+    assert fit(guide, (X.double(), Y), **RUN).skipped == 0
 
 
 def test_parameters_of_a_likelihood_too_coarse_to_be_learnt_are_refused() -> None:
@@ -226,7 +226,7 @@ def test_parameters_of_a_likelihood_too_coarse_to_be_learnt_are_refused() -> Non
     guide = PointEstimate(model)
     model.likelihood.half()
     with pytest.raises(InputError, match="log_scale is of type float16"):
-        fit(model, guide, (X, X[:, 0]), **RUN)
+        fit(guide, (X, X[:, 0]), **RUN)
 
 
 @pytest.mark.parametrize("kind", GUIDES)
@@ -237,7 +237,7 @@ def test_under_autocast_parameters_are_float32_and_each_of_them_moves(kind: str,
     guide = GUIDES[kind](model)
     before = {name: parameter.detach().clone() for name, parameter in guide.named_parameters()}
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        result = fit(model, guide, (X, Y if likelihood is None else X[:, 0]), epochs=10, batch_size=20, progress=False)
+        result = fit(guide, (X, Y if likelihood is None else X[:, 0]), epochs=10, batch_size=20, progress=False)
     assert result.skipped == 0
     for name, parameter in guide.named_parameters():
         assert parameter.dtype is torch.float32, name

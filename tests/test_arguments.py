@@ -29,7 +29,7 @@ from pyro_vd import (
     load_pruned,
     load_run,
     log_alpha,
-    mean_network,
+    posterior_mean,
     predict,
     prune,
     save_onnx,
@@ -43,7 +43,7 @@ from pyro_vd.export import load_torch_export, save_torch_export
 from pyro_vd.guides import BernoulliDropout, GaussianDropout, LogNormalDropout, PointEstimate
 from pyro_vd.models import Normal
 from pyro_vd.posterior import predictive, read_inference_data, summarize, write_inference_data
-from pyro_vd.pruning import keep_masks, kept_weights
+from pyro_vd.pruning import pruning_masks, threshold_masks
 from pyro_vd.training import LRSchedule
 
 X, Y = torch.randn(12, 4, generator=torch.Generator().manual_seed(0)), torch.arange(12) % 3
@@ -89,8 +89,8 @@ TABLE: dict[str, tuple[Callable[[str, Any], object], dict[str, tuple[Any, ...]]]
         | {name: values for name, values in FIT.items() if name not in ("model", "guide", "hold", "units")},
     ),
     "prune": (call(prune, **PAIR), {"model": OBJECTS, "guide": OBJECTS, "threshold": NUMBERS, "units": LISTS}),
-    "kept_weights": (call(kept_weights, **PAIR), {"threshold": NUMBERS, "units": LISTS}),
-    "keep_masks": (call(keep_masks, log_alphas=log_alpha(GUIDE)), {"threshold": NUMBERS}),
+    "pruning_masks": (call(pruning_masks, **PAIR), {"threshold": NUMBERS, "units": LISTS}),
+    "threshold_masks": (call(threshold_masks, log_alphas=log_alpha(GUIDE)), {"threshold": NUMBERS}),
     "choose_threshold": (
         call(choose_threshold, **PAIR, validation=DATA),
         {"model": OBJECTS, "guide": OBJECTS, "validation": (*EXAMPLES, pyro_vd.load_data("digits")), "max_error_rise": NUMBERS}
@@ -108,7 +108,7 @@ TABLE: dict[str, tuple[Callable[[str, Any], object], dict[str, tuple[Any, ...]]]
     "predictive": (call(predictive, **PAIR, x=X), {"model": OBJECTS, "guide": OBJECTS, "num_samples": WHOLE, "hold": NUMBERS}),
     "summarize": (call(summarize, guide=GUIDE), {"guide": OBJECTS, "threshold": NUMBERS}),
     "log_alpha": (call(log_alpha), {"guide": OBJECTS}),
-    "mean_network": (call(mean_network, **PAIR), {"model": OBJECTS, "guide": OBJECTS}),
+    "posterior_mean": (call(posterior_mean, **PAIR), {"model": OBJECTS, "guide": OBJECTS}),
     "to_inference_data": (
         call(to_inference_data, **PAIR, data=DATA, num_samples=2),
         {"model": OBJECTS, "guide": OBJECTS, "data": EXAMPLES, "num_samples": WHOLE, "threshold": NUMBERS, "units": LISTS}
@@ -213,10 +213,10 @@ def test_a_value_is_quoted_on_one_line_of_at_most_80_letters() -> None:
 @pytest.mark.parametrize("value", [10**400, -(10**400), 10**5000], ids=["400", "-400", "5000"])
 def test_integers_beyond_every_float_are_no_thresholds(value: int) -> None:
     with pytest.raises(InputError, match=r"threshold \(=.*\) must be a number"):
-        prune(MODEL, GUIDE, value)
+        prune(GUIDE, value)
     with pytest.raises(InputError, match="finite number"):
         KLWeight(1.0, end=abs(value))
-    assert prune(MODEL, GUIDE, math.inf) is not None
+    assert prune(GUIDE, math.inf) is not None
 
 
 def test_every_argument_of_fit_is_in_the_table() -> None:
@@ -229,9 +229,9 @@ def test_every_argument_of_fit_is_in_the_table() -> None:
 def test_whole_numbers_of_other_kinds_are_taken(number: Callable[[int], Any]) -> None:
     """And are Python's afterwards, so that a log or a checkpoint can hold them."""
     model = BayesianNetwork(NET)
-    result = fit(model, VariationalDropout(model), DATA, epochs=number(2), batch_size=number(6), progress=False)
+    result = fit(VariationalDropout(model), DATA, epochs=number(2), batch_size=number(6), progress=False)
     assert len(result.history) == 2
-    assert len(to_inference_data(model, VariationalDropout(model), DATA, num_samples=number(3))["posterior"]["draw"]) == 3
+    assert len(to_inference_data(VariationalDropout(model), DATA, num_samples=number(3))["posterior"]["draw"]) == 3
 
 
 @pytest.mark.parametrize("number", [np.float32, np.float64, torch.tensor, np.array])
@@ -240,19 +240,19 @@ def test_numbers_of_other_kinds_are_taken(number: Callable[[float], Any], tmp_pa
     guide = VariationalDropout(model, number(-8.0))
     options = {"lr": number(0.5), "kl_weight": number(0.25), "hold": number(3.0), "threshold": number(2.0)}
     paths = {"checkpoint": str(tmp_path / "c.pt"), "log": tmp_path / "log"}
-    result = fit(model, guide, DATA, epochs=1, progress=False, **options, **paths)  # type: ignore[arg-type]
+    result = fit(guide, DATA, epochs=1, progress=False, **options, **paths)  # type: ignore[arg-type]
     assert (result.history[0].lr, result.history[0].kl_weight) == (0.5, 0.25)
-    fit(model, guide, DATA, epochs=1, progress=False, lr=0.5, kl_weight=0.25, hold=3.0, threshold=2.0, resume=True, **paths)
+    fit(guide, DATA, epochs=1, progress=False, lr=0.5, kl_weight=0.25, train_threshold=3.0, rule=2.0, resume=True, **paths)
     assert KLWeight(number(0.5), number(1), number(2)) == KLWeight(0.5, 1, 2)
     assert repr(RandomAffine(number(4.0))) == repr(RandomAffine(4.0))
     assert [s.pruned for s in summarize(guide, number(2.0))] == [s.pruned for s in summarize(guide, 2.0)]
 
 
 def test_a_choice_is_a_threshold() -> None:
-    choice = choose_threshold(MODEL, GUIDE, DATA, 1.0)
-    by_hand = prune(MODEL, GUIDE, choice.threshold)
-    assert all(torch.equal(a, b) for a, b in zip(prune(MODEL, GUIDE, choice).parameters(), by_hand.parameters(), strict=True))
+    choice = choose_threshold(GUIDE, DATA, 1.0)
+    by_hand = prune(GUIDE, choice.threshold)
+    assert all(torch.equal(a, b) for a, b in zip(prune(GUIDE, choice).parameters(), by_hand.parameters(), strict=True))
     assert summarize(GUIDE, choice) == summarize(GUIDE, choice.threshold)
-    assert keep_masks(log_alpha(GUIDE), choice).keys() == kept_weights(MODEL, GUIDE, choice).keys()
-    to_inference_data(MODEL, GUIDE, DATA, num_samples=1, threshold=choice)
-    assert len(choose_threshold(MODEL, GUIDE, DATA, 1.0, candidates=[choice, 2.0]).trials) == 2
+    assert threshold_masks(log_alpha(GUIDE), choice).keys() == pruning_masks(GUIDE, choice).keys()
+    to_inference_data(GUIDE, DATA, num_samples=1, rule=choice)
+    assert len(choose_threshold(GUIDE, DATA, 1.0, candidates=[choice, 2.0]).trials) == 2

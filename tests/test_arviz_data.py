@@ -18,17 +18,17 @@ from pyro_vd import BayesianNetwork, InputError, KLWeight, VariationalDropout, f
 from pyro_vd.guides import PointEstimate
 from pyro_vd.models import MLP
 from pyro_vd.posterior.arviz_files import to_tree
-from pyro_vd.pruning import keep_masks
+from pyro_vd.pruning import threshold_masks
 
 
 def tree_of(model: Any, guide: Any, **options: Any) -> Any:
     """The data as a DataTree, on either line of ArviZ."""
-    return to_tree(to_inference_data(model, guide, known_data(), **options))
+    return to_tree(to_inference_data(guide, known_data(), **options))
 
 
 def test_groups_dimensions_and_coordinates() -> None:
     model, guide = known_pair()
-    history = fit(model, PointEstimate(model), known_data(), epochs=2, progress=False).history
+    history = fit(PointEstimate(model), known_data(), epochs=2, progress=False).history
     tree = tree_of(model, guide, num_samples=7, weights=4, history=history, attrs={"recipe": "seed: 5"}, seed=3)
     assert {name: dict(group.sizes) for name, group in tree.children.items()} == {
         "posterior": {"chain": 1, "draw": 7, "1.entry": 4, "3.entry": 4},
@@ -58,7 +58,7 @@ def test_variational_parameters_are_the_guides() -> None:
     model, guide = known_pair()
     found = tree_of(model, guide, num_samples=1, threshold=1.0)["variational_parameters"]
     assert found.attrs["threshold"] == 1.0
-    masks = keep_masks(log_alpha(guide), 1.0)
+    masks = threshold_masks(log_alpha(guide), 1.0)
     for name in guide.site_names:
         site = guide.site(name)
         parts = {"theta": site.theta, "log_sigma2": site.log_sigma2, "log_alpha": log_alpha(guide)[name], "mask": masks[name]}
@@ -160,7 +160,7 @@ def test_other_latent_sites_are_drawn_and_used() -> None:
     model = ShiftedModel((6, 5, 3))
     guide = ShiftedGuide(model)
     x, y = known_data()
-    fit(model, guide, (x, y), epochs=30, lr=0.02, kl_weight=KLWeight(0.1), progress=False)
+    fit(guide, (x, y), epochs=30, lr=0.02, kl_weight=KLWeight(0.1), progress=False)
     tree = tree_of(model, guide, num_samples=1000, weights="all")
     shift = tree["posterior"]["shift"]
     assert shift.dims == ("chain", "draw", "shift_dim_0")

@@ -31,7 +31,7 @@ DROPOUT: dict[str, Callable[[MLP], WeightGuide]] = {
 def test_groups_and_draws(kind: str, tmp_path: Path) -> None:
     model, _ = known_pair()
     guide = DROPOUT[kind](model)
-    data = to_inference_data(model, guide, known_data(), num_samples=50, weights=4)
+    data = to_inference_data(guide, known_data(), num_samples=50, weights=4)
     write_inference_data(data, tmp_path / "a.nc")
     tree = to_tree(read_inference_data(tmp_path / "a.nc"))
     parameters = tree["variational_parameters"].to_dataset()
@@ -55,8 +55,8 @@ def test_weights_removed_for_good() -> None:
     model, _ = known_pair()
     masks = {name: weight > 0 for name, weight in model.initial_weights.items()}
     guide = BernoulliDropout(model, 0.3)
-    guide.restrict(masks)
-    tree = to_tree(to_inference_data(model, guide, known_data(), num_samples=3, weights="all"))
+    guide.apply_masks(masks)
+    tree = to_tree(to_inference_data(guide, known_data(), num_samples=3, weights="all"))
     for name, mask in masks.items():
         assert np.array_equal(tree["variational_parameters"][f"{name}.mask"], mask)
         assert (tree["posterior"][name].values[:, :, ~mask.numpy()] == 0).all()
@@ -66,10 +66,10 @@ def test_weights_removed_for_good() -> None:
 def test_dropout_is_compared_with_variational_dropout() -> None:
     model, variational = known_pair()
     pairs = {"variational": (model, variational), "dropout": (model, BernoulliDropout(model, 0.3))}
-    data = {name: to_inference_data(*pair, known_data(), num_samples=300) for name, pair in pairs.items()}
+    data = {name: to_inference_data(pair[1], known_data(), num_samples=300) for name, pair in pairs.items()}
     table = import_arviz().compare({name: held_out_elpd(found) for name, found in data.items()})
     for name, (_, guide) in pairs.items():
-        nll = evaluate(model, known_data(), guide=guide, num_samples=300).nll
+        nll = evaluate(guide, known_data(), num_samples=300).nll
         error = monte_carlo_error(to_tree(data[name])["log_likelihood"]["y"].values[0])
         found = table.loc[name, "elpd" if has_data_tree() else "elpd_loo"] / -len(known_data()[1])
         assert found == pytest.approx(nll, abs=4.5 * math.sqrt(2) * error)

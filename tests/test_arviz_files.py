@@ -25,8 +25,8 @@ OTHER = os.environ.get("PYRO_VD_OTHER_PYTHON")
 def known() -> Any:
     """Data with every kind of group and of number in it."""
     model, guide = known_pair()
-    history = fit(model, PointEstimate(model), known_data(), epochs=2, progress=False).history
-    return to_inference_data(model, guide, known_data(), num_samples=20, weights=7, history=history, attrs={"recipe": "a: b\n"})
+    history = fit(PointEstimate(model), known_data(), epochs=2, progress=False).history
+    return to_inference_data(guide, known_data(), num_samples=20, weights=7, history=history, attrs={"recipe": "a: b\n"})
 
 
 def same(first: Any, second: Any) -> bool:

@@ -85,7 +85,7 @@ def test_fit_trains_on_the_changed_inputs_only() -> None:
         torch.manual_seed(0)
         model = MLP([6, 4, 3])
         guide = VariationalDropout(model)
-        fit(model, guide, (inputs, y), epochs=2, batch_size=10, progress=False, **options)  # type: ignore[arg-type]
+        fit(guide, (inputs, y), epochs=2, batch_size=10, progress=False, **options)  # type: ignore[arg-type]
         return guide.state_dict()
 
     with_augment, by_hand = trained(x, augment=halve), trained(x / 2)
@@ -102,7 +102,7 @@ def test_resuming_with_another_augmentation_is_refused(tmp_path: Path) -> None:
         model = MLP([16, 2])
         guide = VariationalDropout(model)
         paths = {"checkpoint": tmp_path / "c.pt", "resume": True}
-        fit(model, guide, (x, y), epochs=epochs, augment=augment, progress=False, **paths)  # type: ignore[arg-type]
+        fit(guide, (x, y), epochs=epochs, augment=augment, progress=False, **paths)  # type: ignore[arg-type]
 
     train(1, RandomAffine(shift=1))
     with pytest.raises(InputError, match=r"RandomAffine\(.*shift=2"):

@@ -24,7 +24,7 @@ class Frozen(nn.BatchNorm1d):
 def training(layers: tuple[nn.Module, ...], shape: tuple[int, ...], n: int, batch_size: int) -> BayesianNetwork:
     model = BayesianNetwork(nn.Sequential(*layers))
     data: tuple[Tensor, Tensor] = torch.randn(n, *shape), torch.arange(n) % 3
-    fit(model, PointEstimate(model), data, epochs=1, batch_size=batch_size, progress=False)
+    fit(PointEstimate(model), data, epochs=1, batch_size=batch_size, progress=False)
     return model
 
 

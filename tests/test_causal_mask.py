@@ -58,6 +58,6 @@ def test_its_training_goes_on(tmp_path: Path) -> None:
     for resume in (False, True):
         torch.manual_seed(0)
         model = BayesianNetwork(Causal())
-        result = fit(model, VariationalDropout(model), (X, Y), epochs=2, resume=resume, **options)
+        result = fit(VariationalDropout(model), (X, Y), epochs=2, resume=resume, **options)
         losses.append([record.loss for record in result.history])
     assert losses[0] == losses[1]

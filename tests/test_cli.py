@@ -122,7 +122,7 @@ def test_a_runs_recipe_gives_the_run_again(finished_run: Path, tmp_path: Path) -
 
 def test_what_a_run_prunes_stays_pruned(finished_run: Path) -> None:
     run, net = load_run(finished_run), load_pruned(finished_run / "pruned.safetensors")
-    plain = prune(run.model, run.guide, run.recipe.prune.threshold)
+    plain = prune(run.guide, run.recipe.prune.threshold)
     for name in run.guide.site_names:
         weight = net.get_parameter(name)
         assert torch.equal(weight == 0, plain.get_parameter(name) == 0), "fine-tuning removes nothing and brings nothing back"
@@ -143,7 +143,7 @@ def test_evaluate(finished_run: Path) -> None:
     result = json_of("evaluate", finished_run, "--num-samples=2")
     run, data = load_run(finished_run), load_data("digits")
     assert (result["data"], list(result["networks"])) == ("digits", ["posterior mean", "Monte Carlo", "pruned"])
-    held = evaluate(prune(run.model, run.guide, 3.0), data.test)  # what the training held at zero is zero
+    held = evaluate(prune(run.guide, 3.0), data.test)  # what the training held at zero is zero
     assert result["networks"]["posterior mean"]["nll"] == held.nll
     pruned = result["networks"]["pruned"]
     assert pruned["error"] == evaluate(load_pruned(finished_run / "pruned.safetensors"), data.test).error

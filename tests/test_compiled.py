@@ -101,9 +101,9 @@ def test_a_compiled_network_is_seen_through(make: Callable[[], nn.Module], run_b
     guide = VariationalDropout(model, log_sigma2=-1.0)
     losses = VariationalDropoutELBO()(model, guide)
     assert len({losses(X, Y).item() for _ in range(10)}) == 10
-    fit(model, guide, (X, Y), epochs=1, batch_size=10, progress=False)
-    small = compact(prune(model, guide))
-    torch.testing.assert_close(small(X), prune(model, guide)(X))
+    fit(guide, (X, Y), epochs=1, batch_size=10, progress=False)
+    small = compact(prune(guide))
+    torch.testing.assert_close(small(X), prune(guide)(X))
 
 
 def test_compact_sees_through_a_compiled_plain_network() -> None:

@@ -29,7 +29,7 @@ from pyro_vd import (
     to_inference_data,
 )
 from pyro_vd.compaction import compact_size
-from pyro_vd.evaluation import detection, risk_coverage
+from pyro_vd.evaluation import ood_metrics, risk_coverage
 from pyro_vd.guides import PointEstimate
 from pyro_vd.posterior import predictive
 from pyro_vd.runtime import sparsify_runtime
@@ -54,7 +54,7 @@ def trained(data: Any, validation: Any = None, dtype: torch.dtype = torch.float3
     torch.manual_seed(0)
     model = BayesianNetwork(nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3)).to(dtype))
     guide = VariationalDropout(model)
-    record = fit(model, guide, data, validation, **OPTIONS).history[0]
+    record = fit(guide, data, validation, **OPTIONS).history[0]
     return [record.loss, record.error, *(parameter.tolist() for parameter in guide.parameters())]
 
 
@@ -87,9 +87,9 @@ def test_everywhere() -> None:
     guide, net, arrays = VariationalDropout(model), nn.Linear(4, 3), (X.numpy(), Y.tolist())
     assert evaluate(net, arrays) == evaluate(net, (X, Y))
     assert torch.equal(predict(net, arrays[0]).log_p, predict(net, X).log_p)
-    assert choose_threshold(model, guide, arrays, 1.0) == choose_threshold(model, guide, (X, Y), 1.0)
-    assert predictive(model, guide, arrays[0], 2).shape == (24, 3)
-    assert to_inference_data(model, guide, arrays, num_samples=2)["observed_data"]["y"].shape == (24,)
+    assert choose_threshold(guide, arrays, 1.0) == choose_threshold(guide, (X, Y), 1.0)
+    assert predictive(guide, arrays[0], 2).shape == (24, 3)
+    assert to_inference_data(guide, arrays, num_samples=2)["observed_data"]["y"].shape == (24,)
     assert len(fine_tune(net, arrays, arrays, **OPTIONS).history) == 1
 
 
@@ -100,8 +100,8 @@ def test_a_data_set_is_trained_on_in_its_training_part_and_measured_on_its_test_
     guide = VariationalDropout(model)
     assert evaluate(net, data) == evaluate(net, data.test)
     assert torch.equal(predict(net, data).log_p, predict(net, X[16:]).log_p)
-    assert to_inference_data(model, guide, data, num_samples=2)["observed_data"]["y"].shape == (8,)
-    for use in (lambda: fit(model, guide, data, data, **OPTIONS), lambda: choose_threshold(model, guide, data)):
+    assert to_inference_data(guide, data, num_samples=2)["observed_data"]["y"].shape == (8,)
+    for use in (lambda: fit(guide, data, data, **OPTIONS), lambda: choose_threshold(guide, data)):
         with pytest.raises(InputError, match="validation data is a Dataset, whose test data are never for choosing"):
             use()
 
@@ -137,10 +137,10 @@ def test_other_inputs_are_named(kind: str) -> None:
     model, net = BayesianNetwork(nn.Linear(4, 3)), nn.Linear(4, 3)
     guide = VariationalDropout(model)
     uses: list[Callable[[], object]] = [
-        lambda: fit(model, guide, (x, Y), **OPTIONS),
+        lambda: fit(guide, (x, Y), **OPTIONS),
         lambda: evaluate(net, (x, Y)),
         lambda: predict(net, x),
-        lambda: predict(model, x, guide=guide),
+        lambda: predict(guide, x),
         lambda: fine_tune(net, (x, Y), **OPTIONS),
     ]
     for use in uses:
@@ -178,18 +178,18 @@ def of_numbers(output: Tensor) -> dist.TorchDistribution:
 def test_labels_of_a_likelihood_that_is_a_function(y: Tensor, message: str) -> None:
     model = BayesianNetwork(nn.Linear(4, 3), of_logits)
     with pytest.raises(InputError, match=f"training data: {message}"):
-        fit(model, PointEstimate(model), (X, y), **OPTIONS)
-    fit(model, PointEstimate(model), (X, Y % 2), **OPTIONS)
+        fit(PointEstimate(model), (X, y), **OPTIONS)
+    fit(PointEstimate(model), (X, Y % 2), **OPTIONS)
 
 
 def test_numbers_of_a_likelihood_that_is_a_function_are_not_measured_outside_of_the_model() -> None:
     model = BayesianNetwork(nn.Linear(4, 1), of_numbers)
     guide, data = VariationalDropout(model), (X, X[:, 0])
-    assert fit(model, guide, data, **OPTIONS).history[0].loss > 0
-    assert hasattr(evaluate(model, data, guide=guide), "rmse"), "by draws of the model"
+    assert fit(guide, data, **OPTIONS).history[0].loss > 0
+    assert hasattr(evaluate(guide, data), "rmse"), "by draws of the model"
     uses: list[Callable[[], object]] = [
-        lambda: fit(model, guide, data, data, **OPTIONS),
-        lambda: choose_threshold(model, guide, data),
+        lambda: fit(guide, data, data, **OPTIONS),
+        lambda: choose_threshold(guide, data),
     ]
     for use in uses:
         with pytest.raises(InputError, match="the likelihood is a function and gives a Normal"):
@@ -199,7 +199,7 @@ def test_numbers_of_a_likelihood_that_is_a_function_are_not_measured_outside_of_
 def test_figures_and_examples() -> None:
     p, net = torch.rand(9, 3).softmax(-1), nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3))
     assert torch.equal(risk_coverage(p.numpy(), Y[:9].tolist()), risk_coverage(p, Y[:9]))  # type: ignore[arg-type]
-    assert detection(p[:, 0].numpy(), p[:, 1].tolist()) == detection(p[:, 0], p[:, 1])  # type: ignore[arg-type]
+    assert ood_metrics(p[:, 0].numpy(), p[:, 1].tolist()) == ood_metrics(p[:, 0], p[:, 1])  # type: ignore[arg-type]
     assert compact_size(net, X.numpy()) == compact_size(net, X)  # type: ignore[arg-type]
     assert surviving_units(net, X.double().numpy()) == "4-5"  # type: ignore[arg-type]
     for use in (lambda: compact(net, "x"), lambda: compact(3), lambda: sparsify_runtime(net, "3"), lambda: risk_coverage(p, Y)):
@@ -209,5 +209,5 @@ def test_figures_and_examples() -> None:
 
 def test_digits_as_a_whole() -> None:
     model = BayesianNetwork(nn.Linear(64, 10))
-    fit(model, VariationalDropout(model), load_data("digits"), epochs=1, progress=False)
+    fit(VariationalDropout(model), load_data("digits"), epochs=1, progress=False)
     assert model.num_data == 1437

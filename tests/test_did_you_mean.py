@@ -55,9 +55,7 @@ def test_in_a_recipe(tmp_path: Path, content: str, meant: str) -> None:
 def test_in_calls(tmp_path: Path) -> None:
     model = MLP((4, 3, 2))
     with pytest.raises(InputError, match=r"must name weight sites: .*; did you mean '1.weight'\?"):
-        to_inference_data(
-            model, VariationalDropout(model), (torch.rand(2, 4), torch.tensor([0, 1])), weights={"1.wieght": "all"}
-        )
+        to_inference_data(VariationalDropout(model), (torch.rand(2, 4), torch.tensor([0, 1])), weights={"1.wieght": "all"})
     with pytest.raises(InputError, match=r"\['Weight'\].*; did you mean 'weight'\?"):
         BayesianNetwork(nn.Linear(3, 2), shared=["Weight"])
     with pytest.raises(InputError, match=r"must be one of dense, sparse, quantised; did you mean 'quantised'\?"):

@@ -21,7 +21,7 @@ from pyro_vd import (
     evaluate,
     fit,
     log_alpha,
-    mean_network,
+    posterior_mean,
     prune,
 )
 from pyro_vd.distributions import LogUniform, NormalARD, SharedAlphaNormal, UnitDropout
@@ -153,7 +153,7 @@ def test_no_noise_on_the_data_and_none_at_rate_0() -> None:
     model = MLP([5, 4, 3])
     x = torch.rand(6, 5)
     for guide in (BernoulliDropout(model, 0.0), GaussianDropout(model, 0.0), GaussianDropout(model, 0.0, per="unit")):
-        torch.testing.assert_close(draws(model, guide, x), mean_network(model, guide)(x), rtol=0, atol=1e-6)
+        torch.testing.assert_close(draws(model, guide, x), posterior_mean(guide)(x), rtol=0, atol=1e-6)
     assert isinstance(BernoulliDropout(model, 0.5).posterior("3.weight"), UnitDropout)
     first = BernoulliDropout(model, 0.5).posterior("1.weight")
     assert torch.equal(first.rsample(), first.rsample())
@@ -186,10 +186,10 @@ def test_every_guide_trains_evaluates_and_goes_through_svi(pair: tuple[BayesianN
     x = torch.rand(60, 5)
     y = (x.sum(1) > 2.5).long() + (x[:, 0] > 0.8)
     start = [p.detach().clone() for p in guide.parameters()]
-    result = fit(model, guide, (x, y), epochs=5, batch_size=20, lr=0.02, kl_weight=0.01, progress=False)
+    result = fit(guide, (x, y), epochs=5, batch_size=20, lr=0.02, kl_weight=0.01, progress=False)
     assert result.history[-1].data_term < result.history[0].data_term
     assert all(not torch.equal(a, b) for a, b in zip(start, guide.parameters(), strict=True))
-    assert evaluate(model, (x, y), guide=guide).nll < 2
+    assert evaluate(guide, (x, y)).nll < 2
     svi = SVI(model, guide, pyro.optim.Adam({"lr": 1e-3}), VariationalDropoutELBO())
     assert math.isfinite(svi.step(x, y))
     pyro.clear_param_store()
@@ -203,11 +203,11 @@ def test_a_shared_alpha_removes_rows_columns_or_a_layer_together() -> None:
             guide.site("1.weight").log_alpha.view(-1)[0] = 5.0
         values = log_alpha(guide)["1.weight"]
         assert (values.amax(dims) == values.amin(dims)).all()
-        weight = prune(model, guide)[1].weight
+        weight = prune(guide)[1].weight
         assert ((weight == 0) == (values >= 3)).all()
         assert (weight == 0).any()
-        guide.restrict({name: v < 3 for name, v in log_alpha(guide).items()})
-        torch.testing.assert_close(mean_network(model, guide)[1].weight, weight)
+        guide.apply_masks({name: v < 3 for name, v in log_alpha(guide).items()})
+        torch.testing.assert_close(posterior_mean(guide)[1].weight, weight)
         elbo = VariationalDropoutELBO()
         elbo(model, guide)(torch.rand(3, 5), torch.arange(3))
         assert elbo.kl.isfinite()

@@ -13,6 +13,7 @@ from pyro_vd import (
     BayesianNetwork,
     GroupVariationalDropout,
     InputError,
+    PruningRule,
     VariationalDropout,
     VariationalDropoutELBO,
     evaluate,
@@ -25,7 +26,7 @@ from pyro_vd.distributions.unit_dropout import UnitDropout
 from pyro_vd.guides import BernoulliDropout, GaussianDropout, WeightGuide
 from pyro_vd.networks.execution import trace_execution
 from pyro_vd.networks.layers import SUPPORTED_LAYERS, named_weights, widths
-from pyro_vd.pruning import kept_weights
+from pyro_vd.pruning import pruning_masks
 
 X, Y = torch.randn(24, 6, generator=torch.Generator().manual_seed(0)), torch.arange(24) % 3
 
@@ -69,7 +70,7 @@ def test_names_and_widths() -> None:
     assert widths(net) == (6, 5, 4, 3)
     model = BayesianNetwork(net)
     assert model.weight_names == ["inp.weight", "hidden.weight", "out.weight"]
-    assert list(dict(model.plain_network(model.initial_weights).named_parameters())) == list(dict(net.named_parameters()))
+    assert list(dict(model.to_module(model.initial_weights).named_parameters())) == list(dict(net.named_parameters()))
     assert [layer.site for layer in evaluate(net, (X, Y)).layers] == model.weight_names
 
 
@@ -78,9 +79,9 @@ def test_limits_of_units_are_first_layer_first() -> None:
     del net.unused
     model = BayesianNetwork(net, prior=NormalJeffreys)
     guide = GroupVariationalDropout(model)
-    kept = kept_weights(model, guide, units=[3, 2, 1])
+    kept = pruning_masks(guide, PruningRule(max_inputs=[3, 2, 1]))
     assert [int(kept[name].any(0).sum()) for name in ("inp.weight", "hidden.weight", "out.weight")] == [3, 2, 1]
-    assert surviving_units(prune(model, guide, units=[3, 2, 1]), X[:1]).startswith("3-2-1")
+    assert surviving_units(prune(guide, PruningRule(max_inputs=[3, 2, 1])), X[:1]).startswith("3-2-1")
 
 
 @pytest.mark.parametrize("followed", [True, False])
@@ -112,8 +113,8 @@ def test_a_network_that_cannot_be_followed_keeps_its_order_and_its_state() -> No
     del net.unused
     model = BayesianNetwork(net)
     guide = VariationalDropout(model)
-    fit(model, guide, (X, Y), epochs=2, batch_size=12, progress=False)
-    assert prune(model, guide).passes >= 4
+    fit(guide, (X, Y), epochs=2, batch_size=12, progress=False)
+    assert prune(guide).passes >= 4
 
 
 @pytest.mark.parametrize(
@@ -164,6 +165,6 @@ def test_units_are_refused_where_the_order_is_another_than_can_be_listed() -> No
     del net.unused
     model = BayesianNetwork(net, prior=NormalJeffreys)
     guide = GroupVariationalDropout(model)
-    fit(model, guide, (X, Y), epochs=1, progress=False)
+    fit(guide, (X, Y), epochs=1, progress=False)
     with pytest.raises(InputError, match=r"inp\.weight, hidden\.weight, out\.weight; torch\.fx cannot follow"):
-        prune(model, guide, units=[3, 2, 1])
+        prune(guide, PruningRule(max_inputs=[3, 2, 1]))

@@ -15,7 +15,7 @@ from support import contents, python, refused, run_cli
 
 from pyro_vd import compact, load_data, load_pruned, load_run, save_pruned
 from pyro_vd.evaluation.metrics import error_rate
-from pyro_vd.evaluation.prediction import logits
+from pyro_vd.evaluation.predictors import outputs
 from pyro_vd.export.formats import FORMATS
 from pyro_vd.export.pruned_file import read_info
 from pyro_vd.networks.sizes import layer_sizes
@@ -56,7 +56,7 @@ def test_every_format(run: Path, name: str, options: tuple[str, ...]) -> None:
     small = masked if options else compact(masked, data.x_test[:1])
     dense, written = result["networks"]["dense safetensors"], result["networks"][name]
     for measured, path, network, weights in ((dense, file, masked, masked), (written, out, net, small)):
-        difference = (logits(network, data.x_test) - logits(masked, data.x_test)).abs().max().item()
+        difference = (outputs(network, data.x_test) - outputs(masked, data.x_test)).abs().max().item()
         assert measured == {
             "bytes": path.stat().st_size,
             "parameters": sum(parameter.numel() for parameter in weights.parameters()),

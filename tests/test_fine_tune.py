@@ -93,17 +93,17 @@ def test_in_place(kind: str, mode: bool) -> None:
 
 
 def test_the_values_are_those_of_fit_on_a_masked_guide() -> None:
-    from pyro_vd import mean_network
+    from pyro_vd import posterior_mean
     from pyro_vd.guides import PointEstimate
 
     net = sparse(NETS["plain"]())
     model = BayesianNetwork(net)
     guide = PointEstimate(model, {name: weight != 0 for name, weight in model.initial_weights.items()})
     torch.manual_seed(1)
-    fit(model, guide, (X, Y), **OPTIONS)
+    fit(guide, (X, Y), **OPTIONS)
     torch.manual_seed(1)
     fine_tune(net, (X, Y), **OPTIONS)
-    assert torch.equal(net(X), mean_network(model, guide)(X))
+    assert torch.equal(net(X), posterior_mean(guide)(X))
 
 
 def test_a_compact_network() -> None:
@@ -158,7 +158,7 @@ def test_a_network_stays_on_its_device() -> None:
 def test_after_pruning() -> None:
     model = BayesianNetwork(NETS["frozen"]())
     guide = VariationalDropout(model, -4.0)
-    fit(model, guide, (X, Y), **OPTIONS)
-    small = prune(model, guide, 2.0)
+    fit(guide, (X, Y), **OPTIONS)
+    small = prune(guide, 2.0)
     fine_tune(small, (X, Y), **OPTIONS)
     assert not any(module.training for module in small.modules())

@@ -28,9 +28,9 @@ def test_particles_average_the_noise() -> None:
     spread = []
     for particles in (1, 9):
         torch.manual_seed(0)
-        model, guide = pair(-1.0)
+        _model, guide = pair(-1.0)
         options: dict[str, Any] = {"epochs": 40, "batch_size": 60, "lr": 1e-12, "progress": False}
-        history = fit(model, guide, (X, Y), **options, num_particles=particles).history
+        history = fit(guide, (X, Y), **options, num_particles=particles).history
         spread.append(torch.tensor([record.data_term for record in history]).std().item())
     assert 1.8 < spread[0] / spread[1] < 5, "three times"
 
@@ -40,9 +40,9 @@ def test_hold_trains_the_network_as_it_will_be_pruned() -> None:
     terms = {}
     for hold in (None, -100.0):
         model, guide = pair(-40)
-        history = fit(model, guide, (X, Y), epochs=1, batch_size=60, lr=1e-12, hold=hold, progress=False).history
+        history = fit(guide, (X, Y), epochs=1, batch_size=60, lr=1e-12, train_threshold=hold, progress=False).history
         terms[hold] = history[0].data_term
-    bias = model.plain_network({name: torch.zeros_like(w) for name, w in model.initial_weights.items()})(X)
+    bias = model.to_module({name: torch.zeros_like(w) for name, w in model.initial_weights.items()})(X)
     assert torch.equal(bias, bias[:1].expand_as(bias))
     held = nn.functional.cross_entropy(bias, Y, reduction="sum").item()
     assert terms[-100.0] != pytest.approx(terms[None], rel=1e-3)
@@ -53,7 +53,7 @@ def test_trains_in_training_mode() -> None:
     model = BayesianNetwork(nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Linear(8, 3)))
     model.eval()
     before = model.net[1].running_mean.clone()
-    fit(model, VariationalDropout(model), TRAIN, **OPTIONS)
+    fit(VariationalDropout(model), TRAIN, **OPTIONS)
     assert not torch.equal(model.net[1].running_mean, before)
 
 
@@ -63,16 +63,16 @@ def test_weight_decay_shrinks() -> None:
         torch.manual_seed(0)
         model = MLP((6, 8, 3))
         guide = PointEstimate(model)
-        fit(model, guide, TRAIN, **{**OPTIONS, "epochs": 50}, weight_decay=weight_decay)
+        fit(guide, TRAIN, **{**OPTIONS, "epochs": 50}, weight_decay=weight_decay)
         sizes.append(guide.site("1.weight").theta.norm().item())
     assert sizes[1] < 0.7 * sizes[0]
 
 
 def test_the_last_smaller_batch_is_trained_on() -> None:
     """40 examples in batches of 39: the step on the one left out is taken, and weighted as the others are."""
-    model, guide = pair()
+    _model, guide = pair()
     before = guide.site("3.weight").theta.detach().clone()
-    fit(model, guide, TRAIN, epochs=1, batch_size=39, lr=0.01, progress=False)
+    fit(guide, TRAIN, epochs=1, batch_size=39, lr=0.01, progress=False)
     moved = (guide.site("3.weight").theta - before).abs().max().item()
     assert moved > 0.011, "two steps of Adam, not one"
 
@@ -90,15 +90,15 @@ def test_the_last_smaller_batch_is_trained_on() -> None:
 )
 def test_bad_options(option: str, value: Any) -> None:
     with pytest.raises(InputError, match=rf"{option} \(={value!r}\)"):
-        fit(*pair(), TRAIN, **{**OPTIONS, option: value})
+        fit(pair()[1], TRAIN, **{**OPTIONS, option: value})
 
 
 def test_bad_data() -> None:
     with pytest.raises(InputError, match="validation data: label 3 does not fit"):
-        fit(*pair(), TRAIN, (X, Y + 1), **OPTIONS)
+        fit(pair()[1], TRAIN, (X, Y + 1), **OPTIONS)
     with pytest.raises(InputError, match=r"training data: inputs of shape \(5,\) do not fit"):
-        fit(*pair(), (X[:, :5], Y), **OPTIONS)
+        fit(pair()[1], (X[:, :5], Y), **OPTIONS)
     broken = X.clone()
     broken[3, 2] = math.nan
     with pytest.raises(InputError, match="training data: 1 NaN or infinite inputs, the first in example 3"):
-        fit(*pair(), (broken, Y), **OPTIONS)
+        fit(pair()[1], (broken, Y), **OPTIONS)

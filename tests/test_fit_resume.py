@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pyro_vd import BayesianNetwork, InputError, KLWeight, NonFiniteError, VariationalDropout, fit, mean_network
+from pyro_vd import BayesianNetwork, InputError, KLWeight, NonFiniteError, VariationalDropout, fit, posterior_mean
 from pyro_vd.distributions import NormalARD
 from pyro_vd.guides import BernoulliDropout, GaussianDropout, PointEstimate, WeightGuide
 from pyro_vd.training import LRSchedule
@@ -61,12 +61,12 @@ def test_fit_interrupted_in_an_epoch(tmp_path: Path, guide: type[WeightGuide], s
     """Of 20 steps, 4 an epoch. The second half begins from other weights and another seed: all comes from the checkpoint."""
     files: dict[str, Any] = {"checkpoint": tmp_path / "c.pt", "log": tmp_path / "log", "resume": True}
     whole = pair(1, guide)
-    expected = fit(*whole, DATA, **OPTIONS)
+    expected = fit(whole[1], DATA, **OPTIONS)
     with pytest.raises(KeyboardInterrupt):
-        fit(*pair(1, guide, step), DATA, **OPTIONS, **files)
+        fit(pair(1, guide, step)[1], DATA, **OPTIONS, **files)
     assert len(lines_of(tmp_path / "log")) == (step - 1) // 4
     resumed = pair(2, guide)
-    result = fit(*resumed, DATA, **OPTIONS, **files)
+    result = fit(resumed[1], DATA, **OPTIONS, **files)
     assert state_of(*resumed) == state_of(*whole)
     assert any("running_mean" in name for name in state_of(*whole))
     assert [replace(r, seconds=0) for r in result.history] == [replace(r, seconds=0) for r in expected.history]
@@ -89,20 +89,20 @@ def test_fit_interrupted_in_an_epoch(tmp_path: Path, guide: type[WeightGuide], s
 )
 def test_another_training_is_refused(tmp_path: Path, key: str, value: Any) -> None:
     path = tmp_path / "c.pt"
-    fit(*pair(1, VariationalDropout), DATA, **OPTIONS, checkpoint=path)
+    fit(pair(1, VariationalDropout)[1], DATA, **OPTIONS, checkpoint=path)
     before = path.read_bytes()
     with pytest.raises(InputError, match=rf"c\.pt is of another training: {key} .*, now "):
-        fit(*pair(1, VariationalDropout), DATA, **{**OPTIONS, key: value}, checkpoint=path, resume=True)
+        fit(pair(1, VariationalDropout)[1], DATA, **{**OPTIONS, key: value}, checkpoint=path, resume=True)
     assert path.read_bytes() == before
-    fit(*pair(1, VariationalDropout), DATA, **{**OPTIONS, key: value}, checkpoint=path)
+    fit(pair(1, VariationalDropout)[1], DATA, **{**OPTIONS, key: value}, checkpoint=path)
     assert path.read_bytes() != before, "without resume it starts anew"
 
 
 def test_other_data_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "c.pt"
-    fit(*pair(1, VariationalDropout), DATA, **OPTIONS, checkpoint=path)
+    fit(pair(1, VariationalDropout)[1], DATA, **OPTIONS, checkpoint=path)
     with pytest.raises(InputError, match="num_data 50, now 48"):
-        fit(*pair(1, VariationalDropout), (DATA[0][2:], DATA[1][2:]), **OPTIONS, checkpoint=path, resume=True)
+        fit(pair(1, VariationalDropout)[1], (DATA[0][2:], DATA[1][2:]), **OPTIONS, checkpoint=path, resume=True)
 
 
 def changed(data: tuple[Tensor, Tensor], part: int) -> tuple[Tensor, Tensor]:
@@ -114,11 +114,11 @@ def changed(data: tuple[Tensor, Tensor], part: int) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("part", [0, 1])
 def test_other_data_of_the_same_size_are_refused(tmp_path: Path, part: int) -> None:
     path = tmp_path / "c.pt"
-    fit(*pair(1, VariationalDropout), DATA, **OPTIONS, checkpoint=path)
+    fit(pair(1, VariationalDropout)[1], DATA, **OPTIONS, checkpoint=path)
     same = DATA[0].clone().t().contiguous().t(), DATA[1].clone()
-    fit(*pair(2, VariationalDropout), same, **OPTIONS, checkpoint=path, resume=True)
+    fit(pair(2, VariationalDropout)[1], same, **OPTIONS, checkpoint=path, resume=True)
     with pytest.raises(InputError, match=r"c\.pt is of another training: data \d+, now \d+$"):
-        fit(*pair(1, VariationalDropout), changed(DATA, part), **OPTIONS, checkpoint=path, resume=True)
+        fit(pair(1, VariationalDropout)[1], changed(DATA, part), **OPTIONS, checkpoint=path, resume=True)
 
 
 OTHERS: dict[str, tuple[Callable[[BayesianNetwork], WeightGuide], str]] = {
@@ -131,25 +131,25 @@ OTHERS: dict[str, tuple[Callable[[BayesianNetwork], WeightGuide], str]] = {
 @pytest.mark.parametrize("case", OTHERS)
 def test_another_guide_is_refused(tmp_path: Path, case: str) -> None:
     path, (other, message) = tmp_path / "c.pt", OTHERS[case]
-    fit(*pair(1, partial(GaussianDropout, p=0.2)), DATA, **OPTIONS, checkpoint=path)
-    fit(*pair(2, partial(GaussianDropout, p=0.2)), DATA, **OPTIONS, checkpoint=path, resume=True)
+    fit(pair(1, partial(GaussianDropout, p=0.2))[1], DATA, **OPTIONS, checkpoint=path)
+    fit(pair(2, partial(GaussianDropout, p=0.2))[1], DATA, **OPTIONS, checkpoint=path, resume=True)
     with pytest.raises(InputError, match=f"of another training: guide .*{message}"):
-        fit(*pair(1, other), DATA, **OPTIONS, checkpoint=path, resume=True)
+        fit(pair(1, other)[1], DATA, **OPTIONS, checkpoint=path, resume=True)
 
 
 def test_another_prior_is_refused(tmp_path: Path) -> None:
-    path, (model, guide) = tmp_path / "c.pt", pair(1, VariationalDropout)
-    fit(model, guide, DATA, **OPTIONS, checkpoint=path)
-    again = BayesianNetwork(mean_network(model, guide), prior=NormalARD)
+    path, (_model, guide) = tmp_path / "c.pt", pair(1, VariationalDropout)
+    fit(guide, DATA, **OPTIONS, checkpoint=path)
+    again = BayesianNetwork(posterior_mean(guide), prior=NormalARD)
     with pytest.raises(InputError, match=r"priors \[\"LogUniform\(kl='approximate'\)\"\], now \['NormalARD\(\)'\]"):
-        fit(again, VariationalDropout(again), DATA, **OPTIONS, checkpoint=path, resume=True)
+        fit(VariationalDropout(again), DATA, **OPTIONS, checkpoint=path, resume=True)
 
 
 def test_a_streak_of_bad_steps_goes_on(tmp_path: Path) -> None:
     """A good step, nine bad ones, a checkpoint and one more bad one are ten in a row."""
     path, options = tmp_path / "c.pt", {**OPTIONS, "batch_size": 5}
     with pytest.raises(KeyboardInterrupt):
-        fit(*pair(1, VariationalDropout, 11, range(2, 11)), DATA, **options, checkpoint=path)
+        fit(pair(1, VariationalDropout, 11, range(2, 11))[1], DATA, **options, checkpoint=path)
     with pytest.raises(NonFiniteError, match="10 steps in a row"):
-        fit(*pair(1, VariationalDropout, None, [1]), DATA, **options, checkpoint=path, resume=True)
-    assert fit(*pair(1, VariationalDropout), DATA, **options, checkpoint=path, resume=True).skipped == 9
+        fit(pair(1, VariationalDropout, None, [1])[1], DATA, **options, checkpoint=path, resume=True)
+    assert fit(pair(1, VariationalDropout)[1], DATA, **options, checkpoint=path, resume=True).skipped == 9

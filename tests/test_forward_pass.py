@@ -100,7 +100,7 @@ def test_every_way_to_a_weight_is_trained(how: str, make: Callable[[BayesianNetw
     with torch.no_grad():
         for name in guide.site_names:
             guide.site(name).theta.mul_(0.5)
-    out = model.plain_network({name: guide.mean(name) for name in guide.site_names})
+    out = model.to_module({name: guide.mean(name) for name in guide.site_names})
     with torch.no_grad():
         for parameter in (plain.a.weight, plain.b.weight):
             parameter.mul_(0.5)
@@ -128,7 +128,7 @@ def test_a_weight_that_is_changed_in_place_is_refused(how: str, make: Callable[[
     model = BayesianNetwork(Net(CHANGED[how]))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     with pytest.raises(InputError, match=r"c\.weight" if how == "a new module" else r"a\.weight"):
-        fit(model, make(model), (X, Y), epochs=1, progress=False)
+        fit(make(model), (X, Y), epochs=1, progress=False)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
@@ -186,8 +186,8 @@ def test_an_activation_that_is_kept_does_not_hinder_a_copy() -> None:
     net(X)
     model = BayesianNetwork(net)
     guide = VariationalDropout(model)
-    fit(model, guide, (X, Y), (X, Y), epochs=2, batch_size=12, progress=False)
-    plain = prune(model, guide)
+    fit(guide, (X, Y), (X, Y), epochs=2, batch_size=12, progress=False)
+    plain = prune(guide)
     assert plain.passes >= 1 + 4  # what a pass counts is kept
     assert model.net.last.shape == (12, 6)
     plain(X)
@@ -234,7 +234,7 @@ def test_references_follow_a_conversion(make: Callable[[BayesianNetwork], Any]) 
             guide.site(name).theta.add_(1)
     VariationalDropoutELBO(0.0)(model, guide)(X, Y).backward()
     assert guide.site("a.weight").theta.grad.any()
-    plain = model.plain_network({name: guide.mean(name) for name in guide.site_names})
+    plain = model.to_module({name: guide.mean(name) for name in guide.site_names})
     assert plain.w[0] is plain.a.weight
     model.double()
     assert model.output({name: guide.mean(name).double() for name in guide.site_names}, X.double()).dtype == torch.float64
@@ -272,8 +272,8 @@ def test_what_a_pass_keeps_in_evaluation_goes_with_it() -> None:
 
     model = BayesianNetwork(Net(forward, lambda net: setattr(net, "cache", {})))
     guide = VariationalDropout(model, log_sigma2=-1.0)
-    assert predict(model, X, guide=guide, num_samples=50).mutual_information.mean() > 0.01
-    assert not prune(model, guide).cache
+    assert predict(guide, X, num_samples=50).mutual_information.mean() > 0.01
+    assert not prune(guide).cache
 
 
 def test_a_state_of_the_network_s_own_goes_on() -> None:
@@ -305,7 +305,7 @@ def test_a_state_of_the_network_s_own_goes_on() -> None:
     losses[-1].backward()
     assert guide.site("a.weight").theta.grad.any()
     assert type(copy.deepcopy(model)) is Auxiliary
-    a, b = predict(model, X, guide=guide, num_samples=400), predict(model, X, guide=guide, num_samples=400)
+    a, b = predict(guide, X, num_samples=400), predict(guide, X, num_samples=400)
     torch.testing.assert_close(a.log_p.exp(), b.log_p.exp(), rtol=0, atol=0.1)
     assert isinstance(model.net.aux, Tensor)
     copy.deepcopy(model)
@@ -315,14 +315,14 @@ def test_several_particles_are_one_look(caplog: pytest.LogCaptureFixture) -> Non
     net = nn.Sequential(nn.Linear(6, 6), nn.BatchNorm1d(6), nn.Linear(6, 3))
     nn.init.zeros_(net[1].weight)
     model = BayesianNetwork(net)
-    fit(model, VariationalDropout(model), (X, Y), epochs=3, num_particles=2 * LOOKS, progress=False)
+    fit(VariationalDropout(model), (X, Y), epochs=3, num_particles=2 * LOOKS, progress=False)
     assert not caplog.records
 
 
 def test_removed_weights_are_drawn_as_zero() -> None:
     model = BayesianNetwork(Net(lambda n, x: n.b(n.a(x).relu() @ n.a.weight)))
     guide = VariationalDropout(model)
-    guide.restrict({name: torch.zeros_like(weight, dtype=torch.bool) for name, weight in model.initial_weights.items()})
+    guide.apply_masks({name: torch.zeros_like(weight, dtype=torch.bool) for name, weight in model.initial_weights.items()})
     with LocalReparameterization():
         assert not any(weight.draw().any() for weight in guide().values())
 
@@ -349,7 +349,7 @@ def test_integers_and_what_stands_before_the_first_layer() -> None:
     with torch.inference_mode():
         VariationalDropoutELBO().loss(model, BernoulliDropout(model, 0.5), X.clone(), Y)
     assert [model.reads_data(name) for name in ("a.weight", "b.weight")] == [True, False]
-    fit(model, BernoulliDropout(model, 0.5), (X, Y), epochs=1, progress=False)
+    fit(BernoulliDropout(model, 0.5), (X, Y), epochs=1, progress=False)
 
 
 @pytest.mark.parametrize("make", [PointEstimate, VariationalDropout])
@@ -358,7 +358,7 @@ def test_a_weight_that_training_does_not_reach_is_named(
 ) -> None:
     net = Net(lambda n, x: n.b(x))  # without n.a
     model = BayesianNetwork(net)
-    fit(model, make(model), (X, Y), epochs=LOOKS, batch_size=24, progress=False)
+    fit(make(model), (X, Y), epochs=LOOKS, batch_size=24, progress=False)
     assert [record.message.count("a.weight") for record in caplog.records] == [1]
     assert "b.weight" not in caplog.text
 
@@ -374,7 +374,7 @@ def test_zero_at_the_first_step_alone_is_no_fault(
     loss_of = VariationalDropoutELBO(0.0)(model, guide)
     loss_of(X, Y).backward()
     assert not guide.site("0.weight").theta.grad.any()
-    fit(model, guide, (X, Y), epochs=3 * LOOKS, batch_size=24, progress=False)
+    fit(guide, (X, Y), epochs=3 * LOOKS, batch_size=24, progress=False)
     assert not caplog.records
 
 

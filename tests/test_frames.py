@@ -44,7 +44,7 @@ def trained(folder: Path | None, an_epoch: int = 3, **options: Any) -> tuple[nn.
     torch.manual_seed(1)
     model = BayesianNetwork(mlp([6, 8, 3]))
     guide = VariationalDropout(model, log_sigma2=-3.0)
-    network: Callable[[], nn.Module] = lambda: prune(model, guide, 1.0)  # noqa: E731
+    network: Callable[[], nn.Module] = lambda: prune(guide, 1.0)  # noqa: E731
     seen = [(0.0, network())]
     recorder = FrameRecorder(folder, an_epoch, network, DATA, "training") if folder else None
 
@@ -53,7 +53,7 @@ def trained(folder: Path | None, an_epoch: int = 3, **options: Any) -> tuple[nn.
         if recorder:
             recorder(epoch, step, steps)
 
-    fit(model, guide, DATA, epochs=4, batch_size=10, lr=0.1, kl_weight=0.1, progress=False, after_step=after_step, **options)
+    fit(guide, DATA, epochs=4, batch_size=10, lr=0.1, kl_weight=0.1, progress=False, after_step=after_step, **options)
     return network(), seen
 
 
@@ -127,7 +127,7 @@ def test_frames_of_a_run_agree_with_its_log(tmp_path: Path) -> None:
         assert frames.error[index] == pytest.approx(line["error"])
         assert frames.compression(index) == line["compression"]
     loaded = load_run(run)
-    for name, expected in recorded_of(prune(loaded.model, loaded.guide, 3.0)).items():
+    for name, expected in recorded_of(prune(loaded.guide, 3.0)).items():
         assert (frames.weights[name][-1] == expected).all()
 
 

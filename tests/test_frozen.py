@@ -22,8 +22,8 @@ def test_frozen_weights_stay_as_they_are(caplog: pytest.LogCaptureFixture) -> No
     model = BayesianNetwork(net)
     assert (model.weight_names, "0.weight" in caplog.text) == (["2.weight"], True)
     guide = VariationalDropout(model)
-    fit(model, guide, data(), epochs=3, lr=0.1, progress=False)
-    pruned = prune(model, guide)
+    fit(guide, data(), epochs=3, lr=0.1, progress=False)
+    pruned = prune(guide)
     assert torch.equal(pruned[0].weight, net[0].weight)
     assert torch.equal(pruned[0].bias, net[0].bias)
     assert not torch.equal(pruned[2].weight, net[2].weight)
@@ -40,7 +40,7 @@ def test_parameters_keep_their_order_and_whether_they_are_learnt(names: list[str
     for name in names:
         net.get_parameter(name).requires_grad_(False)
     model = BayesianNetwork(net)
-    pruned = prune(model, VariationalDropout(model), 1e9)
+    pruned = prune(VariationalDropout(model), 1e9)
     for (name, parameter), (other, copy) in zip(net.named_parameters(), pruned.named_parameters(), strict=True):
         assert (name, parameter.requires_grad) == (other, copy.requires_grad)
         assert torch.equal(parameter, copy)
@@ -54,8 +54,8 @@ def test_a_frozen_module_of_two_names(module: nn.Module) -> None:
     net = nn.Sequential(nn.Linear(6, 5), module, nn.Linear(5, 5), module, nn.Linear(5, 3))
     model = BayesianNetwork(net)
     guide = VariationalDropout(model)
-    fit(model, guide, data(), epochs=2, progress=False)
-    pruned = prune(model, guide)
+    fit(guide, data(), epochs=2, progress=False)
+    pruned = prune(guide)
     assert pruned[1] is pruned[3]
     assert torch.equal(pruned[1].weight, module.weight)
 

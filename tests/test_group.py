@@ -14,12 +14,12 @@ from scipy.integrate import quad
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
-from pyro_vd import GroupVariationalDropout, InputError, VariationalDropoutELBO, log_alpha, mean_network
+from pyro_vd import GroupVariationalDropout, InputError, VariationalDropoutELBO, log_alpha, posterior_mean
 from pyro_vd.distributions import GroupNormal, LogUniform, MultiplicativeNormal, NormalJeffreys
 from pyro_vd.inference import LocalReparameterization
 from pyro_vd.inference.reparam import UnitNoiseWeight
 from pyro_vd.models import MLP
-from pyro_vd.pruning import keep_masks
+from pyro_vd.pruning import threshold_masks
 
 AT_INFINITE_ALPHA = 0.5 * math.log(2 * math.pi * math.e) + 0.5 * (np.euler_gamma + math.log(2))
 """−E log q(z) − E log|z| of a Gaussian q around 0: what makes the KL of z vanish there, as the library's does."""
@@ -134,10 +134,10 @@ def test_single_weights_go_inside_the_units_that_are_left() -> None:
     with torch.no_grad():
         guide.site("1.weight").z_log_sigma2[0] = 3.0
         guide.site("1.weight").theta[2, 3] = 1e-3
-    units = keep_masks(log_alpha(guide), 0.0)
-    weights = keep_masks({name: guide.posterior(name).weight_log_alpha for name in guide.site_names}, 3.0)
-    guide.restrict({name: units[name] & weights[name] for name in units})
-    gone = mean_network(model, guide)[1].weight == 0
+    units = threshold_masks(log_alpha(guide), 0.0)
+    weights = threshold_masks({name: guide.posterior(name).weight_log_alpha for name in guide.site_names}, 3.0)
+    guide.apply_masks({name: units[name] & weights[name] for name in units})
+    gone = posterior_mean(guide)[1].weight == 0
     assert gone[:, 0].all()
     assert gone[2, 3]
     assert torch.equal(gone, ~(units["1.weight"] & weights["1.weight"]))

@@ -90,7 +90,7 @@ WAYS = [directly, assigned, inside, through_a_file, through_safetensors]
 @pytest.mark.parametrize("kind", GUIDES)
 def test_a_new_guide_takes_the_masks(kind: str, way: Callable, strict: bool) -> None:
     (_, given), (_, other) = pair(kind), pair(kind)
-    given.restrict(masks := random_masks(given))
+    given.apply_masks(masks := random_masks(given))
     way(given, other, strict)
     check_removed(other, masks)
     check_removed(copy.deepcopy(other), masks)
@@ -101,11 +101,11 @@ def test_a_new_guide_takes_the_masks(kind: str, way: Callable, strict: bool) -> 
 @pytest.mark.parametrize("kind", GUIDES)
 def test_a_state_without_masks_or_with_others_brings_nothing_back(kind: str, way: Callable, strict: bool) -> None:
     (_, given), (_, other) = pair(kind), pair(kind)
-    other.restrict(own := random_masks(other))
+    other.apply_masks(own := random_masks(other))
     way(given, other, strict)
     check_removed(other, own)
     assert torch.equal(other.site("1.weight").theta, given.site("1.weight").theta), "the rest is loaded"
-    given.restrict(masks := random_masks(given, seed=2))
+    given.apply_masks(masks := random_masks(given, seed=2))
     way(given, other, strict)
     check_removed(other, {name: mask & own[name] for name, mask in masks.items()})
     check_removed(given, masks)
@@ -136,9 +136,9 @@ STATES: dict[str, Callable[[dict[str, Tensor]], dict[str, Tensor]]] = {
 @pytest.mark.parametrize("wrong", STATES)
 def test_a_state_that_is_refused_removes_nothing(wrong: str, masked: bool) -> None:
     (_, given), (_, guide) = pair(), pair()
-    given.restrict(random_masks(given))
+    given.apply_masks(random_masks(given))
     if masked:
-        guide.restrict(random_masks(guide, seed=2))
+        guide.apply_masks(random_masks(guide, seed=2))
     before = {name: mask if mask is None else mask.clone() for name in guide.site_names for mask in [guide.mask(name)]}
     with pytest.raises(RuntimeError):
         guide.load_state_dict(STATES[wrong](given.state_dict()))
@@ -150,7 +150,7 @@ def test_a_state_that_is_refused_removes_nothing(wrong: str, masked: bool) -> No
 
 def test_a_state_that_is_refused_before_the_guide_is_reached_removes_nothing() -> None:
     (model, given), (other, guide) = pair(), pair()
-    given.restrict(random_masks(given))
+    given.apply_masks(random_masks(given))
     both, others = (nn.ModuleDict({"model": a, "guide": b}) for a, b in ((model, given), (other, guide)))
     with pytest.raises(RuntimeError):
         others.load_state_dict({**both.state_dict(), "model.net.1.bias": torch.zeros(2)})
@@ -159,7 +159,7 @@ def test_a_state_that_is_refused_before_the_guide_is_reached_removes_nothing() -
 
 def test_training_goes_on_without_them() -> None:
     (_, given), (model, guide) = pair(), pair()
-    given.restrict(masks := random_masks(given))
+    given.apply_masks(masks := random_masks(given))
     guide.load_state_dict(given.state_dict())
     loss_of = VariationalDropoutELBO()(model, guide)
     optimizer = torch.optim.Adam(loss_of.parameters(), lr=0.1)
@@ -173,10 +173,10 @@ def test_training_goes_on_without_them() -> None:
 @pytest.mark.parametrize("kind", ["weight", "group", "point"])
 def test_checkpoints_keep_them(tmp_path: Path, kind: str) -> None:
     options = {"batch_size": 20, "checkpoint": tmp_path / "state", "progress": False}
-    (model, given), (again, guide) = pair(kind), pair(kind)
-    given.restrict(masks := random_masks(given))
-    fit(model, given, (X, Y), epochs=2, **options)
-    fit(again, guide, (X, Y), epochs=2, resume=True, **options)
+    (_model, given), (_again, guide) = pair(kind), pair(kind)
+    given.apply_masks(masks := random_masks(given))
+    fit(given, (X, Y), epochs=2, **options)
+    fit(guide, (X, Y), epochs=2, resume=True, **options)
     check_removed(guide, masks)
     assert all(torch.equal(value, given.state_dict()[key]) for key, value in guide.state_dict().items())
 
@@ -184,8 +184,8 @@ def test_checkpoints_keep_them(tmp_path: Path, kind: str) -> None:
 def test_runs_keep_them(tmp_path: Path, finished_run: Path) -> None:
     shutil.copytree(finished_run, run := tmp_path / "run")
     before = load_run(run)
-    before.guide.restrict(masks := random_masks(before.guide))
-    save_posterior(run, before.model, before.guide)
+    before.guide.apply_masks(masks := random_masks(before.guide))
+    save_posterior(before.model, before.guide)
     check_removed(load_run(run).guide, masks)
 
 
@@ -195,11 +195,11 @@ def test_a_copied_guide_is_of_the_model_that_it_is_used_with(kind: str) -> None:
     model, guide = pair(kind)
     alone = copy.deepcopy(guide)
     assert alone.model is not model
-    fit(model, alone, (X, Y), epochs=1, progress=False)
+    fit(alone, (X, Y), epochs=1, progress=False)
     assert alone.model is model
     both, together = copy.deepcopy((model, guide))
     assert together.model is both
-    other, _ = pair(kind)
+    _other, _ = pair(kind)
     with pytest.raises(InputError, match="was made for another"):
-        fit(other, alone, (X, Y), epochs=1, progress=False)
+        fit(alone, (X, Y), epochs=1, progress=False)
     assert alone.model is model

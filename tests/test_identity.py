@@ -151,9 +151,9 @@ def test_what_has_no_identity_is_refused_where_a_checkpoint_is_asked_for(tmp_pat
         model = MLP((4, 3))
         options: dict[str, Any] = {"epochs": 1, "progress": False, "augment": change}
         data = torch.randn(9, 4), torch.arange(9) % 3
-        fit(model, VariationalDropout(model), data, **options)
+        fit(VariationalDropout(model), data, **options)
         with pytest.raises(InputError, match=r"augment \(=<function .*a checkpoint must tell it from another in a new process"):
-            fit(model, VariationalDropout(model), data, **options, checkpoint=tmp_path / "c.pt")
+            fit(VariationalDropout(model), data, **options, checkpoint=tmp_path / "c.pt")
         assert list(tmp_path.iterdir()) == []
         module = Stateful(0.0)
         module.held = held  # type: ignore[assignment]
@@ -199,7 +199,7 @@ def test_a_function_goes_on_in_a_new_process(tmp_path: Path) -> None:
 def test_another_likelihood_is_refused(tmp_path: Path) -> None:
     def train(scale: float | None, resume: bool = True) -> None:
         model = BayesianNetwork(nn.Linear(4, 1), Normal(scale))
-        fit(model, PointEstimate(model), data, epochs=1, progress=False, checkpoint=tmp_path / "c.pt", resume=resume)
+        fit(PointEstimate(model), data, epochs=1, progress=False, checkpoint=tmp_path / "c.pt", resume=resume)
 
     data = torch.randn(9, 4), torch.randn(9)
     for first, others in ((0.5, (0.3, None)), (None, (1.0, 0.5))):
@@ -224,10 +224,10 @@ def test_the_mode_of_what_is_trained_is_no_part_of_it(tmp_path: Path) -> None:
     guide = PointEstimate(model)
     data = torch.randn(9, 4), torch.randn(9)
     options: dict[str, Any] = {"progress": False, "checkpoint": tmp_path / "c.pt", "epochs": 2}
-    first = fit(model, guide, data, **options)
+    first = fit(guide, data, **options)
     for mode in (model.eval, model.train, model.likelihood.eval):
         mode()
-        assert len(fit(model, guide, data, **options, resume=True).history) == len(first.history)
+        assert len(fit(guide, data, **options, resume=True).history) == len(first.history)
     assert identity("augment", nn.Dropout(0.5)) != identity("augment", nn.Dropout(0.5).eval())
 
 

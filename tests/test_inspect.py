@@ -22,7 +22,7 @@ from pyro_vd.cli.inspect import FIGURES, FILE
 from pyro_vd.distributions import LogUniform
 from pyro_vd.posterior import read_inference_data
 from pyro_vd.posterior.arviz_files import to_tree
-from pyro_vd.pruning import keep_masks
+from pyro_vd.pruning import threshold_masks
 from pyro_vd.workflow import inspect_layers, run_inference_data
 from pyro_vd.workflow.run_folder import read_history, read_metrics
 
@@ -49,7 +49,7 @@ def test_figures_of_each_layer(run: Path) -> None:
     loaded = load_run(run)
     threshold = read_metrics(run)["threshold"]
     assert result["threshold"] == threshold
-    net = prune(loaded.model, loaded.guide, threshold)
+    net = prune(loaded.guide, threshold)
     kl = {name: kl_divergence(loaded.guide.posterior(name), LogUniform()).sum().item() for name in loaded.guide.site_names}
     for layer, (name, values) in zip(result["layers"], log_alpha(loaded.guide).items(), strict=True):
         weight, q = net.get_parameter(name).detach(), loaded.guide.posterior(name)
@@ -125,7 +125,7 @@ def test_table(run: Path) -> None:
     code, out, err = run_cli("inspect", run, *SHORT)
     assert (code, err) == (0, "")
     loaded = load_run(run)
-    for layer in inspect_layers(loaded.model, loaded.guide, loaded.data.test, read_metrics(run)["threshold"]):
+    for layer in inspect_layers(loaded.guide, loaded.data.test, read_metrics(run)["threshold"]):
         (row,) = (line for line in out.splitlines() if line.strip().startswith(layer.site))
         left = f"{layer.surviving_inputs}/{layer.inputs} {layer.surviving_units}/{layer.units}"
         assert f"{left} {layer.kl:.1f} ({100 * layer.kl_share:.1f})" in " ".join(row.split())
@@ -140,19 +140,19 @@ def test_surviving_inputs_and_units() -> None:
     masks = {name: torch.ones_like(values, dtype=torch.bool) for name, values in log_alpha(guide).items()}
     masks["0.weight"][3] = masks["0.weight"][:, :2] = False
     masks["2.weight"][0] = masks["2.weight"][:, 1:4] = masks["2.weight"][1, 0, 0] = False
-    guide.restrict(masks)
-    linear, transposed = inspect_layers(model, guide, (torch.rand(2, 6), torch.tensor([0, 14])), threshold=1e9)
+    guide.apply_masks(masks)
+    linear, transposed = inspect_layers(guide, (torch.rand(2, 6), torch.tensor([0, 14])), rule=1e9)
     assert (linear.surviving_inputs, linear.inputs, linear.surviving_units, linear.units) == (4, 6, 7, 8)
     assert (transposed.surviving_inputs, transposed.inputs, transposed.surviving_units, transposed.units) == (3, 4, 2, 5)
 
 
 def test_a_layer_with_nothing_left(finished_run: Path) -> None:
     run = load_run(finished_run)
-    layers = inspect_layers(run.model, run.guide, run.data.test, threshold=-100.0)
+    layers = inspect_layers(run.guide, run.data.test, rule=-100.0)
     for layer in layers:
         assert (layer.sparsity, layer.surviving_inputs, layer.surviving_units, layer.left_signal_quantiles) == (1, 0, 0, None)
-    run.guide.restrict({name: values < -100 for name, values in keep_masks(log_alpha(run.guide), 0.0).items()})
-    removed = inspect_layers(run.model, run.guide, run.data.test)
+    run.guide.apply_masks({name: values < -100 for name, values in threshold_masks(log_alpha(run.guide), 0.0).items()})
+    removed = inspect_layers(run.guide, run.data.test)
     assert [(layer.kl, layer.kl_share, set(layer.quantiles)) for layer in removed] == [(0.0, 0.0, {math.inf})] * 2
 
 

@@ -109,7 +109,7 @@ NETS: dict[str, tuple[Callable[[], nn.Module], Callable[[], tuple[Tensor, Tensor
 
 def masked(model: BayesianNetwork) -> WeightGuide:
     guide = VariationalDropout(model, -2.0)
-    guide.restrict({name: torch.rand_like(w) < 0.7 for name, w in model.initial_weights.items()})
+    guide.apply_masks({name: torch.rand_like(w) < 0.7 for name, w in model.initial_weights.items()})
     return guide
 
 
@@ -185,38 +185,38 @@ def test_all_predictive_functions_agree_with_whole_weights(net: str, kind: str) 
         with torch.no_grad():
             draws = [model.output(weights_by_hand(guide, hold), x).softmax(-1) for _ in range(DRAWS)]
         by_hand.append(uncertainty(torch.stack(draws), y))
-        found = predict(model, x, guide=guide, num_samples=DRAWS, hold=hold)
+        found = predict(guide, x, num_samples=DRAWS, hold=hold)
         predicted.append(torch.stack([found.mutual_information.mean(), F.nll_loss(found.log_p, y)]))
-    tree = to_tree(to_inference_data(model, guide, (x, y), num_samples=DRAWS * BLOCKS, hold=hold))
+    tree = to_tree(to_inference_data(guide, (x, y), num_samples=DRAWS * BLOCKS, hold=hold))
     p = torch.tensor(tree["posterior_predictive"]["y_probability"].values[0])
     assert agree(by_hand, predicted)
     assert agree(by_hand, [uncertainty(block, y) for block in p.split(DRAWS)])
     assert (by_hand[0][0] > 1e-3) == (kind != "point")
 
     torch.manual_seed(7)  # the draws of one random state are the same in every function
-    found = predict(model, x, guide=guide, hold=hold)
+    found = predict(guide, x, hold=hold)
     torch.manual_seed(7)
-    torch.testing.assert_close(predictive(model, guide, x, hold=hold).double(), found.log_p.exp(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(predictive(guide, x, hold=hold).double(), found.log_p.exp(), rtol=1e-4, atol=1e-5)
     torch.manual_seed(7)
-    metrics = evaluate(model, (x, y), guide=guide, hold=hold)
+    metrics = evaluate(guide, (x, y), hold=hold)
     assert metrics.nll == pytest.approx(F.nll_loss(found.log_p, y).item(), rel=1e-5)
     assert metrics.mutual_information == pytest.approx(found.mutual_information.mean().item(), rel=1e-4, abs=1e-6)
 
 
 def test_one_draw_serves_all_examples() -> None:
     """Two equal examples are predicted equally by each draw, so by any number of them."""
-    model, guide, _, (x, _) = pair("tokens", "bernoulli")
-    p = predict(model, torch.cat([x, x]), guide=guide, num_samples=2).log_p
+    _model, guide, _, (x, _) = pair("tokens", "bernoulli")
+    p = predict(guide, torch.cat([x, x]), num_samples=2).log_p
     torch.testing.assert_close(p[:EXAMPLES], p[EXAMPLES:])
 
 
 @pytest.mark.parametrize("num_samples", [0, 1.5, -1])
 def test_a_number_of_draws_is_checked(num_samples: Any) -> None:
-    model, guide, _, (x, y) = pair("tied", "variational")
+    _model, guide, _, (x, y) = pair("tied", "variational")
     for call in (
-        lambda: predict(model, x, guide=guide, num_samples=num_samples),
-        lambda: predictive(model, guide, x, num_samples),
-        lambda: evaluate(model, (x, y), guide=guide, num_samples=num_samples),
+        lambda: predict(guide, x, num_samples=num_samples),
+        lambda: predictive(guide, x, num_samples),
+        lambda: evaluate(guide, (x, y), num_samples=num_samples),
     ):
         with pytest.raises(InputError, match=r"num_samples \(="):
             call()

@@ -67,19 +67,19 @@ def seasons() -> tuple[Seasons, VariationalDropout, Tensor]:
 
 
 def test_every_function_takes_a_weight_guide_with_an_autoguide_appended() -> None:
-    model, guide, y = seasons()
-    fit(model, guide, (X, y), epochs=60, batch_size=10, lr=0.05, progress=False)
+    _model, guide, y = seasons()
+    fit(guide, (X, y), epochs=60, batch_size=10, lr=0.05, progress=False)
     rest: Any = guide.others[0]
     effect = rest.median()["effect"]
     assert effect[1] - effect[0] > 1, "learnt, with the parameters that are made at the first run"
     assert rest.scales.effect[2] > 2 * rest.scales.effect[1], "nothing is known of seasons that are not in the data"
-    data = to_inference_data(model, guide, (X, y), num_samples=100, weights=2)
+    data = to_inference_data(guide, (X, y), num_samples=100, weights=2)
     posterior = to_tree(data)["posterior"]
     assert posterior["effect"].shape == (1, 100, 4)
     np.testing.assert_allclose(posterior["effect"].mean(("chain", "draw"))[:2], effect[:2].detach(), atol=0.3)
     assert set(log_alpha(guide)) == {"0.weight", "2.weight"}
-    prune(model, guide)
-    assert evaluate(model, (X, y), guide=guide, num_samples=50).rmse < 1.0
+    prune(guide)
+    assert evaluate(guide, (X, y), num_samples=50).rmse < 1.0
     again_model, again, _ = seasons()
     VariationalDropoutELBO().try_out(again_model, again, X, y)  # makes what there is to load
     again.load_state_dict(guide.state_dict())
@@ -113,7 +113,7 @@ def test_a_network_is_part_of_a_users_model(way: str) -> None:
     after = dict((*model.named_parameters(), *guide.named_parameters()))
     assert {name for name, value in before.items() if torch.equal(value, after[name])} == set()
     assert Predictive(pair[0], guide=pair[1], num_samples=7)(X)["y"].shape == (7, 30)
-    pruned = prune(model.network, guide)
+    pruned = prune(guide)
     assert (pruned(X) + model.intercept).argmax(1).eq(Y).double().mean() > 0.8
 
 
@@ -143,7 +143,7 @@ def test_two_networks_in_one_model_have_scopes() -> None:
 def test_a_training_with_an_autoguide_is_resumed_bit_for_bit(tmp_path: Path) -> None:
     def state(epochs: tuple[int, ...], resume: bool) -> dict[str, Tensor]:
         for stop in epochs:
-            model, guide, y = seasons()
+            _model, guide, y = seasons()
             pyro.set_rng_seed(5)
 
             def interrupt(epoch: int, *_: int, stop: int = stop) -> None:
@@ -152,7 +152,7 @@ def test_a_training_with_an_autoguide_is_resumed_bit_for_bit(tmp_path: Path) -> 
 
             with contextlib.suppress(KeyboardInterrupt):
                 options: Any = {"checkpoint": tmp_path / "c.pt", "resume": resume, "after_step": interrupt}
-                fit(model, guide, (X, y), epochs=4, batch_size=10, progress=False, **options)
+                fit(guide, (X, y), epochs=4, batch_size=10, progress=False, **options)
         return guide.state_dict()
 
     whole = state((99,), resume=False)
@@ -174,4 +174,4 @@ def test_what_fit_does_not_train_is_refused() -> None:
         ((other, VariationalDropout(other.network)), r"model is a Larger; .*VariationalDropoutELBO"),
     ):
         with pytest.raises(InputError, match=said):
-            fit(*pair, (X, Y), epochs=1, progress=False)  # type: ignore[arg-type]
+            fit(pair[1], (X, Y), epochs=1, progress=False)  # type: ignore[arg-type]

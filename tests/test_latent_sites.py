@@ -105,10 +105,10 @@ def agree(a: list[Tensor], b: list[Tensor]) -> bool:
 def test_numbers_are_measured_at_the_observed_site() -> None:
     model, guide, (x, y) = hierarchical()
     by_hand = [measures(*draws_by_hand(model, guide, x, DRAWS), y) for _ in range(BLOCKS)]
-    evaluated = [numbers(evaluate(model, (x, y), guide=guide, num_samples=DRAWS)) for _ in range(BLOCKS)]
+    evaluated = [numbers(evaluate(guide, (x, y), num_samples=DRAWS)) for _ in range(BLOCKS)]
     assert agree(by_hand, evaluated)
 
-    tree = to_tree(to_inference_data(model, guide, (x, y), num_samples=DRAWS * BLOCKS))
+    tree = to_tree(to_inference_data(guide, (x, y), num_samples=DRAWS * BLOCKS))
     assert "log scale" not in tree["posterior"].data_vars, "an auxiliary site is none of the model's"
     assert tree["posterior"]["own"].shape == (1, DRAWS * BLOCKS, N)
     mean, scale = torch.tensor(tree["posterior_predictive"]["y_mean"].values[0]), tree["posterior"]["scale"].values[0]
@@ -118,9 +118,9 @@ def test_numbers_are_measured_at_the_observed_site() -> None:
     assert agree(by_hand, [measures(*block, y) for block in blocks])
 
     torch.manual_seed(3)
-    metrics = evaluate(model, (x, y), guide=guide)
+    metrics = evaluate(guide, (x, y))
     torch.manual_seed(3)
-    found = predictive(model, guide, x)
+    found = predictive(guide, x)
     assert isinstance(metrics, RegressionMetrics)
     assert (found - y).square().mean().sqrt().item() == pytest.approx(metrics.rmse, rel=1e-5)
 
@@ -172,10 +172,10 @@ def test_classes_are_predicted_without_labels_by_what_svi_has_trained() -> None:
         svi.step(x, y)
     learnt = pyro.param("shift mean").detach().clone()
     assert learnt[2] > 0.5 + learnt[:2].max()
-    found = predict(model, x, guide=guide, num_samples=100)
+    found = predict(guide, x, num_samples=100)
     expected = (x @ guide.mean("weight").T + model.net.bias + learnt).softmax(-1).detach()
     assert (found.log_p.exp() - expected).abs().max() < 0.02
-    torch.testing.assert_close(predictive(model, guide, x, 400).double(), found.log_p.exp(), atol=0.02, rtol=0)
+    torch.testing.assert_close(predictive(guide, x, 400).double(), found.log_p.exp(), atol=0.02, rtol=0)
     assert torch.equal(pyro.param("shift mean"), learnt)
     pyro.clear_param_store()
 
@@ -183,11 +183,11 @@ def test_classes_are_predicted_without_labels_by_what_svi_has_trained() -> None:
 def test_sites_that_do_not_fit_are_named() -> None:
     model, _, (x, y) = hierarchical()
     with pytest.raises(InputError, match="only the model has the latent sites"):
-        evaluate(model, (x, y), guide=VariationalDropout(model))
+        evaluate(VariationalDropout(model), (x, y))
     plain = BayesianNetwork(nn.Linear(4, 3))
     pyro.clear_param_store()
     with pytest.raises(InputError, match=r"only the guide has the latent sites \['shift'\]"):
-        predict(plain, x, guide=ShiftedGuide(plain))
+        predict(ShiftedGuide(plain), x)
 
     class Other(BayesianNetwork):
         def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
@@ -197,21 +197,21 @@ def test_sites_that_do_not_fit_are_named() -> None:
 
     other = Other(nn.Linear(4, 3))
     with pytest.raises(InputError, match="no sample site 'y'"):
-        predict(other, x, guide=VariationalDropout(other))
+        predict(VariationalDropout(other), x)
 
     class Fixed(HierarchicalGuide):
         def forward(self, x: Tensor, y: Tensor | None = None) -> dict[str, Tensor]:
             return super().forward(x[:7], y)
 
     with pytest.raises(InputError, match=rf"'own': the guide has drawn 7 values in the plate 'examples' of {N} examples"):
-        evaluate(model, (x, y), guide=Fixed(model))
+        evaluate(Fixed(model), (x, y))
 
 
 def test_effect_handlers_round_a_prediction_do_not_reach_it() -> None:
-    model, guide, (x, y) = hierarchical()
+    _model, guide, (x, y) = hierarchical()
     torch.manual_seed(1)
-    alone = numbers(evaluate(model, (x, y), guide=guide))
+    alone = numbers(evaluate(guide, (x, y)))
     torch.manual_seed(1)
     with pyro.poutine.scale(scale=3.0), pyro.poutine.mask(mask=torch.arange(N) < 5), pyro.poutine.trace() as trace:
-        assert torch.equal(numbers(evaluate(model, (x, y), guide=guide)), alone)
+        assert torch.equal(numbers(evaluate(guide, (x, y))), alone)
     assert not trace.trace.stochastic_nodes

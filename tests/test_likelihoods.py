@@ -54,8 +54,8 @@ def trained(likelihood: Any, x: Tensor, y: Tensor, outputs: int = 1, **options: 
     """A linear model fitted by maximum likelihood."""
     model = BayesianNetwork(nn.Linear(x.shape[1], outputs), likelihood)
     guide = PointEstimate(model)
-    fit(model, guide, (x, y), **{"epochs": 120, "batch_size": len(x), "lr": 0.05, "progress": False, **options})
-    return model, model.plain_network({"weight": guide.mean("weight")})
+    fit(guide, (x, y), **{"epochs": 120, "batch_size": len(x), "lr": 0.05, "progress": False, **options})
+    return model, model.to_module({"weight": guide.mean("weight")})
 
 
 def test_a_learnt_scale_is_that_of_the_noise() -> None:
@@ -121,7 +121,7 @@ def test_a_checkpoint_holds_the_scale(tmp_path: Path) -> None:
                 raise KeyboardInterrupt
 
         try:
-            fit(model, VariationalDropout(model), (x, x.sum(1)), resume=resume, after_step=stop, **options)
+            fit(VariationalDropout(model), (x, x.sum(1)), resume=resume, after_step=stop, **options)
         except KeyboardInterrupt:
             assert epochs < 6
         return model.likelihood.scale
@@ -138,11 +138,11 @@ def test_inference_data_and_predictive(name: str, outputs: int) -> None:
     model = BayesianNetwork(nn.Linear(4, outputs), copy.deepcopy(EVERY[name]))
     guide = VariationalDropout(model, log_sigma2=-4.0)
     x, y = torch.randn(20, 4), observations(name, (20, *event))
-    data = to_inference_data(model, guide, (x, y), num_samples=30)
+    data = to_inference_data(guide, (x, y), num_samples=30)
     predicted = to_tree(data)["posterior_predictive"]
     assert predicted["y"].shape == predicted["y_mean"].shape == (1, 30, 20, *event)
     assert math.isfinite(held_out_elpd(data).elpd if hasattr(held_out_elpd(data), "elpd") else held_out_elpd(data)["elpd_loo"])
-    mean = predictive(model, guide, x, num_samples=200)
+    mean = predictive(guide, x, num_samples=200)
     draws = torch.from_numpy(predicted["y_mean"].values[0])
     bound = 5 * draws.std(0) * math.sqrt(1 / 200 + 1 / 30)
     assert ((mean - draws.mean(0)).abs() <= bound).all()
@@ -170,7 +170,7 @@ BAD = {
 
 def check(likelihood: Any, y: list[Any], outputs: int = 1) -> None:
     model = BayesianNetwork(nn.Linear(2, outputs), likelihood)
-    fit(model, PointEstimate(model), (torch.randn(4, 2), torch.tensor(y)), epochs=1, progress=False)
+    fit(PointEstimate(model), (torch.randn(4, 2), torch.tensor(y)), epochs=1, progress=False)
 
 
 @pytest.mark.parametrize(("message", "build"), BAD.items(), ids=range(len(BAD)))

@@ -65,7 +65,7 @@ def test_one_that_would_count_a_weight_site_again_names_it_and_both_shapes(
     with pytest.raises(InputError, match=said):
         VariationalDropoutELBO(num_particles=2).loss(change(model), change(guide) if round_both else guide, X, Y)
     with pytest.raises(InputError, match=said), change:
-        fit(model, guide, (X, Y), epochs=1, progress=False)
+        fit(guide, (X, Y), epochs=1, progress=False)
     with pytest.raises(InputError, match=said):
         SVI(change(model), guide, Adam({}), loss=VariationalDropoutELBO()).step(X, Y)
 
@@ -189,11 +189,11 @@ def test_a_network_in_a_plate_is_refused() -> None:
     "around", [poutine.mask(mask=KEEP), poutine.mask(mask=False), poutine.scale(scale=torch.rand(N, 2) + 1)]
 )
 def test_what_is_round_it_does_not_change_an_evaluation(around: Any) -> None:
-    model, guide = pair()
+    _model, guide = pair()
     for evaluated in (
-        lambda: evaluate(model, (X, Y), guide=guide).nll,
-        lambda: predictive(model, guide, X).sum().item(),
-        lambda: to_tree(to_inference_data(model, guide, (X, Y), num_samples=5))["log_likelihood"]["y"].values.sum(),
+        lambda: evaluate(guide, (X, Y)).nll,
+        lambda: predictive(guide, X).sum().item(),
+        lambda: to_tree(to_inference_data(guide, (X, Y), num_samples=5))["log_likelihood"]["y"].values.sum(),
     ):
         pyro.set_rng_seed(2)
         wanted = evaluated()

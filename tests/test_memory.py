@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from pyro_vd import BayesianNetwork, VariationalDropout, predict
 from pyro_vd.evaluation.memory import BYTES_ON_CPU, MOST_ROWS, PeakBytes, bytes_per_example, draws_at_once, rows_at_once
-from pyro_vd.evaluation.prediction import logits
 from pyro_vd.evaluation.scores import expected
 from pyro_vd.inference.joint_draws import mean_draws
 
@@ -87,7 +86,7 @@ def test_networks_whose_examples_cannot_be_run_apart_get_all_at_once(net: str) -
     torch.manual_seed(0)
     module, x = TOGETHER[net]().eval(), torch.randn(N, 4)
     with torch.no_grad():
-        assert torch.equal(logits(module, x), module(x))
+        assert torch.equal(outputs(module, x), module(x))
     model = BayesianNetwork(module)
     guide = VariationalDropout(model, -30.0)
     p = mean_draws(model, guide, x, None, 2, lambda found, _: {"mean": expected(found)}, None)["mean"]
@@ -114,7 +113,7 @@ layers = nn.Conv2d(1, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.AdaptiveAvgPoo
 model = BayesianNetwork(net := nn.Sequential(*layers))
 guide, x = VariationalDropout(model), torch.rand(1000, 1, 48, 48)
 def run(x):
-    logits(net, x), predict(model, x, guide=guide, num_samples=2)
+    outputs(net, x), predict(model, x, guide=guide, num_samples=2)
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 run(x[:4])
@@ -141,6 +140,6 @@ def test_pieces_do_not_change_predictions() -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("pyro_vd.evaluation.memory.MOST_ROWS", rows)
             torch.manual_seed(2)
-            found.append(predict(model, x, guide=guide, num_samples=5).log_p)
+            found.append(predict(guide, x, num_samples=5).log_p)
     torch.testing.assert_close(found[0], found[2], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(found[1], found[2], rtol=1e-4, atol=1e-5)

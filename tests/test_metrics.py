@@ -9,9 +9,9 @@ import torch
 from sklearn.metrics import log_loss, roc_auc_score
 from torch import Tensor, nn
 
-from pyro_vd import BayesianNetwork, InputError, VariationalDropout, evaluate, mean_network
+from pyro_vd import BayesianNetwork, InputError, VariationalDropout, evaluate, posterior_mean
 from pyro_vd.evaluation.metrics import error_rate
-from pyro_vd.evaluation.prediction import logits
+from pyro_vd.evaluation.predictors import outputs
 from pyro_vd.guides import PointEstimate
 from pyro_vd.models import MLP
 from pyro_vd.networks.sizes import compression, layer_sizes
@@ -112,10 +112,10 @@ def test_monte_carlo_is_the_mean_network_where_sigma_is_tiny() -> None:
     model = MLP((6, 8, 3))
     guide = VariationalDropout(model, log_sigma2=-40)
     data = torch.randn(50, 6), torch.randint(3, (50,))
-    sampled, mean = evaluate(model, data, guide=guide, num_samples=3), evaluate(mean_network(model, guide), data)
+    sampled, mean = evaluate(guide, data, num_samples=3), evaluate(posterior_mean(guide), data)
     assert sampled.nll == pytest.approx(mean.nll, rel=1e-5)
     assert sampled.layers == mean.layers
-    wide = evaluate(model, data, guide=VariationalDropout(model, log_sigma2=0.0), num_samples=50)
+    wide = evaluate(VariationalDropout(model, log_sigma2=0.0), data, num_samples=50)
     assert abs(wide.nll - mean.nll) > 1e-3, "with noise it is not"
 
 
@@ -126,15 +126,15 @@ def test_monte_carlo_averages_probabilities() -> None:
     model = BayesianNetwork(net)
     guide = VariationalDropout(model, log_sigma2=0.0)
     data = torch.full((400, 1), 5.0), torch.tensor([0, 1] * 200)
-    many = evaluate(model, data, guide=guide, num_samples=300)
+    many = evaluate(guide, data, num_samples=300)
     assert many.nll == pytest.approx(math.log(2), abs=0.01)
-    single = [evaluate(model, data, guide=guide, num_samples=1).nll for _ in range(40)]
+    single = [evaluate(guide, data, num_samples=1).nll for _ in range(40)]
     assert sum(single) / 40 > 2, "a single draw is overconfident"
 
 
 def test_predictive_is_a_distribution() -> None:
     model = MLP((6, 8, 3))
-    p = predictive(model, VariationalDropout(model), torch.randn(8, 6), num_samples=5)
+    p = predictive(VariationalDropout(model), torch.randn(8, 6), num_samples=5)
     assert p.shape == (8, 3)
     torch.testing.assert_close(p.sum(-1), torch.ones(8))
     assert not p.requires_grad
@@ -144,21 +144,21 @@ def test_predictive_is_a_distribution() -> None:
 def test_mode_is_restored_and_evaluation_is_without_dropout(training: bool) -> None:
     net = nn.Sequential(nn.Linear(4, 50), nn.Dropout(0.5), nn.Linear(50, 3)).train(training)
     data = torch.randn(20, 4), torch.randint(3, (20,))
-    assert torch.equal(logits(net, data[0]), logits(net, data[0]))
+    assert torch.equal(outputs(net, data[0]), outputs(net, data[0]))
     assert evaluate(net, data) == evaluate(net, data)
     assert net.training is training
     assert net[1].training is training
     model = BayesianNetwork(net).train(training)
     guide = PointEstimate(model)
-    assert evaluate(model, data, guide=guide, num_samples=1) == evaluate(model, data, guide=guide, num_samples=1)
-    assert torch.equal(predictive(model, guide, data[0], 1), predictive(model, guide, data[0], 1))
+    assert evaluate(guide, data, num_samples=1) == evaluate(guide, data, num_samples=1)
+    assert torch.equal(predictive(guide, data[0], 1), predictive(guide, data[0], 1))
     assert model.training is training
 
 
 def test_large_data_in_batches() -> None:
     data = torch.randn(5000, 3), torch.randint(3, (5000,))
     assert error_rate(Fixed(), data) == pytest.approx((data[0].argmax(-1) != data[1]).double().mean().item())
-    assert torch.equal(logits(Fixed(), data[0]), data[0])
+    assert torch.equal(outputs(Fixed(), data[0]), data[0])
 
 
 @pytest.mark.parametrize(
@@ -186,4 +186,4 @@ def test_networks_that_do_not_fit() -> None:
         evaluate(nn.Sequential(Fixed(), nn.Threshold(1e9, math.nan)), data)
     model = MLP((4, 3))
     with pytest.raises(InputError, match=r"num_samples \(=0\)"):
-        evaluate(model, data, guide=VariationalDropout(model), num_samples=0)
+        evaluate(VariationalDropout(model), data, num_samples=0)

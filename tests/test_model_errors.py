@@ -63,10 +63,10 @@ ELBO = VariationalDropoutELBO()
 WAYS: dict[str, Callable[[Model, Guide], Any]] = {
     "elbo": lambda model, guide: ELBO(model, guide)(X, Y),
     "svi": lambda model, guide: SVI(model, guide, Adam({}), loss=ELBO).step(X, Y),
-    "fit": lambda model, guide: fit(model, guide, (X, Y), epochs=1, progress=False),
-    "evaluate": lambda model, guide: evaluate(model, (X, Y), guide=guide),
-    "predictive": lambda model, guide: predictive(model, guide, X),
-    "arviz": lambda model, guide: to_inference_data(model, guide, (X, Y), num_samples=2),
+    "fit": lambda model, guide: fit(guide, (X, Y), epochs=1, progress=False),
+    "evaluate": lambda model, guide: evaluate(guide, (X, Y)),
+    "predictive": lambda model, guide: predictive(guide, X),
+    "arviz": lambda model, guide: to_inference_data(guide, (X, Y), num_samples=2),
 }
 
 

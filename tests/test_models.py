@@ -91,7 +91,7 @@ def test_plain_network_is_ordinary_and_gives_the_same_output(make: Callable, mak
     assert all(torch.equal(weight, net.get_parameter(name)) for name, weight in initial.items())
     assert torch.equal(model.output(initial, x), net(x))
     weights = {name: torch.randn_like(weight) for name, weight in initial.items()}
-    plain = model.plain_network(weights)
+    plain = model.to_module(weights)
     assert type(plain) is type(net)
     assert plain.state_dict().keys() == net.state_dict().keys()
     assert [name for name, _ in plain.named_parameters() if name in weights] == list(weights)
@@ -122,7 +122,7 @@ def test_a_weight_used_twice_is_drawn_once_and_learns(how: str) -> None:
     elbo.differentiable_loss(lambda x, y: outputs.append(model(x, y)), guide, x, y).backward()
     assert torch.equal(outputs[0][:, :3], outputs[0][:, 3:])
     assert all(parameter.grad.any() for parameter in guide.parameters())
-    plain = model.plain_network(model.initial_weights)
+    plain = model.to_module(model.initial_weights)
     assert len(list(plain.parameters())) == 1
     assert torch.equal(plain(x), model.output(model.initial_weights, x))
 
@@ -198,7 +198,7 @@ def test_a_network_of_pyro_modules_is_trained(has_run: bool) -> None:
         net(x)
     model = BayesianNetwork(net)
     guide = VariationalDropout(model)
-    fit(model, guide, (x, y), (x, y), epochs=1, batch_size=5, progress=False)
-    again = BayesianNetwork(prune(model, guide))
-    fit(again, PointEstimate(again), (x, y), epochs=1, progress=False)
+    fit(guide, (x, y), (x, y), epochs=1, batch_size=5, progress=False)
+    again = BayesianNetwork(prune(guide))
+    fit(PointEstimate(again), (x, y), epochs=1, progress=False)
     assert not has_run or net[0]._pyro_context.used, "the network itself is not changed"

@@ -57,8 +57,8 @@ MEASURES: dict[str, Callable[[nn.Module], object]] = {
     "a refusal": refused,
 }
 DRAWS: dict[str, Callable[[BayesianNetwork, VariationalDropout], object]] = {
-    "predictive": lambda model, guide: predictive(model, guide, X, 2),
-    "evaluate": lambda model, guide: evaluate(model, (X, Y), guide=guide, num_samples=2),
+    "predictive": lambda model, guide: predictive(guide, X, 2),
+    "evaluate": lambda model, guide: evaluate(guide, (X, Y), num_samples=2),
     "joint_draws": lambda model, guide: joint_draws(model, guide, X, Y, 2, lambda *_: {}, lambda *_: None),
 }
 

@@ -42,7 +42,7 @@ def network() -> nn.Sequential:
 
 
 def by_fit(model: BayesianNetwork, **options: Any) -> None:
-    fit(model, VariationalDropout(model), (X, Y), (X, Y), epochs=2, batch_size=20, progress=False, **options)
+    fit(VariationalDropout(model), (X, Y), (X, Y), epochs=2, batch_size=20, progress=False, **options)
 
 
 def by_own_loop(model: BayesianNetwork) -> None:
@@ -85,7 +85,7 @@ def test_a_backbone_in_evaluation_mode_stays_in_it(how: str, frozen: bool) -> No
     assert equal(before, model.net[0][1])
     assert not equal(other, model.net[2]), "what came in training mode is trained in it"
     assert [True in seen.modes for seen in (model.net[0][4], model.net[3])] == [False, True]
-    evaluate(model.plain_network(model.initial_weights), (X, Y))
+    evaluate(model.to_module(model.initial_weights), (X, Y))
     assert not model.train().net[0][3].training
     assert model.net[2].training
     assert not model.eval().net[2].training
@@ -96,10 +96,10 @@ def test_it_does_after_measuring_and_in_the_plain_network() -> None:
     guide = VariationalDropout(model)
     model.train()
     before = {name: module.training for name, module in model.named_modules()}
-    predict(model, X, guide=guide, num_samples=2)
+    predict(guide, X, num_samples=2)
     assert {name: module.training for name, module in model.named_modules()} == before
     assert set(before.values()) == {True, False}
-    assert not any(module.training for module in prune(model, guide).modules())
+    assert not any(module.training for module in prune(guide).modules())
 
 
 class Gate(nn.Module):
@@ -181,6 +181,6 @@ def test_a_new_network_is_trained_in_training_mode() -> None:
     model = BayesianNetwork(backbone().append(nn.Linear(8, 3)))
     before = statistics(model.net[1])
     guide = PointEstimate(model)
-    fit(model, guide, (X, Y), epochs=1, progress=False)
+    fit(guide, (X, Y), epochs=1, progress=False)
     assert not equal(before, model.net[1])
     assert all(module.training for module in model.modules())

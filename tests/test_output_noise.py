@@ -189,11 +189,11 @@ def test_fit_takes_it_and_knows_a_checkpoint_by_it(tmp_path: Path) -> None:
     model = BayesianNetwork(Pooled())
     guide = VariationalDropout(model)
     options: dict[str, Any] = {"lr": 0.02, "kl_weight": 0.1, "progress": False, "checkpoint": tmp_path / "c.pt"}
-    history = fit(model, guide, (x, y), (x, y), epochs=30, noise="example", **options).history
+    history = fit(guide, (x, y), (x, y), epochs=30, noise="example", **options).history
     assert history[-1].error is not None
     assert history[-1].error < 0.2
     with pytest.raises(InputError, match="noise"):
-        fit(model, guide, (x, y), epochs=30, resume=True, **options)
+        fit(guide, (x, y), epochs=30, resume=True, **options)
 
 
 def test_another_noise_is_refused(tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_another_noise_is_refused(tmp_path: Path) -> None:
     for call in (
         lambda: LocalReparameterization(noise=noise),
         lambda: VariationalDropoutELBO(noise=noise),
-        lambda: fit(model, VariationalDropout(model), (torch.rand(3, 5), torch.tensor([0, 1, 2])), epochs=1, noise=noise),
+        lambda: fit(VariationalDropout(model), (torch.rand(3, 5), torch.tensor([0, 1, 2])), epochs=1, noise=noise),
     ):
         with pytest.raises(InputError, match=message):
             call()

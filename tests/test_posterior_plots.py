@@ -26,7 +26,7 @@ from pyro_vd.plots.posterior import (
     weight_masks,
 )
 from pyro_vd.posterior.arviz_files import has_data_tree, to_tree
-from pyro_vd.pruning import keep_masks
+from pyro_vd.pruning import threshold_masks
 
 VALUES = {
     "1.weight": torch.tensor([[-3.0, 1.999, 2.0], [5.0, math.inf, -50.0]]),
@@ -133,8 +133,8 @@ def test_pictures_of_a_layer_that_is_all_the_same(theta: float) -> None:
 
 def test_largest_weights() -> None:
     """ArviZ's intervals hold the mean, and are as wide as 94 % of a normal distribution."""
-    model, guide = known_pair()
-    data = to_inference_data(model, guide, known_data(), num_samples=2000, weights=8)
+    _model, guide = known_pair()
+    data = to_inference_data(guide, known_data(), num_samples=2000, weights=8)
     figure = largest_weights(data, most=5)
     axes = panels(figure)[-1]
     drawn = [segment for part in axes.collections if isinstance(part, LineCollection) for segment in part.get_segments()]
@@ -160,7 +160,7 @@ def test_the_strongest_of_a_small_layer_come_first() -> None:
     guide = VariationalDropout(model, log_sigma2=-4.0)
     with torch.no_grad():
         guide.site("1.weight").theta.copy_(torch.tensor([[0.0, 2.0], [0.1, 0.0], [4.0, -1.0]]))
-    figure = largest_weights(to_inference_data(model, guide, (torch.randn(5, 2), torch.arange(5) % 3)), most=3)
+    figure = largest_weights(to_inference_data(guide, (torch.randn(5, 2), torch.arange(5) % 3)), most=3)
     panels(figure)
     texts = [text.get_text() for axes in figure.axes for text in (*axes.get_yticklabels(), *axes.texts)]
     assert sorted(text for text in texts if "weight" in text) == ["1.weight[0, 1]", "1.weight[2, 0]", "1.weight[2, 1]"]
@@ -192,7 +192,7 @@ print(plt.get_fignums())
 
 def test_masks_and_histograms_agree() -> None:
     _, guide = known_pair()
-    masks = keep_masks(log_alpha(guide), 1.0)
+    masks = threshold_masks(log_alpha(guide), 1.0)
     for axes, bars in zip(panels(weight_masks(masks)), panels(log_alpha_histograms(log_alpha(guide), 1.0)), strict=True):
         left = sum(bar.get_height() for bar in bars.containers[0])
         assert axes.get_title().split(": ")[1].startswith(f"{int(left)} of")

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from pyro_vd import BayesianNetwork, InputError, VariationalDropout, evaluate, mean_network, predict
+from pyro_vd import BayesianNetwork, InputError, VariationalDropout, evaluate, posterior_mean, predict
 from pyro_vd._core.storage import as_json
 from pyro_vd.evaluation.draws import DrawMeans
 from pyro_vd.evaluation.prediction import Prediction
@@ -28,13 +28,13 @@ def noisy_pair(net: nn.Module | None = None) -> tuple[BayesianNetwork, Variation
 
 def test_mutual_information_is_what_draws_disagree_about() -> None:
     x = torch.randn(40, 6)
-    certain = PointEstimate(model := MLP((6, 8, 4)))
-    assert predict(model, x, guide=certain).mutual_information.abs().max() < 1e-12
+    certain = PointEstimate(_model := MLP((6, 8, 4)))
+    assert predict(certain, x).mutual_information.abs().max() < 1e-12
     found = predict(*(pair := noisy_pair())[:1], x, guide=pair[1])
     assert (found.mutual_information > 1e-3).all()
     assert (found.mutual_information < found.entropy).all()
     assert (found.entropy < math.log(4)).all()
-    assert predict(pair[0], x, guide=pair[1], num_samples=1).mutual_information.max() == 0
+    assert predict(pair[1], x, num_samples=1).mutual_information.max() == 0
     assert predict(nn.Linear(6, 3), x).mutual_information is None
     # Two equally likely weights, each sure of another class: all the entropy is mutual information.
     means = DrawMeans()
@@ -48,14 +48,14 @@ def test_zeros_and_ones_are_two_classes_and_numbers_are_none() -> None:
     guide, x = VariationalDropout(model, log_sigma2=-1.0), torch.randn(10, 6)
 
     torch.manual_seed(1)
-    p = predictive(model, guide, x, 50)
+    p = predictive(guide, x, 50)
     assert p.shape == (10, 3)
     torch.manual_seed(1)
-    found = predict(model, x, guide=guide, num_samples=50)
+    found = predict(guide, x, num_samples=50)
     expected = torch.stack([1 - p, p], -1).flatten(0, 1)
     torch.testing.assert_close(found.log_p.exp().float(), expected, rtol=1e-5, atol=1e-6)
     assert (found.mutual_information > 0).all()
-    plain = mean_network(model, guide)
+    plain = posterior_mean(guide)
     one = predict(plain, x, likelihood=model.likelihood).log_p[:, 1]
     torch.testing.assert_close(one, plain(x).double().sigmoid().log().flatten())
     with pytest.raises(InputError, match="probabilities are of classes"):
@@ -63,10 +63,10 @@ def test_zeros_and_ones_are_two_classes_and_numbers_are_none() -> None:
 
 
 def test_evaluate_shows_them(capsys: pytest.CaptureFixture[str]) -> None:
-    model, guide = noisy_pair()
+    _model, guide = noisy_pair()
     data = torch.randn(50, 6), torch.randint(4, (50,))
-    metrics = evaluate(model, data, guide=guide, num_samples=200)
-    predicted = predict(model, data[0], guide=guide, num_samples=200)
+    metrics = evaluate(guide, data, num_samples=200)
+    predicted = predict(guide, data[0], num_samples=200)
     assert metrics.entropy == pytest.approx(predicted.entropy.mean().item(), rel=0.02)
     assert predicted.mutual_information is not None
     assert metrics.mutual_information == pytest.approx(predicted.mutual_information.mean().item(), rel=0.05)
@@ -99,9 +99,9 @@ def test_inputs_that_do_not_fit_are_refused(x: Any, quoted: str) -> None:
     model = MLP([4, 5, 3])
     guide = VariationalDropout(model)
     for call in (
-        lambda: predict(mean_network(model, guide), x),
-        lambda: predict(model, x, guide=guide),
-        lambda: predictive(model, guide, x),
+        lambda: predict(posterior_mean(guide), x),
+        lambda: predict(guide, x),
+        lambda: predictive(guide, x),
     ):
         with pytest.raises(InputError, match=quoted):
             call()
@@ -112,5 +112,5 @@ def test_whole_numbers_are_inputs_of_a_network_that_takes_them() -> None:
     x = torch.randint(0, 10, (5, 3))
     assert predict(net, x).log_p.shape == (5, 2)
     model = BayesianNetwork(net)
-    p = predictive(model, VariationalDropout(model), x)
+    p = predictive(VariationalDropout(model), x)
     torch.testing.assert_close(p.sum(1), torch.ones(5))

@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pyro_vd import InputError, VariationalDropout, choose_threshold, evaluate, fine_tune, fit, log_alpha, mean_network, prune
+from pyro_vd import InputError, VariationalDropout, choose_threshold, evaluate, fine_tune, fit, log_alpha, posterior_mean, prune
 from pyro_vd.evaluation.metrics import error_rate
 from pyro_vd.guides import PointEstimate
 from pyro_vd.models import MLP
 from pyro_vd.networks.sizes import compression
 from pyro_vd.posterior import summarize
 from pyro_vd.posterior.summary import QUANTILES
-from pyro_vd.pruning import keep_masks
+from pyro_vd.pruning import threshold_masks
 from pyro_vd.pruning.threshold_choice import CANDIDATES
 
 Pair = tuple[MLP, VariationalDropout]
@@ -50,7 +50,7 @@ def trained() -> Pair:
     torch.set_num_threads(1)
     model = MLP((6, 20, 3))
     guide = VariationalDropout(model, log_sigma2=-6)
-    fit(model, guide, blobs(120), epochs=60, batch_size=40, lr=0.02, progress=False)
+    fit(guide, blobs(120), epochs=60, batch_size=40, lr=0.02, progress=False)
     with torch.no_grad():
         for name in guide.site_names:
             guide.site(name).log_sigma2 += 6.5  # so that the default threshold does damage
@@ -60,7 +60,7 @@ def trained() -> Pair:
 @pytest.mark.parametrize("threshold", [-2.0, 1.5, 3.0, 8.0])
 def test_zeros_exactly_where_log_alpha_reaches_the_threshold(pair: Pair, threshold: float) -> None:
     model, guide = pair
-    net, mean = prune(model, guide, threshold), mean_network(model, guide)
+    net, mean = prune(guide, threshold), posterior_mean(guide)
     for name, values in log_alpha(guide).items():
         weight, full = net.get_parameter(name), mean.get_parameter(name)
         site = guide.site(name)
@@ -76,19 +76,19 @@ def test_zeros_exactly_where_log_alpha_reaches_the_threshold(pair: Pair, thresho
 
 def test_the_threshold_itself_is_pruned() -> None:
     values = {"w": torch.tensor([2.999, 3.0, 3.001, math.inf, -math.inf])}
-    assert keep_masks(values, 3.0)["w"].tolist() == [True, False, False, False, True]
-    assert keep_masks(values)["w"].tolist() == keep_masks(values, 3.0)["w"].tolist()
+    assert threshold_masks(values, 3.0)["w"].tolist() == [True, False, False, False, True]
+    assert threshold_masks(values)["w"].tolist() == threshold_masks(values, 3.0)["w"].tolist()
 
 
 def test_zero_mean_is_pruned_at_any_threshold(pair: Pair) -> None:
     _, guide = pair
     assert log_alpha(guide)["1.weight"][0, 0] == math.inf
-    assert not keep_masks(log_alpha(guide), 1e30)["1.weight"][0, 0]
+    assert not threshold_masks(log_alpha(guide), 1e30)["1.weight"][0, 0]
 
 
 def test_everything_removed_leaves_the_constant_predictor(pair: Pair) -> None:
-    model, guide = pair
-    net = prune(model, guide, -100.0)
+    _model, guide = pair
+    net = prune(guide, -100.0)
     outputs = net(torch.randn(10, 6))
     assert torch.equal(outputs, outputs[:1].expand(10, 3))
     metrics = evaluate(net, blobs(30))
@@ -98,7 +98,7 @@ def test_everything_removed_leaves_the_constant_predictor(pair: Pair) -> None:
 
 def test_the_pruned_network_is_plain_and_a_copy(pair: Pair) -> None:
     model, guide = pair
-    net = prune(model, guide)
+    net = prune(guide)
     assert {type(module) for module in net.modules()} == {nn.Sequential, nn.Flatten, nn.Linear, nn.ReLU}
     assert [name for name, _ in net.named_parameters()] == ["1.weight", "1.bias", "3.weight", "3.bias"]
     before = [p.detach().clone() for p in (*model.parameters(), *guide.parameters())]
@@ -111,13 +111,13 @@ def test_the_pruned_network_is_plain_and_a_copy(pair: Pair) -> None:
 def test_nan_and_point_estimates_are_refused(pair: Pair) -> None:
     model, guide = pair
     with pytest.raises(InputError, match=r"threshold \(=nan\)"):
-        prune(model, guide, math.nan)
+        prune(guide, math.nan)
     with pytest.raises(InputError, match="PointEstimate has no log α"):
-        prune(model, PointEstimate(model))
+        prune(PointEstimate(model))
     with torch.no_grad():
         guide.site("3.weight").log_sigma2[0, :2] = math.nan
     with pytest.raises(InputError, match=r"'3\.weight': 2 of 60"):
-        prune(model, guide)
+        prune(guide)
 
 
 def test_summary(pair: Pair) -> None:
@@ -130,15 +130,15 @@ def test_summary(pair: Pair) -> None:
 
 @pytest.mark.parametrize("rise", [0.0, 0.05, 0.3, 1.0])
 def test_choose_threshold_takes_the_lowest_that_keeps_within(trained: Pair, rise: float) -> None:
-    model, guide = trained
+    _model, guide = trained
     x, y = blobs(90, seed=1)
     validation = x, y.where(torch.arange(90) % 10 != 0, 0)  # some labels are wrong, so that the error is not 0
-    choice = choose_threshold(model, guide, validation, rise)
+    choice = choose_threshold(guide, validation, rise)
     assert [trial.threshold for trial in choice.trials] == sorted(CANDIDATES)
-    assert choice.unpruned_error == error_rate(mean_network(model, guide), validation) > 0
-    assert error_rate(prune(model, guide), validation) > choice.unpruned_error
+    assert choice.unpruned_error == error_rate(posterior_mean(guide), validation) > 0
+    assert error_rate(prune(guide), validation) > choice.unpruned_error
     for trial in choice.trials:
-        net = prune(model, guide, trial.threshold)
+        net = prune(guide, trial.threshold)
         assert (trial.error, trial.compression) == (error_rate(net, validation), compression(net))
     good = [trial.threshold for trial in choice.trials if trial.error <= choice.unpruned_error + rise + 1e-9]
     assert choice.threshold == min(good)
@@ -149,28 +149,28 @@ def test_choose_threshold_takes_the_lowest_that_keeps_within(trained: Pair, rise
 
 
 def test_choose_threshold_depends_on_the_given_data(trained: Pair) -> None:
-    model, guide = trained
+    _model, guide = trained
     x, _ = blobs(90, seed=1)
-    best = choose_threshold(model, guide, (x, mean_network(model, guide)(x).argmax(-1)), 0.0)
-    constant = choose_threshold(model, guide, (x, prune(model, guide, -100.0)(x).argmax(-1)), 0.0)
+    best = choose_threshold(guide, (x, posterior_mean(guide)(x).argmax(-1)), 0.0)
+    constant = choose_threshold(guide, (x, prune(guide, -100.0)(x).argmax(-1)), 0.0)
     assert constant.threshold == min(CANDIDATES)
     assert best.threshold > constant.threshold
 
 
 def test_choose_threshold_refuses(trained: Pair) -> None:
-    model, guide = trained
+    _model, guide = trained
     x, _ = blobs(90, seed=1)
-    validation = x, mean_network(model, guide)(x).argmax(-1)
+    validation = x, posterior_mean(guide)(x).argmax(-1)
     with pytest.raises(InputError, match=r"no threshold from -50 to -40 .* within 0.0 of 0.0000"):
-        choose_threshold(model, guide, validation, 0.0, candidates=[-40, -50])
+        choose_threshold(guide, validation, 0.0, candidates=[-40, -50])
     for bad in (-0.1, 1.1, math.nan):
         with pytest.raises(InputError, match=r"max_error_rise \(="):
-            choose_threshold(model, guide, validation, bad)
+            choose_threshold(guide, validation, bad)
 
 
 def test_fine_tune_keeps_zeros_and_improves(trained: Pair) -> None:
-    model, guide = trained
-    net = prune(model, guide, 4.0)
+    _model, guide = trained
+    net = prune(guide, 4.0)
     x, y = data = blobs(120)
     before = {name: p.detach().clone() for name, p in net.named_parameters()}
     loss = nn.functional.cross_entropy

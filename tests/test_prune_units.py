@@ -16,23 +16,24 @@ from pyro_vd import (
     BayesianNetwork,
     GroupVariationalDropout,
     InputError,
+    PruningRule,
     VariationalDropout,
     compact,
     fit,
     load_pruned,
     load_run,
     log_alpha,
-    mean_network,
+    posterior_mean,
     prune,
     surviving_units,
 )
 from pyro_vd.distributions import NormalJeffreys
 from pyro_vd.guides import GaussianDropout, PointEstimate
-from pyro_vd.pruning import kept_weights
+from pyro_vd.pruning import pruning_masks
 from pyro_vd.training.frames import read_frames
 from pyro_vd.workflow import inspect_layers
 from pyro_vd.workflow.inspection import run_inference_data
-from pyro_vd.workflow.run_folder import FRAMES, read_history, run_threshold
+from pyro_vd.workflow.run_folder import FRAMES, read_history, run_rule
 
 LAYERS = {
     "linear": (nn.Linear(5, 7), (5,)),
@@ -57,13 +58,13 @@ def test_the_inputs_of_least_log_alpha_stay(kind: str, most: int) -> None:
     model, guide = random_pair(layer)
     values = log_alpha(guide)["weight"].movedim(model.weight_axes("weight").index("in"), 0).flatten(1)
     threshold = values.quantile(0.6).item()
-    mask = kept_weights(model, guide, threshold, [most])["weight"]
+    mask = pruning_masks(guide, PruningRule(threshold, max_inputs=[most]))["weight"]
     mask = mask.movedim(model.weight_axes("weight").index("in"), 0).flatten(1)
     best = sorted(range(5), key=lambda unit: values[unit].min().item())[:most]
     for unit in range(5):
         assert torch.equal(mask[unit], (values[unit] < threshold) & (unit in best))
     x = torch.randn(3, *shape)
-    net = prune(model, guide, math.inf, [most])
+    net = prune(guide, PruningRule(math.inf, max_inputs=[most]))
     gone = [unit for unit in range(5) if unit not in best]
     assert torch.equal(net(x.index_fill(1, torch.tensor(gone, dtype=torch.int64), 1e6)), net(x)), "others are not read"
 
@@ -75,32 +76,32 @@ def test_a_pruned_network_has_these_units() -> None:
     with torch.no_grad():
         for name in guide.site_names:
             guide.site(name).z_log_sigma2.uniform_(-6, -1)
-    pruned = prune(model, guide, 0.0, [2, 24, 3])
+    pruned = prune(guide, PruningRule(0.0, max_inputs=[2, 24, 3]))
     x = torch.randn(4, 3, 4, 4)
     small = compact(pruned, x[:1])
     assert surviving_units(pruned, x[:1]) == "2-6-3"
     torch.testing.assert_close(small(x), pruned(x))
-    guide.restrict(kept_weights(model, guide, 0.0, [2, 24, 3]))
-    torch.testing.assert_close(mean_network(model, guide)(x), pruned(x))
+    guide.apply_masks(pruning_masks(guide, PruningRule(0.0, max_inputs=[2, 24, 3])))
+    torch.testing.assert_close(posterior_mean(guide)(x), pruned(x))
 
 
 def test_what_cannot_be_ranked_is_refused() -> None:
     net = nn.Sequential(nn.Linear(6, 4), nn.Linear(4, 3))
     model, guide = random_pair(net)
     with pytest.raises(InputError, match=r"units \(=5\) must be a list of integers"):
-        prune(model, guide, 0.0, 5)  # type: ignore[arg-type]
+        prune(guide, PruningRule(0.0, max_inputs=5))  # type: ignore[arg-type]
     for units in ([2], [2, 3, 4]):
         with pytest.raises(InputError, match=r"units \(=.*'0.weight', '1.weight'"):
-            prune(model, guide, 0.0, units)
+            prune(guide, PruningRule(0.0, max_inputs=units))
     with pytest.raises(InputError, match=r"units\[1\] \(=-1\)"):
-        prune(model, guide, 0.0, [2, -1])
-    assert kept_weights(model, VariationalDropout(model, per="column"), 3.0, [2, 3])
+        prune(guide, PruningRule(0.0, max_inputs=[2, -1]))
+    assert pruning_masks(VariationalDropout(model, per="column"), PruningRule(3.0, max_inputs=[2, 3]))
     for other in (VariationalDropout(model, per="row"), VariationalDropout(model, per="layer"), GaussianDropout(model, 0.5)):
         with pytest.raises(InputError, match=f"units .=.2, 3.*{type(other).__name__} learns no α that differs"):
-            kept_weights(model, other, 3.0, [2, 3])
+            pruning_masks(other, PruningRule(3.0, max_inputs=[2, 3]))
     grouped = random_pair(nn.Conv1d(8, 8, 3, groups=4))
     with pytest.raises(InputError, match=r"units .=.3.*'weight' is a Conv1d.*groups must be 1"):
-        prune(*grouped, 3.0, [3])
+        prune(grouped[1], PruningRule(3.0, max_inputs=[3]))
 
 
 def test_fit_refuses_them_before_the_first_epoch(tmp_path: Path) -> None:
@@ -108,12 +109,12 @@ def test_fit_refuses_them_before_the_first_epoch(tmp_path: Path) -> None:
     data = torch.randn(20, 6), torch.randint(3, (20,))
     options = {"epochs": 2, "progress": False, "checkpoint": tmp_path / "c.pt"}
     with pytest.raises(InputError, match=r"units .=.1.. must be a list"):
-        fit(model, guide, data, units=[1], **options)
+        fit(guide, data, rule=PruningRule(max_inputs=[1]), **options)
     with pytest.raises(InputError, match="PointEstimate has no log α"):
-        fit(model, PointEstimate(model), data, units=[2, 2], **options)
+        fit(PointEstimate(model), data, rule=PruningRule(max_inputs=[2, 2]), **options)
     assert not (tmp_path / "c.pt").exists()
-    fit(model, guide, data, units=range(2, 4), **options)
-    fit(model, guide, data, units=(2, 3), resume=True, **options)
+    fit(guide, data, rule=PruningRule(max_inputs=range(2, 4)), **options)
+    fit(guide, data, rule=PruningRule(max_inputs=(2, 3)), resume=True, **options)
 
 
 def test_a_run_to_a_number_of_units(tmp_path: Path) -> None:
@@ -129,7 +130,7 @@ def test_a_run_to_a_number_of_units(tmp_path: Path) -> None:
     frames = read_frames(run / FRAMES)
     assert frames.left(len(frames) - 1) == [int((net.get_parameter(name) != 0).sum()) for name in loaded.guide.site_names]
     data = run_inference_data(loaded, num_samples=2, weights=1)
-    layers = inspect_layers(loaded.model, loaded.guide, loaded.data.test, 0.0, [20, 5])
+    layers = inspect_layers(loaded.guide, loaded.data.test, PruningRule(0.0, max_inputs=[20, 5]))
     assert [layer.surviving_inputs for layer in layers] == [20, 5]
     for layer in layers:
         left = net.get_parameter(layer.site) != 0
@@ -176,6 +177,6 @@ def test_units_of_a_run_whose_threshold_was_chosen(finished_run: Path, tmp_path:
     run = shutil.copytree(finished_run, tmp_path / "run")
     recipe = (run / "recipe.yaml").read_text()
     (run / "recipe.yaml").write_text(recipe.replace("max_error_rise: null", "max_error_rise: 0.5"))
-    for extra, name in ((), f"pruned-{run_threshold(load_run(run)):g}-9-4"), (("--threshold=-1",), "pruned--1-9-4"):
+    for extra, name in ((), f"pruned-{run_rule(load_run(run)):g}-9-4"), (("--threshold=-1",), "pruned--1-9-4"):
         assert run_cli("prune", run, "--units", "9", "4", *extra)[0] == 0
         assert surviving_units(load_pruned(run / f"{name}.safetensors")) == "9-4"

@@ -46,7 +46,7 @@ def test_predictive_draws_have_the_probabilities_of_the_guide(kind: Any) -> None
     draws = Predictive(model, guide=guide, num_samples=count, return_sites=("y", "_RETURN"))(X)
     assert draws["_RETURN"].shape == (count, 30, 3)
     shares = torch.stack([(draws["y"] == label).double().mean(0) for label in range(3)], 1)
-    p = predictive(model, guide, X, num_samples=2000).double()
+    p = predictive(guide, X, num_samples=2000).double()
     z = (shares - p) / (p * (1 - p) / count).sqrt()
     assert z.abs().max() < 5
     assert 0.6 < z.square().mean() < 1.5

@@ -49,12 +49,12 @@ def state_of(*modules: nn.Module) -> list[Any]:
 
 
 def write_checkpoint(path: Path) -> None:
-    fit(*pair(1), DATA, epochs=2, checkpoint=path, progress=False)
+    fit(pair(1)[1], DATA, epochs=2, checkpoint=path, progress=False)
 
 
 def resumed(path: Path) -> list[Any]:
     modules = pair(2)
-    fit(*modules, DATA, epochs=2, checkpoint=path, resume=True, progress=False)
+    fit(modules[1], DATA, epochs=2, checkpoint=path, resume=True, progress=False)
     return state_of(*modules)
 
 
@@ -69,7 +69,7 @@ def exported(path: Path) -> list[Any]:
 
 
 KINDS: dict[str, tuple[Callable[[Path], object], Callable[[Path], list[Any]], int]] = {
-    "posterior": (lambda path: save_posterior(path.parent, *pair(1)), loaded, 7),
+    "posterior": (lambda path: save_posterior(*pair(1)), loaded, 7),
     "checkpoint": (write_checkpoint, resumed, 331),
     "torch-export": (lambda path: save_torch_export(mlp((4, 3, 2)), path, DATA[0]), exported, 331),
 }

@@ -67,7 +67,7 @@ def gradients(
     if masked:
         generator = torch.Generator().manual_seed(1)
         weights = model.initial_weights
-        guide.restrict({name: torch.rand(weight.shape, generator=generator) < 0.8 for name, weight in weights.items()})
+        guide.apply_masks({name: torch.rand(weight.shape, generator=generator) < 0.8 for name, weight in weights.items()})
     loss_of = VariationalDropoutELBO(0.1, **options)(model, guide)
     pyro.set_rng_seed(3)
     loss = loss_of(X, Y)

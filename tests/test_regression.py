@@ -19,7 +19,7 @@ from pyro_vd import (
     evaluate,
     load_data,
     load_pruned,
-    mean_network,
+    posterior_mean,
     save_pruned,
     surviving_units,
 )
@@ -137,9 +137,9 @@ def test_threshold_by_the_share_of_the_rmse() -> None:
     with torch.no_grad():
         guide.site("weight").theta *= 100
         guide.site("weight").log_sigma2 += 2 * math.log(100)
-    y = mean_network(model, guide)(x)[:, 0].detach() + 30 * torch.randn(300)
+    y = posterior_mean(guide)(x)[:, 0].detach() + 30 * torch.randn(300)
     for rise in (0.02, 0.3):
-        choice = choose_threshold(model, guide, (x, y), rise)
+        choice = choose_threshold(guide, (x, y), rise)
         good = [trial.threshold for trial in choice.trials if trial.error <= (1 + rise) * choice.unpruned_error]
         assert choice.threshold == good[0] > choice.trials[0].threshold
         assert choice.unpruned_error == pytest.approx(30, rel=0.2)

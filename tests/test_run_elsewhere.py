@@ -45,7 +45,7 @@ def test_absolute_paths_are_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     shutil.move(here / "mine.npz", tmp_path / "gone")
     run = load_run(here / "run")
     assert "data" not in repr(run).replace("data=DataConfig", "").replace("data_dir", "")
-    prune(run.model, run.guide, 2.5)
+    prune(run.guide, 2.5)
     for part in ("data", "train", "validation"):
         with pytest.raises(InputError, match=r"data \(='.*mine.npz'\) must be one of"):
             getattr(run, part)

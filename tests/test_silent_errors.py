@@ -30,7 +30,7 @@ from pyro_vd.guides import PointEstimate
 from pyro_vd.models import MLP
 from pyro_vd.networks.sizes import layer_sizes
 from pyro_vd.posterior import predictive
-from pyro_vd.pruning import keep_masks
+from pyro_vd.pruning import threshold_masks
 
 
 def data(n: int = 30) -> tuple[Tensor, Tensor]:
@@ -87,17 +87,17 @@ def test_pruned_networks_and_predictions_are_in_evaluation_mode() -> None:
     model = BayesianNetwork(net)
     guide = VariationalDropout(model, log_sigma2=-60.0)
     x, _ = data()
-    small = prune(model.train(), guide)
+    small = prune(guide)
     assert not any(module.training for module in small.modules())
     before = [buffer.clone() for buffer in model.buffers()]
-    torch.testing.assert_close(predictive(model, guide, x, 3), small(x).softmax(-1))
+    torch.testing.assert_close(predictive(guide, x, 3), small(x).softmax(-1))
     assert all(torch.equal(a, b) for a, b in zip(before, model.buffers(), strict=True))
     assert model.training
 
 
 def test_predictions_leave_pyro_s_parameter_store_alone() -> None:
     model = MLP((4, 3))
-    predictive(model, VariationalDropout(model), data()[0], 2)
+    predictive(VariationalDropout(model), data()[0], 2)
     assert len(pyro.get_param_store()) == 0
 
 
@@ -115,7 +115,7 @@ def test_held_means_stay_out_of_predictions() -> None:
         guide.site("1.weight").log_sigma2.copy_(2 * guide.site("1.weight").theta.abs().log() + 4)  # log α = 4 everywhere
         guide.site("1.weight").theta[0, 0] = 1e3
     x = torch.ones(400, 4)
-    means = {hold: predictive(model, guide, x, 20, hold)[:, 0].mean().item() for hold in (None, 4.5, -20.0)}
+    means = {hold: predictive(guide, x, 20, hold)[:, 0].mean().item() for hold in (None, 4.5, -20.0)}
     assert means[None] == pytest.approx(1)
     assert means[4.5] == pytest.approx(1), "its log α is below"
     assert means[-20.0] < 0.9
@@ -125,19 +125,19 @@ def test_removed_weights_stay_removed() -> None:
     model = MLP((4, 3))
     guide = VariationalDropout(model)
     first, second = torch.rand(3, 4) < 0.5, torch.rand(3, 4) < 0.5
-    guide.restrict({"1.weight": first})
-    guide.restrict({"1.weight": second})
-    assert torch.equal(keep_masks(log_alpha(guide), math.inf)["1.weight"], first & second)
-    assert torch.equal(prune(model, guide, 100.0)[1].weight != 0, first & second)
+    guide.apply_masks({"1.weight": first})
+    guide.apply_masks({"1.weight": second})
+    assert torch.equal(threshold_masks(log_alpha(guide), math.inf)["1.weight"], first & second)
+    assert torch.equal(prune(guide, 100.0)[1].weight != 0, first & second)
 
 
 @pytest.mark.parametrize("changed", [{"kl_weight": KLWeight(0.5)}, {"hold": 3.0}, {"weight_decay": 0.1}, {"num_particles": 2}])
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path, changed: dict[str, object]) -> None:
     model = MLP((4, 3))
     settings = {"epochs": 1, "checkpoint": tmp_path / "run.pt", "progress": False}
-    fit(model, VariationalDropout(model), data(), **settings)
+    fit(VariationalDropout(model), data(), **settings)
     with pytest.raises(InputError, match=next(iter(changed))):
-        fit(model, VariationalDropout(model), data(), resume=True, **settings, **changed)
+        fit(VariationalDropout(model), data(), resume=True, **settings, **changed)
 
 
 def test_differently_scaled_train_and_test_images_are_refused(tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_weight_decay_is_on_the_scale_of_one_example() -> None:
     model = MLP((4, 3))
     x, _ = data(300)
     guide = PointEstimate(model)
-    fit(model, guide, (x, torch.arange(300) % 3), epochs=40, lr=0.02, weight_decay=1.0, progress=False)
+    fit(guide, (x, torch.arange(300) % 3), epochs=40, lr=0.02, weight_decay=1.0, progress=False)
     assert guide.mean("1.weight").abs().max() < 0.05
 
 
@@ -165,4 +165,4 @@ def test_a_hold_that_is_no_number_is_refused() -> None:
     """NaN compares false with everything, so it would hold every mean at zero."""
     model = MLP((4, 3))
     with pytest.raises(InputError, match=r"hold \(=nan\)"):
-        fit(model, VariationalDropout(model), data(), epochs=1, hold=math.nan, progress=False)
+        fit(VariationalDropout(model), data(), epochs=1, train_threshold=math.nan, progress=False)

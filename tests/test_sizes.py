@@ -28,7 +28,7 @@ from pyro_vd import (
     evaluate,
     fit,
     load_pruned,
-    mean_network,
+    posterior_mean,
     prune,
     save_pruned,
     surviving_units,
@@ -129,12 +129,12 @@ def test_every_weight_counts_and_what_has_no_prior_is_kept(name: str) -> None:
     kind, x, weights = NETS[name]
     model = BayesianNetwork(kind())
     guide = VariationalDropout(model, log_sigma2=-3.0)
-    net, data = prune(model, guide), (x, torch.arange(9) % 3)
+    net, data = prune(guide), (x, torch.arange(9) % 3)
     with_prior = sum(weight.numel() for weight in model.initial_weights.values())
     removed = sum(int((guide.mean(site) == 0).sum()) for site in guide.site_names)
     left = sum(int((net.get_parameter(site) != 0).sum()) for site in model.weight_names)
     assert left < with_prior, "something is removed"
-    found, sampled = evaluate(net, data), evaluate(model, data, guide=guide, num_samples=2)
+    found, sampled = evaluate(net, data), evaluate(guide, data, num_samples=2)
     assert found.compression == compression(net) == compression(net, model.weight_names)
     assert found.compression == weights / (weights - with_prior + left)
     assert sampled.compression == weights / (weights - removed)
@@ -150,7 +150,7 @@ def test_zeros_without_a_prior_are_kept_where_the_priors_are_known() -> None:
     model = BayesianNetwork(Bare())
     with torch.no_grad():
         model.net.matrix[:2] = 0
-    net = mean_network(model, PointEstimate(model))
+    net = posterior_mean(PointEstimate(model))
     assert (compression(net), compression(net, model.weight_names)) == (56 / 50, 1.0)
 
 
@@ -291,12 +291,12 @@ def test_regression_and_threshold_choice_say_it_too() -> None:
     model = BayesianNetwork(Bare(), Normal())
     guide = VariationalDropout(model, log_sigma2=-3.0)
     data = torch.randn(9, 5), torch.randn(9, 3)
-    metrics = evaluate(model, data, guide=guide)
+    metrics = evaluate(guide, data)
     assert 0 < metrics.prior_share < 1
-    assert metrics.deployed == deployed_size(mean_network(model, guide), data[0])
-    choice = choose_threshold(model, guide, data, max_error_rise=1.0, candidates=[0.0, 3.0])
+    assert metrics.deployed == deployed_size(posterior_mean(guide), data[0])
+    choice = choose_threshold(guide, data, max_error_rise=1.0, candidates=[0.0, 3.0])
     for trial in choice.trials:
-        net = prune(model, guide, trial.threshold)
+        net = prune(guide, trial.threshold)
         assert (trial.nonzero_parameters, trial.sparse_bytes) == tuple(asdict(stored_size(net)).values())
         assert trial.compression == compression(net, model.weight_names)
     assert "sparse_bytes" in repr(choice)
@@ -306,8 +306,8 @@ def test_the_log_of_a_training_says_it(tmp_path: Path) -> None:
     model = BayesianNetwork(Recurrent())
     guide = VariationalDropout(model, log_sigma2=-3.0)
     data = torch.randn(20, 4, 12), torch.arange(20) % 3
-    record = fit(model, guide, data, epochs=1, progress=False, log=tmp_path / "log").history[-1]
-    net = prune(model, guide)
+    record = fit(guide, data, epochs=1, progress=False, log=tmp_path / "log").history[-1]
+    net = prune(guide)
     assert record.compression == compression(net, model.weight_names) < 1.02
     assert (record.nonzero_parameters, record.sparse_bytes) == tuple(asdict(stored_size(net)).values())
     line: dict[str, Any] = json.loads((tmp_path / "log").read_text())
@@ -330,7 +330,7 @@ def test_tables_say_what_is_not_compacted_and_what_has_no_prior(capsys: pytest.C
 
 def test_the_progress_line_says_parameters_and_bytes(capfd: pytest.CaptureFixture[str]) -> None:
     model = BayesianNetwork(Bare())
-    (record,) = fit(model, PointEstimate(model), (torch.randn(9, 5), torch.arange(9) % 3), epochs=1, progress=False).history
+    (record,) = fit(PointEstimate(model), (torch.randn(9, 5), torch.arange(9) % 3), epochs=1, progress=False).history
     with Progress("train", 0, 1, True) as bar:
         bar._last_line = -math.inf  # a line is due
         bar.epoch(record)

@@ -26,7 +26,7 @@ from pyro_vd import (
     load_pruned,
     load_run,
     log_alpha,
-    mean_network,
+    posterior_mean,
     prune,
     surviving_units,
 )
@@ -38,7 +38,7 @@ from pyro_vd.inference import LocalReparameterization
 from pyro_vd.models import MLP
 from pyro_vd.models.bayesian import Prior
 from pyro_vd.posterior import predictive, summarize
-from pyro_vd.pruning import keep_masks
+from pyro_vd.pruning import threshold_masks
 from pyro_vd.workflow import inspect_layers
 
 KINDS: dict[str, tuple[Prior, Callable[..., UnitGuide]]] = {
@@ -52,7 +52,7 @@ every_kind = pytest.mark.parametrize("kind", KINDS)
 
 def pair(kind: str, net: nn.Module | None = None, log_sigma2: float = -3.0) -> tuple[BayesianNetwork, UnitGuide]:
     prior, guide = KINDS[kind]
-    model = BayesianNetwork(net or MLP([5, 4, 3]).plain_network(MLP([5, 4, 3]).initial_weights), prior=prior, num_data=60)
+    model = BayesianNetwork(net or MLP([5, 4, 3]).to_module(MLP([5, 4, 3]).initial_weights), prior=prior, num_data=60)
     return model, guide(model, log_sigma2=log_sigma2)
 
 
@@ -88,14 +88,14 @@ def test_outputs_are_distributed_as_under_drawn_weights(kind: str) -> None:
 @every_kind
 def test_it_starts_as_the_network_and_its_mean_is_that_of_the_draws(kind: str) -> None:
     net = nn.Sequential(nn.Conv2d(2, 3, 2), nn.ReLU(), nn.Flatten(), nn.Linear(12, 3))
-    model, guide = pair(kind, net)
+    _model, guide = pair(kind, net)
     x = torch.randn(6, 2, 3, 3)
-    torch.testing.assert_close(mean_network(model, guide)(x), net(x))
+    torch.testing.assert_close(posterior_mean(guide)(x), net(x))
     for name in guide.site_names:
         draws = guide.posterior(name).rsample((20_000,))
         assert ((draws.mean(0) - guide.mean(name)).abs() < 4.5 * draws.std(0) / math.sqrt(20_000)).all()
     shared = BayesianNetwork(net, prior=KINDS[kind][0], shared=["3.weight"])
-    assert predictive(shared, KINDS[kind][1](shared), x).shape == (6, 3)
+    assert predictive(KINDS[kind][1](shared), x).shape == (6, 3)
 
 
 @every_kind
@@ -103,9 +103,9 @@ def test_it_starts_as_the_network_and_its_mean_is_that_of_the_draws(kind: str) -
 def test_exactly_the_irrelevant_inputs_go(kind: str, seed: int) -> None:
     pyro.set_rng_seed(seed)
     data = irrelevant(400, seed)
-    model, guide = pair(kind, nn.Linear(7, 4), log_sigma2=-4)
-    fit(model, guide, data, epochs=60, batch_size=100, lr=0.05, kl_weight=4, progress=False)
-    net = prune(model, guide, 0.0)
+    _model, guide = pair(kind, nn.Linear(7, 4), log_sigma2=-4)
+    fit(guide, data, epochs=60, batch_size=100, lr=0.05, kl_weight=4, progress=False)
+    net = prune(guide, 0.0)
     assert (net.weight != 0).any(0).nonzero().flatten().tolist() == [1, 4]
     assert (log_alpha(guide)["weight"].amax(0) == log_alpha(guide)["weight"].amin(0)).all()
     assert evaluate(net, irrelevant(400, 100)).error < 0.1
@@ -114,11 +114,11 @@ def test_exactly_the_irrelevant_inputs_go(kind: str, seed: int) -> None:
 
 @every_kind
 def test_what_is_pruned_goes_and_stays_away(kind: str) -> None:
-    model, guide = pair(kind, MLP([6, 8, 5, 3]).plain_network(MLP([6, 8, 5, 3]).initial_weights))
+    model, guide = pair(kind, MLP([6, 8, 5, 3]).to_module(MLP([6, 8, 5, 3]).initial_weights))
     remove(guide, "1.weight", [0, 5])
     remove(guide, "3.weight", [1, 2, 7])
     remove(guide, "5.weight", [4])
-    net = prune(model, guide, 0.0)
+    net = prune(guide, 0.0)
     x = torch.randn(20, 6)
     small = compact(net)
     torch.testing.assert_close(small(x), net(x))
@@ -129,13 +129,13 @@ def test_what_is_pruned_goes_and_stays_away(kind: str) -> None:
     with LocalReparameterization(hold=0.0):  # what is held is what would be pruned, without noise
         held = model.output(guide(), x.index_fill(1, torch.tensor([0, 5]), 1e6))
     assert held.abs().max() < 1e3
-    guide.restrict(keep_masks(log_alpha(guide), 0.0))
-    torch.testing.assert_close(mean_network(model, guide)(x), net(x))
+    guide.apply_masks(threshold_masks(log_alpha(guide), 0.0))
+    torch.testing.assert_close(posterior_mean(guide)(x), net(x))
     before = {name: p.detach().clone() for name, p in guide.named_parameters()}
     data = torch.rand(60, 6), torch.arange(60) % 3
-    fit(model, guide, data, epochs=3, lr=0.02, hold=0.0, progress=False)
+    fit(guide, data, epochs=3, lr=0.02, train_threshold=0.0, progress=False)
     assert all(not torch.equal(p, before[name]) for name, p in guide.named_parameters())
-    for name, weight in mean_network(model, guide).named_parameters():
+    for name, weight in posterior_mean(guide).named_parameters():
         assert torch.equal(weight == 0, net.get_parameter(name) == 0)
 
 
@@ -145,9 +145,9 @@ def test_trains_through_fit_and_svi(kind: str) -> None:
     model, guide = pair(kind, net)
     x = torch.rand(60, 5)
     y = (x.sum(1) > 2.5).long() + (x[:, 0] > 0.8)
-    result = fit(model, guide, (x, y), epochs=8, batch_size=20, lr=0.02, kl_weight=0.01, progress=False)
+    result = fit(guide, (x, y), epochs=8, batch_size=20, lr=0.02, kl_weight=0.01, progress=False)
     assert result.history[-1].data_term < result.history[0].data_term
-    assert evaluate(model, (x, y), guide=guide).nll < 2
+    assert evaluate(guide, (x, y)).nll < 2
     svi = SVI(model, guide, pyro.optim.Adam({"lr": 1e-3}), VariationalDropoutELBO())
     assert math.isfinite(svi.step(x, y))
     pyro.clear_param_store()
@@ -155,9 +155,9 @@ def test_trains_through_fit_and_svi(kind: str) -> None:
 
 @every_kind
 def test_signals_are_those_of_weights(kind: str) -> None:
-    model, guide = pair(kind)
+    _model, guide = pair(kind)
     data = torch.rand(9, 5), torch.arange(9) % 3
-    for layer in inspect_layers(model, guide, data):
+    for layer in inspect_layers(guide, data):
         q = guide.posterior(layer.site)
         signal = (q.mean.abs() / q.variance.sqrt()).flatten().sort().values
         assert layer.signal_quantiles[2] == pytest.approx(signal[round(0.5 * (len(signal) - 1))].item(), rel=1e-4)
@@ -188,7 +188,7 @@ def test_command_line(guide: str, prior: str, log_sigma2: float, threshold: floa
     net, run = load_pruned(tmp_path / "run" / "pruned.safetensors"), load_run(tmp_path / "run")
     assert metrics["compact"]["units"] == surviving_units(net) != "64-12"
     assert f"\ncompact: {surviving_units(net)} units, " in out
-    weight = prune(run.model, run.guide, threshold).get_parameter("1.weight")
+    weight = prune(run.guide, threshold).get_parameter("1.weight")
     assert torch.equal(weight == 0, net.get_parameter("1.weight") == 0), "fine-tuning removes nothing and brings nothing back"
     assert run_cli("prune", tmp_path / "run", "--threshold=-2")[0] == 0
     other = "ard" if guide == "log-normal" else "log-uniform"

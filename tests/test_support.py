@@ -75,9 +75,9 @@ def test_value_and_support_are_quoted(case: str) -> None:
     make, good, bad, message = CASES[case]
     net, likelihood = nn.Linear(3, 1), Observes(make)
     model, x = BayesianNetwork(net, likelihood), torch.randn(2, 3)
-    fit(model, PointEstimate(model), (x, torch.as_tensor(good)), epochs=1, progress=False)
+    fit(PointEstimate(model), (x, torch.as_tensor(good)), epochs=1, progress=False)
     for use in (
-        lambda: fit(model, PointEstimate(model), (x, torch.as_tensor(bad)), epochs=1, progress=False),
+        lambda: fit(PointEstimate(model), (x, torch.as_tensor(bad)), epochs=1, progress=False),
         lambda: evaluate(net, (x, torch.as_tensor(bad)), likelihood=likelihood),
     ):
         with pytest.raises(InputError, match=message) as caught:
@@ -109,4 +109,4 @@ def test_a_likelihood_that_cannot_take_the_output(make: Any, why: str) -> None:
     with pytest.raises(
         InputError, match=rf"training data: the .*network's output of shape .* likelihood.*{why}|likelihood cannot take .*{why}"
     ):
-        fit(model, PointEstimate(model), (torch.zeros(4, 3), torch.ones(4)), epochs=1, progress=False)
+        fit(PointEstimate(model), (torch.zeros(4, 3), torch.ones(4)), epochs=1, progress=False)

@@ -53,7 +53,7 @@ def together(*works: Callable[[], Any]) -> list[Any]:
 
 def trained(given: Pair, epochs: int = 25) -> dict[str, Tensor]:
     model, guide = given
-    fit(model, guide, (X, Y), epochs=epochs, batch_size=len(X), lr=0.05, kl_weight=0.05, progress=False)
+    fit(guide, (X, Y), epochs=epochs, batch_size=len(X), lr=0.05, kl_weight=0.05, progress=False)
     return {**model.state_dict(), **guide.state_dict()}
 
 
@@ -73,7 +73,7 @@ def test_trainings_without_noise_are_those_of_one_thread() -> None:
 
 
 def seeded_draws(given: Pair) -> float:
-    data = to_inference_data(*given, (X, Y), num_samples=10, weights=0, seed=7)
+    data = to_inference_data(given[1], (X, Y), num_samples=10, weights=0, seed=7)
     return to_tree(data)["log_likelihood"]["y"].values.sum().item()
 
 
@@ -81,13 +81,13 @@ def test_a_training_with_noise_is_left_alone_by_trainings_and_evaluations() -> N
     first, second, done = pair(1, VariationalDropout), pair(2, VariationalDropout, hidden=9), pair(3, VariationalDropout, 7)
     trained(done, epochs=50)
     torch.manual_seed(5)
-    nll = evaluate(done[0], (X, Y), guide=done[1], num_samples=100).nll
+    nll = evaluate(done[1], (X, Y), num_samples=100).nll
     results = together(
         lambda: trained(first, epochs=50),
         lambda: trained(second, epochs=50),
-        lambda: [evaluate(done[0], (X, Y), guide=done[1], num_samples=100).nll for _ in range(5)],
-        lambda: [predictive(*done, X, num_samples=20).shape for _ in range(9)],
-        lambda: [compact(prune(*done)) for _ in range(20)],
+        lambda: [evaluate(done[1], (X, Y), num_samples=100).nll for _ in range(5)],
+        lambda: [predictive(done[1], X, num_samples=20).shape for _ in range(9)],
+        lambda: [compact(prune(done[1])) for _ in range(20)],
         lambda: [seeded_draws(done) for _ in range(3)],
     )
     for result in results:
@@ -96,7 +96,7 @@ def test_a_training_with_noise_is_left_alone_by_trainings_and_evaluations() -> N
     assert results[3] == [(120, 3)] * 9
     assert results[5] == [seeded_draws(done)] * 3, "seeded, whatever the other threads draw"
     for given in (first, second):
-        assert evaluate(given[0], (X, Y), guide=given[1]).error < 0.4
+        assert evaluate(given[1], (X, Y)).error < 0.4
     assert _PYRO_STACK == []
 
 
@@ -105,18 +105,18 @@ def test_one_model_in_two_trainings_is_refused_and_the_first_goes_on() -> None:
     running = threading.Event()
 
     def first() -> Any:
-        return fit(model, guide, (X, Y), epochs=60, progress=False, after_step=lambda *_: running.set()).history
+        return fit(guide, (X, Y), epochs=60, progress=False, after_step=lambda *_: running.set()).history
 
     def second() -> None:
         assert running.wait(60)
-        fit(model, VariationalDropout(model), (X[:30], Y[:30]), epochs=1, progress=False)
+        fit(VariationalDropout(model), (X[:30], Y[:30]), epochs=1, progress=False)
 
     history, error = together(first, second)
     assert len(history) == 60
     assert isinstance(error, InputError)
     assert "this MLP is being trained by another fit" in str(error)
     assert model.num_data == len(X), "not that of the training that was refused"
-    fit(model, guide, (X, Y), epochs=1, progress=False)
+    fit(guide, (X, Y), epochs=1, progress=False)
 
 
 def test_after_an_error_another_thread_can_go_on() -> None:
@@ -126,7 +126,7 @@ def test_after_an_error_another_thread_can_go_on() -> None:
 
     model = Broken((8, 6, 3))
     error, found = together(
-        lambda: fit(model, VariationalDropout(model), (X, Y), epochs=1, progress=False),
+        lambda: fit(VariationalDropout(model), (X, Y), epochs=1, progress=False),
         lambda: trained(pair(1, VariationalDropout), epochs=5),
     )
     assert "broken" in str(error)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vd import InputError, evaluate
-from pyro_vd.evaluation.uncertainty import by_confidence, detection, entropy, equal_mass_calibration_error, risk_coverage
+from pyro_vd.evaluation.uncertainty import by_confidence, entropy, equal_mass_calibration_error, ood_metrics, risk_coverage
 from pyro_vd.plots.uncertainty import error_against_coverage, reliability
 
 N = 20_000
@@ -74,19 +74,19 @@ def test_refusal() -> None:
 
 def test_detection() -> None:
     scores = torch.rand(500)
-    same = detection(scores, scores)
+    same = ood_metrics(scores, scores)
     assert same.auroc == pytest.approx(0.5)
     assert same.fpr95 == pytest.approx(0.95, abs=0.01)
-    apart = detection(torch.arange(100.0), torch.arange(100.0, 150.0))
+    apart = ood_metrics(torch.arange(100.0), torch.arange(100.0, 150.0))
     assert (apart.auroc, apart.fpr95) == (1.0, 0.0)
     # 95 of 100 familiar scores are at most 94; 30 of the 40 foreign ones are, too.
     foreign = torch.cat([torch.linspace(0.0, 94.0, 30), torch.linspace(94.5, 200.0, 10)])
-    assert detection(torch.arange(100.0), foreign).fpr95 == pytest.approx(30 / 40)
-    assert detection(torch.zeros(10), torch.ones(10)).auroc == 1
-    assert detection(torch.ones(10), torch.ones(10)).fpr95 == 1, "what cannot be told apart is let through"
+    assert ood_metrics(torch.arange(100.0), foreign).fpr95 == pytest.approx(30 / 40)
+    assert ood_metrics(torch.zeros(10), torch.ones(10)).auroc == 1
+    assert ood_metrics(torch.ones(10), torch.ones(10)).fpr95 == 1, "what cannot be told apart is let through"
     for broken in (torch.tensor([]), torch.tensor([math.nan])):
         with pytest.raises(InputError, match="finite"):
-            detection(scores, broken)
+            ood_metrics(scores, broken)
 
 
 def test_probabilities_that_are_none() -> None:

@@ -84,7 +84,7 @@ def test_what_needs_the_whole_batch_is_trained(name: str) -> None:
     net = make()
     model = BayesianNetwork(net, likelihood and likelihood())
     guide = VariationalDropout(model)
-    result = fit(model, guide, (X, y), (X, y), epochs=2, progress=False)
+    result = fit(guide, (X, y), (X, y), epochs=2, progress=False)
     assert result.skipped == 0
     assert torch.equal(check_network("data", (X, y), net, model.observed)[0], X)
     check_inputs("x", X, net)
@@ -97,7 +97,7 @@ def test_a_batch_that_does_not_fit_is_refused_before_the_first_epoch(batch_size:
     model = BayesianNetwork(Graph())
     x, y = torch.randn(n, 6), torch.arange(n) % 3
     with pytest.raises(InputError, match="training data: ") as refusal:
-        fit(model, PointEstimate(model), (x, y), epochs=1, batch_size=batch_size, progress=False)
+        fit(PointEstimate(model), (x, y), epochs=1, batch_size=batch_size, progress=False)
     if (batch_size, n) == (N, N + 10):
         assert f"{n} examples with batch_size (={batch_size}) make a batch of {size}, which" in str(refusal.value)
         assert f"takes batch_size={n}" in str(refusal.value)
@@ -127,7 +127,7 @@ def test_other_outputs_in_training_mode_are_refused(kind: str, inside: bool) -> 
     guide = PointEstimate(model)
     before = {name: value.clone() for name, value in guide.state_dict().items()}
     with pytest.raises(InputError, match=f"output in training mode is a {kind}; it must be one tensor.*aux_logits=False"):
-        fit(model, guide, (X, Y), epochs=1, progress=False)
+        fit(guide, (X, Y), epochs=1, progress=False)
     assert all(torch.equal(before[name], value) for name, value in guide.state_dict().items())
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
 
@@ -135,13 +135,13 @@ def test_other_outputs_in_training_mode_are_refused(kind: str, inside: bool) -> 
 def test_a_shape_of_its_own_in_training_mode_is_refused() -> None:
     model = BayesianNetwork(Auxiliary(lambda inner, head: torch.stack([inner, head])))
     with pytest.raises(InputError, match=r"the likelihood of a batch of 48 has the batch shape \(2, 48\)"):
-        fit(model, PointEstimate(model), (X, Y), epochs=1, progress=False)
+        fit(PointEstimate(model), (X, Y), epochs=1, progress=False)
 
 
 def test_an_error_in_training_mode_only_is_one_sentence() -> None:
     model = BayesianNetwork(Auxiliary(lambda inner, head: inner + head[:, :2]))
     with pytest.raises(InputError, match=r"does not fit the network in training mode: The size of tensor a \(3\)"):
-        fit(model, PointEstimate(model), (X, Y), epochs=1, progress=False)
+        fit(PointEstimate(model), (X, Y), epochs=1, progress=False)
 
 
 def test_nothing_is_left_of_the_try() -> None:
@@ -151,7 +151,7 @@ def test_nothing_is_left_of_the_try() -> None:
     buffers = {name: (buffer, buffer.clone()) for name, buffer in model.named_buffers()}
     state = torch.get_rng_state()
     with pytest.raises(InputError, match="make a batch of one"):
-        fit(model, guide, (X, Y), epochs=1, batch_size=N - 1, progress=False)
+        fit(guide, (X, Y), epochs=1, batch_size=N - 1, progress=False)
     assert torch.equal(torch.get_rng_state(), state)
     assert all(buffer is model.get_buffer(name) and torch.equal(buffer, value) for name, (buffer, value) in buffers.items())
     assert not any(module.training for module in model.modules())
@@ -190,7 +190,7 @@ def test_the_try_copies_neither_likelihood_nor_attributes_and_leaves_them_as_the
     assert [module.training for module in model.modules()] == modes
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
     guide = PointEstimate(model)
-    fit(model, guide, (X, Y), epochs=2, batch_size=20, progress=False)
+    fit(guide, (X, Y), epochs=2, batch_size=20, progress=False)
     assert likelihood.calls == 6, "steps alone"
     with pytest.raises(InputError, match="make a batch of one"):
         check_batches(X, Y, N - 1, model)

@@ -55,23 +55,19 @@ DATA = torch.rand(9, 4), torch.arange(9) % 3
 MODEL, OTHER = MLP((4, 3)), MLP((4, 5, 3))
 GUIDE = VariationalDropout(MODEL)
 WRONG: dict[str, Callable[[], object]] = {
-    "guide is a tuple; it must be one of the model's": lambda: fit(MODEL, DATA, DATA, **RUN),
-    r"model is a Linear; it must be a BayesianNetwork: BayesianNetwork\(net\)": lambda: fit(
-        nn.Linear(4, 3), GUIDE, DATA, epochs=1
-    ),
+    "guide is a tuple; it must be one of the model's": lambda: fit(DATA, DATA, **RUN),
+    r"model is a Linear; it must be a BayesianNetwork: BayesianNetwork\(net\)": lambda: fit(GUIDE, DATA, epochs=1),
     "model is a Linear; it must be": lambda: VariationalDropout(nn.Linear(4, 3)),
-    "model is a VariationalDropout": lambda: prune(GUIDE, MODEL),
-    r"guide is of another network: its weights are .*'1.weight': \(3, 4\).* \(5, 4\)": lambda: prune(OTHER, GUIDE),
-    "the guide is of another network": lambda: fit(OTHER, GUIDE, DATA, **RUN),
-    "VariationalDropout was made for another MLP, with other biases": lambda: fit(MLP((4, 3)), GUIDE, DATA, **RUN),
+    "model is a VariationalDropout": lambda: prune(MODEL),
+    r"guide is of another network: its weights are .*'1.weight': \(3, 4\).* \(5, 4\)": lambda: prune(GUIDE),
+    "the guide is of another network": lambda: fit(GUIDE, DATA, **RUN),
+    "VariationalDropout was made for another MLP, with other biases": lambda: fit(GUIDE, DATA, **RUN),
     "validation data is a Dataset, whose test data are never for choosing": lambda: fit(
-        MODEL, GUIDE, DATA, load_data("digits"), epochs=1
+        GUIDE, DATA, load_data("digits"), epochs=1
     ),
-    "training data is a tuple of 3; it must be a pair of tensors": lambda: fit(MODEL, GUIDE, (*DATA, 1), epochs=1),
-    "inputs of type torch.float64, a network of torch.float32": lambda: fit(
-        MODEL, GUIDE, (DATA[0].double(), DATA[1]), epochs=1
-    ),
-    "label 3 does not fit .* count from 0": lambda: fit(MODEL, GUIDE, (DATA[0], DATA[1] + 1), **RUN),
+    "training data is a tuple of 3; it must be a pair of tensors": lambda: fit(GUIDE, (*DATA, 1), epochs=1),
+    "inputs of type torch.float64, a network of torch.float32": lambda: fit(GUIDE, (DATA[0].double(), DATA[1]), epochs=1),
+    "label 3 does not fit .* count from 0": lambda: fit(GUIDE, (DATA[0], DATA[1] + 1), **RUN),
     "has no weights of its own: give evaluate": lambda: evaluate(MODEL, DATA),
     "evaluate was given a tuple; it takes a network, or": lambda: evaluate((MODEL, 3), DATA),
     "evaluate was given a VariationalDropout; it takes": lambda: evaluate(GUIDE, DATA),
@@ -83,15 +79,15 @@ WRONG: dict[str, Callable[[], object]] = {
     r"save what prune\(model, guide\) gives": lambda: save_pruned(MODEL, "never.safetensors"),
     "has no weights of its own: give predict": lambda: predict(MODEL, DATA[0]),
     r"checkpoint \(='no/such/c.pt'\): there is no folder 'no/such'": lambda: fit(
-        MODEL, GUIDE, DATA, epochs=1, checkpoint="no/such/c.pt"
+        GUIDE, DATA, epochs=1, checkpoint="no/such/c.pt"
     ),
-    r"log \(='no/log'\): there is no folder 'no'": lambda: fit(MODEL, GUIDE, DATA, epochs=1, log=Path("no/log")),
+    r"log \(='no/log'\): there is no folder 'no'": lambda: fit(GUIDE, DATA, epochs=1, log=Path("no/log")),
     "computes its weight .*remove_weight_norm": lambda: BayesianNetwork(normed()),
     r"computes its weight .*prune\.remove": lambda: BayesianNetwork(torch_pruned()),
     "data: the network's output is a tuple; it must be one tensor": lambda: evaluate(Pair(4, 3), DATA),
-    "training data: the network's output is a tuple": lambda: fit(*pair_of(Pair(4, 3)), DATA, **RUN),
-    "validation data: 9 inputs and 8 labels": lambda: choose_threshold(MODEL, GUIDE, (DATA[0], DATA[1][1:])),
-    "validation data is a Tensor; it must be a pair of tensors": lambda: choose_threshold(MODEL, GUIDE, DATA[0]),
+    "training data: the network's output is a tuple": lambda: fit(pair_of(Pair(4, 3))[1], DATA, **RUN),
+    "validation data: 9 inputs and 8 labels": lambda: choose_threshold(GUIDE, (DATA[0], DATA[1][1:])),
+    "validation data is a Tensor; it must be a pair of tensors": lambda: choose_threshold(GUIDE, DATA[0]),
     r"'1.weight': its weight is of type float16.* VariationalDropout;.*autocast": lambda: VariationalDropout(
         MLP((4, 3)).half()
     ),
@@ -111,14 +107,14 @@ def test_mixed_up_arguments_are_named(message: str) -> None:
 
 def test_a_number_is_a_constant_weight_of_the_kl() -> None:
     model = MLP((4, 3))
-    result = fit(model, VariationalDropout(model), DATA, epochs=2, kl_weight=0.3, progress=False)
+    result = fit(VariationalDropout(model), DATA, epochs=2, kl_weight=0.3, progress=False)
     assert [record.kl_weight for record in result.history] == [0.3, 0.3]
 
 
 def test_progress_in_a_log_file_has_lines(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pyro_vd.training.progress._SECONDS_A_LINE", -1.0)
     model = MLP((4, 3))
-    fit(model, VariationalDropout(model), DATA, epochs=3)
+    fit(VariationalDropout(model), DATA, epochs=3)
     lines = capfd.readouterr().err.splitlines()
     assert [line.split(" loss ")[0] for line in lines[:3]] == [f"train epoch {k}" for k in (1, 2, 3)]
 
@@ -128,9 +124,9 @@ def test_half_precision_where_it_works(dtype: torch.dtype) -> None:
     """Without variances it does."""
     model = MLP((4, 3)).to(dtype)
     guide = PointEstimate(model)
-    fit(model, guide, (DATA[0].to(dtype), DATA[1]), epochs=1, progress=False)
+    fit(guide, (DATA[0].to(dtype), DATA[1]), epochs=1, progress=False)
     assert all(parameter.isfinite().all() for parameter in guide.parameters())
 
 
 def test_copies_of_a_model_and_its_guide_fit_each_other() -> None:
-    fit(copy.deepcopy(MODEL), copy.deepcopy(GUIDE), DATA, **RUN)
+    fit(copy.deepcopy(GUIDE), DATA, **RUN)

@@ -33,7 +33,7 @@ def run(arguments: list[str]) -> None:
 
         run = load_run(source, values.data_dir)
         data = load_data(values.data, values.data_dir) if values.data else run.data
-        networks = measure_posterior(run.recipe, run.model, run.guide, data.test, values.num_samples)
+        networks = measure_posterior(run.guide, data.test, run.recipe.seed, values.num_samples)
         net = load_pruned(file := source / PRUNED)
     else:
         net = load_pruned(file := source)

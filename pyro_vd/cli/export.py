@@ -37,7 +37,7 @@ def run(arguments: list[str]) -> None:
     from pyro_vd.compaction.compacting import compact
     from pyro_vd.evaluation.checks import check_network
     from pyro_vd.evaluation.metrics import output_error, validation_error
-    from pyro_vd.evaluation.prediction import logits
+    from pyro_vd.evaluation.predictors import outputs
     from pyro_vd.export.formats import FORMATS
     from pyro_vd.export.pruned_file import load_pruned, read_info, save_pruned
     from pyro_vd.models.likelihoods import read_likelihood
@@ -58,20 +58,20 @@ def run(arguments: list[str]) -> None:
         with TemporaryDirectory() as folder:
             save_pruned(net, dense := Path(folder) / "dense", info)
             bytes_dense = dense.stat().st_size
-        wanted = logits(net, x)
+        wanted = outputs(net, x)
         networks = {}
         for name, tried, stored, size in (
             ("dense safetensors", net, net, bytes_dense),
             (values.format, written, small, out.stat().st_size),
         ):
-            outputs = wanted if tried is net else logits(tried, x)
+            output = wanted if tried is net else outputs(tried, x)
             networks[name] = {
                 "bytes": size,
                 "parameters": sum(parameter.numel() for parameter in stored.parameters()),
                 "nonzero": sum(layer.nonzero for layer in layer_sizes(stored)),
-                **output_error(outputs, y, likelihood),
+                **output_error(output, y, likelihood),
                 **validation_error(tried, validation, likelihood),
-                "largest_difference": (outputs - wanted).abs().max().item(),
+                "largest_difference": (output - wanted).abs().max().item(),
             }
     except BaseException:
         out.unlink(missing_ok=True)  # it is ours, and not what it should be

@@ -17,6 +17,7 @@ from pyro_vd.cli.arguments import add_data_dir, check_learns_alpha, parse, parse
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from pyro_vd.pruning.rule import PruningRule
     from pyro_vd.workflow.inspection import LayerInspection
     from pyro_vd.workflow.run_folder import Run
 
@@ -42,7 +43,7 @@ def run(arguments: list[str]) -> None:
     from pyro_vd.posterior.arviz_files import write_inference_data
     from pyro_vd.pruning.pruned import prune
     from pyro_vd.workflow.inspection import inspect_layers, run_inference_data
-    from pyro_vd.workflow.run_folder import load_run, run_threshold
+    from pyro_vd.workflow.run_folder import load_run, run_rule
     from pyro_vd.workflow.tables import print_sizes
 
     run = load_run(values.run, values.data_dir)
@@ -50,12 +51,13 @@ def run(arguments: list[str]) -> None:
     targets = [run.folder / name for name in (FILE, *(FIGURES if values.plots else ()))]
     if not values.overwrite and (there := [path for path in targets if path.exists()]):
         raise InputError(f"{there[0]} exists; replace what an earlier inspect has written with --overwrite")
-    threshold = run_threshold(run)
-    layers = inspect_layers(run.model, run.guide, run.data.test, threshold, run.recipe.prune.units)
-    net = prune(run.model, run.guide, threshold, run.recipe.prune.units)
+    rule = run_rule(run)
+    threshold = rule.threshold
+    layers = inspect_layers(run.guide, run.data.test, rule)
+    net = prune(run.guide, rule)
     size = asdict(network_size(net, run.data.x_test, run.model.weight_names))
     data = run_inference_data(run, num_samples=values.num_samples, weights=values.weights)
-    figures = _figures(run, data, threshold, layers) if values.plots else {}
+    figures = _figures(run, data, rule, layers) if values.plots else {}
     write_inference_data(data, run.folder / FILE)
     for name, figure in figures.items():
         save_figure(figure, run.folder / name, dpi=110)
@@ -70,22 +72,22 @@ def run(arguments: list[str]) -> None:
     if values.json:
         print(as_json(result))
     else:
-        units = run.recipe.prune.units
-        but = f" and all inputs but the {'-'.join(map(str, units))} of least log α" if units else ""
+        inputs = rule.max_inputs
+        but = f" and all inputs but the {'-'.join(map(str, inputs))} of least log α" if inputs else ""
         _print(f"{run.folder / FILE}: log α ≥ {threshold:g}{but} pruned; 5, 50 and 95 % quantiles", layers)
         print_sizes("pruned, before fine-tuning", {"pruned": json.loads(as_json(size))})
         if figures:
             print(f"figures in {run.folder}: {', '.join(figures)}")
 
 
-def _figures(run: Run, data: Any, threshold: float, layers: list[LayerInspection]) -> Mapping[str, Figure]:
+def _figures(run: Run, data: Any, rule: PruningRule, layers: list[LayerInspection]) -> Mapping[str, Figure]:
     from pyro_vd.guides.alpha import log_alpha
     from pyro_vd.plots import posterior as plots
     from pyro_vd.plots.drawing import image_shape
-    from pyro_vd.pruning.masks import kept_weights
+    from pyro_vd.pruning.rule import pruning_masks
 
     log_alphas = log_alpha(run.guide)
-    masks = kept_weights(run.model, run.guide, threshold, run.recipe.prune.units)
+    masks, threshold = pruning_masks(run.guide, rule), rule.threshold
     name, *_ = run.guide.site_names
     first = run.guide.mean(name) * masks[name]
     figures = (

@@ -1,4 +1,4 @@
-"""``pyro-vd prune``: prune a trained run at another threshold, or to other numbers of units."""
+"""``pyro-vd prune``: prune a trained run at another threshold, or to other numbers of inputs."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import asdict
 from pyro_vd._core.errors import InputError
 from pyro_vd.cli.arguments import add_data_dir, check_learns_alpha, finish, new_file, parse, parser_of
 
-HELP = "prune a trained run at another threshold, or to other numbers of units"
+HELP = "prune a trained run at another threshold, or to other numbers of inputs"
 
 
 def run(arguments: list[str]) -> None:
     """Carry the command out."""
-    parser = parser_of("prune RUN [--threshold T | --max-error-rise X] [--units N …] [--out FILE]", HELP)
+    parser = parser_of("prune RUN [--threshold T | --max-error-rise X] [--max-inputs N …] [--out FILE]", HELP)
     parser.add_argument("run", type=str, help="folder of a finished run")
     parser.add_argument("--threshold", type=float, help="remove weights with log α at or above it (default: the recipe's)")
     parser.add_argument(
@@ -20,8 +20,10 @@ def run(arguments: list[str]) -> None:
         type=float,
         help="the lowest threshold whose validation error rises by at most this share (an RMSE: of itself)",
     )
-    parser.add_argument("--units", type=int, nargs="+", help="the most inputs that each layer keeps (default: the recipe's)")
-    parser.add_argument("--out", type=str, help="file to write (default: RUN/pruned-THRESHOLD-UNITS.safetensors)")
+    parser.add_argument(
+        "--max-inputs", type=int, nargs="+", help="the most inputs that each layer keeps (default: the recipe's)"
+    )
+    parser.add_argument("--out", type=str, help="file to write (default: RUN/pruned-THRESHOLD-INPUTS.safetensors)")
     add_data_dir(parser)
     values = parse(parser, arguments)
 
@@ -29,28 +31,27 @@ def run(arguments: list[str]) -> None:
     from pyro_vd.export.pruned_file import save_pruned
     from pyro_vd.pruning.pruned import prune
     from pyro_vd.workflow.phases import PruneConfig
-    from pyro_vd.workflow.run_folder import load_run, run_threshold
+    from pyro_vd.workflow.run_folder import load_run, run_rule
     from pyro_vd.workflow.tables import error_cell
-    from pyro_vd.workflow.training_run import chosen_threshold, file_info
+    from pyro_vd.workflow.training_run import chosen_rule, file_info
 
     run = load_run(values.run, values.data_dir)
     check_learns_alpha(run)
-    by_hand = values.threshold is not None or values.units is not None
+    by_hand = values.threshold is not None or values.max_inputs is not None
     if by_hand and values.max_error_rise is not None:
-        raise InputError("give --max-error-rise, or --threshold and --units, not both")
+        raise InputError("give --max-error-rise, or --threshold and --max-inputs, not both")
     config = run.recipe.prune
     if by_hand:
-        threshold = run_threshold(run) if values.threshold is None else values.threshold
-        config = PruneConfig(threshold=threshold, units=values.units or config.units)
+        threshold = run_rule(run).threshold if values.threshold is None else values.threshold
+        config = PruneConfig(threshold=threshold, max_inputs=values.max_inputs or config.max_inputs)
     elif values.max_error_rise is not None:
         config = PruneConfig(max_error_rise=values.max_error_rise)
-    threshold = chosen_threshold(
-        run.recipe, config, run.model, run.guide, None if config.max_error_rise is None else run.validation
-    )
-    name = "-".join(["pruned", f"{threshold:g}", *map(str, values.units or ())])
-    row = f"pruned at {threshold:g}" + (f", units {'-'.join(map(str, config.units))}" if config.units else "")
+    rule = chosen_rule(config, run.guide, None if config.max_error_rise is None else run.validation)
+    threshold = rule.threshold
+    name = "-".join(["pruned", f"{threshold:g}", *map(str, values.max_inputs or ())])
+    row = f"pruned at {threshold:g}" + (f", inputs {'-'.join(map(str, config.max_inputs))}" if config.max_inputs else "")
     out = new_file(values.out or run.folder / f"{name}.safetensors")
-    net = prune(run.model, run.guide, threshold, config.units)
+    net = prune(run.guide, rule)
     try:
         data = run.data
     except InputError as error:  # the run may have come without its data, which pruning at a threshold does not need

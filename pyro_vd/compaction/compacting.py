@@ -96,7 +96,7 @@ def holds_zeros(net: nn.Module) -> bool:
 def _check(net: nn.Module) -> None:
     if not isinstance(net, nn.Module):
         raise InputError(f"net is a {type(net).__name__}; it must be an nn.Module")
-    if hasattr(net, "plain_network"):
+    if hasattr(net, "to_module"):
         raise InputError(f"{type(net).__name__} has no weights of its own; net must be what prune(model, guide) gives")
     for name, tensor in (*net.named_parameters(), *net.named_buffers()):
         if not torch.isfinite(tensor).all():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,14 +19,11 @@ from pyro_vd.evaluation.observations import (
 from pyro_vd.networks.checks import dtype_of
 from pyro_vd.networks.modes import in_evaluation_mode
 
-if TYPE_CHECKING:
-    from pyro_vd.models.bayesian import BayesianNetwork
-
 
 def check_network(
     name: str,
     data: Any,
-    net: nn.Module | BayesianNetwork,
+    net: nn.Module,
     likelihood: Observed | None = None,
     batch: int | None = None,
     part: Part | None = None,
@@ -43,7 +40,7 @@ def check_network(
     return x, check_observations(name, y, likelihood, output_of_some(name, x, net, likelihood, batch))
 
 
-def check_inputs(name: str, x: Any, net: nn.Module | BayesianNetwork) -> Tensor:
+def check_inputs(name: str, x: Any, net: nn.Module) -> Tensor:
     """Inputs as a tensor, after a try of the network.
 
     Raises:
@@ -57,7 +54,7 @@ def check_inputs(name: str, x: Any, net: nn.Module | BayesianNetwork) -> Tensor:
     return x
 
 
-def tensors_of(name: str, data: Any, net: nn.Module | BayesianNetwork, part: Part | None) -> tuple[Tensor, Tensor]:
+def tensors_of(name: str, data: Any, net: nn.Module, part: Part | None) -> tuple[Tensor, Tensor]:
     x, y = pair_of(name, data, part, dtype_of(net))
     check_arrays(name, x, y)
     return x, y
@@ -65,7 +62,7 @@ def tensors_of(name: str, data: Any, net: nn.Module | BayesianNetwork, part: Par
 
 @torch.no_grad()
 def output_of_some(
-    name: str, x: Tensor, net: nn.Module | BayesianNetwork, likelihood: Observed | None = None, batch: int | None = None
+    name: str, x: Tensor, net: nn.Module, likelihood: Observed | None = None, batch: int | None = None
 ) -> Tensor:
     """The output for the first inputs, in evaluation mode; of a model, with the weights that it came with.
 
@@ -83,7 +80,7 @@ def output_of_some(
         what = f"inputs of shape {tuple(x.shape[1:])} do not fit the network"
         try:
             with in_evaluation_mode(net):
-                output: object = net(first) if weights is None else cast("BayesianNetwork", net).output(weights, first)
+                output: object = net(first) if weights is None else cast(Any, net).output(weights, first)
             if isinstance(output, Tensor):
                 what = f"the network's output of shape {tuple(output.shape)} does not fit the likelihood"
                 rows = output.shape if likelihood is None else distribution_of(likelihood, output).batch_shape

@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pyro_vd._core.arguments import LARGEST, check_number
 from pyro_vd._core.errors import InputError
 from pyro_vd.data.dataset import Data
-from pyro_vd.evaluation.checks import check_network
 from pyro_vd.evaluation.deployed import DeployedSize
-from pyro_vd.evaluation.network_size import NetworkSize, network_size
+from pyro_vd.evaluation.network_size import NetworkSize
 from pyro_vd.evaluation.observations import Observed, check_observations, class_labels, distribution_of
-from pyro_vd.evaluation.prediction import Prediction, check_guide_given, logits
+from pyro_vd.evaluation.prediction import Prediction
+from pyro_vd.evaluation.predictors import outputs, predictor_of
 from pyro_vd.evaluation.regression import RegressionMetrics, measure_numbers
 from pyro_vd.evaluation.scores import logits_of, scores
 from pyro_vd.evaluation.uncertainty import CALIBRATION_BINS, equal_mass_calibration_error
-from pyro_vd.guides.checks import check_hold
-from pyro_vd.models.data_checks import check_data
 from pyro_vd.networks.sizes import LayerSize
 
 if TYPE_CHECKING:
-    from pyro_vd.guides.weight_guide import WeightGuide
-    from pyro_vd.models.bayesian import BayesianNetwork
+    pass
 
 Arrays = tuple[Tensor, Tensor]
 """Inputs ``(n, …)`` and observations ``(n, …)``; of classes integer labels ``(n,)``."""
@@ -75,14 +71,14 @@ def error_of(net: nn.Module, data: Arrays, likelihood: Observed | None = None) -
 
     The arguments are those of :func:`evaluate`.
     """
-    return output_error(logits(net, data[0]), data[1], likelihood)
+    return output_error(outputs(net, data[0]), data[1], likelihood)
 
 
 @torch.no_grad()
-def output_error(outputs: Tensor, y: Tensor, likelihood: Observed | None = None) -> dict[str, float]:
+def output_error(output: Tensor, y: Tensor, likelihood: Observed | None = None) -> dict[str, float]:
     """What :func:`error_of` gives, of a network's outputs ``(n, …)`` and the observations."""
-    y = check_observations("data", y, likelihood, outputs)
-    distribution = distribution_of(likelihood, outputs)
+    y = check_observations("data", y, likelihood, output)
+    distribution = distribution_of(likelihood, output)
     found = logits_of(distribution)
     if found is not None:
         return {"error": (found.argmax(-1) != class_labels(y).to(found.device)).float().mean().item()}
@@ -97,67 +93,31 @@ def validation_error(net: nn.Module, validation: Arrays | None, likelihood: Obse
     return {f"validation_{measure}": value for measure, value in error_of(net, validation, likelihood).items()}
 
 
-@overload
-def evaluate(net: nn.Module, data: Data) -> Metrics: ...
-
-
-@overload
 def evaluate(
-    net: nn.Module | BayesianNetwork,
-    data: Data,
-    *,
-    guide: WeightGuide | None = None,
-    num_samples: int = 20,
-    hold: float | None = None,
-    likelihood: Observed | None = None,
-) -> Metrics | RegressionMetrics: ...
-
-
-def evaluate(
-    net: nn.Module | BayesianNetwork,
-    data: Data,
-    *,
-    guide: WeightGuide | None = None,
-    num_samples: int = 20,
-    hold: float | None = None,
-    likelihood: Observed | None = None,
+    net: nn.Module, data: Data, *, num_samples: int = 20, likelihood: Observed | None = None
 ) -> Metrics | RegressionMetrics:
-    """Measure a plain network, or the Monte Carlo predictive of a model and its guide.
+    """Measure an ordinary network, or the Monte Carlo predictive of a guide.
 
     Args:
-        net: an ordinary network; or a :class:`~pyro_vd.models.BayesianNetwork`, with ``guide``.
+        net: an ordinary network, or a trained guide.
         data: inputs and observations, as tensors, NumPy arrays or lists; or a data set, of which the test data are taken.
-        guide: the trained guide; None for an ordinary network.
-        num_samples: draws of the predictive, each of all latent sites for all examples.
-        hold: what the training was given as ``hold``, so that the predictive is the network's that was trained.
+        num_samples: draws of a guide's predictive, each of all latent sites for all examples; at least 1.
         likelihood: of an observation given the output of an ordinary network, such as ``model.likelihood``; None for classes
-            from logits. A Bayesian network has its own.
+            from logits. A guide's model has its own.
 
     Returns:
-        :class:`Metrics` of classes, or zeros and ones; :class:`~pyro_vd.evaluation.regression.RegressionMetrics` of numbers.
+        :class:`Metrics` of classes, or zeros and ones; :class:`~pyro_vd.evaluation.RegressionMetrics` of numbers.
 
     Raises:
-        InputError: data that do not fit the network, a Bayesian network without a guide, or outputs that are not finite.
+        InputError: neither a network nor a guide; data that do not fit the network; or outputs that are not finite.
     """
-    check_guide_given("evaluate", net, guide)
-    num_samples, hold = check_number("num_samples", num_samples, low=1, high=LARGEST, whole=True), check_hold(hold, guide)
-    plain: nn.Module = net
-    sites: list[str] | None = None
-    if guide is None:
-        x, y = check_network("data", data, net, likelihood, part="test")
-        means = scores(distribution_of(likelihood, logits(net, x).double()), y)
-    else:
-        from pyro_vd.inference.joint_draws import mean_draws
-        from pyro_vd.posterior.summary import mean_network
-
-        model: BayesianNetwork = net  # type: ignore[assignment]
-        x, y = check_data("data", data, model, part="test")
-        means = mean_draws(model, guide, x, y, num_samples, scores, hold)
-        plain, sites = mean_network(model, guide), model.weight_names
-    size = network_size(plain, x, sites)
+    predictor = predictor_of("evaluate", net, num_samples, likelihood)
+    x, y = predictor.check_data("data", data)
+    means, size = predictor.means(x, y, scores), predictor.size(x)
     if "log_p" not in means:
         return measure_numbers(means, y, size)
-    prediction = Prediction(means["log_p"]) if guide is None else Prediction.of_means(means["log_p"], means["entropy"])
+    has_draws = predictor.has_draws
+    prediction = Prediction.of_means(means["log_p"], means["entropy"]) if has_draws else Prediction(means["log_p"])
     return measure(prediction, class_labels(y), size)
 
 

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor, nn
 
-from pyro_vd._core.arguments import LARGEST, check_number
-from pyro_vd._core.errors import InputError
-from pyro_vd.evaluation.checks import check_inputs
-from pyro_vd.evaluation.memory import rows_at_once
-from pyro_vd.evaluation.observations import Observed, check_likelihood, distribution_of
+from pyro_vd.evaluation.observations import Observed
+from pyro_vd.evaluation.predictors import predictor_of
 from pyro_vd.evaluation.scores import class_scores
 from pyro_vd.evaluation.uncertainty import entropy
-from pyro_vd.guides.checks import check_hold, check_pair
-from pyro_vd.networks.modes import in_evaluation_mode
 
 if TYPE_CHECKING:
-    from pyro_vd.guides.weight_guide import WeightGuide
-    from pyro_vd.models.bayesian import BayesianNetwork
+    pass
 
 
 @dataclass(frozen=True)
@@ -51,60 +44,23 @@ class Prediction:
         return entropy(self.log_p)
 
 
-@torch.no_grad()
-def logits(net: nn.Module, x: Tensor) -> Tensor:
-    """The network's outputs in evaluation mode, on its device, where ``x`` is; its modes are put back.
+def predict(net: nn.Module, x: Any, *, num_samples: int = 20, likelihood: Observed | None = None) -> Prediction:
+    """Predict class probabilities and their uncertainty, with an ordinary network or with a guide.
 
-    As many examples at a time as :mod:`~pyro_vd.evaluation.memory` allows, all together where they cannot be run apart.
-    """
-    device = next((tensor.device for tensor in (*net.parameters(), *net.buffers())), x.device)
-    with in_evaluation_mode(net):
-        rows = rows_at_once(lambda k: net(x[:k].to(device)), len(x), device)
-        return torch.cat([net(part.to(device)).to(x.device) for part in x.split(rows)])
-
-
-def check_guide_given(function: str, net: nn.Module, guide: WeightGuide | None) -> None:
-    """Refuse to hand a function what is no network, or a model without its guide: it would draw its weights from the prior.
+    Args:
+        net: an ordinary network; or a guide, which predicts with draws of all latent sites of its model. One draw serves all
+            inputs, so the Monte Carlo errors of inputs are not independent.
+        x: inputs ``(n, …)``, as a tensor, array or list; or a data set, of which the test inputs are taken.
+        num_samples: draws of a guide's predictive, at least 1.
+        likelihood: of an observation given the output of an ordinary network, such as ``model.likelihood``; None for classes
+            from logits. A guide's model has its own.
 
     Raises:
-        InputError: it is one.
+        InputError: neither a network nor a guide; inputs that do not fit the network; numbers are observed, see
+            :func:`~pyro_vd.posterior.predictive`.
     """
-    if not isinstance(net, nn.Module) or hasattr(net, "site_names"):
-        raise InputError(f"{function} was given a {type(net).__name__}; it takes a network, or a model and guide=...")
-    if guide is not None:
-        check_pair(net, guide)
-    if guide is None and hasattr(net, "plain_network"):
-        raise InputError(f"{type(net).__name__} has no weights of its own: give {function}(..., guide=...) as well")
-
-
-@torch.no_grad()
-def predict(
-    net: nn.Module | BayesianNetwork,
-    x: Any,
-    *,
-    guide: WeightGuide | None = None,
-    num_samples: int = 20,
-    hold: float | None = None,
-    likelihood: Observed | None = None,
-) -> Prediction:
-    """Class probabilities and their uncertainty, of a plain network or the Monte Carlo predictive of a model and its guide.
-
-    Arguments are those of :func:`evaluate`; ``x`` are inputs, as a tensor, array or list, or a data set's test inputs. All
-    latent sites of a model are drawn, and one draw serves all inputs, so the Monte Carlo errors of inputs are not independent;
-    see :func:`~pyro_vd.inference.joint_draws.joint_draws`.
-
-    Raises:
-        InputError: a model without its guide, or that does not fit it; inputs that do not fit the network; numbers are
-            observed, see :func:`~pyro_vd.posterior.predictive`.
-    """
-    check_guide_given("predict", net, guide)
-    num_samples, hold = check_number("num_samples", num_samples, low=1, high=LARGEST, whole=True), check_hold(hold, guide)
-    check_likelihood(likelihood)
-    x = check_inputs("x", x, net)
-    if guide is None:
-        distribution = distribution_of(likelihood, logits(cast(nn.Module, net), x).double())
-        return Prediction(class_scores(distribution)["log_p"].to(x.device))
-    from pyro_vd.inference.joint_draws import mean_draws
-
-    means = mean_draws(cast("BayesianNetwork", net), guide, x, None, num_samples, class_scores, hold)
-    return Prediction.of_means(means["log_p"].to(x.device), means["entropy"].to(x.device))
+    predictor = predictor_of("predict", net, num_samples, likelihood)
+    x = predictor.check_inputs("x", x)
+    means = predictor.means(x, None, class_scores)
+    log_p = means["log_p"].to(x.device)
+    return Prediction.of_means(log_p, means["entropy"].to(x.device)) if predictor.has_draws else Prediction(log_p)

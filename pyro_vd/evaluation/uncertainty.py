@@ -70,7 +70,7 @@ def risk_coverage(p: Tensor, y: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Detection:
+class OODMetrics:
     """How well a score tells foreign inputs from those that the network is meant for."""
 
     auroc: float
@@ -79,7 +79,7 @@ class Detection:
     """Share of foreign inputs that are let through where at least 95 % of the familiar ones are."""
 
 
-def detection(familiar: Tensor, foreign: Tensor) -> Detection:
+def ood_metrics(familiar: Tensor, foreign: Tensor) -> OODMetrics:
     """Out-of-distribution detection by a score that should be higher for foreign inputs, such as the entropy.
 
     As in the literature the familiar are the positives of the 95 % (Liang 2018, arXiv 1706.02690).
@@ -97,4 +97,4 @@ def detection(familiar: Tensor, foreign: Tensor) -> Detection:
     is_familiar = np.arange(len(scores)) < len(familiar)
     false_positives, true_positives, _ = roc_curve(is_familiar, -scores.numpy(), drop_intermediate=False)
     first = int(np.argmax(true_positives >= 0.95))
-    return Detection(float(roc_auc_score(~is_familiar, scores.numpy())), float(false_positives[first]))
+    return OODMetrics(float(roc_auc_score(~is_familiar, scores.numpy())), float(false_positives[first]))

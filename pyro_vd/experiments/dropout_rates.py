@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pyro_vd.evaluation.metrics import error_rate
-from pyro_vd.experiments.setting import Outcome, Setting, new_pair, train
+from pyro_vd.experiments.setting import Outcome, Setting, new_guide, train
 from pyro_vd.plots.experiments import bands
 from pyro_vd.training.fitting import current_network
 from pyro_vd.workflow.phases import TrainConfig
@@ -36,14 +36,14 @@ def run(setting: Setting) -> Outcome:
     def accuracies(config: TrainConfig, phase: str) -> list[float]:
         found = []
         for seed in range(seeds):
-            pair = new_pair(sizes, config, seed)
-            train(pair, config, train_data, setting, f"{phase}, seed {seed}")
-            found.append(1 - error_rate(current_network(*pair), data.test))
+            guide = new_guide(sizes, config, seed)
+            train(guide, config, train_data, setting, f"{phase}, seed {seed}")
+            found.append(1 - error_rate(current_network(guide), data.test))
         return found
 
     curves = {
-        label: [accuracies(TrainConfig(epochs=epochs, lr=0.01, guide=guide, p=p), f"{label}, p {p:g}") for p in rates]
-        for label, guide in KINDS.items()
+        label: [accuracies(TrainConfig(epochs=epochs, lr=0.01, guide=kind, p=p), f"{label}, p {p:g}") for p in rates]
+        for label, kind in KINDS.items()
     }
     variational = accuracies(TrainConfig(epochs=epochs, lr=0.01, log_sigma2=-25.0), "variational")
     rows = [[label, *(_percent(values) for values in curve)] for label, curve in curves.items()]

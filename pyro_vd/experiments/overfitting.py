@@ -10,7 +10,7 @@ from torch import nn
 
 from pyro_vd.evaluation.deployed import stored_size
 from pyro_vd.evaluation.metrics import Arrays, error_rate
-from pyro_vd.experiments.setting import Outcome, Setting, new_pair, train
+from pyro_vd.experiments.setting import Outcome, Setting, new_guide, train
 from pyro_vd.networks.sizes import compression
 from pyro_vd.plots.experiments import learning_curves, memorisation
 from pyro_vd.training.fitting import current_network
@@ -81,12 +81,12 @@ def _follow(
 ) -> tuple[list[tuple[float, float]], nn.Module]:
     """Train and test error after each ``every`` epochs, and the network at the end."""
     points: list[tuple[float, float]] = []
-    pair = new_pair(sizes, config, 0)
+    guide = new_guide(sizes, config, 0)
 
     def measure(epoch: int, step: int, steps: int) -> None:
         if step == steps and (epoch + 1) % every == 0:
-            net = current_network(*pair)
+            net = current_network(guide)
             points.append((error_rate(net, training), error_rate(net, test)))
 
-    train(pair, config, training, setting, phase, measure)
-    return points, current_network(*pair)
+    train(guide, config, training, setting, phase, measure)
+    return points, current_network(guide)

@@ -10,13 +10,13 @@ from torch import nn
 from pyro_vd.evaluation.metrics import Arrays, measure
 from pyro_vd.evaluation.network_size import network_size
 from pyro_vd.evaluation.prediction import Prediction, predict
-from pyro_vd.evaluation.uncertainty import detection, risk_coverage
+from pyro_vd.evaluation.uncertainty import ood_metrics, risk_coverage
 from pyro_vd.experiments.foreign_images import foreign_images
-from pyro_vd.experiments.setting import Outcome, Setting, new_pair, train
+from pyro_vd.experiments.setting import Outcome, Setting, new_guide, train
+from pyro_vd.guides.means import posterior_mean
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.plots.uncertainty import error_against_coverage, reliability
-from pyro_vd.posterior.summary import mean_network
 from pyro_vd.pruning.pruned import prune
 from pyro_vd.pruning.threshold_choice import choose_threshold
 from pyro_vd.training.schedules import KLWeight, LRSchedule
@@ -52,16 +52,16 @@ def run(setting: Setting) -> Outcome:
     trials: dict[str, dict[str, float]] = {}
     for method, options in _options(setting).items():
         for seed in range(setting.full(3, 2)):
-            pairs: dict[str, Pair] = {}
+            guides: dict[str, WeightGuide] = {}
             for option, config in options.items():
-                pairs[option] = new_pair(sizes, config, seed)
-                train(pairs[option], config, training, setting, f"{method}, {option}, seed {seed}")
-            if len(pairs) > 1:
-                trials[method] = {option: _nll(pair, validation) for option, pair in pairs.items()}
+                guides[option] = new_guide(sizes, config, seed)
+                train(guides[option], config, training, setting, f"{method}, {option}, seed {seed}")
+            if len(guides) > 1:
+                trials[method] = {option: _nll(guide, validation) for option, guide in guides.items()}
                 best = min(trials[method], key=trials[method].__getitem__)
                 options = {best: options[best]}  # what further seeds train
             (option,) = options
-            for name, (net, arguments, chosen) in _predictors(method, pairs[option], option, validation).items():
+            for name, (net, arguments, chosen) in _predictors(method, guides[option], option, validation).items():
                 prediction = predict(net, data.x_test, **arguments)
                 outside = {title: predict(net, x, **arguments) for title, x in foreign.items()}
                 measured.setdefault(name, []).append(_measures(net, prediction, data.test, outside))
@@ -103,26 +103,26 @@ def _options(setting: Setting) -> dict[str, dict[str, TrainConfig]]:
     }
 
 
-def _predictors(method: str, pair: Pair, option: str, validation: Arrays) -> dict[str, tuple[nn.Module, dict[str, Any], str]]:
+def _predictors(
+    method: str, guide: WeightGuide, option: str, validation: Arrays
+) -> dict[str, tuple[nn.Module, dict[str, Any], str]]:
     """By name: a network, the further arguments of :func:`predict`, and what was chosen."""
-    model, guide = pair
     match method:
         case "plain":
-            return {"plain": (mean_network(*pair), {}, option)}
+            return {"plain": (posterior_mean(guide), {}, option)}
         case "Bernoulli":
-            return {"MC dropout": (model, {"guide": guide}, option)}
+            return {"MC dropout": (guide, {}, option)}
         case _:
-            threshold = choose_threshold(*pair, validation, 0.001).threshold
+            threshold = choose_threshold(guide, validation, 0.001).threshold
             return {
-                "posterior mean": (mean_network(*pair), {}, option),
-                "Monte Carlo": (model, {"guide": guide}, option),
-                "pruned": (prune(*pair, threshold), {}, f"log α < {threshold:g}"),
+                "posterior mean": (posterior_mean(guide), {}, option),
+                "Monte Carlo": (guide, {}, option),
+                "pruned": (prune(guide, threshold), {}, f"log α < {threshold:g}"),
             }
 
 
-def _nll(pair: Pair, data: Arrays) -> float:
-    model, guide = pair
-    return -predict(model, data[0], guide=guide).log_p.gather(1, data[1][:, None]).mean().item()
+def _nll(guide: WeightGuide, data: Arrays) -> float:
+    return -predict(guide, data[0]).log_p.gather(1, data[1][:, None]).mean().item()
 
 
 def _measures(net: nn.Module, prediction: Prediction, data: Arrays, foreign: dict[str, Prediction]) -> dict[str, float | None]:
@@ -140,11 +140,11 @@ def _measures(net: nn.Module, prediction: Prediction, data: Arrays, foreign: dic
         **{title: getattr(size.deployed, key, None) for title, key in _SIZES.items()},
     }
     for title, outside in foreign.items():
-        by_entropy = detection(prediction.entropy, outside.entropy)
+        by_entropy = ood_metrics(prediction.entropy, outside.entropy)
         found[f"{title}: AUROC"] = by_entropy.auroc
         found[f"{title}: FPR95 %"] = 100 * by_entropy.fpr95
         mutual = prediction.mutual_information, outside.mutual_information
-        informed = None if mutual[0] is None or mutual[1] is None else detection(mutual[0], mutual[1]).auroc
+        informed = None if mutual[0] is None or mutual[1] is None else ood_metrics(mutual[0], mutual[1]).auroc
         found[f"{title}: AUROC, MI"] = informed
     return found
 

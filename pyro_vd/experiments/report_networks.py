@@ -6,10 +6,10 @@ from copy import deepcopy
 from dataclasses import asdict
 
 from pyro_vd.evaluation.metrics import Metrics, evaluate
-from pyro_vd.experiments.setting import Outcome, Setting, new_pair, records, train
+from pyro_vd.experiments.setting import Outcome, Setting, new_guide, records, train
+from pyro_vd.guides.means import posterior_mean
 from pyro_vd.networks.layers import named_weights
 from pyro_vd.plots.experiments import elbo_terms, sparsity_pictures
-from pyro_vd.posterior.summary import mean_network
 from pyro_vd.pruning.pruned import prune
 from pyro_vd.workflow.phases import TrainConfig
 from pyro_vd.workflow.recipe_files import parse_recipe, read_recipe
@@ -35,18 +35,18 @@ def run(setting: Setting) -> Outcome:
         config.epochs, config.lr, config.log_sigma2 = 40, 0.01, -8.0
     initial = recipe.model.initial_theta
 
-    model, guide = new_pair(sizes, config, 0, initial)
-    before = mean_network(model, guide)
-    result = train((model, guide), config, training, setting, "variational")
-    pruned = prune(model, guide, recipe.prune.threshold)
+    guide = new_guide(sizes, config, 0, initial)
+    before = posterior_mean(guide)
+    result = train(guide, config, training, setting, "variational")
+    pruned = prune(guide, recipe.prune.threshold)
     plain_config = TrainConfig(epochs=config.epochs, lr=config.lr, guide="none")
-    plain = new_pair(sizes, plain_config, 0, initial)
+    plain = new_guide(sizes, plain_config, 0, initial)
     train(plain, plain_config, training, setting, "plain")
 
     measured = {
-        "plain": evaluate(mean_network(*plain), data.test),
+        "plain": evaluate(posterior_mean(plain), data.test),
         "variational, pruned": evaluate(pruned, data.test),
-        "variational, Monte Carlo": evaluate(model, data.test, guide=guide),
+        "variational, Monte Carlo": evaluate(guide, data.test),
     }
     history = records(result)
     steps = -(-len(training[0]) // config.batch_size)

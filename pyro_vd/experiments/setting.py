@@ -75,26 +75,25 @@ class Experiment(Protocol):
         """Carry it out."""
 
 
-def new_pair(
+def new_guide(
     sizes: Sequence[int], config: TrainConfig, seed: int, initial_theta: InitialTheta = "uniform-fan-out"
-) -> tuple[BayesianNetwork, WeightGuide]:
-    """A new fully connected network of these sizes, as a model, and the guide of ``config`` over it."""
+) -> WeightGuide:
+    """The guide of ``config`` over a new fully connected network of these sizes."""
     torch.set_num_threads(1)
     pyro.set_rng_seed(seed)
-    model = BayesianNetwork(ModelConfig(list(sizes), initial_theta).build())
-    return model, config.build_guide(model)
+    return config.build_guide(BayesianNetwork(ModelConfig(list(sizes), initial_theta).build()))
 
 
 def train(
-    pair: tuple[BayesianNetwork, WeightGuide],
+    guide: WeightGuide,
     config: TrainConfig,
     data: Arrays,
     setting: Setting,
     phase: str,
     after_step: Callable[[int, int, int], None] | None = None,
 ) -> FitResult:
-    """Train model and guide on ``data`` as ``config`` says."""
-    return fit(*pair, data, phase=phase, progress=setting.progress, after_step=after_step, **config.fit_options())
+    """Train a guide and its model on ``data`` as ``config`` says."""
+    return fit(guide, data, phase=phase, progress=setting.progress, after_step=after_step, **config.fit_options())
 
 
 def records(result: FitResult) -> list[dict[str, Any]]:

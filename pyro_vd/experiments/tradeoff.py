@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pyro_vd.evaluation.deployed import kilobytes
 from pyro_vd.evaluation.metrics import error_rate
 from pyro_vd.evaluation.network_size import NetworkSize, network_size
-from pyro_vd.experiments.setting import Outcome, Setting, new_pair, train
+from pyro_vd.experiments.setting import Outcome, Setting, new_guide, train
 from pyro_vd.guides.alpha import log_alpha
 from pyro_vd.plots.experiments import log_alpha_histogram, tradeoff
 from pyro_vd.pruning.pruned import prune
@@ -49,15 +49,15 @@ def run(setting: Setting) -> Outcome:
             log_sigma2=-8.0,
             kl_weight=KLWeight(weight, start=0, end=epochs / 3),
         )
-        model, guide = new_pair(sizes, config, 0, "default")
-        train((model, guide), config, (data.x_train, data.y_train), setting, f"KL weight {weight:g}")
-        net = prune(model, guide)
+        guide = new_guide(sizes, config, 0, "default")
+        train(guide, config, (data.x_train, data.y_train), setting, f"KL weight {weight:g}")
+        net = prune(guide)
         size = sizes_of[weight, 3] = network_size(net, data.x_test)
         by_weight.append((weight, size.compression, 100 * error_rate(net, data.test)))
         if weight == 1.0:
             log_alphas = log_alpha(guide)
             for threshold in CANDIDATES:
-                net = prune(model, guide, threshold)
+                net = prune(guide, threshold)
                 size = sizes_of[1, threshold] = network_size(net, data.x_test)
                 by_threshold.append((threshold, size.compression, 100 * error_rate(net, data.test)))
 

@@ -49,7 +49,7 @@ class VariationalDropoutELBO(ELBO):
     Args:
         kl_weight: β in [0, 10¹²], which may be set at any time.
         num_particles: draws of the noise per step, ≥ 1, averaged.
-        hold, noise: see :class:`~pyro_vd.inference.reparam.LocalReparameterization`.
+        noise: see :class:`~pyro_vd.inference.reparam.LocalReparameterization`.
 
     Attributes:
         data_term: −Σ log p(y|x, w) at the last step, a detached scalar on its device.
@@ -62,14 +62,12 @@ class VariationalDropoutELBO(ELBO):
             and guide has, a guide site that cannot be reparameterized, a scale or mask that does not fit.
     """
 
-    def __init__(
-        self, kl_weight: float = 1.0, num_particles: int = 1, hold: float | None = None, noise: OutputNoise = "position"
-    ) -> None:
+    def __init__(self, kl_weight: float = 1.0, num_particles: int = 1, noise: OutputNoise = "position") -> None:
         num_particles = check_number("num_particles", num_particles, low=1, high=LARGEST, whole=True)
         super().__init__(num_particles=num_particles)
         self.kl_weight = kl_weight
         check_output_noise("noise", noise)
-        self.hold, self.noise = None if hold is None else check_number("hold", hold, low=-100, high=100), noise
+        self.noise = noise
         self.data_term: Tensor = torch.tensor(math.nan)
         self.kl: Tensor = torch.tensor(math.nan)
         self.site_kl: dict[str, Tensor] = {}
@@ -85,7 +83,7 @@ class VariationalDropoutELBO(ELBO):
     def _get_trace(
         self, model: PyroFunction, guide: PyroFunction, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[poutine.Trace, poutine.Trace]:
-        guide_trace = trace_of(LocalReparameterization(self.hold, self.noise)(guide), *args, **kwargs)
+        guide_trace = trace_of(LocalReparameterization(self.noise)(guide), *args, **kwargs)
         model_trace = trace_of(poutine.replay(model, trace=to_replay(guide_trace)), *args, **kwargs)
         check_sites(model_trace, guide_trace)
         return model_trace, guide_trace

@@ -12,30 +12,26 @@ import torch
 from pyro.params.param_store import normalize_param_name
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from pyro_vd._core.arguments import check_number
 from pyro_vd._core.errors import InputError
-from pyro_vd.evaluation.draws import DrawMeans, Draws, each_draw, join, stack
+from pyro_vd.evaluation.draws import Draws, each_draw, join, stack
 from pyro_vd.evaluation.memory import draws_at_once
+from pyro_vd.evaluation.predictors import Observe
 from pyro_vd.evaluation.scores import expected
-from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.inference.handlers import trace_of
+from pyro_vd.inference.lazy_weight import draw_weight
 from pyro_vd.inference.reparam import LocalReparameterization
-from pyro_vd.inference.undrawn import draw_weight
-from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.networks.modes import alone, in_evaluation_mode
 
 OBSERVED = "y"
 """The observed site of a :class:`~pyro_vd.models.BayesianNetwork`."""
 
-Observe = Callable[[Distribution, Any], Draws]
-"""Maps the observed site's distribution for some examples, and their observations if known, to tensors ``(examples, …)``."""
-
 
 @contextmanager
-def evaluation_mode(model: BayesianNetwork, guide: WeightGuide) -> Iterator[torch.device]:
+def evaluation_mode(model: nn.Module, guide: nn.Module) -> Iterator[torch.device]:
     """Gives the model's device; afterwards the modes of both and Pyro's parameter store are as before.
 
     Effect handlers round it do not reach what is evaluated: a mask or a scale of log p has nothing to do with predictions.
@@ -50,19 +46,18 @@ def evaluation_mode(model: BayesianNetwork, guide: WeightGuide) -> Iterator[torc
             for part, kept in state.items()
         }
         with in_evaluation_mode(model), in_evaluation_mode(guide), store.scope(others):
-            yield next(iter(model.initial_weights.values())).device
+            yield next(guide.parameters()).device
 
 
 @torch.no_grad()
 def joint_draws(
-    model: BayesianNetwork,
-    guide: WeightGuide,
+    model: nn.Module,
+    guide: nn.Module,
     x: Tensor,
     y: Tensor | None,
     num_samples: int,
     observe: Observe,
     take: Callable[[Draws, Draws], None],
-    hold: float | None = None,
 ) -> None:
     """Draw every latent site of the guide S times, and observe all examples with each draw, in evaluation mode.
 
@@ -80,7 +75,6 @@ def joint_draws(
         observe: what to take of each draw; run under ``torch.vmap``.
         take: is given some draws of the latent sites, by name, and what was observed with them, ``(draws, n, …)``: all draws
             of all weights may not fit into memory.
-        hold: as the training had it; see :class:`~pyro_vd.inference.reparam.LocalReparameterization`.
 
     Raises:
         InputError: ``num_samples`` below 1; model and guide do not have the same latent sites, or the model has no site ``y``.
@@ -98,32 +92,17 @@ def joint_draws(
         def first_rows(k: int) -> Tensor:  # registers parameters as well, which vmap cannot
             return expected(_Conditioned(first, slice(k), len(x)).run(model, x[:k], None if y is None else y[:k]))
 
-        first = _run_guide(guide, x, y, hold)
+        first = _run_guide(guide, x, y)
         draws, rows = draws_at_once(first_rows, len(x), device, sum(value.nbytes for value in first.values()))
         for done in range(0, num_samples, draws):
-            latents = stack([_run_guide(guide, x, y, hold) for _ in range(min(draws, num_samples - done))])
+            latents = stack([_run_guide(guide, x, y) for _ in range(min(draws, num_samples - done))])
             parts = [observed(latents, slice(start, start + rows)) for start in range(0, len(x), rows)]
             take(latents, join(parts, 1))
 
 
-def mean_draws(
-    model: BayesianNetwork,
-    guide: WeightGuide,
-    x: Tensor,
-    y: Tensor | None,
-    num_samples: int,
-    observe: Observe,
-    hold: float | None,
-) -> Draws:
-    """The means over draws of what is observed with each, see :class:`~pyro_vd.evaluation.draws.DrawMeans`."""
-    means = DrawMeans()
-    joint_draws(model, guide, x, y, num_samples, observe, lambda _, found: means.add(found), hold)
-    return means.means()
-
-
-def _run_guide(guide: WeightGuide, x: Tensor, y: Tensor | None, hold: float | None) -> Draws:
+def _run_guide(guide: nn.Module, x: Tensor, y: Tensor | None) -> Draws:
     """A draw of every latent site; one that a guide draws on the way to another is none of the model's."""
-    with LocalReparameterization(hold):
+    with LocalReparameterization():
         trace = trace_of(guide, x, y)
     sites = {name: trace.nodes[name] for name in trace.stochastic_nodes}
     return {
@@ -148,7 +127,7 @@ class _Conditioned(Messenger):
         self._unused = set(latents)
         self._found: Distribution | None = None
 
-    def run(self, model: BayesianNetwork, x: Tensor, y: Tensor | None) -> Distribution:
+    def run(self, model: nn.Module, x: Tensor, y: Tensor | None) -> Distribution:
         """The distribution of the observed site for these examples."""
         with self:
             model(x, y)

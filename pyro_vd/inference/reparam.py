@@ -2,7 +2,7 @@
 
 A weight with independent Gaussian entries gives a linear map a Gaussian output, f(x; w) ~ N(f(x; θ), f(x²; σ²)). Drawing
 that output, anew for every row of the batch, needs less noise and gives a gradient of far lower variance.
-:class:`LocalReparameterization` is the effect handler that switches it on; :class:`~.undrawn.UndrawnWeight` is what a
+:class:`LocalReparameterization` is the effect handler that switches it on; :class:`~.undrawn.LazyWeight` is what a
 weight site then holds. Nothing global is patched: a plain tensor in the same process, or another thread, is untouched.
 """
 
@@ -16,17 +16,19 @@ import torch
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from pyro_vd._core.errors import InputError
 from pyro_vd.distributions.unit_posterior import UnitPosterior
 from pyro_vd.distributions.weight_posterior import WeightPosterior
 from pyro_vd.evaluation.observations import base_distribution
+from pyro_vd.inference.lazy_weight import LazyWeight, cut_off, drawn, is_recomputing, over_tensors
 from pyro_vd.inference.output_noise import OutputNoise, check_output_noise, example_noise, serves_one_position
-from pyro_vd.inference.undrawn import UndrawnWeight, cut_off, drawn, is_recomputing, over_tensors
+
+TRAIN_THRESHOLD = "train_threshold"
+"""In a site's ``infer``: log α at or above which means are zero in the forward pass; None for nowhere."""
 
 _EPS = 1e-16  # √(var + ε): √ has an infinite slope at 0, and an input of zeros gives var = 0 exactly
 
 
-class GaussianWeight(UndrawnWeight):
+class GaussianWeight(LazyWeight):
     """A weight known only as mean θ and variance σ², entry by entry; the output f(x) is drawn from N(f(x; θ) + b, f(x²; σ²)).
 
     Each position of an example, as of a convolution, is then drawn independently, as in the paper; or, with ``output_noise``
@@ -70,7 +72,7 @@ class GaussianWeight(UndrawnWeight):
         return GaussianWeight(parameters(self.mean_), parameters(self.variance_), self.output_noise_)
 
 
-class UnitNoiseWeight(UndrawnWeight):
+class UnitNoiseWeight(LazyWeight):
     """A weight w = v diag(z) under a :class:`~pyro_vd.distributions.unit_posterior.UnitPosterior`: z is drawn on the inputs.
 
     It is drawn anew for every example and, unless ``output_noise`` is "example", for every position of a linear layer. The
@@ -84,12 +86,12 @@ class UnitNoiseWeight(UndrawnWeight):
 
     @staticmethod
     def __new__(
-        cls, posterior: UnitPosterior, hold: float | None = None, output_noise: OutputNoise = "position"
+        cls, posterior: UnitPosterior, threshold: float | None = None, output_noise: OutputNoise = "position"
     ) -> UnitNoiseWeight:
         weight = cls._of_mean(posterior.theta)
         weight.output_noise_ = output_noise
-        units = None if hold is None else posterior.unit_log_alpha
-        weight.posterior_, weight.kept_ = posterior, None if hold is None or units is None else units < hold
+        units = None if threshold is None else posterior.unit_log_alpha
+        weight.posterior_, weight.kept_ = posterior, None if threshold is None or units is None else units < threshold
         return weight
 
     def sample_weight(self) -> Tensor:
@@ -112,7 +114,7 @@ class UnitNoiseWeight(UndrawnWeight):
         return weight
 
 
-class KnownWeight(UndrawnWeight):
+class KnownWeight(LazyWeight):
     """A weight that has its value, in a network that runs parts of itself again with a backward pass of their own."""
 
     @staticmethod
@@ -136,12 +138,13 @@ class KnownWeight(UndrawnWeight):
 
 
 class LocalReparameterization(Messenger):
-    """Effect handler: a sample site with a posterior of this library holds an :class:`UndrawnWeight`.
+    """Effect handler: a sample site with a posterior of this library holds an :class:`LazyWeight`.
+
+    Where a site's ``infer`` has a :data:`TRAIN_THRESHOLD`, as that of a guide with ``train_threshold``, means of log α at or
+    above it are zero in the forward pass, so that the network trains as it will be pruned (the authors' published code, with
+    3.0); the KL still sees θ. Where the noise is on units, the unit is zero, without noise.
 
     Args:
-        hold: where log α reaches this, the mean is held at zero in the forward pass, so that the network trains as it
-            will be pruned (the authors' published code, with 3.0); the KL still sees θ. None holds nothing. Where the noise
-            is on units, the unit is held at zero, without noise.
         noise: where a weight serves several positions of an example, as in a convolution or a linear layer for ``(batch, …,
             features)``, its output's noise is drawn at each "position" independently, as in the paper, which averages away
             where positions are pooled; or once for each "example" (the first dimension), which is exactly the noise of a
@@ -149,26 +152,25 @@ class LocalReparameterization(Messenger):
             drawn likewise. A layer that serves one position is not concerned.
 
     Raises:
-        InputError: ``hold`` is NaN; another ``noise``.
+        InputError: another ``noise``.
     """
 
-    def __init__(self, hold: float | None = None, noise: OutputNoise = "position") -> None:
+    def __init__(self, noise: OutputNoise = "position") -> None:
         super().__init__()
         check_output_noise("noise", noise)
-        if hold is not None and math.isnan(hold):
-            raise InputError("hold (=nan) must be a number or None; means with log α at or above it are held at zero")
-        self.hold, self.noise = hold, noise
+        self.noise = noise
 
     def _pyro_sample(self, msg: Any) -> None:
         base = base_distribution(msg["fn"])
         if msg["done"] or msg["is_observed"] or not isinstance(base, WeightPosterior | UnitPosterior):
             return
+        threshold: float | None = msg["infer"].get(TRAIN_THRESHOLD)
         if isinstance(base, UnitPosterior):
-            weight: UndrawnWeight = UnitNoiseWeight(base, self.hold, self.noise)
+            weight: LazyWeight = UnitNoiseWeight(base, threshold, self.noise)
         else:
             mean, variance = base.theta, base.variance
-            if self.hold is not None:
-                kept = mean.detach().square() > variance.detach() * math.exp(-self.hold)
+            if threshold is not None:
+                kept = mean.detach().square() > variance.detach() * math.exp(-threshold)
                 mean = mean * kept
             weight = GaussianWeight(mean, variance, self.noise)
         msg["value"], msg["done"] = weight, True

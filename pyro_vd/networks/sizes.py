@@ -63,8 +63,8 @@ def compression(net: nn.Module, sites: Collection[str] | None = None) -> float:
 
 def counted_network(net: Any, sites: Collection[str] | None) -> tuple[nn.Module, Collection[str] | None]:
     """The network to count, and its sites where they are known."""
-    if hasattr(net, "plain_network"):
-        return net.plain_network(net.initial_weights), net.weight_names
+    if hasattr(net, "to_module"):
+        return net.to_module(net.initial_weights), net.weight_names
     return net, sites
 
 

@@ -30,7 +30,7 @@ def log_alpha_histograms(
     Args:
         log_alphas: as :func:`~pyro_vd.guides.alpha.log_alpha` gives.
         threshold: weights at or right of it are removed.
-        masks: True for a weight that is left, where others are removed as well; see :func:`~pyro_vd.pruning.kept_weights`.
+        masks: True for a weight that is left, where others are removed as well; see :func:`~pyro_vd.pruning.pruning_masks`.
     """
     figure, axes = _grid(log_alphas, (4.0, 2.7))
     low, high = SHOWN
@@ -67,7 +67,7 @@ def weight_masks(masks: Mapping[str, Tensor]) -> Figure:
     A large layer is shown in cells of several weights, coloured by the share that is left.
 
     Args:
-        masks: True for a weight that is left, as :func:`~pyro_vd.pruning.kept_weights` gives.
+        masks: True for a weight that is left, as :func:`~pyro_vd.pruning.pruning_masks` gives.
     """
     figure, axes = _grid(masks, (4.2, 3.0))
     for axis, (name, mask) in zip(axes, masks.items(), strict=True):

@@ -18,8 +18,7 @@ from pyro_vd.evaluation.epoch_record import EpochRecord
 from pyro_vd.guides.alpha import has_log_alpha, log_alpha
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.models.bayesian import BayesianNetwork
-from pyro_vd.pruning.masks import kept_weights
-from pyro_vd.pruning.thresholds import Threshold
+from pyro_vd.pruning.rule import Rule, pruning_masks, rule_of
 
 Labels = Mapping[str, Sequence[str]]
 """Coordinates by dimension."""
@@ -65,16 +64,14 @@ def posterior(model: BayesianNetwork, latents: Draws, entries: Entries) -> xr.Da
     return draws(variables, coords)
 
 
-def variational_parameters(
-    model: BayesianNetwork, guide: WeightGuide, threshold: Threshold, units: Sequence[int] | None
-) -> xr.Dataset:
-    """θ, log σ², log α and the mask of what is left at this threshold, by weight site; and the model's plain parameters.
+def variational_parameters(guide: WeightGuide, rule: Rule) -> xr.Dataset:
+    """θ, log σ², log α and the mask of what this rule leaves, by weight site; and the model's plain parameters.
 
     Of a guide without log α, θ and the mask of weights removed from it, if any.
     """
-    known = has_log_alpha(guide)
+    known, model, rule = has_log_alpha(guide), guide.model, rule_of(rule)
     log_alphas = log_alpha(guide) if known else {}
-    masks = kept_weights(model, guide, threshold, units) if known else {name: guide.mask(name) for name in guide.site_names}
+    masks = pruning_masks(guide, rule) if known else {name: guide.mask(name) for name in guide.site_names}
     variables: dict[str, tuple[Tensor, Sequence[str]]] = {}
     for name in guide.site_names:
         q = guide.posterior(name)
@@ -88,7 +85,7 @@ def variational_parameters(
         name.removeprefix("net."): (value, []) for name, value in model.named_parameters()
     }
     made = dataset(variables | plain)
-    return made.assign_attrs(threshold=threshold) if known else made
+    return made.assign_attrs(threshold=rule.threshold) if known else made
 
 
 def training_history(history: Sequence[EpochRecord]) -> xr.Dataset:

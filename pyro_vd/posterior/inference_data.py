@@ -21,29 +21,26 @@ from pyro_vd.evaluation.epoch_record import EpochRecord
 from pyro_vd.evaluation.observations import is_classes
 from pyro_vd.evaluation.scores import expected, log_likelihood
 from pyro_vd.guides.alpha import has_log_alpha, weight_log_alpha
-from pyro_vd.guides.checks import check_hold, check_pair
+from pyro_vd.guides.checks import check_guide
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.inference.joint_draws import OBSERVED, joint_draws
-from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.models.data_checks import check_data
 from pyro_vd.networks.modes import alone
 from pyro_vd.posterior.arviz_files import from_tree
-from pyro_vd.pruning.thresholds import DEFAULT_THRESHOLD, Threshold
+from pyro_vd.pruning.rule import Rule
+from pyro_vd.pruning.thresholds import DEFAULT_THRESHOLD
 
 Chosen = int | Literal["all"] | Sequence[Sequence[int]]
 """Weights of a site: so many of the largest signal |θ|/σ, all of them, or those at these indices."""
 
 
 def to_inference_data(
-    model: BayesianNetwork,
     guide: WeightGuide,
     data: Data,
     *,
     num_samples: int = 100,
     weights: int | Literal["all"] | Mapping[str, Chosen] = 20,
-    threshold: Threshold = DEFAULT_THRESHOLD,
-    units: Sequence[int] | None = None,
-    hold: float | None = None,
+    rule: Rule = DEFAULT_THRESHOLD,
     seed: int = 0,
     history: Sequence[EpochRecord] = (),
     attrs: Mapping[str, str | int | float] | None = None,
@@ -64,18 +61,14 @@ def to_inference_data(
     - ``observed_data`` ``y`` and ``constant_data`` ``x``: the data as given; ``training_history``: one record per epoch.
 
     Args:
-        model: the trained model.
-        guide: its guide, of any kind.
+        guide: a trained guide of any kind, with its model.
         data: inputs and observations, or a data set, of which the test data are taken; held out from training, if the model is
             to be judged or compared by them.
         num_samples: S, at least 1.
         weights: how many weights of each site are in ``posterior``, those of the largest signal |θ|/σ, or of the largest |θ|
             where the guide has no log α; a site of no more is in it whole. ``"all"`` for all. Or, by site, a number, ``"all"``
             or a list of indices; other sites are left out.
-        threshold: log α at or above which a weight counts as pruned.
-        units: the most inputs that each layer keeps; see :func:`~pyro_vd.pruning.masks.kept_weights`.
-        hold: as the training had it; where log α reaches it, draws and predictions have mean 0. See
-            :class:`~pyro_vd.inference.reparam.LocalReparameterization`.
+        rule: which weights count as pruned; see :func:`~pyro_vd.prune`.
         seed: of the draws. The state of torch's generators is put back.
         history: ``FitResult.history``, or several joined.
         attrs: attributes to add, such as the recipe.
@@ -88,12 +81,13 @@ def to_inference_data(
 
     from pyro_vd.posterior import arviz_groups as groups
 
-    check_pair(model, guide)
-    data, hold = check_data("data", data, model, part="test"), check_hold(hold, guide)
+    check_guide(guide)
+    model = guide.model
+    data = check_data("data", data, model, part="test")
     num_samples = check_number("num_samples", num_samples, low=1, high=LARGEST, whole=True)
     seed = check_number("seed", seed, low=0, high=2**63 - 1, whole=True)
     entries = _entries(_signals(guide), weights)
-    parameters = groups.variational_parameters(model, guide, threshold, units)
+    parameters = groups.variational_parameters(guide, rule)
 
     latents: list[Draws] = []
     observed: list[Draws] = []
@@ -106,7 +100,7 @@ def to_inference_data(
 
     with alone(), torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
-        joint_draws(model, guide, data[0], data[1], num_samples, _observe, take, hold)
+        joint_draws(model, guide, data[0], data[1], num_samples, _observe, take)
     found = join(observed, 0)
     predictions: dict[str, tuple[Tensor, Sequence[str]]] = {OBSERVED: (found["sample"], ["example"])}
     if "probability" in found:

@@ -5,18 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pyro_vd._core.arguments import LARGEST, check_number
-from pyro_vd.evaluation.checks import check_inputs
 from pyro_vd.evaluation.scores import expected
 from pyro_vd.guides.alpha import log_alpha
-from pyro_vd.guides.checks import check_hold, check_pair
+from pyro_vd.guides.checks import check_guide
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.inference.elbo import VariationalDropoutELBO
-from pyro_vd.inference.joint_draws import evaluation_mode, mean_draws
-from pyro_vd.models.bayesian import BayesianNetwork
-from pyro_vd.pruning.thresholds import DEFAULT_THRESHOLD, Threshold, check_threshold
+from pyro_vd.inference.joint_draws import evaluation_mode
+from pyro_vd.pruning.rule import Rule, pruning_masks
+from pyro_vd.pruning.thresholds import DEFAULT_THRESHOLD
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -36,16 +35,18 @@ class LayerSummary:
         return self.pruned / self.weights
 
 
-def summarize(guide: WeightGuide, threshold: Threshold = DEFAULT_THRESHOLD) -> list[LayerSummary]:
-    """One :class:`LayerSummary` per site; log α at or above ``threshold`` counts as pruned.
+def summarize(guide: WeightGuide, rule: Rule = DEFAULT_THRESHOLD) -> list[LayerSummary]:
+    """Summarize log α of every weight site, and how much of it the rule prunes.
 
     Raises:
-        InputError: no threshold; or as :func:`log_alpha`.
+        InputError: as :func:`~pyro_vd.pruning.pruning_masks`.
     """
-    threshold, summaries = check_threshold(threshold), []
-    for name, values in log_alpha(guide).items():
-        summaries.append(LayerSummary(name, values.numel(), int((values >= threshold).sum()), quantiles(values)))
-    return summaries
+    check_guide(guide)
+    masks = pruning_masks(guide, rule)
+    return [
+        LayerSummary(name, values.numel(), int((~masks[name]).sum()), quantiles(values))
+        for name, values in log_alpha(guide).items()
+    ]
 
 
 def quantiles(values: Tensor) -> tuple[float, ...]:
@@ -55,7 +56,7 @@ def quantiles(values: Tensor) -> tuple[float, ...]:
 
 
 @torch.no_grad()
-def site_kl(model: BayesianNetwork, guide: WeightGuide, data: tuple[Tensor, Tensor]) -> dict[str, float]:
+def site_kl(guide: WeightGuide, data: tuple[Tensor, Tensor]) -> dict[str, float]:
     """KL(q‖p) of every latent site in nats, as :class:`~pyro_vd.inference.elbo.VariationalDropoutELBO` computes it.
 
     That of a weight site depends on nothing else; ``data`` are inputs and observations for the model to run on, the first
@@ -65,38 +66,27 @@ def site_kl(model: BayesianNetwork, guide: WeightGuide, data: tuple[Tensor, Tens
         InputError: model and guide do not have the same latent sites, or a weight site has no registered KL.
     """
     elbo = VariationalDropoutELBO()
-    with evaluation_mode(model, guide) as device:
-        elbo.loss(model, guide, *(part[:1].to(device) for part in data))
+    with evaluation_mode(guide.model, guide) as device:
+        elbo.loss(guide.model, guide, *(part[:1].to(device) for part in data))
     return {name: value.item() for name, value in elbo.site_kl.items()}
 
 
-@torch.no_grad()
-def mean_network(model: BayesianNetwork, guide: WeightGuide) -> nn.Module:
-    """The network at the posterior mean, ordinary and without Pyro; nothing is pruned."""
-    check_pair(model, guide)
-    return model.plain_network({name: guide.mean(name) for name in guide.site_names})
-
-
-def predictive(
-    model: BayesianNetwork, guide: WeightGuide, x: Tensor, num_samples: int = 20, hold: float | None = None
-) -> Tensor:
+def predictive(guide: WeightGuide, x: Tensor, num_samples: int = 20) -> Tensor:
     """The mean of the Monte Carlo predictive: class probabilities ``(batch, classes)``, or E y of other observations.
 
     All latent sites of the model are drawn, and one draw serves all inputs; see :func:`~pyro_vd.inference.joint_draws`.
 
     Args:
-        model: evaluated in evaluation mode; the modes of its modules are put back.
-        guide: its guide.
+        guide: a trained guide; it and its model are in evaluation mode meanwhile.
         x: inputs ``(batch, …)``, on any device; the result is where they are.
         num_samples: draws, at least 1.
-        hold: as the training had it; see :class:`~pyro_vd.inference.reparam.LocalReparameterization`.
 
     Raises:
-        InputError: ``num_samples`` below 1; inputs that do not fit the network; model and guide that do not fit.
+        InputError: no guide; ``num_samples`` below 1; inputs that do not fit the network.
     """
-    check_pair(model, guide)
-    x, hold = check_inputs("x", x, model), check_hold(hold, guide)
-    num_samples = check_number("num_samples", num_samples, low=1, high=LARGEST, whole=True)
-    mean = mean_draws(model, guide, x, None, num_samples, lambda found, _: {"mean": expected(found)}, hold)["mean"]
-    weight = next(iter(model.initial_weights.values()))
+    check_guide(guide)
+    predictor = guide.predictor(check_number("num_samples", num_samples, low=1, high=LARGEST, whole=True))
+    x = predictor.check_inputs("x", x)
+    mean = predictor.means(x, None, lambda found, _: {"mean": expected(found)})["mean"]
+    weight = next(iter(guide.model.initial_weights.values()))
     return mean.to(x.device, x.dtype if x.is_floating_point() else weight.dtype)

@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
 import torch
 from torch import nn
 
-from pyro_vd.pruning.masks import kept_weights
-from pyro_vd.pruning.thresholds import (
-    DEFAULT_THRESHOLD,
-    Threshold,
-)
-
-if TYPE_CHECKING:
-    from pyro_vd.guides.weight_guide import WeightGuide
-    from pyro_vd.models.bayesian import BayesianNetwork
+from pyro_vd.guides.checks import check_guide
+from pyro_vd.guides.weight_guide import WeightGuide
+from pyro_vd.pruning.rule import Rule, pruning_masks
+from pyro_vd.pruning.thresholds import DEFAULT_THRESHOLD
 
 
 @torch.no_grad()
-def prune(
-    model: BayesianNetwork, guide: WeightGuide, threshold: Threshold = DEFAULT_THRESHOLD, units: Sequence[int] | None = None
-) -> nn.Module:
-    """The posterior mean with every weight of log α ≥ ``threshold`` set to zero, as an ordinary network without Pyro.
+def prune(guide: WeightGuide, rule: Rule = DEFAULT_THRESHOLD) -> nn.Module:
+    """Make the posterior mean, with every pruned weight zero, an ordinary network without Pyro.
 
     Args:
-        model: the trained model.
-        guide: its trained guide.
-        threshold: on log α, a number or what :func:`choose_threshold` gives; a lower one prunes more.
-        units: the most inputs that each layer keeps; see :func:`kept_weights`, also for what is refused.
+        guide: a trained guide that learns α.
+        rule: what is pruned: a :class:`~pyro_vd.PruningRule`; or a threshold on log α alone, a number or what
+            :func:`~pyro_vd.choose_threshold` gives. A lower threshold prunes more.
 
     Raises:
-        InputError: the threshold is no number, or a log α is NaN, the guide has no log α, or ``units`` do not fit.
+        InputError: no guide, or one without log α; a log α is NaN; or the rule does not fit the guide, see
+            :func:`~pyro_vd.pruning.pruning_masks`.
     """
-    masks = kept_weights(model, guide, threshold, units)
-    return model.plain_network({name: guide.mean(name) * mask for name, mask in masks.items()})
+    check_guide(guide)
+    masks = pruning_masks(guide, rule)
+    return guide.model.to_module({name: guide.mean(name) * mask for name, mask in masks.items()})

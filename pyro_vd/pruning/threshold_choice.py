@@ -11,7 +11,7 @@ from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import quoted
 from pyro_vd.evaluation.deployed import stored_size
 from pyro_vd.evaluation.metrics import Arrays, error_of
-from pyro_vd.guides.checks import check_hold, check_pair
+from pyro_vd.guides.checks import check_guide
 from pyro_vd.models.data_checks import check_measured
 from pyro_vd.networks.sizes import compression
 from pyro_vd.pruning.pruned import prune
@@ -23,7 +23,6 @@ from pyro_vd.pruning.thresholds import (
 
 if TYPE_CHECKING:
     from pyro_vd.guides.weight_guide import WeightGuide
-    from pyro_vd.models.bayesian import BayesianNetwork
 
 
 CANDIDATES = tuple(k / 4 for k in range(-16, 33))
@@ -31,39 +30,39 @@ CANDIDATES = tuple(k / 4 for k in range(-16, 33))
 
 
 def choose_threshold(
-    model: BayesianNetwork,
     guide: WeightGuide,
     validation: Arrays,
     max_error_rise: float = 0.0,
     candidates: Sequence[float] = CANDIDATES,
-    hold: float | None = None,
 ) -> ThresholdChoice:
     """The lowest threshold, so the largest compression, whose validation error is at most the unpruned one plus x.
 
+    Where the guide was trained with a ``train_threshold``, means beyond that were never used: they are zero in the unpruned
+    network, and no candidate goes beyond.
+
     Args:
+        guide: a trained guide that learns α.
         validation: ``(x, y)`` held out from training; never the test data.
         max_error_rise: x, a share in [0, 1] (0.001 is a tenth of a percentage point); where numbers are predicted, the share
             of the unpruned root mean square error that it may rise by.
         candidates: thresholds to try.
-        hold: what the training was given as ``hold``. Means beyond it were never used: they are zero in the unpruned
-            network, and no candidate goes beyond.
 
     Raises:
         InputError: ``max_error_rise`` out of range, data that do not fit, no candidate, or none that keeps within it.
     """
-    check_pair(model, guide)
+    check_guide(guide)
+    model = guide.model
     max_error_rise = check_number("max_error_rise", max_error_rise, low=0, high=1)
-    hold = check_hold(hold, guide)
-    highest = math.inf if hold is None else hold
+    highest = math.inf if guide.train_threshold is None else guide.train_threshold
     tried = sorted(threshold for threshold in check_thresholds("candidates", candidates) if threshold <= highest)
     if not tried:
         raise InputError(f"candidates (={quoted(candidates)}) must hold a threshold of at most {highest}")
-    unpruned, validation = prune(model, guide, highest), check_measured("validation data", validation, model)
+    unpruned, validation = prune(guide, highest), check_measured("validation data", validation, model)
     ((measure, unpruned_error),) = error_of(unpruned, validation, model.observed).items()
     allowed = max_error_rise * (unpruned_error if measure == "rmse" else 1)
     trials = []
     for threshold in tried:
-        net = prune(model, guide, threshold)
+        net = prune(guide, threshold)
         (error,) = error_of(net, validation, model.observed).values()
         trials.append(ThresholdTrial(threshold, error, compression(net, model.weight_names), **vars(stored_size(net))))
     good = [trial.threshold for trial in trials if trial.error <= unpruned_error + allowed + 1e-12]

@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from pyro_vd.data.dataset import Data
+from pyro_vd.guides.means import posterior_mean
 from pyro_vd.guides.point_estimate import PointEstimate
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.models.likelihoods import Likelihood
 from pyro_vd.networks.checks import check_trainable
-from pyro_vd.posterior.summary import mean_network
 from pyro_vd.training.fitting import FitResult, fit
 
 
@@ -42,8 +42,8 @@ def fine_tune(
     model = BayesianNetwork(net, likelihood)
     check_trainable(net)
     guide = PointEstimate(model, {name: weight != 0 for name, weight in model.initial_weights.items()})
-    result = fit(model, guide, train, validation, **{"phase": "finetune", **options})
-    _copy(mean_network(model, guide), net)
+    result = fit(guide, train, validation, **{"phase": "finetune", **options})
+    _copy(posterior_mean(guide), net)
     return result
 
 

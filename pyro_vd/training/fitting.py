@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +21,18 @@ from pyro_vd.data.dataset import Data
 from pyro_vd.evaluation.deployed import stored_size
 from pyro_vd.evaluation.epoch_record import EpochRecord
 from pyro_vd.evaluation.metrics import error_of
-from pyro_vd.guides.checks import check_hold, check_pair
+from pyro_vd.guides.checks import check_guide
+from pyro_vd.guides.means import posterior_mean
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.inference.elbo import VariationalDropoutELBO
 from pyro_vd.inference.handlers import own_parameters, training_of
 from pyro_vd.inference.output_noise import OutputNoise, check_output_noise
-from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.models.data_checks import check_data, check_measured
 from pyro_vd.networks.checks import check_trainable
 from pyro_vd.networks.sizes import compression
-from pyro_vd.posterior.summary import mean_network
-from pyro_vd.pruning.masks import kept_weights
 from pyro_vd.pruning.pruned import prune
-from pyro_vd.pruning.thresholds import DEFAULT_THRESHOLD, Threshold, check_threshold
+from pyro_vd.pruning.rule import Rule, pruning_masks, rule_of
+from pyro_vd.pruning.thresholds import DEFAULT_THRESHOLD
 from pyro_vd.training.batch_checks import check_batches
 from pyro_vd.training.forked import check_process
 from pyro_vd.training.guard import NonFiniteGuard
@@ -60,7 +59,6 @@ class FitResult:
 @torch.inference_mode(False)
 @torch.enable_grad()
 def fit(
-    model: BayesianNetwork,
     guide: WeightGuide,
     train: Data,
     validation: Data | None = None,
@@ -70,13 +68,12 @@ def fit(
     lr: float = 1e-3,
     lr_schedule: LRSchedule | None = None,
     kl_weight: KLWeight | float = 1.0,
-    hold: float | None = None,
+    train_threshold: float | None = None,
     noise: OutputNoise = "position",
     weight_decay: float = 0.0,
     num_particles: int = 1,
     augment: Callable[[Tensor], Tensor] | None = None,
-    threshold: Threshold = DEFAULT_THRESHOLD,
-    units: Sequence[int] | None = None,
+    rule: Rule = DEFAULT_THRESHOLD,
     device: str | torch.device | None = None,
     checkpoint: Path | str | None = None,
     resume: bool = False,
@@ -91,8 +88,7 @@ def fit(
     which they share, so that only one at a time gives the same numbers again.
 
     Args:
-        model: the network; its ``num_data`` is set to the size of ``train``.
-        guide: its guide.
+        guide: the guide of the model that is trained; the model's ``num_data`` is set to the size of ``train``.
         train: inputs ``(n, …)`` and observations, as the likelihood takes them, as tensors, NumPy arrays or lists, moved to the
             device as a whole; or a :class:`~pyro_vd.Dataset`, of which the training part is taken, or one of torch's.
         validation: held-out data, measured after every epoch; never used for training. No whole :class:`~pyro_vd.Dataset`.
@@ -101,8 +97,8 @@ def fit(
         lr: Adam's learning rate at the start, > 0.
         lr_schedule: its factor over the epochs, by default constant.
         kl_weight: β, a number or its warm-up over the epochs.
-        hold: hold means at zero in the forward pass where log α reaches this, of a guide that learns it; see
-            :class:`~pyro_vd.inference.reparam.LocalReparameterization`.
+        train_threshold: log α at or above which means are held at zero in the forward pass, of a guide that learns it, which
+            has it from then on; see :attr:`~pyro_vd.guides.WeightGuide.train_threshold`. None holds nothing.
         noise: where a weight serves several positions of an example, draw its output's noise at each "position" independently,
             as in the paper, or once for each "example"; see there.
         weight_decay: λ ≥ 0 of an L2 penalty ½λ‖·‖² on the loss of one example, the usual scale; for guides without a KL. Not
@@ -111,8 +107,7 @@ def fit(
         augment: changes each batch of training inputs at random, such as
             :class:`~pyro_vd.data.RandomAffine`. Where a checkpoint is written it must be a function, or an object of
             plain values, that a new process knows again; see :func:`~pyro_vd.training.identity.identity`.
-        threshold: log α from which on the log's error and compression take a weight as pruned.
-        units: the most inputs of each layer that they take as kept; see :func:`~pyro_vd.pruning.masks.kept_weights`.
+        rule: what the log's error and compression take as pruned; see :func:`~pyro_vd.prune`.
         device: ``"cpu"``, ``"cuda"``…; by default where the model is.
         checkpoint: file written, atomically, after every epoch; one that is there is replaced, unless ``resume``.
         resume: go on from ``checkpoint`` if it is there. On the CPU the result is then bit for bit that of a run that was
@@ -131,7 +126,8 @@ def fit(
             counted. Or what the steps of an epoch have made is not finite. The checkpoint of the epoch before stays.
     """
     check_process()
-    check_pair(model, guide)
+    check_guide(guide)
+    model = guide.model
     with training_of(model):
         guide.check_types(model)
         check_trainable(model, guide)
@@ -139,7 +135,7 @@ def fit(
         batch_size = check_number("batch_size", batch_size, low=1, high=LARGEST, whole=True)
         lr = check_number("lr", lr, low=0, high=HIGHEST_LR, low_open=True)
         weight_decay = check_number("weight_decay", weight_decay, low=0, high=HIGHEST_LR)
-        hold, threshold = check_hold(hold, guide), check_threshold(threshold)
+        rule, train_threshold = rule_of(rule), guide.check_train_threshold(train_threshold)
         check_output_noise("noise", noise)
         lr_schedule, kl_weight = check_schedules(lr_schedule, kl_weight)
         for name, function in (("augment", augment), ("after_step", after_step)):
@@ -152,12 +148,12 @@ def fit(
         target = check_device(device) if device is not None else next(model.buffers()).device
         x, y = check_data("training data", train, model, batch_size, "train")
         held_out = None if validation is None else check_measured("validation data", validation, model)
-        if guide.learns_alpha or units is not None:
-            kept_weights(model, guide, threshold, units)  # refuses what does not fit, before the first epoch
-        elbo = VariationalDropoutELBO(num_particles=num_particles, hold=hold, noise=noise)
-        settings = {"phase": phase, "epochs": epochs, "batch_size": batch_size, "lr": lr, "num_data": len(x), "hold": hold}
-        settings |= {"noise": noise, "weight_decay": weight_decay, "num_particles": elbo.num_particles, "threshold": threshold}
-        settings |= {"units": None if units is None else [int(most) for most in units]}
+        if guide.learns_alpha or rule.max_inputs is not None:
+            pruning_masks(guide, rule)  # refuses what does not fit, before the first epoch
+        elbo = VariationalDropoutELBO(num_particles=num_particles, noise=noise)
+        settings = {"phase": phase, "epochs": epochs, "batch_size": batch_size, "lr": lr, "num_data": len(x)}
+        settings |= {"noise": noise, "weight_decay": weight_decay, "num_particles": elbo.num_particles}
+        settings |= {"train_threshold": train_threshold, "rule": asdict(rule)}
         if checkpoint is not None:
             given = {"lr_schedule": lr_schedule, "kl_weight": kl_weight, "augment": augment}
             settings |= {name: identity(name, value) for name, value in given.items()} | pair_identity(model, guide)
@@ -165,7 +161,7 @@ def fit(
         elif resume:
             raise InputError("resume (=True) needs a checkpoint to go on from")
 
-        with placed(model, guide, target, len(x)):
+        with placed(guide, target, len(x), train_threshold):
             x, y = x.to(target), y.to(target)
             check_batches(x, y, batch_size, model)
             held_out = held_out and (held_out[0].to(target), held_out[1].to(target))
@@ -210,7 +206,7 @@ def fit(
                     if after_step is not None:
                         after_step(epoch, step + 1, steps)
                 guard.check_epoch(taken, inputs, y[batch])
-                net = current_network(model, guide, threshold, units)
+                net = current_network(guide, rule)
                 errors = error_of(net, (held_out[0], held_out[1]), model.observed) if held_out else {}
                 mean_loss, mean_data_term, mean_kl = (totals / taken).tolist()
                 record = EpochRecord(
@@ -234,8 +230,6 @@ def fit(
         return FitResult(tuple(state.history), guard.skipped)
 
 
-def current_network(
-    model: BayesianNetwork, guide: WeightGuide, threshold: Threshold = DEFAULT_THRESHOLD, units: Sequence[int] | None = None
-) -> nn.Module:
+def current_network(guide: WeightGuide, rule: Rule = DEFAULT_THRESHOLD) -> nn.Module:
     """The network as it would be pruned now."""
-    return prune(model, guide, threshold, units) if guide.learns_alpha else mean_network(model, guide)
+    return prune(guide, rule) if guide.learns_alpha else posterior_mean(guide)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,12 +10,11 @@ from torch import Tensor
 from pyro_vd.evaluation.metrics import Arrays
 from pyro_vd.guides.alpha import weight_log_alpha
 from pyro_vd.guides.weight_guide import WeightGuide
-from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.posterior.inference_data import to_inference_data
 from pyro_vd.posterior.summary import LayerSummary, quantiles, site_kl, summarize
-from pyro_vd.pruning.masks import kept_weights
-from pyro_vd.pruning.thresholds import DEFAULT_THRESHOLD, Threshold
-from pyro_vd.workflow.run_folder import Run, dump, read_history, run_threshold
+from pyro_vd.pruning.rule import Rule, pruning_masks
+from pyro_vd.pruning.thresholds import DEFAULT_THRESHOLD
+from pyro_vd.workflow.run_folder import Run, dump, read_history, run_rule
 
 
 @dataclass(frozen=True)
@@ -40,38 +38,30 @@ class LayerInspection(LayerSummary):
     """Of the KL of all latent sites, in [0, 1]."""
 
 
-def inspect_layers(
-    model: BayesianNetwork,
-    guide: WeightGuide,
-    data: Arrays,
-    threshold: Threshold = DEFAULT_THRESHOLD,
-    units: Sequence[int] | None = None,
-) -> list[LayerInspection]:
+def inspect_layers(guide: WeightGuide, data: Arrays, rule: Rule = DEFAULT_THRESHOLD) -> list[LayerInspection]:
     """One :class:`LayerInspection` per weight site.
 
     Args:
-        model: the trained model.
-        guide: its guide, with variational noise.
+        guide: a trained guide with variational noise.
         data: inputs and observations for the model to run on; the figures do not depend on them.
-        threshold: log α at or above which a weight counts as pruned.
-        units: the most inputs that each layer keeps; see :func:`~pyro_vd.pruning.masks.kept_weights`.
+        rule: which weights count as pruned; see :func:`~pyro_vd.prune`.
 
     Raises:
-        InputError: the threshold is NaN, not one number of units per layer, or the guide has no log α.
+        InputError: the rule does not fit the guide, or the guide has no log α.
     """
-    kl = site_kl(model, guide, data)
+    model, kl = guide.model, site_kl(guide, data)
     total = sum(kl.values())
     log_alphas = weight_log_alpha(guide)
-    masks = kept_weights(model, guide, threshold, units)
+    masks = pruning_masks(guide, rule)
     layers = []
-    for summary in summarize(guide, threshold):
+    for summary in summarize(guide, rule):
         site = summary.site
         signal = (-0.5 * log_alphas[site]).exp()  # |θ|/σ is the root of 1/α
         left = signal[masks[site]]
         made, read = (_left(masks[site], model.weight_axes(site).index(axis)) for axis in ("out", "in"))
         layers.append(
             LayerInspection(
-                **asdict(summary) | {"pruned": int((~masks[site]).sum())},
+                **asdict(summary),
                 signal_quantiles=quantiles(signal),
                 left_signal_quantiles=quantiles(left) if len(left) else None,
                 inputs=len(read),
@@ -101,11 +91,9 @@ def run_inference_data(run: Run, **options: Any) -> Any:
         InputError: as that function, or a file of the run is broken.
     """
     said = {
-        "threshold": run_threshold(run),
-        "units": run.recipe.prune.units,
-        "hold": run.recipe.train.hold,
+        "rule": run_rule(run),
         "seed": run.recipe.seed,
         "history": read_history(run.folder),
         "attrs": {"recipe": dump(run.recipe)},
     }
-    return to_inference_data(run.model, run.guide, run.data.test, **{**said, **options})
+    return to_inference_data(run.guide, run.data.test, **{**said, **options})

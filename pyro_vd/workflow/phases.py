@@ -19,10 +19,11 @@ from pyro_vd.guides.variational_dropout import Sharing
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.inference.output_noise import OutputNoise, check_output_noise
 from pyro_vd.models.bayesian import BayesianNetwork
+from pyro_vd.pruning.rule import PruningRule
 from pyro_vd.pruning.thresholds import DEFAULT_THRESHOLD, check_threshold
 from pyro_vd.training.schedules import KLWeight, LRSchedule
 
-_FIT_OPTIONS = ("epochs", "batch_size", "lr", "lr_schedule", "kl_weight", "hold", "noise", "weight_decay")
+_FIT_OPTIONS = ("epochs", "batch_size", "lr", "lr_schedule", "kl_weight", "train_threshold", "noise", "weight_decay")
 
 
 @dataclass
@@ -85,7 +86,7 @@ class TrainConfig(StepsConfig):
     and log-normal −8."""
     kl_weight: KLWeight = field(default_factory=KLWeight)
     """β, the weight of the KL, over the epochs."""
-    hold: float | None = None
+    train_threshold: float | None = None
     """Hold means at zero in the forward pass from this log α on, with a guide that learns α; null holds nothing."""
     noise: OutputNoise = "position"
     """Draw the noise of a convolution's output at each position independently, or once for each example."""
@@ -101,10 +102,10 @@ class TrainConfig(StepsConfig):
             self.log_sigma2 = check_number("log_sigma2", self.log_sigma2, low=-60, high=0)
         check_output_noise("noise", self.noise)
         self.frames = check_number("frames", self.frames, low=0, high=1000, whole=True)
-        if self.hold is not None:
-            self.hold = check_number("hold", self.hold, low=-100, high=100)
+        if self.train_threshold is not None:
+            self.train_threshold = check_number("train_threshold", self.train_threshold, low=-100, high=100)
         for name, value, guides in (
-            ("hold", self.hold, ("variational", "group", "log-normal")),
+            ("train_threshold", self.train_threshold, ("variational", "group", "log-normal")),
             ("weight_noise", self.weight_noise, ("group", "log-normal")),
         ):
             if value is not None and self.guide not in guides:
@@ -174,17 +175,21 @@ class PruneConfig:
     """Weights with log α at or above it are removed."""
     max_error_rise: float | None = None
     """If given, the threshold is instead the lowest whose validation error rises by at most this share."""
-    units: list[int] | None = None
+    max_inputs: list[int] | None = None
     """If given, the most inputs that each layer keeps, first layer first: those with the least log α below the threshold."""
 
     def __post_init__(self) -> None:
         self.threshold = check_number("threshold", check_threshold(self.threshold), low=-100, high=100)
-        if self.units is not None:
-            self.units = check_numbers("units", self.units, low=0, high=LARGEST)
-        if self.units is not None and self.max_error_rise is not None:
+        if self.max_inputs is not None:
+            self.max_inputs = check_numbers("max_inputs", self.max_inputs, low=0, high=LARGEST)
+        if self.max_inputs is not None and self.max_error_rise is not None:
             raise InputError(
-                f"units (={self.units}) and max_error_rise (={self.max_error_rise}) cannot both be given: numbers of units are "
-                "kept whatever the error"
+                f"max_inputs (={self.max_inputs}) and max_error_rise (={self.max_error_rise}) cannot both be given: so many "
+                "inputs are kept whatever the error"
             )
         if self.max_error_rise is not None:
             self.max_error_rise = check_number("max_error_rise", self.max_error_rise, low=0, high=1)
+
+    def rule(self) -> PruningRule:
+        """The rule with the threshold as it is here, before one is chosen on validation data."""
+        return PruningRule(self.threshold, self.max_inputs)

@@ -131,10 +131,10 @@ class Recipe:
     def __post_init__(self) -> None:
         self.seed = check_number("seed", self.seed, low=0, high=2**32 - 1, whole=True)
         self.threads = check_number("threads", self.threads, low=1, high=1024, whole=True)
-        if self.train.hold is not None and self.prune.threshold > self.train.hold:
+        if self.train.train_threshold is not None and self.prune.threshold > self.train.train_threshold:
             raise InputError(
-                f"prune.threshold (={self.prune.threshold}) must be at most train.hold (={self.train.hold}): weights beyond "
-                "that were held at zero"
+                f"prune.threshold (={self.prune.threshold}) must be at most train.train_threshold "
+                f"(={self.train.train_threshold}): weights beyond that were held at zero"
             )
         if not self.train.learns_alpha and self.finetune.epochs:
             raise InputError(
@@ -146,14 +146,15 @@ class Recipe:
                 f"model.prior (={self.model.prior!r}) must be {' or '.join(fitting)} where train.guide is {self.train.guide!r}"
             )
         layers = len(self.model.sizes) - 1
-        if self.prune.units is not None and len(self.prune.units) != layers:
+        if self.prune.max_inputs is not None and len(self.prune.max_inputs) != layers:
             raise InputError(
-                f"prune.units (={self.prune.units}) must have one number for each of the {layers} layers of model.sizes"
+                f"prune.max_inputs (={self.prune.max_inputs}) must have one number for each of the {layers} layers of "
+                "model.sizes"
             )
-        if self.prune.units is not None and not self.train.ranks_inputs:
+        if self.prune.max_inputs is not None and not self.train.ranks_inputs:
             raise InputError(
-                f"prune.units (={self.prune.units}) must be null where train.guide is {self.train.guide!r} and train.per "
-                f"{self.train.per!r}: no α is learnt that differs between the inputs of a layer"
+                f"prune.max_inputs (={self.prune.max_inputs}) must be null where train.guide is {self.train.guide!r} and "
+                f"train.per {self.train.per!r}: no α is learnt that differs between the inputs of a layer"
             )
         if self.prune.max_error_rise is not None and self.data.validation == 0:
             raise InputError(

@@ -26,6 +26,7 @@ from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.models.data_checks import check_data
 from pyro_vd.networks.checks import check_state
+from pyro_vd.pruning.rule import PruningRule
 from pyro_vd.training.state import read_log
 from pyro_vd.workflow.recipe import Recipe
 from pyro_vd.workflow.recipe_files import parse_recipe
@@ -101,7 +102,7 @@ def read_history(folder: Path) -> list[EpochRecord]:
 
 @dataclass
 class Run:
-    """A trained run, read back: recipe, model and guide, on the CPU; and its data, which are read when they are asked for.
+    """A trained run, read back: recipe and guide, with its model, on the CPU; and its data, read at their first use.
 
     Raises:
         InputError: asked for ``data``, ``train`` or ``validation``: they are missing, broken or do not fit the model.
@@ -109,10 +110,14 @@ class Run:
 
     folder: Path
     recipe: Recipe
-    model: BayesianNetwork
     guide: WeightGuide
     data_dir: Path | str | None = field(default=None, repr=False)
     """Torchvision root, by default the recipe's."""
+
+    @property
+    def model(self) -> BayesianNetwork:
+        """The model that the guide is for."""
+        return self.guide.model
 
     @cached_property
     def data(self) -> Dataset:
@@ -134,27 +139,27 @@ class Run:
         return self.data.split(self.recipe.data.validation)
 
 
-def save_posterior(folder: Path, model: BayesianNetwork, guide: WeightGuide) -> None:
+def save_posterior(folder: Path, guide: WeightGuide) -> None:
     """Write θ, log σ² and the model's plain parameters as safetensors, with a checksum."""
-    state = _both(model, guide).state_dict()
+    state = _both(guide).state_dict()
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
     write_atomically(folder / POSTERIOR, tensor_bytes(_POSTERIOR_MARK, {}, tensors))
 
 
-def load_posterior(path: Path, model: BayesianNetwork, guide: WeightGuide) -> None:
-    """Fill a model and its guide with what :func:`save_posterior` wrote.
+def load_posterior(path: Path, guide: WeightGuide) -> None:
+    """Fill a guide and its model with what :func:`save_posterior` wrote.
 
     Raises:
         InputError: the file is missing, broken, changed since, or of another model; nothing is changed.
     """
     described, tensors = read_tensors(path, _POSTERIOR_MARK, "the posterior of a run")
-    check_state(str(path), tensors, both := _both(model, guide))
+    check_state(str(path), tensors, both := _both(guide))
     check_checksum(path, described, tensors)
     both.load_state_dict(tensors)
 
 
-def _both(model: BayesianNetwork, guide: WeightGuide) -> nn.Module:
-    return nn.ModuleDict({"model": model, "guide": guide})
+def _both(guide: WeightGuide) -> nn.Module:
+    return nn.ModuleDict({"model": guide.model, "guide": guide})
 
 
 def load_run(folder: Path | str, data_dir: Path | str | None = None) -> Run:
@@ -175,14 +180,14 @@ def load_run(folder: Path | str, data_dir: Path | str | None = None) -> Run:
     net = recipe.model.build()
     model = BayesianNetwork(net, recipe.model.build_likelihood(net), prior=recipe.model.weight_prior())
     guide = recipe.train.build_guide(model)
-    load_posterior(folder / POSTERIOR, model, guide)
-    return Run(folder, recipe, model, guide, None if data_dir is None else check_path("data_dir", data_dir))
+    load_posterior(folder / POSTERIOR, guide)
+    return Run(folder, recipe, guide, None if data_dir is None else check_path("data_dir", data_dir))
 
 
-def run_threshold(run: Run) -> float:
-    """The threshold that the run was pruned at, infinite where nothing was, which JSON has no number for."""
+def run_rule(run: Run) -> PruningRule:
+    """What was pruned in a run; its threshold is infinite where nothing was, which JSON has no number for."""
     threshold = read_metrics(run.folder)["threshold"]
-    return math.inf if threshold is None else float(threshold)
+    return PruningRule(math.inf if threshold is None else float(threshold), run.recipe.prune.max_inputs)
 
 
 def checked(data: Dataset, model: BayesianNetwork) -> Dataset:

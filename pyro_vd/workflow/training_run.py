@@ -26,11 +26,11 @@ from pyro_vd.evaluation.metrics import Arrays, Metrics, evaluate, validation_err
 from pyro_vd.evaluation.regression import RegressionMetrics
 from pyro_vd.export.pruned_file import save_pruned
 from pyro_vd.guides import PointEstimate, WeightGuide
+from pyro_vd.guides.means import posterior_mean
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.models.likelihoods import Likelihood, describe
-from pyro_vd.posterior.summary import mean_network
-from pyro_vd.pruning.masks import kept_weights
 from pyro_vd.pruning.pruned import prune
+from pyro_vd.pruning.rule import PruningRule, pruning_masks
 from pyro_vd.pruning.threshold_choice import choose_threshold
 from pyro_vd.training.fitting import FitResult, current_network, fit
 from pyro_vd.training.frames import FrameRecorder
@@ -92,31 +92,27 @@ def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progr
 
     model = BayesianNetwork(net, likelihood, prior=recipe.model.weight_prior())
     guide = recipe.train.build_guide(model)
-    recorder = None
+    recorder, rule = None, recipe.prune.rule()
     if recipe.train.frames:
         watched = (validation, "validation") if validation else (train, "training")
-        network = partial(current_network, model, guide, recipe.prune.threshold, recipe.prune.units)
+        network = partial(current_network, guide, rule)
         recorder = FrameRecorder(folder / FRAMES, recipe.train.frames, network, *watched, likelihood)
-    settings = options("train", recipe.train) | {
-        "threshold": recipe.prune.threshold,
-        "units": recipe.prune.units,
-        "after_step": recorder,
-    }
-    results["train"] = fit(model, guide, train, validation, **settings)
+    settings = options("train", recipe.train) | {"rule": rule, "after_step": recorder}
+    results["train"] = fit(guide, train, validation, **settings)
     model.cpu(), guide.cpu()
-    save_posterior(folder, model, guide)
+    save_posterior(folder, guide)
 
     if guide.learns_alpha:
-        threshold = chosen_threshold(recipe, recipe.prune, model, guide, validation)
-        pruned = prune(model, guide, threshold, recipe.prune.units)
+        rule = chosen_rule(recipe.prune, guide, validation)
+        threshold, pruned = rule.threshold, prune(guide, rule)
     else:  # it learns no α that could say what to remove
-        threshold, pruned = math.inf, mean_network(model, guide)
-    trained = copy.deepcopy((model, guide))
+        threshold, pruned = math.inf, posterior_mean(guide)
+    trained = copy.deepcopy(guide)
     if recipe.finetune.epochs:
-        guide.restrict(kept_weights(model, guide, threshold, recipe.prune.units))
+        guide.apply_masks(pruning_masks(guide, rule))
         settings = options("finetune", recipe.finetune) | {"noise": recipe.train.noise}
-        results["finetune"] = fit(model, guide, train, validation, threshold=math.inf, **settings)
-        pruned = mean_network(model, guide).cpu()
+        results["finetune"] = fit(guide, train, validation, rule=math.inf, **settings)
+        pruned = posterior_mean(guide).cpu()
     # Everything is chosen; only now are the test data looked at.
     plain: dict[str, tuple[nn.Module, Likelihood]] = {}
     if recipe.model.likelihood == "normal":
@@ -124,7 +120,7 @@ def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progr
     if recipe.pretrain.epochs:
         plain["pretrained"] = pretrained
     networks = {name: evaluate(network, data.test, likelihood=noise) for name, (network, noise) in plain.items()}
-    networks |= measure_posterior(recipe, *trained, data.test)
+    networks |= measure_posterior(trained, data.test, recipe.seed)
     networks["pruned"] = evaluate(pruned, data.test, likelihood=likelihood)
     save_pruned(pruned, folder / PRUNED, file_info(recipe, threshold, likelihood))
     metrics = {
@@ -153,31 +149,31 @@ def file_info(recipe: Recipe, threshold: float, likelihood: Likelihood) -> dict[
 
 
 def measure_posterior(
-    recipe: Recipe, model: BayesianNetwork, guide: WeightGuide, data: Arrays, num_samples: int = 20
+    guide: WeightGuide, data: Arrays, seed: int, num_samples: int = 20
 ) -> dict[str, Metrics | RegressionMetrics]:
     """The posterior mean and the Monte Carlo predictive, as trained: means that were held at zero are zero."""
-    hold = recipe.train.hold
-    mean = mean_network(model, guide) if hold is None else prune(model, guide, hold)
-    pyro.set_rng_seed(recipe.seed)
-    monte_carlo = evaluate(model, data, guide=guide, num_samples=num_samples, hold=hold)
-    return {"posterior mean": evaluate(mean, data, likelihood=model.likelihood), "Monte Carlo": monte_carlo}
+    held = guide.train_threshold
+    mean = posterior_mean(guide) if held is None else prune(guide, held)
+    pyro.set_rng_seed(seed)
+    monte_carlo = evaluate(guide, data, num_samples=num_samples)
+    return {"posterior mean": evaluate(mean, data, likelihood=guide.model.likelihood), "Monte Carlo": monte_carlo}
 
 
-def chosen_threshold(
-    recipe: Recipe, config: PruneConfig, model: BayesianNetwork, guide: WeightGuide, validation: Arrays | None
-) -> float:
-    """The threshold of ``config``, or the one its allowed rise of the validation error leads to.
+def chosen_rule(config: PruneConfig, guide: WeightGuide, validation: Arrays | None) -> PruningRule:
+    """The rule of ``config``, with the threshold that its allowed rise of the validation error leads to where it has one.
 
     Raises:
         InputError: a threshold above what training held at zero; a rise without validation data or a fitting threshold.
     """
     if config.max_error_rise is None:
-        if recipe.train.hold is not None and config.threshold > recipe.train.hold:
-            raise InputError(f"threshold (={config.threshold}) must be at most train.hold (={recipe.train.hold})")
-        return config.threshold
+        if guide.train_threshold is not None and config.threshold > guide.train_threshold:
+            raise InputError(
+                f"threshold (={config.threshold}) must be at most train.train_threshold (={guide.train_threshold})"
+            )
+        return config.rule()
     if validation is None:
         raise InputError(f"max_error_rise (={config.max_error_rise}) needs a run with validation data, data.validation > 0")
-    return choose_threshold(model, guide, validation, config.max_error_rise, hold=recipe.train.hold).threshold
+    return PruningRule(choose_threshold(guide, validation, config.max_error_rise), config.max_inputs)
 
 
 def _pretrain(
@@ -193,7 +189,7 @@ def _pretrain(
     noisy.load_state_dict(dict(zip(noisy.state_dict(), net.state_dict().values(), strict=True)))
     model = BayesianNetwork(noisy, likelihood)
     guide = PointEstimate(model)
-    result = fit(model, guide, train, validation, **options)
-    trained = mean_network(model, guide).cpu()
+    result = fit(guide, train, validation, **options)
+    trained = posterior_mean(guide).cpu()
     net.load_state_dict(dict(zip(net.state_dict(), trained.state_dict().values(), strict=True)))
     return net, result

@@ -127,7 +127,7 @@ def read_posterior_file(path: Path) -> str:
 def resume(path: Path) -> str:
     """Go on from a checkpoint after its first epoch, by one step a batch: a wrong moment would be written through."""
     model, guide = pair()
-    result = fit(model, guide, DATA, checkpoint=path, resume=True, **OPTIONS)
+    result = fit(guide, DATA, checkpoint=path, resume=True, **OPTIONS)
     losses = [(record.epoch, record.loss, record.kl) for record in result.history]
     return f"{losses} {text_of({**model.state_dict(), **guide.state_dict()})}"
 
@@ -140,7 +140,7 @@ def unfinished() -> bytes:
             if epoch == 1 and not kept:
                 kept.append(path.read_bytes())
 
-        fit(*pair(), DATA, checkpoint=path, after_step=keep, **OPTIONS)
+        fit(pair()[1], DATA, checkpoint=path, after_step=keep, **OPTIONS)
         return kept[0]
 
 
@@ -271,7 +271,7 @@ def prepare(folder: Path) -> dict[str, Reader]:
     pruned = tuple(pruned_seed(layout) for layout in ("dense", "sparse", "quantised"))
     small = compact(Own(), DATA[0])
     own = tuple(bytes_of(lambda path, form=form: save_pruned(small, path, layout=form)) for form in ("dense", "sparse"))
-    posterior = bytes_of(lambda path: save_posterior(path.parent, *pair()), "posterior.safetensors")
+    posterior = bytes_of(lambda path: save_posterior(*pair()), "posterior.safetensors")
     checkpoint, idx_seed = unfinished(), idx(np.arange(24).reshape(2, 3, 4))
     recipes = run["recipe.yaml"], yaml.safe_dump(recipe).encode()
     frames, npz, image = frames_seed(), npz_seed(), image_seed()

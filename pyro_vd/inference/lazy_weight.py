@@ -24,11 +24,11 @@ from pyro_vd.inference.tensor_functions import (
 )
 
 
-class UndrawnWeight(Tensor):
+class LazyWeight(Tensor):
     """A weight known by its distribution, not by its value.
 
     Passed as the ``weight`` of a linear map, a convolution or a transposed convolution, it draws the output. Any other
-    operation draws the weight, once, and goes on with that. One UndrawnWeight serves one use: outputs drawn twice would not
+    operation draws the weight, once, and goes on with that. One LazyWeight serves one use: outputs drawn twice would not
     share their weight. A use that is repeated in the backward pass, as activation checkpointing does, draws the same again.
 
     Raises:
@@ -58,7 +58,7 @@ class UndrawnWeight(Tensor):
         """A draw of the output of ``linear_map`` with ``arguments`` by name."""
 
     @abstractmethod
-    def over(self, parameters: Callable[[Tensor], Tensor]) -> UndrawnWeight:
+    def over(self, parameters: Callable[[Tensor], Tensor]) -> LazyWeight:
         """The same weight, not yet used, over what ``parameters`` makes of each tensor of its distribution."""
 
     def draw(self) -> Tensor:
@@ -98,26 +98,26 @@ class UndrawnWeight(Tensor):
         kwargs = kwargs or {}
         if func in NO_GRADIENT_OF_ITS_OWN:
             return args[0] if func is Tensor.requires_grad_ else None
-        if is_question(func, args, kwargs, UndrawnWeight):
+        if is_question(func, args, kwargs, LazyWeight):
             return func(*_means(args), **dict(zip(kwargs, _means(tuple(kwargs.values())), strict=True)))
         if func in LINEAR_MAPS:
             arguments = linear_arguments(func, args, kwargs)
             weight = arguments["weight"]
-            if isinstance(weight, UndrawnWeight) and not isinstance(arguments["input"], UndrawnWeight):
+            if isinstance(weight, LazyWeight) and not isinstance(arguments["input"], LazyWeight):
                 return weight.draw_output(func, arguments)
         if func in DATA:
             return _Detached.of(args[0])
-        check_not_changed(func, args, kwargs, UndrawnWeight, "a weight with a prior")
+        check_not_changed(func, args, kwargs, LazyWeight, "a weight with a prior")
         return func(*drawn(args), **drawn(kwargs))
 
 
-class _Detached(UndrawnWeight):
+class _Detached(LazyWeight):
     """``weight.data``: its draw without a gradient, which is not to be changed in place either."""
 
-    weight_: UndrawnWeight
+    weight_: LazyWeight
 
     @classmethod
-    def of(cls, weight: UndrawnWeight) -> Self:
+    def of(cls, weight: LazyWeight) -> Self:
         detached = cls._of_mean(weight.mean_.detach())
         detached.weight_ = weight
         return detached
@@ -128,7 +128,7 @@ class _Detached(UndrawnWeight):
     def sample_output(self, linear_map: Callable[..., Tensor], arguments: dict[str, Any]) -> Tensor:
         return linear_map(**{**arguments, "weight": self.sample_weight()})
 
-    def over(self, parameters: Callable[[Tensor], Tensor]) -> UndrawnWeight:
+    def over(self, parameters: Callable[[Tensor], Tensor]) -> LazyWeight:
         return self
 
 
@@ -167,13 +167,13 @@ def over_tensors(distribution: Any, parameters: Callable[[Tensor], Tensor]) -> A
 
 def drawn(tree: Any) -> Any:
     """``tree`` of arguments with every undrawn weight replaced by its draw."""
-    return replaced(tree, UndrawnWeight, draw_weight)
+    return replaced(tree, LazyWeight, draw_weight)
 
 
 def _means(tree: Any) -> Any:
-    return replaced(tree, UndrawnWeight, lambda weight: weight.mean_)
+    return replaced(tree, LazyWeight, lambda weight: weight.mean_)
 
 
 def draw_weight(weight: Tensor) -> Tensor:
-    """The weight as a plain tensor: drawn if it is an :class:`UndrawnWeight`, itself otherwise."""
-    return weight.draw() if isinstance(weight, UndrawnWeight) else weight
+    """The weight as a plain tensor: drawn if it is an :class:`LazyWeight`, itself otherwise."""
+    return weight.draw() if isinstance(weight, LazyWeight) else weight

@@ -1,0 +1,24 @@
+"""The network at the posterior mean."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from pyro_vd.guides.checks import check_guide
+
+if TYPE_CHECKING:
+    from pyro_vd.guides.weight_guide import WeightGuide
+
+
+@torch.no_grad()
+def posterior_mean(guide: WeightGuide) -> nn.Module:
+    """The network at the posterior mean, ordinary and without Pyro; nothing is pruned.
+
+    Raises:
+        InputError: no guide.
+    """
+    check_guide(guide)
+    return guide.model.to_module({name: guide.mean(name) for name in guide.site_names})
