@@ -17,11 +17,11 @@ from fingerprint_results import Parts, inference_data, parameters
 from safetensors.torch import load_file
 
 import pyro_vd as vd
-from pyro_vd.cli import main as command_line
+from pyro_vd.cli.main import main as command_line
 from pyro_vd.experiments import NAMES as EXPERIMENTS
-from pyro_vd.frames import read_frames
-from pyro_vd.recipe_files import read_recipe
-from pyro_vd.run_folder import read_history
+from pyro_vd.training.frames import read_frames
+from pyro_vd.workflow.recipe_files import read_recipe
+from pyro_vd.workflow.run_folder import read_history
 
 
 def command(*arguments: object) -> Any:
@@ -57,7 +57,7 @@ def commands(recipe: str, options: str, folder: Path) -> Parts:
         is_tensors = form not in ("onnx", "torch")
         parts[f"export {form}"] = said, load_file(folder / form) if is_tensors else None
     parts["inspect"] = command("inspect", run, "--num-samples", 3)
-    parts["inference data"] = inference_data(vd.read_inference_data(run / "posterior.nc"))
+    parts["inference data"] = inference_data(vd.posterior.read_inference_data(run / "posterior.nc"))
     parts["compare"] = command("compare", run)
     return parts
 

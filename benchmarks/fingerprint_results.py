@@ -23,15 +23,15 @@ from torch import Tensor, nn
 from torch.distributions import kl_divergence, register_kl
 
 import pyro_vd as vd
-from pyro_vd.arviz_files import to_tree
-from pyro_vd.feature_major import FeatureMajor
-from pyro_vd.flops import network_cost
+from pyro_vd.networks.flops import network_cost
+from pyro_vd.posterior.arviz_files import to_tree
+from pyro_vd.runtime.csr import FeatureMajor
 
 Parts = dict[str, Any]
 
 
-@register_kl(vd.MultiplicativeNormal, dist.Normal)
-def _kl(q: vd.MultiplicativeNormal, p: dist.Normal) -> Tensor:
+@register_kl(vd.distributions.MultiplicativeNormal, dist.Normal)
+def _kl(q: vd.distributions.MultiplicativeNormal, p: dist.Normal) -> Tensor:
     """What a user registers for a prior of Pyro's."""
     return kl_divergence(torch.distributions.Normal(q.mean, q.stddev), torch.distributions.Normal(p.loc, p.scale))
 
@@ -44,7 +44,7 @@ def train(
     data: tuple[Arrays, Arrays],
     net: nn.Module | None = None,
     likelihood: Any = None,
-    prior: Any = vd.LogUniform,
+    prior: Any = vd.distributions.LogUniform,
     **options: Any,
 ) -> tuple[Any, Any, Any]:
     """A model, its guide, and what the training of both says."""
@@ -76,7 +76,7 @@ def training(guide: Callable[[Any], Any], data: Callable[[], tuple[Arrays, Array
     model, q, result = train(guide, (train_data, test), net, **options)
     parts: Parts = {"parameters": parameters(model, q), "history": result.history}
     parts["metrics"] = vd.evaluate(model, test, guide=q, num_samples=3, hold=hold)
-    parts["predictive"] = vd.predictive(model, q, test[0], num_samples=3, hold=hold)
+    parts["predictive"] = vd.posterior.predictive(model, q, test[0], num_samples=3, hold=hold)
     threshold = threshold_of(q) if q.learns_alpha else 0.0
     drawn = vd.to_inference_data(model, q, (test[0][:50], test[1][:50]), num_samples=3, threshold=threshold, hold=hold)
     parts["inference data"] = inference_data(drawn)
@@ -85,8 +85,8 @@ def training(guide: Callable[[Any], Any], data: Callable[[], tuple[Arrays, Array
         small = vd.prune(model, q, threshold)
         parts |= {
             "log α": vd.log_alpha(q),
-            "summary": vd.summarize(q, threshold),
-            "layers": vd.inspect_layers(model, q, test, threshold),
+            "summary": vd.posterior.summarize(q, threshold),
+            "layers": vd.workflow.inspect_layers(model, q, test, threshold),
             "pruned": small,
             "pruned metrics": vd.evaluate(small, test, likelihood=model.likelihood),
             "compact": vd.compact(small, test[0][:2]),
@@ -109,7 +109,7 @@ def resumed(folder: Path) -> Parts:
 
 def with_svi(folder: Path) -> Parts:
     (x, y), _ = digits()
-    model = vd.MLP([64, 32, 10], num_data=len(x))
+    model = vd.models.MLP([64, 32, 10], num_data=len(x))
     guide = vd.VariationalDropout(model)
     svi = SVI(model, guide, ClippedAdam({"lr": 3e-3}), loss=vd.VariationalDropoutELBO(kl_weight=0.5))
     losses = [svi.step(x[batch], y[batch]) for batch in torch.randperm(len(x)).split(50)]
@@ -129,7 +129,7 @@ class WithLatentScale(vd.BayesianNetwork):
 
 def latent_site(folder: Path) -> Parts:
     data, test = diabetes(lambda y: ((y - 150) / 80).float())
-    model = WithLatentScale(mlp(10, 20, 1), vd.Normal())
+    model = WithLatentScale(mlp(10, 20, 1), vd.models.Normal())
     guide = vd.VariationalDropout(model)
     guide.append(AutoNormal(pyro.poutine.block(model, hide=guide.site_names)))
     result = vd.fit(model, guide, data, epochs=2, batch_size=50, lr=0.01, progress=False)
@@ -152,15 +152,15 @@ def decisions(folder: Path) -> Parts:
         "threshold": vd.choose_threshold(model, guide, test, max_error_rise=0.05),
         "prediction": p,
         "plain prediction": vd.predict(few, test[0]),
-        "risk and coverage": vd.risk_coverage(p.log_p.exp(), test[1]),
-        "foreign inputs": vd.detection(p.entropy, foreign.entropy),
+        "risk and coverage": vd.evaluation.risk_coverage(p.log_p.exp(), test[1]),
+        "foreign inputs": vd.evaluation.detection(p.entropy, foreign.entropy),
         "few units": few,
         "units": [int(units) for units in vd.surviving_units(few).split("-")],
     }
-    elpd = vd.held_out_elpd(vd.to_inference_data(model, guide, test, num_samples=3))
+    elpd = vd.posterior.held_out_elpd(vd.to_inference_data(model, guide, test, num_samples=3))
     parts["held-out density"] = [elpd["elpd_loo"], elpd["se"]]
     parts["fine-tuned"] = [vd.fine_tune(few, data, epochs=1, progress=False).history, few]
-    guide.restrict(vd.kept_weights(model, guide, threshold))
+    guide.restrict(vd.pruning.kept_weights(model, guide, threshold))
     again = vd.fit(model, guide, data, epochs=1, noise="position", progress=False)
     return {**parts, "trained on with noise": [again.history, parameters(model, guide)]}
 
@@ -175,7 +175,7 @@ def running_sparse(folder: Path) -> Parts:
     """Which form is the fastest is measured, so that the forms are looked at, and of what is chosen the classes."""
     net, x = vd.compact(thinned(mlp(64, 32, 10))), torch.randn(64, 64)
     forms = [FeatureMajor(net, [sparse, sparse])(x) for sparse in (False, True)]
-    return {"dense and sparse": forms, "chosen": vd.sparsify_runtime(net, (64,))(x).argmax(-1)}
+    return {"dense and sparse": forms, "chosen": vd.runtime.sparsify_runtime(net, (64,))(x).argmax(-1)}
 
 
 def files(folder: Path) -> Parts:
@@ -185,8 +185,8 @@ def files(folder: Path) -> Parts:
         vd.save_pruned(net, path := folder / layout, layout=layout)
         parts[layout] = {"tensors": load_file(path), "network": vd.load_pruned(path)}
     vd.save_onnx(net, folder / "net.onnx", x)
-    vd.save_torch_export(net, folder / "net.pt2", x)
-    parts["onnx"], parts["torch"] = vd.load_onnx(folder / "net.onnx")(x), vd.load_torch_export(folder / "net.pt2")(x)
+    vd.export.save_torch_export(net, folder / "net.pt2", x)
+    parts["onnx"], parts["torch"] = vd.load_onnx(folder / "net.onnx")(x), vd.export.load_torch_export(folder / "net.pt2")(x)
     return parts
 
 
@@ -194,41 +194,51 @@ def files(folder: Path) -> Parts:
 
 VD = partial(vd.VariationalDropout, log_sigma2=-4.0)
 GROUP = partial(vd.GroupVariationalDropout, log_sigma2=-1.0)
-LOG_NORMAL = partial(vd.LogNormalDropout, log_sigma2=-1.0)
+LOG_NORMAL = partial(vd.guides.LogNormalDropout, log_sigma2=-1.0)
 GUIDES: dict[str, tuple[Callable[[Any], Any], Any]] = {
-    **{f"variational, by {per}": (partial(VD, per=per), vd.LogUniform) for per in ("weight", "row", "column", "layer")},
-    "group, noise on weights": (GROUP, vd.NormalJeffreys),
-    "group": (partial(GROUP, weight_noise=False), vd.NormalJeffreys),
-    "log-normal, noise on weights": (partial(LOG_NORMAL, weight_noise=True), vd.LogUniform),
-    "log-normal": (LOG_NORMAL, vd.LogUniform),
-    **{f"gaussian, by {per}": (partial(vd.GaussianDropout, p=0.3, per=per), vd.LogUniform) for per in ("weight", "unit")},
-    "bernoulli": (partial(vd.BernoulliDropout, p=0.3), vd.LogUniform),
-    "point": (vd.PointEstimate, vd.LogUniform),
+    **{
+        f"variational, by {per}": (partial(VD, per=per), vd.distributions.LogUniform)
+        for per in ("weight", "row", "column", "layer")
+    },
+    "group, noise on weights": (GROUP, vd.distributions.NormalJeffreys),
+    "group": (partial(GROUP, weight_noise=False), vd.distributions.NormalJeffreys),
+    "log-normal, noise on weights": (partial(LOG_NORMAL, weight_noise=True), vd.distributions.LogUniform),
+    "log-normal": (LOG_NORMAL, vd.distributions.LogUniform),
+    **{
+        f"gaussian, by {per}": (partial(vd.guides.GaussianDropout, p=0.3, per=per), vd.distributions.LogUniform)
+        for per in ("weight", "unit")
+    },
+    "bernoulli": (partial(vd.guides.BernoulliDropout, p=0.3), vd.distributions.LogUniform),
+    "point": (vd.guides.PointEstimate, vd.distributions.LogUniform),
 }
 PRIORS: dict[str, tuple[Callable[[Any], Any], Any]] = {
-    "log-uniform, exact": (VD, partial(vd.LogUniform, kl="exact")),
-    "ard": (VD, vd.NormalARD),
+    "log-uniform, exact": (VD, partial(vd.distributions.LogUniform, kl="exact")),
+    "ard": (VD, vd.distributions.NormalARD),
     "normal": (VD, lambda shape: dist.Normal(torch.zeros(shape), 0.5)),
-    "normal-jeffreys, exact": (GROUP, partial(vd.NormalJeffreys, kl="exact")),
+    "normal-jeffreys, exact": (GROUP, partial(vd.distributions.NormalJeffreys, kl="exact")),
 }
 LIKELIHOODS: dict[str, tuple[Callable[[], Any], Callable[[Tensor], Tensor]]] = {
-    "normal, learnt scale": (vd.Normal, lambda y: ((y - 150) / 80).float()),
-    "normal, fixed scale": (lambda: vd.Normal(scale=0.7), lambda y: ((y - 150) / 80).float()),
-    "poisson": (vd.Poisson, lambda y: (y / 30).round().float()),
-    "bernoulli": (vd.Bernoulli, lambda y: (y > 140).float()),
+    "normal, learnt scale": (vd.models.Normal, lambda y: ((y - 150) / 80).float()),
+    "normal, fixed scale": (lambda: vd.models.Normal(scale=0.7), lambda y: ((y - 150) / 80).float()),
+    "poisson": (vd.models.Poisson, lambda y: (y / 30).round().float()),
+    "bernoulli": (vd.models.Bernoulli, lambda y: (y > 140).float()),
 }
 IMAGES = partial(digits, 1, 8, 8)
 OPTIONS: dict[str, Callable[[Path], Parts]] = {
-    "schedules": partial(training, VD, digits, lr_schedule=vd.LRSchedule("linear", 0.5), kl_weight=vd.KLWeight(0.5, end=2)),
-    "steps of the rate": partial(training, VD, digits, lr_schedule=vd.LRSchedule("steps", steps={1: 0.5}), kl_weight=1.0),
-    "augment": partial(training, VD, partial(digits, 8, 8), augment=vd.RandomAffine(10, 5, 0.1, 1)),
+    "schedules": partial(
+        training, VD, digits, lr_schedule=vd.training.LRSchedule("linear", 0.5), kl_weight=vd.KLWeight(0.5, end=2)
+    ),
+    "steps of the rate": partial(
+        training, VD, digits, lr_schedule=vd.training.LRSchedule("steps", steps={1: 0.5}), kl_weight=1.0
+    ),
+    "augment": partial(training, VD, partial(digits, 8, 8), augment=vd.data.RandomAffine(10, 5, 0.1, 1)),
     "hold": partial(training, VD, digits, hold=1.0, lr=0.03),
     "limits of units": partial(training, VD, digits, units=[30, 10]),
     "noise by position": partial(training, VD, IMAGES, net=convnet),
     "noise by example": partial(training, VD, IMAGES, net=convnet, noise="example"),
     "transposed": partial(training, VD, IMAGES, net=transposed),
-    "groups of filters": partial(training, GROUP, IMAGES, net=Residual, prior=vd.NormalJeffreys),
-    "weight decay": partial(training, vd.PointEstimate, digits, weight_decay=0.01),
+    "groups of filters": partial(training, GROUP, IMAGES, net=Residual, prior=vd.distributions.NormalJeffreys),
+    "weight decay": partial(training, vd.guides.PointEstimate, digits, weight_decay=0.01),
     "particles": partial(training, VD, digits, num_particles=2),
 }
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
