@@ -19,6 +19,7 @@ from pyro_vd import (
     GroupVariationalDropout,
     InputError,
     KLWeight,
+    PruningRule,
     VariationalDropout,
     VariationalDropoutELBO,
     choose_threshold,
@@ -63,7 +64,8 @@ OBJECTS = (STRING, TUPLE, TENSOR, FLAG, None, 3, nn.Linear)
 LISTS = (STRING, 3, FLAG, (0.5, 1.5), ("a", "b"), {"a": 1})
 EXAMPLES = (STRING, FLAG, None, 3, (X,), (X, Y, Y), {"x": X, "y": Y}, ([["a"]], Y), (X, object()), ([[1.0], [1.0, 2.0]], Y))
 OPTIONAL = {
-    "lr_schedule", "hold", "units", "validation", "device", "checkpoint", "log", "augment", "after_step", "guide", "likelihood",
+    "lr_schedule", "train_threshold", "max_inputs", "validation", "device", "checkpoint", "log", "augment", "after_step",
+    "guide", "likelihood",
     "net", "info", "scale", "masks", "data_dir",
 }  # fmt: skip
 """For which None is a value."""
@@ -73,11 +75,11 @@ def call(function: Callable[..., Any], **given: Any) -> Callable[[str, Any], obj
     return lambda name, value: function(**{**given, name: value})
 
 
-PAIR: dict[str, Any] = {"model": MODEL, "guide": GUIDE}
+PAIR: dict[str, Any] = {"guide": GUIDE}
 FIT = {
-    "model": OBJECTS, "guide": OBJECTS, "train": EXAMPLES, "validation": EXAMPLES, "epochs": WHOLE, "batch_size": WHOLE,
-    "lr": NUMBERS, "lr_schedule": OBJECTS, "kl_weight": NUMBERS, "hold": NUMBERS, "weight_decay": NUMBERS,
-    "num_particles": WHOLE, "augment": FUNCTIONS, "threshold": NUMBERS, "units": LISTS, "device": (TUPLE, FLAG, "nosuch", 1.5),
+    "guide": OBJECTS, "train": EXAMPLES, "validation": EXAMPLES, "epochs": WHOLE, "batch_size": WHOLE,
+    "lr": NUMBERS, "lr_schedule": OBJECTS, "kl_weight": NUMBERS, "train_threshold": NUMBERS, "weight_decay": NUMBERS,
+    "num_particles": WHOLE, "augment": FUNCTIONS, "rule": NUMBERS, "device": (TUPLE, FLAG, "nosuch", 1.5),
     "checkpoint": PATHS, "resume": FLAGS, "log": PATHS, "phase": (TUPLE, FLAG, None, 3), "progress": FLAGS,
     "after_step": FUNCTIONS, "noise": CHOICES,
 }  # fmt: skip
@@ -86,33 +88,37 @@ TABLE: dict[str, tuple[Callable[[str, Any], object], dict[str, tuple[Any, ...]]]
     "fine_tune": (
         call(fine_tune, net=NET, train=DATA, epochs=1, progress=False),
         {"net": (*OBJECTS[:-1], MODEL), "likelihood": (STRING, TUPLE, Normal)}
-        | {name: values for name, values in FIT.items() if name not in ("model", "guide", "hold", "units")},
+        | {name: values for name, values in FIT.items() if name not in ("guide", "train_threshold")},
     ),
-    "prune": (call(prune, **PAIR), {"model": OBJECTS, "guide": OBJECTS, "threshold": NUMBERS, "units": LISTS}),
-    "pruning_masks": (call(pruning_masks, **PAIR), {"threshold": NUMBERS, "units": LISTS}),
+    "prune": (call(prune, **PAIR), {"guide": OBJECTS, "rule": NUMBERS}),
+    "pruning_masks": (call(pruning_masks, **PAIR), {"guide": OBJECTS, "rule": NUMBERS}),
+    "PruningRule": (
+        call(PruningRule),
+        {"threshold": NUMBERS, "max_inputs": (STRING, 3, FLAG, (0.5, 1.5), ("a", "b")), "thresholds": (STRING, 3, FLAG, None)},
+    ),
     "threshold_masks": (call(threshold_masks, log_alphas=log_alpha(GUIDE)), {"threshold": NUMBERS}),
     "choose_threshold": (
         call(choose_threshold, **PAIR, validation=DATA),
-        {"model": OBJECTS, "guide": OBJECTS, "validation": (*EXAMPLES, pyro_vd.load_data("digits")), "max_error_rise": NUMBERS}
-        | {"candidates": (STRING, 3, None, ("a", "b"), {1: 2}), "hold": NUMBERS},
+        {"guide": OBJECTS, "validation": (*EXAMPLES, pyro_vd.load_data("digits")), "max_error_rise": NUMBERS}
+        | {"candidates": (STRING, 3, None, ("a", "b"), {1: 2})},
     ),
     "evaluate a network": (
         call(evaluate, net=NET, data=DATA),
-        {"net": OBJECTS, "data": EXAMPLES, "num_samples": WHOLE, "hold": NUMBERS, "likelihood": (STRING, TUPLE, Normal)},
+        {"net": OBJECTS, "data": EXAMPLES, "num_samples": WHOLE, "likelihood": (STRING, TUPLE, Normal)},
     ),
-    "evaluate": (call(evaluate, net=MODEL, data=DATA, guide=GUIDE), {"guide": OBJECTS, "num_samples": WHOLE, "hold": NUMBERS}),
+    "evaluate": (call(evaluate, net=GUIDE, data=DATA), {"num_samples": WHOLE, "likelihood": (STRING, Normal(), max)}),
     "predict": (
-        call(predict, net=MODEL, x=X, guide=GUIDE),
-        {"net": OBJECTS, "x": (STRING, FLAG, None, 3, [["a"]]), "guide": OBJECTS, "num_samples": WHOLE, "hold": NUMBERS},
+        call(predict, net=GUIDE, x=X),
+        {"net": OBJECTS, "x": (STRING, FLAG, None, 3, [["a"]]), "num_samples": WHOLE},
     ),
-    "predictive": (call(predictive, **PAIR, x=X), {"model": OBJECTS, "guide": OBJECTS, "num_samples": WHOLE, "hold": NUMBERS}),
-    "summarize": (call(summarize, guide=GUIDE), {"guide": OBJECTS, "threshold": NUMBERS}),
+    "predictive": (call(predictive, **PAIR, x=X), {"guide": OBJECTS, "num_samples": WHOLE}),
+    "summarize": (call(summarize, guide=GUIDE), {"guide": OBJECTS, "rule": NUMBERS}),
     "log_alpha": (call(log_alpha), {"guide": OBJECTS}),
-    "posterior_mean": (call(posterior_mean, **PAIR), {"model": OBJECTS, "guide": OBJECTS}),
+    "posterior_mean": (call(posterior_mean, **PAIR), {"guide": OBJECTS}),
     "to_inference_data": (
         call(to_inference_data, **PAIR, data=DATA, num_samples=2),
-        {"model": OBJECTS, "guide": OBJECTS, "data": EXAMPLES, "num_samples": WHOLE, "threshold": NUMBERS, "units": LISTS}
-        | {"hold": NUMBERS, "seed": WHOLE, "weights": (STRING, FLAG, None, 1.5), "history": (STRING, 3, (1, 2))},
+        {"guide": OBJECTS, "data": EXAMPLES, "num_samples": WHOLE, "rule": NUMBERS}
+        | {"seed": WHOLE, "weights": (STRING, FLAG, None, 1.5), "history": (STRING, 3, (1, 2))},
     ),
     "KLWeight": (call(KLWeight), {"value": NUMBERS, "start": NUMBERS, "end": NUMBERS}),
     "LRSchedule": (call(LRSchedule, kind="linear"), {"kind": CHOICES, "after": NUMBERS, "steps": LISTS[:-1]}),
@@ -135,7 +141,7 @@ TABLE: dict[str, tuple[Callable[[str, Any], object], dict[str, tuple[Any, ...]]]
     "Normal": (call(Normal), {"scale": NUMBERS, "initial_scale": NUMBERS}),
     "VariationalDropoutELBO": (
         call(VariationalDropoutELBO),
-        {"kl_weight": NUMBERS, "num_particles": WHOLE, "hold": NUMBERS, "noise": CHOICES},
+        {"kl_weight": NUMBERS, "num_particles": WHOLE, "noise": CHOICES},
     ),
     "save_pruned": (call(save_pruned, net=NET, path="never"), {"net": OBJECTS, "path": PATHS, "layout": CHOICES}),
     "save_onnx": (call(save_onnx, net=NET, path="never", example=X), {"net": OBJECTS, "path": PATHS, "example": OBJECTS[:-1]}),
@@ -212,7 +218,7 @@ def test_a_value_is_quoted_on_one_line_of_at_most_80_letters() -> None:
 
 @pytest.mark.parametrize("value", [10**400, -(10**400), 10**5000], ids=["400", "-400", "5000"])
 def test_integers_beyond_every_float_are_no_thresholds(value: int) -> None:
-    with pytest.raises(InputError, match=r"threshold \(=.*\) must be a number"):
+    with pytest.raises(InputError, match=r"rule \(=.*\) must be a number"):
         prune(GUIDE, value)
     with pytest.raises(InputError, match="finite number"):
         KLWeight(1.0, end=abs(value))
@@ -238,7 +244,7 @@ def test_whole_numbers_of_other_kinds_are_taken(number: Callable[[int], Any]) ->
 def test_numbers_of_other_kinds_are_taken(number: Callable[[float], Any], tmp_path: Path) -> None:
     model = BayesianNetwork(NET)
     guide = VariationalDropout(model, number(-8.0))
-    options = {"lr": number(0.5), "kl_weight": number(0.25), "hold": number(3.0), "threshold": number(2.0)}
+    options = {"lr": number(0.5), "kl_weight": number(0.25), "train_threshold": number(3.0), "rule": number(2.0)}
     paths = {"checkpoint": str(tmp_path / "c.pt"), "log": tmp_path / "log"}
     result = fit(guide, DATA, epochs=1, progress=False, **options, **paths)  # type: ignore[arg-type]
     assert (result.history[0].lr, result.history[0].kl_weight) == (0.5, 0.25)

@@ -56,7 +56,7 @@ def test_groups_dimensions_and_coordinates() -> None:
 
 def test_variational_parameters_are_the_guides() -> None:
     model, guide = known_pair()
-    found = tree_of(model, guide, num_samples=1, threshold=1.0)["variational_parameters"]
+    found = tree_of(model, guide, num_samples=1, rule=1.0)["variational_parameters"]
     assert found.attrs["threshold"] == 1.0
     masks = threshold_masks(log_alpha(guide), 1.0)
     for name in guide.site_names:

@@ -79,7 +79,7 @@ def test_of_a_run(tmp_path: Path) -> None:
     options = (
         "--train.guide=bernoulli",
         "--train.p=0.3",
-        "--train.hold=null",
+        "--train.train_threshold=null",
         "--finetune.epochs=0",
         f"--out={tmp_path / 'run'}",
     )

@@ -136,7 +136,7 @@ def test_keys_come_after_files(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("train: {lr: 0.5, epochs: 7}\n")
     out = text_of("train", "digits", "--config", tmp_path / "mine.yaml", "--train.epochs=9", "--print_config")
     train = yaml.safe_load(out)["train"]
-    assert (train["lr"], train["epochs"], train["hold"]) == (0.5, 9, 3.0)
+    assert (train["lr"], train["epochs"], train["train_threshold"]) == (0.5, 9, 3.0)
 
 
 def test_evaluate(finished_run: Path) -> None:

@@ -19,6 +19,7 @@ from torch.distributions import kl_divergence
 from pyro_vd import InputError, VariationalDropout, VariationalDropoutELBO
 from pyro_vd.distributions import LogUniform, MultiplicativeNormal, NormalARD
 from pyro_vd.guides import PointEstimate
+from pyro_vd.inference.reparam import TRAIN_THRESHOLD
 from pyro_vd.models import MLP
 
 X, Y = torch.randn(12, 4, generator=torch.Generator().manual_seed(1)), torch.arange(12) % 3
@@ -187,7 +188,10 @@ def test_hold_zeroes_the_mean_of_noisy_weights_alone_and_leaves_the_kl() -> None
         means = F.linear(torch.eye(4), pyro.sample("w", LogUniform((1, 4)).to_event(2)))
         return pyro.sample("y", dist.Delta(means, log_density=-means), obs=means)  # scored as −means
 
-    free, holding = VariationalDropoutELBO(), VariationalDropoutELBO(hold=3.0)
-    losses = [loss_at(7, elbo, model, site("w", q.to_event(2))) for elbo in (free, holding)]
+    def guide(threshold: float | None) -> Callable[[], Tensor]:
+        return lambda: pyro.sample("w", q.to_event(2), infer={TRAIN_THRESHOLD: threshold})
+
+    free, holding = VariationalDropoutELBO(), VariationalDropoutELBO()
+    losses = [loss_at(7, elbo, model, guide(threshold)) for elbo, threshold in ((free, None), (holding, 3.0))]
     torch.testing.assert_close(losses[0] - losses[1], theta[0][held].sum())
     assert free.kl == holding.kl

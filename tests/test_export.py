@@ -102,7 +102,7 @@ WITHOUT_PYRO = """
 import sys
 sys.modules["pyro"] = None
 import pyro_vd
-from pyro_vd import cli
+from pyro_vd.cli import main as cli
 try:
     pyro_vd.models.MLP
 except ImportError:

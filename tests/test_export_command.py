@@ -137,7 +137,7 @@ def test_without_the_extra(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 WITHOUT_PYRO = """
 import sys
 sys.modules["pyro"] = None
-from pyro_vd import cli
+from pyro_vd.cli import main as cli
 cli.main(["export", sys.argv[1], "--format", "quantised", "--json"])
 """
 

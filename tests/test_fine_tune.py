@@ -141,8 +141,8 @@ def test_numbers_and_what_is_refused() -> None:
     net = sparse(nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 1)))
     result = fine_tune(net, (X, X[:, 0]), likelihood=Normal(), **OPTIONS)
     assert result.history[-1].loss < result.history[0].loss
-    with pytest.raises(InputError, match=r"hold \(=3.0\) must be None with PointEstimate"):
-        fine_tune(net, (X, X[:, 0]), likelihood=Normal(), hold=3.0, **OPTIONS)
+    with pytest.raises(InputError, match=r"train_threshold \(=3.0\) must be None with PointEstimate"):
+        fine_tune(net, (X, X[:, 0]), likelihood=Normal(), train_threshold=3.0, **OPTIONS)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")

@@ -167,7 +167,7 @@ def test_what_was_moved_is_moved_back() -> None:
     before = [(tensor, tensor.detach().clone()) for tensor in (*model.parameters(), *model.buffers(), *guide.parameters())]
 
     def refuse() -> None:
-        with placed(model, guide, torch.device("meta"), 5):
+        with placed(guide, torch.device("meta"), 5, 2.0):
             assert model.num_data == 5
             assert all(tensor.is_meta for tensor in (*model.parameters(), *model.buffers(), *guide.parameters()))
             raise InputError("refused")

@@ -81,7 +81,7 @@ def test_fit_interrupted_in_an_epoch(tmp_path: Path, guide: type[WeightGuide], s
         ("lr", 0.02),
         ("lr_schedule", LRSchedule("linear")),
         ("kl_weight", KLWeight(0.5)),
-        ("hold", 3.0),
+        ("train_threshold", 3.0),
         ("weight_decay", 0.1),
         ("num_particles", 2),
         ("phase", "another"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -185,21 +186,52 @@ def test_runs_keep_them(tmp_path: Path, finished_run: Path) -> None:
     shutil.copytree(finished_run, run := tmp_path / "run")
     before = load_run(run)
     before.guide.apply_masks(masks := random_masks(before.guide))
-    save_posterior(before.model, before.guide)
+    save_posterior(run, before.guide)
     check_removed(load_run(run).guide, masks)
 
 
 @pytest.mark.parametrize("kind", GUIDES)
-def test_a_copied_guide_is_of_the_model_that_it_is_used_with(kind: str) -> None:
-    """``copy.deepcopy(guide)`` copies the model as well: the guide of that copy would ask a model that is not trained."""
+def test_a_copied_guide_has_a_copy_of_the_model(kind: str) -> None:
+    """Training it leaves guide and model that it was copied from as they were, bit for bit; a pair is copied as a pair."""
     model, guide = pair(kind)
+    before = {name: value.clone() for module in (model, guide) for name, value in module.state_dict().items()}
     alone = copy.deepcopy(guide)
-    assert alone.model is not model
     fit(alone, (X, Y), epochs=1, progress=False)
-    assert alone.model is model
+    assert alone.model is not model
+    assert guide.model is model
+    assert all(torch.equal(value, before[name]) for module in (model, guide) for name, value in module.state_dict().items())
+    assert any(not torch.equal(value, before[name]) for name, value in alone.model.state_dict().items())
     both, together = copy.deepcopy((model, guide))
     assert together.model is both
-    _other, _ = pair(kind)
-    with pytest.raises(InputError, match="was made for another"):
-        fit(alone, (X, Y), epochs=1, progress=False)
-    assert alone.model is model
+
+
+def test_the_threshold_of_the_training_goes_with_the_state(tmp_path: Path) -> None:
+    (_, guide), (_, other) = pair("weight"), pair("weight")
+    fit(guide, (X, Y), epochs=1, progress=False, train_threshold=2.5)
+    assert guide.train_threshold == 2.5
+    torch.save(guide.state_dict(), tmp_path / "state")
+    other.load_state_dict(torch.load(tmp_path / "state", weights_only=True))
+    assert other.train_threshold == 2.5
+    assert copy.deepcopy(other).train_threshold == 2.5
+    fit(other, (X, Y), epochs=1, progress=False)
+    assert other.train_threshold is None, "fit sets what its training had"
+    guide.load_state_dict(other.state_dict())
+    assert guide.train_threshold is None
+
+
+@pytest.mark.parametrize("value", [torch.tensor(math.nan), torch.zeros(2), torch.tensor(101.0)])
+def test_a_state_with_another_threshold_is_refused_whole(value: torch.Tensor) -> None:
+    _, guide = pair("weight")
+    guide.train_threshold = 1.5
+    state = {**guide.state_dict(), "train_threshold": value}
+    with pytest.raises(RuntimeError, match="train_threshold"):
+        guide.load_state_dict(state)
+    assert guide.train_threshold == 1.5
+
+
+def test_a_training_that_is_refused_leaves_the_threshold() -> None:
+    _, guide = pair("weight")
+    guide.train_threshold = 1.5
+    with pytest.raises(InputError):
+        fit(guide, (X, Y + 1), epochs=1, progress=False, train_threshold=2.0)
+    assert guide.train_threshold == 1.5

@@ -165,6 +165,7 @@ SCRIPT = """
 import sys, torch
 from torch import nn
 from pyro_vd import *
+from pyro_vd.training import LRSchedule
 
 def jitter(x, strength=float(sys.argv[3])):
     return x + strength * torch.randn_like(x)
@@ -180,7 +181,7 @@ guide = VariationalDropout(model)
 stop = (lambda epoch, step, steps: sys.exit(3) if epoch == 1 else None) if sys.argv[2] == "stop" else None
 options = dict(epochs=4, batch_size=10, augment=jitter, lr_schedule=LRSchedule("linear"), kl_weight=KLWeight(0.3, end=2))
 try:
-    fit(model, guide, (x, y), **options, checkpoint=sys.argv[1], resume=True, progress=False, after_step=stop)
+    fit(guide, (x, y), **options, checkpoint=sys.argv[1], resume=True, progress=False, after_step=stop)
 except InputError as error:
     print(error)
 else:

@@ -182,7 +182,7 @@ def test_history_with_nothing_finite(run: Path) -> None:
 
 
 def test_a_run_without_alpha_is_refused(tmp_path: Path) -> None:
-    keys = ["--train.guide=bernoulli", "--train.hold=null", "--pretrain.epochs=0", "--finetune.epochs=0"]
+    keys = ["--train.guide=bernoulli", "--train.train_threshold=null", "--pretrain.epochs=0", "--finetune.epochs=0"]
     code, _, err = run_cli("train", "digits", *SMALL, *keys, "--out", tmp_path / "run", "--quiet")
     assert code == 0, err
     for name, options in ("inspect", []), ("prune", ["--threshold=1"]):

@@ -147,6 +147,7 @@ def pair(net: str, kind: str) -> tuple[BayesianNetwork, WeightGuide, float | Non
     for name in made.site_names if kind == "group-held" else ():
         with torch.no_grad():
             made.site(name).z_mu.uniform_(0.5, 2)
+    made.train_threshold = hold
     return model, made, hold, data()
 
 
@@ -185,20 +186,20 @@ def test_all_predictive_functions_agree_with_whole_weights(net: str, kind: str) 
         with torch.no_grad():
             draws = [model.output(weights_by_hand(guide, hold), x).softmax(-1) for _ in range(DRAWS)]
         by_hand.append(uncertainty(torch.stack(draws), y))
-        found = predict(guide, x, num_samples=DRAWS, hold=hold)
+        found = predict(guide, x, num_samples=DRAWS)
         predicted.append(torch.stack([found.mutual_information.mean(), F.nll_loss(found.log_p, y)]))
-    tree = to_tree(to_inference_data(guide, (x, y), num_samples=DRAWS * BLOCKS, hold=hold))
+    tree = to_tree(to_inference_data(guide, (x, y), num_samples=DRAWS * BLOCKS))
     p = torch.tensor(tree["posterior_predictive"]["y_probability"].values[0])
     assert agree(by_hand, predicted)
     assert agree(by_hand, [uncertainty(block, y) for block in p.split(DRAWS)])
     assert (by_hand[0][0] > 1e-3) == (kind != "point")
 
     torch.manual_seed(7)  # the draws of one random state are the same in every function
-    found = predict(guide, x, hold=hold)
+    found = predict(guide, x)
     torch.manual_seed(7)
-    torch.testing.assert_close(predictive(guide, x, hold=hold).double(), found.log_p.exp(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(predictive(guide, x).double(), found.log_p.exp(), rtol=1e-4, atol=1e-5)
     torch.manual_seed(7)
-    metrics = evaluate(guide, (x, y), hold=hold)
+    metrics = evaluate(guide, (x, y))
     assert metrics.nll == pytest.approx(F.nll_loss(found.log_p, y).item(), rel=1e-5)
     assert metrics.mutual_information == pytest.approx(found.mutual_information.mean().item(), rel=1e-4, abs=1e-6)
 

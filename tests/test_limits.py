@@ -140,8 +140,8 @@ def test_a_run_ends_in_the_phase_that_blows_up(tmp_path: Path, phase: str) -> No
         ("epochs", 10**30),
         ("batch_size", 10**30),
         ("num_particles", 10**30),
-        ("hold", 1e300),
-        ("hold", -math.inf),
+        ("train_threshold", 1e300),
+        ("train_threshold", -math.inf),
     ],
 )
 def test_arguments_beyond_float32_are_refused(option: str, value: float) -> None:

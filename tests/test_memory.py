@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from pyro_vd import BayesianNetwork, VariationalDropout, predict
 from pyro_vd.evaluation.memory import BYTES_ON_CPU, MOST_ROWS, PeakBytes, bytes_per_example, draws_at_once, rows_at_once
+from pyro_vd.evaluation.predictors import outputs
 from pyro_vd.evaluation.scores import expected
-from pyro_vd.inference.joint_draws import mean_draws
 
 CPU = torch.device("cpu")
 
@@ -89,7 +89,7 @@ def test_networks_whose_examples_cannot_be_run_apart_get_all_at_once(net: str) -
         assert torch.equal(outputs(module, x), module(x))
     model = BayesianNetwork(module)
     guide = VariationalDropout(model, -30.0)
-    p = mean_draws(model, guide, x, None, 2, lambda found, _: {"mean": expected(found)}, None)["mean"]
+    p = guide.predictor(2).means(x, None, lambda found, _: {"mean": expected(found)})["mean"]
     torch.testing.assert_close(p.float(), module(x).softmax(-1).detach(), rtol=1e-3, atol=1e-4)
 
 
@@ -107,13 +107,13 @@ PEAK = """
 import resource, torch
 from torch import nn
 from pyro_vd import BayesianNetwork, VariationalDropout, predict
-from pyro_vd.prediction import logits
+from pyro_vd.evaluation.predictors import outputs
 
 layers = nn.Conv2d(1, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 3)
 model = BayesianNetwork(net := nn.Sequential(*layers))
 guide, x = VariationalDropout(model), torch.rand(1000, 1, 48, 48)
 def run(x):
-    outputs(net, x), predict(model, x, guide=guide, num_samples=2)
+    outputs(net, x), predict(guide, x, num_samples=2)
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 run(x[:4])

@@ -23,6 +23,10 @@ from pyro_vd.workflow.recipe_files import recipes
 ROOT = Path(__file__).parents[1]
 SUBMODULES = [m.name for m in pkgutil.walk_packages(pyro_vd.__path__, "pyro_vd.") if m.name != "pyro_vd.__main__"]
 
+STUB = [node for node in ast.parse((ROOT / "pyro_vd/__init__.pyi").read_text()).body if isinstance(node, ast.ImportFrom)]
+PUBLIC = {alias.name: f"pyro_vd.{node.module}" for node in STUB if node.module for alias in node.names}
+PACKAGES = {alias.name for node in STUB if not node.module for alias in node.names}
+
 
 @pytest.mark.parametrize(
     ("module", "absent"),
@@ -42,39 +46,43 @@ def test_imports_are_light(module: str, absent: str) -> None:
 
 def test_public_names() -> None:
     """Each is what its module defines, also after every submodule was imported, and no submodule can take its place."""
-    assert dir(pyro_vd) == sorted(pyro_vd.__all__)
-    assert len(set(pyro_vd.__all__)) == len(pyro_vd.__all__) == len(pyro_vd._MODULE_OF)
-    assert not {f"pyro_vd.{name}" for name in pyro_vd.__all__} & set(SUBMODULES)
+    assert set(pyro_vd.__all__) == set(PUBLIC) | PACKAGES
+    assert 20 <= len(PUBLIC) <= 30
+    assert not {f"pyro_vd.{name}" for name in PUBLIC} & set(SUBMODULES)
     for name in SUBMODULES:
         import_module(name)
-    for name in pyro_vd.__all__:
+    for name, module in PUBLIC.items():
         value = getattr(pyro_vd, name)
-        assert value is getattr(import_module(f"pyro_vd.{pyro_vd._MODULE_OF[name]}"), name)
+        assert value is getattr(import_module(module), name)
         assert not isinstance(value, ModuleType)
         assert value.__doc__, f"{name} says what it is"
-    with pytest.raises(AttributeError, match="'nosuch'"):
+    assert all(isinstance(getattr(pyro_vd, name), ModuleType) for name in PACKAGES)
+    with pytest.raises(AttributeError, match="nosuch"):
         pyro_vd.nosuch  # noqa: B018
     with pytest.raises(ImportError):
         from pyro_vd import nosuch  # noqa: F401
 
 
-def test_type_checkers_see_the_same_names() -> None:
-    tree = ast.parse(Path(pyro_vd.__file__).read_text())
-    (block,) = (node for node in tree.body if isinstance(node, ast.If))
-    seen = {alias.name: node.module for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
-    assert seen == {name: f"pyro_vd.{module}" for name, module in pyro_vd._MODULE_OF.items()}
+@pytest.mark.parametrize("package", sorted(PACKAGES))
+def test_what_a_package_offers_stays_itself(package: str) -> None:
+    """No public name of a package is that of a module in it: importing the module would put it in the name's place."""
+    found = import_module(f"pyro_vd.{package}")
+    for name in getattr(found, "__all__", ()):
+        value = getattr(found, name)
+        assert value.__doc__, f"{name} says what it is"
+        assert f"pyro_vd.{package}.{name}" not in SUBMODULES
 
 
-NAME_FIRST = """
+NAME_FIRST = f"""
 import sys
 from importlib import import_module
 import pyro_vd
-for name, module in pyro_vd._MODULE_OF.items():
+for name, module in {PUBLIC!r}.items():
     for loaded in [key for key in sys.modules if key.startswith("pyro_vd.")]:
         del sys.modules[loaded]
+        vars(pyro_vd).pop(loaded.split(".")[1], None)
     value = getattr(pyro_vd, name)
-    module = import_module(f"pyro_vd.{module}")
-    assert getattr(pyro_vd, name) is value is getattr(module, name), name
+    assert getattr(pyro_vd, name) is value is getattr(import_module(module), name), name
 print(pyro_vd.__file__)
 """
 

@@ -177,11 +177,12 @@ def test_no_global_state() -> None:
     code = """
 import torch, matplotlib
 matplotlib.use("Agg")
-from pyro_vd import MLP, VariationalDropout, log_alpha, to_inference_data
-from pyro_vd.posterior_plots import largest_weights, log_alpha_histograms
+from pyro_vd import VariationalDropout, log_alpha, to_inference_data
+from pyro_vd.models import MLP
+from pyro_vd.plots.posterior import largest_weights, log_alpha_histograms
 model = MLP((4, 3)); guide = VariationalDropout(model)
 log_alpha_histograms(log_alpha(guide), 3.0)
-figure = largest_weights(to_inference_data(model, guide, (torch.rand(9, 4), torch.arange(9) % 3), num_samples=9))
+figure = largest_weights(to_inference_data(guide, (torch.rand(9, 4), torch.arange(9) % 3), num_samples=9))
 figure.savefig("/dev/null", format="png")
 import matplotlib.pyplot as plt
 print(plt.get_fignums())

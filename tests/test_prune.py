@@ -110,7 +110,7 @@ def test_the_pruned_network_is_plain_and_a_copy(pair: Pair) -> None:
 
 def test_nan_and_point_estimates_are_refused(pair: Pair) -> None:
     model, guide = pair
-    with pytest.raises(InputError, match=r"threshold \(=nan\)"):
+    with pytest.raises(InputError, match=r"rule \(=nan\)"):
         prune(guide, math.nan)
     with pytest.raises(InputError, match="PointEstimate has no log α"):
         prune(PointEstimate(model))

@@ -88,19 +88,19 @@ def test_a_pruned_network_has_these_units() -> None:
 def test_what_cannot_be_ranked_is_refused() -> None:
     net = nn.Sequential(nn.Linear(6, 4), nn.Linear(4, 3))
     model, guide = random_pair(net)
-    with pytest.raises(InputError, match=r"units \(=5\) must be a list of integers"):
+    with pytest.raises(InputError, match=r"max_inputs \(=5\) must be a list of integers"):
         prune(guide, PruningRule(0.0, max_inputs=5))  # type: ignore[arg-type]
     for units in ([2], [2, 3, 4]):
-        with pytest.raises(InputError, match=r"units \(=.*'0.weight', '1.weight'"):
+        with pytest.raises(InputError, match=r"max_inputs \(=.*'0.weight', '1.weight'"):
             prune(guide, PruningRule(0.0, max_inputs=units))
-    with pytest.raises(InputError, match=r"units\[1\] \(=-1\)"):
+    with pytest.raises(InputError, match=r"max_inputs\[1\] \(=-1\)"):
         prune(guide, PruningRule(0.0, max_inputs=[2, -1]))
     assert pruning_masks(VariationalDropout(model, per="column"), PruningRule(3.0, max_inputs=[2, 3]))
     for other in (VariationalDropout(model, per="row"), VariationalDropout(model, per="layer"), GaussianDropout(model, 0.5)):
-        with pytest.raises(InputError, match=f"units .=.2, 3.*{type(other).__name__} learns no α that differs"):
+        with pytest.raises(InputError, match=f"max_inputs .=.2, 3.*{type(other).__name__} learns no α that differs"):
             pruning_masks(other, PruningRule(3.0, max_inputs=[2, 3]))
     grouped = random_pair(nn.Conv1d(8, 8, 3, groups=4))
-    with pytest.raises(InputError, match=r"units .=.3.*'weight' is a Conv1d.*groups must be 1"):
+    with pytest.raises(InputError, match=r"max_inputs .=3.*'weight' is a Conv1d.*groups must be 1"):
         prune(grouped[1], PruningRule(3.0, max_inputs=[3]))
 
 
@@ -108,7 +108,7 @@ def test_fit_refuses_them_before_the_first_epoch(tmp_path: Path) -> None:
     model, guide = random_pair(nn.Sequential(nn.Linear(6, 4), nn.Linear(4, 3)))
     data = torch.randn(20, 6), torch.randint(3, (20,))
     options = {"epochs": 2, "progress": False, "checkpoint": tmp_path / "c.pt"}
-    with pytest.raises(InputError, match=r"units .=.1.. must be a list"):
+    with pytest.raises(InputError, match=r"max_inputs .=.1.. must be a list"):
         fit(guide, data, rule=PruningRule(max_inputs=[1]), **options)
     with pytest.raises(InputError, match="PointEstimate has no log α"):
         fit(PointEstimate(model), data, rule=PruningRule(max_inputs=[2, 2]), **options)
@@ -120,7 +120,7 @@ def test_fit_refuses_them_before_the_first_epoch(tmp_path: Path) -> None:
 def test_a_run_to_a_number_of_units(tmp_path: Path) -> None:
     run = tmp_path / "run"
     keys = ["--train.guide=group", "--model.prior=normal-jeffreys", "--train.weight_noise=false", "--train.log_sigma2=-4"]
-    keys += ["--prune.threshold=0", "--prune.units=[20, 5]", "--finetune.epochs=0", "--train.frames=1"]
+    keys += ["--prune.threshold=0", "--prune.max_inputs=[20, 5]", "--finetune.epochs=0", "--train.frames=1"]
     code, _, err = run_cli("train", "digits", *SMALL, *keys, "--out", run, "--quiet")
     assert code == 0, err
     assert json.loads((run / "metrics.json").read_text())["compact"]["units"] == "20-5"
@@ -140,7 +140,7 @@ def test_a_run_to_a_number_of_units(tmp_path: Path) -> None:
     assert code == 0
     assert [layer["surviving_inputs"] for layer in json.loads(out)["layers"]] == [20, 5]
 
-    assert run_cli("prune", run, "--units", "9", "4")[0] == 0
+    assert run_cli("prune", run, "--max-inputs", "9", "4")[0] == 0
     assert surviving_units(load_pruned(run / "pruned-0-9-4.safetensors")) == "9-4"
     assert run_cli("prune", run, "--threshold=-0.1")[0] == 0
     assert surviving_units(load_pruned(run / "pruned--0.1.safetensors")) == "20-5", "the recipe's numbers still hold"
@@ -149,15 +149,15 @@ def test_a_run_to_a_number_of_units(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("keys", "quoted"),
     [
-        (["--prune.units=[3]"], ["prune.units (=[3])", "each of the 2 layers"]),
-        (["--prune.units=[3, -2]"], ["prune.units[1] (=-2)", ">= 0"]),
-        (["--prune.units=[3, two]"], ["prune.units", "two"]),
-        (["--prune.units=[3, 2]", "--train.per=row"], ["prune.units (=[3, 2])", "train.per 'row'"]),
+        (["--prune.max_inputs=[3]"], ["prune.max_inputs (=[3])", "each of the 2 layers"]),
+        (["--prune.max_inputs=[3, -2]"], ["prune.max_inputs[1] (=-2)", ">= 0"]),
+        (["--prune.max_inputs=[3, two]"], ["prune.max_inputs", "two"]),
+        (["--prune.max_inputs=[3, 2]", "--train.per=row"], ["prune.max_inputs (=[3, 2])", "train.per 'row'"]),
         (
-            ["--prune.units=[3, 2]", "--train.guide=gaussian", "--train.hold=null", "--finetune.epochs=0"],
-            ["prune.units (=[3, 2])", "'gaussian'"],
+            ["--prune.max_inputs=[3, 2]", "--train.guide=gaussian", "--train.train_threshold=null", "--finetune.epochs=0"],
+            ["prune.max_inputs (=[3, 2])", "'gaussian'"],
         ),
-        (["--prune.units=[3, 2]", "--prune.max_error_rise=0.1"], ["prune.units (=[3, 2])", "max_error_rise (=0.1)"]),
+        (["--prune.max_inputs=[3, 2]", "--prune.max_error_rise=0.1"], ["prune.max_inputs (=[3, 2])", "max_error_rise (=0.1)"]),
     ],
 )
 def test_bad_settings(keys: list[str], quoted: list[str], tmp_path: Path) -> None:
@@ -167,9 +167,11 @@ def test_bad_settings(keys: list[str], quoted: list[str], tmp_path: Path) -> Non
 
 def test_bad_numbers_for_a_finished_run(finished_run: Path) -> None:
     before = {path.name for path in finished_run.iterdir()}
-    refused("prune", finished_run, "--units", "3", quoted=["units (=[3])", "'1.weight', '3.weight'"])
-    refused("prune", finished_run, "--units", "3", "-2", quoted=["units[1] (=-2)"])
-    refused("prune", finished_run, "--units", "3", "2", "--max-error-rise=0.1", quoted=["--max-error-rise", "--units"])
+    refused("prune", finished_run, "--max-inputs", "3", quoted=["max_inputs (=[3])", "'1.weight', '3.weight'"])
+    refused("prune", finished_run, "--max-inputs", "3", "-2", quoted=["max_inputs[1] (=-2)"])
+    refused(
+        "prune", finished_run, "--max-inputs", "3", "2", "--max-error-rise=0.1", quoted=["--max-error-rise", "--max-inputs"]
+    )
     assert {path.name for path in finished_run.iterdir()} == before
 
 
@@ -177,6 +179,6 @@ def test_units_of_a_run_whose_threshold_was_chosen(finished_run: Path, tmp_path:
     run = shutil.copytree(finished_run, tmp_path / "run")
     recipe = (run / "recipe.yaml").read_text()
     (run / "recipe.yaml").write_text(recipe.replace("max_error_rise: null", "max_error_rise: 0.5"))
-    for extra, name in ((), f"pruned-{run_rule(load_run(run)):g}-9-4"), (("--threshold=-1",), "pruned--1-9-4"):
-        assert run_cli("prune", run, "--units", "9", "4", *extra)[0] == 0
+    for extra, name in ((), f"pruned-{run_rule(load_run(run)).threshold:g}-9-4"), (("--threshold=-1",), "pruned--1-9-4"):
+        assert run_cli("prune", run, "--max-inputs", "9", "4", *extra)[0] == 0
         assert surviving_units(load_pruned(run / f"{name}.safetensors")) == "9-4"

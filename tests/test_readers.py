@@ -60,7 +60,7 @@ def resumed(path: Path) -> list[Any]:
 
 def loaded(path: Path) -> list[Any]:
     modules = pair(2)
-    load_posterior(path, *modules)
+    load_posterior(path, modules[1])
     return state_of(*modules)
 
 
@@ -69,7 +69,7 @@ def exported(path: Path) -> list[Any]:
 
 
 KINDS: dict[str, tuple[Callable[[Path], object], Callable[[Path], list[Any]], int]] = {
-    "posterior": (lambda path: save_posterior(*pair(1)), loaded, 7),
+    "posterior": (lambda path: save_posterior(path.parent, pair(1)[1]), loaded, 7),
     "checkpoint": (write_checkpoint, resumed, 331),
     "torch-export": (lambda path: save_torch_export(mlp((4, 3, 2)), path, DATA[0]), exported, 331),
 }
@@ -100,7 +100,7 @@ import sys
 import torch
 from test_readers import DATA, pair
 from pyro_vd import InputError, fit
-from pyro_vd.storage import load_checkpoint, save_checkpoint
+from pyro_vd._core.storage import load_checkpoint, save_checkpoint
 
 def places(tree, path=()):
     for key in list(tree) if isinstance(tree, dict) else range(len(tree)):
@@ -127,7 +127,7 @@ def stop(epoch, step, steps):
 from pathlib import Path
 path = Path(folder) / "c.pt"
 options = {"epochs": 2, "batch_size": 12, "progress": False}
-fit(*pair(1), DATA, checkpoint=path, after_step=stop, **options)
+fit(pair(1)[1], DATA, checkpoint=path, after_step=stop, **options)
 for place in places(keep[0]):
     if place[0] in ("format", "settings") and len(place) > 1:
         continue  # compared as a whole
@@ -148,7 +148,7 @@ for place in places(keep[0]):
         before = {name: tensor.clone() for name, tensor in guide.state_dict().items()}
         tried += 1
         try:
-            fit(model, guide, DATA, checkpoint=path, resume=True, **options)
+            fit(guide, DATA, checkpoint=path, resume=True, **options)
             taken.append(".".join(map(str, place)))
         except InputError as error:
             assert "c.pt" in str(error), error

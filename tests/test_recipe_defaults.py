@@ -46,13 +46,13 @@ def test_shipped_recipes_say_where_their_guide_starts(name: str) -> None:
 
 @pytest.mark.parametrize("guide", ["gaussian", "gaussian-unit", "bernoulli", "none"])
 def test_hold_is_refused_where_no_alpha_is_learnt(guide: str) -> None:
-    with pytest.raises(InputError, match=rf"^hold \(=3.0\) must be null where guide is '{guide}'"):
-        TrainConfig(guide=guide, hold=3.0)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=rf"^recipe: train\.hold \(=3.0\) must be null where guide is '{guide}'"):
-        parse_recipe({"train": {"guide": guide, "hold": 3.0}})
+    with pytest.raises(InputError, match=rf"^train_threshold \(=3.0\) must be null where guide is '{guide}'"):
+        TrainConfig(guide=guide, train_threshold=3.0)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=rf"^recipe: train\.train_threshold \(=3.0\) must be null where guide is '{guide}'"):
+        parse_recipe({"train": {"guide": guide, "train_threshold": 3.0}})
     with pytest.raises(InputError, match=r"^recipe: train\.weight_noise \(=True\) must be null"):
         parse_recipe({"train": {"guide": guide, "weight_noise": True}})
-    assert TrainConfig(guide=guide).hold is None  # type: ignore[arg-type]
+    assert TrainConfig(guide=guide).train_threshold is None  # type: ignore[arg-type]
 
 
 KEYS: dict[str, dict[str, Any]] = {
@@ -64,7 +64,7 @@ KEYS: dict[str, dict[str, Any]] = {
     "pretrain.dropout (=1.0)": {"pretrain": {"dropout": 1}},
     "train.p (=1.0)": {"train": {"p": 1}},
     "prune.threshold (=101.0)": {"prune": {"threshold": 101}},
-    "prune.units[1] (=-2)": {"prune": {"units": [1, -2]}},
+    "prune.max_inputs[1] (=-2)": {"prune": {"max_inputs": [1, -2]}},
     "data.validation (=-1)": {"data": {"validation": -1}},
     "model.sizes (=[0, 1])": {"model": {"sizes": [0, 1]}},
     "threads (=0)": {"threads": 0},

@@ -142,8 +142,8 @@ def test_what_the_command_line_makes_of_a_file(tmp_path: Path) -> None:
     own = {
         "data": {"name": "a, b: {c}.npz", "dir": "null.d"},
         "model": {"sizes": [8, 4]},
-        "train": {"lr": 1e-05, "lr_schedule": {"kind": "steps", "steps": {5: 0.1, 7: 1e-7}}, "hold": None},
-        "prune": {"units": [3]},
+        "train": {"lr": 1e-05, "lr_schedule": {"kind": "steps", "steps": {5: 0.1, 7: 1e-7}}, "train_threshold": None},
+        "prune": {"max_inputs": [3]},
     }
     for content in (own, *(read_recipe(name) for name in recipes())):
         (path := tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))

@@ -59,11 +59,12 @@ X, Y = torch.randn(12, 8, generator=torch.Generator().manual_seed(0)), torch.ara
 
 
 def gradients(
-    net: nn.Module, make: Callable[[BayesianNetwork], Any], masked: bool = False, **options: Any
+    net: nn.Module, make: Callable[[BayesianNetwork], Any], masked: bool = False, threshold: float | None = None, **options: Any
 ) -> dict[str, Tensor]:
     prior = {"prior": NormalJeffreys} if "Group" in repr(make) else {}
     model = BayesianNetwork(net, num_data=100, **prior)
     guide = make(model)
+    guide.train_threshold = threshold if guide.learns_alpha else None
     if masked:
         generator = torch.Generator().manual_seed(1)
         weights = model.initial_weights
@@ -97,7 +98,7 @@ def test_gradients_are_those_without_checkpointing(guide: str, how: str) -> None
 @pytest.mark.parametrize("how", ["non-reentrant", "reentrant"])
 @pytest.mark.parametrize("guide", GUIDES)
 def test_with_removed_weights_held_means_and_several_particles(guide: str, how: str) -> None:
-    make, options = GUIDES[guide], {"num_particles": 2, "hold": 2.0}
+    make, options = GUIDES[guide], {"num_particles": 2, "threshold": 2.0}
     check_same(gradients(blocks(HOW[how]), make, True, **options), gradients(blocks(None), make, True, **options))
 
 

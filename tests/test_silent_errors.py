@@ -115,7 +115,10 @@ def test_held_means_stay_out_of_predictions() -> None:
         guide.site("1.weight").log_sigma2.copy_(2 * guide.site("1.weight").theta.abs().log() + 4)  # log α = 4 everywhere
         guide.site("1.weight").theta[0, 0] = 1e3
     x = torch.ones(400, 4)
-    means = {hold: predictive(guide, x, 20, hold)[:, 0].mean().item() for hold in (None, 4.5, -20.0)}
+    means = {}
+    for threshold in (None, 4.5, -20.0):
+        guide.train_threshold = threshold
+        means[threshold] = predictive(guide, x, 20)[:, 0].mean().item()
     assert means[None] == pytest.approx(1)
     assert means[4.5] == pytest.approx(1), "its log α is below"
     assert means[-20.0] < 0.9
@@ -131,7 +134,9 @@ def test_removed_weights_stay_removed() -> None:
     assert torch.equal(prune(guide, 100.0)[1].weight != 0, first & second)
 
 
-@pytest.mark.parametrize("changed", [{"kl_weight": KLWeight(0.5)}, {"hold": 3.0}, {"weight_decay": 0.1}, {"num_particles": 2}])
+@pytest.mark.parametrize(
+    "changed", [{"kl_weight": KLWeight(0.5)}, {"train_threshold": 3.0}, {"weight_decay": 0.1}, {"num_particles": 2}]
+)
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path, changed: dict[str, object]) -> None:
     model = MLP((4, 3))
     settings = {"epochs": 1, "checkpoint": tmp_path / "run.pt", "progress": False}
@@ -164,5 +169,5 @@ def test_weight_decay_is_on_the_scale_of_one_example() -> None:
 def test_a_hold_that_is_no_number_is_refused() -> None:
     """NaN compares false with everything, so it would hold every mean at zero."""
     model = MLP((4, 3))
-    with pytest.raises(InputError, match=r"hold \(=nan\)"):
+    with pytest.raises(InputError, match=r"train_threshold \(=nan\)"):
         fit(VariationalDropout(model), data(), epochs=1, train_threshold=math.nan, progress=False)

@@ -126,7 +126,8 @@ def test_what_is_pruned_goes_and_stays_away(kind: str) -> None:
     size = compact_size(net, x)
     assert (size.units, size.parameters) == ("4-5-4", 4 * 5 + 5 + 5 * 4 + 4 + 4 * 3 + 3)
     assert size.flops == 2 * (4 * 5 + 5 * 4 + 4 * 3)
-    with LocalReparameterization(hold=0.0):  # what is held is what would be pruned, without noise
+    guide.train_threshold = 0.0
+    with LocalReparameterization():  # what is held is what would be pruned, without noise
         held = model.output(guide(), x.index_fill(1, torch.tensor([0, 5]), 1e6))
     assert held.abs().max() < 1e3
     guide.apply_masks(threshold_masks(log_alpha(guide), 0.0))

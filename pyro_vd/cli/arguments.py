@@ -15,6 +15,7 @@ from pyro_vd._core.messages import one_line, parsing_message
 
 if TYPE_CHECKING:
     from pyro_vd.data.dataset import Dataset
+    from pyro_vd.evaluation.observations import Observed
     from pyro_vd.workflow.run_folder import Run
 
 SOURCE = "folder of a finished run, or a pruned .safetensors file"
@@ -95,6 +96,21 @@ def source_of(values: Namespace) -> Path:
     if not Path(values.source).exists():
         raise InputError(f"source (={values.source!r}) must be the {SOURCE}")
     return Path(values.source)
+
+
+def likelihood_of(file: Path) -> Observed | None:
+    """The likelihood that a network's file names; None, for which Pyro is not needed, where it names none.
+
+    Raises:
+        InputError: the file is missing, broken or foreign, or says something else than a run writes.
+    """
+    from pyro_vd.export.pruned_file import read_info
+
+    if "likelihood" not in read_info(file):
+        return None
+    from pyro_vd.models.likelihoods import read_likelihood
+
+    return read_likelihood(file)
 
 
 def data_of(source: Path, name: str | None, info: dict[str, Any], data_dir: str | None) -> Dataset:

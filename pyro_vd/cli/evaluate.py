@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from pyro_vd.cli.arguments import SOURCE, add_data_dir, data_of, finish, parse, parser_of, source_of
+from pyro_vd.cli.arguments import SOURCE, add_data_dir, data_of, finish, likelihood_of, parse, parser_of, source_of
 
 HELP = "measure a run, or a pruned network's file, on the test data"
 
@@ -22,7 +22,6 @@ def run(arguments: list[str]) -> None:
     from pyro_vd.evaluation.metrics import Metrics, evaluate
     from pyro_vd.evaluation.regression import RegressionMetrics
     from pyro_vd.export.pruned_file import load_pruned, read_info
-    from pyro_vd.models.likelihoods import read_likelihood
     from pyro_vd.networks.flops import network_cost
 
     source = source_of(values)
@@ -38,7 +37,7 @@ def run(arguments: list[str]) -> None:
     else:
         net = load_pruned(file := source)
         data = data_of(source, values.data, read_info(file), values.data_dir)
-    networks["pruned"] = evaluate(net, data.test, likelihood=read_likelihood(file))
+    networks["pruned"] = evaluate(net, data.test, likelihood=likelihood_of(file))
     cost = {**asdict(network_cost(net, data.x_test[:1])), "bytes": file.stat().st_size}
     measured = {name: asdict(metrics) for name, metrics in networks.items()}
     result = {"source": str(source), "data": data.name, "networks": measured, "cost": cost}

@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
-from pyro_vd.cli.arguments import SOURCE, add_data_dir, data_of, new_file, parse, parser_of, source_of
+from pyro_vd.cli.arguments import SOURCE, add_data_dir, data_of, likelihood_of, new_file, parse, parser_of, source_of
 
 if TYPE_CHECKING:
     from pyro_vd.data.dataset import Dataset
@@ -40,7 +40,6 @@ def run(arguments: list[str]) -> None:
     from pyro_vd.evaluation.predictors import outputs
     from pyro_vd.export.formats import FORMATS
     from pyro_vd.export.pruned_file import load_pruned, read_info, save_pruned
-    from pyro_vd.models.likelihoods import read_likelihood
     from pyro_vd.networks.sizes import layer_sizes
 
     source, form = source_of(values), FORMATS[values.format]
@@ -48,7 +47,7 @@ def run(arguments: list[str]) -> None:
     out = new_file(values.out or file.with_name(file.stem + form.suffix))
     net, info = load_pruned(file), read_info(file)
     data, validation = _data(source, values.data, info, values.data_dir)
-    likelihood = read_likelihood(file)
+    likelihood = likelihood_of(file)
     x, y = check_network("test data", data.test, net, likelihood)
     small = net if values.no_compact else compact(net, x[:2])
 

@@ -82,7 +82,7 @@ def read_recipe_file(path: Path) -> str:
     content = read_yaml(path)
     recipe = asdict(parse_recipe(content, str(path)))
     given, taken = flat(content, Recipe), flat(recipe, Recipe)
-    ours = {"train.hold", "train.weight_noise"}  # set by other keys
+    ours = {"train.train_threshold", "train.weight_noise"}  # set by other keys
     assert all(given[key] == taken[key] or key in ours for key in given), "another value than the file's"
     return repr(recipe)
 
@@ -120,7 +120,7 @@ def read_own_file(path: Path) -> str:
 
 def read_posterior_file(path: Path) -> str:
     model, guide = pair()
-    load_posterior(path, model, guide)
+    load_posterior(path, guide)
     return text_of({**model.state_dict(), **guide.state_dict()})
 
 
@@ -251,7 +251,7 @@ def prepare(folder: Path) -> dict[str, Reader]:
     from pyro_vd.export.torch_file import load_torch_export, save_torch_export
 
     steps = {"epochs": 1, "batch_size": 500}
-    settings = {"pretrain": steps, "train": {**steps, "hold": 3.0, "kl_weight": {"end": 1}}, "finetune": dict(steps)}
+    settings = {"pretrain": steps, "train": {**steps, "train_threshold": 3.0, "kl_weight": {"end": 1}}, "finetune": dict(steps)}
     recipe = {**settings, "model": {"sizes": [64, 4, 10]}, "data": {"validation": 100}, "seed": 3}
     train_run(parse_recipe(recipe), folder / "run", progress=False)
     run = {path.name: path.read_bytes() for path in (folder / "run").iterdir() if path.is_file()}
@@ -271,7 +271,7 @@ def prepare(folder: Path) -> dict[str, Reader]:
     pruned = tuple(pruned_seed(layout) for layout in ("dense", "sparse", "quantised"))
     small = compact(Own(), DATA[0])
     own = tuple(bytes_of(lambda path, form=form: save_pruned(small, path, layout=form)) for form in ("dense", "sparse"))
-    posterior = bytes_of(lambda path: save_posterior(*pair()), "posterior.safetensors")
+    posterior = bytes_of(lambda path: save_posterior(path.parent, pair()[1]), "posterior.safetensors")
     checkpoint, idx_seed = unfinished(), idx(np.arange(24).reshape(2, 3, 4))
     recipes = run["recipe.yaml"], yaml.safe_dump(recipe).encode()
     frames, npz, image = frames_seed(), npz_seed(), image_seed()
