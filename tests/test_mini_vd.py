@@ -19,7 +19,7 @@ from pyro_vd import prune as library_prune
 from pyro_vd.distributions.kl import kl_approximate
 from pyro_vd.models import MLP
 from pyro_vd.networks.sizes import compression
-from pyro_vd.pruning import keep_masks
+from pyro_vd.pruning import threshold_masks
 from pyro_vd.runs import mini_vd
 
 SIZES = (64, 30, 10)
@@ -98,10 +98,10 @@ def test_weights_are_pruned_where_the_library_prunes_them() -> None:
     with torch.no_grad():
         for site, log_sigma2 in zip(library_guide.site_names, guide.log_sigma2s, strict=True):
             library_guide.site(site).log_sigma2.copy_(log_sigma2.normal_(-4, 3))
-    weights, net = mini_vd.prune(guide), library_prune(library_model, library_guide)
+    weights, net = mini_vd.prune(guide), library_prune(library_guide)
     expected = [net.get_parameter(name) for name in library_model.weight_names]
     assert all(map(torch.equal, weights, expected))
-    masks = keep_masks(log_alpha(library_guide), mini_vd.THRESHOLD)
+    masks = threshold_masks(log_alpha(library_guide), mini_vd.THRESHOLD)
     assert all(map(torch.equal, [weight != 0 for weight in weights], masks.values()))
     left = sum(int(weight.count_nonzero()) for weight in weights) / sum(weight.numel() for weight in weights)
     assert 0.1 < left < 0.9
@@ -151,8 +151,8 @@ def test_a_training_reaches_what_fit_reaches() -> None:
         library_guide = VariationalDropout(library_model)
         schedule = KLWeight(value=1.0, start=0, end=warm_up)
         options = {"epochs": epochs, "batch_size": mini_vd.BATCH, "lr": mini_vd.LR, "kl_weight": schedule, "progress": False}
-        fit(library_model, library_guide, data, **options)
-        net = library_prune(library_model, library_guide)
+        fit(library_guide, data, **options)
+        net = library_prune(library_guide)
         library.append((math.log(compression(net, library_model.weight_names)), evaluate(net, data.test).error))
     (compressed, error), (expected, expected_error) = (
         map(statistics.mean, zip(*runs, strict=True)) for runs in (mini, library)
