@@ -1,6 +1,7 @@
 # Everything happens in a virtual environment of the project's own, .venv; PYTHON chooses the interpreter it is made with.
 PYTHON ?= python3
 BIN := .venv/bin
+PIP := 'pip>=25.1'  # knows dependency groups
 
 # ArviZ 1.x needs Python 3.12; the first of these that runs is taken.
 NEWER := python3.12 python3.13 python3.14 $(wildcard $(HOME)/.pyenv/versions/3.1[2-9]*/bin/python)
@@ -14,6 +15,8 @@ quickstart: .venv/installed  ## train, prune and measure a small network: about 
 test: .venv/installed-dev  ## lint, types and tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
+	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --numprocesses auto
 
@@ -35,7 +38,7 @@ test-arviz1: .venv/installed-dev  ## the tests of the posterior under ArviZ 1.x,
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv venv --quiet --clear --seed --python 3.11 .venv-lowest
 	$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct --compile-bytecode \
-	  --editable '.[dev]' 'pyparsing==3.2.*'  # later ones warn of what old matplotlib calls
+	  --editable '.[onnx]' --group test 'pyparsing==3.2.*'  # later ones warn of what old matplotlib calls
 	touch $@
 
 .venv-arviz1/tested: .venv-arviz1/installed
@@ -44,7 +47,8 @@ test-arviz1: .venv/installed-dev  ## the tests of the posterior under ArviZ 1.x,
 
 .venv-arviz1/installed: pyproject.toml
 	$(PYTHON) -m venv .venv-arviz1
-	.venv-arviz1/bin/python -m pip install --quiet --editable . 'pytest>=8'
+	.venv-arviz1/bin/python -m pip install --quiet $(PIP)
+	.venv-arviz1/bin/python -m pip install --quiet --editable . --group test
 	touch $@
 
 .venv/installed: pyproject.toml
@@ -53,7 +57,8 @@ test-arviz1: .venv/installed-dev  ## the tests of the posterior under ArviZ 1.x,
 	touch $@
 
 .venv/installed-dev: .venv/installed
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet $(PIP)
+	$(BIN)/python -m pip install --quiet --editable '.[onnx]' --group dev
 	touch $@
 
 clean:

@@ -77,6 +77,18 @@ def test_exact_gradient_is_that_of_the_dawson_function(theta: float) -> None:
     torch.testing.assert_close(grad_theta, 2 * root * dawson / theta, rtol=1e-8, atol=0)
 
 
+@pytest.mark.parametrize(("dtype", "rtol"), [(torch.float64, 1e-12), (torch.float32, 1e-5)], ids=["float64", "float32"])
+@pytest.mark.parametrize(("form", "k1"), [(kl_approximate, kl._K1), (kl_ard, 0.0)], ids=["approximate", "ard"])
+def test_fast_evaluation_equals_the_plain_reference(form: KL, k1: float, dtype: torch.dtype, rtol: float) -> None:
+    """For log α from −64 to 80, 1/α from e^64 to e^−80, and means of both signs and several sizes."""
+    log_alpha, thetas = torch.linspace(-64, 80, 577, dtype=dtype), torch.tensor([1.0, -1.0, 0.03, -25.0], dtype=dtype)
+    theta, log_sigma2 = torch.broadcast_tensors(thetas[:, None], (log_alpha + 2 * thetas.abs().log()[:, None]).clamp(-80, 80))
+    fast = form(theta, log_sigma2), *gradients(form, theta, log_sigma2)
+    plain = kl._reference(theta.double(), log_sigma2.double(), k1)
+    # From log α = 69 on the approximate KL, which is below 1e-30 there, lacks a term that is below 1e-45.
+    torch.testing.assert_close(tuple(x.double() for x in fast), plain, rtol=rtol, atol=1e-45)
+
+
 @every_form
 @pytest.mark.parametrize("theta", [1.0, -0.03])
 def test_gradients_equal_numerical_differentiation(form: KL, theta: float) -> None:

@@ -96,7 +96,10 @@ def _exact(inverse_alpha: Tensor, value: Tensor, slope: Tensor, scratch: Sequenc
 
 
 def _evaluate(correction: Correction | None, theta: Tensor, log_sigma2: Tensor, out: Tensor, scratch: Tensor) -> None:
-    """Write K, ∂K/∂θ and ∂K/∂log σ² into the rows of ``out``; the others are flat, of one size."""
+    """Write K, ∂K/∂θ and ∂K/∂log σ² into the rows of ``out``; the others are flat, of one size.
+
+    :func:`_reference` says in five lines what this computes in buffers that are used again.
+    """
     value, grad_theta, grad_log_sigma2 = out
     inverse_alpha, *rest = scratch
     slope = inverse_variance = grad_log_sigma2  # one buffer after another
@@ -111,6 +114,19 @@ def _evaluate(correction: Correction | None, theta: Tensor, log_sigma2: Tensor, 
     value.mul_(0.5)
     grad_theta.mul_(slope)
     slope.mul_(inverse_alpha).mul_(-0.5)
+
+
+def _reference(theta: Tensor, log_sigma2: Tensor, k1: float = _K1) -> tuple[Tensor, Tensor, Tensor]:
+    """K, ∂K/∂θ and ∂K/∂log σ² by the formula, to read and to test :func:`_evaluate` against; θ must not be 0.
+
+    K = ½ log(1 + 1/α) + k1 (1 − σ(k2 + k3 log α)), the negative of Molchanov 2017 (arXiv 1701.05369), eq. 14, up to its
+    constant. With k1 = 0 it is the ARD KL, which :func:`_evaluate` computes without a correction.
+    """
+    log_alpha = log_sigma2 - 2 * theta.abs().log()
+    gate = torch.sigmoid(-_K2 - _K3 * log_alpha)
+    value = 0.5 * torch.log1p(torch.exp(-log_alpha)) + k1 * gate
+    slope = -0.5 * torch.sigmoid(-log_alpha) - k1 * _K3 * gate * (1 - gate)  # dK/d log α
+    return value, -2 * slope / theta, slope
 
 
 class _KL(torch.autograd.Function):
