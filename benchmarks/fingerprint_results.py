@@ -50,8 +50,8 @@ def train(
     """A model, its guide, and what the training of both says."""
     model = vd.BayesianNetwork(mlp(64, 32, 10) if net is None else net, likelihood, prior=prior)
     posterior = guide(model)
-    settings = {"epochs": 3, "batch_size": 50, "lr": 0.01, "kl_weight": 0.1, "threshold": 0.0, "progress": False}
-    return model, posterior, vd.fit(model, posterior, *data, **{**settings, **options})
+    settings = {"epochs": 3, "batch_size": 50, "lr": 0.01, "kl_weight": 0.1, "rule": 0.0, "progress": False}
+    return model, posterior, vd.fit(posterior, *data, **{**settings, **options})
 
 
 def threshold_of(guide: Any) -> float:
@@ -71,22 +71,21 @@ def inference_data(data: Any) -> Parts:
 def training(guide: Callable[[Any], Any], data: Callable[[], tuple[Arrays, Arrays]], folder: Path, **options: Any) -> Parts:
     """All that is said of one: posterior, predictions, what is pruned."""
     train_data, test = data()
-    hold = options.get("hold")
     net = options.pop("net", lambda: None)()
     model, q, result = train(guide, (train_data, test), net, **options)
     parts: Parts = {"parameters": parameters(model, q), "history": result.history}
-    parts["metrics"] = vd.evaluate(model, test, guide=q, num_samples=3, hold=hold)
-    parts["predictive"] = vd.posterior.predictive(model, q, test[0], num_samples=3, hold=hold)
+    parts["metrics"] = vd.evaluate(q, test, num_samples=3)
+    parts["predictive"] = vd.posterior.predictive(q, test[0], num_samples=3)
     threshold = threshold_of(q) if q.learns_alpha else 0.0
-    drawn = vd.to_inference_data(model, q, (test[0][:50], test[1][:50]), num_samples=3, threshold=threshold, hold=hold)
+    drawn = vd.to_inference_data(q, (test[0][:50], test[1][:50]), num_samples=3, rule=threshold)
     parts["inference data"] = inference_data(drawn)
-    parts["mean"] = vd.mean_network(model, q)
+    parts["mean"] = vd.posterior_mean(q)
     if q.learns_alpha:
-        small = vd.prune(model, q, threshold)
+        small = vd.prune(q, threshold)
         parts |= {
             "log α": vd.log_alpha(q),
             "summary": vd.posterior.summarize(q, threshold),
-            "layers": vd.workflow.inspect_layers(model, q, test, threshold),
+            "layers": vd.workflow.inspect_layers(q, test, threshold),
             "pruned": small,
             "pruned metrics": vd.evaluate(small, test, likelihood=model.likelihood),
             "compact": vd.compact(small, test[0][:2]),
@@ -132,8 +131,8 @@ def latent_site(folder: Path) -> Parts:
     model = WithLatentScale(mlp(10, 20, 1), vd.models.Normal())
     guide = vd.VariationalDropout(model)
     guide.append(AutoNormal(pyro.poutine.block(model, hide=guide.site_names)))
-    result = vd.fit(model, guide, data, epochs=2, batch_size=50, lr=0.01, progress=False)
-    drawn = vd.to_inference_data(model, guide, test, num_samples=3)
+    result = vd.fit(guide, data, epochs=2, batch_size=50, lr=0.01, progress=False)
+    drawn = vd.to_inference_data(guide, test, num_samples=3)
     return {"parameters": parameters(model, guide), "history": result.history, "inference data": inference_data(drawn)}
 
 
@@ -144,24 +143,24 @@ def decisions(folder: Path) -> Parts:
     """What follows from a trained posterior: threshold, limits of units, fine-tuning, trust in predictions."""
     data, test = digits()
     model, guide, _ = train(vd.VariationalDropout, (data, test))
-    p = vd.predict(model, test[0], guide=guide, num_samples=3)
-    foreign = vd.predict(model, torch.rand(100, 64), guide=guide, num_samples=3)
+    p = vd.predict(guide, test[0], num_samples=3)
+    foreign = vd.predict(guide, torch.rand(100, 64), num_samples=3)
     threshold = threshold_of(guide)
-    few = vd.prune(model, guide, threshold, units=[20, 8])
+    few = vd.prune(guide, vd.PruningRule(threshold, max_inputs=[20, 8]))
     parts: Parts = {
-        "threshold": vd.choose_threshold(model, guide, test, max_error_rise=0.05),
+        "threshold": vd.choose_threshold(guide, test, max_error_rise=0.05),
         "prediction": p,
         "plain prediction": vd.predict(few, test[0]),
         "risk and coverage": vd.evaluation.risk_coverage(p.log_p.exp(), test[1]),
-        "foreign inputs": vd.evaluation.detection(p.entropy, foreign.entropy),
+        "foreign inputs": vd.evaluation.ood_metrics(p.entropy, foreign.entropy),
         "few units": few,
         "units": [int(units) for units in vd.surviving_units(few).split("-")],
     }
-    elpd = vd.posterior.held_out_elpd(vd.to_inference_data(model, guide, test, num_samples=3))
+    elpd = vd.posterior.held_out_elpd(vd.to_inference_data(guide, test, num_samples=3))
     parts["held-out density"] = [elpd["elpd_loo"], elpd["se"]]
     parts["fine-tuned"] = [vd.fine_tune(few, data, epochs=1, progress=False).history, few]
-    guide.restrict(vd.pruning.kept_weights(model, guide, threshold))
-    again = vd.fit(model, guide, data, epochs=1, noise="position", progress=False)
+    guide.apply_masks(vd.pruning.pruning_masks(guide, threshold))
+    again = vd.fit(guide, data, epochs=1, noise="position", progress=False)
     return {**parts, "trained on with noise": [again.history, parameters(model, guide)]}
 
 
@@ -232,8 +231,8 @@ OPTIONS: dict[str, Callable[[Path], Parts]] = {
         training, VD, digits, lr_schedule=vd.training.LRSchedule("steps", steps={1: 0.5}), kl_weight=1.0
     ),
     "augment": partial(training, VD, partial(digits, 8, 8), augment=vd.data.RandomAffine(10, 5, 0.1, 1)),
-    "hold": partial(training, VD, digits, hold=1.0, lr=0.03),
-    "limits of units": partial(training, VD, digits, units=[30, 10]),
+    "hold": partial(training, VD, digits, train_threshold=1.0, lr=0.03),
+    "limits of units": partial(training, VD, digits, rule=vd.PruningRule(0.0, max_inputs=[30, 10])),
     "noise by position": partial(training, VD, IMAGES, net=convnet),
     "noise by example": partial(training, VD, IMAGES, net=convnet, noise="example"),
     "transposed": partial(training, VD, IMAGES, net=transposed),

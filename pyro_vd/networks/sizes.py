@@ -40,7 +40,7 @@ def layer_sizes(net: nn.Module, sites: Collection[str] | None = None) -> tuple[L
     made of others (``parametrize``, ``weight_norm``, ``torch.nn.utils.prune``) counts as what it is made to.
 
     Args:
-        net: an ordinary network; of a :class:`~pyro_vd.models.BayesianNetwork` the network that it came with is counted.
+        net: an ordinary network; of a :class:`~pyro_vd.models.BayesianNetwork`, or its guide, the network that it came with.
         sites: the weights that have a prior: of them what is not zero is kept, of any other all, even what happens to be zero.
             None where it is not known: those of linear layers and convolutions that are not frozen (all, where all are) are
             listed, and of every weight what is not zero is kept. Unless a weight without a prior holds zeros, both agree.
@@ -63,6 +63,7 @@ def compression(net: nn.Module, sites: Collection[str] | None = None) -> float:
 
 def counted_network(net: Any, sites: Collection[str] | None) -> tuple[nn.Module, Collection[str] | None]:
     """The network to count, and its sites where they are known."""
+    net = net.model if hasattr(net, "site_names") else net  # of a guide
     if hasattr(net, "to_module"):
         return net.to_module(net.initial_weights), net.weight_names
     return net, sites

@@ -1,8 +1,5 @@
-"""Recipes, the folders of runs, sweeps over them, comparisons."""
+"""Recipes, the folders of runs, sweeps over them, comparisons. Names are imported at first use: tables need no Pyro."""
 
-from pyro_vd.workflow.inspection import inspect_layers, run_inference_data
-from pyro_vd.workflow.recipe import Recipe
-from pyro_vd.workflow.run_folder import Run, load_run
-from pyro_vd.workflow.training_run import train_run
+import lazy_loader
 
-__all__ = ["Recipe", "Run", "inspect_layers", "load_run", "run_inference_data", "train_run"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
