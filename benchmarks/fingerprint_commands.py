@@ -66,7 +66,7 @@ def animation(folder: Path) -> Parts:
     run = folder / "run"
     command("train", "digits", "--out", run, *DIGITS.split(), "--train.frames", 2)
     frames = read_frames(run / "frames")
-    return {"frames": [frames.epoch, frames.error, frames.weights], "animate": command("animate", run, "--max-frames", 3)}
+    return {"frames": [frames.epoch, frames.score, frames.weights], "animate": command("animate", run, "--max-frames", 3)}
 
 
 def sweep(folder: Path) -> Parts:

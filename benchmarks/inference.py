@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vd import compact, load_pruned, load_run, posterior_mean, save_pruned
-from pyro_vd.evaluation.metrics import Arrays
+from pyro_vd.data.dataset import Arrays
 from pyro_vd.evaluation.predictors import outputs
 from pyro_vd.export.formats import FORMATS
 from pyro_vd.networks.flops import network_cost

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from pyro_vd._core.arguments import check_number
 from pyro_vd._core.errors import InputError
-from pyro_vd._core.messages import quoted
 
 _THRESHOLD = "train_threshold"  # in the state of a guide
 
@@ -52,7 +51,9 @@ class GuideState(PyroModule):
         number: float = check_number("train_threshold", value, low=-100, high=100)
         if not self.learns_alpha:
             raise InputError(
-                f"train_threshold (={number}) must be None with {type(self).__name__}, which learns no α to hold means by"
+                name="train_threshold",
+                value=number,
+                allowed=f"None with {type(self).__name__}, which learns no α to hold means by",
             )
         return number
 
@@ -79,7 +80,7 @@ class GuideState(PyroModule):
             InputError: not exactly one boolean mask per site, of its weight's shape.
         """
         if not isinstance(masks, Mapping) or not all(isinstance(mask, Tensor) for mask in masks.values()):
-            raise InputError(f"masks (={quoted(masks)}) must be boolean tensors by site, as of pruning_masks")
+            raise InputError(name="masks", value=masks, allowed="boolean tensors by site, as of pruning_masks")
         given = {name: (tuple(mask.shape), mask.dtype) for name, mask in masks.items()}
         wanted = {name: (tuple(self.site(name).theta.shape), torch.bool) for name in self.site_names}
         if given != wanted:

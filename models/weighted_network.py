@@ -54,7 +54,7 @@ class WeightedNetwork(PyroModule):
                 f"{', '.join(layer.__name__ for layer in SUPPORTED_LAYERS)} with a weight that is not frozen"
             )
         if isinstance(shared, str) or not isinstance(shared, Collection) or not all(isinstance(each, str) for each in shared):
-            raise InputError(f"shared (={quoted(shared)}) must be a list of names of weights")
+            raise InputError(name="shared", value=shared, allowed="a list of names of weights")
         if unknown := sorted(set(shared) - set(owners)):
             meant = did_you_mean(unknown[0], owners)
             raise InputError(f"shared (={quoted(unknown)}) must name weights of the network: {', '.join(owners)}{meant}")

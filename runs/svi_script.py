@@ -36,7 +36,7 @@ def main() -> None:
         print(f"{layer.site}: {layer.pruned} of {layer.weights} weights have log α ≥ 3")
     metrics = evaluate(prune(guide), data.test)
     file = f", {metrics.deployed.sparse_bytes} bytes" if metrics.deployed else ""
-    print(f"pruned {metrics.compression:.1f} times{file}, test error {100 * metrics.error:.2f} %")
+    print(f"pruned {metrics.compression:.1f} times{file}, test {metrics.score}")
 
 
 if __name__ == "__main__":

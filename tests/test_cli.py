@@ -18,7 +18,7 @@ from support import ENVIRONMENT, SMALL, command, contents, refused, run_cli, wri
 
 from pyro_vd import __version__, evaluate, load_data, load_pruned, load_run, prune
 from pyro_vd.cli import main as cli
-from pyro_vd.evaluation.metrics import error_rate
+from pyro_vd.evaluation.score import score_of
 from pyro_vd.workflow.recipe_files import recipes
 
 FILES = {"recipe.yaml", "metrics.json", "metrics.jsonl", "posterior.safetensors", "pruned.safetensors"}
@@ -129,7 +129,7 @@ def test_what_a_run_prunes_stays_pruned(finished_run: Path) -> None:
         assert 0 < int((weight == 0).sum()) < weight.numel()
         assert not torch.equal(weight, plain.get_parameter(name)), "it trains what is left"
     assert run.validation is not None
-    assert json.loads((finished_run / "metrics.json").read_text())["validation_error"] == error_rate(net, run.validation)
+    assert json.loads((finished_run / "metrics.json").read_text())["validation_error"] == score_of(net, run.validation).value
 
 
 def test_keys_come_after_files(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from support import contents, refused, run_cli
 
+from pyro_vd.evaluation.score import ERROR, RMSE, Score
 from pyro_vd.plots.drawing import error_against_compression
 from pyro_vd.workflow.comparison import SORTS, differences, read_results
 
@@ -67,7 +68,7 @@ def test_json(runs: list[Path]) -> None:
     assert out.count("\n") == 1
     assert (result["notes"], result["figure"]) == ([], None)
     best = result["runs"][0]
-    assert (best["run"], best["error"], best["nll"], best["compression"]) == (str(runs[-1]), 0.0125, 0.25, 40.0)
+    assert (best["run"], best["score"]["value"], best["nll"], best["compression"]) == (str(runs[-1]), 0.0125, 0.25, 40.0)
     assert (best["data"], best["test_size"], best["seed"], best["seconds"]) == ("digits", 360, 0, 22.5)
     assert result["runs"][-1]["compression"] is None
 
@@ -142,7 +143,7 @@ def test_other_data_are_pointed_out(runs: list[Path]) -> None:
 
 
 def test_figure() -> None:
-    networks = {"a": (4.0, 0.02), "b": (300.0, 0.05), "c": (math.inf, 0.9)}
+    networks = {"a": (4.0, Score(ERROR, 0.02)), "b": (300.0, Score(ERROR, 0.05)), "c": (math.inf, Score(ERROR, 0.9))}
     figure = error_against_compression(networks)
     (axes,) = figure.axes
     assert axes.get_xscale() == "log"
@@ -158,7 +159,10 @@ def test_figure() -> None:
     figure.draw_without_rendering()
     ticks = {label.get_text() for label in axes.get_xticklabels()}
     assert {"5", "10", "100"} <= ticks
-    assert error_against_compression({"a": (4.0, 0.02), "b": (5.0, 0.03)}).axes[0].get_xscale() == "linear"
+    assert (
+        error_against_compression({"a": (4.0, Score(RMSE, 0.02)), "b": (5.0, Score(RMSE, 0.03))}).axes[0].get_xscale()
+        == "linear"
+    )
 
 
 @pytest.mark.parametrize(("suffix", "magic"), [(".png", b"\x89PNG"), (".pdf", b"%PDF"), (".svg", b"<?xml")])

@@ -55,7 +55,7 @@ def trained(data: Any, validation: Any = None, dtype: torch.dtype = torch.float3
     model = BayesianNetwork(nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3)).to(dtype))
     guide = VariationalDropout(model)
     record = fit(guide, data, validation, **OPTIONS).history[0]
-    return [record.loss, record.error, *(parameter.tolist() for parameter in guide.parameters())]
+    return [record.loss, record.score, *(parameter.tolist() for parameter in guide.parameters())]
 
 
 SAME: dict[str, Any] = {

@@ -14,8 +14,8 @@ import torch
 from support import contents, python, refused, run_cli
 
 from pyro_vd import compact, load_data, load_pruned, load_run, save_pruned
-from pyro_vd.evaluation.metrics import error_rate
 from pyro_vd.evaluation.predictors import outputs
+from pyro_vd.evaluation.score import score_of
 from pyro_vd.export.formats import FORMATS
 from pyro_vd.export.pruned_file import read_info
 from pyro_vd.networks.sizes import layer_sizes
@@ -61,8 +61,8 @@ def test_every_format(run: Path, name: str, options: tuple[str, ...]) -> None:
             "bytes": path.stat().st_size,
             "parameters": sum(parameter.numel() for parameter in weights.parameters()),
             "nonzero": sum(layer.nonzero for layer in layer_sizes(weights)),
-            "error": error_rate(network, data.test),
-            "validation_error": error_rate(network, validation),
+            "error": score_of(network, data.test).value,
+            "validation_error": score_of(network, validation).value,
             "largest_difference": pytest.approx(difference, abs=1e-6),
         }
     if name != "quantised":

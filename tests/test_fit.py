@@ -15,7 +15,7 @@ from torch import nn
 
 from pyro_vd import BayesianNetwork, InputError, KLWeight, VariationalDropout, evaluate, fit, posterior_mean, prune
 from pyro_vd.evaluation.epoch_record import EpochRecord
-from pyro_vd.evaluation.metrics import error_rate
+from pyro_vd.evaluation.score import score_of
 from pyro_vd.guides import PointEstimate
 from pyro_vd.models import MLP
 from pyro_vd.networks.sizes import compression
@@ -80,7 +80,7 @@ def test_records_are_true_and_finite(tmp_path: Path) -> None:
     result = fit(guide, TRAIN, HELD, **OPTIONS, log=tmp_path / "log")
     net = prune(guide)
     last = result.history[-1]
-    assert (last.error, last.compression) == (error_rate(net, HELD), compression(net))
+    assert (last.score, last.compression) == (score_of(net, HELD).value, compression(net))
     assert [record.epoch for record in result.history] == [1, 2, 3, 4, 5]
     for record in result.history:
         values = [getattr(record, field.name) for field in fields(EpochRecord) if field.name != "phase"]
@@ -88,7 +88,7 @@ def test_records_are_true_and_finite(tmp_path: Path) -> None:
         assert record.seconds > 0
     lines = (tmp_path / "log").read_text().splitlines()
     assert [json.loads(line) for line in lines] == [asdict(record) for record in result.history]
-    assert fit(pair()[1], TRAIN, **OPTIONS).history[0].error is None
+    assert fit(pair()[1], TRAIN, **OPTIONS).history[0].score is None
 
 
 def test_log_keeps_other_phases_and_is_json(tmp_path: Path) -> None:

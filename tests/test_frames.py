@@ -18,7 +18,7 @@ from torch import nn
 
 from pyro_vd import BayesianNetwork, InputError, VariationalDropout, fit, load_run, prune
 from pyro_vd.evaluation.deployed import stored_size
-from pyro_vd.evaluation.metrics import error_rate
+from pyro_vd.evaluation.score import score_of
 from pyro_vd.networks.layers import named_weights
 from pyro_vd.networks.ready import mlp
 from pyro_vd.networks.sizes import compression
@@ -69,7 +69,7 @@ def test_frames_are_the_network_as_it_was(tmp_path: Path, an_epoch: int, steps: 
         net = seen[moment][1]
         for name, expected in recorded_of(net).items():
             assert (frames.weights[name][index] == expected).all()
-        assert frames.error[index] == pytest.approx(error_rate(net, DATA))
+        assert frames.score[index] == pytest.approx(score_of(net, DATA).value)
         assert frames.compression(index) == compression(net)
     assert 1 < frames.compression(len(frames) - 1) < np.inf, "something is pruned, so that there is something to see"
 
@@ -104,7 +104,7 @@ def test_only_so_many_examples_are_measured(tmp_path: Path) -> None:
     with torch.no_grad():
         net.bias[:] = torch.tensor([1.0, 0.0])  # right for the first half, wrong for the second
     FrameRecorder(tmp_path, 1, lambda: net, (x, y), "validation")
-    assert read_frames(tmp_path).error.tolist() == [0.0]
+    assert read_frames(tmp_path).score.tolist() == [0.0]
     assert read_frames(tmp_path).measured_on == "500 validation examples"
 
 
@@ -124,7 +124,7 @@ def test_frames_of_a_run_agree_with_its_log(tmp_path: Path) -> None:
     assert frames.measured_on == "100 validation examples"
     for index, line in zip(range(3, len(frames), 3), epochs, strict=True):
         assert frames.epoch[index] == line["epoch"]
-        assert frames.error[index] == pytest.approx(line["error"])
+        assert frames.score[index] == pytest.approx(line["score"])
         assert frames.compression(index) == line["compression"]
     loaded = load_run(run)
     for name, expected in recorded_of(prune(loaded.guide, 3.0)).items():

@@ -11,7 +11,7 @@ import torch
 from compaction_support import prune_at_random
 
 from pyro_vd import compact, load_pruned, save_pruned
-from pyro_vd.evaluation.metrics import error_rate
+from pyro_vd.evaluation.score import score_of
 from pyro_vd.export.formats import FORMATS
 from pyro_vd.networks.ready import mlp
 
@@ -28,7 +28,7 @@ def test_every_form_has_the_same_error(benchmark: Any, tmp_path: Path) -> None:
     small, data = compact(masked), (torch.randn(500, 20), torch.randint(4, (500,)))
     rows = {row[0]: row[1:] for row in benchmark.file_rows(masked, small, data, tmp_path)}
     nets = benchmark.forms(masked, masked, tmp_path / "net.onnx" if benchmark.HAVE_ONNX else None)
-    wanted = f"{round(500 * error_rate(masked, data))} of 500"
+    wanted = f"{round(500 * score_of(masked, data).value)} of 500"
     assert {name: benchmark.wrong(net, data) for name, net in nets.items()} == dict.fromkeys(nets, wanted)
     assert set(nets) >= {"dense", "masked", "CSR", "compact", "compact CSR", "chosen"}
     assert ("ONNX Runtime" in nets) == benchmark.HAVE_ONNX == ("compact, onnx" in rows)

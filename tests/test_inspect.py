@@ -84,7 +84,7 @@ def test_the_file_is_the_runs(run: Path) -> None:
     assert np.array_equal(tree["observed_data"]["y"], loaded.data.y_test)
     assert tree["training_history"]["phase"].values.tolist() == ["pretrain"] * 2 + ["train"] * 2 + ["finetune"] * 2
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    for key in ("loss", "kl", "error", "compression"):
+    for key in ("loss", "kl", "score", "compression"):
         assert tree["training_history"][key].values.tolist() == [line[key] for line in lines]
 
 
@@ -175,10 +175,10 @@ def test_bad_arguments(run: Path, tmp_path: Path) -> None:
 
 def test_history_with_nothing_finite(run: Path) -> None:
     row = json.loads((run / "metrics.jsonl").read_text().splitlines()[0])
-    (run / "metrics.jsonl").write_text(json.dumps({**row, "loss": None, "compression": None, "error": None}) + "\n")
+    (run / "metrics.jsonl").write_text(json.dumps({**row, "loss": None, "compression": None, "score": None}) + "\n")
     (record,) = read_history(run)
     assert math.isnan(record.loss)
-    assert (record.compression, record.error) == (math.inf, None)
+    assert (record.compression, record.score) == (math.inf, None)
 
 
 def test_a_run_without_alpha_is_refused(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from sklearn.metrics import log_loss, roc_auc_score
 from torch import Tensor, nn
 
 from pyro_vd import BayesianNetwork, InputError, VariationalDropout, evaluate, posterior_mean
-from pyro_vd.evaluation.metrics import error_rate
 from pyro_vd.evaluation.predictors import outputs
+from pyro_vd.evaluation.score import score_of
 from pyro_vd.guides import PointEstimate
 from pyro_vd.models import MLP
 from pyro_vd.networks.sizes import compression, layer_sizes
@@ -157,7 +157,7 @@ def test_mode_is_restored_and_evaluation_is_without_dropout(training: bool) -> N
 
 def test_large_data_in_batches() -> None:
     data = torch.randn(5000, 3), torch.randint(3, (5000,))
-    assert error_rate(Fixed(), data) == pytest.approx((data[0].argmax(-1) != data[1]).double().mean().item())
+    assert score_of(Fixed(), data).value == pytest.approx((data[0].argmax(-1) != data[1]).double().mean().item())
     assert torch.equal(outputs(Fixed(), data[0]), data[0])
 
 

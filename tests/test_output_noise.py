@@ -190,8 +190,8 @@ def test_fit_takes_it_and_knows_a_checkpoint_by_it(tmp_path: Path) -> None:
     guide = VariationalDropout(model)
     options: dict[str, Any] = {"lr": 0.02, "kl_weight": 0.1, "progress": False, "checkpoint": tmp_path / "c.pt"}
     history = fit(guide, (x, y), (x, y), epochs=30, noise="example", **options).history
-    assert history[-1].error is not None
-    assert history[-1].error < 0.2
+    assert history[-1].score is not None
+    assert history[-1].score < 0.2
     with pytest.raises(InputError, match="noise"):
         fit(guide, (x, y), epochs=30, resume=True, **options)
 

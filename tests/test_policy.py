@@ -100,7 +100,7 @@ def test_results_may_have_keys_that_are_not_known_and_may_lack_new_ones(finished
 
 def test_logs_may_lack_new_keys_and_refuse_unknown_ones(finished_run: Path, tmp_path: Path) -> None:
     row = json.loads((finished_run / "metrics.jsonl").read_text().splitlines()[0])
-    optional = ("is_rmse", "nonzero_parameters", "sparse_bytes")
+    optional = ("score_name", "nonzero_parameters", "sparse_bytes")
     assert all(f"`{key}`" in POLICY for key in optional)
     log = tmp_path / "metrics.jsonl"
     log.write_text(json.dumps({key: value for key, value in row.items() if key not in optional}) + "\n")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vd import InputError, VariationalDropout, choose_threshold, evaluate, fine_tune, fit, log_alpha, posterior_mean, prune
-from pyro_vd.evaluation.metrics import error_rate
+from pyro_vd.evaluation.score import score_of
 from pyro_vd.guides import PointEstimate
 from pyro_vd.models import MLP
 from pyro_vd.networks.sizes import compression
@@ -135,11 +135,11 @@ def test_choose_threshold_takes_the_lowest_that_keeps_within(trained: Pair, rise
     validation = x, y.where(torch.arange(90) % 10 != 0, 0)  # some labels are wrong, so that the error is not 0
     choice = choose_threshold(guide, validation, rise)
     assert [trial.threshold for trial in choice.trials] == sorted(CANDIDATES)
-    assert choice.unpruned_error == error_rate(posterior_mean(guide), validation) > 0
-    assert error_rate(prune(guide), validation) > choice.unpruned_error
+    assert choice.unpruned_error == score_of(posterior_mean(guide), validation).value > 0
+    assert score_of(prune(guide), validation).value > choice.unpruned_error
     for trial in choice.trials:
         net = prune(guide, trial.threshold)
-        assert (trial.error, trial.compression) == (error_rate(net, validation), compression(net))
+        assert (trial.error, trial.compression) == (score_of(net, validation).value, compression(net))
     good = [trial.threshold for trial in choice.trials if trial.error <= choice.unpruned_error + rise + 1e-9]
     assert choice.threshold == min(good)
     if rise == 1.0:

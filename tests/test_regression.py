@@ -24,10 +24,10 @@ from pyro_vd import (
     surviving_units,
 )
 from pyro_vd.evaluation.draws import DrawMeans, stack
-from pyro_vd.evaluation.metrics import error_of
 from pyro_vd.evaluation.network_size import NetworkSize
 from pyro_vd.evaluation.observations import Observed
 from pyro_vd.evaluation.regression import RegressionMetrics, measure_numbers
+from pyro_vd.evaluation.score import score_of
 from pyro_vd.evaluation.scores import number_scores
 from pyro_vd.models import Bernoulli, Normal, Poisson
 from pyro_vd.networks import Rescale
@@ -61,12 +61,12 @@ def test_by_hand() -> None:
     assert metrics.rmse_se == pytest.approx(squares.std() / 2 / (2 * metrics.rmse), rel=1e-6)
     assert metrics.nll == pytest.approx(squares.mean() / (2 * 0.36) + math.log(0.6 * math.sqrt(2 * math.pi)), rel=1e-6)
     assert (metrics.coverage_50, metrics.coverage_90) == (0.25, 0.5), "within 0.674 and 1.645 of 0.6"
-    assert error_of(Fixed(), (x, y[:, None]), Normal()) == {"rmse": pytest.approx(metrics.rmse)}
+    assert score_of(Fixed(), (x, y[:, None]), Normal()).named() == {"rmse": pytest.approx(metrics.rmse)}
     labels = torch.tensor([[1, 0], [0, 1], [1, 1]])
     logits = torch.tensor([[2.0, -1.0], [1.0, 3.0], [0.5, 0.1]])
     binary = evaluate(Fixed(), (logits, labels), likelihood=Bernoulli())
     p = logits.sigmoid().double()
-    assert error_of(Fixed(), (logits, labels), Bernoulli())["error"] == pytest.approx(binary.error) == pytest.approx(1 / 6)
+    assert score_of(Fixed(), (logits, labels), Bernoulli()).value == pytest.approx(binary.error) == pytest.approx(1 / 6)
     assert binary.nll == pytest.approx(-(labels * p.log() + (1 - labels) * (1 - p).log()).mean().item(), rel=1e-5)
     assert binary.brier == pytest.approx(2 * (p - labels).square().mean().item(), rel=1e-5)
 

@@ -11,7 +11,7 @@ import pytest
 from support import contents, refused, run_cli, write_npz
 
 from pyro_vd import load_pruned, load_run
-from pyro_vd.evaluation.metrics import error_of
+from pyro_vd.evaluation.score import score_of
 from pyro_vd.models import Normal
 
 SHORT = ("--pretrain.epochs=2", "--train.epochs=3", "--train.kl_weight.end=1", "--device=cpu", "--quiet")
@@ -42,9 +42,9 @@ def test_a_run_holds_all_measures(run: Path) -> None:
     loaded = load_run(run)
     line = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
     net = load_pruned(run / "pruned.safetensors")
-    wanted = error_of(net, loaded.validation, loaded.model.likelihood)["rmse"]
-    assert metrics["validation_rmse"] == pytest.approx(wanted) == pytest.approx(line["error"])
-    assert line["is_rmse"] is True
+    wanted = score_of(net, loaded.validation, loaded.model.likelihood).value
+    assert metrics["validation_rmse"] == pytest.approx(wanted) == pytest.approx(line["score"])
+    assert line["score_name"] == "rmse"
     assert loaded.model.likelihood.scale != Normal().scale
 
 
@@ -61,7 +61,7 @@ def test_every_command_takes_it(run: Path, tmp_path: Path) -> None:
         trained["pruned"]["rmse"], rel=1e-4
     )
     assert "validation RMSE" in run_cli("export", run, "--format=onnx", "--out", tmp_path / "n.onnx")[1]
-    assert json_of("compare", run, "--out", tmp_path / "c.png")["runs"][0]["measure"] == "rmse"
+    assert json_of("compare", run, "--out", tmp_path / "c.png")["runs"][0]["score"]["name"] == "rmse"
     assert "RMSE" in run_cli("compare", run)[1]
     assert json_of("inspect", run)["layers"]
     assert json_of("animate", run, "--max-frames=2")["recorded"] == 4

@@ -32,7 +32,7 @@ def check_rate(name: str, p: Any) -> float:
     """
     value = plain_number(p)
     if value is None or not 0 <= value < 1:
-        raise InputError(f"{name} (={quoted(p)}) must be a dropout rate in [0, 1)")
+        raise InputError(name=name, value=p, allowed="a dropout rate in [0, 1)")
     return float(value)
 
 
@@ -62,7 +62,7 @@ def check_number(
         return cast(float, number)
     sign = ">" if low_open else ">="
     bounds = f"{sign} {low:.12g}" + ("" if high == math.inf else f" and <= {high:.12g}")
-    raise InputError(f"{name} (={quoted(value)}) must be {'an integer' if whole else 'a finite number'} {bounds}")
+    raise InputError(name=name, value=value, allowed=f"{('an integer' if whole else 'a finite number')} {bounds}")
 
 
 def check_numbers(name: str, values: Any, *, low: float, high: float = math.inf) -> list[int]:
@@ -74,7 +74,7 @@ def check_numbers(name: str, values: Any, *, low: float, high: float = math.inf)
     if isinstance(values, np.ndarray | Tensor) and values.ndim == 1:
         values = values.tolist()
     if isinstance(values, str | bytes) or not isinstance(values, Sequence):
-        raise InputError(f"{name} (={quoted(values)}) must be a list of integers")
+        raise InputError(name=name, value=values, allowed="a list of integers")
     return [check_number(f"{name}[{k}]", value, low=low, high=high, whole=True) for k, value in enumerate(values)]
 
 
@@ -85,7 +85,7 @@ def check_flag(name: str, value: Any) -> bool:
         InputError: anything else.
     """
     if not isinstance(value, bool | np.bool_):
-        raise InputError(f"{name} (={quoted(value)}) must be True or False")
+        raise InputError(name=name, value=value, allowed="True or False")
     return bool(value)
 
 
@@ -106,7 +106,7 @@ def check_path(name: str, value: Any) -> Path:
         InputError: neither text nor a path, or a path that no file can have.
     """
     if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str) or not os.fspath(value):
-        raise InputError(f"{name} (={quoted(value)}) must be a path, as text or a pathlib.Path")
+        raise InputError(name=name, value=value, allowed="a path, as text or a pathlib.Path")
     try:
         Path(value).exists()
     except (OSError, ValueError) as error:

@@ -1,8 +1,42 @@
 """The two errors a user can meet: something they gave is wrong, or training went non-finite."""
 
+from __future__ import annotations
+
+from enum import Enum
+
+from pyro_vd._core.messages import quoted
+
+
+class _Nothing(Enum):
+    """Stands for a value that was not given, where None is a value."""
+
+    NOTHING = 0
+
 
 class InputError(ValueError):
-    """Bad input. The message quotes the offending value and says what is allowed; the command line exits with 2."""
+    """Bad input. The message quotes the offending value and says what is allowed; the command line exits with 2.
+
+    Args:
+        message: the whole message; by default ``name (=value) must be allowed``.
+        name: what the value is called where the user gave it, such as an argument, a recipe's key or a file.
+        value: what was given.
+        allowed: what is allowed instead, in words.
+
+    Attributes:
+        name, value, allowed: as given; None where they are not. ``has_value`` tells a value of None from none.
+    """
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        name: str | None = None,
+        value: object = _Nothing.NOTHING,
+        allowed: str | None = None,
+    ) -> None:
+        super().__init__(f"{name} (={quoted(value)}) must be {allowed}" if message is None else message)
+        self.has_value = value is not _Nothing.NOTHING
+        self.name, self.value, self.allowed = name, value if self.has_value else None, allowed
 
 
 class NonFiniteError(ArithmeticError):

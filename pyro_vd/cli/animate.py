@@ -42,7 +42,7 @@ def run(arguments: list[str]) -> None:
     check_number("max-frames", values.max_frames, low=2, whole=True)
     folder = Path(values.run)
     if not folder.is_dir():
-        raise InputError(f"run (={values.run!r}) must be the folder of a finished run")
+        raise InputError(name="run", value=values.run, allowed="the folder of a finished run")
     read_metrics(folder)
     ffmpeg = shutil.which("ffmpeg")
     net = load_pruned(folder / PRUNED)

@@ -94,7 +94,7 @@ def source_of(values: Namespace) -> Path:
         InputError: there is nothing.
     """
     if not Path(values.source).exists():
-        raise InputError(f"source (={values.source!r}) must be the {SOURCE}")
+        raise InputError(name="source", value=values.source, allowed=f"the {SOURCE}")
     return Path(values.source)
 
 

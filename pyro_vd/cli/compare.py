@@ -30,15 +30,15 @@ def run(arguments: list[str]) -> None:
         from pyro_vd.plots.drawing import error_against_compression
 
         if Path(values.out).suffix not in (".png", ".pdf", ".svg"):
-            raise InputError(f"out (={values.out!r}) must be a .png, .pdf or .svg file")
-        if len(measures := {result.measure for result in results}) > 1:
+            raise InputError(name="out", value=values.out, allowed="a .png, .pdf or .svg file")
+        if len({result.score.name for result in results}) > 1:
             raise InputError("out: shares of wrong predictions and RMSEs do not go into one figure; compare them apart")
         out = new_file(values.out)
         names = [f"{result.run}, on {result.data}" if notes else result.run for result in results]
         sizes = [f", {kilobytes(result.deployed.sparse_bytes)}" if result.deployed else "" for result in results]
         names = [name + size for name, size in zip(names, sizes, strict=True)]
-        points = [(result.compression, result.error) for result in results]
-        save_figure(error_against_compression(dict(zip(names, points, strict=True)), *measures), out, dpi=150)
+        points = [(result.compression, result.score) for result in results]
+        save_figure(error_against_compression(dict(zip(names, points, strict=True))), out, dpi=150)
     if values.json:
         print(as_json({"runs": [asdict(result) for result in results], "notes": notes, "figure": values.out}))
     else:

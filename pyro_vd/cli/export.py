@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pyro_vd.cli.arguments import SOURCE, add_data_dir, data_of, likelihood_of, new_file, parse, parser_of, source_of
 
 if TYPE_CHECKING:
-    from pyro_vd.data.dataset import Dataset
-    from pyro_vd.evaluation.metrics import Arrays
+    from pyro_vd.data.dataset import Arrays, Dataset
 
 HELP = "write a pruned network, compacted, in another format, and measure the file"
 _FORMATS = Literal["safetensors", "sparse", "quantised", "onnx", "torch"]
@@ -36,8 +35,8 @@ def run(arguments: list[str]) -> None:
     from pyro_vd._core.storage import as_json
     from pyro_vd.compaction.compacting import compact
     from pyro_vd.evaluation.checks import check_network
-    from pyro_vd.evaluation.metrics import output_error, validation_error
     from pyro_vd.evaluation.predictors import outputs
+    from pyro_vd.evaluation.score import output_score, validation_score
     from pyro_vd.export.formats import FORMATS
     from pyro_vd.export.pruned_file import load_pruned, read_info, save_pruned
     from pyro_vd.networks.sizes import layer_sizes
@@ -68,8 +67,8 @@ def run(arguments: list[str]) -> None:
                 "bytes": size,
                 "parameters": sum(parameter.numel() for parameter in stored.parameters()),
                 "nonzero": sum(layer.nonzero for layer in layer_sizes(stored)),
-                **output_error(output, y, likelihood),
-                **validation_error(tried, validation, likelihood),
+                **output_score(output, y, likelihood).named(),
+                **validation_score(tried, validation, likelihood),
                 "largest_difference": (output - wanted).abs().max().item(),
             }
     except BaseException:
@@ -93,11 +92,12 @@ def _data(source: Path, name: str | None, info: dict[str, Any], data_dir: str | 
 
 
 def _print(result: dict[str, Any]) -> None:
-    from pyro_vd.workflow.tables import error_cell, print_table
+    from pyro_vd.evaluation.score import label_in
+    from pyro_vd.workflow.tables import print_table, score_cell
 
     dense, *_ = result["networks"].values()
-    error, _ = error_cell(dense)
-    columns = ["format", "bytes", "smaller", "parameters", "non-zeros", error, f"validation {error}", "outputs off by"]
+    score = label_in(dense)
+    columns = ["format", "bytes", "smaller", "parameters", "non-zeros", score, f"validation {score}", "outputs off by"]
     rows = [
         [
             name,
@@ -105,8 +105,8 @@ def _print(result: dict[str, Any]) -> None:
             f"{dense['bytes'] / net['bytes']:.1f}x",
             f"{net['parameters']:,}",
             f"{net['nonzero']:,}",
-            error_cell(net)[1],
-            error_cell(net, "validation_")[1],
+            score_cell(net),
+            score_cell(net, "validation_"),
             f"{net['largest_difference']:.1g}",
         ]
         for name, net in result["networks"].items()

@@ -27,12 +27,12 @@ def run(arguments: list[str]) -> None:
     add_data_dir(parser)
     values = parse(parser, arguments)
 
-    from pyro_vd.evaluation.metrics import evaluate, validation_error
+    from pyro_vd.evaluation.metrics import evaluate
+    from pyro_vd.evaluation.score import score_in, validation_score
     from pyro_vd.export.pruned_file import save_pruned
     from pyro_vd.pruning.pruned import prune
     from pyro_vd.workflow.phases import PruneConfig
     from pyro_vd.workflow.run_folder import load_run, run_rule
-    from pyro_vd.workflow.tables import error_cell
     from pyro_vd.workflow.training_run import chosen_rule, file_info
 
     run = load_run(values.run, values.data_dir)
@@ -61,14 +61,13 @@ def run(arguments: list[str]) -> None:
         return
     metrics = asdict(evaluate(net, data.test, likelihood=run.model.likelihood))
     save_pruned(net, out, file_info(run.recipe, threshold, run.model.likelihood))
-    held_out = validation_error(net, run.validation, run.model.likelihood)
+    held_out = validation_score(net, run.validation, run.model.likelihood)
     measured = {
         "file": str(out),
         "threshold": threshold,
         **held_out,
         "networks": {row: metrics},
     }
-    what, cell = error_cell(held_out, "validation_")
-    shown = f"validation {what} {cell}" if what == "RMSE" else f"validation error {cell} %"
-    said = shown if run.validation else "no validation data"
+    score = score_in(held_out, "validation_")
+    said = f"validation {score}" if score else "no validation data"
     finish(values, measured, f"{out}, not fine-tuned, {said}; test data of {data.name}")

@@ -15,6 +15,9 @@ from pyro_vd._core.arrays import check_arrays, tensor_of
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import one_line
 
+Arrays = tuple[Tensor, Tensor]
+"""Inputs ``(n, …)`` and observations ``(n, …)``; of classes integer labels ``(n,)``."""
+
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 
 

@@ -14,7 +14,6 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from pyro_vd._core.errors import InputError
-from pyro_vd._core.messages import quoted
 
 KLForm = Literal["approximate", "exact"]
 
@@ -153,4 +152,4 @@ def standing_in(prior: Any, value: Callable[[], Tensor]) -> Any:
 
 def _check_kl(kl: str) -> None:
     if not isinstance(kl, str) or kl not in ("approximate", "exact"):
-        raise InputError(f"kl (={quoted(kl)}) must be 'approximate' or 'exact'")
+        raise InputError(name="kl", value=kl, allowed="'approximate' or 'exact'")

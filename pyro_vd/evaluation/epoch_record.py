@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pyro_vd.evaluation.score import ERROR, Score
+
 
 @dataclass(frozen=True)
 class EpochRecord:
@@ -23,17 +25,23 @@ class EpochRecord:
     """β at the epoch's last step."""
     lr: float
     """Learning rate at the epoch's last step."""
-    error: float | None
-    """Share of wrong validation predictions of the network as it would be pruned now; None without validation data."""
+    score: float | None
+    """How wrong that network, as it would be pruned now, predicts the validation data; None without. See ``score_name``."""
     compression: float
     """|W| / |W kept| of that network, a weight without a prior kept; infinite, in the log null, where none is kept."""
     skipped: int
     """Non-finite steps since the start of the training."""
     seconds: float
     """Time this epoch took."""
-    is_rmse: bool = False
-    """Whether ``error`` is the root mean square error instead, in the unit of the numbers that are predicted."""
+    score_name: str = ERROR
+    """What ``score`` is: ``error``, a share of wrong predictions in [0, 1]; ``rmse``, in the unit of the numbers that are
+    predicted; or what a likelihood of your own calls it."""
     nonzero_parameters: int | None = None
     """As of :class:`~pyro_vd.evaluation.deployed.StoredSize`, of that network, which is not compacted. None in old logs."""
     sparse_bytes: int | None = None
     """The same."""
+
+    @property
+    def measured(self) -> Score | None:
+        """The score, with its name; None without validation data."""
+        return None if self.score is None else Score(self.score_name, self.score)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -13,19 +12,17 @@ from pyro_vd._core.errors import InputError
 from pyro_vd.data.dataset import Data
 from pyro_vd.evaluation.deployed import DeployedSize
 from pyro_vd.evaluation.network_size import NetworkSize
-from pyro_vd.evaluation.observations import Observed, check_observations, class_labels, distribution_of
+from pyro_vd.evaluation.observations import Observed, class_labels
 from pyro_vd.evaluation.prediction import Prediction
-from pyro_vd.evaluation.predictors import outputs, predictor_of
+from pyro_vd.evaluation.predictors import predictor_of
 from pyro_vd.evaluation.regression import RegressionMetrics, measure_numbers
-from pyro_vd.evaluation.scores import logits_of, scores
+from pyro_vd.evaluation.score import ERROR, Score
+from pyro_vd.evaluation.scores import scores
 from pyro_vd.evaluation.uncertainty import CALIBRATION_BINS, equal_mass_calibration_error
 from pyro_vd.networks.sizes import LayerSize
 
 if TYPE_CHECKING:
     pass
-
-Arrays = tuple[Tensor, Tensor]
-"""Inputs ``(n, …)`` and observations ``(n, …)``; of classes integer labels ``(n,)``."""
 
 
 @dataclass(frozen=True)
@@ -60,37 +57,10 @@ class Metrics:
     deployed: DeployedSize | None
     layers: tuple[LayerSize, ...]
 
-
-def error_rate(net: nn.Module, data: Arrays) -> float:
-    """Share of wrong predictions of a classifier that gives logits, in [0, 1]."""
-    return error_of(net, data)["error"]
-
-
-def error_of(net: nn.Module, data: Arrays, likelihood: Observed | None = None) -> dict[str, float]:
-    """How wrong a plain network is: ``{"error": share}`` of classes, or zeros and ones; ``{"rmse": …}`` of numbers.
-
-    The arguments are those of :func:`evaluate`.
-    """
-    return output_error(outputs(net, data[0]), data[1], likelihood)
-
-
-@torch.no_grad()
-def output_error(output: Tensor, y: Tensor, likelihood: Observed | None = None) -> dict[str, float]:
-    """What :func:`error_of` gives, of a network's outputs ``(n, …)`` and the observations."""
-    y = check_observations("data", y, likelihood, output)
-    distribution = distribution_of(likelihood, output)
-    found = logits_of(distribution)
-    if found is not None:
-        return {"error": (found.argmax(-1) != class_labels(y).to(found.device)).float().mean().item()}
-    mean = distribution.mean
-    return {"rmse": (mean - y.to(mean)).double().square().mean().sqrt().item()}
-
-
-def validation_error(net: nn.Module, validation: Arrays | None, likelihood: Observed | None) -> dict[str, float | None]:
-    """``{"validation_error": …}`` or ``{"validation_rmse": …}`` as of :func:`error_of`; None without validation data."""
-    if validation is None:
-        return {"validation_error": None}
-    return {f"validation_{measure}": value for measure, value in error_of(net, validation, likelihood).items()}
+    @property
+    def score(self) -> Score:
+        """How wrong the predictions are, as of any likelihood."""
+        return Score(ERROR, self.error)
 
 
 def evaluate(

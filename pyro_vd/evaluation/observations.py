@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution, Independent
 
 from pyro_vd._core.errors import InputError
-from pyro_vd._core.messages import one_line, quoted
+from pyro_vd._core.messages import one_line
 from pyro_vd.evaluation.support import check_support
 
 Observed = Callable[[Tensor], Distribution]
@@ -39,7 +39,7 @@ def check_likelihood(likelihood: object) -> None:
     """
     if likelihood is not None and (isinstance(likelihood, type) or not callable(likelihood)):
         raise InputError(
-            f"likelihood (={quoted(likelihood)}) must be an object that maps an output to a distribution: Normal()"
+            name="likelihood", value=likelihood, allowed="an object that maps an output to a distribution: Normal()"
         )
 
 

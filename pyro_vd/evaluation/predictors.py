@@ -90,7 +90,9 @@ def predictor_of(name: str, net: object, num_samples: int, likelihood: Observed 
     if not callable(make := getattr(net, "predictor", None)):
         return NetworkPredictor(net, likelihood)
     if likelihood is not None:
-        raise InputError(f"likelihood (={type(likelihood).__name__}) must be None with a guide: its model has a likelihood")
+        raise InputError(
+            name="likelihood", value=type(likelihood).__name__, allowed="None with a guide: its model has a likelihood"
+        )
     predictor: Predictor = make(num_samples)
     return predictor
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pyro_vd._core.errors import InputError
 from pyro_vd.evaluation.draws import Draws
+from pyro_vd.evaluation.score import RMSE, Score
 
 if TYPE_CHECKING:
     from pyro_vd.evaluation.deployed import DeployedSize
@@ -38,6 +39,11 @@ class RegressionMetrics:
     prior_share: float
     deployed: DeployedSize | None
     layers: tuple[LayerSize, ...]
+
+    @property
+    def score(self) -> Score:
+        """How wrong the predictions are, as of any likelihood."""
+        return Score(RMSE, self.rmse)
 
 
 def measure_numbers(means: Draws, y: Tensor, size: NetworkSize) -> RegressionMetrics:

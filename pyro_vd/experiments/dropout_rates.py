@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pyro_vd.evaluation.metrics import error_rate
+from pyro_vd.evaluation.score import score_of
 from pyro_vd.experiments.setting import Outcome, Setting, new_guide, train
 from pyro_vd.plots.experiments import bands
 from pyro_vd.training.fitting import current_network
@@ -38,7 +38,7 @@ def run(setting: Setting) -> Outcome:
         for seed in range(seeds):
             guide = new_guide(sizes, config, seed)
             train(guide, config, train_data, setting, f"{phase}, seed {seed}")
-            found.append(1 - error_rate(current_network(guide), data.test))
+            found.append(1 - score_of(current_network(guide), data.test).value)
         return found
 
     curves = {

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from pyro_vd.data.dataset import Arrays
 from pyro_vd.evaluation.deployed import stored_size
-from pyro_vd.evaluation.metrics import Arrays, error_rate
+from pyro_vd.evaluation.score import score_of
 from pyro_vd.experiments.setting import Outcome, Setting, new_guide, train
 from pyro_vd.networks.sizes import compression
 from pyro_vd.plots.experiments import learning_curves, memorisation
@@ -86,7 +87,7 @@ def _follow(
     def measure(epoch: int, step: int, steps: int) -> None:
         if step == steps and (epoch + 1) % every == 0:
             net = current_network(guide)
-            points.append((error_rate(net, training), error_rate(net, test)))
+            points.append((score_of(net, training).value, score_of(net, test).value))
 
     train(guide, config, training, setting, phase, measure)
     return points, current_network(guide)

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from pyro_vd.evaluation.metrics import Arrays, measure
+from pyro_vd.data.dataset import Arrays
+from pyro_vd.evaluation.metrics import measure
 from pyro_vd.evaluation.network_size import network_size
 from pyro_vd.evaluation.prediction import Prediction, predict
 from pyro_vd.evaluation.uncertainty import ood_metrics, risk_coverage

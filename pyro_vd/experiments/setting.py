@@ -12,9 +12,8 @@ import torch
 from matplotlib.figure import Figure
 
 from pyro_vd._core.storage import as_json, save_figure, write_atomically
-from pyro_vd.data.dataset import Dataset
+from pyro_vd.data.dataset import Arrays, Dataset
 from pyro_vd.data.loading import load_data
-from pyro_vd.evaluation.metrics import Arrays
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.training.fitting import FitResult, fit

@@ -6,8 +6,8 @@ import math
 from dataclasses import asdict
 
 from pyro_vd.evaluation.deployed import kilobytes
-from pyro_vd.evaluation.metrics import error_rate
 from pyro_vd.evaluation.network_size import NetworkSize, network_size
+from pyro_vd.evaluation.score import score_of
 from pyro_vd.experiments.setting import Outcome, Setting, new_guide, train
 from pyro_vd.guides.alpha import log_alpha
 from pyro_vd.plots.experiments import log_alpha_histogram, tradeoff
@@ -53,13 +53,13 @@ def run(setting: Setting) -> Outcome:
         train(guide, config, (data.x_train, data.y_train), setting, f"KL weight {weight:g}")
         net = prune(guide)
         size = sizes_of[weight, 3] = network_size(net, data.x_test)
-        by_weight.append((weight, size.compression, 100 * error_rate(net, data.test)))
+        by_weight.append((weight, size.compression, 100 * score_of(net, data.test).value))
         if weight == 1.0:
             log_alphas = log_alpha(guide)
             for threshold in CANDIDATES:
                 net = prune(guide, threshold)
                 size = sizes_of[1, threshold] = network_size(net, data.x_test)
-                by_threshold.append((threshold, size.compression, 100 * error_rate(net, data.test)))
+                by_threshold.append((threshold, size.compression, 100 * score_of(net, data.test).value))
 
     by_threshold = [point for point in by_threshold if math.isfinite(point[1])]
     steered = [((value, 3.0), error) for value, _, error in by_weight]

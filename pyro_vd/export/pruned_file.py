@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pyro_vd._core.arguments import check_choice, check_path
 from pyro_vd._core.errors import InputError
-from pyro_vd._core.messages import one_line, quoted
+from pyro_vd._core.messages import one_line
 from pyro_vd._core.reading import plain_json, reading
 from pyro_vd._core.schema import check_tree
 from pyro_vd._core.storage import write_atomically
@@ -168,10 +168,10 @@ def _check_info(info: Any) -> None:
     try:
         kept = isinstance(info, dict) and plain_json(json.dumps(info)) == info
     except (ValueError, TypeError, RecursionError) as error:
-        raise InputError(f"info (={quoted(info)}) must be what JSON can hold: {one_line(error)}") from error
+        raise InputError(name="info", value=info, allowed=f"what JSON can hold: {one_line(error)}") from error
     if not kept:
         raise InputError(
-            f"info (={quoted(info)}) must be a dict that JSON gives back as it is: lists, no tuples, and keys of text"
+            name="info", value=info, allowed="a dict that JSON gives back as it is: lists, no tuples, and keys of text"
         )
 
 

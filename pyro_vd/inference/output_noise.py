@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pyro_vd._core.errors import InputError
-from pyro_vd._core.messages import quoted
 
 OutputNoise = Literal["position", "example"]
 """How training draws outputs: at each position anew, as in the paper, or once for all positions of an example."""
@@ -23,7 +22,7 @@ def check_output_noise(name: str, value: Any) -> None:
         InputError: quoting the name and the value.
     """
     if not isinstance(value, str) or value not in get_args(OutputNoise):
-        raise InputError(f"{name} (={quoted(value)}) must be {' or '.join(map(repr, get_args(OutputNoise)))}")
+        raise InputError(name=name, value=value, allowed=f"{' or '.join(map(repr, get_args(OutputNoise)))}")
 
 
 def serves_one_position(linear_map: Callable[..., Tensor], output: Tensor) -> bool:

@@ -23,7 +23,7 @@ def mlp(sizes: Sequence[int], dropout: float = 0.0) -> nn.Sequential:
     """
     dropout = check_rate("dropout", dropout)
     if len(sizes) < 2 or any(not isinstance(size, int) or size < 1 for size in sizes):
-        raise InputError(f"sizes (={list(sizes)!r}) must be at least two integers, each at least 1: input, …, output")
+        raise InputError(name="sizes", value=list(sizes), allowed="at least two integers, each at least 1: input, …, output")
     layers: list[nn.Module] = [nn.Flatten()]
     for index, (inputs, outputs) in enumerate(pairwise(sizes)):
         if index:

@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from pyro_vd._core.messages import one_line
+from pyro_vd.evaluation.score import ERROR, Score
 from pyro_vd.plots.weights import SHADES, folded, shaded, weight_matrices
 from pyro_vd.training.frames import SCALE, Frames
 
@@ -57,8 +58,9 @@ class Painter:
     def heading(self, index: int) -> str:
         """The title: when, how good and how small; the kilobytes are those of the file of the non-zeros, not compacted."""
         frames = self.frames
-        when, error, smaller = frames.epoch[index], frames.error[index], frames.compression(index)
-        quality = f"RMSE {error:.4g}" if frames.is_rmse else f"accuracy {_padded(100 * (1 - error), 5)} %"
+        when, smaller = frames.epoch[index], frames.compression(index)
+        score = Score(frames.score_name, frames.score[index])
+        quality = f"accuracy {_padded(100 - score.shown, 5)} %" if score.name == ERROR else str(score)
         size = f"{_padded(smaller, 5)}× fewer weights" if math.isfinite(smaller) else "nothing left"
         if frames.sizes is not None:
             size += f", {_padded(frames.sizes[index, 2] / 1000, 7)} kB"

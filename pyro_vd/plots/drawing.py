@@ -14,6 +14,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from torch import Tensor, nn
 
 from pyro_vd._core.errors import InputError
+from pyro_vd.evaluation.score import Score
 from pyro_vd.networks.layers import named_weights
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")  # Okabe and Ito's, safe for the colour-blind
@@ -75,15 +76,14 @@ def draw_log_alpha(axes: Axes, log_alphas: Mapping[str, Tensor], threshold: floa
     axes.legend(fontsize="small")
 
 
-def error_against_compression(networks: Mapping[str, tuple[float, float]], measure: str = "error") -> Figure:
+def error_against_compression(networks: Mapping[str, tuple[float, Score]]) -> Figure:
     """Test error against compression, a numbered point a network; small and good is at the bottom right.
 
     Args:
-        networks: by name, compression and error. Where no weight is left compression is infinite: those stand at the right
+        networks: by name, compression and score. Where no weight is left compression is infinite: those stand at the right
             edge, as triangles.
-        measure: what the error is: ``error``, a share, or ``rmse``.
     """
-    factor, label_y = (100, "test error, %") if measure == "error" else (1, "test RMSE")
+    label_y = ", ".join(dict.fromkeys(f"test {score.label.replace(' %', ', %')}" for _, score in networks.values()))
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     axes = figure.subplots()
     finite = [compression for compression, _ in networks.values() if math.isfinite(compression)]
@@ -92,9 +92,9 @@ def error_against_compression(networks: Mapping[str, tuple[float, float]], measu
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_minor_formatter(NullFormatter())
-    for number, ((name, (compression, error)), colour) in enumerate(zip(networks.items(), cycle(COLOURS)), 1):
+    for number, ((name, (compression, score)), colour) in enumerate(zip(networks.items(), cycle(COLOURS)), 1):
         is_finite = math.isfinite(compression)
-        point = (compression if is_finite else edge, factor * error)
+        point = (compression if is_finite else edge, score.shown)
         label = f"{number}  {name}" + ("" if is_finite else " (no weight left)")
         axes.plot(*point, "o" if is_finite else ">", color=colour, markersize=7, label=label)
         axes.annotate(str(number), point, xytext=(5, 4), textcoords="offset points")

@@ -11,7 +11,6 @@ import xarray as xr
 from torch import Tensor
 
 from pyro_vd._core.errors import InputError
-from pyro_vd._core.messages import quoted
 from pyro_vd.distributions.weight_posterior import MultiplicativeNormal, SharedAlphaNormal
 from pyro_vd.evaluation.draws import Draws
 from pyro_vd.evaluation.epoch_record import EpochRecord
@@ -91,7 +90,7 @@ def variational_parameters(guide: WeightGuide, rule: Rule) -> xr.Dataset:
 def training_history(history: Sequence[EpochRecord]) -> xr.Dataset:
     """One record per epoch, with the coordinates ``phase`` and ``epoch``; NaN where there was nothing to measure."""
     if not isinstance(history, Sequence) or not all(isinstance(record, EpochRecord) for record in history):
-        raise InputError(f"history (={quoted(history)}) must be a sequence of records, as FitResult.history is")
+        raise InputError(name="history", value=history, allowed="a sequence of records, as FitResult.history is")
     rows = [asdict(record) for record in history]
     columns = {key: [np.nan if row[key] is None else row[key] for row in rows] for row in rows[:1] for key in row}
     made = dataset({key: (values, ["record"]) for key, values in columns.items()})

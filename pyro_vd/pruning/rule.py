@@ -51,7 +51,7 @@ class PruningRule:
         elif max_inputs is not None:
             limits = tuple(check_numbers("max_inputs", max_inputs, low=0, high=LARGEST))
         if not isinstance(thresholds, Mapping):
-            raise InputError(f"thresholds (={quoted(thresholds)}) must be a mapping from weight sites to thresholds")
+            raise InputError(name="thresholds", value=thresholds, allowed="a mapping from weight sites to thresholds")
         own = {site: check_threshold(value, f"threshold of {quoted(site)}") for site, value in thresholds.items()}
         for name, value in {"threshold": check_threshold(threshold), "max_inputs": limits, "thresholds": own}.items():
             object.__setattr__(self, name, value)
@@ -81,7 +81,7 @@ class PruningRule:
             return {}
         if isinstance(most, tuple) and len(most) != len(sites):
             raise InputError(
-                f"max_inputs (={list(most)}) must be a list of one number for each of {', '.join(map(repr, sites))}"
+                name="max_inputs", value=list(most), allowed=f"a list of one number for each of {', '.join(map(repr, sites))}"
             )
         if not guide.ranks_inputs:
             raise InputError(

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from pyro_vd._core.arguments import check_number
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import quoted
+from pyro_vd.data.dataset import Arrays
 from pyro_vd.evaluation.deployed import stored_size
-from pyro_vd.evaluation.metrics import Arrays, error_of
+from pyro_vd.evaluation.score import score_of
 from pyro_vd.guides.checks import check_guide
 from pyro_vd.models.data_checks import check_measured
 from pyro_vd.networks.sizes import compression
@@ -58,17 +59,17 @@ def choose_threshold(
     if not tried:
         raise InputError(f"candidates (={quoted(candidates)}) must hold a threshold of at most {highest}")
     unpruned, validation = prune(guide, highest), check_measured("validation data", validation, model)
-    ((measure, unpruned_error),) = error_of(unpruned, validation, model.observed).items()
-    allowed = max_error_rise * (unpruned_error if measure == "rmse" else 1)
-    trials = []
+    best = score_of(unpruned, validation, model.observed)
+    trials, good = [], []
     for threshold in tried:
         net = prune(guide, threshold)
-        (error,) = error_of(net, validation, model.observed).values()
-        trials.append(ThresholdTrial(threshold, error, compression(net, model.weight_names), **vars(stored_size(net))))
-    good = [trial.threshold for trial in trials if trial.error <= unpruned_error + allowed + 1e-12]
+        score = score_of(net, validation, model.observed)
+        trials.append(ThresholdTrial(threshold, score.value, compression(net, model.weight_names), **vars(stored_size(net))))
+        if best.allows(score, max_error_rise):
+            good.append(threshold)
     if not good:
         raise InputError(
             f"no threshold from {tried[0]:g} to {tried[-1]:g} keeps the validation error within {max_error_rise} of "
-            f"{unpruned_error:.4f}; allow a larger max_error_rise"
+            f"{best.value:.4f}; allow a larger max_error_rise"
         )
-    return ThresholdChoice(good[0], unpruned_error, tuple(trials))
+    return ThresholdChoice(good[0], best.value, tuple(trials))

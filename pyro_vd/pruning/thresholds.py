@@ -10,7 +10,6 @@ from typing import Any
 
 from pyro_vd._core.arguments import plain_number
 from pyro_vd._core.errors import InputError
-from pyro_vd._core.messages import quoted
 
 DEFAULT_THRESHOLD = 3.0
 """log α = 3 is a Bernoulli dropout rate of about 0.95 (Molchanov 2017, section 5.1)."""
@@ -56,7 +55,7 @@ def check_threshold(threshold: Any, name: str = "threshold") -> float:
     value = plain_number(threshold.threshold if isinstance(threshold, ThresholdChoice) else threshold)
     if value is None or not (abs(value) <= sys.float_info.max or abs(value) == math.inf):
         raise InputError(
-            f"{name} (={quoted(threshold)}) must be a number, or what choose_threshold gives; log α at or above it is pruned"
+            name=name, value=threshold, allowed="a number, or what choose_threshold gives; log α at or above it is pruned"
         )
     return float(value)
 
@@ -68,5 +67,5 @@ def check_thresholds(name: str, values: Any) -> list[float]:
         InputError: no list, or something else in it.
     """
     if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable) or getattr(values, "ndim", 1) != 1:
-        raise InputError(f"{name} (={quoted(values)}) must be a list of thresholds")
+        raise InputError(name=name, value=values, allowed="a list of thresholds")
     return [check_threshold(value, name) for value in values]

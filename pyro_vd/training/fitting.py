@@ -14,13 +14,12 @@ from torch import Tensor, nn
 
 from pyro_vd._core.arguments import HIGHEST_LR, LARGEST, check_device, check_flag, check_number, check_path
 from pyro_vd._core.errors import InputError
-from pyro_vd._core.messages import quoted
 from pyro_vd._core.storage import checksum
 from pyro_vd.data.augmentation import augmented
 from pyro_vd.data.dataset import Data
 from pyro_vd.evaluation.deployed import stored_size
 from pyro_vd.evaluation.epoch_record import EpochRecord
-from pyro_vd.evaluation.metrics import error_of
+from pyro_vd.evaluation.score import ERROR, score_of
 from pyro_vd.guides.checks import check_guide
 from pyro_vd.guides.means import posterior_mean
 from pyro_vd.guides.weight_guide import WeightGuide
@@ -140,9 +139,9 @@ def fit(
         lr_schedule, kl_weight = check_schedules(lr_schedule, kl_weight)
         for name, function in (("augment", augment), ("after_step", after_step)):
             if function is not None and not callable(function):
-                raise InputError(f"{name} (={quoted(function)}) must be a function or None")
+                raise InputError(name=name, value=function, allowed="a function or None")
         if not isinstance(phase, str):
-            raise InputError(f"phase (={quoted(phase)}) must be text")
+            raise InputError(name="phase", value=phase, allowed="text")
         progress, resume = check_flag("progress", progress), check_flag("resume", resume)
         checkpoint, log = (None if p is None else check_path(n, p) for n, p in (("checkpoint", checkpoint), ("log", log)))
         target = check_device(device) if device is not None else next(model.buffers()).device
@@ -207,7 +206,7 @@ def fit(
                         after_step(epoch, step + 1, steps)
                 guard.check_epoch(taken, inputs, y[batch])
                 net = current_network(guide, rule)
-                errors = error_of(net, (held_out[0], held_out[1]), model.observed) if held_out else {}
+                score = score_of(net, held_out, model.observed) if held_out else None
                 mean_loss, mean_data_term, mean_kl = (totals / taken).tolist()
                 record = EpochRecord(
                     phase=phase,
@@ -217,11 +216,11 @@ def fit(
                     kl=mean_kl,
                     kl_weight=elbo.kl_weight,
                     lr=optimizer.param_groups[0]["lr"],
-                    error=next(iter(errors.values()), None),
+                    score=score.value if score else None,
+                    score_name=score.name if score else ERROR,
                     compression=compression(net, model.weight_names),
                     skipped=guard.skipped,
                     seconds=time.perf_counter() - started,
-                    is_rmse="rmse" in errors,
                     **vars(stored_size(net)),
                 )
                 state.add(record)

@@ -18,9 +18,10 @@ from pyro_vd._core.array_files import read_arrays
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.reading import reading
 from pyro_vd._core.storage import clear_temporaries, write_atomically
+from pyro_vd.data.dataset import Arrays
 from pyro_vd.evaluation.deployed import stored_size
-from pyro_vd.evaluation.metrics import Arrays, error_of
 from pyro_vd.evaluation.observations import Observed
+from pyro_vd.evaluation.score import score_of
 from pyro_vd.networks.layers import named_weights
 from pyro_vd.networks.sizes import weight_counts
 
@@ -31,6 +32,7 @@ EXAMPLES = 500
 """At most so many examples are measured per frame: all of them would cost more than the training between two frames."""
 
 _SITE = "weight of "
+_SAID = ("measured on", "score name")
 _SIZES = ("weights", "kept weights", "sparse bytes")
 
 
@@ -46,7 +48,7 @@ class FrameRecorder:
         network: gives the network as it would be pruned now.
         data: the first :data:`EXAMPLES` of them are measured at every frame.
         measured_on: what they are, for the title, such as "validation".
-        likelihood: as of :func:`~pyro_vd.evaluation.metrics.error_of`.
+        likelihood: as of :func:`~pyro_vd.evaluation.score.score_of`.
 
     Raises:
         InputError: ``an_epoch`` below 1.
@@ -82,10 +84,9 @@ class FrameRecorder:
     @torch.no_grad()
     def _take(self, epoch: float) -> None:
         net = self._network()
-        frame = {
-            "epoch": np.asarray(epoch),
-            **{key: np.asarray(value) for key, value in error_of(net, self._on_device_of(net), self._likelihood).items()},
-        }
+        score = score_of(net, self._on_device_of(net), self._likelihood)
+        self._score_name = score.name
+        frame = {"epoch": np.asarray(epoch), "score": np.asarray(score.value)}
         for name, weight in named_weights(net):
             scaled = (weight.clamp(-1, 1) * SCALE).round()
             frame[_SITE + name] = torch.where(scaled == 0, weight.sign(), scaled).to(torch.int8).cpu().numpy()
@@ -100,7 +101,8 @@ class FrameRecorder:
 
     def _write(self, epoch: int) -> None:
         arrays = {key: np.stack([frame[key] for frame in self._taken]) for key in self._taken[0]}
-        write_atomically(self._folder / f"{epoch:05}.npz", _packed({**arrays, "measured on": np.asarray(self._measured_on)}))
+        said = {"measured on": np.asarray(self._measured_on), "score name": np.asarray(self._score_name)}
+        write_atomically(self._folder / f"{epoch:05}.npz", _packed(arrays | said))
         self._taken = []
 
 
@@ -121,19 +123,19 @@ class Frames:
 
     Attributes:
         epoch: when, ``(n,)``, in epochs; 0 is before training.
-        error: share of wrong predictions, ``(n,)``, in [0, 1]; where ``is_rmse``, the root mean square error instead.
+        score: how wrong the network predicts, ``(n,)``; see :class:`~pyro_vd.evaluation.score.Score`.
         weights: by site, ``(n, …)`` as int8: :data:`SCALE` times the weight, cut to [−1, 1]; 0 only where it is pruned.
-        measured_on: what the error is of.
-        is_rmse: see ``error``.
+        measured_on: what the score is of.
+        score_name: what the score is, such as ``error``.
         sizes: ``(n, 3)``: weights of the whole network, how many of them are kept, and the bytes of the file of its non-zeros
             (:class:`~pyro_vd.evaluation.deployed.StoredSize`); None in a recording of an earlier version.
     """
 
     epoch: np.ndarray
-    error: np.ndarray
+    score: np.ndarray
     weights: dict[str, np.ndarray]
     measured_on: str
-    is_rmse: bool = False
+    score_name: str
     sizes: np.ndarray | None = None
 
     def __len__(self) -> int:
@@ -171,18 +173,16 @@ def read_frames(folder: Path) -> Frames:
     for path, shape in zip(paths, shapes, strict=True):
         if shape != shapes[0]:
             raise InputError(f"{path} is of another training than {paths[0]}")
-    arrays = {key: np.concatenate([part[key] for part in parts]) for key in parts[0] if key != "measured on"}
+    arrays = {key: np.concatenate([part[key] for part in parts]) for key in parts[0] if key not in _SAID}
     sites = {key.removeprefix(_SITE): array for key, array in arrays.items() if key.startswith(_SITE)}
-    is_rmse = "rmse" in arrays
-    error = arrays["rmse" if is_rmse else "error"]
     sizes = np.stack([arrays[key] for key in _SIZES], 1) if arrays.keys() >= set(_SIZES) else None
-    return Frames(arrays["epoch"], error, sites, str(parts[0]["measured on"]), is_rmse, sizes)
+    return Frames(arrays["epoch"], arrays["score"], sites, str(parts[0]["measured on"]), str(parts[0]["score name"]), sizes)
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     """The arrays of one file, of the names, types and dimensions that a recorder writes."""
     part = read_arrays(path, "a file of frames")
-    wanted = {"epoch": ("f", 1), "rmse" if "rmse" in part else "error": ("f", 1), "measured on": ("U", 0)}
+    wanted = {"epoch": ("f", 1), "score": ("f", 1), **dict.fromkeys(_SAID, ("U", 0))}
     if not wanted.keys() < part.keys():
         raise InputError(f"{path} holds no frames; record them with train.frames")
     wanted |= {key: ("i", 1) for key in _SIZES if key in part}
@@ -192,5 +192,5 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         if array.dtype.kind != kind or not is_right or (array.ndim and len(array) != len(part["epoch"])):
             raise InputError(f"{path} is corrupt: {name!r} is {array.dtype} {array.shape}, which no frame has")
     with reading(path, "a file of frames"):
-        str(part["measured on"]).encode()  # any four bytes can stand for a character
+        [str(part[key]).encode() for key in _SAID]  # any four bytes can stand for a character
     return part

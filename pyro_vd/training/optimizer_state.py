@@ -62,7 +62,7 @@ def _is_same(found: Any, own: Any) -> bool:
 def _check_value(name: str, value: Any, like: Any) -> None:
     if not isinstance(like, Tensor):
         if type(value) is not type(like):
-            raise InputError(f"{name} (={quoted(value)}) must be of type {type(like).__name__}")
+            raise InputError(name=name, value=value, allowed=f"of type {type(like).__name__}")
         return
     check_kind(name, value, like)
     if not torch.isfinite(value).all():

@@ -69,8 +69,7 @@ class Progress:
 
     def epoch(self, record: EpochRecord) -> None:
         """An epoch has ended: show its figures."""
-        error = "" if record.error is None else f" error {100 * record.error:.2f} %"
-        error = f" RMSE {record.error:.4g}" if record.is_rmse else error
+        error = "" if record.measured is None else f" {record.measured}"
         skipped = f" skipped {record.skipped}" if record.skipped else ""
         size = f"{record.compression:.1f}x" if math.isfinite(record.compression) else "∞"
         if record.nonzero_parameters is not None and record.sparse_bytes is not None:

@@ -36,7 +36,9 @@ class KLWeight:
         take(self, "start", check_number("start", self.start, low=0))
         take(self, "end", check_number("end", self.end, low=0))
         if self.end < self.start:
-            raise InputError(f"end (={self.end!r}) must be at least start (={self.start!r}): epochs between which β grows")
+            raise InputError(
+                name="end", value=self.end, allowed=f"at least start (={self.start!r}): epochs between which β grows"
+            )
 
     def at(self, epoch: float) -> float:
         """β at a point of the run, ``epoch`` counted from 0, fractions allowed."""
@@ -66,9 +68,9 @@ class LRSchedule:
         check_choice("kind", self.kind, ("constant", "linear", "steps"))
         take(self, "after", check_number("after", self.after, low=0))
         if self.after >= 1:
-            raise InputError(f"after (={quoted(self.after)}) must be a share of the run in [0, 1)")
+            raise InputError(name="after", value=self.after, allowed="a share of the run in [0, 1)")
         if not isinstance(self.steps, Mapping):
-            raise InputError(f"steps (={quoted(self.steps)}) must be a mapping, epoch to factor, such as {{10: 0.1}}")
+            raise InputError(name="steps", value=self.steps, allowed="a mapping, epoch to factor, such as {10: 0.1}")
         if (self.after and self.kind != "linear") or bool(self.steps) != (self.kind == "steps"):
             raise InputError(
                 f"kind (={self.kind!r}) with after={quoted(self.after)} and steps={quoted(dict(self.steps))}: after belongs to "
@@ -100,9 +102,9 @@ def check_schedules(lr_schedule: Any, kl_weight: Any) -> tuple[LRSchedule, KLWei
     """
     lr_schedule = LRSchedule() if lr_schedule is None else lr_schedule
     if not isinstance(lr_schedule, LRSchedule):
-        raise InputError(f"lr_schedule (={quoted(lr_schedule)}) must be an LRSchedule or None")
+        raise InputError(name="lr_schedule", value=lr_schedule, allowed="an LRSchedule or None")
     if isinstance(kl_weight, KLWeight):
         return lr_schedule, kl_weight
     if plain_number(kl_weight) is None:
-        raise InputError(f"kl_weight (={quoted(kl_weight)}) must be a number or a KLWeight, such as KLWeight(0.3, end=30)")
+        raise InputError(name="kl_weight", value=kl_weight, allowed="a number or a KLWeight, such as KLWeight(0.3, end=30)")
     return lr_schedule, KLWeight(check_number("kl_weight", kl_weight, low=0, high=HIGHEST_KL_WEIGHT))

@@ -136,7 +136,9 @@ class TrainingState:
             raise InputError(f"{where}: history must hold the epochs of {phase!r}, from 1 on")
         skipped, in_a_row = state["guard"]
         if not history or not 0 <= in_a_row <= skipped == history[-1].skipped:
-            raise InputError(f"{where}: guard (={state['guard']}) must be the skipped steps so far, and those in a row")
+            raise InputError(
+                name=f"{where}: guard", value=state["guard"], allowed="the skipped steps so far, and those in a row"
+            )
         self.module.load_state_dict(state["module"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.shuffle.set_state(state["shuffle"])

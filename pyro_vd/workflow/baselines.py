@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from pyro_vd.evaluation.metrics import Arrays
+from pyro_vd.data.dataset import Arrays
 from pyro_vd.models.likelihoods import Normal
 
 ALPHAS = np.logspace(-3, 5, 33)

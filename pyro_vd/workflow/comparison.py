@@ -11,6 +11,7 @@ from typing import Any
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.yaml_files import read_yaml
 from pyro_vd.evaluation.deployed import DeployedSize
+from pyro_vd.evaluation.score import Score, score_in
 from pyro_vd.workflow.run_folder import RECIPE, read_metrics
 from pyro_vd.workflow.tables import sparsity_by_site
 
@@ -26,8 +27,8 @@ class RunResult:
     test_size: int | None
     """Test examples; None where the run does not say."""
     seed: int
-    error: float
-    """Share of wrong predictions, in [0, 1], or where numbers are predicted the RMSE; see ``measure``."""
+    score: Score
+    """How wrong its predictions of the test data are."""
     nll: float
     """In nats per example."""
     compression: float
@@ -36,8 +37,6 @@ class RunResult:
     """Share of removed weights, in [0, 1], by site; those without a prior are at the end, as one."""
     seconds: float
     """Time of all its trainings."""
-    measure: str = "error"
-    """What ``error`` is: ``error`` or ``rmse``."""
     prior_share: float | None = None
     """Share of all parameters that has a prior, in [0, 1]; None in a run of an earlier version."""
     deployed: DeployedSize | None = None
@@ -47,7 +46,7 @@ class RunResult:
 _DEPLOYED = [field.name for field in fields(DeployedSize)]
 
 SORTS: dict[str, Callable[[RunResult], Any]] = {
-    "error": lambda result: result.error,
+    "error": lambda result: result.score.value,
     "nll": lambda result: result.nll,
     "compression": lambda result: -result.compression,
     "seconds": lambda result: result.seconds,
@@ -82,14 +81,14 @@ def read_results(folders: Sequence[Path], sort: str = "error", names: Sequence[s
 def _result(folder: Path, name: str) -> RunResult:
     metrics = read_metrics(folder)
     pruned = metrics["networks"]["pruned"]
-    measure = "rmse" if "rmse" in pruned else "error"
+    score = score_in(pruned)
+    assert score is not None  # check_results has seen it
     return RunResult(
         run=name,
         data=metrics["data"],
         test_size=metrics.get("test_size"),
         seed=metrics["seed"],
-        error=pruned[measure],
-        measure=measure,
+        score=score,
         nll=_or_infinite(pruned["nll"]),
         compression=_or_infinite(pruned["compression"]),
         sparsity=sparsity_by_site(pruned["layers"]),

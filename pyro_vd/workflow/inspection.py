@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from pyro_vd.evaluation.metrics import Arrays
+from pyro_vd.data.dataset import Arrays
 from pyro_vd.guides.alpha import weight_log_alpha
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.posterior.inference_data import to_inference_data

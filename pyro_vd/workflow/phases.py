@@ -110,7 +110,7 @@ class TrainConfig(StepsConfig):
         ):
             if value is not None and self.guide not in guides:
                 raise InputError(
-                    f"{name} (={value!r}) must be null where guide is {self.guide!r}; it is for {', '.join(guides)}"
+                    name=name, value=value, allowed=f"null where guide is {self.guide!r}; it is for {', '.join(guides)}"
                 )
 
     @property

@@ -133,17 +133,22 @@ class Recipe:
         self.threads = check_number("threads", self.threads, low=1, high=1024, whole=True)
         if self.train.train_threshold is not None and self.prune.threshold > self.train.train_threshold:
             raise InputError(
-                f"prune.threshold (={self.prune.threshold}) must be at most train.train_threshold "
-                f"(={self.train.train_threshold}): weights beyond that were held at zero"
+                name="prune.threshold",
+                value=self.prune.threshold,
+                allowed=f"at most train.train_threshold (={self.train.train_threshold}): weights beyond that were held at zero",
             )
         if not self.train.learns_alpha and self.finetune.epochs:
             raise InputError(
-                f"finetune.epochs (={self.finetune.epochs}) must be 0 where train.guide is {self.train.guide!r}: it learns no "
-                "α to prune by, and fine-tuning trains what pruning has left"
+                name="finetune.epochs",
+                value=self.finetune.epochs,
+                allowed=f"0 where train.guide is {self.train.guide!r}: it learns no α to prune by, and fine-tuning trains what "
+                "pruning has left",
             )
         if self.model.prior not in (fitting := self.train.priors):
             raise InputError(
-                f"model.prior (={self.model.prior!r}) must be {' or '.join(fitting)} where train.guide is {self.train.guide!r}"
+                name="model.prior",
+                value=self.model.prior,
+                allowed=f"{' or '.join(fitting)} where train.guide is {self.train.guide!r}",
             )
         layers = len(self.model.sizes) - 1
         if self.prune.max_inputs is not None and len(self.prune.max_inputs) != layers:
@@ -153,8 +158,10 @@ class Recipe:
             )
         if self.prune.max_inputs is not None and not self.train.ranks_inputs:
             raise InputError(
-                f"prune.max_inputs (={self.prune.max_inputs}) must be null where train.guide is {self.train.guide!r} and "
-                f"train.per {self.train.per!r}: no α is learnt that differs between the inputs of a layer"
+                name="prune.max_inputs",
+                value=self.prune.max_inputs,
+                allowed=f"null where train.guide is {self.train.guide!r} and train.per {self.train.per!r}: no α is learnt that "
+                "differs between the inputs of a layer",
             )
         if self.prune.max_error_rise is not None and self.data.validation == 0:
             raise InputError(

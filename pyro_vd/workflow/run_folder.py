@@ -18,10 +18,9 @@ from pyro_vd._core.reading import read_json
 from pyro_vd._core.storage import clear_temporaries, write_atomically
 from pyro_vd._core.tensor_file import check_checksum, read_tensors, tensor_bytes
 from pyro_vd._core.yaml_files import load_yaml, read_yaml
-from pyro_vd.data.dataset import Dataset
+from pyro_vd.data.dataset import Arrays, Dataset
 from pyro_vd.data.loading import load_data
 from pyro_vd.evaluation.epoch_record import EpochRecord
-from pyro_vd.evaluation.metrics import Arrays
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.models.data_checks import check_data

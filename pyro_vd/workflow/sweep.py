@@ -73,7 +73,9 @@ def read_grid(texts: Sequence[str]) -> list[dict[str, str]]:
         key, equals, values = text.partition("=")
         listed = [value.strip() for value in re.split(r",(?![^\[{]*[\]}])", values)]
         if not equals or not all(listed):
-            raise InputError(f"grid (={text!r}) must be key=value,value,… without empty values, such as train.lr=0.001,0.003")
+            raise InputError(
+                name="grid", value=text, allowed="key=value,value,… without empty values, such as train.lr=0.001,0.003"
+            )
         if key.split(".")[0] not in allowed:
             meant = did_you_mean(key.split(".")[0], allowed)
             raise InputError(f"grid (={text!r}): {key!r} must be a key of the recipe, such as train.lr or seed{meant}")

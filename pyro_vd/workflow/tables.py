@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
+from pyro_vd.evaluation.score import score_in
 from pyro_vd.networks.sizes import OTHERS
 
 if TYPE_CHECKING:
@@ -64,12 +65,10 @@ def print_sizes(title: str, networks: Mapping[str, Mapping[str, Any]]) -> None:
             print(f"Note: {name} is counted as it is, not compacted: {why}")
 
 
-def error_cell(metrics: Mapping[str, Any], prefix: str = "") -> tuple[str, str]:
-    """What the error is called in a table, and the cell of it: a percentage, or where numbers are predicted the RMSE."""
-    if (rmse := metrics.get(f"{prefix}rmse")) is not None:
-        return "RMSE", f"{rmse:.4g}"
-    error = metrics.get(f"{prefix}error")
-    return "error %", "–" if error is None else f"{100 * error:.2f}"
+def score_cell(metrics: Mapping[str, Any], prefix: str = "") -> str:
+    """The cell of a score among measured values; a dash where none was measured."""
+    score = score_in(metrics, prefix)
+    return score.cell() if score else "–"
 
 
 def spread(values: Sequence[float], digits: int) -> str:
@@ -82,19 +81,19 @@ def spread(values: Sequence[float], digits: int) -> str:
 
 def print_results(title: str, results: Sequence[RunResult], notes: Sequence[str], seeds: Sequence[Sequence[RunResult]]) -> None:
     """Runs side by side, numbered, then the means of those that only seeds tell apart, then what is to be known of them all."""
-    measures = sorted({error_cell({result.measure: result.error})[0] for result in results}, reverse=True)
-    columns = ["", "run", "data", " or ".join(measures), "NLL", *SIZES, SPARSITY, "seconds"]
+    labels = sorted({result.score.label for result in results}, reverse=True)
+    columns = ["", "run", "data", " or ".join(labels), "NLL", *SIZES, SPARSITY, "seconds"]
     rows = []
     for number, result in enumerate(results, 1):
         size = "?" if result.test_size is None else str(result.test_size)
-        quality = [error_cell({result.measure: result.error})[1], f"{result.nll:.4f}", *size_cells(asdict(result))]
+        quality = [result.score.cell(), f"{result.nll:.4f}", *size_cells(asdict(result))]
         layers = sparsities(result.sparsity)
         rows.append([str(number), result.run, f"{result.data} ({size})", *quality, layers, f"{result.seconds:.0f}"])
     for group in seeds:
         first = results.index(group[0])
-        scale, digits = (1, 4) if group[0].measure == "rmse" else (100, 2)
+        digits = 2 if group[0].score.is_share else 4
         measured = [
-            spread([scale * each.error for each in group], digits),
+            spread([each.score.shown for each in group], digits),
             spread([each.nll for each in group], 4),
             *size_spreads([asdict(each) for each in group]),
             sparsities({site: statistics.mean(each.sparsity[site] for each in group) for site in _common_sites(group)}),
@@ -158,7 +157,7 @@ def _cells(metrics: Mapping[str, Any]) -> list[str]:
         shares = ((level, metrics[f"coverage_{level}"]) for level in (50, 90))
         rest = [_coverage(level, share, metrics["examples"]) for level, share in shares]
     else:
-        quality = [error_cell(metrics)[1]]
+        quality = [score_cell(metrics)]
         shown = ("ece", "ece_equal_mass", "brier", "entropy", "mutual_information")
         rest = [_or_dash(metrics["roc_auc"], 4), *(_or_dash(metrics.get(key), 3) for key in shown)]
     return [

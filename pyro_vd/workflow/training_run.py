@@ -21,9 +21,11 @@ from pyro_vd._core.errors import InputError
 from pyro_vd._core.storage import as_json, write_atomically
 from pyro_vd.compaction.surviving import compact_size
 from pyro_vd.data.augmentation import RandomAffine
+from pyro_vd.data.dataset import Arrays
 from pyro_vd.data.loading import load_data
-from pyro_vd.evaluation.metrics import Arrays, Metrics, evaluate, validation_error
+from pyro_vd.evaluation.metrics import Metrics, evaluate
 from pyro_vd.evaluation.regression import RegressionMetrics
+from pyro_vd.evaluation.score import validation_score
 from pyro_vd.export.pruned_file import save_pruned
 from pyro_vd.guides import PointEstimate, WeightGuide
 from pyro_vd.guides.means import posterior_mean
@@ -128,7 +130,7 @@ def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progr
         "test_size": len(data.test[0]),
         "seed": recipe.seed,
         "threshold": threshold,
-        **validation_error(pruned, validation, likelihood),
+        **validation_score(pruned, validation, likelihood),
         "networks": {name: asdict(value) for name, value in networks.items()},
         "compact": asdict(compact_size(pruned, data.test[0][:1])),
         "skipped": sum(result.skipped for result in results.values()),
@@ -168,7 +170,7 @@ def chosen_rule(config: PruneConfig, guide: WeightGuide, validation: Arrays | No
     if config.max_error_rise is None:
         if guide.train_threshold is not None and config.threshold > guide.train_threshold:
             raise InputError(
-                f"threshold (={config.threshold}) must be at most train.train_threshold (={guide.train_threshold})"
+                name="threshold", value=config.threshold, allowed=f"at most train.train_threshold (={guide.train_threshold})"
             )
         return config.rule()
     if validation is None:

@@ -223,7 +223,7 @@ def read_log_file(path: Path) -> str:
 
 def read_frames_file(path: Path) -> str:
     frames = read_frames(path.parent)
-    return repr((frames.epoch.tolist(), frames.error.tolist(), frames.measured_on, frames.is_rmse, str(frames.weights)))
+    return repr((frames.epoch.tolist(), frames.score.tolist(), frames.measured_on, frames.score_name, str(frames.weights)))
 
 
 def read_image(path: Path) -> str:
