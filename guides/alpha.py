@@ -24,7 +24,7 @@ def _log_alpha(guide: WeightGuide, name: str) -> Tensor | None:
 
 @torch.no_grad()
 def log_alpha(guide: WeightGuide) -> dict[str, Tensor]:
-    """log α = log σ² − log θ² of every weight, by site, in the shape of the weight; +∞ where θ = 0.
+    """log α = log σ² − log θ² of every weight, by site, in the shape of the weight; +∞ where θ = 0 or the weight is removed.
 
     Where noise on units is learnt it is that of their factor z, log Var z − log (E z)², for every weight it multiplies.
 
@@ -37,7 +37,8 @@ def log_alpha(guide: WeightGuide) -> dict[str, Tensor]:
         if (values := _log_alpha(guide, name)) is None:
             kind = type(guide.posterior(name)).__name__
             raise InputError(f"{type(guide).__name__} has no log α: its site {name!r} is a {kind}")
-        result[name] = values.detach()
+        mask = guide.mask(name)  # where weights share an α, that of a removed one is any number
+        result[name] = values.detach() if mask is None else values.detach().where(mask, torch.inf)
     return result
 
 

@@ -26,6 +26,7 @@ from pyro_vd.distributions.unit_dropout import UnitDropout
 from pyro_vd.guides import BernoulliDropout, GaussianDropout, WeightGuide
 from pyro_vd.networks.execution import trace_execution
 from pyro_vd.networks.layers import SUPPORTED_LAYERS, named_weights, widths
+from pyro_vd.networks.sizes import layer_sizes
 from pyro_vd.pruning import pruning_masks
 
 X, Y = torch.randn(24, 6, generator=torch.Generator().manual_seed(0)), torch.arange(24) % 3
@@ -72,6 +73,22 @@ def test_names_and_widths() -> None:
     assert model.weight_names == ["inp.weight", "hidden.weight", "out.weight"]
     assert list(dict(model.to_module(model.initial_weights).named_parameters())) == list(dict(net.named_parameters()))
     assert [layer.site for layer in evaluate(net, (X, Y)).layers] == model.weight_names
+
+
+def test_a_shared_weight_has_one_name_and_the_place_where_it_is_first_used() -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.second, self.out, self.first = nn.Linear(6, 6), nn.Linear(6, 3), nn.Linear(6, 6)
+            self.first.weight = self.second.weight
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.out(self.second(self.first(x).relu()))
+
+    net, names = Tied(), ["second.weight", "out.weight"]
+    assert [name for name, _ in named_weights(net)] == names
+    assert BayesianNetwork(net).weight_names == names
+    assert [layer.site for layer in layer_sizes(net)] == names
 
 
 def test_limits_of_units_are_first_layer_first() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,14 +13,15 @@ from torch import Tensor, nn
 
 from pyro_vd import InputError, VariationalDropout, choose_threshold, evaluate, fine_tune, fit, log_alpha, posterior_mean, prune
 from pyro_vd.evaluation.score import score_of
-from pyro_vd.guides import PointEstimate
+from pyro_vd.guides import GaussianDropout, PointEstimate, WeightGuide
 from pyro_vd.models import MLP
 from pyro_vd.networks.sizes import compression
 from pyro_vd.posterior import summarize
 from pyro_vd.posterior.summary import QUANTILES
-from pyro_vd.pruning import threshold_masks
+from pyro_vd.pruning import pruning_masks, threshold_masks
 from pyro_vd.pruning.threshold_choice import CANDIDATES
 
+PER: tuple[Any, ...] = ("weight", "row", "column", "layer")
 Pair = tuple[MLP, VariationalDropout]
 
 
@@ -84,6 +87,21 @@ def test_zero_mean_is_pruned_at_any_threshold(pair: Pair) -> None:
     _, guide = pair
     assert log_alpha(guide)["1.weight"][0, 0] == math.inf
     assert not threshold_masks(log_alpha(guide), 1e30)["1.weight"][0, 0]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda model: GaussianDropout(model, 0.9), *(lambda model, per=per: VariationalDropout(model, per=per) for per in PER)],
+)
+def test_removed_weights_are_pruned_at_any_threshold(make: Callable[[MLP], WeightGuide]) -> None:
+    """Also where they share their α with weights that are left."""
+    guide = make(MLP((6, 20, 3)))
+    masks = {name: torch.rand_like(guide.mean(name)) < 0.5 for name in guide.site_names}
+    guide.apply_masks(masks)
+    for threshold in (100.0, math.inf):
+        kept = pruning_masks(guide, threshold)
+        assert all(torch.equal(kept[name], mask) for name, mask in masks.items())
+        assert [layer.pruned for layer in summarize(guide, threshold)] == [int((~mask).sum()) for mask in masks.values()]
 
 
 def test_everything_removed_leaves_the_constant_predictor(pair: Pair) -> None:

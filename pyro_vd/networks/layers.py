@@ -27,13 +27,17 @@ def named_layers(net: nn.Module) -> list[tuple[str, nn.Module]]:
 
 
 def named_weights(net: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Name and weight of every supported layer, in the order of :func:`named_layers`; a shared weight once."""
+    """Name and weight of every supported layer, in the order of :func:`named_layers`.
+
+    A shared weight comes once, where it is first used, under the name that ``net.named_parameters()`` has for it.
+    """
+    names = {id(parameter): name for name, parameter in net.named_parameters()}
     seen: dict[int, Tensor] = {}  # holds the tensors: a parametrized weight is a new one at every access
     for path, module in named_layers(net):
         weight = cast(Tensor, module.weight)
         if id(weight) not in seen:
             seen[id(weight)] = weight
-            yield f"{path}.weight" if path else "weight", weight
+            yield names.get(id(weight), f"{path}.weight" if path else "weight"), weight
 
 
 def widths(net: nn.Module) -> tuple[int, ...]:
