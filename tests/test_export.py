@@ -12,7 +12,7 @@ from support import python
 from torch import Tensor, nn
 
 from pyro_vd import InputError, load_pruned, save_pruned
-from pyro_vd.export.architecture import BUILDABLE
+from pyro_vd.export.architecture import buildable
 from pyro_vd.export.pruned_file import read_info
 from pyro_vd.runtime.csr import FeatureMajor
 
@@ -43,9 +43,9 @@ def small() -> nn.Sequential:
     return net.eval()
 
 
-@pytest.mark.parametrize("name", BUILDABLE)
+@pytest.mark.parametrize("name", buildable())
 def test_every_layer_comes_back(tmp_path: Path, name: str) -> None:
-    net = nn.Sequential(BUILDABLE[name](*MADE.get(name, ())))
+    net = nn.Sequential(buildable()[name](*MADE.get(name, ())))
     save_pruned(net, tmp_path / "net")
     again = load_pruned(tmp_path / "net")
     assert repr(again) == repr(net)

@@ -14,6 +14,7 @@ from pyro_vd._core.errors import InputError
 from pyro_vd.compaction.graph import UnitGraph
 from pyro_vd.networks.checks import check_example, check_module
 from pyro_vd.networks.copies import copy_network
+from pyro_vd.networks.layer_registry import exact_kind_of, kind_of
 from pyro_vd.networks.modes import alone
 from pyro_vd.networks.modules import SelectInputs
 from pyro_vd.networks.operations import is_batch_size_only, is_flatten
@@ -107,13 +108,18 @@ def _default_example(trace: Trace) -> Tensor:
     """A batch for a network whose first layer is linear."""
     modules = [module for node in trace.graph.nodes if (module := trace.module(node)) is not None]
     first = next((m for m in modules if isinstance(m, SelectInputs) or list(m.parameters())), None)
-    if not (isinstance(first, nn.Linear) or (isinstance(first, SelectInputs) and first.dim == -1)):
+    kind = None if first is None else kind_of(first)
+    if first is not None and kind is not None and kind.unit_axis(first, 2) == 1:
+        features, _ = kind.units(first)
+    elif isinstance(first, SelectInputs) and first.dim == -1:
+        features = first.in_features
+    else:
         raise InputError(
             f"the shape of the inputs of {type(trace.net).__name__} cannot be told from its first layer: give a batch of them "
             "as the argument example"
         )
     like = next((p for p in trace.net.parameters() if p.is_floating_point()), torch.zeros(()))
-    return torch.linspace(-1, 1, first.in_features).to(like)[None]
+    return torch.linspace(-1, 1, features).to(like)[None]
 
 
 def _with_selection(trace: Trace, example: Tensor) -> tuple[nn.Module, SelectInputs]:
@@ -126,7 +132,7 @@ def _with_selection(trace: Trace, example: Tensor) -> tuple[nn.Module, SelectInp
         front = [children.pop(0)] if isinstance(children[0][1], nn.Flatten) else [("flatten", nn.Flatten())]
     if children and isinstance(found := children[0][1], SelectInputs):
         return net, found
-    last = flat or example.ndim == 2 or any(trace.operation(user) is nn.Linear for user in users)
+    last = flat or example.ndim == 2 or any(_reads_last(trace.module(user), example.ndim) for user in users)
     dim = -1 if last else 1
     features = math.prod(example.shape[1:]) if flat else example.shape[dim]
     device = next((tensor.device for tensor in (*net.parameters(), *net.buffers())), example.device)
@@ -135,6 +141,12 @@ def _with_selection(trace: Trace, example: Tensor) -> tuple[nn.Module, SelectInp
     front = [(name if name not in names else f"{name}_", module) for name, module in (*front, ("inputs", selection))]
     whole = OrderedDict((name, module) for name, module in (*front, *children) if module is not None)
     return nn.Sequential(whole).eval(), selection
+
+
+def _reads_last(module: nn.Module | None, ndim: int) -> bool:
+    """Whether a layer has its units in the last dimension of an input of ``ndim`` dimensions."""
+    kind = exact_kind_of(module)
+    return module is not None and kind is not None and kind.unit_axis(module, ndim) == ndim - 1
 
 
 def _compare(before: Trace, after: Trace) -> None:

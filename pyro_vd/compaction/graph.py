@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 from pyro_vd._core.messages import some_of
 from pyro_vd.compaction.layers import Layer, Norm, Selection, Space, Units
 from pyro_vd.networks.copies import copy_network
-from pyro_vd.networks.layers import SUPPORTED_LAYERS
+from pyro_vd.networks.layer_registry import exact_kind_of
 from pyro_vd.networks.modules import SelectInputs
 from pyro_vd.networks.operations import NORMS, POOLING, is_batch_size_only, is_elementwise, is_flatten, is_in_place
 from pyro_vd.networks.tracing import Trace
@@ -77,22 +77,19 @@ class UnitGraph:
         module, shape = self._trace.module(node), self._shapes.get(node, torch.Size())
         if isinstance(module, SelectInputs) and self._trace.owns_its_tensors(node):
             self._pin(node)
-            axis = module.dim % len(shape)
-            return Selection(module, Units(Space(shape[axis]), axis, shape[axis]))
-        if type(module) not in SUPPORTED_LAYERS or not self._trace.owns_its_tensors(node) or len(node.all_input_nodes) != 1:
+            dim = module.dim % len(shape)
+            return Selection(module, Units(Space(shape[dim]), dim, shape[dim]))
+        kind = exact_kind_of(module)
+        if module is None or kind is None or not self._trace.owns_its_tensors(node) or len(node.all_input_nodes) != 1:
             return None
-        weight = cast(Tensor, cast(nn.Module, module).weight)
-        if getattr(module, "groups", 1) > 1 or not weight.is_floating_point():
+        axis, matrix = kind.unit_axis(module, len(shape)), kind.matrix(module)
+        if axis is None or matrix is None or not matrix.is_floating_point():
             return None
-        linear = isinstance(module, nn.Linear)
-        if not linear and len(shape) != weight.ndim:  # no batch dimension
-            return None
-        axis = len(shape) - 1 if linear else 1
         source = self._units.get(node.all_input_nodes[0])
         if source is not None and source.axis != axis:
             self._pin(node)
             source = None
-        return Layer(cast(nn.Module, module), source, Units(Space(shape[axis]), axis, shape[axis]))
+        return Layer(module, kind, source, Units(Space(shape[axis]), axis, shape[axis]))
 
     def _tensors(self, node: fx.Node) -> list[fx.Node]:
         """The inputs of a node; of a flattening not the batch size, which may be another."""

@@ -8,8 +8,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from pyro_vd.networks.layer_kind import LayerKind
 from pyro_vd.networks.layer_sizes import remember_shape, take_sizes
-from pyro_vd.networks.layers import TRANSPOSED
 from pyro_vd.networks.modules import SelectInputs
 
 
@@ -75,12 +75,13 @@ class Units:
 
 @dataclass
 class Layer:
-    """A linear layer, convolution or transposed convolution between two spaces; no ``source``: its inputs stay as they are.
+    """A layer of a registered kind between two spaces; no ``source``: its inputs stay as they are.
 
     ``needed``: mask of the outputs that are read. In a sum others may be live, read only before this layer has its say.
     """
 
     module: nn.Module
+    kind: LayerKind
     source: Units | None
     output: Units
 
@@ -90,9 +91,7 @@ class Layer:
     @property
     def weight(self) -> Tensor:
         """``(outputs, inputs, positions of the filter)``, on the CPU."""
-        weight = cast(Tensor, self.module.weight).detach().cpu()
-        weight = weight.transpose(0, 1) if isinstance(self.module, TRANSPOSED) else weight
-        return weight.reshape(*weight.shape[:2], -1)
+        return cast(Tensor, self.kind.matrix(self.module)).detach().cpu()
 
     @property
     def bias(self) -> Tensor:
@@ -127,12 +126,7 @@ class Layer:
     @property
     def _has_no_borders(self) -> bool:
         """Whether a constant input adds the same everywhere: no zeros are padded, no position has fewer terms."""
-        if isinstance(self.module, nn.Linear):
-            return True
-        if isinstance(self.module, TRANSPOSED):
-            return False
-        padding = cast(Any, self.module.padding)
-        return self.module.padding_mode != "zeros" or padding == "valid" or (padding != "same" and not any(padding))
+        return self.kind.is_uniform(self.module)
 
     def shrink(self) -> None:
         """Drop from the module the units that go, folding constant ones into the bias."""
@@ -149,7 +143,7 @@ class Layer:
         if module.bias is None and bias.any():
             remember_shape(module, "bias")
             module.bias = nn.Parameter(module.weight.new_zeros(0), module.weight.requires_grad)
-        _replace(module, "weight", weight.transpose(0, 1) if isinstance(module, TRANSPOSED) else weight)
+        _replace(module, "weight", weight.transpose(0, 1) if self.kind.weights(module)["weight"][0] == "in" else weight)
         if module.bias is not None:
             _replace(module, "bias", bias)
         take_sizes(module)

@@ -14,7 +14,7 @@ from pyro_vd._core.messages import one_line
 from pyro_vd.export.sparse_file import PARTS
 from pyro_vd.networks.checks import check_kinds
 from pyro_vd.networks.copies import copy_network
-from pyro_vd.networks.layer_sizes import RESIZABLE, remember_shape, take_sizes, whole_shapes
+from pyro_vd.networks.layer_sizes import is_resizable, remember_shape, take_sizes, whole_shapes
 from pyro_vd.networks.modules import SelectInputs
 
 
@@ -94,7 +94,7 @@ def _resize(where: str, net: nn.Module, key: str, before: tuple[int, ...] | None
     shape = None if own is None else tuple(own.shape)
     if shape == after:
         return
-    if shape != before or not isinstance(layer, RESIZABLE):
+    if shape != before or not is_resizable(layer):
         raise InputError(f"{where} is of another architecture: {key} was {before} before it was made {after}, not {shape}")
     like = cast(Tensor, layer.weight if own is None else own)
     most = (like.numel(),) if before is None else before

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 from torch.nn.utils import parametrize
 
-from pyro_vd.networks.layers import SUPPORTED_LAYERS, named_weights
+from pyro_vd.networks.layer_registry import kind_of, layers_in, own_weights
+from pyro_vd.networks.layers import named_weights, weight_name
 
 OTHERS = "other weights"
 """What the entry of all weights without a prior is called among the layers."""
@@ -42,7 +43,7 @@ def layer_sizes(net: nn.Module, sites: Collection[str] | None = None) -> tuple[L
     Args:
         net: an ordinary network; of a :class:`~pyro_vd.models.BayesianNetwork`, or its guide, the network that it came with.
         sites: the weights that have a prior: of them what is not zero is kept, of any other all, even what happens to be zero.
-            None where it is not known: those of linear layers and convolutions that are not frozen (all, where all are) are
+            None where it is not known: the weights of layers of registered kinds that are not frozen (all, where all are) are
             listed, and of every weight what is not zero is kept. Unless a weight without a prior holds zeros, both agree.
     """
     net, sites = counted_network(net, sites)
@@ -99,21 +100,27 @@ def _in_order(net: nn.Module, sites: Collection[str] | None, layers: tuple[Layer
 
 
 def _weights(net: nn.Module) -> Iterator[tuple[str, Tensor, bool]]:
-    """Name and value of every weight, once, and whether it can have a prior: it is that of a layer of a supported kind."""
-    supported = {id(module._parameters.get("weight")) for module in net.modules() if isinstance(module, SUPPORTED_LAYERS)}
+    """Name and value of every weight, once, and whether it can have a prior: it belongs to a layer of a registered kind."""
+    supported = {id(weight) for _, module, kind in layers_in(net) for weight in own_weights(kind, module).values()}
     seen: dict[int, Any] = {}  # holds what it knows: the number of what is gone is given to another
     for path, module in net.named_modules():
         if "parametrizations" in path.split("."):
             continue  # what a weight is made of
-        for name, value, source in _own(module):
+        kind = kind_of(module)
+        of_layer = () if kind is None else kind.weights(module)
+        for name, value, source in _own(module, of_layer):
             if value.ndim >= 2 and id(source) not in seen:
                 seen[id(source)] = source
-                is_layer = isinstance(module, SUPPORTED_LAYERS) and name == "weight"
-                yield f"{path}.{name}" if path else name, value, is_layer or id(source) in supported
+                yield weight_name(path, name), value, name in of_layer or id(source) in supported
 
 
-def _own(module: nn.Module) -> Iterator[tuple[str, Tensor, Any]]:
-    """Name and value of a module's own parameters, and the object that tells whether one is shared."""
+def _own(module: nn.Module, of_layer: Collection[str]) -> Iterator[tuple[str, Tensor, Any]]:
+    """Name and value of a module's own parameters, and the object that tells whether one is shared.
+
+    Args:
+        module: the module.
+        of_layer: names that are weights of a layer; they count where they are buffers, too.
+    """
     for name, parameter in module._parameters.items():
         made, _, part = name.rpartition("_")
         if parameter is None or isinstance(parameter, UninitializedParameter):
@@ -122,8 +129,9 @@ def _own(module: nn.Module) -> Iterator[tuple[str, Tensor, Any]]:
             yield name, parameter, parameter
         elif part != "g":  # torch.nn.utils: weight_norm makes one of two; spectral_norm and prune one of one
             yield made, value, parameter
-    if isinstance(module, SUPPORTED_LAYERS) and (held := module._buffers.get("weight")) is not None:
-        yield "weight", held, held
+    for name in of_layer:
+        if (held := module._buffers.get(name)) is not None:
+            yield name, held, held
     if parametrize.is_parametrized(module):
         for name, made_of in cast(nn.ModuleDict, module.parametrizations).items():
             yield name, getattr(module, name), made_of

@@ -15,6 +15,7 @@ from torch import Tensor, fx, nn
 
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import one_line
+from pyro_vd.networks.layer_registry import exact_kind_of
 from pyro_vd.networks.modes import alone
 from pyro_vd.networks.modules import Rescale, SelectInputs
 
@@ -35,7 +36,8 @@ for _name in _IN_PLACE:
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, Rescale | SelectInputs) or super().is_leaf_module(m, module_qualified_name)
+        known = isinstance(m, Rescale | SelectInputs) or exact_kind_of(m) is not None
+        return known or super().is_leaf_module(m, module_qualified_name)
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Proxy(node, self)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pyro_vd._core.errors import InputError
 from pyro_vd.networks.copies import copy_network
+from pyro_vd.networks.layers import as_matrix
 from pyro_vd.networks.modules import SelectInputs
 from pyro_vd.networks.operations import ELEMENTWISE
 from pyro_vd.networks.tracing import check_hooks
@@ -36,7 +37,7 @@ class FeatureMajor(nn.Module):
         self._selects_channels = selects_channels(self.flattens, steps)
         chosen = iter([True] * len(steps) if sparse is None else sparse)
         self.steps = nn.ModuleList(
-            FeatureMajorLinear(step, next(chosen)) if isinstance(step, nn.Linear) else copy_network(step).eval()
+            copy_network(step).eval() if (matrix := as_matrix(step)) is None else FeatureMajorLinear(*matrix, next(chosen))
             for step in steps
         )
         self._bind()
@@ -87,17 +88,17 @@ class FeatureMajorLinear(nn.Module):
     weight: Tensor
     bias: Tensor
 
-    def __init__(self, layer: nn.Linear, sparse: bool) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None, sparse: bool) -> None:
         super().__init__()
-        self.in_features = layer.in_features
-        weight = layer.weight.detach().clone()
-        bias = weight.new_zeros(layer.out_features) if layer.bias is None else layer.bias.detach().clone()
+        outputs, self.in_features = weight.shape
+        weight = weight.detach().clone(memory_format=torch.contiguous_format)
+        bias = weight.new_zeros(outputs) if bias is None else bias.detach().clone()
         self.register_buffer("weight", weight)
         self.register_buffer("bias", bias[:, None])
         if sparse:
             self.weight = _csr(weight)
             try:
-                self(weight.new_zeros(layer.in_features, 2))
+                self(weight.new_zeros(self.in_features, 2))
             except RuntimeError:  # not built for it, or not for numbers of this type
                 self.weight = weight
 
@@ -153,14 +154,14 @@ def linear_steps(net: nn.Module) -> tuple[bool, list[nn.Module]]:
             continue
         if type(module) is nn.Flatten and (module.start_dim, module.end_dim) == (1, -1) and not steps:
             flattens = True
-        elif type(module) is nn.Linear or type(module) in ELEMENTWISE or (_is_selection(module) and not steps):
+        elif as_matrix(module) is not None or type(module) in ELEMENTWISE or (_is_selection(module) and not steps):
             steps.append(module)
         else:
             raise InputError(
-                f"module {name!r} ({type(module).__name__}) cannot be run feature-major; it must be nn.Sequential of, in this "
-                "order, nn.Flatten, SelectInputs, and nn.Linear with activations between"
+                f"module {name!r} ({type(module).__name__}) cannot be run feature-major; the network must be nn.Sequential of, "
+                "in this order, nn.Flatten, SelectInputs, and linear layers with activations between"
             )
-    if not any(isinstance(step, nn.Linear) for step in steps):
+    if all(as_matrix(step) is None for step in steps):
         raise InputError(f"{type(net).__name__} has no linear layer; one is needed")
     return flattens, steps
 

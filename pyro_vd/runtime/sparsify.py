@@ -15,6 +15,7 @@ from pyro_vd._core.arguments import LARGEST, check_numbers
 from pyro_vd._core.errors import InputError
 from pyro_vd.networks.checks import check_module
 from pyro_vd.networks.copies import copy_network
+from pyro_vd.networks.layers import as_matrix
 from pyro_vd.networks.modules import SelectInputs
 from pyro_vd.runtime.csr import FeatureMajor, FeatureMajorLinear, linear_steps
 from pyro_vd.runtime.inputs import check_input
@@ -81,16 +82,19 @@ class SparseRuntime(nn.Module):
 
 def _fastest(dense: nn.Module, batch_size: int) -> nn.Module:
     """The network as it is, or feature-major with each layer dense or CSR, whichever is faster at a batch size."""
-    first, *_ = layers = [step for step in linear_steps(dense)[1] if isinstance(step, nn.Linear | SelectInputs)]
+    _, steps = linear_steps(dense)
+    selected = next((step.in_features for step in steps if isinstance(step, SelectInputs)), None)
+    layers = [matrix for step in steps if (matrix := as_matrix(step)) is not None]
     sparse = []
-    for layer in layers:
-        if isinstance(layer, nn.Linear):
-            h = layer.weight.new_ones(layer.in_features, batch_size)
-            h = layer.weight.new_ones(batch_size, layer.in_features).t() if layer is first else h  # as it is in the network
-            as_dense, as_csr = _seconds(h, *(FeatureMajorLinear(layer, csr).product() for csr in (False, True)))
-            sparse.append(as_csr < as_dense)
+    for index, (weight, bias) in enumerate(layers):
+        features = weight.shape[1]
+        h = weight.new_ones(features, batch_size)
+        if index == 0 and selected is None:
+            h = weight.new_ones(batch_size, features).t()  # as it is in the network
+        as_dense, as_csr = _seconds(h, *(FeatureMajorLinear(weight, bias, csr).product() for csr in (False, True)))
+        sparse.append(as_csr < as_dense)
     candidate = FeatureMajor(dense, sparse)
-    before, after = _seconds(h.new_ones(batch_size, first.in_features), dense, candidate)
+    before, after = _seconds(h.new_ones(batch_size, selected or layers[0][0].shape[1]), dense, candidate)
     return candidate if after < _GAIN * before else dense
 
 
