@@ -92,11 +92,11 @@ def _shrink(net: nn.Module, plan: ShrinkPlan, found: TensorPlan) -> None:
 
 
 def _replace(module: nn.Module, name: str, tensor: Tensor) -> None:
-    """Put a tensor of its own storage in the place of a parameter or buffer."""
+    """Put another tensor in the place of a parameter or buffer."""
     old = getattr(module, name)
     if old.shape != tensor.shape:
         remember_shape(module, name)
-    new = tensor.clone(memory_format=torch.contiguous_format)
+    new = tensor.contiguous()
     setattr(module, name, nn.Parameter(new, old.requires_grad) if isinstance(old, nn.Parameter) else new)
 
 

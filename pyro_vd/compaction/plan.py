@@ -120,19 +120,23 @@ def shrink_tensor(tensor: Tensor, plan: ShrinkPlan, name: str) -> Tensor:
     Args:
         tensor: of the parameter's shape.
         plan: of the network.
-        name: of the parameter; where the plan does not change it, ``tensor`` itself is returned.
+        name: of the parameter; where the plan does not change it, everything is kept.
+
+    Returns:
+        A new tensor.
 
     Raises:
         InputError: the tensor has another shape than the parameter had when the plan was made.
     """
     found = plan.tensor(name)
     if found is None:
-        return tensor
+        return tensor.clone()
     if tuple(tensor.shape) != found.shape:
         raise InputError(f"a tensor for {name!r} has the shape {tuple(tensor.shape)}; the plan is for {found.shape}")
+    selected = tensor.clone()
     for dim, kept in plan.kept(name).items():
-        tensor = tensor.index_select(dim, kept.to(tensor.device))
-    return tensor
+        selected = selected.index_select(dim, kept.to(tensor.device))
+    return selected
 
 
 def _are_indices(indices: Sequence[int] | None, size: int) -> bool:
