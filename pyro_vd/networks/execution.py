@@ -14,7 +14,7 @@ from pyro_vd.networks.substitution import with_tensors
 
 
 class _Tracer(fx.Tracer):
-    """Follows a network down to the modules that have no children."""
+    """A tracer that enters every module that has children."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return not m._modules or super().is_leaf_module(m, module_qualified_name)
@@ -22,10 +22,10 @@ class _Tracer(fx.Tracer):
 
 @dataclass(frozen=True)
 class Execution:
-    """What a forward pass runs.
+    """The order in which a forward pass uses modules and parameters.
 
     Attributes:
-        rank: when a module, by its path, or a parameter, by its name, is first used.
+        rank: the place of a module's, or a parameter's, first use in that order, by path or name.
         readers: the layers of registered kinds that read what depends on no other of them, by their paths.
     """
 
@@ -33,7 +33,7 @@ class Execution:
     readers: frozenset[str]
 
     def rank_of(self, names: Iterable[str]) -> float:
-        """When the parameter that has these names is first used; infinite if it never is."""
+        """The place of the first use of the parameter that has these names; infinite if it is never used."""
         return min((self.rank[place] for name in names for place in _places(name) if place in self.rank), default=float("inf"))
 
     def reads_data(self, names: Iterable[str]) -> bool:
@@ -68,7 +68,7 @@ def trace_execution(net: nn.Module) -> Execution | None:
 
 
 def _places(name: str) -> list[str]:
-    """A parameter's name and the paths of the modules that it is in, innermost first."""
+    """A parameter's name and the paths of the modules that contain it, innermost first."""
     parts = name.split(".")
     return [".".join(parts[:count]) for count in range(len(parts), -1, -1)]
 
