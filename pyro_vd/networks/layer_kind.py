@@ -1,4 +1,4 @@
-"""What has to be known of a kind of layer to give its weights a prior, count them, prune them and make the layer smaller.
+"""What must be known about a kind of layer to give its weights a prior, count them, prune them and make the layer smaller.
 
 A kind is a subclass of :class:`LayerKind`, in a file of its own, which :func:`~pyro_vd.networks.register_layer` adds.
 :mod:`~pyro_vd.networks.linear_kind` is the shortest example, :mod:`~pyro_vd.networks.convolution_kinds` one with kernels.
@@ -45,16 +45,17 @@ class LinearMap:
 class LayerKind(ABC):
     """Description of a kind of layer; the defaults are for a layer that maps ``(…, in_features)`` to ``(…, out_features)``.
 
-    A kind must give :attr:`modules` and :meth:`weights`. A layer with several weights, or one whose output is not linear in its
-    inputs, overrides :meth:`matrix` to return None; compaction then leaves its units as they are. Where no :attr:`linear_maps`
-    are given, the weights themselves are drawn, once per forward pass, and not the layer's outputs.
-    :class:`pyro_vd.testing.LayerKindConformance` tests all that a kind claims.
+    A kind must define :attr:`modules` and :meth:`weights`. A kind whose layers' output is not linear in their inputs must also
+    override :meth:`matrix` to return None, which is also the default for several weights; compaction then leaves their units as
+    they are. A weight that the forward pass gives to one of the :attr:`linear_maps`, once, is not drawn: the output of the map
+    is. A weight that is used in any other way is drawn once per forward pass.
+    :class:`pyro_vd.testing.LayerKindConformance` tests everything that a kind claims.
     """
 
     modules: tuple[type[nn.Module], ...]
     """The classes of its layers. Subclasses of them belong to the kind too, but are never made smaller."""
     linear_maps: tuple[LinearMap, ...] = ()
-    """The functions in its layers' forward passes whose outputs can be drawn, one of them per weight and forward pass."""
+    """The functions that its layers call with a weight; empty if a weight never goes into one as it is."""
     sizes: tuple[str, str] = ("in_features", "out_features")
     """The attributes of a layer that hold its numbers of input units and of output units."""
     bias = "bias"
@@ -116,7 +117,7 @@ class LayerKind(ABC):
         return True
 
     def kept_entries(self, layer: nn.Module, inputs: Tensor, outputs: Tensor) -> dict[str, dict[int, Tensor]]:
-        """What is kept of each tensor of a layer if these units are kept: indices by dimension, by the name of the tensor.
+        """What is kept of each tensor of a layer if these units are kept: by the tensor's name, indices by dimension.
 
         Args:
             layer: the layer; it need not have a bias.
