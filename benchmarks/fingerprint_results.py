@@ -25,7 +25,7 @@ from torch.distributions import kl_divergence, register_kl
 import pyro_vd as vd
 from pyro_vd.networks.flops import network_cost
 from pyro_vd.posterior.arviz_files import to_tree
-from pyro_vd.runtime.csr import FeatureMajor
+from pyro_vd.runtime.csr import CSRNetwork
 
 Parts = dict[str, Any]
 
@@ -173,7 +173,7 @@ def compaction(net: Callable[[], nn.Module], shape: tuple[int, ...], folder: Pat
 def running_sparse(folder: Path) -> Parts:
     """Which form is the fastest is measured, so that the forms are looked at, and of what is chosen the classes."""
     net, x = vd.compact(thinned(mlp(64, 32, 10))), torch.randn(64, 64)
-    forms = [FeatureMajor(net, [sparse, sparse])(x) for sparse in (False, True)]
+    forms = [CSRNetwork(net, [sparse, sparse])(x) for sparse in (False, True)]
     return {"dense and sparse": forms, "chosen": vd.runtime.sparsify_runtime(net, (64,))(x).argmax(-1)}
 
 

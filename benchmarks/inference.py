@@ -25,7 +25,7 @@ from pyro_vd.export.formats import FORMATS
 from pyro_vd.networks.flops import network_cost
 from pyro_vd.networks.layers import widths
 from pyro_vd.runtime import sparsify_runtime
-from pyro_vd.runtime.csr import FeatureMajor
+from pyro_vd.runtime.csr import CSRNetwork
 from pyro_vd.workflow.run_folder import PRUNED
 from pyro_vd.workflow.tables import print_table
 
@@ -47,9 +47,9 @@ def forms(dense: nn.Module, masked: nn.Module, onnx: Path | None) -> dict[str, n
     nets = {
         "dense": dense,
         "masked": masked,
-        "CSR": FeatureMajor(masked),
+        "CSR": CSRNetwork(masked),
         "compact": small,
-        "compact CSR": FeatureMajor(small),
+        "compact CSR": CSRNetwork(small),
         "chosen": sparsify_runtime(small, BATCHES),
     }
     if onnx:

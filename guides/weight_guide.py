@@ -21,7 +21,6 @@ from pyro_vd.inference.reparam import TRAIN_THRESHOLD
 from pyro_vd.inference.site_checks import OF_WEIGHT_GUIDE
 from pyro_vd.models.admission import check_likelihood_type, is_coarse
 from pyro_vd.models.bayesian import BayesianNetwork
-from pyro_vd.networks.layers import TRANSPOSED
 
 
 class WeightGuide(GuideState):
@@ -141,11 +140,11 @@ def check_units(model: BayesianNetwork, names: Sequence[str]) -> None:
     """Make sure that each of these sites has one input unit or channel per column of its weight, to put noise on.
 
     Raises:
-        InputError: a transposed or grouped convolution has not.
+        InputError: naming a layer that has not, such as a transposed or a grouped convolution.
     """
     for name in names:
         layer = model.layer(name)
-        if isinstance(layer, TRANSPOSED) or getattr(layer, "groups", 1) != 1:
+        if not model.layer_kind(name).takes_unit_noise(layer):
             raise InputError(
                 f"site {name!r} is a {layer}: noise on units is for linear layers and convolutions with groups=1; "
                 "use noise on weights"

@@ -12,7 +12,7 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from pyro_vd._core.errors import InputError
-from pyro_vd.networks.layers import SUPPORTED_LAYERS
+from pyro_vd.networks.layer_registry import kind_of, own_weights
 
 _COMPUTING_HOOKS: dict[type[Any], tuple[str, str]] = {
     WeightNorm: ("name", "torch.nn.utils.remove_weight_norm"),
@@ -83,11 +83,14 @@ def _check_computed(what: str, module: nn.Module) -> None:
                     f"{what} ({type(module).__name__}) computes its {name} from other parameters, by {type(hook).__name__}; "
                     f"make it permanent first: {remedy}(module, {name!r})"
                 )
-    has_weight = "weight" in module._parameters or "weight" in module._buffers
-    if isinstance(module, SUPPORTED_LAYERS) and not has_weight and any(p.requires_grad for p in module.parameters()):
+    layer_kind = kind_of(module)
+    if layer_kind is None or not any(p.requires_grad for p in module.parameters()):
+        return
+    if computed := [name for name in layer_kind.weights(module) if name not in own_weights(layer_kind, module)]:
+        name = computed[0]
         raise InputError(
-            f"{what} ({type(module).__name__}) computes its weight from other parameters, so that it cannot have a prior; make "
-            "it permanent first: torch.nn.utils.parametrize.remove_parametrizations(module, 'weight'), or freeze the module: "
+            f"{what} ({type(module).__name__}) computes its {name} from other parameters, so that it cannot have a prior; make "
+            f"it permanent first: torch.nn.utils.parametrize.remove_parametrizations(module, {name!r}), or freeze the module: "
             "module.requires_grad_(False)"
         )
 

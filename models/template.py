@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from pyro_vd.models.usage import WeightUsage, watch_forward
 from pyro_vd.models.weight_sites import owner_of
 from pyro_vd.networks.copies import copy_network
-from pyro_vd.networks.layers import SUPPORTED_LAYERS
+from pyro_vd.networks.layer_registry import layers_in
+from pyro_vd.networks.layers import weight_name
 from pyro_vd.networks.substitution import find_references, keep_changes, rewire, with_tensors
 
 
@@ -93,8 +94,8 @@ class Template:
         own = {place for places in self.sites.values() for place in places}
         tensors = (*net.named_parameters(remove_duplicate=False), *net.named_buffers(remove_duplicate=False))
         others = {name: tensor for name, tensor in tensors if name not in own}
-        layers = [path for path, module in net.named_modules(remove_duplicate=False) if isinstance(module, SUPPORTED_LAYERS)]
-        frozen = {f"{path}.weight".lstrip(".") for path in layers} & others.keys()
+        layers = layers_in(net, remove_duplicate=False)
+        frozen = {weight_name(path, name) for path, module, kind in layers for name in kind.weights(module)} & others.keys()
         return watch_forward(lambda tensors: self.filled(net, tensors, apart=True), weights, self.sites, others, frozen, x)
 
     def _rewire(self, net: nn.Module, parts: Mapping[int, object]) -> None:

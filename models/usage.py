@@ -17,13 +17,12 @@ from pyro_vd._core.errors import InputError
 from pyro_vd._core.generators import generators_kept
 from pyro_vd.inference.tensor_functions import (
     DATA,
-    LINEAR_MAPS,
     NO_GRADIENT_OF_ITS_OWN,
     check_not_changed,
     is_question,
-    linear_arguments,
     replaced,
 )
+from pyro_vd.networks.layer_registry import LINEAR_MAPS
 
 
 @dataclass
@@ -72,7 +71,7 @@ class _Watched(Tensor):
         if func in DATA:
             return _Watched.of(weight.value_.detach(), weight.site_, weight.usage_)
         usage = weight.usage_
-        arguments = linear_arguments(func, args, kwargs) if func in LINEAR_MAPS else {}
+        arguments = LINEAR_MAPS[func].by_name(args, kwargs) if func in LINEAR_MAPS else {}
         for each in _watched((args, kwargs)):
             usage.run_again |= not torch.is_grad_enabled()
             if each is arguments.get("weight") and each is not arguments.get("input"):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from torch import nn
 
 from pyro_vd._core.messages import some_of
-from pyro_vd.networks.layers import SUPPORTED_LAYERS
+from pyro_vd.networks.layer_registry import layers_in
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ def weight_owners(net: nn.Module) -> Iterator[tuple[str, list[str]]]:
     places: dict[int, list[str]] = {}
     for name, parameter in net.named_parameters(remove_duplicate=False):
         places.setdefault(id(parameter), []).append(name)
-    found = [module._parameters.get("weight") for module in net.modules() if isinstance(module, SUPPORTED_LAYERS)]
+    found = [module._parameters.get(name) for _, module, kind in layers_in(net) for name in kind.weights(module)]
     weights = {id(weight): weight.numel() for weight in found if weight is not None and weight.requires_grad}
     plain: dict[str, list[str]] = {}
     for key, names in places.items():

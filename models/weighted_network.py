@@ -23,7 +23,9 @@ from pyro_vd.models.usage import WeightUsage
 from pyro_vd.models.weight_sites import owner_of, weight_owners
 from pyro_vd.networks.copies import copy_network, detached_copies, uncompiled_network
 from pyro_vd.networks.execution import trace_execution
-from pyro_vd.networks.layers import SUPPORTED_LAYERS, weight_axes
+from pyro_vd.networks.layer_kind import LayerKind
+from pyro_vd.networks.layer_registry import kind_of, layer_classes, layers_in
+from pyro_vd.networks.layers import weight_name
 from pyro_vd.networks.modes import kept_in_evaluation_mode, put_back_in_evaluation_mode
 
 
@@ -51,7 +53,7 @@ class WeightedNetwork(PyroModule):
         if not owners:
             raise InputError(
                 f"{type(net).__name__} has no weight to put a prior on: none of its layers is one of "
-                f"{', '.join(layer.__name__ for layer in SUPPORTED_LAYERS)} with a weight that is not frozen"
+                f"{', '.join(layer_classes())} with a weight that is not frozen"
             )
         if isinstance(shared, str) or not isinstance(shared, Collection) or not all(isinstance(each, str) for each in shared):
             raise InputError(name="shared", value=shared, allowed="a list of names of weights")
@@ -59,7 +61,7 @@ class WeightedNetwork(PyroModule):
             meant = did_you_mean(unknown[0], owners)
             raise InputError(f"shared (={quoted(unknown)}) must name weights of the network: {', '.join(owners)}{meant}")
         self.shared = frozenset(shared) | tied
-        self._execution = trace_execution(net, SUPPORTED_LAYERS)
+        self._execution = trace_execution(net)
         if (execution := self._execution) is not None:
             owners = dict(sorted(owners.items(), key=lambda owner: execution.rank_of(owner[1])))
         self._template = Template(net, owners)
@@ -104,12 +106,21 @@ class WeightedNetwork(PyroModule):
         return {name: self._net.get_buffer(name) for name in self._template.sites}
 
     def layer(self, name: str) -> nn.Module:
-        """The layer that a site's weight belongs to; the first, if it is shared."""
-        return owner_of(self._net, self._template.sites[name][0])[0]
+        """The layer that a site's weight belongs to; the first of a registered kind, if it is shared."""
+        return self._owner(name)[0]
+
+    def layer_kind(self, name: str) -> LayerKind:
+        """The kind of the layer that a site's weight belongs to."""
+        return self._owner(name)[1]
 
     def weight_axes(self, name: str) -> tuple[str, ...]:
-        """What the dimensions of a site's weight stand for; see :func:`pyro_vd.networks.layers.weight_axes`."""
-        return weight_axes(self.layer(name), self._net.get_buffer(name).ndim)
+        """The names of the dimensions of a site's weight, such as ``out``, ``in``; see :class:`~pyro_vd.networks.LayerKind`."""
+        return self._owner(name)[2]
+
+    def _owner(self, name: str) -> tuple[nn.Module, LayerKind, tuple[str, ...]]:
+        owners = (owner_of(self._net, place) for place in self._template.sites[name])
+        found = ((layer, kind, kind.weights(layer).get(own)) for layer, own in owners if (kind := kind_of(layer)) is not None)
+        return next((layer, kind, axes) for layer, kind, axes in found if axes is not None)
 
     @property
     def is_followed(self) -> bool:
@@ -134,8 +145,8 @@ class WeightedNetwork(PyroModule):
             return self._execution.reads_data(self._template.sites[name])
         for usage in self._usage.values():
             return name in usage.read_data
-        first = next(path for path, module in self._net.named_modules() if isinstance(module, SUPPORTED_LAYERS))
-        return name == f"{first}.weight".lstrip(".")
+        path, layer, kind = next(layers_in(self._net))
+        return name in {weight_name(path, own) for own in kind.weights(layer)}
 
     @uncompiled
     def output(self, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vd import compact
-from pyro_vd.networks.layers import SUPPORTED_LAYERS
+from pyro_vd.networks.layer_registry import kind_of
 
 
 @torch.no_grad()
@@ -20,7 +20,7 @@ def prune_at_random(net: nn.Module, density: float = 0.3, units: float = 0.3) ->
     Biases and what batch normalisation has learnt become random numbers.
     """
     for module in net.modules():
-        if isinstance(module, SUPPORTED_LAYERS):
+        if kind_of(module) is not None:
             weight = cast(nn.Parameter, module.weight)
             weight *= torch.rand_like(weight) < density
             weight[torch.rand(len(weight)) < units] = 0

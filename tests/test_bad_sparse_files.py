@@ -58,7 +58,7 @@ SPOILT: dict[str, tuple[dict[str, Tensor | None], str]] = {
     "col too large": (part("col", 1, 20, 0), "col must be 3 integers from 0 to 19"),
     "col negative": (part("col", 1, -1, 0, dtype=I16), "col must be"),
     "col huge": (part("col", 1, 2**62, 0, dtype=I64), "col must be"),
-    "col twice": (part("col", 1, 1, 0), "none twice"),
+    "col twice": (part("col", 1, 1, 0), "without repetition"),
     "col falls": (part("col", 3, 1, 0), "must rise"),
     "col short": (part("col", 1, 3), "col must be"),
     "col empty": (part("col"), "col must be"),

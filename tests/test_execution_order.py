@@ -25,7 +25,7 @@ from pyro_vd.distributions import NormalJeffreys
 from pyro_vd.distributions.unit_dropout import UnitDropout
 from pyro_vd.guides import BernoulliDropout, GaussianDropout, WeightGuide
 from pyro_vd.networks.execution import trace_execution
-from pyro_vd.networks.layers import SUPPORTED_LAYERS, named_weights, widths
+from pyro_vd.networks.layers import named_weights, widths
 from pyro_vd.networks.sizes import layer_sizes
 from pyro_vd.pruning import pruning_masks
 
@@ -123,7 +123,7 @@ def test_every_layer_that_reads_the_data_is_left_alone(followed: bool) -> None:
 
 def test_a_network_that_cannot_be_followed_keeps_its_order_and_its_state() -> None:
     net = Backwards(followed=False)
-    assert trace_execution(net, SUPPORTED_LAYERS) is None
+    assert trace_execution(net) is None
     assert net.passes == 0
     assert "_orig" not in repr(net.__dict__)
     assert next(name for name, _ in named_weights(net)) == "out.weight"

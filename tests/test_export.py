@@ -12,9 +12,9 @@ from support import python
 from torch import Tensor, nn
 
 from pyro_vd import InputError, load_pruned, save_pruned
-from pyro_vd.export.architecture import BUILDABLE
+from pyro_vd.export.architecture import buildable
 from pyro_vd.export.pruned_file import read_info
-from pyro_vd.runtime.csr import FeatureMajor
+from pyro_vd.runtime.csr import CSRNetwork
 
 MADE: dict[str, tuple[Any, ...]] = {
     "Linear": (3, 4, False),
@@ -43,9 +43,9 @@ def small() -> nn.Sequential:
     return net.eval()
 
 
-@pytest.mark.parametrize("name", BUILDABLE)
+@pytest.mark.parametrize("name", buildable())
 def test_every_layer_comes_back(tmp_path: Path, name: str) -> None:
-    net = nn.Sequential(BUILDABLE[name](*MADE.get(name, ())))
+    net = nn.Sequential(buildable()[name](*MADE.get(name, ())))
     save_pruned(net, tmp_path / "net")
     again = load_pruned(tmp_path / "net")
     assert repr(again) == repr(net)
@@ -145,5 +145,5 @@ def test_parametrizations_and_hooks_of_the_state_are_kept(tmp_path: Path) -> Non
 def test_a_form_for_running_is_not_saved(tmp_path: Path) -> None:
     net = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 3))
     with pytest.raises(InputError, match="for running only; save the network"):
-        save_pruned(FeatureMajor(net), tmp_path / "net.safetensors")
+        save_pruned(CSRNetwork(net), tmp_path / "net.safetensors")
     assert not list(tmp_path.iterdir())

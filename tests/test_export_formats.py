@@ -84,8 +84,8 @@ class Noise(nn.Module):
 REFUSED: dict[str, tuple[nn.Module, Tensor, str]] = {
     "depends on the batch": (Branch(), torch.ones(2, 3), "Branch cannot be exported for batches of any size"),
     "two outputs": (Pair(), torch.ones(2, 3), "output is a tuple; it must be one tensor"),
-    "random": (Noise(), torch.ones(2, 3), "another function: an output for a batch of 1 is .* off"),
-    "no example": (nn.Linear(3, 2), torch.ones(0, 3), r"example of shape \(0, 3\); it must be \(n, …\), n >= 1"),
+    "random": (Noise(), torch.ones(2, 3), "another function: for a batch of 1, an output differs by"),
+    "no example": (nn.Linear(3, 2), torch.ones(0, 3), r"example has the shape \(0, 3\); it must be \(n, …\), n >= 1"),
     "another shape": (nn.Linear(3, 2), torch.ones(2, 4), r"example of shape \(4,\), torch.float32, does not fit the network"),
     "another type": (nn.Linear(3, 2), torch.ones(2, 3).double(), "torch.float64, does not fit the network"),
 }

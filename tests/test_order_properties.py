@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from pyro_vd import BayesianNetwork, GroupVariationalDropout, PruningRule, VariationalDropout, log_alpha, prune, surviving_units
 from pyro_vd.distributions import NormalJeffreys
-from pyro_vd.networks.layers import SUPPORTED_LAYERS, named_weights, widths
+from pyro_vd.networks.layer_registry import kind_of
+from pyro_vd.networks.layers import named_weights, widths
 from pyro_vd.networks.sizes import OTHERS, layer_sizes
 from pyro_vd.posterior import summarize
 from pyro_vd.pruning import pruning_masks
@@ -26,7 +27,7 @@ def executed(net: nn.Module, x: Tensor) -> list[str]:
     """Names of the weights of the layers that have one, in the order in which a forward pass meets them; each once."""
     names = {id(parameter): name for name, parameter in net.named_parameters()}
     met: dict[str, None] = {}
-    layers = [module for module in net.modules() if isinstance(module, SUPPORTED_LAYERS)]
+    layers = [module for module in net.modules() if kind_of(module) is not None]
     handles = [layer.register_forward_pre_hook(lambda module, _: met.setdefault(names[id(module.weight)])) for layer in layers]
     with torch.no_grad():
         net(x.clone())

@@ -21,7 +21,7 @@ from pyro_vd.export.pruned_file import read_info
 from pyro_vd.export.quantisation import ENTRIES
 from pyro_vd.export.sparse_file import pack, packed_shapes, unpack
 from pyro_vd.runtime import sparsify_runtime
-from pyro_vd.runtime.csr import FeatureMajor
+from pyro_vd.runtime.csr import CSRNetwork
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 OTHERS = (torch.int64, torch.int32, torch.uint8, torch.bool)
@@ -126,7 +126,7 @@ def perceptrons(draw: st.DrawFn) -> Case:
 def test_feature_major_forms_are_the_same_function(case: Case, data: st.DataObject, single: bool) -> None:
     net, tolerance = (case.net.float(), 1e-5) if single else (case.net, 1e-12)
     count = sum(isinstance(module, nn.Linear) for module in net.modules())
-    form = FeatureMajor(net, data.draw(st.lists(st.booleans(), min_size=count, max_size=count)))
+    form = CSRNetwork(net, data.draw(st.lists(st.booleans(), min_size=count, max_size=count)))
     for number in (0, 1, 2, 7):
         x = case.batch(number)
         torch.testing.assert_close(form(x), net(x), rtol=tolerance, atol=10 * tolerance)

@@ -15,7 +15,7 @@ from pyro_vd import InputError, compact
 from pyro_vd.networks.modules import SelectInputs
 from pyro_vd.networks.ready import mlp
 from pyro_vd.runtime import sparsify_runtime
-from pyro_vd.runtime.csr import FeatureMajor, FeatureMajorLinear
+from pyro_vd.runtime.csr import CSRLinear, CSRNetwork
 from pyro_vd.runtime.sparsify import SparseRuntime
 
 NETS: dict[str, nn.Module] = {
@@ -29,8 +29,8 @@ NETS: dict[str, nn.Module] = {
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5}
 
 
-def layers(net: nn.Module) -> list[FeatureMajorLinear]:
-    return [module for module in net.modules() if isinstance(module, FeatureMajorLinear)]
+def layers(net: nn.Module) -> list[CSRLinear]:
+    return [module for module in net.modules() if isinstance(module, CSRLinear)]
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
@@ -40,10 +40,10 @@ def test_equal_outputs(name: str, dtype: torch.dtype) -> None:
     prune_at_random(net)
     before = {key: tensor.clone() for key, tensor in net.state_dict().items()}
     small: Any = compact(net, torch.randn(2, 20, dtype=dtype))
-    count = len(layers(FeatureMajor(net)))
+    count = len(layers(CSRNetwork(net)))
     mixed = [index % 2 == 0 for index in range(count)]
     state = torch.get_rng_state()
-    forms = [FeatureMajor(net), FeatureMajor(small), FeatureMajor(net, mixed), FeatureMajor(small, [False] * count)]
+    forms = [CSRNetwork(net), CSRNetwork(small), CSRNetwork(net, mixed), CSRNetwork(small, [False] * count)]
     forms += [sparsify_runtime(net), sparsify_runtime(small, [3])]
     assert torch.equal(torch.get_rng_state(), state)
     assert net.training
@@ -64,7 +64,7 @@ def test_equal_outputs(name: str, dtype: torch.dtype) -> None:
 def test_empty_batch_and_gradient(dtype: torch.dtype) -> None:
     net = mlp((20, 15, 4)).to(dtype)
     prune_at_random(net)
-    form, x = FeatureMajor(net), torch.randn(6, 20, dtype=dtype, requires_grad=True)
+    form, x = CSRNetwork(net), torch.randn(6, 20, dtype=dtype, requires_grad=True)
     assert form(x[:0]).shape == (0, 4)
     ours, wanted = (torch.autograd.grad(f(x).square().sum(), x)[0] for f in (form, net))
     torch.testing.assert_close(ours, wanted, rtol=1e-4, atol=1e-5)
@@ -75,7 +75,7 @@ def test_a_layer_fully_pruned_and_images() -> None:
     with torch.no_grad():
         net[1].weight.zero_()
     x = torch.randn(6, 5, 2, 2)
-    for form in (FeatureMajor(net), sparsify_runtime(net), sparsify_runtime(compact(net))):
+    for form in (CSRNetwork(net), sparsify_runtime(net), sparsify_runtime(compact(net))):
         torch.testing.assert_close(form(x), net(x))
 
 
@@ -102,7 +102,7 @@ def test_each_batch_has_the_form_measured_for_the_nearest() -> None:
 
 def test_dense_where_torch_cannot_multiply_a_sparse_matrix() -> None:
     net = mlp((20, 15, 4)).bfloat16()
-    form = FeatureMajor(net)
+    form = CSRNetwork(net)
     assert not any(layer.is_sparse for layer in layers(form)), "if torch has learnt it, take another type"
     x = torch.randn(3, 20).bfloat16()
     torch.testing.assert_close(form(x), net(x))
@@ -112,7 +112,7 @@ def test_dense_where_torch_cannot_multiply_a_sparse_matrix() -> None:
 def test_conversion_reaches_the_products() -> None:
     net = mlp((20, 15, 4))
     prune_at_random(net)
-    form, x = FeatureMajor(net).double(), torch.randn(3, 20).double()
+    form, x = CSRNetwork(net).double(), torch.randn(3, 20).double()
     torch.testing.assert_close(form(x), net.double()(x), rtol=1e-12, atol=1e-12)
 
 
@@ -121,8 +121,8 @@ def test_a_copy_has_tensors_of_its_own(dtype: torch.dtype) -> None:
     net = mlp((20, 15, 4)).to(dtype)
     prune_at_random(net)
     compacted, x = compact(net), torch.randn(3, 20, dtype=dtype)
-    whole = SparseRuntime(compacted, [FeatureMajor(compacted), compacted], [8.0])
-    for form in (whole, FeatureMajor(compacted, [True, False]), sparsify_runtime(net)):
+    whole = SparseRuntime(compacted, [CSRNetwork(compacted), compacted], [8.0])
+    for form in (whole, CSRNetwork(compacted, [True, False]), sparsify_runtime(net)):
         twin, wanted = copy.deepcopy(form), form(x)
         assert torch.equal(twin(x), wanted)
         for buffer in form.buffers():
@@ -137,7 +137,7 @@ def test_a_copy_has_tensors_of_its_own(dtype: torch.dtype) -> None:
 CODE = """
 import warnings
 import torch
-from pyro_vd import sparsify_runtime
+from pyro_vd.runtime import sparsify_runtime
 from pyro_vd.networks import SelectInputs, mlp
 before = list(warnings.filters)
 sparsify_runtime(mlp((20, 15, 4)))(torch.randn(3, 20))
@@ -158,7 +158,7 @@ def test_an_input_of_another_size_is_refused(dtype: torch.dtype, features: int) 
     with torch.no_grad():
         net.get_parameter("1.weight")[:, 4:] = 0
     with pytest.raises((InputError, RuntimeError), match=str(features)):
-        FeatureMajor(net)(torch.zeros(2, features, dtype=dtype))
+        CSRNetwork(net)(torch.zeros(2, features, dtype=dtype))
 
 
 @pytest.mark.parametrize("shape", [(20,), (3, 20), (5, 3, 20), (2, 0, 20), (2, 1, 3, 20)])
@@ -167,7 +167,7 @@ def test_any_shape_in_front_of_the_features(name: str, shape: tuple[int, ...]) -
     net = copy.deepcopy(NETS[name]).eval()
     prune_at_random(net)
     small: Any = compact(net, torch.randn(2, 20))
-    for form in (FeatureMajor(net), FeatureMajor(small), sparsify_runtime(net), sparsify_runtime(small)):
+    for form in (CSRNetwork(net), CSRNetwork(small), sparsify_runtime(net), sparsify_runtime(small)):
         x = torch.randn(shape)
         wanted = net(x.clone())
         found = form(x)
@@ -197,7 +197,7 @@ WRONG: list[tuple[nn.Module, Any, str]] = [
 @pytest.mark.parametrize("case", range(len(WRONG)))
 def test_what_no_form_can_take_is_refused_with_a_sentence(case: int) -> None:
     net, x, message = WRONG[case]
-    forms: list[nn.Module] = [FeatureMajor(net), FeatureMajor(net, [False] * 3)]
+    forms: list[nn.Module] = [CSRNetwork(net), CSRNetwork(net, [False] * 3)]
     if net is not MATRIX:  # which itself selects in dimension 1 of whatever it is given
         forms += [sparsify_runtime(net), SparseRuntime(net, [net], [])]
     for form in forms:
@@ -214,7 +214,7 @@ def test_inputs_are_selected_from_a_dimension_that_is_there() -> None:
 def test_bad_input() -> None:
     net = mlp((4, 3, 2))
     refused: list[tuple[nn.Module, str]] = [
-        (nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3)), r"module '1' \(BatchNorm1d\) cannot be run feature-major"),
+        (nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3)), r"module '1' \(BatchNorm1d\) cannot be run as sparse matrices"),
         (nn.Sequential(nn.Linear(4, 3), nn.Sequential(nn.Flatten())), r"module '1\.0' \(Flatten\)"),
         (nn.Sequential(nn.Conv2d(1, 1, 1)), r"module '0' \(Conv2d\)"),
         (nn.Sequential(nn.Flatten(2), nn.Linear(4, 3)), r"module '0' \(Flatten\)"),
@@ -232,8 +232,8 @@ def test_bad_input() -> None:
             sparsify_runtime(net, sizes)
     with torch.no_grad():
         net[1].weight[:, 2] = 0
-    with pytest.raises(InputError, match="an input of 3 features; it must have 4"):
-        FeatureMajor(compact(net))(torch.randn(5, 3))
+    with pytest.raises(InputError, match="an input has 3 features; it must have 4"):
+        CSRNetwork(compact(net))(torch.randn(5, 3))
     net[1].register_forward_hook(lambda module, args, output: 2 * output)
     with pytest.raises(InputError, match=r"module '1' \(Linear\) has forward hooks"):
         sparsify_runtime(net)

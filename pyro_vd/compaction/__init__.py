@@ -1,6 +1,13 @@
-"""A pruned network made smaller, exactly: units that do not matter are taken away."""
+"""A pruned network made smaller, exactly: units that do not matter are taken away.
 
+:func:`compact` does it in one step. :func:`shrink_plan` finds what goes, and :func:`apply_plan` makes the smaller network;
+:func:`shrink_tensor` makes smaller what is shaped like its parameters, such as the state of an optimizer.
+"""
+
+from pyro_vd.compaction.applying import apply_plan
 from pyro_vd.compaction.compacting import compact
+from pyro_vd.compaction.plan import ShrinkPlan, shrink_tensor
+from pyro_vd.compaction.planning import shrink_plan
 from pyro_vd.compaction.surviving import compact_size, surviving_units
 
-__all__ = ["compact", "compact_size", "surviving_units"]
+__all__ = ["ShrinkPlan", "apply_plan", "compact", "compact_size", "shrink_plan", "shrink_tensor", "surviving_units"]

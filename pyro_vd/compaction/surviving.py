@@ -1,4 +1,4 @@
-"""What is left of a network when the units that do not matter are taken away."""
+"""The size of a network without the units that do not matter."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from pyro_vd.networks.layers import widths
 
 @dataclass(frozen=True)
 class CompactSize:
-    """Of the compact network: units as of :func:`surviving_units`, all parameters, and floating-point operations per example.
+    """The size of a compact network.
 
-    Those are the multiplications and additions of its products of matrices and its convolutions; see
-    :class:`~pyro_vd.networks.flops.NetworkCost`.
+    Attributes:
+        units: as :func:`surviving_units` gives them.
+        parameters: the number of all parameters.
+        flops: floating-point operations per example, as :class:`~pyro_vd.networks.flops.NetworkCost` counts them.
     """
 
     units: str
@@ -26,9 +28,9 @@ class CompactSize:
 
 
 def surviving_units(net: nn.Module, example: Tensor | None = None) -> str:
-    """Inputs (or channels) that are read and units (or filters) of each hidden layer that matter, such as ``"97-71-33"``.
+    """Count the inputs and hidden units (or channels) per layer that are left in the compact network, such as ``"97-71-33"``.
 
-    Those of the compact network; arguments and errors are those of :func:`~pyro_vd.compact`.
+    Arguments and errors are those of :func:`~pyro_vd.compact`.
     """
     return _units(compact(net, example))
 
@@ -38,7 +40,7 @@ def _units(small: nn.Module) -> str:
 
 
 def compact_size(net: nn.Module, example: Tensor) -> CompactSize:
-    """What is left of a network; arguments and errors are those of :func:`~pyro_vd.compact`."""
+    """Measure the compact network; arguments and errors are those of :func:`~pyro_vd.compact`."""
     example = check_example(net, example)
     small = compact(net, example)
     cost = network_cost(small, example[:1])

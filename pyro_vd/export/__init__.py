@@ -1,4 +1,4 @@
-"""Files of networks that need neither Pyro nor the training: safetensors, ONNX, torch.export."""
+"""Files of networks that can be loaded without Pyro: safetensors (dense, sparse, quantised), ONNX and torch.export."""
 
 from pyro_vd.export.onnx_file import load_onnx, save_onnx
 from pyro_vd.export.pruned_file import load_pruned, save_pruned

@@ -1,8 +1,7 @@
-"""What a file says of how a network is built: nested ``nn.Sequential`` of known layers; nothing else can be asked for."""
+"""The description of a network in a file: nested ``nn.Sequential`` of known layers; a file cannot ask for anything else."""
 
 from __future__ import annotations
 
-import inspect
 from collections import OrderedDict
 from typing import Any
 
@@ -13,40 +12,40 @@ from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import quoted, some_of
 from pyro_vd._core.reading import reading
 from pyro_vd.export.growth import MOST_GROWTH, growth
-from pyro_vd.networks.layers import SUPPORTED_LAYERS
+from pyro_vd.networks.construction import constructor_arguments, constructor_defaults
+from pyro_vd.networks.layer_registry import exact_kind_of, layer_classes
 from pyro_vd.networks.modules import Rescale, SelectInputs
 
-BUILDABLE: dict[str, type[nn.Module]] = {
+_OTHERS: dict[str, type[nn.Module]] = {
     layer.__name__: layer
     for layer in (
-        *SUPPORTED_LAYERS,
         *(nn.ReLU, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Sigmoid, nn.Tanh, nn.Softplus, nn.Identity, nn.Flatten),
         *(nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Dropout, nn.Dropout2d),
         *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm, SelectInputs, Rescale),
     )
 }
-"""Layers that a file may ask for, inside ``nn.Sequential``."""
+"""Modules that a file may ask for, inside ``nn.Sequential``, beside the layers of registered kinds."""
+
+
+def buildable() -> dict[str, type[nn.Module]]:
+    """The modules that a file may ask for inside ``nn.Sequential``, by the names of their classes."""
+    return {**layer_classes(), **_OTHERS}
 
 
 def describe(module: nn.Module) -> Any:
-    """JSON from which :func:`build` makes an equal module; None where it cannot."""
+    """JSON from which :func:`build` makes a module of the same architecture; None where there is no such description."""
     if type(module) is nn.Sequential:
         children = {name: describe(child) for name, child in module._modules.items() if child is not None}  # repeats too
         return None if None in children.values() else {"Sequential": children}
     name = type(module).__name__
-    if BUILDABLE.get(name) is not type(module):
+    if buildable().get(name) is not type(module):
         return None
-    arguments = {}
-    for argument, default in _arguments(type(module)).items():
-        value = getattr(module, argument)
-        value = value is not None if argument == "bias" else value
-        if value != default:
-            arguments[argument] = value
-    return {name: arguments}
+    kind = exact_kind_of(module)
+    return {name: constructor_arguments(module) if kind is None else kind.arguments(module)}
 
 
 def not_described(net: nn.Module) -> str:
-    """What :func:`describe` has no words for, for a message."""
+    """The modules of a network that :func:`describe` cannot describe, as text for a message."""
     kinds: dict[str, list[str]] = {}
 
     def look(path: str, module: nn.Module) -> None:
@@ -68,7 +67,8 @@ def build(where: str, description: Any) -> nn.Module:
         description: of :func:`describe`, from anywhere: nothing in it is trusted.
 
     Raises:
-        InputError: it asks for another layer, for what is none, or for layers that blow an input up.
+        InputError: the description is malformed, asks for a layer that is not :func:`buildable`, or for layers whose output
+            would be many times as large as their input.
     """
     with reading(where, "a network saved by pyro_vd"), torch.device("meta"):
         net = _built(where, description)
@@ -77,24 +77,19 @@ def build(where: str, description: Any) -> nn.Module:
     return net
 
 
-def _arguments(layer: type[nn.Module]) -> dict[str, Any]:
-    """What a file may say of a layer, and the defaults: not where its tensors are made, for that must be nowhere at first."""
-    parameters = inspect.signature(layer).parameters.values()
-    return {p.name: p.default for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD and p.name not in ("device", "dtype")}
-
-
 def _built(where: str, description: Any) -> nn.Module:
     if not isinstance(description, dict) or len(description) != 1:
         raise InputError(f"{where} is corrupt: {quoted(description)} does not describe a layer")
     ((name, arguments),) = description.items()
-    if not isinstance(arguments, dict) or name not in ("Sequential", *BUILDABLE):
-        raise InputError(f"{where} asks for a layer {name!r}; allowed are Sequential, {', '.join(BUILDABLE)}")
+    known = buildable()
+    if not isinstance(arguments, dict) or name not in ("Sequential", *known):
+        raise InputError(f"{where} asks for a layer {name!r}; allowed are Sequential, {', '.join(known)}")
     try:
         if name == "Sequential":
             return nn.Sequential(OrderedDict((child, _built(where, part)) for child, part in arguments.items()))
-        if unknown := [key for key in arguments if key not in _arguments(BUILDABLE[name])]:
+        if unknown := [key for key in arguments if key not in constructor_defaults(known[name])]:
             raise TypeError(f"unknown arguments {', '.join(unknown)}")
-        return BUILDABLE[name](**{key: tuple(v) if isinstance(v, list) else v for key, v in arguments.items()})
+        return known[name](**{key: tuple(v) if isinstance(v, list) else v for key, v in arguments.items()})
     except InputError:
         raise
     except (TypeError, ValueError, RuntimeError, KeyError, ArithmeticError) as error:

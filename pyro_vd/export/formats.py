@@ -1,4 +1,4 @@
-"""Every way to store a plain network: what its files are called, how they are written, and how they are run again."""
+"""All file formats for a plain network: how a file is named, written and loaded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pyro_vd.export.pruned_file import Layout, load_pruned, save_pruned
 
 @dataclass(frozen=True)
 class Format:
-    """``save(net, path, example, info)`` and ``load(path)``; ``suffix`` is for the end of a file's name."""
+    """A file format: the end of its files' names, and the functions that save and load a network."""
 
     suffix: str
     save: Callable[[nn.Module, Path, Tensor, dict[str, Any]], None]
@@ -57,4 +57,4 @@ FORMATS = {
     "onnx": Format(".onnx", _save_onnx, _load_onnx),
     "torch": Format(".pt2", _save_torch, _load_torch),
 }
-"""By the name that ``pyro-vd export --format`` takes."""
+"""The formats by name, as ``pyro-vd export --format`` takes them."""

@@ -1,4 +1,4 @@
-"""What a file says of a network that it cannot describe, and such a network, given again, in the sizes of the file."""
+"""Files that do not describe their network: the sizes that they hold, and a given network made as small as these say."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from pyro_vd._core.messages import one_line
 from pyro_vd.export.sparse_file import PARTS
 from pyro_vd.networks.checks import check_kinds
 from pyro_vd.networks.copies import copy_network
-from pyro_vd.networks.layer_sizes import RESIZABLE, remember_shape, take_sizes, whole_shapes
+from pyro_vd.networks.layer_sizes import is_resizable, remember_shape, take_sizes, whole_shapes
 from pyro_vd.networks.modules import SelectInputs
 
 
 def sizes_of(net: nn.Module, stored: Iterable[str]) -> dict[str, Any]:
-    """JSON of the shapes of tensors that are not among the ``stored`` ones, of what layers were, and of what stands in front.
+    """Sizes of a network, for JSON.
 
-    Compaction puts the selection of the inputs that are read in front of a network, which its user then does not have.
+    ``shapes`` are those of the tensors that are not among the ``stored`` ones; ``whole`` are the shapes before compaction;
+    ``front`` describes the selection of inputs that compaction has put in front, which the network that a user gives has not.
     """
     stored = set(stored)
     front = list(net._modules.items())[:2] if type(net) is nn.Sequential else []
@@ -35,16 +36,16 @@ def sizes_of(net: nn.Module, stored: Iterable[str]) -> dict[str, Any]:
 
 
 def in_the_sizes_of(where: str, net: nn.Module, sizes: Mapping[str, Any], stored: Mapping[str, Tensor]) -> nn.Module:
-    """A copy of ``net`` with the layers that compaction had made smaller as they are in the file; its weights mean nothing.
+    """Copy ``net`` and give its layers the sizes that they have in the file. The weights of the copy are to be overwritten.
 
     Args:
         where: the file, for messages.
-        net: as it was before, or in the file's sizes already.
-        sizes: of :func:`sizes_of`, from anywhere: nothing in it is trusted.
+        net: a network with the sizes from before compaction, or with those of the file.
+        sizes: made by :func:`sizes_of`; they come from the file and are not trusted.
         stored: the file's tensors.
 
     Raises:
-        InputError: the network has other sizes than that of the file had; or ``sizes`` make no sense.
+        InputError: the network has other sizes than that of the file had; or ``sizes`` are not valid.
     """
     net = copy_network(net)
     try:
@@ -64,14 +65,14 @@ def in_the_sizes_of(where: str, net: nn.Module, sizes: Mapping[str, Any], stored
 
 
 def _dtype(name: str, own: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> torch.dtype:
-    """The network's, as a file has integers in smaller types; what the network has not is of the file's type."""
+    """The type of the network's tensor, as a file has integers in smaller types; that of the file's if the network has none."""
     return own[name].dtype if name in own else stored[name].dtype if name in stored else torch.float32
 
 
 def _behind_selection(
     net: nn.Module, shapes: Mapping[str, tuple[int, ...]], *, flatten: str | None, name: str, features: int, dim: int
 ) -> nn.Module:
-    """The network with a selection of inputs in front of it, as :func:`~pyro_vd.compact` puts it there."""
+    """Put a selection of inputs in front of a network, as :func:`~pyro_vd.compact` does."""
     children: dict[str, nn.Module | None] = dict(net._modules) if type(net) is nn.Sequential else {"net": net}
     if any(isinstance(child, SelectInputs) for child in list(children.values())[:2]):
         return net
@@ -94,7 +95,7 @@ def _resize(where: str, net: nn.Module, key: str, before: tuple[int, ...] | None
     shape = None if own is None else tuple(own.shape)
     if shape == after:
         return
-    if shape != before or not isinstance(layer, RESIZABLE):
+    if shape != before or not is_resizable(layer):
         raise InputError(f"{where} is of another architecture: {key} was {before} before it was made {after}, not {shape}")
     like = cast(Tensor, layer.weight if own is None else own)
     most = (like.numel(),) if before is None else before

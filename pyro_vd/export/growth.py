@@ -1,4 +1,4 @@
-"""How far the layers that a file asks for can blow an input up: a few hundred bytes must not ask for gigabytes."""
+"""How much larger than its input the output of a file's layers can be: a few hundred bytes must not ask for gigabytes."""
 
 from __future__ import annotations
 
@@ -8,18 +8,14 @@ from typing import Any
 
 from torch import nn
 
-from pyro_vd.networks.layers import TRANSPOSED
+from pyro_vd.networks.layer_registry import kind_of
 
 MOST_GROWTH = 2**20
 """Positions, such as pixels, that may come from one: 1024 times as many along each of two axes."""
 
 
-_ADDED = 16
-"""Fewer positions than twice this, added by padding along an axis, count for nothing."""
-
-
 def growth(layers: Iterable[nn.Module]) -> int:
-    """At most so many positions come from one, where these layers run one after the other; linear layers have no positions."""
+    """How many positions of the output come from one of the input, at most, if these layers run one after the other."""
     return math.prod(_of_layer(layer) for layer in layers)
 
 
@@ -27,13 +23,5 @@ def _of_layer(layer: Any) -> int:
     if isinstance(layer, nn.AdaptiveAvgPool2d):
         size: Any = layer.output_size
         return math.prod(each or 1 for each in (size if isinstance(size, tuple) else (size, size)))
-    if isinstance(layer, (*TRANSPOSED, nn.Conv1d, nn.Conv2d, nn.Conv3d)) and not isinstance(layer.padding, str):
-        factors = []
-        for axis, kernel in enumerate(layer.kernel_size):
-            wider = layer.dilation[axis] * (kernel - 1) - 2 * layer.padding[axis]
-            if isinstance(layer, TRANSPOSED):
-                factors.append(max(layer.stride[axis], (wider + layer.output_padding[axis]) // _ADDED))
-            else:
-                factors.append(max(1, -wider // _ADDED))
-        return math.prod(factors)
-    return 1
+    kind = kind_of(layer)
+    return 1 if kind is None else kind.growth(layer)

@@ -1,4 +1,4 @@
-"""A network as an ONNX file, for batches of any size, and back in ONNX Runtime. Needs the extra ``onnx``."""
+"""ONNX files of networks, for batches of any size, run by ONNX Runtime. They need the extra ``onnx``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TYPES = {"tensor(float)": torch.float32, "tensor(double)": torch.float64, "tens
 
 
 def save_onnx(net: nn.Module, path: Path | str, example: Tensor) -> None:
-    """Write an ONNX file with one ``input`` and one ``output``, after checking in ONNX Runtime what it computes, atomically.
+    """Write an ONNX file with one ``input`` and one ``output``, atomically, after comparing its outputs in ONNX Runtime.
 
     Args:
         net: the network.
@@ -32,7 +32,7 @@ def save_onnx(net: nn.Module, path: Path | str, example: Tensor) -> None:
 
     Raises:
         InputError: the extra is not installed, the example does not fit, or the network cannot be exported or run.
-        OSError: the disk is full or the folder not writable; nothing is changed then.
+        OSError: the disk is full or the folder is not writable; then nothing is changed.
     """
     check_onnx()
     path, example = check_path("path", path), check_example(net, example)
@@ -52,13 +52,11 @@ def save_onnx(net: nn.Module, path: Path | str, example: Tensor) -> None:
 
 
 def load_onnx(path: Path | str) -> nn.Module:
-    """The network of a file that :func:`save_onnx` wrote, and nobody has changed since, in ONNX Runtime on the CPU.
-
-    It has as many threads as torch has.
+    """Load a file that :func:`save_onnx` wrote, as a network that ONNX Runtime runs on the CPU with as many threads as torch.
 
     Raises:
-        InputError: the extra is not installed; or the file is missing, broken, changed, or written by something else: read that
-            with ONNX Runtime itself.
+        InputError: the extra is not installed; or the file is missing, broken, changed since, or written by other software. Use
+            ONNX Runtime itself for files of other software.
     """
     check_onnx()
     path = check_path("path", path)
@@ -68,17 +66,17 @@ def load_onnx(path: Path | str) -> nn.Module:
 
 
 def check_onnx() -> None:
-    """Refuse to go on where the extra is not installed.
+    """Refuse to go on if the extra is not installed.
 
     Raises:
-        InputError: naming what is missing, and the extra.
+        InputError: naming the missing packages and the extra.
     """
     if missing := [name for name in _PACKAGES if find_spec(name) is None]:
         raise InputError(f"ONNX needs {', '.join(missing)}: pip install 'pyro_vd[onnx]'")
 
 
 def _without_traces(model: Any) -> bytes:
-    """The file's bytes, less what the exporter notes of the machine and the code it ran: a third of a small file."""
+    """The bytes of the file without the exporter's notes about the machine and the code, a third of a small file."""
     graph = model.graph
     for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer, *graph.value_info):
         part.ClearField("metadata_props")

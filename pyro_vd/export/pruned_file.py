@@ -1,4 +1,4 @@
-"""A pruned network as one safetensors file that says how to build it; loading needs no Pyro and runs nothing from the file."""
+"""A pruned network as one safetensors file that describes its layers; loading needs no Pyro and runs no code of the file."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from pyro_vd.networks.tracing import check_hooks
 logger = logging.getLogger(__name__)
 
 MARK = "pyro_vd network 1"
-"""Of the files of pruned networks."""
+"""Marks the files of pruned networks."""
 _NUMBERS, _NUMBERS_A_BYTE = 2**24, 1000
-"""How many numbers any sparse file may become, and how many for each of its bytes if that is more."""
+"""The most numbers that a sparse file may become: so many, or so many per byte of the file, whichever is more."""
 
 
 class _Described(TypedDict):
@@ -44,34 +44,37 @@ Layout = Literal["dense", "sparse", "quantised"]
 
 
 def save_pruned(net: nn.Module, path: Path | str, info: dict[str, Any] | None = None, *, layout: Layout = "dense") -> None:
-    """Write a network's tensors and its architecture as one ``.safetensors`` file, atomically.
+    """Write a network's tensors and its architecture to one ``.safetensors`` file, atomically.
 
     Args:
-        net: an ordinary network. Nested ``nn.Sequential`` of the usual layers is described in the file; any other, and one
-            with a parameter in two places, must be given again to :func:`load_pruned`.
+        net: an ordinary network. If it is made of nested ``nn.Sequential`` with known layers, the file describes it. Any other
+            network, and one that has a parameter in two places, must be given to :func:`load_pruned` again.
         path: the file; replaced if it exists.
-        info: anything JSON can hold, kept beside it.
-        layout: ``dense``; ``sparse``, the non-zeros only, see :func:`~.sparse_file.pack`; ``quantised``, the same with
-            every value replaced by the nearest of 64 per layer, see :func:`pyro_vd.export.quantisation.codebook`.
+        info: a dictionary that JSON can hold, stored in the file.
+        layout: ``dense``; ``sparse``, the non-zeros only, see :func:`~.sparse_file.pack`; or ``quantised``, the same with
+            every value replaced by the nearest of 64 per tensor, see :func:`pyro_vd.export.quantisation.codebook`.
 
     Raises:
-        InputError: a Bayesian network; forward hooks; an unknown layout; or what :func:`load_pruned` would refuse or could not
-            give back, such as NaN weights, or an ``info`` that is another one after JSON: tuples, NaN, keys that are no text.
-        OSError: the disk is full or the folder not writable; nothing is changed then.
+        InputError: ``net`` is a Bayesian network or has forward hooks; the layout is unknown; or :func:`load_pruned` could not
+            give back the same, because of NaN weights, for example, or because JSON would change ``info``: tuples, NaN, and
+            keys that are not text.
+        OSError: the disk is full or the folder is not writable; then nothing is changed.
     """
     path = check_path("path", path)
     check_module("net", net)
     if hasattr(net, "to_module"):
-        raise InputError(f"{type(net).__name__} is no ordinary network; save what prune(model, guide) gives")
+        raise InputError(f"{type(net).__name__} is not an ordinary network; save what prune(model, guide) gives")
     check_hooks(net)
     check_choice("layout", layout, get_args(Layout))
     state = net.state_dict()
     if foreign := [name for name, value in state.items() if not isinstance(value, Tensor)]:
-        raise InputError(f"the state of {type(net).__name__} holds what is no tensor, and a file cannot: {', '.join(foreign)}")
+        raise InputError(
+            f"the state of {type(net).__name__} holds {', '.join(foreign)}, not a tensor; a file holds tensors only"
+        )
     if sparse := [name for name, tensor in state.items() if tensor.layout is not torch.strided]:
         raise InputError(
-            f"{', '.join(sparse)} are no dense tensors: {type(net).__name__} is for running only; save the network that it was "
-            "made of, with layout='sparse' if wanted"
+            f"{', '.join(sparse)} are not dense tensors: {type(net).__name__} is for running only; save the network that it "
+            "was made from, with layout='sparse' if wanted"
         )
     if broken := [name for name, parameter in net.named_parameters() if not torch.isfinite(parameter.detach()).all()]:
         raise InputError(f"the network to save holds NaN or infinite values in {', '.join(broken)}; all must be finite")
@@ -92,7 +95,7 @@ def save_pruned(net: nn.Module, path: Path | str, info: dict[str, Any] | None = 
 
 
 def description_of(net: nn.Module, info: dict[str, Any], stored: Iterable[str]) -> dict[str, Any]:
-    """What a file says of a network beside its tensors, which it holds under the names ``stored``."""
+    """The description of a network in a file, beside its tensors, which the file holds under the names ``stored``."""
     tied = len(list(net.parameters())) < len(list(net.named_parameters(remove_duplicate=False)))
     architecture = None if tied else describe(net)  # a description would untie them
     described = {"architecture": architecture, "info": info}
@@ -100,17 +103,17 @@ def description_of(net: nn.Module, info: dict[str, Any], stored: Iterable[str]) 
 
 
 def load_pruned(path: Path | str, net: nn.Module | None = None) -> nn.Module:
-    """The network that :func:`save_pruned` wrote, in evaluation mode, on the CPU, its tensors dense.
+    """Load the network that :func:`save_pruned` wrote, in evaluation mode, on the CPU, with dense tensors.
 
     Args:
         path: the file.
-        net: a network of the same architecture, needed where the file does not describe it, or where more than 1000 numbers
-            come from a byte of it. It is copied, never changed. Of a compact network it is what :func:`~pyro_vd.compact` was
-            given, or one with layers of those sizes: the copy's layers are made as small as the file's, and the selection of
-            its inputs is put in front.
+        net: a network of the same architecture. It is needed if the file does not describe its network, or if the file becomes
+            more than 1000 numbers per byte. It is copied, never changed. For the file of a compact network, give the network
+            from before :func:`~pyro_vd.compact`, or one with layers of the smaller sizes; the layers of the copy are made as
+            small as those of the file, and the selection of inputs is put in front.
 
     Raises:
-        InputError: the file is missing, broken or foreign, or of another architecture.
+        InputError: the file is missing, broken, written by other software, or of another architecture.
     """
     path = check_path("path", path)
     if net is not None:
@@ -120,7 +123,8 @@ def load_pruned(path: Path | str, net: nn.Module | None = None) -> nn.Module:
     if net is None:
         if described["architecture"] is None:
             raise InputError(
-                f"{path} holds a network that is no nn.Sequential of known, separate layers: give load_pruned(path, net=...)"
+                f"{path} holds a network that is not nn.Sequential of known, separate layers; give the network too: "
+                "load_pruned(path, net=...)"
             )
         net = build(str(path), described["architecture"])
     elif described["architecture"] is None and "sizes" in described:
@@ -135,7 +139,7 @@ def load_pruned(path: Path | str, net: nn.Module | None = None) -> nn.Module:
     if not given and expanded > max(_NUMBERS, _NUMBERS_A_BYTE * (size := Path(path).stat().st_size)):
         raise InputError(
             f"{path} is of another architecture, or very sparse: its {size} bytes are to become {expanded} numbers; if they "
-            "are, give load_pruned(path, net=...)"
+            "are, give the network too: load_pruned(path, net=...)"
         )
     tensors = _dense(str(path), stored, net)
     check_checksum(path, described, stored)
@@ -146,10 +150,10 @@ def load_pruned(path: Path | str, net: nn.Module | None = None) -> nn.Module:
 
 
 def read_info(path: Path | str) -> dict[str, Any]:
-    """What was given to :func:`save_pruned` as ``info``.
+    """Read the ``info`` that was given to :func:`save_pruned`.
 
     Raises:
-        InputError: the file is missing, broken or foreign.
+        InputError: the file is missing, broken or written by other software.
     """
     described, stored = _read(Path(path))
     check_checksum(path, described, stored)
@@ -171,12 +175,12 @@ def _check_info(info: Any) -> None:
         raise InputError(name="info", value=info, allowed=f"what JSON can hold: {one_line(error)}") from error
     if not kept:
         raise InputError(
-            name="info", value=info, allowed="a dict that JSON gives back as it is: lists, no tuples, and keys of text"
+            name="info", value=info, allowed="a dict that JSON gives back unchanged: lists instead of tuples, and keys of text"
         )
 
 
 def _dense(where: str, stored: Mapping[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
-    """The dense tensors of a file, if they are those of this network."""
+    """The dense tensors of a file, checked against this network."""
     tensors = unpack(where, stored, net.state_dict())
     check_state(where, tensors, net)
     for name, module in net.named_modules():

@@ -1,4 +1,4 @@
-"""Pruned tensors as compressed sparse rows, in the smallest integers that hold them, and back: every index is checked first."""
+"""Pruned tensors as compressed sparse rows in the smallest integer types, and back; every index is checked before its use."""
 
 from __future__ import annotations
 
@@ -15,23 +15,24 @@ _INTEGERS = (torch.uint8, torch.int16, torch.int32, torch.int64)
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _PARTS = ("crow", "col", "values")
 PARTS = (*_PARTS, "codebook")
-"""What a tensor's name is followed by in the names of what :func:`pack` puts in its place."""
+"""The ends of the names of the tensors by which :func:`pack` replaces one; they follow its name."""
 _HEADER = 70
-"""Bytes that one more tensor takes in the header of a safetensors file, about."""
+"""About as many bytes one more tensor takes in the header of a safetensors file."""
 _Parts = dict[str, Tensor]
 
 
 def pack(tensors: Mapping[str, Tensor], *, quantised: bool = False) -> dict[str, Tensor]:
-    """Replace tensors that are mostly zeros by compressed sparse rows; biases and what would not be smaller stay as they are.
+    """Replace tensors that are mostly zeros by compressed sparse rows. Biases, and tensors that would grow, stay as they are.
 
-    A tensor of two dimensions or more is taken as a matrix of ``shape[0]`` rows and becomes three, where those are smaller:
-    ``NAME.crow``, where each row begins in the other two, and where the last ends (rows + 1); ``NAME.col`` (non-zeros), the
-    columns, rising within a row; ``NAME.values`` (non-zeros). So ``scipy.sparse.csr_array((values, col, crow), shape)`` reads
-    it as well. ``crow``, ``col`` and int64 tensors are stored in the smallest of uint8, int16, int32 and int64 that holds them.
+    A tensor of two dimensions or more is treated as a matrix of ``shape[0]`` rows. It is replaced by three tensors if these are
+    smaller: ``NAME.crow`` (rows + 1), where each row begins in the other two, and where the last row ends; ``NAME.col``
+    (non-zeros), the columns, rising within a row; and ``NAME.values`` (non-zeros). These are the arguments of
+    ``scipy.sparse.csr_array((values, col, crow), shape)``. ``crow``, ``col`` and int64 tensors are stored in the smallest of
+    uint8, int16, int32 and int64 that holds them.
 
     Args:
         tensors: by name.
-        quantised: give a codebook to every tensor stored so, where that is smaller: ``NAME.values`` are then uint8, the
+        quantised: whether each of these tensors gets a codebook if that is smaller: ``NAME.values`` are then uint8, the
             places of the values in ``NAME.codebook``.
 
     Raises:
@@ -41,7 +42,7 @@ def pack(tensors: Mapping[str, Tensor], *, quantised: bool = False) -> dict[str,
 
 
 def packed_shapes(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Types and shapes of what :func:`pack` gives, in a fraction of its time: what is new in it has no values."""
+    """Tensors of the types and shapes that :func:`pack` would return, in a fraction of its time; new tensors have no values."""
     return _packed(tensors, lambda _, rows: [rows], _shapes_of_rows)
 
 
@@ -92,20 +93,20 @@ def _smallest(indices: Tensor) -> Tensor:
 
 
 def _kind(low: int, high: int) -> torch.dtype:
-    """The smallest type of integers that holds these."""
+    """The smallest integer type that holds both numbers."""
     return next(kind for kind in _INTEGERS if torch.iinfo(kind).min <= low and high <= torch.iinfo(kind).max)
 
 
 def unpack(where: str, stored: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What :func:`pack` was given, from what it returned.
+    """Restore the tensors that were given to :func:`pack` from those that it returned.
 
     Args:
         where: the file, for messages.
-        stored: from anywhere: nothing in it is trusted. What is no tensor of the network is left as it is.
-        wanted: the network's tensors, for their shapes and types. Memory is taken for these, so check them before.
+        stored: the tensors of a file; they are not trusted. Tensors that do not belong to the network are returned as they are.
+        wanted: the network's tensors, for their shapes and types. Memory is taken for these, so check their sizes before.
 
     Raises:
-        InputError: a part is missing, of another type or size, or an index out of range, not rising, or given twice.
+        InputError: a part is missing or of another type or size; or an index is out of range, not rising, or there twice.
     """
     tensors = dict(stored)
     for name, like in wanted.items():
@@ -117,7 +118,7 @@ def unpack(where: str, stored: Mapping[str, Tensor], wanted: Mapping[str, Tensor
         try:
             crow, col, values = (tensors.pop(f"{name}.{part}") for part in _PARTS)
         except KeyError as error:
-            raise InputError(f"{what} is not whole: {error} is missing") from error
+            raise InputError(f"{what} is incomplete: {error} is missing") from error
         if f"{name}.codebook" in stored:
             values = _decoded(what, values, tensors.pop(f"{name}.codebook"))
         parts = {"crow": (crow, _INTEGERS), "col": (col, _INTEGERS), "values": (values, _FLOATS)}
@@ -147,7 +148,7 @@ def _dense(what: str, crow: Tensor, col: Tensor, values: Tensor, shape: torch.Si
         raise InputError(f"{what}: col must be {count} integers from 0 to {columns - 1}, one per value")
     place = torch.arange(rows).repeat_interleave(crow.diff()) * columns + col
     if (place[1:] <= place[:-1]).any():
-        raise InputError(f"{what}: the columns of a row must rise, none twice")
+        raise InputError(f"{what}: the columns within a row must rise, without repetition")
     tensor = values.new_zeros(rows * columns)
     tensor[place] = values
     return tensor.reshape(shape)

@@ -1,4 +1,4 @@
-"""A network as a ``torch.export`` file (.pt2): a graph for batches of any size, which runs without the code that defined it."""
+"""Files of ``torch.export`` (.pt2): a network's graph for batches of any size, which runs without the code of the network."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from pyro_vd.networks.checks import check_example
 from pyro_vd.networks.copies import copy_network
 
 _TRACES = ("stack_trace", "nn_module_stack", "source_fn_stack", "from_node", "torch_fn")
-"""What a graph remembers of the machine and the code it was made with."""
+"""The entries of a graph that describe the machine and the code it was made with."""
 
 
 class FileNetwork(nn.Module):
-    """A graph read from a file, to be called as any network; it has no parameters to see and one mode, evaluation.
+    """A graph that was read from a file, called like any network. It shows no parameters and is always in evaluation mode.
 
     Args:
         where: the file, for messages.
-        run: gives outputs for a batch.
-        shape: of the inputs, None where a size may be any: the graph holds the others as numbers.
+        run: computes the outputs for a batch.
+        shape: of the inputs; None where any size is allowed.
         dtype: of the inputs; None if it is not known.
     """
 
@@ -40,10 +40,10 @@ class FileNetwork(nn.Module):
         self.where, self.run, self.shape, self.dtype = where, run, tuple(shape), dtype
 
     def forward(self, x: Tensor) -> Tensor:
-        """Outputs for a batch ``x``, on the CPU.
+        """The outputs for a batch ``x``, on the CPU.
 
         Raises:
-            InputError: no tensor, or one of another shape or type than the file was made for.
+            InputError: ``x`` is not a tensor, or it has another shape or type than the file was made for.
         """
         if not isinstance(x, Tensor):
             raise InputError(f"inputs are a {type(x).__name__}; they must be a tensor")
@@ -60,13 +60,13 @@ class FileNetwork(nn.Module):
 
 @torch.no_grad()
 def probes(net: nn.Module, example: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Inputs and outputs of a network in evaluation mode, on the CPU, for 1 and 7 of ``example``, to compare a file with.
+    """Inputs and outputs of a network in evaluation mode on the CPU, for batches of 1 and of 7, to compare a file with.
 
     Raises:
-        InputError: no example, or one that the network cannot take, or outputs that are not one tensor.
+        InputError: the example is empty, the network cannot take it, or its output is not one tensor.
     """
     if not example.ndim or not len(example):
-        raise InputError(f"example of shape {tuple(example.shape)}; it must be (n, …), n >= 1")
+        raise InputError(f"example has the shape {tuple(example.shape)}; it must be (n, …), n >= 1")
     net, pairs = copy_network(net).cpu().eval(), []
     for batch in (1, 7):
         x = example.cpu()[torch.arange(batch) % len(example)]
@@ -84,10 +84,10 @@ def probes(net: nn.Module, example: Tensor) -> list[tuple[Tensor, Tensor]]:
 
 
 def program(net: nn.Module, example: Tensor) -> ExportedProgram:
-    """The network's graph in evaluation mode, on the CPU, the batch dynamic; nothing of ``example`` but its shape is in it.
+    """The graph of a network in evaluation mode on the CPU, for any batch size; only the shape of ``example`` goes into it.
 
     Raises:
-        InputError: the network cannot be exported for every batch size, and why.
+        InputError: the network cannot be exported for every batch size; the message says why.
     """
     net = copy_network(net).cpu().eval()
     blank = torch.zeros((2, *example.shape[1:]), dtype=example.dtype)  # of 1 the exporter takes that it is always 1
@@ -105,10 +105,10 @@ def program(net: nn.Module, example: Tensor) -> ExportedProgram:
 
 @torch.no_grad()
 def check_same(kind: str, exported: nn.Module, pairs: list[tuple[Tensor, Tensor]]) -> None:
-    """Refuse what does not give the outputs of :func:`probes`, to 1e-5 of the largest.
+    """Refuse an exported network whose outputs differ from those of :func:`probes` by more than 1e-5 of the largest.
 
     Raises:
-        InputError: saying how far they are apart.
+        InputError: saying by how much they differ.
     """
     for x, wanted in pairs:
         found = exported(x)
@@ -118,14 +118,16 @@ def check_same(kind: str, exported: nn.Module, pairs: list[tuple[Tensor, Tensor]
             )
         apart, largest = (wanted - found).abs().max().item(), wanted.abs().max().item()
         if not apart <= 1e-5 * max(1, largest):
-            raise InputError(f"as {kind} the network is another function: an output for a batch of {len(x)} is {apart:.1e} off")
+            raise InputError(
+                f"as {kind} the network is another function: for a batch of {len(x)}, an output differs by {apart:.1e}"
+            )
 
 
 def save_torch_export(net: nn.Module, path: Path | str, example: Tensor) -> None:
-    """Write a ``torch.export`` file, after checking what it computes, atomically.
+    """Write a ``torch.export`` file, atomically, after comparing its outputs with those of the network.
 
-    ``torch.export.load(path).module()`` reads it where pyro_vd is not installed. Like every file of PyTorch's that is no plain
-    tensors: only from people you trust.
+    ``torch.export.load(path).module()`` reads it where pyro_vd is not installed. As with every file of PyTorch that holds more
+    than tensors, load one only if you trust its writer.
 
     Args:
         net: the network.
@@ -134,7 +136,7 @@ def save_torch_export(net: nn.Module, path: Path | str, example: Tensor) -> None
 
     Raises:
         InputError: the example does not fit, or the network cannot be exported; see :func:`program`.
-        OSError: the disk is full or the folder not writable; nothing is changed then.
+        OSError: the disk is full or the folder is not writable; then nothing is changed.
     """
     path, example = check_path("path", path), check_example(net, example)
     pairs, buffer = probes(net, example), io.BytesIO()
@@ -145,10 +147,11 @@ def save_torch_export(net: nn.Module, path: Path | str, example: Tensor) -> None
 
 
 def load_torch_export(path: Path | str) -> nn.Module:
-    """The network of a file that :func:`save_torch_export` wrote, and nobody has changed since; only if you trust its writer.
+    """Load a network that :func:`save_torch_export` wrote. Do this only if you trust the writer of the file.
 
     Raises:
-        InputError: the file is missing, broken, changed, or written by something else: read that with ``torch.export.load``.
+        InputError: the file is missing, broken, changed since, or written by other software. Use ``torch.export.load`` for
+            files of other software.
     """
     path = check_path("path", path)
     with reading(path, what := "a torch.export file"):

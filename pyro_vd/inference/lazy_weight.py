@@ -15,13 +15,12 @@ from pyro_vd._core.errors import InputError
 from pyro_vd._core.generators import generator_state, set_generator_state
 from pyro_vd.inference.tensor_functions import (
     DATA,
-    LINEAR_MAPS,
     NO_GRADIENT_OF_ITS_OWN,
     check_not_changed,
     is_question,
-    linear_arguments,
     replaced,
 )
+from pyro_vd.networks.layer_registry import LINEAR_MAPS
 
 
 class LazyWeight(Tensor):
@@ -101,7 +100,7 @@ class LazyWeight(Tensor):
         if is_question(func, args, kwargs, LazyWeight):
             return func(*_means(args), **dict(zip(kwargs, _means(tuple(kwargs.values())), strict=True)))
         if func in LINEAR_MAPS:
-            arguments = linear_arguments(func, args, kwargs)
+            arguments = LINEAR_MAPS[func].by_name(args, kwargs)
             weight = arguments["weight"]
             if isinstance(weight, LazyWeight) and not isinstance(arguments["input"], LazyWeight):
                 return weight.draw_output(func, arguments)

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from pyro_vd._core.errors import InputError
+from pyro_vd.networks.layer_registry import LINEAR_MAPS
 
 OutputNoise = Literal["position", "example"]
 """How training draws outputs: at each position anew, as in the paper, or once for all positions of an example."""
@@ -27,10 +27,9 @@ def check_output_noise(name: str, value: Any) -> None:
 
 def serves_one_position(linear_map: Callable[..., Tensor], output: Tensor) -> bool:
     """Whether each example has one position alone in the output of a linear map: both kinds of noise are the same then."""
-    if linear_map is F.linear:
+    if (spatial := LINEAR_MAPS[linear_map].spatial) is None:
         return output.ndim <= 2
-    _, spatial = _shape(linear_map, output)
-    return spatial.numel() == 1
+    return output.shape[-spatial:].numel() == 1
 
 
 def example_noise(linear_map: Callable[..., Tensor], arguments: dict[str, Any], std: Tensor) -> Tensor:
@@ -54,18 +53,8 @@ def example_noise(linear_map: Callable[..., Tensor], arguments: dict[str, Any], 
 
 def _signs(linear_map: Callable[..., Tensor], values: Tensor) -> Tensor:
     """A random sign for each example and feature of an input or output, in a shape that broadcasts to it."""
-    if linear_map is F.linear:
+    if (spatial := LINEAR_MAPS[linear_map].spatial) is None:
         shape = torch.Size((*values.shape[:-1][:1], *(1 for _ in values.shape[1:-1]), values.shape[-1]))
     else:
-        channels, spatial = _shape(linear_map, values)
-        shape = torch.Size((*channels, *(1 for _ in spatial)))
+        shape = torch.Size((*values.shape[:-spatial], *(1 for _ in range(spatial))))  # (batch, channels, …) or (channels, …)
     return torch.empty(shape, dtype=values.dtype, device=values.device).bernoulli_().mul_(2).sub_(1)
-
-
-_SPATIAL: dict[Any, int] = {getattr(F, f"{name}{rank}d"): rank for name in ("conv", "conv_transpose") for rank in (1, 2, 3)}
-
-
-def _shape(convolution: Callable[..., Tensor], values: Tensor) -> tuple[torch.Size, torch.Size]:
-    """Of an input or output of a convolution: ``(batch, channels)``, or ``(channels,)`` of one example, and the positions."""
-    rank = _SPATIAL[convolution]
-    return values.shape[:-rank], values.shape[-rank:]

@@ -1,4 +1,4 @@
-"""Functions of tensors, sorted by what they do to one: a linear map of it, a question about it, a change of it."""
+"""Functions of tensors, sorted by what they do to one: a question about it, a change of it. Linear maps are in the registry."""
 
 from __future__ import annotations
 
@@ -6,24 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from pyro_vd._core.errors import InputError
-
-LINEAR_MAPS: frozenset[Callable[..., Tensor]] = frozenset(
-    {F.linear, F.conv1d, F.conv2d, F.conv3d, F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d}
-)
-"""Functions of ``input``, ``weight`` and ``bias`` that are linear in the weight."""
-
-_CONVOLUTION = ("stride", "padding", "dilation", "groups")
-_TRANSPOSED = ("stride", "padding", "output_padding", "groups", "dilation")
-_REST: dict[Any, tuple[str, ...]] = {
-    F.linear: (),
-    F.conv_transpose1d: _TRANSPOSED,
-    F.conv_transpose2d: _TRANSPOSED,
-    F.conv_transpose3d: _TRANSPOSED,
-}
 
 _PROPERTIES = (
     *("shape", "dtype", "device", "layout", "ndim", "requires_grad", "is_leaf", "itemsize", "nbytes", "names", "grad_fn"),
@@ -77,12 +62,6 @@ def replaced(tree: Any, kind: type[Tensor], by: Callable[[Any], Any]) -> Any:
         items = [replaced(item, kind, by) for item in tree]
         return type(tree)(*items) if hasattr(tree, "_fields") else type(tree)(items)
     return {key: replaced(item, kind, by) for key, item in tree.items()} if isinstance(tree, dict) else tree
-
-
-def linear_arguments(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of one of :data:`LINEAR_MAPS` by name."""
-    names = ("input", "weight", "bias", *_REST.get(function, _CONVOLUTION))
-    return {**dict(zip(names, args, strict=False)), **kwargs}
 
 
 def check_not_changed(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], kind: type[Tensor], name: str) -> None:

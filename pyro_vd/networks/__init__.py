@@ -1,7 +1,18 @@
-"""Ordinary PyTorch networks: which layers can be pruned, in which order they run, how large they are."""
+"""Ordinary PyTorch networks: the kinds of their layers, the order in which these run, and how large a network is.
 
+:class:`LayerKind` describes a kind of layer and :func:`register_layer` adds one; everything else in the library asks the
+registry what a layer's weights are, how they are counted and how the layer is made smaller.
+"""
+
+from pyro_vd.networks.convolution_kinds import ConvolutionKind, TransposedConvolutionKind
+from pyro_vd.networks.layer_kind import LayerKind, LinearMap
+from pyro_vd.networks.layer_registry import register_layer
 from pyro_vd.networks.layers import named_weights
+from pyro_vd.networks.linear_kind import LinearKind
 from pyro_vd.networks.modules import Rescale, SelectInputs
 from pyro_vd.networks.ready import mlp
 
-__all__ = ["Rescale", "SelectInputs", "mlp", "named_weights"]
+for _kind in (LinearKind(), ConvolutionKind(), TransposedConvolutionKind()):
+    register_layer(_kind)
+
+__all__ = ["LayerKind", "LinearMap", "Rescale", "SelectInputs", "mlp", "named_weights", "register_layer"]

@@ -1,4 +1,4 @@
-"""Checks of networks and their tensors that a user gives: each error quotes the value and says what is allowed."""
+"""Checks of networks and tensors from users; each error quotes the value and says what is allowed."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pyro_vd._core.errors import InputError
 
 
 def check_state(name: str, tensors: Mapping[str, Tensor], module: nn.Module) -> None:
-    """Refuse tensors that do not fill ``module`` exactly, by name, shape and kind of number, or that are not finite.
+    """Refuse tensors that do not match the state of ``module`` in names, shapes and kinds of numbers, or that are not finite.
 
-    What is not finite there already, as −∞ in a causal mask, may be the same here. What a module has as ``optional_state``, as
-    the masks of a guide, may be there or not.
+    A number that is not finite in ``module`` already, such as −∞ in a causal mask, may be the same in the tensors. Tensors that
+    a module lists in ``optional_state``, such as the masks of a guide, may be missing.
 
     Raises:
-        InputError: naming those that do not fit, or are not finite.
+        InputError: naming the tensors that do not match, or are not finite.
     """
     own = module.state_dict()
     for path, part in module.named_modules():
@@ -31,10 +31,10 @@ def check_state(name: str, tensors: Mapping[str, Tensor], module: nn.Module) -> 
 
 
 def check_kinds(name: str, tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
-    """Refuse tensors that are not the same as a network's ``own`` by name, shape and kind of number.
+    """Refuse tensors that differ from a network's ``own`` in names, shapes or kinds of numbers.
 
     Raises:
-        InputError: naming those that do not fit.
+        InputError: naming the tensors that differ.
     """
     given, wanted = ({key: _kind(tensor) for key, tensor in state.items()} for state in (tensors, own))
     if given != wanted:
@@ -54,40 +54,40 @@ def _kind(tensor: Tensor) -> str:
 
 
 def dtype_of(net: nn.Module) -> torch.dtype:
-    """The network's floating-point type, which inputs that are no tensors come in."""
+    """The floating-point type of a network; inputs that are not tensors are converted to it."""
     tensors = (tensor.dtype for tensor in (*net.parameters(), *net.buffers()) if tensor.is_floating_point())
     return next(tensors, torch.get_default_dtype())
 
 
 def check_example(net: Any, example: Any) -> Tensor:
-    """Example inputs of a network as a tensor.
+    """Convert example inputs of a network to a tensor.
 
     Raises:
-        InputError: no network, or no tensor or array.
+        InputError: ``net`` is not a network, or ``example`` is neither a tensor nor an array.
     """
     check_module("net", net)
     return tensor_of("example", example, dtype_of(net))
 
 
 def check_module(name: str, net: object) -> None:
-    """Refuse what is no network.
+    """Refuse a value that is not a network.
 
     Raises:
-        InputError: naming what was given.
+        InputError: naming the type of the value.
     """
     if not isinstance(net, nn.Module):
         raise InputError(f"{name} is a {type(net).__name__}; it must be a network, an nn.Module")
 
 
 def check_trainable(*modules: nn.Module) -> None:
-    """Refuse what autograd cannot train.
+    """Refuse modules that autograd cannot train.
 
     Raises:
-        InputError: a parameter or buffer that was made inside ``torch.inference_mode``.
+        InputError: a parameter or buffer was made inside ``torch.inference_mode``.
     """
     for module in modules:
         for name, tensor in (*module.named_parameters(), *module.named_buffers()):
             if tensor.is_inference():
                 raise InputError(
-                    f"{name!r} was made inside torch.inference_mode, and cannot be trained; make model and guide outside of it"
+                    f"{name!r} was made inside torch.inference_mode and cannot be trained; make model and guide outside of it"
                 )

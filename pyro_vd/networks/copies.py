@@ -1,4 +1,4 @@
-"""Copies of networks, also of those that are compiled, or keep an activation of their last forward pass."""
+"""Copies of networks, including compiled ones and those that keep an activation of their last forward pass."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 def copy_network(net: nn.Module) -> nn.Module:
-    """A deep copy, without ``torch.compile``. Tensors that belong to a graph, which torch does not copy, come without that.
+    """Make a deep copy that is not compiled. Tensors that belong to an autograd graph, which torch does not copy, are detached.
 
     Raises:
         RuntimeError, TypeError: something else in the network cannot be copied.
@@ -26,13 +26,13 @@ def copy_network(net: nn.Module) -> nn.Module:
 
 
 def detached_copies(net: nn.Module) -> dict[int, Any]:
-    """Copies, by ``id``, of the tensors in the attributes of a network that belong to a graph: a memo for a deep copy of it."""
+    """Detached copies, by ``id``, of the tensors in a network's attributes that belong to a graph: a memo for ``deepcopy``."""
     found = (tensor for module in net.modules() for tensor in _tensors(vars(module), depth=4))
     return {id(tensor): tensor.detach().clone() for tensor in found if not tensor.is_leaf}
 
 
 def is_compiled(net: nn.Module) -> bool:
-    """Whether this is what ``torch.compile`` has made of another module."""
+    """Whether ``torch.compile`` has made this module from another."""
     return type(net).__name__ == "OptimizedModule" and net._modules.get("_orig_mod") is not None
 
 
@@ -44,7 +44,7 @@ def uncompiled_network(net: nn.Module) -> nn.Module:
 
 
 def _tensors(value: Any, depth: int) -> Iterator[Tensor]:
-    """The tensors in containers of the usual kinds."""
+    """The tensors in nested dictionaries, lists, tuples and sets."""
     if isinstance(value, Tensor):
         yield value
     elif depth and isinstance(value, dict | list | tuple | set):

@@ -1,4 +1,4 @@
-"""The order in which a network runs its layers, and which of them read the data; the order of registration may be another."""
+"""The order in which a network runs its layers, and which of them read the data; the order of registration may differ."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import cast
 
 from torch import fx, nn
 
+from pyro_vd.networks.layer_registry import kind_of
 from pyro_vd.networks.modes import alone
 from pyro_vd.networks.substitution import with_tensors
 
 
 class _Tracer(fx.Tracer):
-    """Follows a network down to the modules that have no children."""
+    """A tracer that enters every module that has children."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return not m._modules or super().is_leaf_module(m, module_qualified_name)
@@ -21,32 +22,27 @@ class _Tracer(fx.Tracer):
 
 @dataclass(frozen=True)
 class Execution:
-    """What a forward pass runs.
+    """The order in which a forward pass uses modules and parameters.
 
     Attributes:
-        rank: when a module, by its path, or a parameter, by its name, is first used.
-        readers: those of the layers of interest that read what depends on no other of them.
+        rank: the place of a module's, or a parameter's, first use in that order, by path or name.
+        readers: the layers of registered kinds that read what depends on no other of them, by their paths.
     """
 
     rank: dict[str, int]
     readers: frozenset[str]
 
     def rank_of(self, names: Iterable[str]) -> float:
-        """When the parameter that has these names is first used; infinite if it never is."""
+        """The place of the first use of the parameter that has these names; infinite if it is never used."""
         return min((self.rank[place] for name in names for place in _places(name) if place in self.rank), default=float("inf"))
 
     def reads_data(self, names: Iterable[str]) -> bool:
-        """Whether the layer of the parameter that has these names reads what depends on no other layer of interest."""
+        """Whether the layer of the parameter that has these names is among the readers."""
         return any(place in self.readers for name in names for place in _places(name))
 
 
-def trace_execution(net: nn.Module, layers: tuple[type[nn.Module], ...]) -> Execution | None:
-    """Follow a forward pass with ``torch.fx``, without running it; None where that cannot follow. ``net`` is not changed.
-
-    Args:
-        net: a network.
-        layers: the types of the layers of interest.
-    """
+def trace_execution(net: nn.Module) -> Execution | None:
+    """Follow a forward pass with ``torch.fx``, without running it; None where that cannot follow. ``net`` is not changed."""
     try:
         apart = with_tensors(net, {name: buffer.clone() for name, buffer in net.named_buffers()}, {}, {})
         with alone():  # torch.fx patches nn.Module while it traces, for all threads
@@ -62,7 +58,7 @@ def trace_execution(net: nn.Module, layers: tuple[type[nn.Module], ...]) -> Exec
         else:
             target = cast(str, node.target)
             rank.setdefault(target, index)
-            is_layer = node.op == "call_module" and any(isinstance(m, layers) for m in net.get_submodule(target).modules())
+            is_layer = node.op == "call_module" and any(map(kind_of, net.get_submodule(target).modules()))
         follows = any(before in after_a_layer for before in node.all_input_nodes)
         if is_layer and not follows:
             readers.add(cast(str, node.target))
@@ -72,13 +68,13 @@ def trace_execution(net: nn.Module, layers: tuple[type[nn.Module], ...]) -> Exec
 
 
 def _places(name: str) -> list[str]:
-    """A parameter's name and the paths of the modules that it is in, innermost first."""
+    """A parameter's name and the paths of the modules that contain it, innermost first."""
     parts = name.split(".")
     return [".".join(parts[:count]) for count in range(len(parts), -1, -1)]
 
 
-def in_execution_order(net: nn.Module, names: Sequence[Sequence[str]], layers: tuple[type[nn.Module], ...]) -> list[int]:
-    """The places in ``names``, all names of each of some parameters, in the order in which the parameters are first used."""
-    execution = trace_execution(net, layers)
+def in_execution_order(net: nn.Module, names: Sequence[Sequence[str]]) -> list[int]:
+    """The order in which parameters are first used, as places in ``names``, which has all names of each parameter."""
+    execution = trace_execution(net)
     places = range(len(names))
     return list(places) if execution is None else sorted(places, key=lambda place: execution.rank_of(names[place]))

@@ -6,14 +6,16 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import cast
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from pyro_vd.networks.layers import SUPPORTED_LAYERS, TRANSPOSED
+from pyro_vd.networks.layer_kind import LayerKind
+from pyro_vd.networks.layer_registry import layers_in
 from pyro_vd.networks.modes import in_evaluation_mode
 from pyro_vd.networks.sizes import layer_sizes
 
@@ -22,10 +24,10 @@ from pyro_vd.networks.sizes import layer_sizes
 class NetworkCost:
     """All parameters; weights that are not zero, of two dimensions or more; multiplications and additions per example.
 
-    Those are of every product of matrices and every convolution that the network carries out, recurrent layers and attention
-    included, as :class:`torch.utils.flop_counter.FlopCounterMode` counts them: ``flops`` of all; ``effective_flops`` without
-    those of weights that are zero, where a linear layer or a convolution is called. Sums, activations, normalisation and
-    pooling are not counted.
+    The operations are those of every product of matrices and every convolution that the network carries out, recurrent layers
+    and attention included, as :class:`torch.utils.flop_counter.FlopCounterMode` counts them. ``flops`` counts all of them;
+    ``effective_flops`` leaves out those of weights that are zero, in layers of registered kinds. Sums, activations,
+    normalisation and pooling are not counted.
     """
 
     parameters: int
@@ -39,14 +41,13 @@ def network_cost(net: nn.Module, example: Tensor) -> NetworkCost:
     """The cost of a network in evaluation mode; ``example`` is one input, ``(1, …)``, on its device."""
     saved = 0
 
-    def count(layer: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
+    def count(kind: LayerKind, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         nonlocal saved
-        weight = cast(Tensor, layer.weight)
-        # The weight's first dimension is that of the maps at whose every position the kernel is applied.
-        maps = given[0] if isinstance(layer, TRANSPOSED) else output
-        saved += 2 * int((weight == 0).sum()) * (maps.numel() // len(weight))
+        for name in kind.weights(layer):
+            zeros = int((getattr(layer, name) == 0).sum())
+            saved += 2 * zeros * kind.applications(layer, name, (*args, *kwargs.values()), output)
 
-    hooks = [layer.register_forward_hook(count) for layer in net.modules() if isinstance(layer, SUPPORTED_LAYERS)]
+    hooks = [layer.register_forward_hook(partial(count, kind), with_kwargs=True) for _, layer, kind in layers_in(net)]
     try:
         with in_evaluation_mode(net), _in_single_products(), FlopCounterMode(display=False) as counter:
             net(example)
@@ -60,7 +61,7 @@ def network_cost(net: nn.Module, example: Tensor) -> NetworkCost:
 
 @contextmanager
 def _in_single_products() -> Iterator[None]:
-    """Recurrent layers and attention as products of matrices: what does them as a whole is not counted."""
+    """Run recurrent layers and attention as single products of matrices: fused operations are not counted."""
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:

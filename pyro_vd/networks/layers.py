@@ -1,4 +1,4 @@
-"""Plain networks, nothing of Pyro in them: those of the literature as ``nn.Sequential``, and the weights of any."""
+"""The layers of a plain network, whose weights can have a prior: in the order in which they run, with their widths."""
 
 from __future__ import annotations
 
@@ -8,44 +8,49 @@ from typing import cast
 from torch import Tensor, nn
 
 from pyro_vd.networks.execution import in_execution_order
-
-TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-"""Layers whose weight has its inputs first."""
-SUPPORTED_LAYERS: tuple[type[nn.Module], ...] = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, *TRANSPOSED)
-"""Layers whose weight can have a prior, be pruned and be counted."""
+from pyro_vd.networks.layer_kind import LayerKind
+from pyro_vd.networks.layer_registry import exact_kind_of, layers_in
 
 
-def weight_axes(layer: nn.Module, ndim: int) -> tuple[str, ...]:
-    """What the dimensions of a supported layer's weight stand for: ``out``, ``in`` and the kernel's, in the weight's order."""
-    return (*(("in", "out") if isinstance(layer, TRANSPOSED) else ("out", "in")), *(f"kernel_{k}" for k in range(ndim - 2)))
+def named_layers(net: nn.Module) -> list[tuple[str, nn.Module, LayerKind]]:
+    """Path, module and kind of every layer of a registered kind, in the order of execution.
 
-
-def named_layers(net: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Path and module of every supported layer, in the order of execution; of registration where ``torch.fx`` cannot follow."""
-    found = [(path, module) for path, module in net.named_modules() if isinstance(module, SUPPORTED_LAYERS)]
-    return [found[place] for place in in_execution_order(net, [[f"{path}.weight"] for path, _ in found], SUPPORTED_LAYERS)]
+    Where ``torch.fx`` cannot follow the network, they are in the order of registration.
+    """
+    found = list(layers_in(net))
+    names = [[weight_name(path, name) for name in kind.weights(module)] for path, module, kind in found]
+    return [found[place] for place in in_execution_order(net, names)]
 
 
 def named_weights(net: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Name and weight of every supported layer, in the order of :func:`named_layers`.
+    """Name and value of every weight of a layer of a registered kind, in the order of execution.
 
     A shared weight comes once, where it is first used, under the name that ``net.named_parameters()`` has for it.
     """
     names = {id(parameter): name for name, parameter in net.named_parameters()}
     seen: dict[int, Tensor] = {}  # holds the tensors: a parametrized weight is a new one at every access
-    for path, module in named_layers(net):
-        weight = cast(Tensor, module.weight)
-        if id(weight) not in seen:
-            seen[id(weight)] = weight
-            yield names.get(id(weight), f"{path}.weight" if path else "weight"), weight
+    for path, module, kind in named_layers(net):
+        for name in kind.weights(module):
+            weight = cast(Tensor, getattr(module, name))
+            if id(weight) not in seen:
+                seen[id(weight)] = weight
+                yield names.get(id(weight), weight_name(path, name)), weight
+
+
+def weight_name(path: str, name: str) -> str:
+    """The name in a network of a parameter of the module at ``path``, which is empty for the network itself."""
+    return f"{path}.{name}" if path else name
 
 
 def widths(net: nn.Module) -> tuple[int, ...]:
-    """Units per layer: inputs (channels) of the first supported layer, then outputs of every one, as in 784-300-100-10."""
-    shapes = [_units(module) for _, module in named_layers(net)]
-    return (shapes[0][0], *(outputs for _, outputs in shapes)) if shapes else ()
+    """Units per layer: inputs (channels) of the first layer, then outputs of every layer, as in 784-300-100-10."""
+    units = [kind.units(module) for _, module, kind in named_layers(net)]
+    return (units[0][0], *(outputs for _, outputs in units)) if units else ()
 
 
-def _units(layer: nn.Module) -> tuple[int, int]:
-    names = ("in_features", "out_features") if isinstance(layer, nn.Linear) else ("in_channels", "out_channels")
-    return cast(tuple[int, int], tuple(getattr(layer, name) for name in names))
+def as_matrix(layer: nn.Module) -> tuple[Tensor, Tensor | None] | None:
+    """The weight ``(outputs, inputs)`` and the bias of a layer that computes ``x @ weight.T + bias``; else None."""
+    kind = exact_kind_of(layer)
+    if kind is None or kind.unit_axis(layer, 2) != 1 or not kind.is_uniform(layer) or (matrix := kind.matrix(layer)) is None:
+        return None
+    return None if matrix.shape[2] != 1 else (matrix[..., 0], getattr(layer, kind.bias, None))

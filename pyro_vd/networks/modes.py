@@ -13,9 +13,9 @@ _lock = threading.RLock()
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """One thread at a time: it runs networks in a mode, under effect handlers or traced, which another must not meet.
+    """Let one thread at a time run: within, networks are in another mode, under effect handlers, or traced.
 
-    Also a decorator, ``@alone()``. A thread may enter it again.
+    Also a decorator, ``@alone()``. A thread may enter it again while it is inside.
     """
     with _lock:
         yield
@@ -23,9 +23,10 @@ def alone() -> Iterator[None]:
 
 @contextmanager
 def in_evaluation_mode(net: nn.Module) -> Iterator[None]:
-    """Afterwards every module is in the mode that it was in: some may be frozen in a network that is trained.
+    """Put a network into evaluation mode, and every module back into its own mode afterwards.
 
-    One thread at a time: another would take this mode for the network's own.
+    Modules can be in different modes: some may be frozen in a network that is trained. One thread at a time may be within:
+    another would take this mode for the network's own.
     """
     with alone():
         modes = [(module, module.training) for module in net.modules()]
@@ -39,10 +40,10 @@ def in_evaluation_mode(net: nn.Module) -> Iterator[None]:
 
 
 def kept_in_evaluation_mode(net: nn.Module) -> frozenset[str]:
-    """The paths of the modules that a training of ``net`` is to leave in evaluation mode: those that are in it.
+    """The paths of the modules that stay in evaluation mode while ``net`` is trained: those that are in it already.
 
-    Where all are, the network was just loaded or measured, which says nothing about training. Then it is those that hold
-    running statistics, and those with parameters of which none is learnt, with all that is in them.
+    If all modules are in evaluation mode, the network was just loaded or measured, which says nothing about training. Then the
+    modules that stay are those that hold running statistics, and those of which no parameter is learnt, with everything inside.
     """
     modules = dict(net.named_modules(remove_duplicate=False))
     if any(module.training for module in modules.values()):
@@ -60,7 +61,7 @@ def _holds_statistics(module: nn.Module) -> bool:
 
 
 def put_back_in_evaluation_mode(net: nn.Module, kept: Collection[str]) -> None:
-    """Put the modules of these paths into evaluation mode and all others into training mode, by each module's own ``train``."""
+    """Put the modules at these paths into evaluation mode and all others into training mode, with each module's ``train``."""
     for path, module in net.named_modules(remove_duplicate=False):  # a module comes before what is in it, and takes that along
         if module.training == (path in kept):
             module.train(path not in kept)

@@ -1,4 +1,4 @@
-"""Modules that a compact network and a regression network have beside PyTorch's own."""
+"""Modules that compact networks and regression networks need and PyTorch has not."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pyro_vd._core.errors import InputError
 
 
 class SelectInputs(nn.Module):
-    """The inputs that a network reads: ``x.index_select(dim, index)``.
+    """A selection of the inputs that a network reads: ``x.index_select(dim, index)``.
 
     Args:
-        in_features: size of dimension ``dim`` of what is given.
-        out_features: how many of them are taken.
-        dim: the dimension.
+        in_features: size of dimension ``dim`` of the input.
+        out_features: how many features are selected.
+        dim: the dimension of the features.
 
     Raises:
-        InputError: an input with another number of features.
+        InputError: when called, an input with another number of features.
     """
 
     index: Tensor
@@ -31,7 +31,7 @@ class SelectInputs(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if not -x.ndim <= self.dim < x.ndim or x.shape[self.dim] != self.in_features:
-            raise InputError(f"an input of shape {tuple(x.shape)}; its dimension {self.dim} must be {self.in_features}")
+            raise InputError(f"an input has the shape {tuple(x.shape)}; its dimension {self.dim} must be {self.in_features}")
         return x.index_select(self.dim, self.index)
 
     def extra_repr(self) -> str:
@@ -39,9 +39,9 @@ class SelectInputs(nn.Module):
 
 
 class Rescale(nn.Module):
-    """The last step of a network that is trained on standardized targets: ``std · x + mean``, in the targets' own units.
+    """The last step of a network that is trained on standardized targets: ``std · x + mean``, in the targets' units.
 
-    One mean and one standard deviation serve all targets; they are buffers, 0 and 1 at first.
+    All targets share one mean and one standard deviation. They are buffers, 0 and 1 at first.
     """
 
     mean: Tensor
@@ -53,14 +53,14 @@ class Rescale(nn.Module):
         self.register_buffer("std", torch.ones(()))
 
     def fit(self, targets: Tensor) -> Self:
-        """Take the mean and the standard deviation of these targets; gives the module itself.
+        """Set the mean and the standard deviation to those of these targets, and return the module itself.
 
         Raises:
-            InputError: they are all equal.
+            InputError: the targets are all equal.
         """
         mean, std = targets.double().mean(), targets.double().std(correction=0)
         if not std > 1e-12 * mean.abs():
-            raise InputError(f"training targets are all {mean.item():g}; there must be different ones")
+            raise InputError(f"training targets are all {mean.item():g}; they must not all be equal")
         self.mean.copy_(mean)
         self.std.copy_(std)
         return self

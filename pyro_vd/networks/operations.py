@@ -1,4 +1,4 @@
-"""What the operations of a traced network do to its units."""
+"""Which operations of a traced network pass its units on one by one."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ ELEMENTWISE: frozenset[Any] = frozenset(
         *(torch.add, torch.sub, torch.mul, torch.div, "add", "sub", "mul", "div"),
     }
 )
-"""Operations whose every output number depends on the input numbers in its own place alone: module, function or method.
+"""Operations whose output at each place depends on the inputs at the same place alone: modules, functions and methods.
 
-All are finite where their inputs are, but for division.
+Their outputs are finite where their inputs are, except for division.
 """
 
 _DIVISION: frozenset[Any] = frozenset({operator.truediv, operator.itruediv, torch.div, "div"})
@@ -41,20 +41,20 @@ POOLING: dict[Any, int] = {
     )
     for kind in kinds
 }
-"""Pooling, with its number of spatial dimensions."""
+"""Pooling operations, with the number of their spatial dimensions."""
 
 NORMS: tuple[type[nn.Module], ...] = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 def is_batch_size(node: fx.Node) -> bool:
-    """``x.size(0)`` or ``x.shape[0]``."""
+    """Whether a node is ``x.size(0)`` or ``x.shape[0]``."""
     if node.op == "call_method" and node.target == "size":
         return node.args[1:] == (0,)
     return node.target is operator.getitem and is_shape(node.args[0]) and node.args[1:] == (0,)
 
 
 def is_shape(node: Any) -> bool:
-    """``x.size()`` or ``x.shape``."""
+    """Whether a node is ``x.size()`` or ``x.shape``."""
     if not isinstance(node, fx.Node):
         return False
     whole = node.op == "call_method" and node.target == "size" and len(node.args) == 1 and not node.kwargs
@@ -62,12 +62,12 @@ def is_shape(node: Any) -> bool:
 
 
 def is_batch_size_only(node: fx.Node) -> bool:
-    """The batch size, or a shape of which nothing else is used."""
+    """Whether a node is the batch size, or a shape of which only the batch size is used."""
     return is_batch_size(node) or (is_shape(node) and all(map(is_batch_size, node.users)))
 
 
 def is_flatten(trace: Trace, node: fx.Node, ndim: int) -> bool:
-    """Whether a node flattens all but the first of its input's ``ndim`` dimensions, whatever size they have."""
+    """Whether a node flattens all of its input's ``ndim`` dimensions but the first, whatever their sizes."""
     module, operation = trace.module(node), trace.operation(node)
     if isinstance(module, nn.Flatten):
         return module.start_dim == 1 and module.end_dim in (-1, ndim - 1)
@@ -84,7 +84,7 @@ def is_flatten(trace: Trace, node: fx.Node, ndim: int) -> bool:
 
 
 def is_elementwise(trace: Trace, node: fx.Node) -> bool:
-    """Whether a node is one of :data:`ELEMENTWISE`, not random, and divides by no units: one that is removed may leave a 0."""
+    """Whether a node is one of :data:`ELEMENTWISE`, is not random, and does not divide by units, which may become 0."""
     operation = trace.operation(node)
     if operation in _DIVISION and isinstance(node.args[1] if len(node.args) > 1 else node.kwargs["other"], fx.Node):
         return False

@@ -12,14 +12,14 @@ from pyro_vd._core.errors import InputError
 
 
 def mlp(sizes: Sequence[int], dropout: float = 0.0) -> nn.Sequential:
-    """Fully connected ReLU network; any input is flattened to ``(batch, sizes[0])``, the output is ``(batch, sizes[-1])``.
+    """Make a fully connected ReLU network. It flattens its input to ``(batch, sizes[0])`` and returns ``(batch, sizes[-1])``.
 
     Args:
-        sizes: numbers of units, input first, output last; at least two, each at least 1.
+        sizes: numbers of units per layer, from the input to the output; at least two, each at least 1.
         dropout: rate of ordinary dropout on the hidden units, in [0, 1).
 
     Raises:
-        InputError: fewer than two sizes, one below 1, or a rate out of range.
+        InputError: fewer than two sizes, a size below 1, or a rate out of range.
     """
     dropout = check_rate("dropout", dropout)
     if len(sizes) < 2 or any(not isinstance(size, int) or size < 1 for size in sizes):

@@ -12,15 +12,16 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 from torch.nn.utils import parametrize
 
-from pyro_vd.networks.layers import SUPPORTED_LAYERS, named_weights
+from pyro_vd.networks.layer_registry import kind_of, layers_in, own_weights
+from pyro_vd.networks.layers import named_weights, weight_name
 
 OTHERS = "other weights"
-"""What the entry of all weights without a prior is called among the layers."""
+"""The name of the entry that counts all weights without a prior."""
 
 
 @dataclass(frozen=True)
 class LayerSize:
-    """Weights of one site, or of :data:`OTHERS`: how many there are and how many are kept, which is not zero."""
+    """The number of weights of one site, or of :data:`OTHERS`, and how many of them are kept, that is, not zero."""
 
     site: str
     weights: int
@@ -34,16 +35,18 @@ class LayerSize:
 
 @torch.no_grad()
 def layer_sizes(net: nn.Module, sites: Collection[str] | None = None) -> tuple[LayerSize, ...]:
-    """Weights of a network, and how many are kept: one entry per site, and one for all other weights where there are any.
+    """Count the weights of a network and those that are kept: one entry per site, and one for all other weights, if any.
 
-    A weight is any parameter of two dimensions or more, whatever module holds it; a shared one counts once, and one that is
-    made of others (``parametrize``, ``weight_norm``, ``torch.nn.utils.prune``) counts as what it is made to.
+    A weight is any parameter of two dimensions or more, in whatever module. A shared weight counts once. A weight that is
+    computed from other parameters (``parametrize``, ``weight_norm``, ``torch.nn.utils.prune``) counts with its computed values.
 
     Args:
-        net: an ordinary network; of a :class:`~pyro_vd.models.BayesianNetwork`, or its guide, the network that it came with.
-        sites: the weights that have a prior: of them what is not zero is kept, of any other all, even what happens to be zero.
-            None where it is not known: those of linear layers and convolutions that are not frozen (all, where all are) are
-            listed, and of every weight what is not zero is kept. Unless a weight without a prior holds zeros, both agree.
+        net: an ordinary network; for a :class:`~pyro_vd.models.BayesianNetwork` or its guide, the network that it was made
+            from is counted.
+        sites: the names of the weights that have a prior. Of these, the entries that are not zero are kept; of all others,
+            every entry is kept, even one that happens to be zero. None if the names are not known. Then all weights of layers
+            of registered kinds that are not frozen (all, if all are frozen) are listed, and of every weight the entries that
+            are not zero are kept. Both ways agree unless a weight without a prior holds zeros.
     """
     net, sites = counted_network(net, sites)
     return _in_order(net, sites, _sizes(net, sites))
@@ -51,13 +54,13 @@ def layer_sizes(net: nn.Module, sites: Collection[str] | None = None) -> tuple[L
 
 @torch.no_grad()
 def weight_counts(net: nn.Module, sites: Collection[str] | None = None) -> tuple[int, int]:
-    """|W| and |W kept|: all weights that :func:`layer_sizes` counts, and how many of them are kept."""
+    """The number |W| of all weights that :func:`layer_sizes` counts, and the number |W kept| of those that are kept."""
     return _totals(_sizes(*counted_network(net, sites)))
 
 
 @torch.no_grad()
 def compression(net: nn.Module, sites: Collection[str] | None = None) -> float:
-    """|W| / |W kept| over the weights that :func:`layer_sizes` counts; infinite where none is kept, NaN where there is none."""
+    """The ratio |W| / |W kept| of :func:`weight_counts`; infinite if none is kept, NaN if there are no weights."""
     return _ratio(*weight_counts(net, sites))
 
 
@@ -93,27 +96,33 @@ def _sizes(net: nn.Module, sites: Collection[str] | None) -> tuple[LayerSize, ..
 
 
 def _in_order(net: nn.Module, sites: Collection[str] | None, layers: tuple[LayerSize, ...]) -> tuple[LayerSize, ...]:
-    """In the order of the sites, or of :func:`~pyro_vd.networks.layers.named_weights`; what is in neither at the end."""
+    """Sort by the sites, or by :func:`~pyro_vd.networks.layers.named_weights`; entries that are in neither come last."""
     rank = {name: place for place, name in enumerate([name for name, _ in named_weights(net)] if sites is None else sites)}
     return tuple(sorted(layers, key=lambda layer: rank.get(layer.site, len(rank) + (layer.site == OTHERS))))
 
 
 def _weights(net: nn.Module) -> Iterator[tuple[str, Tensor, bool]]:
-    """Name and value of every weight, once, and whether it can have a prior: it is that of a layer of a supported kind."""
-    supported = {id(module._parameters.get("weight")) for module in net.modules() if isinstance(module, SUPPORTED_LAYERS)}
+    """Name and value of every weight, once, and whether it can have a prior: it belongs to a layer of a registered kind."""
+    supported = {id(weight) for _, module, kind in layers_in(net) for weight in own_weights(kind, module).values()}
     seen: dict[int, Any] = {}  # holds what it knows: the number of what is gone is given to another
     for path, module in net.named_modules():
         if "parametrizations" in path.split("."):
             continue  # what a weight is made of
-        for name, value, source in _own(module):
+        kind = kind_of(module)
+        of_layer = () if kind is None else kind.weights(module)
+        for name, value, source in _own(module, of_layer):
             if value.ndim >= 2 and id(source) not in seen:
                 seen[id(source)] = source
-                is_layer = isinstance(module, SUPPORTED_LAYERS) and name == "weight"
-                yield f"{path}.{name}" if path else name, value, is_layer or id(source) in supported
+                yield weight_name(path, name), value, name in of_layer or id(source) in supported
 
 
-def _own(module: nn.Module) -> Iterator[tuple[str, Tensor, Any]]:
-    """Name and value of a module's own parameters, and the object that tells whether one is shared."""
+def _own(module: nn.Module, of_layer: Collection[str]) -> Iterator[tuple[str, Tensor, Any]]:
+    """Name and value of a module's own parameters, and the object that tells whether one is shared.
+
+    Args:
+        module: the module.
+        of_layer: names that are weights of a layer; they count where they are buffers, too.
+    """
     for name, parameter in module._parameters.items():
         made, _, part = name.rpartition("_")
         if parameter is None or isinstance(parameter, UninitializedParameter):
@@ -122,8 +131,9 @@ def _own(module: nn.Module) -> Iterator[tuple[str, Tensor, Any]]:
             yield name, parameter, parameter
         elif part != "g":  # torch.nn.utils: weight_norm makes one of two; spectral_norm and prune one of one
             yield made, value, parameter
-    if isinstance(module, SUPPORTED_LAYERS) and (held := module._buffers.get("weight")) is not None:
-        yield "weight", held, held
+    for name in of_layer:
+        if (held := module._buffers.get(name)) is not None:
+            yield name, held, held
     if parametrize.is_parametrized(module):
         for name, made_of in cast(nn.ModuleDict, module.parametrizations).items():
             yield name, getattr(module, name), made_of

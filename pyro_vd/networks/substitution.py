@@ -1,8 +1,8 @@
-"""A network with other tensors in it, as modules of its own: what runs it later, again or elsewhere sees the same tensors.
+"""A network with some of its tensors replaced, as new modules, so that code that runs them later sees the same tensors.
 
-``torch.func.functional_call`` changes the modules in place and puts the old tensors back when the forward pass returns. What
-runs a part of the network after that, such as activation checkpointing in the backward pass, or another thread, then sees the
-old tensors. Here every forward pass has modules of its own. They are shallow copies that share everything but these tensors.
+``torch.func.functional_call`` changes the modules in place and puts the old tensors back when the forward pass returns. Code
+that runs a part of the network after that, such as activation checkpointing in the backward pass, or another thread, then sees
+the old tensors. Here every forward pass has its own modules: shallow copies that share everything except the replaced tensors.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 References = Mapping[str, tuple[str, ...]]
-"""By module: its attributes, beside parameters, buffers and children, from which a module or a parameter can be reached."""
+"""By the path of a module: the attributes, other than parameters, buffers and children, that lead to a module or parameter."""
 
 _REGISTERED = ("_parameters", "_buffers", "_modules")
 _OF_THE_COPY = (*_REGISTERED, "_compiled_call_impl")
@@ -24,7 +24,7 @@ _NOTHING = object()
 
 
 class _Visits(dict[int, Any]):
-    """A memo for :func:`copy.deepcopy` that notes whether one of its first entries was met."""
+    """A memo for :func:`copy.deepcopy` that notes whether one of the objects it began with was met."""
 
     def __init__(self, known: Mapping[int, Any]) -> None:
         super().__init__(known)
@@ -36,9 +36,9 @@ class _Visits(dict[int, Any]):
 
 
 def find_references(net: nn.Module, tensors: Iterable[Tensor]) -> References:
-    """Find the attributes through which modules of ``net`` or these of its tensors are reached beside the registered way.
+    """Find the attributes, not registered with PyTorch, that lead to modules of ``net`` or to some of its tensors.
 
-    Such as lists of modules, hooks that are bound methods, ``self.w = [self.fc.weight]``.
+    Examples are lists of modules, hooks that are bound methods, and ``self.w = [self.fc.weight]``.
     """
     known: dict[int, Any] = {id(module): module for module in net.modules()}
     known |= {id(tensor): tensor for tensor in tensors}
@@ -60,7 +60,7 @@ def _reaches(value: Any, known: Mapping[int, Any]) -> bool:
 
 
 def rewire(module: nn.Module, attributes: Collection[str], replaced: Mapping[int, Any]) -> None:
-    """Put into these attributes of ``module`` copies in which objects are replaced, by ``id``."""
+    """Replace these attributes of ``module`` by copies in which the objects with these ``id`` are replaced."""
     memo = dict(replaced)
     for name in attributes:
         vars(module)[name] = copy.deepcopy(vars(module)[name], memo)
@@ -73,14 +73,15 @@ def with_tensors(
     references: References,
     apart: bool = False,
 ) -> nn.Module:
-    """Give ``net`` with some tensors replaced, as new modules that share everything else with it.
+    """Make new modules for ``net`` in which some tensors are replaced; they share everything else with it.
 
     Args:
         net: a network; it is not changed.
         tensors: by the name of a parameter or buffer.
-        order: by module, the names of what stands among the parameters of the new one, in this order; the rest as in ``net``.
-        references: of :func:`find_references`.
-        apart: lists, dictionaries and sets that are attributes are copied too: what a pass keeps in them goes with it.
+        order: by the path of a module, the order in which the new module is to list its parameters; others follow.
+        references: found by :func:`find_references`.
+        apart: whether lists, dictionaries and sets that are attributes are copied too, so that changes in a forward pass do not
+            reach ``net``.
     """
     copies: dict[int, nn.Module] = {}
     paths: dict[str, nn.Module] = {}
@@ -128,9 +129,10 @@ def _shallow(module: nn.Module, apart: bool) -> nn.Module:
 
 
 def keep_changes(net: nn.Module, used: nn.Module, references: References) -> None:
-    """Take over into ``net`` what a forward pass has set anew in ``used``, made of it by :func:`with_tensors`.
+    """Copy to ``net`` the attributes that a forward pass has set in ``used``, which :func:`with_tensors` has made of it.
 
-    That is buffers and other attributes: counters, states, activations. What a module of ``used`` can be reached from stays.
+    These are buffers and other attributes, such as counters, states and activations. An attribute that leads to a module of
+    ``used`` is not copied.
     """
     paths = [path for path, _ in net.named_modules()] if references else []
     known: dict[int, Any] = {}
@@ -150,6 +152,6 @@ def keep_changes(net: nn.Module, used: nn.Module, references: References) -> Non
 
 
 def _check_outlives(value: Any) -> None:
-    """Refuse a tensor that ends with ``torch.vmap``, so that its caller goes draw by draw."""
+    """Refuse a tensor that exists inside ``torch.vmap`` only, so that the caller falls back to one draw at a time."""
     if isinstance(value, Tensor) and torch._C._functorch.is_functorch_wrapped_tensor(value):
-        raise RuntimeError("the network keeps a tensor from inside torch.vmap, which is nothing outside of it")
+        raise RuntimeError("the network keeps a tensor from inside torch.vmap, which cannot be used outside of it")

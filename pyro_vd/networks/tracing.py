@@ -15,6 +15,7 @@ from torch import Tensor, fx, nn
 
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import one_line
+from pyro_vd.networks.layer_registry import exact_kind_of
 from pyro_vd.networks.modes import alone
 from pyro_vd.networks.modules import Rescale, SelectInputs
 
@@ -22,7 +23,7 @@ _IN_PLACE = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul",
 
 
 class _Proxy(fx.Proxy):
-    """torch.fx writes ``x += y`` as ``x + y``; here a change in place stays one."""
+    """A proxy that records ``x += y`` as a change in place; torch.fx would record ``x + y``."""
 
 
 def _in_place(function: Callable[[Any, Any], Any]) -> Callable[[fx.Proxy, Any], fx.Proxy]:
@@ -35,13 +36,14 @@ for _name in _IN_PLACE:
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, Rescale | SelectInputs) or super().is_leaf_module(m, module_qualified_name)
+        known = isinstance(m, Rescale | SelectInputs) or exact_kind_of(m) is not None
+        return known or super().is_leaf_module(m, module_qualified_name)
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Proxy(node, self)
 
     def create_arg(self, a: Any) -> Any:
-        """A tensor made in a forward becomes a node of its values; torch.fx would put it into the network."""
+        """Record a tensor that is made in a forward pass as a node with its values; torch.fx would add it to the network."""
         if not isinstance(a, Tensor) or any(a is tensor for tensor in (*self.root.parameters(), *self.root.buffers())):
             return super().create_arg(a)
 
@@ -65,8 +67,8 @@ class Trace:
     """A network in evaluation mode as a ``torch.fx`` graph.
 
     Raises:
-        InputError: the network has hooks, takes other than one tensor, or does what tracing cannot follow, such as a choice
-            by the values of a tensor.
+        InputError: the network has hooks, does not take exactly one tensor, or does something that tracing cannot follow, such
+            as a choice that depends on the values of a tensor.
     """
 
     def __init__(self, net: nn.Module) -> None:
@@ -96,11 +98,11 @@ class Trace:
         return self.net.get_submodule(cast(str, node.target)) if node.op == "call_module" else None
 
     def operation(self, node: fx.Node) -> Any:
-        """What a node does: a type of module, a function or the name of a method."""
+        """The operation of a node: a type of module, a function or the name of a method."""
         return type(self.module(node)) if node.op == "call_module" else node.target
 
     def kind(self, node: fx.Node) -> str:
-        """What a node does, for a message: the module's type, or the function."""
+        """The name of a node's operation, for a message."""
         operation = self.operation(node)
         return str(getattr(operation, "__name__", operation))
 
@@ -110,11 +112,11 @@ class Trace:
 
     @torch.no_grad()
     def shapes(self, example: Tensor) -> dict[fx.Node, torch.Size]:
-        """The shape of every tensor on the way of ``example``.
+        """The shape of the output of every node, for the inputs ``example``.
 
         Raises:
-            InputError: the network cannot take it, or gives something else than the graph: where it asks for the type of what
-                it is given, say, or is random.
+            InputError: the network cannot take these inputs; or its output differs from that of the graph, for example because
+                it asks for the type of its input, or is random.
         """
         interpreter = _Shapes(self.net, graph=self.graph)
         try:
@@ -128,7 +130,7 @@ class Trace:
         return interpreter.found
 
     def _tensors(self, node: fx.Node) -> Iterator[int]:
-        """Identities of the parameters and buffers that a node uses."""
+        """The ``id`` of each parameter and buffer that a node uses."""
         if node.op == "get_attr":
             yield id(operator.attrgetter(cast(str, node.target))(self.net))
         elif module := self.module(node):
@@ -136,7 +138,7 @@ class Trace:
 
 
 class _Shapes(fx.Interpreter):
-    """Runs a graph and keeps the shapes."""
+    """An interpreter that keeps the shapes of all outputs."""
 
     def __init__(self, module: nn.Module, graph: fx.Graph) -> None:
         super().__init__(module, graph=graph)
@@ -158,13 +160,13 @@ def check_hooks(net: nn.Module) -> None:
     for name, module in net.named_modules():
         if module._forward_hooks or module._forward_pre_hooks:
             raise InputError(
-                f"module {name!r} ({type(module).__name__}) has forward hooks, which can do anything; make what they do "
+                f"module {name!r} ({type(module).__name__}) has forward hooks, which can do anything; make their effect "
                 "permanent and remove them, as torch.nn.utils.prune.remove does"
             )
 
 
 def _not_followed(what: str, error: Exception) -> InputError:
-    """The error, with the line of the network's own code that it comes from."""
+    """An error that quotes the line of the network's own code where following failed."""
     ours = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_foreign(frame.filename)]
     line = f" at `{ours[-1].line}`" if ours and ours[-1].line else ""
     return InputError(f"{what} cannot be followed{line}: {one_line(error)}")

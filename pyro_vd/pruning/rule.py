@@ -62,7 +62,7 @@ class PruningRule:
         _check_sites("thresholds", self.thresholds, sites)
         masks = threshold_masks(values, {site: self.thresholds.get(site, self.threshold) for site in sites})
         for name, most in self._limits(guide).items():
-            if getattr(layer := guide.model.layer(name), "groups", 1) != 1:
+            if not guide.model.layer_kind(name).is_dense(layer := guide.model.layer(name)):
                 raise InputError(
                     f"max_inputs (={most}): site {name!r} is a {layer}; groups must be 1 for its inputs to be counted"
                 )

@@ -1,4 +1,4 @@
-"""A pruned network made faster as it is: layers that compute with the non-zeros only."""
+"""Sparse execution: a pruned network whose layers compute with the non-zeros only, where that is faster."""
 
 from pyro_vd.runtime.sparsify import sparsify_runtime
 

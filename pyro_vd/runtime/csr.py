@@ -1,4 +1,4 @@
-"""A multilayer perceptron with feature-major activations and weights as compressed sparse rows."""
+"""A multilayer perceptron with weights as compressed sparse rows (CSR), and activations of shape ``(features, batch)``."""
 
 from __future__ import annotations
 
@@ -13,21 +13,24 @@ from torch import Tensor, nn
 
 from pyro_vd._core.errors import InputError
 from pyro_vd.networks.copies import copy_network
+from pyro_vd.networks.layers import as_matrix
 from pyro_vd.networks.modules import SelectInputs
 from pyro_vd.networks.operations import ELEMENTWISE
 from pyro_vd.networks.tracing import check_hooks
 from pyro_vd.runtime.inputs import check_input, selects_channels
 
 
-class FeatureMajor(nn.Module):
-    """A network with activations ``(features, batch)``, as ``CSR @ h`` wants them; it takes and gives what the network does.
+class CSRNetwork(nn.Module):
+    """A network run with CSR weights; its inputs and outputs are those of the network.
+
+    Between the layers, activations are ``(features, batch)``, as the product ``CSR @ activations`` needs them.
 
     Args:
         net: as :func:`~pyro_vd.runtime.sparsify.sparsify_runtime` takes it; it is copied.
-        sparse: for each linear layer whether its weight is CSR; by default all are.
+        sparse: for each linear layer, whether its weight is CSR; by default all are.
 
     Raises:
-        InputError: any other module in the network; when called, as :func:`~pyro_vd.runtime.inputs.check_input`.
+        InputError: the network has any other module; or, when called, see :func:`~pyro_vd.runtime.inputs.check_input`.
     """
 
     def __init__(self, net: nn.Module, sparse: Sequence[bool] | None = None) -> None:
@@ -36,7 +39,7 @@ class FeatureMajor(nn.Module):
         self._selects_channels = selects_channels(self.flattens, steps)
         chosen = iter([True] * len(steps) if sparse is None else sparse)
         self.steps = nn.ModuleList(
-            FeatureMajorLinear(step, next(chosen)) if isinstance(step, nn.Linear) else copy_network(step).eval()
+            copy_network(step).eval() if (matrix := as_matrix(step)) is None else CSRLinear(*matrix, next(chosen))
             for step in steps
         )
         self._bind()
@@ -59,12 +62,12 @@ class FeatureMajor(nn.Module):
         self._calls: list[Callable[[Tensor], Tensor]] = []
         before = None
         for step in self.steps:
-            if isinstance(step, FeatureMajorLinear):
+            if isinstance(step, CSRLinear):
                 self._calls.append(step.product())
             elif isinstance(step, SelectInputs):
                 self._calls.append(partial(_select, step.in_features, step.index))
             else:
-                fresh = type(step) is nn.ReLU and isinstance(before, FeatureMajorLinear)  # nobody else has its output
+                fresh = type(step) is nn.ReLU and isinstance(before, CSRLinear)  # nobody else has its output
                 self._calls.append(torch.relu_ if fresh else step.forward)
             before = step
 
@@ -81,23 +84,23 @@ class FeatureMajor(nn.Module):
         self._bind()
 
 
-class FeatureMajorLinear(nn.Module):
-    """A linear layer of ``(in_features, batch)``; CSR if ``sparse``, and this build of torch can multiply that, else dense."""
+class CSRLinear(nn.Module):
+    """A linear layer on ``(in_features, batch)``. Its weight is CSR if ``sparse`` and this build of torch can multiply it."""
 
     weight: Tensor
     bias: Tensor
 
-    def __init__(self, layer: nn.Linear, sparse: bool) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None, sparse: bool) -> None:
         super().__init__()
-        self.in_features = layer.in_features
-        weight = layer.weight.detach().clone()
-        bias = weight.new_zeros(layer.out_features) if layer.bias is None else layer.bias.detach().clone()
+        outputs, self.in_features = weight.shape
+        weight = weight.detach().clone(memory_format=torch.contiguous_format)
+        bias = weight.new_zeros(outputs) if bias is None else bias.detach().clone()
         self.register_buffer("weight", weight)
         self.register_buffer("bias", bias[:, None])
         if sparse:
             self.weight = _csr(weight)
             try:
-                self(weight.new_zeros(layer.in_features, 2))
+                self(weight.new_zeros(self.in_features, 2))
             except RuntimeError:  # not built for it, or not for numbers of this type
                 self.weight = weight
 
@@ -110,7 +113,7 @@ class FeatureMajorLinear(nn.Module):
         return layer
 
     def product(self) -> Callable[[Tensor], Tensor]:
-        """The fastest way to multiply that is known for a weight of this layout, type and place."""
+        """The fastest known function that multiplies by a weight of this layout and type on this device."""
         if self.is_sparse and self.weight.device.type == "cpu" and self.weight.dtype is torch.float32:
             weight = self.weight.crow_indices(), self.weight.col_indices(), self.weight.values()
             return partial(_sum_rows, self.weight.shape[1], *weight, self.bias)
@@ -126,7 +129,7 @@ class FeatureMajorLinear(nn.Module):
 
 
 def _sum_rows(in_features: int, crow: Tensor, col: Tensor, values: Tensor, bias: Tensor, h: Tensor) -> Tensor:
-    """CSR @ h + bias as weighted sums of the rows of ``h``: a third less time than MKL's product takes at batch 64."""
+    """CSR @ h + bias as weighted sums of the rows of ``h``; at batch 64 it takes a third less time than MKL's product."""
     _check_features(in_features, h)  # embedding_bag looks only for the columns that occur
     if h.shape[1] == 0:
         return bias.expand(-1, 0)
@@ -134,14 +137,14 @@ def _sum_rows(in_features: int, crow: Tensor, col: Tensor, values: Tensor, bias:
 
 
 def _select(in_features: int, index: Tensor, h: Tensor) -> Tensor:
-    """The selection of the inputs in ``(features, batch)``."""
+    """Select the inputs from ``(features, batch)``."""
     _check_features(in_features, h)
     return h[index]  # of a transposed tensor faster than index_select
 
 
 def _check_features(in_features: int, h: Tensor) -> None:
     if len(h) != in_features:
-        raise InputError(f"an input of {len(h)} features; it must have {in_features}")
+        raise InputError(f"an input has {len(h)} features; it must have {in_features}")
 
 
 def linear_steps(net: nn.Module) -> tuple[bool, list[nn.Module]]:
@@ -153,14 +156,14 @@ def linear_steps(net: nn.Module) -> tuple[bool, list[nn.Module]]:
             continue
         if type(module) is nn.Flatten and (module.start_dim, module.end_dim) == (1, -1) and not steps:
             flattens = True
-        elif type(module) is nn.Linear or type(module) in ELEMENTWISE or (_is_selection(module) and not steps):
+        elif as_matrix(module) is not None or type(module) in ELEMENTWISE or (_is_selection(module) and not steps):
             steps.append(module)
         else:
             raise InputError(
-                f"module {name!r} ({type(module).__name__}) cannot be run feature-major; it must be nn.Sequential of, in this "
-                "order, nn.Flatten, SelectInputs, and nn.Linear with activations between"
+                f"module {name!r} ({type(module).__name__}) cannot be run as sparse matrices; the network must be Sequential "
+                "of, in this order, nn.Flatten, SelectInputs, and linear layers with activations between"
             )
-    if not any(isinstance(step, nn.Linear) for step in steps):
+    if all(as_matrix(step) is None for step in steps):
         raise InputError(f"{type(net).__name__} has no linear layer; one is needed")
     return flattens, steps
 

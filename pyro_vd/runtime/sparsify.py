@@ -1,4 +1,4 @@
-"""A pruned multilayer perceptron run as sparse matrices, where that is faster."""
+"""A pruned multilayer perceptron run as sparse matrices where that is faster."""
 
 from __future__ import annotations
 
@@ -15,35 +15,36 @@ from pyro_vd._core.arguments import LARGEST, check_numbers
 from pyro_vd._core.errors import InputError
 from pyro_vd.networks.checks import check_module
 from pyro_vd.networks.copies import copy_network
+from pyro_vd.networks.layers import as_matrix
 from pyro_vd.networks.modules import SelectInputs
-from pyro_vd.runtime.csr import FeatureMajor, FeatureMajorLinear, linear_steps
+from pyro_vd.runtime.csr import CSRLinear, CSRNetwork, linear_steps
 from pyro_vd.runtime.inputs import check_input
 
 _SECONDS, _ROUNDS = 0.05, (10, 200)
-"""A measurement takes about so long, within so many rounds."""
+"""A measurement takes about so many seconds; the number of its rounds is within these limits."""
 
 _GAIN = 0.95
-"""What a sparse form may take of the dense one's time to be chosen; measurements vary by a few percent."""
+"""A sparse form is chosen if it takes less than this share of the dense one's time; measurements vary by a few percent."""
 
 
 @torch.no_grad()
 def sparsify_runtime(net: nn.Module, batch_sizes: Sequence[int] = (1, 64, 1024)) -> SparseRuntime:
-    """A pruned network for inference, its layers as compressed sparse rows (CSR) where that is faster.
+    """Make a pruned network fast for inference, with layers as compressed sparse rows (CSR) where that is faster.
 
-    Where it is depends on a layer's size and density, the batch, the machine and the number of threads, so it is measured,
-    here and now. Compact the network first: ``sparsify_runtime(compact(net))``.
+    That depends on the size and density of a layer, the batch, the machine and the number of threads, so both forms are timed
+    when this function is called. Compact the network first: ``sparsify_runtime(compact(net))``.
 
     Args:
-        net: an ``nn.Sequential`` of linear layers with activations between, flattening and selection of inputs in front; it
-            is copied. It takes ``(…, features)``, or any ``(batch, …)`` where it flattens.
-        batch_sizes: where to measure; another batch is run as the nearest of them, by ratio.
+        net: an ``nn.Sequential`` of linear layers with activations between, and flattening and a selection of inputs in front;
+            it is copied. It takes ``(…, features)``, or any ``(batch, …)`` if it flattens.
+        batch_sizes: the sizes to measure at; a batch of another size is run like the nearest of them, by ratio.
 
     Returns:
-        The same function, for running only: save the network itself. It holds that as well, for measuring.
+        The same function, for running only: to save it, save ``net``. It holds a copy of ``net`` as well, for measuring sizes.
 
     Raises:
-        InputError: any other module in the network, or a batch size below 1. What is returned raises it for inputs of another
-            number of features, type or device than the network's.
+        InputError: the network has any other module, or a batch size is below 1. The returned module raises it for inputs whose
+            number of features, type or device does not fit the network.
     """
     check_module("net", net)
     sizes = sorted(set(check_numbers("batch_sizes", batch_sizes, low=1, high=LARGEST)))
@@ -55,7 +56,7 @@ def sparsify_runtime(net: nn.Module, batch_sizes: Sequence[int] = (1, 64, 1024))
 
 
 class SparseRuntime(nn.Module):
-    """One form of ``net`` for each range of batch sizes, ``limits`` between them; see :func:`sparsify_runtime`."""
+    """A network with one form for each range of batch sizes, separated by ``limits``; see :func:`sparsify_runtime`."""
 
     def __init__(self, net: nn.Module, forms: Sequence[nn.Module], limits: Sequence[float]) -> None:
         super().__init__()
@@ -80,22 +81,25 @@ class SparseRuntime(nn.Module):
 
 
 def _fastest(dense: nn.Module, batch_size: int) -> nn.Module:
-    """The network as it is, or feature-major with each layer dense or CSR, whichever is faster at a batch size."""
-    first, *_ = layers = [step for step in linear_steps(dense)[1] if isinstance(step, nn.Linear | SelectInputs)]
+    """The network itself, or a :class:`CSRNetwork` with each layer dense or CSR, whichever is fastest at a batch size."""
+    _, steps = linear_steps(dense)
+    selected = next((step.in_features for step in steps if isinstance(step, SelectInputs)), None)
+    layers = [matrix for step in steps if (matrix := as_matrix(step)) is not None]
     sparse = []
-    for layer in layers:
-        if isinstance(layer, nn.Linear):
-            h = layer.weight.new_ones(layer.in_features, batch_size)
-            h = layer.weight.new_ones(batch_size, layer.in_features).t() if layer is first else h  # as it is in the network
-            as_dense, as_csr = _seconds(h, *(FeatureMajorLinear(layer, csr).product() for csr in (False, True)))
-            sparse.append(as_csr < as_dense)
-    candidate = FeatureMajor(dense, sparse)
-    before, after = _seconds(h.new_ones(batch_size, first.in_features), dense, candidate)
+    for index, (weight, bias) in enumerate(layers):
+        features = weight.shape[1]
+        h = weight.new_ones(features, batch_size)
+        if index == 0 and selected is None:
+            h = weight.new_ones(batch_size, features).t()  # as it is in the network
+        as_dense, as_csr = _seconds(h, *(CSRLinear(weight, bias, csr).product() for csr in (False, True)))
+        sparse.append(as_csr < as_dense)
+    candidate = CSRNetwork(dense, sparse)
+    before, after = _seconds(h.new_ones(batch_size, selected or layers[0][0].shape[1]), dense, candidate)
     return candidate if after < _GAIN * before else dense
 
 
 def _seconds(x: Tensor, *functions: Callable[[Tensor], Tensor]) -> list[float]:
-    """The shortest time of each function of ``x``: other load on the machine only adds, and they take turns."""
+    """The shortest time of each function of ``x``. They take turns; the shortest counts, as other load can only add to it."""
     times = [math.inf for _ in functions]
     started, (least, most) = time.perf_counter(), _ROUNDS
     for round_ in range(most):

@@ -1,0 +1,110 @@
+"""A :class:`~.plan.ShrinkPlan` carried out: the network becomes smaller."""
+
+from __future__ import annotations
+
+from itertools import zip_longest
+
+import torch
+from torch import Tensor, nn
+
+from pyro_vd._core.errors import InputError
+from pyro_vd.compaction.front import behind_selection
+from pyro_vd.compaction.plan import ShrinkPlan, TensorPlan, shrink_tensor
+from pyro_vd.networks.checks import check_module
+from pyro_vd.networks.copies import copy_network
+from pyro_vd.networks.layer_sizes import remember_shape, take_sizes
+from pyro_vd.networks.modes import alone
+from pyro_vd.networks.tracing import Trace
+
+
+@torch.no_grad()
+@alone()
+def apply_plan(net: nn.Module, plan: ShrinkPlan) -> nn.Module:
+    """Make the smaller network that a plan describes.
+
+    Args:
+        net: the network that the plan was made for, by :func:`~pyro_vd.compaction.shrink_plan`, or one of the same
+            architecture; it is copied, never changed.
+        plan: the plan.
+
+    Returns:
+        The smaller network in evaluation mode, as :func:`~pyro_vd.compact` gives it.
+
+    Raises:
+        InputError: the network has not the tensors that the plan was made for, its ``forward`` depends on the sizes of its
+            layers, tracing cannot follow it, or a parameter is not finite.
+    """
+    check_module("net", net)
+    return applied(Trace(prepared(net)), plan)
+
+
+def prepared(net: nn.Module) -> nn.Module:
+    """A copy of a network in evaluation mode, to trace and to make smaller.
+
+    Raises:
+        InputError: it is a Bayesian network, or one of its numbers is not finite.
+    """
+    if hasattr(net, "to_module"):
+        raise InputError(f"{type(net).__name__} has no weights of its own; net must be what prune(model, guide) gives")
+    for name, tensor in (*net.named_parameters(), *net.named_buffers()):
+        if not torch.isfinite(tensor).all():
+            raise InputError(f"{name} holds NaN or infinite values; all must be finite")
+    return copy_network(net).eval()
+
+
+def applied(trace: Trace, plan: ShrinkPlan) -> nn.Module:
+    """Carry out a plan on the network of a trace, which is changed; see :func:`apply_plan`."""
+    net = trace.net
+    for tensor_plan in plan.tensors:
+        _shrink(net, plan, tensor_plan)
+    _check_same_operations(trace, Trace(net))
+    if plan.inputs is None:
+        return net
+    whole, selection = behind_selection(net, plan.inputs)
+    _replace(selection, "index", selection.index[torch.tensor(plan.inputs.kept, device=selection.index.device)])
+    take_sizes(selection)
+    return whole
+
+
+def _shrink(net: nn.Module, plan: ShrinkPlan, found: TensorPlan) -> None:
+    """Add, set to zero and select, as the plan says for one tensor of the network."""
+    path, _, name = found.name.rpartition(".")
+    try:
+        module = net.get_submodule(path)
+        tensor = getattr(module, name)
+    except AttributeError as error:
+        raise InputError(f"the network has no {found.name}, which the plan was made for") from error
+    if found.is_new and tensor is None:
+        like = next(module.parameters())
+        remember_shape(module, name)
+        tensor = nn.Parameter(like.new_zeros(found.shape), like.requires_grad)
+        setattr(module, name, tensor)
+    if not isinstance(tensor, Tensor) or tuple(tensor.shape) != found.shape:
+        shape = tuple(tensor.shape) if isinstance(tensor, Tensor) else tensor
+        raise InputError(f"{found.name} has the shape {shape}; the plan is for {found.shape}")
+    new = tensor.detach().clone()
+    if found.added:
+        new = (new.double() + torch.tensor(found.added, dtype=torch.float64, device=new.device)).to(new.dtype)
+    for dim, indices in enumerate(found.zeroed):
+        new.index_fill_(dim, torch.tensor(indices, dtype=torch.int64, device=new.device), 0)
+    _replace(module, name, shrink_tensor(new, plan, found.name))
+    take_sizes(module)
+
+
+def _replace(module: nn.Module, name: str, tensor: Tensor) -> None:
+    """Put another tensor in the place of a parameter or buffer."""
+    old = getattr(module, name)
+    if old.shape != tensor.shape:
+        remember_shape(module, name)
+    new = tensor.contiguous()
+    setattr(module, name, nn.Parameter(new, old.requires_grad) if isinstance(old, nn.Parameter) else new)
+
+
+def _check_same_operations(before: Trace, after: Trace) -> None:
+    """Make sure that the forward pass does the same things with the smaller layers, numbers in it included."""
+    lines = zip_longest(str(before).splitlines(), str(after).splitlines())
+    if different := next(((old, new) for old, new in lines if old != new), None):
+        raise InputError(
+            f"the forward of {type(before.net).__name__} depends on the sizes of its layers: {different[0]} has become "
+            f"{different[1]}"
+        )

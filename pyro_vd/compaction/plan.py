@@ -1,0 +1,145 @@
+"""Which units of a network go, as a value: apart from the network, so that it can be saved, compared and applied elsewhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from pyro_vd._core.errors import InputError
+from pyro_vd._core.schema import typed
+
+
+@dataclass(frozen=True)
+class TensorPlan:
+    """What becomes of one parameter or buffer. The steps are, in this order: add, set to zero, select.
+
+    Attributes:
+        name: in the network.
+        shape: of the whole tensor.
+        kept: by dimension the indices that are kept, rising; None where all are.
+        zeroed: by dimension the indices of the whole tensor that are set to zero: units that stay because something else needs
+            them, but whose contribution here is in a bias, or is not needed.
+        added: numbers that are added to a bias, one per entry of the whole; empty where there is nothing to add.
+        is_new: whether the layer has no such bias yet; then it is made, and starts from zeros.
+
+    Raises:
+        InputError: the fields do not fit together.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    kept: tuple[tuple[int, ...] | None, ...]
+    zeroed: tuple[tuple[int, ...], ...]
+    added: tuple[float, ...] = ()
+    is_new: bool = False
+
+    def __post_init__(self) -> None:
+        dims = len(self.shape)
+        fits = len(self.kept) == len(self.zeroed) == dims and (not self.added or (len(self.added),) == self.shape)
+        if not fits or not all(map(_are_indices, (*self.kept, *self.zeroed), self.shape * 2)) or () in self.kept:
+            raise InputError(
+                f"the plan for {self.name!r} does not fit its shape {self.shape}: indices must rise from 0 to less than the "
+                "size of their dimension, at least one must be kept, and numbers to add must be as many as the entries"
+            )
+
+
+@dataclass(frozen=True)
+class InputSelection:
+    """The inputs that a network reads, where it does not read all.
+
+    Attributes:
+        features: how many inputs there are.
+        dim: the dimension of the input that holds them.
+        flatten: whether the input is flattened to ``(batch, features)`` first.
+        kept: the indices of the inputs that are read, rising.
+    """
+
+    features: int
+    dim: int
+    flatten: bool
+    kept: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not self.kept or not _are_indices(self.kept, self.features):
+            raise InputError(f"the inputs that are kept must be at least one index, rising from 0 to less than {self.features}")
+
+
+@dataclass(frozen=True)
+class ShrinkPlan:
+    """How a network becomes smaller without becoming another function; :func:`~pyro_vd.compaction.shrink_plan` makes it.
+
+    Attributes:
+        tensors: one entry for each parameter and buffer that changes.
+        inputs: the selection of inputs that comes in front of the network; None where there is none.
+        messages: what there is to say, such as which units are left as they are because of what reads them.
+    """
+
+    tensors: tuple[TensorPlan, ...]
+    inputs: InputSelection | None = None
+    messages: tuple[str, ...] = ()
+
+    @cached_property
+    def _by_name(self) -> dict[str, TensorPlan]:
+        return {tensor.name: tensor for tensor in self.tensors}
+
+    def tensor(self, name: str) -> TensorPlan | None:
+        """What becomes of the parameter or buffer of this name; None where it stays as it is."""
+        return self._by_name.get(name)
+
+    def kept(self, name: str) -> dict[int, Tensor]:
+        """The indices that are kept of a parameter or buffer, by dimension; dimensions of which all is kept are left out."""
+        found = self.tensor(name)
+        return {} if found is None else {dim: torch.tensor(kept) for dim, kept in enumerate(found.kept) if kept is not None}
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan in lists, dictionaries, numbers and text; :meth:`from_json` gives it back."""
+        tree: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return tree
+
+    @classmethod
+    def from_json(cls, tree: Any) -> Self:
+        """The plan that :meth:`to_json` has described.
+
+        Raises:
+            InputError: ``tree`` is no such description.
+        """
+        plan: Self = typed("the shrink plan", tree, cls)
+        return plan
+
+
+def shrink_tensor(tensor: Tensor, plan: ShrinkPlan, name: str) -> Tensor:
+    """Select what a plan keeps of a tensor shaped like a parameter, such as its gradient or an optimizer's moments.
+
+    Args:
+        tensor: of the parameter's shape.
+        plan: of the network.
+        name: of the parameter; where the plan does not change it, everything is kept.
+
+    Returns:
+        A new tensor.
+
+    Raises:
+        InputError: the tensor has another shape than the parameter had when the plan was made.
+    """
+    found = plan.tensor(name)
+    if found is None:
+        return tensor.clone()
+    if tuple(tensor.shape) != found.shape:
+        raise InputError(f"a tensor for {name!r} has the shape {tuple(tensor.shape)}; the plan is for {found.shape}")
+    selected = tensor.clone()
+    for dim, kept in plan.kept(name).items():
+        selected = selected.index_select(dim, kept.to(tensor.device))
+    return selected
+
+
+def _are_indices(indices: Sequence[int] | None, size: int) -> bool:
+    """Whether these are indices of a dimension of this size, rising; None stands for all of them."""
+    given = indices or ()
+    return all(0 <= index < size for index in given) and all(a < b for a, b in pairwise(given))

@@ -1,0 +1,25 @@
+"""The arguments that a module was made with, read from its attributes of the same names, as torch's own modules have them."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from torch import nn
+
+
+def constructor_arguments(module: nn.Module) -> dict[str, Any]:
+    """The arguments that are not the defaults. ``bias``, a parameter or None, stands for the truth value that made it."""
+    arguments = {}
+    for name, default in constructor_defaults(type(module)).items():
+        value = getattr(module, name)
+        value = value is not None if name == "bias" else value
+        if value != default:
+            arguments[name] = value
+    return arguments
+
+
+def constructor_defaults(kind: type[nn.Module]) -> dict[str, Any]:
+    """The arguments of a module's class with their defaults, without ``device`` and ``dtype``."""
+    parameters = inspect.signature(kind).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD and p.name not in ("device", "dtype")}

@@ -1,0 +1,148 @@
+"""What must be known about a kind of layer to give its weights a prior, count them, prune them and make the layer smaller.
+
+A kind is a subclass of :class:`LayerKind`, in a file of its own, which :func:`~pyro_vd.networks.register_layer` adds.
+:mod:`~pyro_vd.networks.linear_kind` is the shortest example, :mod:`~pyro_vd.networks.convolution_kinds` one with kernels.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from torch import Tensor, nn
+
+from pyro_vd.networks.construction import constructor_arguments
+
+Axes = tuple[str, ...]
+"""Names of a weight's dimensions: ``out`` for output units, ``in`` for input units, ``kernel_0``, … for those of a kernel."""
+
+
+@dataclass(frozen=True)
+class LinearMap:
+    """A function whose output local reparameterization may draw, in place of drawing the weight.
+
+    Its output must be a sum of products of an input and an entry of the weight, no entry twice in one sum, plus a bias. It must
+    hand over to ``__torch_function__``, as all of torch's functions do (:func:`torch.overrides.handle_torch_function`).
+
+    Attributes:
+        function: the function, such as ``torch.nn.functional.linear``.
+        arguments: the names of its arguments by position; ``input``, ``weight`` and ``bias`` must be among them.
+        spatial: how many dimensions for positions stand at the end of its input and output, after the units, as in a
+            convolution. None where the units stand last, and all dimensions between the batch and them are for positions.
+    """
+
+    function: Callable[..., Tensor]
+    arguments: tuple[str, ...] = ("input", "weight", "bias")
+    spatial: int | None = None
+
+    def by_name(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments of a call by name."""
+        return {**dict(zip(self.arguments, args, strict=False)), **kwargs}
+
+
+class LayerKind(ABC):
+    """Description of a kind of layer; the defaults are for a layer that maps ``(…, in_features)`` to ``(…, out_features)``.
+
+    A kind must define :attr:`modules` and :meth:`weights`. A kind whose layers' output is not linear in their inputs must also
+    override :meth:`matrix` to return None, which is also the default for several weights; compaction then leaves their units as
+    they are. A weight that the forward pass gives to one of the :attr:`linear_maps`, once, is not drawn: the output of the map
+    is. A weight that is used in any other way is drawn once per forward pass.
+    :class:`pyro_vd.testing.LayerKindConformance` tests everything that a kind claims.
+    """
+
+    modules: tuple[type[nn.Module], ...]
+    """The classes of its layers. Subclasses of them belong to the kind too, but are never made smaller."""
+    linear_maps: tuple[LinearMap, ...] = ()
+    """The functions that its layers call with a weight; empty if a weight never goes into one as it is."""
+    sizes: tuple[str, str] = ("in_features", "out_features")
+    """The attributes of a layer that hold its numbers of input units and of output units."""
+    bias = "bias"
+    """The parameter that is added to the output units; a layer may have None there, or no such attribute."""
+
+    # The weights
+
+    @abstractmethod
+    def weights(self, layer: nn.Module) -> dict[str, Axes]:
+        """The parameters of a layer that are weights, by name, with the names of their dimensions."""
+
+    def units(self, layer: nn.Module) -> tuple[int, int]:
+        """The numbers of input units and of output units of a layer."""
+        inputs, outputs = (getattr(layer, name) for name in self.sizes)
+        return inputs, outputs
+
+    def is_dense(self, layer: nn.Module) -> bool:
+        """Whether every weight has an entry, or a kernel, for each pair of an output unit and an input unit."""
+        return True
+
+    def takes_unit_noise(self, layer: nn.Module) -> bool:
+        """Whether every weight has one column per input unit, on which the noise of a unit can be put."""
+        return self.is_dense(layer) and all(axes[1:2] == ("in",) for axes in self.weights(layer).values())
+
+    def applications(self, layer: nn.Module, name: str, inputs: Sequence[Any], output: Any) -> int:
+        """How many products each entry of a weight takes part in, in one forward pass.
+
+        Args:
+            layer: the layer.
+            name: of the weight.
+            inputs: what the forward pass was given.
+            output: what it returned.
+        """
+        return output.numel() // self.units(layer)[1]
+
+    # Making a layer smaller
+
+    def unit_axis(self, layer: nn.Module, ndim: int) -> int | None:
+        """The dimension that holds the units in an input or output of ``ndim`` dimensions; None where it has no batch."""
+        return ndim - 1
+
+    def matrix(self, layer: nn.Module) -> Tensor | None:
+        """The factors ``(output units, input units, kernel positions)`` of the inputs in the outputs.
+
+        Returns:
+            The factors, or None where the output is not the sum of such products and the bias. The units that such a layer
+            reads and makes are then left as they are.
+        """
+        weights = self.weights(layer)
+        if len(weights) != 1 or not self.is_dense(layer):
+            return None
+        ((name, axes),) = weights.items()
+        weight = cast(Tensor, getattr(layer, name))
+        weight = weight.movedim((axes.index("out"), axes.index("in")), (0, 1))
+        return weight.reshape(*weight.shape[:2], -1)
+
+    def is_uniform(self, layer: nn.Module) -> bool:
+        """Whether a constant input adds the same number at every position of the output: no zeros are padded, for example."""
+        return True
+
+    def kept_entries(self, layer: nn.Module, inputs: Tensor, outputs: Tensor) -> dict[str, dict[int, Tensor]]:
+        """What is kept of each tensor of a layer if these units are kept: by the tensor's name, indices by dimension.
+
+        Args:
+            layer: the layer; it need not have a bias.
+            inputs: indices of the input units that are kept.
+            outputs: indices of the output units that are kept.
+        """
+        by_unit = {"in": inputs, "out": outputs}
+        kept = {
+            name: {dim: by_unit[axis] for dim, axis in enumerate(axes) if axis in by_unit}
+            for name, axes in self.weights(layer).items()
+        }
+        return {**kept, self.bias: {0: outputs}} if hasattr(layer, self.bias) else kept
+
+    def take_sizes(self, layer: nn.Module) -> None:
+        """Set the attributes of a layer that hold sizes to those of its tensors, which have become smaller."""
+        name, axes = next(iter(self.weights(layer).items()))
+        for attribute, axis in zip(self.sizes, ("in", "out"), strict=True):
+            setattr(layer, attribute, getattr(layer, name).shape[axes.index(axis)])
+
+    # Files
+
+    def arguments(self, layer: nn.Module) -> dict[str, Any]:
+        """The arguments, as JSON holds them, from which the layer's class makes a layer of the same sizes."""
+        return constructor_arguments(layer)
+
+    def growth(self, layer: nn.Module) -> int:
+        """At most so many positions of the output come from one of the input; a bound for files from strangers."""
+        return 1

@@ -1,0 +1,79 @@
+"""The kinds of layers that are known, by the classes of their layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from torch import Tensor, nn
+
+from pyro_vd._core.errors import InputError
+from pyro_vd.networks.layer_kind import LayerKind, LinearMap
+
+_KINDS: dict[type[nn.Module], LayerKind] = {}
+
+LINEAR_MAPS: dict[Callable[..., Tensor], LinearMap] = {}
+"""The linear maps of all kinds, by function."""
+
+
+def register_layer(kind: LayerKind) -> None:
+    """Add a kind of layer: from then on its weights get a prior, are counted, pruned, compacted and saved.
+
+    Args:
+        kind: an instance of a subclass of :class:`~pyro_vd.networks.LayerKind`.
+
+    Raises:
+        InputError: no such instance; or one of its classes, or another class of that name, belongs to a kind already.
+    """
+    if not isinstance(kind, LayerKind):
+        raise InputError(f"kind is a {type(kind).__name__}; it must be an instance of a subclass of LayerKind")
+    known = layer_classes()
+    if taken := [layer.__name__ for layer in kind.modules if layer.__name__ in known]:
+        raise InputError(
+            f"classes named {', '.join(taken)} are registered already; every name must be different, as files hold the names"
+        )
+    _KINDS.update(dict.fromkeys(kind.modules, kind))
+    LINEAR_MAPS.update({linear_map.function: linear_map for linear_map in kind.linear_maps})
+
+
+def unregister_layer(kind: LayerKind) -> None:
+    """Remove a kind of layer that :func:`register_layer` has added."""
+    for layer in kind.modules:
+        del _KINDS[layer]
+    left = {linear_map.function: linear_map for other in _KINDS.values() for linear_map in other.linear_maps}
+    for function in LINEAR_MAPS.keys() - left.keys():
+        del LINEAR_MAPS[function]
+    LINEAR_MAPS.update(left)
+
+
+def kind_of(module: nn.Module) -> LayerKind | None:
+    """The kind of a layer, or of the nearest class that it is derived from; None where there is none."""
+    return next((_KINDS[base] for base in type(module).__mro__ if base in _KINDS), None)
+
+
+def exact_kind_of(module: nn.Module | None) -> LayerKind | None:
+    """The kind of a layer, but None for a layer of a derived class: its forward pass may be another."""
+    return None if module is None else _KINDS.get(type(module))
+
+
+def layer_classes() -> dict[str, type[nn.Module]]:
+    """The classes of all kinds by name, in the order in which they were registered."""
+    return {layer.__name__: layer for layer in _KINDS}
+
+
+def layers_in(net: nn.Module, remove_duplicate: bool = True) -> Iterator[tuple[str, nn.Module, LayerKind]]:
+    """Path, module and kind of every layer of a registered kind, in the order of registration in the network.
+
+    Args:
+        net: a network.
+        remove_duplicate: whether a layer that has several paths is given once.
+    """
+    for path, module in net.named_modules(remove_duplicate=remove_duplicate):
+        if (kind := kind_of(module)) is not None:
+            yield path, module, kind
+
+
+def own_weights(kind: LayerKind, layer: nn.Module) -> dict[str, Any]:
+    """The weights of a layer that are parameters or buffers of its own, by name; those made of other parameters are missing."""
+    own = {**layer._parameters, **layer._buffers}
+    return {name: own[name] for name in kind.weights(layer) if name in own}

@@ -1,0 +1,18 @@
+"""Linear layers."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import nn
+
+from pyro_vd.networks.layer_kind import Axes, LayerKind, LinearMap
+
+
+class LinearKind(LayerKind):
+    """``nn.Linear``: all defaults of :class:`~pyro_vd.networks.LayerKind` hold."""
+
+    modules = (nn.Linear,)
+    linear_maps = (LinearMap(F.linear),)
+
+    def weights(self, layer: nn.Module) -> dict[str, Axes]:
+        return {"weight": ("out", "in")}

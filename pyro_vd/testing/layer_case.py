@@ -1,0 +1,83 @@
+"""A layer of a kind with a batch of inputs, and what the tests of the kind ask about them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from pyro_vd.networks import LayerKind, LinearMap, register_layer
+from pyro_vd.networks.layer_registry import LINEAR_MAPS, exact_kind_of, unregister_layer
+
+
+class LayerCase:
+    """A layer with random weights, some of them zero, in float64. The kind is registered while a test runs."""
+
+    kind: LayerKind
+
+    def layer(self) -> nn.Module:
+        """Make a layer of a few units; at least two inputs and two outputs."""
+        raise NotImplementedError
+
+    def example(self) -> Tensor:
+        """Make a batch of inputs for the layer, of at least two examples."""
+        raise NotImplementedError
+
+    def setup_method(self) -> None:
+        torch.manual_seed(0)
+        self.made, self.x = self.layer().double().eval(), self.example().double()
+        self._registers = exact_kind_of(self.made) is None
+        if self._registers:
+            register_layer(self.kind)
+        with torch.no_grad():
+            for name in self.kind.weights(self.made):
+                weight = getattr(self.made, name)
+                weight.copy_(torch.randn_like(weight) * (torch.rand_like(weight) < 0.6))
+
+    def teardown_method(self) -> None:
+        if self._registers:
+            unregister_layer(self.kind)
+
+    def linear_calls(self) -> list[tuple[str, LinearMap, dict[str, Any], Tensor]]:
+        """The linear maps that a forward pass applies to weights of the layer, by the weight, with arguments and output."""
+        weights = {id(getattr(self.made, name)): name for name in self.kind.weights(self.made)}
+        with _Calls() as calls:
+            self.made(self.x)
+        by_weight = [
+            (weights.get(id(arguments["weight"])), *rest, arguments, output) for *rest, arguments, output in calls.made
+        ]
+        return [(name, linear_map, arguments, output) for name, linear_map, arguments, output in by_weight if name is not None]
+
+    def axis(self, tensor: Tensor) -> int:
+        return cast(int, self.kind.unit_axis(self.made, tensor.ndim))
+
+    def by_unit(self, tensor: Tensor) -> Tensor:
+        """``(units, everything else)``."""
+        return tensor.movedim(self.axis(tensor), 0).flatten(1)
+
+    def positions(self, tensor: Tensor) -> Sequence[int]:
+        """The sizes of the dimensions that hold neither examples nor units."""
+        return [size for dim, size in enumerate(tensor.shape) if dim not in (0, self.axis(tensor))]
+
+    def scaled(self, tensor: Tensor, by_unit: Tensor) -> Tensor:
+        """A tensor of inputs, each unit multiplied by its number."""
+        return tensor * by_unit.reshape([-1 if dim == self.axis(tensor) else 1 for dim in range(tensor.ndim)])
+
+
+class _Calls(TorchFunctionMode):
+    """Notes the calls of linear maps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: list[tuple[LinearMap, dict[str, Any], Tensor]] = []
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        output = func(*args, **(kwargs or {}))
+        if func in LINEAR_MAPS:
+            self.made.append((LINEAR_MAPS[func], LINEAR_MAPS[func].by_name(args, kwargs or {}), output))
+        return output
