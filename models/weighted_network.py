@@ -38,10 +38,6 @@ class WeightedNetwork(PyroModule):
         Raises:
             InputError: see :class:`~pyro_vd.models.BayesianNetwork`.
         """
-        if isinstance(net, WeightedNetwork):
-            raise InputError(
-                f"net is a {type(net).__name__} already; give an ordinary network, such as prune(model, guide) makes"
-            )
         check_admission(net)
         try:
             net = copy_network(net)

@@ -262,5 +262,5 @@ def test_options_are_checked_at_construction(options: dict[str, Any], quoted: st
 
 
 def test_a_model_is_not_made_of_a_model() -> None:
-    with pytest.raises(InputError, match="is a BayesianNetwork already; give an ordinary network"):
+    with pytest.raises(InputError, match="is a BayesianNetwork; it must be an ordinary network"):
         BayesianNetwork(BayesianNetwork(nn.Linear(8, 3)))

@@ -41,7 +41,7 @@ def random_frames(number: int) -> Frames:
         values = rng.integers(-127, 128, (number, *shape))
         left = rng.random(values.shape) < 1 / (1 + np.arange(number))[:, None, None]
         weights[name] = (values * left).astype(np.int8)
-    return Frames(np.arange(number) / 10, np.linspace(0.9, 0.03, number), weights, "500 validation examples")
+    return Frames(np.arange(number) / 10, np.linspace(0.9, 0.03, number), weights, "500 validation examples", "error")
 
 
 def colour_of(recorded: np.ndarray) -> np.ndarray:

@@ -73,7 +73,7 @@ def test_bad_input() -> None:
     linear, conv = nn.Sequential(nn.Linear(4, 2)), nn.Sequential(nn.Conv2d(1, 2, 3))
     with pytest.raises(InputError, match="net is a str"):
         compact("net")  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=r"prune\(model, guide\)"):
+    with pytest.raises(InputError, match=r"prune\(guide\)"):
         compact(MLP((4, 2)))
     with pytest.raises(InputError, match=r"the argument example"):
         compact(conv)

@@ -17,6 +17,7 @@ from pyro_vd import (
     InputError,
     VariationalDropout,
     choose_threshold,
+    compact,
     evaluate,
     fit,
     load_data,
@@ -52,32 +53,31 @@ def pair_of(net: nn.Module) -> tuple[BayesianNetwork, VariationalDropout]:
 
 RUN = {"epochs": 1}
 DATA = torch.rand(9, 4), torch.arange(9) % 3
-MODEL, OTHER = MLP((4, 3)), MLP((4, 5, 3))
+MODEL = MLP((4, 3))
 GUIDE = VariationalDropout(MODEL)
 WRONG: dict[str, Callable[[], object]] = {
     "guide is a tuple; it must be one of the model's": lambda: fit(DATA, DATA, **RUN),
-    r"model is a Linear; it must be a BayesianNetwork: BayesianNetwork\(net\)": lambda: fit(GUIDE, DATA, epochs=1),
+    "guide is a MLP, a model; give the guide": lambda: fit(MODEL, GUIDE, DATA, epochs=1),
     "model is a Linear; it must be": lambda: VariationalDropout(nn.Linear(4, 3)),
-    "model is a VariationalDropout": lambda: prune(MODEL),
-    r"guide is of another network: its weights are .*'1.weight': \(3, 4\).* \(5, 4\)": lambda: prune(GUIDE),
-    "the guide is of another network": lambda: fit(GUIDE, DATA, **RUN),
-    "VariationalDropout was made for another MLP, with other biases": lambda: fit(GUIDE, DATA, **RUN),
+    "guide is a MLP, a model; give the guide of": lambda: prune(MODEL),
+    "guide is a Linear; it must be": lambda: prune(nn.Linear(4, 3)),
     "validation data is a Dataset, whose test data are never for choosing": lambda: fit(
         GUIDE, DATA, load_data("digits"), epochs=1
     ),
     "training data is a tuple of 3; it must be a pair of tensors": lambda: fit(GUIDE, (*DATA, 1), epochs=1),
     "inputs of type torch.float64, a network of torch.float32": lambda: fit(GUIDE, (DATA[0].double(), DATA[1]), epochs=1),
     "label 3 does not fit .* count from 0": lambda: fit(GUIDE, (DATA[0], DATA[1] + 1), **RUN),
-    "has no weights of its own: give evaluate": lambda: evaluate(MODEL, DATA),
-    "evaluate was given a tuple; it takes a network, or": lambda: evaluate((MODEL, 3), DATA),
-    "evaluate was given a VariationalDropout; it takes": lambda: evaluate(GUIDE, DATA),
+    r"evaluate was given a MLP; it takes .* VariationalDropout\(model\)": lambda: evaluate(MODEL, DATA),
+    "evaluate was given a tuple; it takes an ordinary network, or": lambda: evaluate((MODEL, 3), DATA),
+    r"likelihood \(=.*\) must be None with a guide": lambda: evaluate(GUIDE, DATA, likelihood=Normal()),
     r"prior \(='normal-jeffreys'\) must map": lambda: BayesianNetwork(nn.Linear(4, 1), prior="normal-jeffreys"),
     r"likelihood \(='normal'\) must be an object": lambda: BayesianNetwork(nn.Linear(4, 1), "normal"),
     r"likelihood \(=<class .*Normal'>\) must be an object": lambda: BayesianNetwork(nn.Linear(4, 1), Normal),
     "net is a function; it must be a network, an nn.Module": lambda: BayesianNetwork(lambda x: x),
     r"outputs of shape \(9, 1\) are not of classes": lambda: predict(nn.Linear(4, 1), DATA[0]),
-    r"save what prune\(model, guide\) gives": lambda: save_pruned(MODEL, "never.safetensors"),
-    "has no weights of its own: give predict": lambda: predict(MODEL, DATA[0]),
+    r"net is a MLP; it must be an ordinary network": lambda: save_pruned(MODEL, "never.safetensors"),
+    "net is a VariationalDropout; it must be an ordinary network": lambda: compact(GUIDE),
+    "predict was given a MLP; it takes": lambda: predict(MODEL, DATA[0]),
     r"checkpoint \(='no/such/c.pt'\): there is no folder 'no/such'": lambda: fit(
         GUIDE, DATA, epochs=1, checkpoint="no/such/c.pt"
     ),

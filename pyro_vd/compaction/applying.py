@@ -42,10 +42,8 @@ def prepared(net: nn.Module) -> nn.Module:
     """A copy of a network in evaluation mode, to trace and to make smaller.
 
     Raises:
-        InputError: it is a Bayesian network, or one of its numbers is not finite.
+        InputError: one of its numbers is not finite.
     """
-    if hasattr(net, "to_module"):
-        raise InputError(f"{type(net).__name__} has no weights of its own; net must be what prune(model, guide) gives")
     for name, tensor in (*net.named_parameters(), *net.named_buffers()):
         if not torch.isfinite(tensor).all():
             raise InputError(f"{name} holds NaN or infinite values; all must be finite")

@@ -62,8 +62,6 @@ def save_pruned(net: nn.Module, path: Path | str, info: dict[str, Any] | None = 
     """
     path = check_path("path", path)
     check_module("net", net)
-    if hasattr(net, "to_module"):
-        raise InputError(f"{type(net).__name__} is not an ordinary network; save what prune(model, guide) gives")
     check_hooks(net)
     check_choice("layout", layout, get_args(Layout))
     state = net.state_dict()

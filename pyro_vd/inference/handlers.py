@@ -65,7 +65,7 @@ def training_of(model: nn.Module) -> Iterator[None]:
         if model in _training:
             raise InputError(
                 f"this {type(model).__name__} is being trained by another fit, and both would change its parameters; wait for "
-                "that, or train a copy: copy.deepcopy((model, guide))"
+                "that, or train a copy: copy.deepcopy(guide)"
             )
         _training.add(model)
     try:

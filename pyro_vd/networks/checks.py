@@ -70,13 +70,18 @@ def check_example(net: Any, example: Any) -> Tensor:
 
 
 def check_module(name: str, net: object) -> None:
-    """Refuse a value that is not a network.
+    """Refuse a value that is not an ordinary network: no module, or a Bayesian network or a guide, which make one.
 
     Raises:
         InputError: naming the type of the value.
     """
     if not isinstance(net, nn.Module):
         raise InputError(f"{name} is a {type(net).__name__}; it must be a network, an nn.Module")
+    if hasattr(net, "to_module") or hasattr(net, "site_names"):
+        raise InputError(
+            f"{name} is a {type(net).__name__}; it must be an ordinary network, such as prune(guide) or posterior_mean(guide) "
+            "makes"
+        )
 
 
 def check_trainable(*modules: nn.Module) -> None:
