@@ -26,7 +26,7 @@ def check_guide(guide: object) -> None:
     """
     if not isinstance(guide, type) and hasattr(guide, "initial_weights"):
         raise InputError(
-            f"guide is a {type(guide).__name__}, a model; give the guide of it, such as VariationalDropout(model), which knows it"
+            f"guide is a {type(guide).__name__}, a model; give its guide, such as VariationalDropout(model)"
         )
     if isinstance(guide, type) or not hasattr(guide, "site_names"):
         raise InputError(
