@@ -94,7 +94,7 @@ class StateOfGuide(GuideCase):
 
     @pytest.mark.parametrize("device", ["cpu", *(["cuda"] if torch.cuda.is_available() else [])])
     def test_it_moves_with_its_model(self, device: str) -> None:
-        """Both in float64, on any device, it draws, trains and is pruned there; removed weights stay removed."""
+        """Both in float64 on a device, it draws there, with finite gradients; removed weights stay removed."""
         guide = self.guide()
         masks = self.remove_half(guide)
         for module in (guide, guide.model):

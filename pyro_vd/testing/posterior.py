@@ -117,7 +117,7 @@ class PosteriorConformance(Seeded, ABC):
             torch.testing.assert_close(integral, torch.full_like(integral, expected), rtol=0, atol=1e-3)
 
     def test_the_kl_is_registered_and_not_negative(self) -> None:
-        """KL(q‖p) of the whole weight is one number ≥ 0, or the constant that stands for it, and has a gradient."""
+        """KL(q‖p) of the whole weight is one number, at least 0."""
         kl = self.kl(self.posterior())
         assert kl.shape == ()
         assert kl >= -1e-9
