@@ -51,7 +51,7 @@ def test_groups_dimensions_and_coordinates() -> None:
     for index, record in enumerate(history):
         row = tree["training_history"].to_dataset().isel(record=index)
         assert (row["phase"].item(), row["epoch"].item(), row["loss"].item()) == ("train", index + 1, record.loss)
-        assert math.isnan(row["error"].item()), "there were no validation data"
+        assert math.isnan(row["score"].item()), "there were no validation data"
 
 
 def test_variational_parameters_are_the_guides() -> None:
