@@ -43,7 +43,7 @@ test-arviz1: .venv/installed-dev  ## the tests of the posterior under ArviZ 1.x,
 
 .venv-arviz1/tested: .venv-arviz1/installed
 	PYRO_VD_OTHER_PYTHON=$(abspath $(BIN))/python .venv-arviz1/bin/python -m pytest \
-	  tests/test_arviz_*.py tests/test_inspect.py tests/test_posterior_plots.py tests/test_tutorials.py
+	  tests/posterior/test_arviz_*.py tests/cli/test_inspect.py tests/plots/test_posterior_plots.py tests/repository/test_tutorials.py
 
 .venv-arviz1/installed: pyproject.toml
 	$(PYTHON) -m venv .venv-arviz1

@@ -66,6 +66,11 @@ class Normal(nn.Module):
         """The standard deviation of the noise."""
         return self.log_scale.exp().item()
 
+    @property
+    def options(self) -> dict[str, float]:
+        """What a file says of it; see :func:`describe`."""
+        return {"scale": self.scale}
+
     def forward(self, output: Tensor) -> dist.TorchDistribution:
         mean = _without_column(output)
         return _one_an_example(dist.Normal(mean, self.log_scale.exp(), validate_args=False))
@@ -101,10 +106,17 @@ LIKELIHOODS: dict[str, type] = {"categorical": Categorical, "normal": Normal, "p
 
 
 def describe(likelihood: Likelihood) -> dict[str, Any]:
-    """What the ``info`` of a network's file is to say of a likelihood of :data:`LIKELIHOODS`: of a categorical one nothing."""
-    (name,) = (name for name, kind in LIKELIHOODS.items() if type(likelihood) is kind)
-    scale = {"scale": likelihood.scale} if isinstance(likelihood, Normal) else {}
-    return {} if name == "categorical" else {"likelihood": {"name": name, **scale}}
+    """What the ``info`` of a network's file is to say of a likelihood of :data:`LIKELIHOODS`: of a categorical one nothing.
+
+    A class whose constructor has arguments gives them, as plain numbers or text by name, in its property ``options``.
+
+    Raises:
+        InputError: a likelihood of another class.
+    """
+    name = next((name for name, kind in LIKELIHOODS.items() if type(likelihood) is kind), None)
+    if name is None:
+        raise InputError(name="likelihood", value=likelihood, allowed=f"one of {', '.join(LIKELIHOODS)}, to be named in a file")
+    return {} if name == "categorical" else {"likelihood": {"name": name, **getattr(likelihood, "options", {})}}
 
 
 def described(description: Any) -> Likelihood:

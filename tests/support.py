@@ -27,7 +27,15 @@ SMALL = (
 )
 """Keys that make the digits recipe a matter of a tenth of a second."""
 
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONWARNINGS": "error"}
+_PYTHONPATH = os.pathsep.join(filter(None, (str(Path(__file__).parent), os.environ.get("PYTHONPATH"))))
+ENVIRONMENT = {
+    **os.environ,
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "PYTHONWARNINGS": "error",
+    "PYTHONPATH": _PYTHONPATH,
+}
+"""Of other processes, in which modules of the tests can be imported as in this one."""
 
 
 def run_cli(*arguments: str | Path) -> tuple[int, str, str]:

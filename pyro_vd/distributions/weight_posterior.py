@@ -32,6 +32,11 @@ class WeightPosterior(TorchDistribution):
     def log_alpha(self) -> Tensor:
         """log α, in the shape of the weights. For reading, not for gradients: see :mod:`pyro_vd.distributions.kl`."""
 
+    @property
+    def log_sigma2(self) -> Tensor:
+        """log σ² = log αθ², in the shape of the weights."""
+        return self.variance.log()
+
 
 class MultiplicativeNormal(WeightPosterior):
     """Posterior of a weight, q(w) = N(θ, αθ²), with an α of its own, stored as θ and log σ² with σ² = αθ².
@@ -50,12 +55,16 @@ class MultiplicativeNormal(WeightPosterior):
     arg_constraints = {"theta": constraints.real, "log_sigma2": constraints.real}
 
     def __init__(self, theta: Tensor, log_sigma2: Tensor, validate_args: bool | None = None) -> None:
-        self.theta, self.log_sigma2 = broadcast_all(theta, log_sigma2)
+        self.theta, self._log_sigma2 = broadcast_all(theta, log_sigma2)
         super().__init__(self.theta.shape, validate_args=validate_args)
 
     def expand(self, batch_shape: torch.Size | tuple[int, ...], _instance: None = None) -> MultiplicativeNormal:
         shape = torch.Size(batch_shape)
         return MultiplicativeNormal(self.theta.expand(shape), self.log_sigma2.expand(shape), validate_args=False)
+
+    @property
+    def log_sigma2(self) -> Tensor:
+        return self._log_sigma2
 
     @property
     def variance(self) -> Tensor:

@@ -11,7 +11,7 @@ import xarray as xr
 from torch import Tensor
 
 from pyro_vd._core.errors import InputError
-from pyro_vd.distributions.weight_posterior import MultiplicativeNormal, SharedAlphaNormal
+from pyro_vd.distributions.weight_posterior import WeightPosterior
 from pyro_vd.evaluation.draws import Draws
 from pyro_vd.evaluation.epoch_record import EpochRecord
 from pyro_vd.guides.alpha import has_log_alpha, log_alpha
@@ -75,7 +75,7 @@ def variational_parameters(guide: WeightGuide, rule: Rule) -> xr.Dataset:
     for name in guide.site_names:
         q = guide.posterior(name)
         found = {"theta": guide.mean(name), "log_alpha": log_alphas.get(name), "mask": masks[name]}
-        if isinstance(q, MultiplicativeNormal | SharedAlphaNormal):  # noise on units has no variance per weight
+        if isinstance(q, WeightPosterior):  # noise on units has no variance per weight
             found["log_sigma2"] = q.log_sigma2
         for kind, value in found.items():
             if value is not None:

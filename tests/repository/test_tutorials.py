@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from pyro_vd.posterior.arviz_files import to_tree
 
-TUTORIALS = Path(__file__).parents[1] / "docs" / "tutorials"
+TUTORIALS = Path(__file__).parents[2] / "docs" / "tutorials"
 
 mpl.use("Agg")
 pytestmark = pytest.mark.filterwarnings("ignore:Passing a dict or None as alias_mapping")  # ArviZ 0.23 under newer matplotlib

@@ -24,7 +24,7 @@ from pyro_vd.workflow import run_folder
 from pyro_vd.workflow.recipe_files import parse_recipe
 from pyro_vd.workflow.run_folder import load_run, read_history, read_metrics
 
-POLICY = (Path(__file__).parents[1] / "docs" / "policy.md").read_text("utf-8")
+POLICY = (Path(__file__).parents[2] / "docs" / "policy.md").read_text("utf-8")
 
 
 def test_the_policy_names_the_format_numbers() -> None:

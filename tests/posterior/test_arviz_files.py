@@ -105,9 +105,10 @@ write_inference_data(known(), sys.argv[1])
 def other_python(code: str, *arguments: Path) -> str:
     assert OTHER
     environment = {key: value for key, value in ENVIRONMENT.items() if key != "PYTHONPATH"}
-    here = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
+    environment["PYTHONPATH"] = os.pathsep.join((str(root), str(root / "tests")))
     line = [OTHER, "-c", code, *map(str, arguments)]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=120, env={**environment, "PYTHONPATH": str(here)})
+    done = subprocess.run(line, capture_output=True, text=True, timeout=120, env=environment)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

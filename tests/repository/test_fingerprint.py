@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-SCRIPT = Path(__file__).parent.parent / "benchmarks" / "fingerprint.py"
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "fingerprint.py"
 
 
 @dataclass

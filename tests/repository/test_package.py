@@ -20,7 +20,7 @@ from support import ENVIRONMENT, python
 import pyro_vd
 from pyro_vd.workflow.recipe_files import recipes
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SUBMODULES = [m.name for m in pkgutil.walk_packages(pyro_vd.__path__, "pyro_vd.") if m.name != "pyro_vd.__main__"]
 
 STUB = [node for node in ast.parse((ROOT / "pyro_vd/__init__.pyi").read_text()).body if isinstance(node, ast.ImportFrom)]
