@@ -11,9 +11,7 @@ from typing import NoReturn
 from pyro_vd import __version__
 from pyro_vd._core.errors import InputError, NonFiniteError
 from pyro_vd._core.messages import must_be_one_of, one_line
-
-COMMANDS = ("train", "sweep", "prune", "evaluate", "compare", "inspect", "animate", "export", "experiment", "recipes")
-"""Each is a module of :mod:`pyro_vd.cli`, imported when it is called."""
+from pyro_vd.cli.commands import COMMANDS
 
 _GOING_ON = {
     "train": "; --resume goes on from the last epoch",
@@ -43,7 +41,7 @@ def _exit(code: int, message: str) -> NoReturn:
 
 def _run(arguments: list[str]) -> None:
     if not arguments or arguments[0] in ("-h", "--help"):
-        listed = "\n".join(f"  {name:12}{import_module(f'pyro_vd.cli.{name}').HELP}" for name in COMMANDS)
+        listed = "\n".join(f"  {name:12}{what}" for name, what in COMMANDS.items())
         print(f"usage: pyro-vd COMMAND …\n\n{listed}\n\npyro-vd COMMAND --help tells more; --version prints the version.")
         return
     if arguments[0] == "--version":

@@ -80,7 +80,7 @@ def new_guide(
     """The guide of ``config`` over a new fully connected network of these sizes."""
     torch.set_num_threads(1)
     pyro.set_rng_seed(seed)
-    return config.build_guide(BayesianNetwork(ModelConfig(list(sizes), initial_theta).build()))
+    return config.guide.build(BayesianNetwork(ModelConfig(list(sizes), initial_theta).build()))
 
 
 def train(

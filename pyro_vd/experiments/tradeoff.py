@@ -9,7 +9,7 @@ from pyro_vd.evaluation.deployed import kilobytes
 from pyro_vd.evaluation.network_size import NetworkSize, network_size
 from pyro_vd.evaluation.score import score_of
 from pyro_vd.experiments.setting import Outcome, Setting, new_guide, train
-from pyro_vd.guides.alpha import log_alpha
+from pyro_vd.guides import VariationalDropoutSettings, log_alpha
 from pyro_vd.plots.experiments import log_alpha_histogram, tradeoff
 from pyro_vd.pruning.pruned import prune
 from pyro_vd.pruning.threshold_choice import CANDIDATES
@@ -46,7 +46,7 @@ def run(setting: Setting) -> Outcome:
             epochs=epochs,
             lr=setting.full(1e-3, 3e-3),
             lr_schedule=LRSchedule(kind="linear", after=0.5),
-            log_sigma2=-8.0,
+            guide=VariationalDropoutSettings(-8.0),
             kl_weight=KLWeight(weight, start=0, end=epochs / 3),
         )
         guide = new_guide(sizes, config, 0, "default")

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.yaml_files import read_yaml
@@ -45,17 +45,18 @@ class RunResult:
 
 _DEPLOYED = [field.name for field in fields(DeployedSize)]
 
-SORTS: dict[str, Callable[[RunResult], Any]] = {
+Sort = Literal["error", "nll", "compression", "seconds", "run"]
+SORTS: dict[Sort, Callable[[RunResult], Any]] = {
     "error": lambda result: result.score.value,
     "nll": lambda result: result.nll,
     "compression": lambda result: -result.compression,
     "seconds": lambda result: result.seconds,
     "run": lambda result: result.run,
 }
-"""What runs can be sorted by, best first."""
+"""What runs can be sorted by, the best first."""
 
 
-def read_results(folders: Sequence[Path], sort: str = "error", names: Sequence[str] | None = None) -> list[RunResult]:
+def read_results(folders: Sequence[Path], sort: Sort = "error", names: Sequence[str] | None = None) -> list[RunResult]:
     """The results of finished runs, sorted; runs that are equal in that keep their order.
 
     Args:

@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
-from pyro_vd._core.arguments import HIGHEST_LR, LARGEST, check_number, check_numbers, check_rate
+from pyro_vd._core.arguments import HIGHEST_LR, LARGEST, check_number, check_numbers
 from pyro_vd._core.errors import InputError
-from pyro_vd.guides import (
-    BernoulliDropout,
-    GaussianDropout,
-    GroupVariationalDropout,
-    LogNormalDropout,
-    PointEstimate,
-    VariationalDropout,
-)
-from pyro_vd.guides.variational_dropout import Sharing
-from pyro_vd.guides.weight_guide import WeightGuide
+from pyro_vd._core.messages import quoted
+from pyro_vd.guides import GuideSettings, VariationalDropoutSettings
 from pyro_vd.inference.output_noise import OutputNoise, check_output_noise
-from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.pruning.rule import PruningRule
 from pyro_vd.pruning.thresholds import DEFAULT_THRESHOLD, check_threshold
 from pyro_vd.training.schedules import KLWeight, LRSchedule
@@ -72,18 +63,8 @@ class TrainConfig(StepsConfig):
 
     epochs: int = 100
     """Passes over the data, at least 1."""
-    guide: Literal["variational", "group", "log-normal", "gaussian", "gaussian-unit", "bernoulli", "none"] = "variational"
-    """Variational dropout; of whole units, group variational dropout or log-normal noise; Gaussian dropout on weights or on
-    units; Bernoulli dropout; or no noise at all."""
-    p: float = 0.5
-    """Rate of Gaussian and Bernoulli dropout."""
-    per: Sharing = "weight"
-    """Which weights share an α in variational dropout: each its own, a row, a column or a layer."""
-    weight_noise: bool | None = None
-    """Whether weights have noise of their own as well, with group or log-normal; null as the guide has it, with and without."""
-    log_sigma2: float | None = None
-    """log σ² of every weight, or unit, at the start of a guide that learns it; null as the guide has it: variational −10, group
-    and log-normal −8."""
+    guide: GuideSettings = field(default_factory=VariationalDropoutSettings)
+    """What is learnt of the weights: the kind of guide, and its parameters."""
     kl_weight: KLWeight = field(default_factory=KLWeight)
     """β, the weight of the KL, over the epochs."""
     train_threshold: float | None = None
@@ -97,66 +78,18 @@ class TrainConfig(StepsConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.p = check_rate("p", self.p)
-        if self.log_sigma2 is not None:
-            self.log_sigma2 = check_number("log_sigma2", self.log_sigma2, low=-60, high=0)
+        if not isinstance(self.guide, GuideSettings):
+            raise InputError(f"guide (={quoted(self.guide)}) must be settings of a guide, such as VariationalDropoutSettings()")
         check_output_noise("noise", self.noise)
         self.frames = check_number("frames", self.frames, low=0, high=1000, whole=True)
         if self.train_threshold is not None:
             self.train_threshold = check_number("train_threshold", self.train_threshold, low=-100, high=100)
-        for name, value, guides in (
-            ("train_threshold", self.train_threshold, ("variational", "group", "log-normal")),
-            ("weight_noise", self.weight_noise, ("group", "log-normal")),
-        ):
-            if value is not None and self.guide not in guides:
+            if not self.guide.learns_alpha:
                 raise InputError(
-                    name=name, value=value, allowed=f"null where guide is {self.guide!r}; it is for {', '.join(guides)}"
+                    name="train_threshold",
+                    value=self.train_threshold,
+                    allowed=f"null where guide.kind is {self.guide.kind!r}, which learns no α to hold means by",
                 )
-
-    @property
-    def learns_alpha(self) -> bool:
-        """Whether the guide learns log α, so that it can prune."""
-        return self.guide in ("variational", "group", "log-normal")
-
-    @property
-    def ranks_inputs(self) -> bool:
-        """Whether the guide learns which inputs of a layer matter more than others."""
-        return self.learns_alpha and not (self.guide == "variational" and self.per in ("row", "layer"))
-
-    @property
-    def priors(self) -> tuple[str, ...]:
-        """What ``model.prior`` may be with the guide."""
-        match self.guide:
-            case "group":
-                return ("normal-jeffreys",)
-            case "log-normal" | "gaussian-unit" | "bernoulli":
-                return ("log-uniform", "log-uniform-exact")
-            case _:
-                return ("log-uniform", "log-uniform-exact", "ard")
-
-    def build_guide(self, model: BayesianNetwork) -> WeightGuide:
-        """The guide, over ``model``.
-
-        Raises:
-            InputError: guide and model do not fit.
-        """
-        given: dict[str, Any] = {"log_sigma2": self.log_sigma2, "weight_noise": self.weight_noise}
-        given = {name: value for name, value in given.items() if value is not None}
-        match self.guide:
-            case "variational":
-                return VariationalDropout(model, per=self.per, **given)
-            case "group":
-                return GroupVariationalDropout(model, **given)
-            case "log-normal":
-                return LogNormalDropout(model, **given)
-            case "gaussian":
-                return GaussianDropout(model, self.p)
-            case "gaussian-unit":
-                return GaussianDropout(model, self.p, per="unit")
-            case "bernoulli":
-                return BernoulliDropout(model, self.p)
-            case "none":
-                return PointEstimate(model)
 
 
 @dataclass

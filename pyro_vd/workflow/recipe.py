@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -25,12 +25,13 @@ from pyro_vd.workflow.phases import FinetuneConfig, PretrainConfig, PruneConfig,
 
 InitialTheta = Literal["default", "uniform-fan-out", "normal-fan-out"]
 
-_PRIORS: dict[str, Prior] = {
-    "log-uniform": LogUniform,
-    "log-uniform-exact": partial(LogUniform, kl="exact"),
-    "ard": NormalARD,
-    "normal-jeffreys": NormalJeffreys,
+_PRIORS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "log-uniform": (LogUniform, {}),
+    "log-uniform-exact": (LogUniform, {"kl": "exact"}),
+    "ard": (NormalARD, {}),
+    "normal-jeffreys": (NormalJeffreys, {}),
 }
+"""The types of priors, with their options."""
 
 
 @dataclass
@@ -58,7 +59,7 @@ class ModelConfig:
     """PyTorch's own, U[-1/√n_out, 1/√n_out], or N(0, std 1/√n_out)."""
     prior: Literal["log-uniform", "log-uniform-exact", "ard", "normal-jeffreys"] = "log-uniform"
     """Prior of the weights: log-uniform with the approximate or the exact KL, automatic relevance determination, or
-    normal–Jeffreys for train.guide group."""
+    normal–Jeffreys for the guide ``group``."""
 
     likelihood: Literal["categorical", "normal", "poisson", "bernoulli"] = "categorical"
     """Of class labels; of numbers, with noise whose scale is learnt; of counts; of zeros and ones."""
@@ -105,8 +106,9 @@ class ModelConfig:
         return likelihood
 
     def weight_prior(self) -> Prior:
-        """The prior, by a weight's shape."""
-        return _PRIORS[self.prior]
+        """The prior, as a function of a weight's shape."""
+        prior, options = _PRIORS[self.prior]
+        return partial(prior, **options)
 
 
 @dataclass
@@ -137,18 +139,20 @@ class Recipe:
                 value=self.prune.threshold,
                 allowed=f"at most train.train_threshold (={self.train.train_threshold}): weights beyond that were held at zero",
             )
-        if not self.train.learns_alpha and self.finetune.epochs:
+        guide = self.train.guide
+        if not guide.learns_alpha and self.finetune.epochs:
             raise InputError(
                 name="finetune.epochs",
                 value=self.finetune.epochs,
-                allowed=f"0 where train.guide is {self.train.guide!r}: it learns no α to prune by, and fine-tuning trains what "
+                allowed=f"0 where train.guide.kind is {guide.kind!r}: it learns no α to prune by, and fine-tuning trains what "
                 "pruning has left",
             )
-        if self.model.prior not in (fitting := self.train.priors):
+        fitting = [name for name, (prior, _) in _PRIORS.items() if prior in guide.priors]
+        if self.model.prior not in fitting:
             raise InputError(
                 name="model.prior",
                 value=self.model.prior,
-                allowed=f"{' or '.join(fitting)} where train.guide is {self.train.guide!r}",
+                allowed=f"{' or '.join(fitting)} where train.guide.kind is {guide.kind!r}",
             )
         layers = len(self.model.sizes) - 1
         if self.prune.max_inputs is not None and len(self.prune.max_inputs) != layers:
@@ -156,12 +160,11 @@ class Recipe:
                 f"prune.max_inputs (={self.prune.max_inputs}) must have one number for each of the {layers} layers of "
                 "model.sizes"
             )
-        if self.prune.max_inputs is not None and not self.train.ranks_inputs:
+        if self.prune.max_inputs is not None and not guide.ranks_inputs:
             raise InputError(
                 name="prune.max_inputs",
                 value=self.prune.max_inputs,
-                allowed=f"null where train.guide is {self.train.guide!r} and train.per {self.train.per!r}: no α is learnt that "
-                "differs between the inputs of a layer",
+                allowed=f"null with train.guide {guide}: no α is learnt that differs between the inputs of a layer",
             )
         if self.prune.max_error_rise is not None and self.data.validation == 0:
             raise InputError(

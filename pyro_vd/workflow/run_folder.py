@@ -43,7 +43,7 @@ RECIPE, METRICS, LOG, POSTERIOR, PRUNED, FRAMES = (
 _POSTERIOR_MARK = "pyro_vd posterior 1"
 
 
-def claim(folder: Path, recipe: Recipe, resume: bool) -> None:
+def prepare_run_dir(folder: Path, recipe: Recipe, resume: bool) -> None:
     """Make the folder for this recipe, or make sure that it is this recipe's.
 
     Raises:
@@ -178,7 +178,7 @@ def load_run(folder: Path | str, data_dir: Path | str | None = None) -> Run:
     read_metrics(folder)
     net = recipe.model.build()
     model = BayesianNetwork(net, recipe.model.build_likelihood(net), prior=recipe.model.weight_prior())
-    guide = recipe.train.build_guide(model)
+    guide = recipe.train.guide.build(model)
     load_posterior(folder / POSTERIOR, guide)
     return Run(folder, recipe, guide, None if data_dir is None else check_path("data_dir", data_dir))
 

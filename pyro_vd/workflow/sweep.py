@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from multiprocessing import connection, get_all_start_methods, get_context, parent_process
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -19,7 +19,8 @@ from typing import Any
 from pyro_vd._core.errors import InputError, NonFiniteError
 from pyro_vd._core.messages import did_you_mean, one_line
 from pyro_vd.workflow.recipe import Recipe
-from pyro_vd.workflow.run_folder import LOG, METRICS, claim
+from pyro_vd.workflow.recipe_files import recipe_sections
+from pyro_vd.workflow.run_folder import LOG, METRICS, prepare_run_dir
 
 # A server that has imported all that a run needs, and nothing else, is forked for every run. Windows has none.
 _CONTEXT: Any = get_context("forkserver" if "forkserver" in get_all_start_methods() else "spawn")
@@ -51,7 +52,7 @@ class SweepRun:
             InputError: it does.
         """
         if self.folder.exists():
-            claim(self.folder, self.recipe, resume=True)
+            prepare_run_dir(self.folder, self.recipe, resume=True)
 
     def epochs_done(self) -> int:
         """Lines of its log."""
@@ -68,7 +69,7 @@ def read_grid(texts: Sequence[str]) -> list[dict[str, str]]:
         InputError: a text of another form, a key that is no recipe's, or the same key or value twice.
     """
     grid: dict[str, list[str]] = {}
-    allowed = [field.name for field in fields(Recipe)]
+    allowed = [key for section in recipe_sections() for key in (section.key, *(each.key for each in section.settings)) if key]
     for text in texts:
         key, equals, values = text.partition("=")
         listed = [value.strip() for value in re.split(r",(?![^\[{]*[\]}])", values)]
@@ -76,8 +77,8 @@ def read_grid(texts: Sequence[str]) -> list[dict[str, str]]:
             raise InputError(
                 name="grid", value=text, allowed="key=value,value,… without empty values, such as train.lr=0.001,0.003"
             )
-        if key.split(".")[0] not in allowed:
-            meant = did_you_mean(key.split(".")[0], allowed)
+        if key not in allowed:
+            meant = did_you_mean(key, allowed)
             raise InputError(f"grid (={text!r}): {key!r} must be a key of the recipe, such as train.lr or seed{meant}")
         if key in grid or len(set(listed)) < len(listed):
             raise InputError(f"grid (={text!r}): a key and a value may be given only once")
@@ -97,7 +98,7 @@ def name_of(point: Mapping[str, str]) -> str:
     return name
 
 
-def carry_out(
+def run_sweep(
     runs: Mapping[str, SweepRun],
     jobs: int,
     on_tick: Callable[[Mapping[str, SweepRun]], None] = lambda running: None,

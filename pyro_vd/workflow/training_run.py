@@ -39,7 +39,7 @@ from pyro_vd.training.frames import FrameRecorder
 from pyro_vd.workflow.baselines import ridge_regression
 from pyro_vd.workflow.phases import PruneConfig, StepsConfig
 from pyro_vd.workflow.recipe import Recipe
-from pyro_vd.workflow.run_folder import FRAMES, LOG, METRICS, PRUNED, checked, claim, read_metrics, save_posterior
+from pyro_vd.workflow.run_folder import FRAMES, LOG, METRICS, PRUNED, checked, prepare_run_dir, read_metrics, save_posterior
 
 _PHASES = ("pretrain", "train", "finetune")
 
@@ -74,7 +74,7 @@ def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progr
     augment = None if recipe.augment == RandomAffine() else recipe.augment
     if augment:
         augment(train[0][:1])  # refuses what is no image, before anything is written
-    claim(folder, recipe, resume)
+    prepare_run_dir(folder, recipe, resume)
     if resume and (folder / METRICS).exists():
         return read_metrics(folder)
 
@@ -93,7 +93,7 @@ def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progr
     pretrained = net, copy.deepcopy(likelihood)
 
     model = BayesianNetwork(net, likelihood, prior=recipe.model.weight_prior())
-    guide = recipe.train.build_guide(model)
+    guide = recipe.train.guide.build(model)
     recorder, rule = None, recipe.prune.rule()
     if recipe.train.frames:
         watched = (validation, "validation") if validation else (train, "training")
