@@ -17,7 +17,8 @@ from support import ENVIRONMENT, SMALL, command, contents, refused, run_cli
 
 from pyro_vd import InputError
 from pyro_vd.workflow.recipe_files import parse_recipe, read_recipe
-from pyro_vd.workflow.sweep import SweepRun, name_of, read_grid, run_sweep
+from pyro_vd.workflow.grid import name_of, read_grid
+from pyro_vd.workflow.sweep import SweepRun, run_sweep
 
 LONGER = (*SMALL, "--train.epochs=50")
 

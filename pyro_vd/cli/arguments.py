@@ -13,7 +13,7 @@ from pyro_vd.cli.parsing import Parser
 if TYPE_CHECKING:
     from pyro_vd.data.dataset import Dataset
     from pyro_vd.evaluation.observations import Observed
-    from pyro_vd.workflow.run_folder import Run
+    from pyro_vd.workflow.finished_run import Run
 
 SOURCE = "folder of a finished run, or a pruned .safetensors file"
 """What :func:`source_of` takes."""

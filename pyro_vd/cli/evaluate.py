@@ -26,8 +26,9 @@ def run(arguments: list[str]) -> None:
     source = source_of(values)
     networks: dict[str, Metrics | RegressionMetrics] = {}
     if source.is_dir():
-        from pyro_vd.workflow.run_folder import PRUNED, load_run
-        from pyro_vd.workflow.training_run import measure_posterior
+        from pyro_vd.workflow.finished_run import load_run
+        from pyro_vd.workflow.measuring import measure_posterior
+        from pyro_vd.workflow.run_folder import PRUNED
 
         run = load_run(source, values.data_dir)
         data = load_data(values.data, values.data_dir) if values.data else run.data

@@ -84,7 +84,7 @@ def run(arguments: list[str]) -> None:
 def _data(source: Path, name: str | None, info: dict[str, Any], data_dir: str | None) -> tuple[Dataset, Arrays | None]:
     """The data to measure on, and a run's validation data."""
     if source.is_dir() and not name:
-        from pyro_vd.workflow.run_folder import load_run
+        from pyro_vd.workflow.finished_run import load_run
 
         run = load_run(source, data_dir)
         return run.data, run.validation

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from pyro_vd.pruning.rule import PruningRule
+    from pyro_vd.workflow.finished_run import Run
     from pyro_vd.workflow.inspection import LayerInspection
-    from pyro_vd.workflow.run_folder import Run
 
 FILE = "posterior.nc"
 FIGURES = ("log-alpha.png", "masks.png", "inputs.png", "kl.png", "mean-deviation.png", "forest.png")
@@ -41,8 +41,8 @@ def run(arguments: list[str]) -> None:
     from pyro_vd.evaluation.network_size import network_size
     from pyro_vd.posterior.arviz_files import write_inference_data
     from pyro_vd.pruning.pruned import prune
+    from pyro_vd.workflow.finished_run import load_run, run_rule
     from pyro_vd.workflow.inspection import inspect_layers, run_inference_data
-    from pyro_vd.workflow.run_folder import load_run, run_rule
     from pyro_vd.workflow.tables import print_sizes
 
     run = load_run(values.run, values.data_dir)

@@ -30,8 +30,9 @@ def run(arguments: list[str]) -> None:
     from pyro_vd._core.arguments import check_number
     from pyro_vd._core.storage import as_json
     from pyro_vd.workflow.comparison import differences, read_results, same_but_seed
-    from pyro_vd.workflow.run_folder import dump
-    from pyro_vd.workflow.sweep import SweepRun, name_of, read_grid, run_sweep
+    from pyro_vd.workflow.grid import name_of, read_grid
+    from pyro_vd.workflow.recipe_files import recipe_text
+    from pyro_vd.workflow.sweep import SweepRun, run_sweep
     from pyro_vd.workflow.sweep_progress import SweepProgress
     from pyro_vd.workflow.tables import print_results, print_table
 
@@ -52,7 +53,7 @@ def run(arguments: list[str]) -> None:
     for point in read_grid(texts):
         recipe = given.recipe(point)
         name = name_of(point)
-        if name in runs or (other := same.setdefault(dump(recipe), name)) != name:
+        if name in runs or (other := same.setdefault(recipe_text(recipe), name)) != name:
             raise InputError(f"grid: {name!r} is the same run as {name if name in runs else other!r}")
         runs[name] = SweepRun(out / name, recipe)
     for run in runs.values():

@@ -18,11 +18,11 @@ def run(arguments: list[str]) -> None:
     given = read_recipe_arguments(parser, arguments)
     recipe, values = given.recipe(), given.values
 
-    from pyro_vd.workflow.run_folder import dump
+    from pyro_vd.workflow.recipe_files import recipe_text
     from pyro_vd.workflow.training_run import train_run
 
     if values.print_config:
-        print(dump(recipe), end="")
+        print(recipe_text(recipe), end="")
         return
     out = Path(values.out or Path("out") / given.path.stem)
     metrics = train_run(recipe, out, resume=values.resume, progress=not values.quiet)

@@ -14,7 +14,9 @@ from pyro_vd.posterior.inference_data import to_inference_data
 from pyro_vd.posterior.summary import LayerSummary, quantiles, site_kl, summarize
 from pyro_vd.pruning.rule import Rule, pruning_masks
 from pyro_vd.pruning.thresholds import DEFAULT_THRESHOLD
-from pyro_vd.workflow.run_folder import Run, dump, read_history, run_rule
+from pyro_vd.workflow.finished_run import Run, run_rule
+from pyro_vd.workflow.recipe_files import recipe_text
+from pyro_vd.workflow.run_folder import read_history
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def run_inference_data(run: Run, **options: Any) -> Any:
     """:func:`~pyro_vd.posterior.to_inference_data` of a run and its test data, with the run's threshold and history.
 
     Args:
-        run: as :func:`~pyro_vd.workflow.run_folder.load_run` gives it: trained and not yet pruned.
+        run: as :func:`~pyro_vd.load_run` gives it: trained and not yet pruned.
         options: any of :func:`~pyro_vd.posterior.to_inference_data`, to change what the run says.
 
     Raises:
@@ -94,6 +96,6 @@ def run_inference_data(run: Run, **options: Any) -> Any:
         "rule": run_rule(run),
         "seed": run.recipe.seed,
         "history": read_history(run.folder),
-        "attrs": {"recipe": dump(run.recipe)},
+        "attrs": {"recipe": recipe_text(run.recipe)},
     }
     return to_inference_data(run.guide, run.data.test, **{**said, **options})

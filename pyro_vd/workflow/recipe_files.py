@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
+
+import yaml
 
 from pyro_vd._core.documentation import Section, sections
 from pyro_vd._core.schema import check_tree
@@ -62,6 +65,11 @@ def recipe_with(content: Mapping[str, Any], *changes: Mapping[str, str]) -> Reci
         check_tree("", content, Recipe)
     recipe: Recipe = made(content, Recipe)
     return recipe
+
+
+def recipe_text(recipe: Recipe) -> str:
+    """The recipe as YAML, with every key."""
+    return yaml.safe_dump(asdict(recipe), sort_keys=False, default_flow_style=None)
 
 
 def _tree(texts: Mapping[str, str]) -> dict[str, Any]:

@@ -1,14 +1,12 @@
-"""Several runs at once, each in a process of its own; what one does is nothing to the others."""
+"""Several runs at the same time, each in a process of its own: a run that fails does not affect the others."""
 
 from __future__ import annotations
 
-import itertools
 import os
-import re
 import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from multiprocessing import connection, get_all_start_methods, get_context, parent_process
 from multiprocessing.connection import Connection
@@ -17,16 +15,13 @@ from types import FrameType
 from typing import Any
 
 from pyro_vd._core.errors import InputError, NonFiniteError
-from pyro_vd._core.messages import did_you_mean, one_line
+from pyro_vd._core.messages import one_line
 from pyro_vd.workflow.recipe import Recipe
-from pyro_vd.workflow.recipe_files import recipe_sections
 from pyro_vd.workflow.run_folder import LOG, METRICS, prepare_run_dir
 
 # A server that has imported all that a run needs, and nothing else, is forked for every run. Windows has none.
 _CONTEXT: Any = get_context("forkserver" if "forkserver" in get_all_start_methods() else "spawn")
 _IMPORTED = ["pyro_vd.workflow.training_run", "sklearn.datasets", "sklearn.metrics", "torchmetrics.functional.classification"]
-_UNFIT = re.compile(r"[^\w.+-]+")  # for a folder's name
-_LONGEST_NAME = 240  # of a folder, in bytes; most file systems allow 255
 
 
 @dataclass(frozen=True)
@@ -60,42 +55,6 @@ class SweepRun:
             return (self.folder / LOG).read_bytes().count(b"\n")
         except OSError:
             return 0
-
-
-def read_grid(texts: Sequence[str]) -> list[dict[str, str]]:
-    """Every combination of the values in ``key=v1,v2`` texts, by key; commas within brackets do not separate.
-
-    Raises:
-        InputError: a text of another form, a key that is no recipe's, or the same key or value twice.
-    """
-    grid: dict[str, list[str]] = {}
-    allowed = [key for section in recipe_sections() for key in (section.key, *(each.key for each in section.settings)) if key]
-    for text in texts:
-        key, equals, values = text.partition("=")
-        listed = [value.strip() for value in re.split(r",(?![^\[{]*[\]}])", values)]
-        if not equals or not all(listed):
-            raise InputError(
-                name="grid", value=text, allowed="key=value,value,… without empty values, such as train.lr=0.001,0.003"
-            )
-        if key not in allowed:
-            meant = did_you_mean(key, allowed)
-            raise InputError(f"grid (={text!r}): {key!r} must be a key of the recipe, such as train.lr or seed{meant}")
-        if key in grid or len(set(listed)) < len(listed):
-            raise InputError(f"grid (={text!r}): a key and a value may be given only once")
-        grid[key] = listed
-    return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
-
-
-def name_of(point: Mapping[str, str]) -> str:
-    """The name of a run's folder: its keys and values, without what a file system may not like.
-
-    Raises:
-        InputError: it is too long for a folder.
-    """
-    name = ",".join(f"{key}={_UNFIT.sub('_', value).strip('_')}" for key, value in point.items())
-    if len(name.encode()) > _LONGEST_NAME:
-        raise InputError(f"grid: the name {name!r} is too long for a folder; keys of one value can be given as --key value")
-    return name
 
 
 def run_sweep(
