@@ -32,8 +32,8 @@ from pyro_vd.guides import GaussianDropout, PointEstimate
 from pyro_vd.pruning import pruning_masks
 from pyro_vd.training.frames import read_frames
 from pyro_vd.workflow import inspect_layers
-from pyro_vd.workflow.inspection import run_inference_data
 from pyro_vd.workflow.finished_run import run_rule
+from pyro_vd.workflow.inspection import run_inference_data
 from pyro_vd.workflow.run_folder import FRAMES, read_history
 
 LAYERS = {

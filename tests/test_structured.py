@@ -182,7 +182,12 @@ def test_models_and_values_that_do_not_fit() -> None:
 )
 def test_command_line(guide: str, prior: str, log_sigma2: float, threshold: float, tmp_path: Path) -> None:
     keys = [f"--train.guide={guide}", f"--model.prior={prior}", f"--train.guide.log_sigma2={log_sigma2}", "--train.lr=0.03"]
-    keys += [f"--prune.threshold={threshold}", "--train.hold=0", "--train.kl_weight.value=5", "--finetune.kl_weight.value=1"]
+    keys += [
+        f"--prune.threshold={threshold}",
+        "--train.train_threshold=0",
+        "--train.kl_weight.value=5",
+        "--finetune.kl_weight.value=1",
+    ]
     code, out, err = run_cli("train", "digits", *SMALL, *keys, "--out", tmp_path / "run", "--quiet")
     assert code == 0, err
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())

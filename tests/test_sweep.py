@@ -16,8 +16,8 @@ import pytest
 from support import ENVIRONMENT, SMALL, command, contents, refused, run_cli
 
 from pyro_vd import InputError
-from pyro_vd.workflow.recipe_files import parse_recipe, read_recipe
 from pyro_vd.workflow.grid import name_of, read_grid
+from pyro_vd.workflow.recipe_files import parse_recipe, read_recipe
 from pyro_vd.workflow.sweep import SweepRun, run_sweep
 
 LONGER = (*SMALL, "--train.epochs=50")

@@ -33,10 +33,10 @@ from pyro_vd.networks.ready import mlp
 from pyro_vd.posterior.arviz_files import read_inference_data, to_tree, write_inference_data
 from pyro_vd.training.frames import FrameRecorder, read_frames
 from pyro_vd.workflow.comparison import read_results
-from pyro_vd.workflow.inspection import run_inference_data
-from pyro_vd.workflow.recipe_files import parse_recipe
 from pyro_vd.workflow.finished_run import load_run
+from pyro_vd.workflow.inspection import run_inference_data
 from pyro_vd.workflow.posterior_file import load_posterior, save_posterior
+from pyro_vd.workflow.recipe_files import parse_recipe
 from pyro_vd.workflow.run_folder import read_history, read_metrics
 from pyro_vd.workflow.tables import print_networks, print_results
 from pyro_vd.workflow.training_run import train_run
