@@ -25,7 +25,7 @@ def add_data_dir(parser: Parser) -> None:
 
 
 def check_learns_alpha(run: Run) -> None:
-    """Refuse a run whose guide learns no α.
+    """Make sure that the guide of a run learns α.
 
     Raises:
         InputError: it does not.
@@ -39,7 +39,7 @@ def source_of(values: Namespace) -> Path:
     """The path ``values.source``.
 
     Raises:
-        InputError: there is nothing.
+        InputError: it does not exist.
     """
     if not Path(values.source).exists():
         raise InputError(name="source", value=values.source, allowed=f"the {SOURCE}")
@@ -62,15 +62,15 @@ def likelihood_of(file: Path) -> Observed | None:
 
 
 def data_of(source: Path, name: str | None, info: dict[str, Any], data_dir: str | None) -> Dataset:
-    """The data set ``name``, by default the one that a pruned file says in its ``info`` it was trained on.
+    """The data set ``name``, by default the one that the pruned file names in its ``info``.
 
     Raises:
-        InputError: neither is given, or no such data.
+        InputError: neither gives a name, or there is no such data set.
     """
     from pyro_vd.data.loading import load_data
 
     if not (name or info.get("data")):
-        raise InputError(f"{source} does not say what data it was trained on: give --data NAME")
+        raise InputError(f"{source} does not name the data set that it was trained on; give it with --data NAME")
     return load_data(name or str(info["data"]), data_dir)
 
 
@@ -78,7 +78,7 @@ def new_file(out: Path | str) -> Path:
     """The path of a file to write.
 
     Raises:
-        InputError: it is there already.
+        InputError: the file exists already.
     """
     path = Path(out)
     if path.exists():
@@ -87,7 +87,7 @@ def new_file(out: Path | str) -> Path:
 
 
 def finish(values: Namespace, result: dict[str, Any], title: str) -> None:
-    """Print the result: with ``--json`` as it is, otherwise its ``networks`` as a table."""
+    """Print a result: with ``--json`` as one JSON object, and otherwise its ``networks`` as a table below the title."""
     from pyro_vd._core.storage import as_json
     from pyro_vd.workflow.tables import print_networks
 

@@ -24,7 +24,7 @@ _EPILOG = (
 
 @dataclass(frozen=True)
 class RecipeArguments:
-    """What the arguments give: the file of the recipe, its contents with further files laid over it, and keys to change."""
+    """What the arguments give: the file of the recipe, its contents with further files laid over them, and changed keys."""
 
     path: Path
     content: dict[str, Any]

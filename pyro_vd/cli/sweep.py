@@ -41,7 +41,7 @@ def run(arguments: list[str]) -> None:
         check_number("seeds", values.seeds, low=1, high=10_000, whole=True)
         texts.append(f"seed={','.join(map(str, range(values.seeds)))}")
     if not texts:
-        raise InputError("sweep needs --grid key=v1,v2 or --seeds N: what is to be tried")
+        raise InputError("sweep needs the values to try: --grid key=v1,v2 or --seeds N")
     if values.jobs is not None:
         check_number("jobs", values.jobs, low=1, whole=True)
     out = Path(values.out or Path("out") / f"sweep-{given.path.stem}")

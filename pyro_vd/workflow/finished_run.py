@@ -23,17 +23,17 @@ from pyro_vd.workflow.run_folder import POSTERIOR, RECIPE, read_metrics, recipe_
 
 @dataclass
 class Run:
-    """A trained run, read back: recipe and guide, with its model, on the CPU; and its data, read at their first use.
+    """A finished run: its recipe, its trained guide on the CPU, and its data, which are read at their first use.
 
     Raises:
-        InputError: asked for ``data``, ``train`` or ``validation``: they are missing, broken or do not fit the model.
+        InputError: at the first use of ``data``, ``train`` or ``validation``: they are missing, broken or do not fit the model.
     """
 
     folder: Path
     recipe: Recipe
     guide: WeightGuide
     data_dir: Path | str | None = field(default=None, repr=False)
-    """Torchvision root, by default the recipe's."""
+    """The torchvision root, by default the recipe's."""
 
     @property
     def model(self) -> BayesianNetwork:
@@ -42,17 +42,17 @@ class Run:
 
     @cached_property
     def data(self) -> Dataset:
-        """The whole data set, its observations as the likelihood takes them."""
+        """The whole data set, with observations as the likelihood takes them."""
         return checked(load_data(self.recipe.data.name, self.data_dir or self.recipe.data.dir), self.model)
 
     @property
     def train(self) -> Arrays:
-        """What it was trained on."""
+        """The data that the run was trained on."""
         return self._split[0]
 
     @property
     def validation(self) -> Arrays | None:
-        """What was held out from training to choose by; None without."""
+        """The data that were held out from training for validation; None where there are none."""
         return self._split[1] if self.recipe.data.validation else None
 
     @cached_property
@@ -64,11 +64,11 @@ def load_run(folder: Path | str, data_dir: Path | str | None = None) -> Run:
     """Read a finished run; its data are read at their first use.
 
     Args:
-        folder: where it is.
-        data_dir: torchvision root, by default the recipe's.
+        folder: the folder of the run.
+        data_dir: the torchvision root, by default the recipe's.
 
     Raises:
-        InputError: the folder is not there, not finished, or its files are broken or of another architecture.
+        InputError: the folder does not exist, its run is not finished, or its files are broken or do not fit its recipe.
     """
     folder = check_path("run", folder)
     if not folder.is_dir():
@@ -83,13 +83,13 @@ def load_run(folder: Path | str, data_dir: Path | str | None = None) -> Run:
 
 
 def run_rule(run: Run) -> PruningRule:
-    """What was pruned in a run; its threshold is infinite where nothing was, which JSON has no number for."""
+    """The rule that a run was pruned by; its threshold is infinite where nothing was pruned."""
     threshold = read_metrics(run.folder)["threshold"]
     return PruningRule(math.inf if threshold is None else float(threshold), run.recipe.prune.max_inputs)
 
 
 def checked(data: Dataset, model: BayesianNetwork) -> Dataset:
-    """The data set, its observations as the model's likelihood takes them; see :func:`~pyro_vd.models.data_checks.check_data`.
+    """The data set with observations as the model's likelihood takes them.
 
     Raises:
         InputError: the data do not fit the model.

@@ -15,10 +15,12 @@ _LONGEST_NAME = 240  # of a folder, in bytes; most file systems allow 255
 
 
 def read_grid(texts: Sequence[str]) -> list[dict[str, str]]:
-    """Every combination of the values in ``key=v1,v2`` texts, by key; commas within brackets do not separate.
+    """Every combination of the values in texts of the form ``key=v1,v2``, as dicts by key.
+
+    Commas within brackets do not separate values.
 
     Raises:
-        InputError: a text of another form, a key that is no recipe's, or the same key or value twice.
+        InputError: a text has another form, a key is not one of the recipe, or a key or a value is given twice.
     """
     grid: dict[str, list[str]] = {}
     allowed = [key for section in recipe_sections() for key in (section.key, *(each.key for each in section.settings)) if key]
@@ -39,10 +41,10 @@ def read_grid(texts: Sequence[str]) -> list[dict[str, str]]:
 
 
 def name_of(point: Mapping[str, str]) -> str:
-    """The name of a run's folder: its keys and values, without what a file system may not like.
+    """The name of a run's folder: its keys and values, with ``_`` for characters that a file system may refuse.
 
     Raises:
-        InputError: it is too long for a folder.
+        InputError: the name is too long for a folder.
     """
     name = ",".join(f"{key}={_UNFIT.sub('_', value).strip('_')}" for key, value in point.items())
     if len(name.encode()) > _LONGEST_NAME:

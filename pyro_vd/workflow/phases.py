@@ -19,19 +19,19 @@ _FIT_OPTIONS = ("epochs", "batch_size", "lr", "lr_schedule", "kl_weight", "train
 
 @dataclass
 class StepsConfig:
-    """What every training has."""
+    """The settings that every phase of training has."""
 
     epochs: int = 0
-    """Passes over the data; 0 leaves this training out."""
+    """Passes over the data; 0 skips this phase."""
     batch_size: int = 100
     """Examples per step."""
     lr: float = 1e-3
     """Adam's learning rate at the start."""
     lr_schedule: LRSchedule = field(default_factory=LRSchedule)
-    """Factor on the learning rate over the epochs."""
+    """The factor on the learning rate over the epochs."""
 
     def fit_options(self) -> dict[str, Any]:
-        """What :func:`~pyro_vd.fit` takes of it, as keyword arguments."""
+        """These settings as keyword arguments of :func:`~pyro_vd.fit`."""
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name in _FIT_OPTIONS}
 
     _fewest: ClassVar[int] = 0
@@ -44,12 +44,12 @@ class StepsConfig:
 
 @dataclass
 class PretrainConfig(StepsConfig):
-    """The same network trained first without noise on its weights."""
+    """Pretraining: the same network is first trained without noise on its weights."""
 
     weight_decay: float = 0.0
-    """L2 penalty, on the usual scale: of the loss of one example."""
+    """The L2 penalty, relative to the mean loss per example, as usual."""
     dropout: float = 0.0
-    """Rate of ordinary dropout on the hidden units."""
+    """The rate of ordinary dropout on the hidden units."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -59,20 +59,20 @@ class PretrainConfig(StepsConfig):
 
 @dataclass
 class TrainConfig(StepsConfig):
-    """The training with noise on the weights, by default variational dropout."""
+    """Training with noise on the weights, by default variational dropout."""
 
     epochs: int = 100
     """Passes over the data, at least 1."""
     guide: GuideSettings = field(default_factory=VariationalDropoutSettings)
-    """What is learnt of the weights: the kind of guide, and its parameters."""
+    """The guide, which is what is learnt about the weights: its kind and its parameters."""
     kl_weight: KLWeight = field(default_factory=KLWeight)
     """β, the weight of the KL, over the epochs."""
     train_threshold: float | None = None
-    """Hold means at zero in the forward pass from this log α on, with a guide that learns α; null holds nothing."""
+    """Hold means with log α at or above this threshold at zero in the forward pass; null holds none. The guide must learn α."""
     noise: OutputNoise = "position"
-    """Draw the noise of a convolution's output at each position independently, or once for each example."""
+    """Whether the noise of a convolution's output is drawn for each position independently, or once per example."""
     frames: int = 0
-    """Frames an epoch to record for pyro-vd animate; 0 records none."""
+    """Frames to record per epoch, for pyro-vd animate; 0 records none."""
 
     _fewest: ClassVar[int] = 1
 
@@ -94,7 +94,7 @@ class TrainConfig(StepsConfig):
 
 @dataclass
 class FinetuneConfig(StepsConfig):
-    """Training on, with the same noise, of the weights that pruning has left."""
+    """Fine-tuning: the weights that are left after pruning are trained further, with the same noise."""
 
     kl_weight: KLWeight = field(default_factory=KLWeight)
     """β, the weight of the KL, over the epochs."""
@@ -102,7 +102,7 @@ class FinetuneConfig(StepsConfig):
 
 @dataclass
 class PruneConfig:
-    """What is removed."""
+    """Pruning: which weights are removed."""
 
     threshold: float = DEFAULT_THRESHOLD
     """Weights with log α at or above it are removed."""

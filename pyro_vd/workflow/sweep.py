@@ -26,7 +26,7 @@ _IMPORTED = ["pyro_vd.workflow.training_run", "sklearn.datasets", "sklearn.metri
 
 @dataclass(frozen=True)
 class SweepRun:
-    """One run of a sweep: its folder, and the recipe to carry out in it."""
+    """One run of a sweep: its folder and its recipe."""
 
     folder: Path
     recipe: Recipe
@@ -37,20 +37,20 @@ class SweepRun:
 
     @property
     def epochs(self) -> int:
-        """Of all its trainings."""
+        """The number of epochs of all phases together."""
         return self.recipe.pretrain.epochs + self.recipe.train.epochs + self.recipe.finetune.epochs
 
     def check(self) -> None:
-        """Refuse a folder that holds a run of another recipe, or something else.
+        """Make sure that the folder, where it exists, holds a run of the same recipe.
 
         Raises:
-            InputError: it does.
+            InputError: it holds a run of another recipe, or something else.
         """
         if self.folder.exists():
             prepare_run_dir(self.folder, self.recipe, resume=True)
 
     def epochs_done(self) -> int:
-        """Lines of its log."""
+        """The number of epochs that are recorded in its log."""
         try:
             return (self.folder / LOG).read_bytes().count(b"\n")
         except OSError:
@@ -63,16 +63,16 @@ def run_sweep(
     on_tick: Callable[[Mapping[str, SweepRun]], None] = lambda running: None,
     on_end: Callable[[str, str | None], None] = lambda name, error: None,
 ) -> dict[str, str]:
-    """Carry out the runs that are not finished, going on where one was stopped, ``jobs`` at a time.
+    """Carry out all runs that are not finished. A run that was stopped goes on from its last epoch.
 
     Args:
-        runs: by name.
-        jobs: processes at the same time.
-        on_tick: called about twice a second with the runs that are being carried out.
-        on_end: called when a run has ended with its name, and why it failed, if it did.
+        runs: the runs by name.
+        jobs: how many processes run at the same time.
+        on_tick: called about twice per second, with the runs in progress.
+        on_end: called at the end of each run, with its name and the reason of its failure, None where it did not fail.
 
     Returns:
-        Why runs have failed, by name, in the order of ``runs``.
+        The reasons of failure by name, in the order of ``runs``.
     """
     waiting = [name for name, run in runs.items() if not run.is_finished]
     workers: dict[str, _Worker] = {}
@@ -98,7 +98,7 @@ def run_sweep(
 
 
 class _Worker:
-    """A process that carries out one run. It ends when it is terminated, or its parent is gone, and heeds no Ctrl-C."""
+    """A process for one run. It ends when it is terminated or when its parent has ended; Ctrl-C does not end it."""
 
     def __init__(self, run: SweepRun) -> None:
         _CONTEXT.set_forkserver_preload(_IMPORTED)
@@ -112,7 +112,7 @@ class _Worker:
         writer.close()
 
     def error(self) -> str | None:
-        """Why it has failed, None if it has not."""
+        """The reason of its failure; None if it did not fail."""
         self.process.join()
         try:
             return str(self._messages.recv())

@@ -140,10 +140,11 @@ def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progr
 
 
 def chosen_rule(config: PruneConfig, guide: WeightGuide, validation: Arrays | None) -> PruningRule:
-    """The rule of ``config``, with the threshold that its allowed rise of the validation error leads to where it has one.
+    """The rule that settings give; with ``max_error_rise`` the threshold is chosen on the validation data.
 
     Raises:
-        InputError: a threshold above what training held at zero; a rise without validation data or a fitting threshold.
+        InputError: the threshold is above the one from which training held means at zero; or a threshold is to be chosen, and
+            there are no validation data, or no threshold is low enough.
     """
     if config.max_error_rise is None:
         if guide.train_threshold is not None and config.threshold > guide.train_threshold:
