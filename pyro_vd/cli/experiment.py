@@ -31,7 +31,7 @@ def run(arguments: list[str]) -> None:
         raise InputError(must_be_one_of("experiment", values.name, NAMES))
     folder = Path(values.out or Path("out") / values.name)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"output folder (={str(folder)!r}) exists and is not an empty folder; choose another with --out")
+        raise InputError(f"output folder (={str(folder)!r}) exists and is not empty; choose another with --out")
     setting = Setting(values.name, values.quick, values.data_dir, progress=not values.quiet)
     outcome = load_experiment(values.name).run(setting)
     folder.mkdir(parents=True, exist_ok=True)
