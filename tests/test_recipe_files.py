@@ -166,3 +166,23 @@ def test_what_the_command_line_makes_of_a_file(tmp_path: Path) -> None:
             assert (code, err) == (0, "")
             (printed := tmp_path / "printed.yaml").write_text(out)
             assert parse_recipe(read_yaml(printed)) == parse_recipe(content)
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "value", "allowed"),
+    [
+        ({"train": {"epochs": "x"}}, "train.epochs", "x", "an integer"),
+        ({"train": {"train_threshold": []}}, "train.train_threshold", [], "a finite number or null"),
+        ({"train": {"guide": "nosuch"}}, "train.guide.kind", "nosuch", "one of 'variational', 'group', 'log-normal'"),
+        ({"train": {"guide": {"log_sigma2": 1}}}, "train.guide.log_sigma2", 1.0, "a finite number >= -60 and <= 0"),
+        ({"model": {"sizes": [8, 4.5]}}, "model.sizes.1", 4.5, "an integer"),
+        ({"prune": 5}, "prune", 5, "keys and values"),
+        ({"seed": -1}, "seed", -1, "an integer >= 0"),
+    ],
+)
+def test_an_error_has_name_value_and_what_is_allowed(content: dict[str, Any], name: str, value: Any, allowed: str) -> None:
+    with pytest.raises(InputError) as caught:
+        parse_recipe(content, "mine.yaml")
+    assert (caught.value.name, caught.value.value) == (name, value)
+    assert str(caught.value.allowed).startswith(allowed)
+    assert str(caught.value).startswith(f"mine.yaml: {name} (={value}) must be {allowed}")

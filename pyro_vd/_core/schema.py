@@ -97,8 +97,8 @@ def _check_kind(where: str, tree: Any, hint: type[TaggedUnion], key: str) -> Non
         raise _wrong(where, tree, hint, key)
     kind = hint.kind_of(tree)
     if not isinstance(kind, str) or kind not in hint.kinds:
-        words = f"one of {', '.join(map(repr, hint.kinds))}{did_you_mean(kind, hint.kinds)}"
-        raise error_in(where, f"{below(key, 'kind')} (={_shown(kind)}) must be {words}")
+        allowed = f"one of {', '.join(map(repr, hint.kinds))}"
+        raise _refusal(where, below(key, "kind"), kind, allowed, did_you_mean(kind, hint.kinds))
     _check_keys(where, tree, hint.kinds[kind], key)
 
 
@@ -115,8 +115,8 @@ def _check_union(where: str, tree: Any, hints: tuple[Any, ...], key: str) -> Non
         try:
             return check_tree(where, tree, hint, key)
         except InputError as error:
-            if isinstance(tree, dict | list) and len(hints) == 2 and NoneType in hints and hint is not NoneType:
-                raise error  # it says more
+            if error.name != key and len(hints) == 2 and NoneType in hints:
+                raise error  # it names a part of the tree
     raise _wrong(where, tree, Union[hints], key)  # noqa: UP007
 
 
@@ -147,14 +147,18 @@ def _is_tree(value: Any) -> bool:
 
 
 def _wrong(where: str, value: Any, hint: Any, key: str) -> InputError:
-    shown = _shown(value)
     meant = did_you_mean(value, [text for text in get_args(hint) if isinstance(text, str)]) if isinstance(value, str) else ""
-    return error_in(where, f"{key or 'the whole'} (={shown}) must be {words(hint)}{meant}")
+    return _refusal(where, key, value, words(hint), meant)
 
 
-def error_in(where: str, text: str) -> InputError:
-    """An error about what is in a file, or where ``where`` is empty in none."""
-    return InputError(f"{where}: {text}" if where else text)
+def error_in(where: str, text: str, **parts: Any) -> InputError:
+    """An error about what is in a file, or where ``where`` is empty in none; ``parts`` are further arguments of the error."""
+    return InputError(f"{where}: {text}" if where else text, **parts)
+
+
+def _refusal(where: str, key: str, value: Any, allowed: str, hint: str = "") -> InputError:
+    text = f"{key or 'the whole'} (={_shown(value)}) must be {allowed}{hint}"
+    return error_in(where, text, name=key, value=value, allowed=allowed)
 
 
 def _shown(value: Any) -> str:

@@ -11,7 +11,7 @@ import yaml
 
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import quoted
-from pyro_vd._core.schema import as_key, below, check_tree, error_in, field_hints
+from pyro_vd._core.schema import as_key, below, check_tree, field_hints
 from pyro_vd._core.tagged import is_tagged, long_form
 from pyro_vd._core.yaml_files import load_yaml
 
@@ -26,7 +26,8 @@ def typed(where: str, tree: Any, hint: Any) -> Any:
     try:
         return made(tree, hint)
     except InputError as error:
-        raise error_in(where, str(error)) from error
+        error.args = (f"{where}: {error}",)
+        raise
 
 
 def made(tree: Any, hint: Any, key: str = "") -> Any:
@@ -44,7 +45,8 @@ def made(tree: Any, hint: Any, key: str = "") -> Any:
         try:
             return hint(**parts)  # type: ignore[operator]
         except InputError as error:
-            raise InputError(below(key, str(error))) from error
+            error.args, error.name = (below(key, str(error)),), below(key, error.name) if error.name else None
+            raise
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
         return tree if tree is None else made(tree, next(part for part in inner if part is not NoneType))
