@@ -1,4 +1,4 @@
-"""Settings from plain trees: several trees laid over each other, and the dataclasses made from the result."""
+"""Dataclasses made from plain trees, such as settings, and trees laid over each other."""
 
 from __future__ import annotations
 
@@ -7,13 +7,9 @@ from dataclasses import is_dataclass
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
 
-import yaml
-
 from pyro_vd._core.errors import InputError
-from pyro_vd._core.messages import quoted
 from pyro_vd._core.schema import as_key, below, check_tree, field_hints
 from pyro_vd._core.tagged import is_tagged, long_form
-from pyro_vd._core.yaml_files import load_yaml
 
 
 def typed(where: str, tree: Any, hint: Any) -> Any:
@@ -80,22 +76,3 @@ def overlaid(base: Any, over: Any, hint: Any) -> Any:
         hint = hint.kinds[kind]
     hints = field_hints(hint)
     return base | {name: overlaid(base[name], value, hints[name]) if name in base else value for name, value in over.items()}
-
-
-def from_text(name: str, text: str, *hints: Any) -> Any:
-    """The tree that a text on the command line stands for: the text itself where text is wanted, otherwise a value in YAML.
-
-    Args:
-        name: of the option, for messages.
-        text: what was given.
-        hints: the types that the option may have; the tree is not checked against them.
-
-    Raises:
-        InputError: it is no value that YAML can have.
-    """
-    if any(str in (hint, *get_args(hint)) for hint in hints) and not (text == "null" and str not in hints):
-        return text
-    try:
-        return load_yaml(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"{name} (={quoted(text)}) cannot be read as a value in YAML: {error}") from error

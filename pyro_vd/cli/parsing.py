@@ -9,7 +9,7 @@ from typing import Any, Literal, NoReturn, get_args, get_origin
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import did_you_mean
 from pyro_vd._core.schema import check_tree
-from pyro_vd._core.settings import from_text
+from pyro_vd._core.yaml_files import from_text
 from pyro_vd.cli.commands import COMMANDS
 
 

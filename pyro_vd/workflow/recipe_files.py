@@ -10,9 +10,9 @@ import yaml
 
 from pyro_vd._core.documentation import Section, sections
 from pyro_vd._core.schema import check_tree
-from pyro_vd._core.settings import from_text, made, overlaid, typed
+from pyro_vd._core.settings import made, overlaid, typed
 from pyro_vd._core.tagged import long_form
-from pyro_vd._core.yaml_files import read_yaml
+from pyro_vd._core.yaml_files import from_text, read_yaml
 from pyro_vd.runs import recipe_path
 from pyro_vd.workflow.recipe import Recipe
 
