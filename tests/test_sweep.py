@@ -56,7 +56,8 @@ def test_runs(swept: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     assert {path.name for path in out.iterdir()} == {*GOOD, *BAD}
     assert result["out"] == str(out)
     assert {entry["run"] for entry in result["runs"]} == {*GOOD}
-    assert [entry["error"] for entry in result["runs"]] == sorted(entry["error"] for entry in result["runs"])
+    errors = [entry["score"]["value"] for entry in result["runs"]]
+    assert errors == sorted(errors)
     alone = tmp_path / "alone"
     assert run_cli("train", "digits", *SMALL, "--train.lr=0.003", "--seed=1", "--out", alone, "--quiet")[0] == 0
     assert measured(out / GOOD[1]) == measured(alone)
