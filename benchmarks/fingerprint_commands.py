@@ -36,10 +36,10 @@ def command(*arguments: object) -> Any:
 
 
 DIGITS = (
-    "--model.sizes [64,32,10] --pretrain.epochs 3 --train.epochs 5 --train.lr 0.01 --train.log_sigma2 -3 "
+    "--model.sizes [64,32,10] --pretrain.epochs 3 --train.epochs 5 --train.lr 0.01 --train.guide.log_sigma2 -3 "
     "--train.kl_weight.value 1 --train.kl_weight.end 0 --finetune.epochs 2 --device cpu --quiet"
 )
-DIABETES = "--pretrain.epochs 3 --train.epochs 20 --train.log_sigma2 -3 --device cpu --quiet"
+DIABETES = "--pretrain.epochs 3 --train.epochs 20 --train.guide.log_sigma2 -3 --device cpu --quiet"
 
 
 def commands(recipe: str, options: str, folder: Path) -> Parts:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from pyro_vd import BayesianNetwork, VariationalDropout, fit, prune
+from pyro_vd import BayesianNetwork, fit, prune
 from pyro_vd.training.frames import FrameRecorder
 from pyro_vd.workflow.recipe_files import parse_recipe, read_recipe
 
@@ -36,7 +36,7 @@ def main() -> None:
     x = torch.rand(steps * recipe.train.batch_size, 28, 28) * (torch.rand(28, 28) < 0.5)
     train = x, torch.arange(len(x)) % 10
     model = BayesianNetwork(recipe.model.build())
-    guide = VariationalDropout(model, recipe.train.log_sigma2)
+    guide = recipe.train.guide.build(model)
 
     with tempfile.TemporaryDirectory() as folder:
         network = partial(prune, model, guide, recipe.prune.threshold)

@@ -14,7 +14,7 @@ import time
 import pyro
 import torch
 
-from pyro_vd import BayesianNetwork, VariationalDropout, VariationalDropoutELBO
+from pyro_vd import BayesianNetwork, VariationalDropoutELBO
 from pyro_vd.data.loading import load_data
 from pyro_vd.experiments.stability import watched_steps
 from pyro_vd.workflow.recipe import Recipe
@@ -29,7 +29,7 @@ def soak(recipe: Recipe, factor: int, steps: int) -> int | None:
     pyro.set_rng_seed(recipe.seed)
     model = BayesianNetwork(recipe.model.build(), num_data=len(data.x_train))
     elbo = VariationalDropoutELBO()
-    loss_of = elbo(model, VariationalDropout(model, recipe.train.log_sigma2))
+    loss_of = elbo(model, recipe.train.guide.build(model))
     batch, lr = recipe.train.batch_size, factor * recipe.train.lr
     started = time.perf_counter()
     for step, loss, broken in watched_steps(loss_of, (data.x_train, data.y_train), steps, batch, lr):

@@ -1,21 +1,43 @@
-"""Guides: approximate posteriors over the weights of a model."""
+"""Guides: approximate posteriors over the weights of a model, one kind per file, each with its settings in recipes.
+
+A new kind is a file here, with a guide and its settings, and a line in the list below.
+"""
 
 from pyro_vd.guides.alpha import log_alpha
-from pyro_vd.guides.bernoulli_dropout import BernoulliDropout
-from pyro_vd.guides.gaussian_dropout import GaussianDropout
-from pyro_vd.guides.group_variational_dropout import GroupVariationalDropout
-from pyro_vd.guides.log_normal_dropout import LogNormalDropout
-from pyro_vd.guides.point_estimate import PointEstimate
-from pyro_vd.guides.variational_dropout import VariationalDropout
+from pyro_vd.guides.bernoulli_dropout import BernoulliDropout, BernoulliDropoutSettings
+from pyro_vd.guides.gaussian_dropout import GaussianDropout, GaussianDropoutSettings
+from pyro_vd.guides.group_variational_dropout import GroupVariationalDropout, GroupVariationalDropoutSettings
+from pyro_vd.guides.log_normal_dropout import LogNormalDropout, LogNormalDropoutSettings
+from pyro_vd.guides.point_estimate import PointEstimate, PointEstimateSettings
+from pyro_vd.guides.settings import GuideSettings, register_guide
+from pyro_vd.guides.variational_dropout import VariationalDropout, VariationalDropoutSettings
 from pyro_vd.guides.weight_guide import WeightGuide
+
+for _settings in (  # the first is the default of a recipe
+    VariationalDropoutSettings,
+    GroupVariationalDropoutSettings,
+    LogNormalDropoutSettings,
+    GaussianDropoutSettings,
+    BernoulliDropoutSettings,
+    PointEstimateSettings,
+):
+    register_guide(_settings)
 
 __all__ = [
     "BernoulliDropout",
+    "BernoulliDropoutSettings",
     "GaussianDropout",
+    "GaussianDropoutSettings",
     "GroupVariationalDropout",
+    "GroupVariationalDropoutSettings",
+    "GuideSettings",
     "LogNormalDropout",
+    "LogNormalDropoutSettings",
     "PointEstimate",
+    "PointEstimateSettings",
     "VariationalDropout",
+    "VariationalDropoutSettings",
     "WeightGuide",
     "log_alpha",
+    "register_guide",
 ]

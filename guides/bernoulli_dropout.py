@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
 import pyro.distributions as dist
 
+from pyro_vd._core.arguments import check_rate
+from pyro_vd.distributions.priors import LogUniform
 from pyro_vd.guides.dropout_guide import DropoutGuide
+from pyro_vd.guides.settings import GuideSettings
 from pyro_vd.models.bayesian import BayesianNetwork
 
 
@@ -29,3 +35,24 @@ class BernoulliDropout(DropoutGuide):
 
     def posterior(self, name: str) -> dist.TorchDistribution:
         return self.unit_posterior(name, "bernoulli")
+
+
+@dataclass
+class BernoulliDropoutSettings(GuideSettings):
+    """Bernoulli dropout, the usual one, on the hidden units."""
+
+    kind: Literal["bernoulli"] = field(default="bernoulli", init=False)
+    p: float = 0.5
+    """The rate, in [0, 1): the probability that a unit is 0."""
+
+    guide = BernoulliDropout
+
+    def __post_init__(self) -> None:
+        self.p = check_rate("p", self.p)
+
+    @property
+    def priors(self) -> tuple[type[Any], ...]:
+        return (LogUniform,)
+
+    def build(self, model: BayesianNetwork) -> BernoulliDropout:
+        return BernoulliDropout(model, self.p)

@@ -25,9 +25,7 @@ def check_guide(guide: object) -> None:
         InputError: naming what was given and what is wanted.
     """
     if not isinstance(guide, type) and hasattr(guide, "initial_weights"):
-        raise InputError(
-            f"guide is a {type(guide).__name__}, a model; give its guide, such as VariationalDropout(model)"
-        )
+        raise InputError(f"guide is a {type(guide).__name__}, a model; give its guide, such as VariationalDropout(model)")
     if isinstance(guide, type) or not hasattr(guide, "site_names"):
         raise InputError(
             f"guide is a {type(guide).__name__}; it must be one of the model's, such as VariationalDropout(model), "

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import pyro.distributions as dist
 
-from pyro_vd._core.arguments import check_choice
+from pyro_vd._core.arguments import check_choice, check_rate
+from pyro_vd.distributions.priors import LogUniform, NormalARD
 from pyro_vd.distributions.weight_posterior import SharedAlphaNormal
 from pyro_vd.guides.dropout_guide import DropoutGuide
+from pyro_vd.guides.settings import GuideSettings
 from pyro_vd.models.bayesian import BayesianNetwork
 
 
@@ -50,3 +53,27 @@ class GaussianDropout(DropoutGuide):
         mean = self.mean(name)
         log_alpha = math.log(self.p / (1 - self.p)) if self.p else -math.inf
         return SharedAlphaNormal(mean, mean.new_tensor(log_alpha), validate_args=False)
+
+
+@dataclass
+class GaussianDropoutSettings(GuideSettings):
+    """Gaussian dropout: Gaussian noise of a fixed rate on every weight, or on every hidden unit."""
+
+    kind: Literal["gaussian"] = field(default="gaussian", init=False)
+    p: float = 0.5
+    """The rate, in [0, 1); the variance of the noise is p/(1 − p)."""
+    per: Literal["weight", "unit"] = "weight"
+    """Whether noise is on each weight or on each hidden unit."""
+
+    guide = GaussianDropout
+
+    def __post_init__(self) -> None:
+        self.p = check_rate("p", self.p)
+        check_choice("per", self.per, ("weight", "unit"))
+
+    @property
+    def priors(self) -> tuple[type[Any], ...]:
+        return (LogUniform, NormalARD) if self.per == "weight" else (LogUniform,)
+
+    def build(self, model: BayesianNetwork) -> GaussianDropout:
+        return GaussianDropout(model, self.p, self.per)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pyro_vd._core.arguments import check_flag, check_number
 from pyro_vd.distributions.group_normal import GroupNormal
 from pyro_vd.distributions.priors import NormalJeffreys
+from pyro_vd.guides.settings import GuideSettings
 from pyro_vd.guides.unit_guide import UnitGuide
 from pyro_vd.models.bayesian import BayesianNetwork
 
@@ -31,3 +36,27 @@ class GroupVariationalDropout(UnitGuide):
 
     def __init__(self, model: BayesianNetwork, log_sigma2: float = -8.0, weight_noise: bool = True) -> None:
         super().__init__(model, log_sigma2, weight_noise)
+
+
+@dataclass
+class GroupVariationalDropoutSettings(GuideSettings):
+    """Group variational dropout: Gaussian noise on every input unit and filter, of a learnt variance."""
+
+    kind: Literal["group"] = field(default="group", init=False)
+    log_sigma2: float = -8.0
+    """log σ² of every unit, and of every weight with noise, at the start, in [−60, 0]."""
+    weight_noise: bool = True
+    """Whether weights have noise of their own as well."""
+
+    guide = GroupVariationalDropout
+
+    def __post_init__(self) -> None:
+        self.log_sigma2 = check_number("log_sigma2", self.log_sigma2, low=-60, high=0)
+        self.weight_noise = check_flag("weight_noise", self.weight_noise)
+
+    @property
+    def priors(self) -> tuple[type[Any], ...]:
+        return (NormalJeffreys,)
+
+    def build(self, model: BayesianNetwork) -> GroupVariationalDropout:
+        return GroupVariationalDropout(model, self.log_sigma2, self.weight_noise)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
 from torch import Tensor
 
+from pyro_vd._core.arguments import check_flag, check_number
 from pyro_vd.distributions.log_normal import LogNormalUnits, TruncatedLogNormal
 from pyro_vd.distributions.priors import LogUniform
+from pyro_vd.guides.settings import GuideSettings
 from pyro_vd.guides.unit_guide import UnitGuide
 from pyro_vd.models.bayesian import BayesianNetwork
 
@@ -39,3 +44,27 @@ class LogNormalDropout(UnitGuide):
         parameters = super().initial_parameters(name, weight)
         z = TruncatedLogNormal(parameters["z_mu"], parameters["z_log_sigma2"])
         return {**parameters, "theta": weight / z.mean.to(weight.dtype)}
+
+
+@dataclass
+class LogNormalDropoutSettings(GuideSettings):
+    """Structured Bayesian pruning: truncated log-normal noise on every input unit and filter, learnt."""
+
+    kind: Literal["log-normal"] = field(default="log-normal", init=False)
+    log_sigma2: float = -8.0
+    """log σ² of every unit, and of every weight with noise, at the start, in [−60, 0]."""
+    weight_noise: bool = False
+    """Whether weights have noise of their own as well."""
+
+    guide = LogNormalDropout
+
+    def __post_init__(self) -> None:
+        self.log_sigma2 = check_number("log_sigma2", self.log_sigma2, low=-60, high=0)
+        self.weight_noise = check_flag("weight_noise", self.weight_noise)
+
+    @property
+    def priors(self) -> tuple[type[Any], ...]:
+        return (LogUniform,)
+
+    def build(self, model: BayesianNetwork) -> LogNormalDropout:
+        return LogNormalDropout(model, self.log_sigma2, self.weight_noise)

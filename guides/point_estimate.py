@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
 
 import pyro.distributions as dist
 from torch import Tensor
 
+from pyro_vd.guides.settings import GuideSettings
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.models.bayesian import BayesianNetwork
 
@@ -30,3 +33,15 @@ class PointEstimate(WeightGuide):
     def posterior(self, name: str) -> dist.TorchDistribution:
         delta: dist.TorchDistribution = dist.Delta(self.mean(name))
         return delta
+
+
+@dataclass
+class PointEstimateSettings(GuideSettings):
+    """A point estimate: no noise at all."""
+
+    kind: Literal["none"] = field(default="none", init=False)
+
+    guide = PointEstimate
+
+    def build(self, model: BayesianNetwork) -> PointEstimate:
+        return PointEstimate(model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from pyro_vd._core.arguments import check_choice, check_number
 from pyro_vd.distributions.weight_posterior import MultiplicativeNormal, SharedAlphaNormal, WeightPosterior
+from pyro_vd.guides.settings import GuideSettings
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.models.bayesian import BayesianNetwork
 
@@ -17,6 +19,7 @@ _NO_INFORMATION = 60.0  # log α of a removed weight where α is shared: its KL 
 
 Sharing = Literal["weight", "row", "column", "layer"]
 """Which weights have one α: each its own, those into a unit, those out of a unit, or all of a layer."""
+_DIFFERS_BETWEEN_INPUTS: tuple[Sharing, ...] = ("weight", "column")
 
 
 class VariationalDropout(WeightGuide):
@@ -49,7 +52,7 @@ class VariationalDropout(WeightGuide):
 
     @property
     def ranks_inputs(self) -> bool:
-        return self.per in ("weight", "column")
+        return self.per in _DIFFERS_BETWEEN_INPUTS
 
     def initial_parameters(self, name: str, weight: Tensor) -> dict[str, Tensor]:
         theta = super().initial_parameters(name, weight)
@@ -66,3 +69,27 @@ class VariationalDropout(WeightGuide):
             return MultiplicativeNormal(self.mean(name), log_sigma2, validate_args=False)
         log_alpha = site.log_alpha if mask is None else torch.where(mask, site.log_alpha, _NO_INFORMATION)
         return SharedAlphaNormal(self.mean(name), log_alpha, validate_args=False)
+
+
+@dataclass
+class VariationalDropoutSettings(GuideSettings):
+    """Variational dropout: Gaussian noise on every weight, of a learnt variance."""
+
+    kind: Literal["variational"] = field(default="variational", init=False)
+    log_sigma2: float = -10.0
+    """log σ² of every weight at the start, in [−60, 0]: about −10 for a new network, −8 for a pretrained one."""
+    per: Sharing = "weight"
+    """Which weights share an α: none, those of a row, of a column, or of a layer."""
+
+    guide = VariationalDropout
+
+    def __post_init__(self) -> None:
+        self.log_sigma2 = check_number("log_sigma2", self.log_sigma2, low=-60, high=0)
+        check_choice("per", self.per, ("weight", "row", "column", "layer"))
+
+    @property
+    def ranks_inputs(self) -> bool:
+        return self.per in _DIFFERS_BETWEEN_INPUTS
+
+    def build(self, model: BayesianNetwork) -> VariationalDropout:
+        return VariationalDropout(model, self.log_sigma2, self.per)

@@ -37,7 +37,7 @@ from .pruning.threshold_choice import choose_threshold
 from .training.finetune import fine_tune
 from .training.fitting import fit
 from .training.schedules import KLWeight
-from .workflow.run_folder import load_run
+from .workflow.finished_run import load_run
 from .workflow.training_run import train_run
 
 __all__ = [

@@ -85,6 +85,13 @@ def contents(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
+def flat(tree: Any, key: str = "") -> dict[str, Any]:
+    """Settings in a tree by their dotted names; a mapping that is a value itself has keys that are no text."""
+    if not isinstance(tree, dict) or not tree or not all(isinstance(name, str) for name in tree):
+        return {key: tree}
+    return {leaf: x for name, value in tree.items() for leaf, x in flat(value, f"{key}.{name}" if key else name).items()}
+
+
 def idx(array: np.ndarray) -> bytes:
     """The bytes of an idx file, MNIST's format."""
     shape = b"".join(struct.pack(">I", size) for size in array.shape)

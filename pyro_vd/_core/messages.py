@@ -1,31 +1,17 @@
-"""What went wrong, in one line: other libraries' errors in plain words."""
+"""Parts of messages, each in one line: values as they are quoted, lists cut short, names that may be meant."""
 
 from __future__ import annotations
 
-import re
 import reprlib
-from argparse import ArgumentError, ArgumentParser
 from collections.abc import Collection, Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any
 
 MAPPING = "keys and values, {key: value, …}"
-_TYPES = {
-    "<class 'int'>": "an integer",
-    "<class 'float'>": "a finite number",
-    "<class 'bool'>": "true or false",
-    "<class 'str'>": "text",
-    "<class 'list'>": "a list",
-    "<class 'NoneType'>": "null",
-    "<class 'collections.abc.Mapping'>": MAPPING,
-}
+"""What a value must be where a dict is wanted."""
 
 _NAMED = 3
 """How many of one kind :func:`some_of` names."""
-
-_UNKNOWN_KEY = re.compile(
-    r"unrecognized arguments: .*?--([\w.-]+)|Group '(.+?)' does not accept option '(.+?)'|Option '(.+?)' is not accepted"
-)
 
 
 def one_line(error: BaseException | str) -> str:
@@ -86,24 +72,3 @@ def must_be_one_of(what: str, given: object, allowed: Collection[str], or_else: 
     """``what (=given) must be one of`` the allowed names, or something else, and which one may be meant."""
     shown = repr(given) if isinstance(given, str) and len(given) <= 400 else quoted(given)  # a path is shown to its end
     return f"{what} (={shown}) must be one of {', '.join(allowed)}{or_else}{did_you_mean(given, allowed)}"
-
-
-def parsing_message(error: ArgumentError, parser: ArgumentParser) -> str:
-    """The parser's account of a bad value as ``key (=value) must be …``; any other in one line."""
-    text = one_line(error)
-    if unknown := _UNKNOWN_KEY.search(text):
-        options = [option.lstrip("-") for option in parser._option_string_actions]
-        return text + did_you_mean(".".join(filter(None, unknown.groups())), options)
-    key = re.search(r'Parser key "([^"]+)"', text)
-    if key and (config := re.search(r"Unable to load config ['\"](.*?)['\"]", text)):
-        return f"{key[1]} (={config[1]}) must be {MAPPING}, or a YAML file of them"
-    if choice := re.search(r"argument --([\w-]+): invalid choice: '(.*)' \(choose from (.*)\)", text):
-        return must_be_one_of(choice[1], choice[2], re.findall(r"[\w-]+", choice[3]))
-    value = re.search(r"(?:Got value|Given value): (.*)", text)
-    wanted = re.findall(r"Expected an? (<class '.*?'>|typing\.Literal\[.*?\])", text)
-    if not (key and value and wanted):
-        return text
-    wanted.sort(key=lambda kind: "NoneType" in kind)  # null comes last; the parser's order changes with its version
-    allowed = [_TYPES.get(kind, kind.replace("typing.Literal[", "one of ").rstrip("]")) for kind in wanted]
-    names = re.findall(r"'(.+?)'", " ".join(kind for kind in wanted if kind.startswith("typing")))
-    return f"{key[1]} (={value[1]}) must be {' or '.join(allowed)}{did_you_mean(value[1], names)}"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 
 from pyro_vd._core.errors import InputError
+from pyro_vd._core.messages import quoted
 from pyro_vd._core.reading import MOST_TEXT, read_text, reading
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -66,6 +67,25 @@ def load_yaml(text: str) -> Any:
     except (yaml.YAMLError, ValueError) as error:
         raise SettingsError("it is no text that YAML allows") from error
     return tree
+
+
+def from_text(name: str, text: str, *hints: Any) -> Any:
+    """The tree that a text on the command line stands for: the text itself where text is wanted, otherwise a value in YAML.
+
+    Args:
+        name: of the option, for messages.
+        text: what was given.
+        hints: the types that the option may have; the tree is not checked against them.
+
+    Raises:
+        InputError: it is no value that YAML can have.
+    """
+    if any(str in (hint, *get_args(hint)) for hint in hints) and not (text == "null" and str not in hints):
+        return text
+    try:
+        return load_yaml(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"{name} (={quoted(text)}) cannot be read as a value in YAML: {error}") from error
 
 
 def _tree(event: Any, events: Iterator[Any], levels: int) -> Any:

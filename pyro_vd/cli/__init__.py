@@ -1,1 +1,1 @@
-"""The commands of ``pyro-vd``, one a file: ``HELP`` says what it does, ``run(arguments)`` does it."""
+"""The command line, ``pyro-vd``: one module per command, with a function ``run(arguments)``; the list is in ``commands``."""

@@ -6,23 +6,23 @@ import shutil
 from pathlib import Path
 
 from pyro_vd._core.errors import InputError
-from pyro_vd.cli.arguments import parse, parser_of
+from pyro_vd.cli.parsing import Parser
 
-HELP = "show a run's training as a GIF, and as an MP4 where ffmpeg is found"
 _MORE = (
-    f"{HELP}: its weight matrices as they would be pruned at each moment, signed colours from -1 to 1, what is pruned white. "
-    "The run must have recorded frames (train.frames). The accuracy in the title is of the first 500 validation examples, of "
-    "the first training examples where there are none held out. Writes RUN/animation.gif, at most 2 MB, RUN/animation.mp4 "
-    "with every frame, and, if the first layer reads a square image, RUN/first-layer.png, its pruned weights unit by unit"
+    "Shows the weight matrices as they would be pruned at each moment: signed colours from -1 to 1, white for what is pruned. "
+    "The run must have recorded frames (train.frames). The accuracy in the title is that on the first 500 validation "
+    "examples, or on the first 500 training examples where no validation examples are held out. Writes RUN/animation.gif, of "
+    "at most 2 MB; RUN/animation.mp4, with every frame; and, if the first layer reads a square image, RUN/first-layer.png, "
+    "the pruned weights of each of its units."
 )
 
 
 def run(arguments: list[str]) -> None:
     """Carry the command out."""
-    parser = parser_of("animate RUN [--max-frames N]", _MORE)
-    parser.add_argument("run", type=str, help="folder of a finished run that recorded frames")
-    parser.add_argument("--max-frames", type=int, default=150, help="frames of the GIF at most, closer at the start")
-    values = parse(parser, arguments)
+    parser = Parser("animate RUN [--max-frames N]", _MORE)
+    parser.value("run", str, "folder of a finished run that recorded frames")
+    parser.value("--max-frames", int, "most frames of the GIF, closer together at the start (default: 150)", default=150)
+    values = parser.read(arguments)
 
     from rich.console import Console
     from rich.progress import MofNCompleteColumn

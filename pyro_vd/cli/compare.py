@@ -6,23 +6,22 @@ from dataclasses import asdict
 from pathlib import Path
 
 from pyro_vd._core.errors import InputError
-from pyro_vd.cli.arguments import new_file, parse, parser_of
-
-HELP = "finished runs side by side, in a table and a figure"
+from pyro_vd.cli.arguments import new_file
+from pyro_vd.cli.parsing import Parser
 
 
 def run(arguments: list[str]) -> None:
     """Carry the command out."""
     from pyro_vd._core.storage import as_json, save_figure
     from pyro_vd.evaluation.deployed import kilobytes
-    from pyro_vd.workflow.comparison import SORTS, differences, read_results, same_but_seed
+    from pyro_vd.workflow.comparison import Sort, differences, read_results, same_but_seed
     from pyro_vd.workflow.tables import print_results
 
-    parser = parser_of("compare RUN… [--sort KEY] [--out FILE]", HELP)
-    parser.add_argument("runs", type=str, nargs="+", help="folders of finished runs; their pruned networks are compared")
-    parser.add_argument("--sort", choices=[*SORTS], default="error", help="best first")
-    parser.add_argument("--out", type=str, help="figure to write, error against compression: a .png, .pdf or .svg file")
-    values = parse(parser, arguments)
+    parser = Parser("compare RUN… [--sort KEY] [--out FILE]")
+    parser.value("runs", str, "folders of finished runs; their pruned networks are compared", nargs="+")
+    parser.value("--sort", Sort, "what to sort by, the best first (default: error)", default="error")
+    parser.value("--out", str, "figure to write, of the error against the compression: a .png, .pdf or .svg file")
+    values = parser.read(arguments)
 
     results = read_results([Path(run) for run in values.runs], values.sort)
     notes = differences(results)

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from pyro_vd.cli.arguments import SOURCE, add_data_dir, data_of, finish, likelihood_of, parse, parser_of, source_of
-
-HELP = "measure a run, or a pruned network's file, on the test data"
+from pyro_vd.cli.arguments import SOURCE, add_data_dir, data_of, finish, likelihood_of, source_of
+from pyro_vd.cli.parsing import Parser
 
 
 def run(arguments: list[str]) -> None:
     """Carry the command out."""
-    parser = parser_of("evaluate RUN|FILE [--data NAME] [--data-dir DIR]", HELP)
-    parser.add_argument("source", type=str, help=SOURCE)
-    parser.add_argument("--data", type=str, help="data set (default: the one it was trained on)")
+    parser = Parser("evaluate RUN|FILE [--data NAME] [--data-dir DIR]")
+    parser.value("source", str, SOURCE)
+    parser.value("--data", str, "data set (default: the one that the network was trained on)")
     add_data_dir(parser)
-    parser.add_argument("--num-samples", type=int, default=20, help="draws of the Monte Carlo predictive")
-    values = parse(parser, arguments)
+    parser.value("--num-samples", int, "draws of the Monte Carlo predictive (default: 20)", default=20)
+    values = parser.read(arguments)
 
     from pyro_vd.data.loading import load_data
     from pyro_vd.evaluation.metrics import Metrics, evaluate
@@ -27,8 +26,9 @@ def run(arguments: list[str]) -> None:
     source = source_of(values)
     networks: dict[str, Metrics | RegressionMetrics] = {}
     if source.is_dir():
-        from pyro_vd.workflow.run_folder import PRUNED, load_run
-        from pyro_vd.workflow.training_run import measure_posterior
+        from pyro_vd.workflow.finished_run import load_run
+        from pyro_vd.workflow.measuring import measure_posterior
+        from pyro_vd.workflow.run_folder import PRUNED
 
         run = load_run(source, values.data_dir)
         data = load_data(values.data, values.data_dir) if values.data else run.data

@@ -6,23 +6,22 @@ from pathlib import Path
 
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import must_be_one_of
-from pyro_vd.cli.arguments import add_data_dir, parse, parser_of
-
-HELP = "carry out an experiment of the report: its table, figures and numbers"
+from pyro_vd.cli.arguments import add_data_dir
+from pyro_vd.cli.parsing import Parser
 
 
 def run(arguments: list[str]) -> None:
     """Carry the command out."""
     from pyro_vd.experiments import NAMES, load_experiment
 
-    parser = parser_of("experiment NAME [--quick] [--out DIR]", HELP)
+    parser = Parser("experiment NAME [--quick] [--out DIR]")
     listed = "; ".join(f"{name}: {load_experiment(name).HELP}" for name in NAMES)
-    parser.add_argument("name", type=str, help=f"{listed} (on two cores)")
-    parser.add_argument("--quick", action="store_true", help="on the built-in digits, in seconds, to see that it works")
-    parser.add_argument("--out", type=str, help="output folder (default: out/NAME)")
-    parser.add_argument("--quiet", action="store_true", help="show no progress")
+    parser.value("name", str, f"{listed} (times are for two cores)")
+    parser.flag("--quick", "take the built-in digits and finish within seconds, to see that the experiment works")
+    parser.value("--out", str, "output folder (default: out/NAME)")
+    parser.flag("--quiet", "show no progress")
     add_data_dir(parser)
-    values = parse(parser, arguments)
+    values = parser.read(arguments)
 
     from pyro_vd._core.storage import as_json
     from pyro_vd.experiments.setting import Setting
@@ -32,7 +31,7 @@ def run(arguments: list[str]) -> None:
         raise InputError(must_be_one_of("experiment", values.name, NAMES))
     folder = Path(values.out or Path("out") / values.name)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"output folder (={str(folder)!r}) is there already, and not empty; choose another with --out")
+        raise InputError(f"output folder (={str(folder)!r}) exists and is not empty; choose another with --out")
     setting = Setting(values.name, values.quick, values.data_dir, progress=not values.quiet)
     outcome = load_experiment(values.name).run(setting)
     folder.mkdir(parents=True, exist_ok=True)

@@ -6,31 +6,31 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
-from pyro_vd.cli.arguments import SOURCE, add_data_dir, data_of, likelihood_of, new_file, parse, parser_of, source_of
+from pyro_vd.cli.arguments import SOURCE, add_data_dir, data_of, likelihood_of, new_file, source_of
+from pyro_vd.cli.parsing import Parser
 
 if TYPE_CHECKING:
     from pyro_vd.data.dataset import Arrays, Dataset
 
-HELP = "write a pruned network, compacted, in another format, and measure the file"
 _FORMATS = Literal["safetensors", "sparse", "quantised", "onnx", "torch"]
 
 
 def run(arguments: list[str]) -> None:
     """Carry the command out."""
-    parser = parser_of("export RUN|FILE --format FORMAT [--no-compact] [--out FILE] [--data NAME] [--data-dir DIR]", HELP)
-    parser.add_argument("source", type=str, help=SOURCE)
-    parser.add_argument(
+    parser = Parser("export RUN|FILE --format FORMAT [--no-compact] [--out FILE] [--data NAME] [--data-dir DIR]")
+    parser.value("source", str, SOURCE)
+    parser.value(
         "--format",
-        type=_FORMATS,
+        _FORMATS,
+        "safetensors: every weight; sparse: the non-zeros; quantised: the non-zeros, with 64 different values per layer; "
+        "onnx: for ONNX Runtime; torch: a .pt2 file of torch.export",
         required=True,
-        help="safetensors: every weight; sparse: the non-zeros; quantised: the non-zeros, with 64 different values per layer; "
-        "onnx: for ONNX Runtime; torch: torch.export, .pt2",
     )
-    parser.add_argument("--no-compact", action="store_true", help="keep the units and inputs that do not matter")
-    parser.add_argument("--out", type=str, help="file to write (default: beside the pruned network, named after the format)")
-    parser.add_argument("--data", type=str, help="data set to measure on (default: the one it was trained on)")
+    parser.flag("--no-compact", "keep the units and inputs that do not matter")
+    parser.value("--out", str, "file to write (default: beside the pruned network, named after the format)")
+    parser.value("--data", str, "data set to measure on (default: the one that the network was trained on)")
     add_data_dir(parser)
-    values = parse(parser, arguments)
+    values = parser.read(arguments)
 
     from pyro_vd._core.storage import as_json
     from pyro_vd.compaction.compacting import compact
@@ -84,7 +84,7 @@ def run(arguments: list[str]) -> None:
 def _data(source: Path, name: str | None, info: dict[str, Any], data_dir: str | None) -> tuple[Dataset, Arrays | None]:
     """The data to measure on, and a run's validation data."""
     if source.is_dir() and not name:
-        from pyro_vd.workflow.run_folder import load_run
+        from pyro_vd.workflow.finished_run import load_run
 
         run = load_run(source, data_dir)
         return run.data, run.validation

@@ -12,16 +12,15 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from pyro_vd._core.errors import InputError
-from pyro_vd.cli.arguments import add_data_dir, check_learns_alpha, parse, parser_of
+from pyro_vd.cli.arguments import add_data_dir, check_learns_alpha
+from pyro_vd.cli.parsing import Parser
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from pyro_vd.pruning.rule import PruningRule
+    from pyro_vd.workflow.finished_run import Run
     from pyro_vd.workflow.inspection import LayerInspection
-    from pyro_vd.workflow.run_folder import Run
-
-HELP = "say layer by layer what a run has learnt, and write its posterior for ArviZ"
 
 FILE = "posterior.nc"
 FIGURES = ("log-alpha.png", "masks.png", "inputs.png", "kl.png", "mean-deviation.png", "forest.png")
@@ -29,21 +28,21 @@ FIGURES = ("log-alpha.png", "masks.png", "inputs.png", "kl.png", "mean-deviation
 
 def run(arguments: list[str]) -> None:
     """Carry the command out."""
-    parser = parser_of("inspect RUN [--plots] [--overwrite]", HELP)
-    parser.add_argument("run", type=str, help=f"folder of a finished run, as trained, before fine-tuning; {FILE} goes there")
-    parser.add_argument("--plots", action="store_true", help=f"write figures there as well: {', '.join(FIGURES)}")
-    parser.add_argument("--overwrite", action="store_true", help="replace these files; without it none that exists is touched")
-    parser.add_argument("--num-samples", type=int, default=100, help="draws of the posterior and of the predictions")
-    parser.add_argument("--weights", type=int, default=20, help="weights per layer to keep draws of, those of largest |θ|/σ")
+    parser = Parser("inspect RUN [--plots] [--overwrite]", "The posterior is the one before pruning and fine-tuning.")
+    parser.value("run", str, f"folder of a finished run; {FILE} is written there")
+    parser.flag("--plots", f"write figures there as well: {', '.join(FIGURES)}")
+    parser.flag("--overwrite", "replace these files if they exist; without this option the command then stops")
+    parser.value("--num-samples", int, "draws of the posterior and of the predictions (default: 100)", default=100)
+    parser.value("--weights", int, "weights per layer to keep draws of: those of largest |θ|/σ (default: 20)", default=20)
     add_data_dir(parser)
-    values = parse(parser, arguments)
+    values = parser.read(arguments)
 
     from pyro_vd._core.storage import as_json, save_figure
     from pyro_vd.evaluation.network_size import network_size
     from pyro_vd.posterior.arviz_files import write_inference_data
     from pyro_vd.pruning.pruned import prune
+    from pyro_vd.workflow.finished_run import load_run, run_rule
     from pyro_vd.workflow.inspection import inspect_layers, run_inference_data
-    from pyro_vd.workflow.run_folder import load_run, run_rule
     from pyro_vd.workflow.tables import print_sizes
 
     run = load_run(values.run, values.data_dir)

@@ -11,9 +11,7 @@ from typing import NoReturn
 from pyro_vd import __version__
 from pyro_vd._core.errors import InputError, NonFiniteError
 from pyro_vd._core.messages import must_be_one_of, one_line
-
-COMMANDS = ("train", "sweep", "prune", "evaluate", "compare", "inspect", "animate", "export", "experiment", "recipes")
-"""Each is a module of :mod:`pyro_vd.cli`, imported when it is called."""
+from pyro_vd.cli.commands import COMMANDS
 
 _GOING_ON = {
     "train": "; --resume goes on from the last epoch",
@@ -22,7 +20,10 @@ _GOING_ON = {
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """Entry point. Exit code 0; 2 for bad input, with a message that quotes it; 1 where training failed; 130 for Ctrl-C."""
+    """Run a command and end the program.
+
+    The exit code is 0; 1 where training failed; 2 for bad input, with a message that quotes it; 130 for Ctrl-C.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     try:
@@ -43,8 +44,9 @@ def _exit(code: int, message: str) -> NoReturn:
 
 def _run(arguments: list[str]) -> None:
     if not arguments or arguments[0] in ("-h", "--help"):
-        listed = "\n".join(f"  {name:12}{import_module(f'pyro_vd.cli.{name}').HELP}" for name in COMMANDS)
-        print(f"usage: pyro-vd COMMAND …\n\n{listed}\n\npyro-vd COMMAND --help tells more; --version prints the version.")
+        listed = "\n".join(f"  {name:12}{what}" for name, what in COMMANDS.items())
+        more = "pyro-vd COMMAND --help shows the arguments of a command; pyro-vd --version prints the version."
+        print(f"usage: pyro-vd COMMAND …\n\n{listed}\n\n{more}")
         return
     if arguments[0] == "--version":
         print(f"pyro-vd {__version__}")

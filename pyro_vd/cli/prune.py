@@ -5,35 +5,35 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from pyro_vd._core.errors import InputError
-from pyro_vd.cli.arguments import add_data_dir, check_learns_alpha, finish, new_file, parse, parser_of
-
-HELP = "prune a trained run at another threshold, or to other numbers of inputs"
+from pyro_vd.cli.arguments import add_data_dir, check_learns_alpha, finish, new_file
+from pyro_vd.cli.parsing import Parser
 
 
 def run(arguments: list[str]) -> None:
     """Carry the command out."""
-    parser = parser_of("prune RUN [--threshold T | --max-error-rise X] [--max-inputs N …] [--out FILE]", HELP)
-    parser.add_argument("run", type=str, help="folder of a finished run")
-    parser.add_argument("--threshold", type=float, help="remove weights with log α at or above it (default: the recipe's)")
-    parser.add_argument(
+    parser = Parser("prune RUN [--threshold X | --max-error-rise X] [--max-inputs N …] [--out FILE]")
+    parser.value("run", str, "folder of a finished run")
+    parser.value("--threshold", float, "remove weights with log α at or above it (default: the recipe's)")
+    parser.value(
         "--max-error-rise",
-        type=float,
-        help="the lowest threshold whose validation error rises by at most this share (an RMSE: of itself)",
+        float,
+        "take the lowest threshold at which the validation error rises by at most this share (an RMSE: relative to itself)",
     )
-    parser.add_argument(
-        "--max-inputs", type=int, nargs="+", help="the most inputs that each layer keeps (default: the recipe's)"
+    parser.value(
+        "--max-inputs", int, "most inputs that each layer keeps, one number per layer (default: the recipe's)", nargs="+"
     )
-    parser.add_argument("--out", type=str, help="file to write (default: RUN/pruned-THRESHOLD-INPUTS.safetensors)")
+    parser.value("--out", str, "file to write (default: RUN/pruned-THRESHOLD-INPUTS.safetensors)")
     add_data_dir(parser)
-    values = parse(parser, arguments)
+    values = parser.read(arguments)
 
     from pyro_vd.evaluation.metrics import evaluate
     from pyro_vd.evaluation.score import score_in, validation_score
     from pyro_vd.export.pruned_file import save_pruned
     from pyro_vd.pruning.pruned import prune
+    from pyro_vd.workflow.finished_run import load_run, run_rule
+    from pyro_vd.workflow.measuring import file_info
     from pyro_vd.workflow.phases import PruneConfig
-    from pyro_vd.workflow.run_folder import load_run, run_rule
-    from pyro_vd.workflow.training_run import chosen_rule, file_info
+    from pyro_vd.workflow.training_run import chosen_rule
 
     run = load_run(values.run, values.data_dir)
     check_learns_alpha(run)

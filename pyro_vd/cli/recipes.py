@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import json
 
-from pyro_vd.cli.arguments import parse, parser_of
-
-HELP = "list the built-in recipes"
+from pyro_vd.cli.parsing import Parser
+from pyro_vd.runs import recipes
 
 
 def run(arguments: list[str]) -> None:
     """Carry the command out."""
-    values = parse(parser_of("recipes", HELP), arguments)
-
-    from pyro_vd.workflow.recipe_files import recipes
-    from pyro_vd.workflow.tables import print_table
-
+    values = Parser("recipes").read(arguments)
     found = {name: what for name, (_, what) in recipes().items()}
     if values.json:
         print(json.dumps(found))
     else:
-        print_table("recipes", ["name", "what"], list(found.items()), numbers=False)
+        widest = max(map(len, found))
+        print("\n".join(f"{name:{widest}}  {what}" for name, what in found.items()))

@@ -8,32 +8,31 @@ from dataclasses import asdict
 from pathlib import Path
 
 from pyro_vd._core.errors import InputError
-from pyro_vd.cli.arguments import parse, parser_of, with_recipe
+from pyro_vd.cli.parsing import Parser
+from pyro_vd.cli.recipe_options import read_recipe_arguments
 
-HELP = "a recipe with every combination of some values, several runs at a time"
 _MORE = (
-    f"{HELP}. Every run has a folder of its own in the output folder; a run that fails leaves the others alone. The same "
-    "command again goes on where it was stopped: finished runs are left as they are, failed ones are tried again"
+    "Every run has a folder of its own in the output folder; a run that fails does not stop the others. The same command, "
+    "given again, goes on from where it was stopped: finished runs are left as they are, failed runs are tried again."
 )
 
 
 def run(arguments: list[str]) -> None:
     """Carry the command out; exit code 1 if a run has failed."""
-    from pyro_vd.workflow.recipe_files import recipe_from
-
-    parser = parser_of("sweep RECIPE --grid key=v1,v2 … [--seeds N] [--jobs N] [--out DIR] [--key value …]", _MORE)
-    parser.add_argument("--grid", type=str, nargs="+", action="extend", help="keys of the recipe and the values to try")
-    parser.add_argument("--seeds", type=int, help="seeds 0 to N-1, as --grid seed=0,1,…")
-    parser.add_argument("--jobs", type=int, help="runs at the same time (default: the cores over the recipe's threads)")
-    parser.add_argument("--out", type=str, help="output folder (default: out/sweep-RECIPE)")
-    path, given = with_recipe(parser, arguments)
-    values = parse(parser, given)
+    parser = Parser("sweep RECIPE --grid KEY=V1,V2 … [--seeds N] [--jobs N] [--out DIR] [--KEY VALUE …]", _MORE)
+    parser.value("--grid", str, "keys of the recipe, each with the values to try", nargs="+", action="extend")
+    parser.value("--seeds", int, "try the seeds from 0 to N-1, like --grid seed=0,1,…")
+    parser.value("--jobs", int, "runs at the same time (default: the number of cores divided by the recipe's threads)")
+    parser.value("--out", str, "output folder (default: out/sweep-RECIPE)")
+    given = read_recipe_arguments(parser, arguments)
+    values = given.values
 
     from pyro_vd._core.arguments import check_number
     from pyro_vd._core.storage import as_json
     from pyro_vd.workflow.comparison import differences, read_results, same_but_seed
-    from pyro_vd.workflow.run_folder import dump
-    from pyro_vd.workflow.sweep import SweepRun, carry_out, name_of, read_grid
+    from pyro_vd.workflow.grid import name_of, read_grid
+    from pyro_vd.workflow.recipe_files import recipe_text
+    from pyro_vd.workflow.sweep import SweepRun, run_sweep
     from pyro_vd.workflow.sweep_progress import SweepProgress
     from pyro_vd.workflow.tables import print_results, print_table
 
@@ -42,26 +41,26 @@ def run(arguments: list[str]) -> None:
         check_number("seeds", values.seeds, low=1, high=10_000, whole=True)
         texts.append(f"seed={','.join(map(str, range(values.seeds)))}")
     if not texts:
-        raise InputError("sweep needs --grid key=v1,v2 or --seeds N: what is to be tried")
+        raise InputError("sweep needs the values to try: --grid key=v1,v2 or --seeds N")
     if values.jobs is not None:
         check_number("jobs", values.jobs, low=1, whole=True)
-    out = Path(values.out or Path("out") / f"sweep-{path.stem}")
+    out = Path(values.out or Path("out") / f"sweep-{given.path.stem}")
     if out.exists() and not out.is_dir():
         raise InputError(f"output folder (={str(out)!r}) is a file; choose another with --out")
 
     runs: dict[str, SweepRun] = {}
     same: dict[str, str] = {}
     for point in read_grid(texts):
-        recipe = recipe_from(parser, parse(parser, [*given, *(f"--{key}={value}" for key, value in point.items())]))
+        recipe = given.recipe(point)
         name = name_of(point)
-        if name in runs or (other := same.setdefault(dump(recipe), name)) != name:
+        if name in runs or (other := same.setdefault(recipe_text(recipe), name)) != name:
             raise InputError(f"grid: {name!r} is the same run as {name if name in runs else other!r}")
         runs[name] = SweepRun(out / name, recipe)
     for run in runs.values():
         run.check()
     jobs = values.jobs or max(1, (os.cpu_count() or 1) // max(run.recipe.threads for run in runs.values()))
     with SweepProgress(runs, shown=not values.quiet) as progress:
-        errors = carry_out(runs, jobs, progress.tick, progress.end)
+        errors = run_sweep(runs, jobs, progress.tick, progress.end)
 
     finished = [name for name in runs if name not in errors]
     results = read_results([runs[name].folder for name in finished], names=finished)

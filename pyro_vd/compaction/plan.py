@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pyro_vd._core.errors import InputError
-from pyro_vd._core.schema import typed
+from pyro_vd._core.settings import typed
 
 
 @dataclass(frozen=True)

@@ -21,20 +21,18 @@ class RandomAffine:
 
     torchvision's transform of the same name draws one map for the whole batch. What comes in from beyond the border is 0.
 
-    Args:
-        degrees: largest rotation, either way, in degrees, in [0, 180].
-        shear: largest shear, either way, in degrees, in [0, 80].
-        scale: largest change of size, either way, as a share of it, in [0, 0.9].
-        shift: largest shift along each axis, either way, in pixels, 0 or more.
-
     Raises:
         InputError: an argument out of range; called with what is not ``(batch, h, w)`` or ``(batch, channels, h, w)``.
     """
 
     degrees: float = 0.0
+    """Largest rotation, either way, in degrees, in [0, 180]."""
     shear: float = 0.0
+    """Largest shear, either way, in degrees, in [0, 80]."""
     scale: float = 0.0
+    """Largest change of size, either way, as a share of it, in [0, 0.9]."""
     shift: float = 0.0
+    """Largest shift along each axis, either way, in pixels, 0 or more."""
 
     def __post_init__(self) -> None:
         for name, high in {"degrees": 180, "shear": 80, "scale": 0.9, "shift": 1e6}.items():

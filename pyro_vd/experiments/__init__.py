@@ -1,4 +1,4 @@
-"""The report's experiments and its open questions, one a file; ``pyro-vd experiment NAME`` carries one out."""
+"""The report's experiments and its open questions, one per file; ``pyro-vd experiment NAME`` carries one out."""
 
 from __future__ import annotations
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 from pyro_vd.evaluation.score import score_of
 from pyro_vd.experiments.setting import Outcome, Setting, new_guide, train
+from pyro_vd.guides import BernoulliDropoutSettings, GaussianDropoutSettings, GuideSettings, VariationalDropoutSettings
 from pyro_vd.plots.experiments import bands
 from pyro_vd.training.fitting import current_network
 from pyro_vd.workflow.phases import TrainConfig
@@ -13,11 +14,12 @@ from pyro_vd.workflow.tables import spread
 
 HELP = "test accuracy against the dropout rate, three seeds; about 40 minutes"
 
-KINDS: dict[str, Any] = {
-    "Bernoulli, on units": "bernoulli",
-    "Gaussian, on units": "gaussian-unit",
-    "Gaussian, on weights": "gaussian",
+KINDS: dict[str, Callable[[float], GuideSettings]] = {
+    "Bernoulli, on units": BernoulliDropoutSettings,
+    "Gaussian, on units": lambda p: GaussianDropoutSettings(p, per="unit"),
+    "Gaussian, on weights": GaussianDropoutSettings,
 }
+"""The settings of a guide by its rate p."""
 
 
 def run(setting: Setting) -> Outcome:
@@ -42,10 +44,10 @@ def run(setting: Setting) -> Outcome:
         return found
 
     curves = {
-        label: [accuracies(TrainConfig(epochs=epochs, lr=0.01, guide=kind, p=p), f"{label}, p {p:g}") for p in rates]
-        for label, kind in KINDS.items()
+        label: [accuracies(TrainConfig(epochs=epochs, lr=0.01, guide=settings(p)), f"{label}, p {p:g}") for p in rates]
+        for label, settings in KINDS.items()
     }
-    variational = accuracies(TrainConfig(epochs=epochs, lr=0.01, log_sigma2=-25.0), "variational")
+    variational = accuracies(TrainConfig(epochs=epochs, lr=0.01, guide=VariationalDropoutSettings(-25.0)), "variational")
     rows = [[label, *(_percent(values) for values in curve)] for label, curve in curves.items()]
     rows.append(["variational, pruned at log α 3", _percent(variational), *("" for _ in rates[1:])])
     figure = bands(

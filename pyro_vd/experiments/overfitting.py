@@ -12,6 +12,12 @@ from pyro_vd.data.dataset import Arrays
 from pyro_vd.evaluation.deployed import stored_size
 from pyro_vd.evaluation.score import score_of
 from pyro_vd.experiments.setting import Outcome, Setting, new_guide, train
+from pyro_vd.guides import (
+    BernoulliDropoutSettings,
+    GaussianDropoutSettings,
+    PointEstimateSettings,
+    VariationalDropoutSettings,
+)
 from pyro_vd.networks.sizes import compression
 from pyro_vd.plots.experiments import learning_curves, memorisation
 from pyro_vd.training.fitting import current_network
@@ -21,11 +27,11 @@ from pyro_vd.workflow.phases import TrainConfig
 HELP = "train and test error over the epochs on 60,000 and 1,000 images, and on random labels; about 35 minutes"
 
 GUIDES: dict[str, dict[str, Any]] = {
-    "plain": {"guide": "none"},
-    "Bernoulli 0.5": {"guide": "bernoulli", "p": 0.5},
-    "Gaussian 0.5": {"guide": "gaussian-unit", "p": 0.5},
-    "variational": {"guide": "variational", "log_sigma2": -8.0},
-    "variational, no warm-up": {"guide": "variational", "log_sigma2": -8.0, "kl_weight": KLWeight(1.0)},
+    "plain": {"guide": PointEstimateSettings()},
+    "Bernoulli 0.5": {"guide": BernoulliDropoutSettings(0.5)},
+    "Gaussian 0.5": {"guide": GaussianDropoutSettings(0.5, per="unit")},
+    "variational": {"guide": VariationalDropoutSettings(-8.0)},
+    "variational, no warm-up": {"guide": VariationalDropoutSettings(-8.0), "kl_weight": KLWeight(1.0)},
 }
 
 

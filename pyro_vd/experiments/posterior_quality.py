@@ -14,9 +14,8 @@ from pyro_vd.evaluation.prediction import Prediction, predict
 from pyro_vd.evaluation.uncertainty import ood_metrics, risk_coverage
 from pyro_vd.experiments.foreign_images import foreign_images
 from pyro_vd.experiments.setting import Outcome, Setting, new_guide, train
+from pyro_vd.guides import BernoulliDropoutSettings, PointEstimateSettings, VariationalDropoutSettings, WeightGuide
 from pyro_vd.guides.means import posterior_mean
-from pyro_vd.guides.weight_guide import WeightGuide
-from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.plots.uncertainty import error_against_coverage, reliability
 from pyro_vd.pruning.pruned import prune
 from pyro_vd.pruning.threshold_choice import choose_threshold
@@ -27,8 +26,6 @@ from pyro_vd.workflow.tables import spread
 _SIZES = {"parameters, compact": "parameters", "bytes": "bytes", "sparse bytes": "sparse_bytes"}
 
 HELP = "calibration, refusal and foreign images: plain, Bernoulli and variational dropout, three seeds; about 25 minutes"
-
-Pair = tuple[BayesianNetwork, WeightGuide]
 
 
 def run(setting: Setting) -> Outcome:
@@ -82,7 +79,7 @@ def run(setting: Setting) -> Outcome:
 
 
 def _options(setting: Setting) -> dict[str, dict[str, TrainConfig]]:
-    """By method, what is chosen from."""
+    """The settings to choose from, by method and by name."""
     lengths, epochs = setting.full((5, 10, 25), (20, 40)), setting.full(25, 40)
     common: dict[str, Any] = {
         "batch_size": setting.full(200, 100),
@@ -90,14 +87,17 @@ def _options(setting: Setting) -> dict[str, dict[str, TrainConfig]]:
         "lr_schedule": LRSchedule(kind="linear", after=0.5),
     }
     return {
-        "plain": {f"{n} epochs": TrainConfig(epochs=n, guide="none", **common) for n in lengths},
+        "plain": {f"{n} epochs": TrainConfig(epochs=n, guide=PointEstimateSettings(), **common) for n in lengths},
         "Bernoulli": {
-            f"rate {p:g}": TrainConfig(epochs=epochs, guide="bernoulli", p=p, **common)
+            f"rate {p:g}": TrainConfig(epochs=epochs, guide=BernoulliDropoutSettings(p), **common)
             for p in setting.full((0.1, 0.3, 0.5), (0.2, 0.5))
         },
         "variational": {
             f"KL × {weight:g}": TrainConfig(
-                epochs=epochs, log_sigma2=-8.0, kl_weight=KLWeight(weight, start=0, end=epochs / 2), **common
+                epochs=epochs,
+                guide=VariationalDropoutSettings(-8.0),
+                kl_weight=KLWeight(weight, start=0, end=epochs / 2),
+                **common,
             )
             for weight in setting.full((0.1, 0.3, 1.0), (0.3, 1.0))
         },
@@ -107,7 +107,7 @@ def _options(setting: Setting) -> dict[str, dict[str, TrainConfig]]:
 def _predictors(
     method: str, guide: WeightGuide, option: str, validation: Arrays
 ) -> dict[str, tuple[nn.Module, dict[str, Any], str]]:
-    """By name: a network, the further arguments of :func:`predict`, and what was chosen."""
+    """Networks by name, each with further arguments of :func:`predict` and a text that says what was chosen."""
     match method:
         case "plain":
             return {"plain": (posterior_mean(guide), {}, option)}

@@ -1,4 +1,4 @@
-"""What every experiment is given, and what it leaves: a table, figures, and the numbers behind them."""
+"""The input of every experiment, and its outcome: a table, figures, and the numbers behind the figures."""
 
 from __future__ import annotations
 
@@ -23,36 +23,36 @@ from pyro_vd.workflow.recipe import InitialTheta, ModelConfig
 
 @dataclass(frozen=True)
 class Setting:
-    """How an experiment is carried out."""
+    """The settings that an experiment runs with."""
 
     name: str
     quick: bool = False
-    """On digits, in seconds, to see that it works; without, on MNIST in full."""
+    """Whether it only has to show that it works, on the built-in digits within seconds, and not in full on MNIST."""
     data_dir: str | None = None
     progress: bool = True
 
     def data(self) -> Dataset:
-        """MNIST; digits, where it is quick."""
+        """The data set: MNIST, or where it is quick the digits."""
         return load_data("digits" if self.quick else "mnist", self.data_dir)
 
     def full(self, full: Any, quick: Any) -> Any:
-        """The first in full, the second where it is quick."""
+        """The first argument, or where it is quick the second."""
         return quick if self.quick else full
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an experiment has found."""
+    """The outcome of an experiment."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     figures: dict[str, Figure]
-    """By file name, without its ending."""
+    """The figures by file name without its ending."""
     series: dict[str, Any] = field(default_factory=dict)
     """The numbers behind the figures, for ``results.json``."""
 
     def save(self, folder: Path) -> list[Path]:
-        """Write ``table.md``, ``results.json`` and a PNG a figure; the paths of the figures."""
+        """Write ``table.md``, ``results.json`` and one PNG file per figure, and return the paths of the figures."""
         lines = [self.columns, ["---"] * len(self.columns), *self.rows]
         write_atomically(folder / "table.md", "".join(f"| {' | '.join(line)} |\n" for line in lines).encode())
         content = {"columns": self.columns, "rows": self.rows, "series": self.series}
@@ -65,13 +65,13 @@ class Outcome:
 
 
 class Experiment(Protocol):
-    """A module of this package."""
+    """What a module of this package that holds an experiment has."""
 
     HELP: str
     """What it does, and how long it takes on two cores."""
 
     def run(self, setting: Setting) -> Outcome:
-        """Carry it out."""
+        """Carry the experiment out."""
 
 
 def new_guide(
@@ -80,7 +80,7 @@ def new_guide(
     """The guide of ``config`` over a new fully connected network of these sizes."""
     torch.set_num_threads(1)
     pyro.set_rng_seed(seed)
-    return config.build_guide(BayesianNetwork(ModelConfig(list(sizes), initial_theta).build()))
+    return config.guide.build(BayesianNetwork(ModelConfig(list(sizes), initial_theta).build()))
 
 
 def train(
@@ -96,5 +96,5 @@ def train(
 
 
 def records(result: FitResult) -> list[dict[str, Any]]:
-    """The epochs of a training as plain values."""
+    """The records of a training as dicts, one per epoch."""
     return [asdict(record) for record in result.history]

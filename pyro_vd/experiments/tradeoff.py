@@ -9,7 +9,7 @@ from pyro_vd.evaluation.deployed import kilobytes
 from pyro_vd.evaluation.network_size import NetworkSize, network_size
 from pyro_vd.evaluation.score import score_of
 from pyro_vd.experiments.setting import Outcome, Setting, new_guide, train
-from pyro_vd.guides.alpha import log_alpha
+from pyro_vd.guides import VariationalDropoutSettings, log_alpha
 from pyro_vd.plots.experiments import log_alpha_histogram, tradeoff
 from pyro_vd.pruning.pruned import prune
 from pyro_vd.pruning.threshold_choice import CANDIDATES
@@ -17,7 +17,7 @@ from pyro_vd.training.schedules import KLWeight, LRSchedule
 from pyro_vd.workflow.phases import TrainConfig
 from pyro_vd.workflow.tables import SIZES, size_spreads
 
-HELP = "error against compression: one training at many thresholds, and one training a KL weight; about 30 minutes"
+HELP = "error against compression: one training at many thresholds, and one training per KL weight; about 30 minutes"
 
 PUBLISHED = {
     "magnitude (Han 2015)": (12.0, 1.59),
@@ -46,7 +46,7 @@ def run(setting: Setting) -> Outcome:
             epochs=epochs,
             lr=setting.full(1e-3, 3e-3),
             lr_schedule=LRSchedule(kind="linear", after=0.5),
-            log_sigma2=-8.0,
+            guide=VariationalDropoutSettings(-8.0),
             kl_weight=KLWeight(weight, start=0, end=epochs / 3),
         )
         guide = new_guide(sizes, config, 0, "default")

@@ -1,4 +1,7 @@
-"""Recipes, the folders of runs, sweeps over them, comparisons. Names are imported at first use: tables need no Pyro."""
+"""Runs: the recipes that describe them, their folders, sweeps over several runs, and comparisons of their results.
+
+Names are imported at their first use, so that tables need no Pyro.
+"""
 
 import lazy_loader
 

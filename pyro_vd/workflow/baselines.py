@@ -1,4 +1,4 @@
-"""What a regression is to be measured against: ridge regression, as a network like any other."""
+"""A baseline for regressions: ridge regression, as an ordinary network."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from pyro_vd.data.dataset import Arrays
 from pyro_vd.models.likelihoods import Normal
 
 ALPHAS = np.logspace(-3, 5, 33)
-"""Penalties on the squared weights that :func:`ridge_regression` chooses from."""
+"""The penalties on the squared weights among which :func:`ridge_regression` chooses."""
 
 
 def ridge_regression(data: Arrays) -> tuple[nn.Module, Normal]:
-    """scikit-learn's ``RidgeCV``: a linear network, and its noise; both chosen by leave-one-out on these data alone.
+    """scikit-learn's ``RidgeCV`` as a linear network with a likelihood.
+
+    The penalty and the noise are chosen by leave-one-out cross-validation on the given data alone.
 
     Args:
-        data: inputs ``(n, …)``, flattened, and numbers ``(n,)`` or ``(n, d)``.
+        data: inputs ``(n, …)``, which are flattened, and numbers ``(n,)`` or ``(n, d)``.
 
     Returns:
         The network, and a likelihood whose scale is the root mean square of the leave-one-out residuals.

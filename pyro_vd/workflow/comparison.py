@@ -1,4 +1,4 @@
-"""Finished runs side by side."""
+"""The results of several finished runs, for comparing them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.yaml_files import read_yaml
@@ -18,53 +18,54 @@ from pyro_vd.workflow.tables import sparsity_by_site
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run ended with: its pruned network on its test data."""
+    """The result of a run: its pruned network, measured on its test data."""
 
     run: str
     """Its name in tables and figures."""
     data: str
     """The data set's name."""
     test_size: int | None
-    """Test examples; None where the run does not say."""
+    """The number of test examples; None where the run does not record it."""
     seed: int
     score: Score
     """How wrong its predictions of the test data are."""
     nll: float
     """In nats per example."""
     compression: float
-    """|W| / |W kept|; infinite where no weight is left."""
+    """The number of weights divided by the number of weights kept; infinite where none is kept."""
     sparsity: dict[str, float]
-    """Share of removed weights, in [0, 1], by site; those without a prior are at the end, as one."""
+    """The share of removed weights, in [0, 1], by weight site; the last entry is for all weights without a prior."""
     seconds: float
-    """Time of all its trainings."""
+    """The time that all phases of its training took."""
     prior_share: float | None = None
-    """Share of all parameters that has a prior, in [0, 1]; None in a run of an earlier version."""
+    """The share of all parameters that have a prior, in [0, 1]; None in a run of an earlier version."""
     deployed: DeployedSize | None = None
-    """Parameters and bytes of what would be deployed; None in a run of an earlier version."""
+    """The size of the network that would be deployed; None in a run of an earlier version."""
 
 
 _DEPLOYED = [field.name for field in fields(DeployedSize)]
 
-SORTS: dict[str, Callable[[RunResult], Any]] = {
+Sort = Literal["error", "nll", "compression", "seconds", "run"]
+SORTS: dict[Sort, Callable[[RunResult], Any]] = {
     "error": lambda result: result.score.value,
     "nll": lambda result: result.nll,
     "compression": lambda result: -result.compression,
     "seconds": lambda result: result.seconds,
     "run": lambda result: result.run,
 }
-"""What runs can be sorted by, best first."""
+"""What runs can be sorted by, the best first."""
 
 
-def read_results(folders: Sequence[Path], sort: str = "error", names: Sequence[str] | None = None) -> list[RunResult]:
-    """The results of finished runs, sorted; runs that are equal in that keep their order.
+def read_results(folders: Sequence[Path], sort: Sort = "error", names: Sequence[str] | None = None) -> list[RunResult]:
+    """The results of finished runs, sorted. Runs that are equal in the sorting key keep their order.
 
     Args:
-        folders: of the runs.
-        sort: a key of :data:`SORTS`.
-        names: what to call them, by default their folders.
+        folders: the folders of the runs.
+        sort: what to sort by.
+        names: the names of the runs in tables and figures, by default their folders.
 
     Raises:
-        InputError: a folder that is no finished run, or the same twice.
+        InputError: a folder does not hold a finished run, or is given twice.
     """
     seen: dict[Path, Path] = {}
     for folder in folders:
@@ -103,7 +104,12 @@ def _or_infinite(value: float | None) -> float:
 
 
 def same_but_seed(results: Sequence[RunResult], root: Path = Path()) -> list[list[RunResult]]:
-    """Groups of several runs, named after their folders below ``root``, whose recipes differ in nothing but the seed."""
+    """Group the runs whose recipes differ only in the seed; groups of one run are left out.
+
+    Args:
+        results: of runs that are named after their folders below ``root``.
+        root: where the folders are.
+    """
     groups: dict[str, list[RunResult]] = {}
     for result in results:
         path = root / result.run / RECIPE
@@ -113,14 +119,14 @@ def same_but_seed(results: Sequence[RunResult], root: Path = Path()) -> list[lis
 
 
 def _given(settings: Any) -> Any:
-    """Settings without those that are null: a key that a later version has counts as null."""
+    """Settings without those that are null: a key that only a later version has counts as null."""
     if not isinstance(settings, dict):
         return settings
     return {key: _given(value) for key, value in settings.items() if value is not None}
 
 
 def differences(results: Sequence[RunResult]) -> list[str]:
-    """What stands against comparing the errors of these runs, in words: other data sets, or other numbers of examples."""
+    """Sentences that say why the errors of these runs cannot be compared: data sets or numbers of examples that differ."""
     groups: dict[str, list[str]] = {}
     for result in results:
         size = "an unknown number of" if result.test_size is None else str(result.test_size)
@@ -128,4 +134,4 @@ def differences(results: Sequence[RunResult]) -> list[str]:
     if len(groups) < 2:
         return []
     listed = "; ".join(f"{data}: {', '.join(runs)}" for data, runs in groups.items())
-    return [f"the errors do not compare, as the runs were measured on different data. {listed}"]
+    return [f"the errors cannot be compared, because the runs were measured on different data. {listed}"]

@@ -1,4 +1,4 @@
-"""What a run has learnt, layer by layer, and its ArviZ data."""
+"""What a run has learnt: a summary of each layer, and its posterior as ArviZ data."""
 
 from __future__ import annotations
 
@@ -14,20 +14,23 @@ from pyro_vd.posterior.inference_data import to_inference_data
 from pyro_vd.posterior.summary import LayerSummary, quantiles, site_kl, summarize
 from pyro_vd.pruning.rule import Rule, pruning_masks
 from pyro_vd.pruning.thresholds import DEFAULT_THRESHOLD
-from pyro_vd.workflow.run_folder import Run, dump, read_history, run_rule
+from pyro_vd.workflow.finished_run import Run, run_rule
+from pyro_vd.workflow.recipe_files import recipe_text
+from pyro_vd.workflow.run_folder import read_history
 
 
 @dataclass(frozen=True)
 class LayerInspection(LayerSummary):
-    """A weight site: how much of it is left, how sure its weights are, and what it costs.
+    """A weight site: how many of its weights are left, how certain they are, and their share of the KL.
 
-    An input or a unit (of a convolution: a channel) survives if a weight of this layer that reads or makes it is left.
+    An input (of a convolution: an input channel) survives if a weight of this layer that reads it is left, and a unit (of a
+    convolution: an output channel) if a weight of this layer that produces it is left.
     """
 
     signal_quantiles: tuple[float, ...]
-    """Of |θ|/σ, at :data:`~pyro_vd.posterior.summary.QUANTILES`."""
+    """Quantiles of |θ|/σ, at :data:`~pyro_vd.posterior.summary.QUANTILES`."""
     left_signal_quantiles: tuple[float, ...] | None
-    """Of |θ|/σ of the weights that are left; None if none is."""
+    """The same quantiles over the weights that are left; None if no weight is left."""
     inputs: int
     surviving_inputs: int
     units: int
@@ -35,7 +38,7 @@ class LayerInspection(LayerSummary):
     kl: float
     """KL(q‖p) in nats."""
     kl_share: float
-    """Of the KL of all latent sites, in [0, 1]."""
+    """The share of this KL in that of all latent sites, in [0, 1]."""
 
 
 def inspect_layers(guide: WeightGuide, data: Arrays, rule: Rule = DEFAULT_THRESHOLD) -> list[LayerInspection]:
@@ -43,7 +46,7 @@ def inspect_layers(guide: WeightGuide, data: Arrays, rule: Rule = DEFAULT_THRESH
 
     Args:
         guide: a trained guide with variational noise.
-        data: inputs and observations for the model to run on; the figures do not depend on them.
+        data: inputs and observations to run the model on; the summaries do not depend on them.
         rule: which weights count as pruned; see :func:`~pyro_vd.prune`.
 
     Raises:
@@ -76,7 +79,7 @@ def inspect_layers(guide: WeightGuide, data: Arrays, rule: Rule = DEFAULT_THRESH
 
 
 def _left(mask: Tensor, axis: int) -> Tensor:
-    """True where a weight is left at this place of the axis."""
+    """True for each index of the axis at which a weight is left."""
     return mask.movedim(axis, 0).flatten(1).any(1)
 
 
@@ -84,16 +87,16 @@ def run_inference_data(run: Run, **options: Any) -> Any:
     """:func:`~pyro_vd.posterior.to_inference_data` of a run and its test data, with the run's threshold and history.
 
     Args:
-        run: as :func:`~pyro_vd.workflow.run_folder.load_run` gives it: trained and not yet pruned.
-        options: any of :func:`~pyro_vd.posterior.to_inference_data`, to change what the run says.
+        run: as :func:`~pyro_vd.load_run` gives it: trained and not yet pruned.
+        options: arguments of :func:`~pyro_vd.posterior.to_inference_data`, in place of those that the run gives.
 
     Raises:
-        InputError: as that function, or a file of the run is broken.
+        InputError: an argument is refused by that function, or a file of the run is broken.
     """
     said = {
         "rule": run_rule(run),
         "seed": run.recipe.seed,
         "history": read_history(run.folder),
-        "attrs": {"recipe": dump(run.recipe)},
+        "attrs": {"recipe": recipe_text(run.recipe)},
     }
     return to_inference_data(run.guide, run.data.test, **{**said, **options})

@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
-from pyro_vd._core.arguments import HIGHEST_LR, LARGEST, check_number, check_numbers, check_rate
+from pyro_vd._core.arguments import HIGHEST_LR, LARGEST, check_number, check_numbers
 from pyro_vd._core.errors import InputError
-from pyro_vd.guides import (
-    BernoulliDropout,
-    GaussianDropout,
-    GroupVariationalDropout,
-    LogNormalDropout,
-    PointEstimate,
-    VariationalDropout,
-)
-from pyro_vd.guides.variational_dropout import Sharing
-from pyro_vd.guides.weight_guide import WeightGuide
+from pyro_vd._core.messages import quoted
+from pyro_vd.guides import GuideSettings, VariationalDropoutSettings
 from pyro_vd.inference.output_noise import OutputNoise, check_output_noise
-from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.pruning.rule import PruningRule
 from pyro_vd.pruning.thresholds import DEFAULT_THRESHOLD, check_threshold
 from pyro_vd.training.schedules import KLWeight, LRSchedule
@@ -28,19 +19,19 @@ _FIT_OPTIONS = ("epochs", "batch_size", "lr", "lr_schedule", "kl_weight", "train
 
 @dataclass
 class StepsConfig:
-    """What every training has."""
+    """The settings that every phase of training has."""
 
     epochs: int = 0
-    """Passes over the data; 0 leaves this training out."""
+    """Passes over the data; 0 skips this phase."""
     batch_size: int = 100
     """Examples per step."""
     lr: float = 1e-3
     """Adam's learning rate at the start."""
     lr_schedule: LRSchedule = field(default_factory=LRSchedule)
-    """Factor on the learning rate over the epochs."""
+    """The factor on the learning rate over the epochs."""
 
     def fit_options(self) -> dict[str, Any]:
-        """What :func:`~pyro_vd.fit` takes of it, as keyword arguments."""
+        """These settings as keyword arguments of :func:`~pyro_vd.fit`."""
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name in _FIT_OPTIONS}
 
     _fewest: ClassVar[int] = 0
@@ -53,12 +44,12 @@ class StepsConfig:
 
 @dataclass
 class PretrainConfig(StepsConfig):
-    """The same network trained first without noise on its weights."""
+    """Pretraining: the same network is first trained without noise on its weights."""
 
     weight_decay: float = 0.0
-    """L2 penalty, on the usual scale: of the loss of one example."""
+    """The L2 penalty, relative to the mean loss per example, as usual."""
     dropout: float = 0.0
-    """Rate of ordinary dropout on the hidden units."""
+    """The rate of ordinary dropout on the hidden units."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -68,100 +59,42 @@ class PretrainConfig(StepsConfig):
 
 @dataclass
 class TrainConfig(StepsConfig):
-    """The training with noise on the weights, by default variational dropout."""
+    """Training with noise on the weights, by default variational dropout."""
 
     epochs: int = 100
     """Passes over the data, at least 1."""
-    guide: Literal["variational", "group", "log-normal", "gaussian", "gaussian-unit", "bernoulli", "none"] = "variational"
-    """Variational dropout; of whole units, group variational dropout or log-normal noise; Gaussian dropout on weights or on
-    units; Bernoulli dropout; or no noise at all."""
-    p: float = 0.5
-    """Rate of Gaussian and Bernoulli dropout."""
-    per: Sharing = "weight"
-    """Which weights share an α in variational dropout: each its own, a row, a column or a layer."""
-    weight_noise: bool | None = None
-    """Whether weights have noise of their own as well, with group or log-normal; null as the guide has it, with and without."""
-    log_sigma2: float | None = None
-    """log σ² of every weight, or unit, at the start of a guide that learns it; null as the guide has it: variational −10, group
-    and log-normal −8."""
+    guide: GuideSettings = field(default_factory=VariationalDropoutSettings)
+    """The guide, which is what is learnt about the weights: its kind and its parameters."""
     kl_weight: KLWeight = field(default_factory=KLWeight)
     """β, the weight of the KL, over the epochs."""
     train_threshold: float | None = None
-    """Hold means at zero in the forward pass from this log α on, with a guide that learns α; null holds nothing."""
+    """Hold means with log α at or above this threshold at zero in the forward pass; null holds none. The guide must learn α."""
     noise: OutputNoise = "position"
-    """Draw the noise of a convolution's output at each position independently, or once for each example."""
+    """Whether the noise of a convolution's output is drawn for each position independently, or once per example."""
     frames: int = 0
-    """Frames an epoch to record for pyro-vd animate; 0 records none."""
+    """Frames to record per epoch, for pyro-vd animate; 0 records none."""
 
     _fewest: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.p = check_rate("p", self.p)
-        if self.log_sigma2 is not None:
-            self.log_sigma2 = check_number("log_sigma2", self.log_sigma2, low=-60, high=0)
+        if not isinstance(self.guide, GuideSettings):
+            raise InputError(f"guide (={quoted(self.guide)}) must be settings of a guide, such as VariationalDropoutSettings()")
         check_output_noise("noise", self.noise)
         self.frames = check_number("frames", self.frames, low=0, high=1000, whole=True)
         if self.train_threshold is not None:
             self.train_threshold = check_number("train_threshold", self.train_threshold, low=-100, high=100)
-        for name, value, guides in (
-            ("train_threshold", self.train_threshold, ("variational", "group", "log-normal")),
-            ("weight_noise", self.weight_noise, ("group", "log-normal")),
-        ):
-            if value is not None and self.guide not in guides:
+            if not self.guide.learns_alpha:
                 raise InputError(
-                    name=name, value=value, allowed=f"null where guide is {self.guide!r}; it is for {', '.join(guides)}"
+                    name="train_threshold",
+                    value=self.train_threshold,
+                    allowed=f"null where guide.kind is {self.guide.kind!r}, which learns no α to hold means by",
                 )
-
-    @property
-    def learns_alpha(self) -> bool:
-        """Whether the guide learns log α, so that it can prune."""
-        return self.guide in ("variational", "group", "log-normal")
-
-    @property
-    def ranks_inputs(self) -> bool:
-        """Whether the guide learns which inputs of a layer matter more than others."""
-        return self.learns_alpha and not (self.guide == "variational" and self.per in ("row", "layer"))
-
-    @property
-    def priors(self) -> tuple[str, ...]:
-        """What ``model.prior`` may be with the guide."""
-        match self.guide:
-            case "group":
-                return ("normal-jeffreys",)
-            case "log-normal" | "gaussian-unit" | "bernoulli":
-                return ("log-uniform", "log-uniform-exact")
-            case _:
-                return ("log-uniform", "log-uniform-exact", "ard")
-
-    def build_guide(self, model: BayesianNetwork) -> WeightGuide:
-        """The guide, over ``model``.
-
-        Raises:
-            InputError: guide and model do not fit.
-        """
-        given: dict[str, Any] = {"log_sigma2": self.log_sigma2, "weight_noise": self.weight_noise}
-        given = {name: value for name, value in given.items() if value is not None}
-        match self.guide:
-            case "variational":
-                return VariationalDropout(model, per=self.per, **given)
-            case "group":
-                return GroupVariationalDropout(model, **given)
-            case "log-normal":
-                return LogNormalDropout(model, **given)
-            case "gaussian":
-                return GaussianDropout(model, self.p)
-            case "gaussian-unit":
-                return GaussianDropout(model, self.p, per="unit")
-            case "bernoulli":
-                return BernoulliDropout(model, self.p)
-            case "none":
-                return PointEstimate(model)
 
 
 @dataclass
 class FinetuneConfig(StepsConfig):
-    """Training on, with the same noise, of the weights that pruning has left."""
+    """Fine-tuning: the weights that are left after pruning are trained further, with the same noise."""
 
     kl_weight: KLWeight = field(default_factory=KLWeight)
     """β, the weight of the KL, over the epochs."""
@@ -169,7 +102,7 @@ class FinetuneConfig(StepsConfig):
 
 @dataclass
 class PruneConfig:
-    """What is removed."""
+    """Pruning: which weights are removed."""
 
     threshold: float = DEFAULT_THRESHOLD
     """Weights with log α at or above it are removed."""

@@ -1,4 +1,4 @@
-"""All settings of a run as dataclasses."""
+"""All settings of a run, as dataclasses."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -25,24 +25,25 @@ from pyro_vd.workflow.phases import FinetuneConfig, PretrainConfig, PruneConfig,
 
 InitialTheta = Literal["default", "uniform-fan-out", "normal-fan-out"]
 
-_PRIORS: dict[str, Prior] = {
-    "log-uniform": LogUniform,
-    "log-uniform-exact": partial(LogUniform, kl="exact"),
-    "ard": NormalARD,
-    "normal-jeffreys": NormalJeffreys,
+_PRIORS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "log-uniform": (LogUniform, {}),
+    "log-uniform-exact": (LogUniform, {"kl": "exact"}),
+    "ard": (NormalARD, {}),
+    "normal-jeffreys": (NormalJeffreys, {}),
 }
+"""The types of priors, with their options."""
 
 
 @dataclass
 class DataConfig:
-    """What is learnt from."""
+    """The data set."""
 
     name: str = "digits"
-    """digits, diabetes, mnist, fashion-mnist, cifar10, an .npz file or a folder of images."""
+    """One of digits, diabetes, mnist, fashion-mnist and cifar10, or the path of an .npz file or of a folder of images."""
     dir: str | None = None
-    """Torchvision root; by default $PYRO_VD_DATA, then ~/.cache/pyro_vd."""
+    """The torchvision root; null is $PYRO_VD_DATA, or ~/.cache/pyro_vd where that is not set."""
     validation: int = 0
-    """Training examples held out to choose by; the same for every seed."""
+    """How many training examples are held out for validation; the same examples for every seed."""
 
     def __post_init__(self) -> None:
         self.validation = check_number("validation", self.validation, low=0, whole=True)
@@ -50,18 +51,20 @@ class DataConfig:
 
 @dataclass
 class ModelConfig:
-    """The network, fully connected, and what is observed of its output."""
+    """The network, which is fully connected, its prior and its likelihood."""
 
     sizes: list[int] = field(default_factory=lambda: [64, 100, 10])
-    """Units per layer, input first."""
+    """The number of units of each layer, the input first."""
     initial_theta: InitialTheta = "default"
-    """PyTorch's own, U[-1/√n_out, 1/√n_out], or N(0, std 1/√n_out)."""
+    """How weights are drawn at the start: as PyTorch does, uniformly from [-1/√n_out, 1/√n_out], or normally with standard
+    deviation 1/√n_out, where n_out is the number of outputs of the layer."""
     prior: Literal["log-uniform", "log-uniform-exact", "ard", "normal-jeffreys"] = "log-uniform"
-    """Prior of the weights: log-uniform with the approximate or the exact KL, automatic relevance determination, or
-    normal–Jeffreys for train.guide group."""
+    """The prior of the weights: log-uniform with the approximate or with the exact KL, automatic relevance determination, or,
+    for the guide ``group``, normal–Jeffreys."""
 
     likelihood: Literal["categorical", "normal", "poisson", "bernoulli"] = "categorical"
-    """Of class labels; of numbers, with noise whose scale is learnt; of counts; of zeros and ones."""
+    """What is observed: class labels (categorical), numbers with noise of a learnt scale (normal), counts (poisson), or zeros
+    and ones (bernoulli)."""
 
     def __post_init__(self) -> None:
         with torch.device("meta"):
@@ -74,11 +77,11 @@ class ModelConfig:
             raise InputError(f"sizes (={self.sizes!r}): a network that large does not fit into memory") from error
 
     def build(self, dropout: float = 0.0, targets: Tensor | None = None) -> nn.Module:
-        """A new network, drawn from torch's generator. Where numbers are predicted it ends with a ``Rescale``.
+        """A new network with random weights from torch's generator. With the normal likelihood it ends with a ``Rescale``.
 
         Args:
-            dropout: rate on the hidden units.
-            targets: of the training; what the ``Rescale`` goes by.
+            dropout: the rate of ordinary dropout on the hidden units.
+            targets: the training targets, which set the scale of the ``Rescale``.
 
         Raises:
             InputError: it does not fit into memory.
@@ -97,7 +100,10 @@ class ModelConfig:
         return net
 
     def build_likelihood(self, net: nn.Module) -> Likelihood:
-        """A new likelihood for a network of :meth:`build`. Learnt noise starts at the deviation of the training targets."""
+        """A new likelihood for a network of :meth:`build`.
+
+        The scale of learnt noise starts at the standard deviation of the training targets.
+        """
         if self.likelihood == "normal":
             (rescale,) = (module for module in net.modules() if isinstance(module, Rescale))
             return Normal(initial_scale=rescale.std.item())
@@ -105,13 +111,14 @@ class ModelConfig:
         return likelihood
 
     def weight_prior(self) -> Prior:
-        """The prior, by a weight's shape."""
-        return _PRIORS[self.prior]
+        """The prior, as a function of a weight's shape."""
+        prior, options = _PRIORS[self.prior]
+        return partial(prior, **options)
 
 
 @dataclass
 class Recipe:
-    """A whole run: pretrain, train with noise on weights or units, prune, fine-tune, measure on the test data."""
+    """A run: pretraining, training with noise on weights or units, pruning, fine-tuning, and measuring on the test data."""
 
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -120,13 +127,13 @@ class Recipe:
     prune: PruneConfig = field(default_factory=PruneConfig)
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     augment: RandomAffine = field(default_factory=RandomAffine)
-    """Random changes of the training images, in every phase; all 0 leaves them as they are."""
+    """Random changes of the training images, in every phase; where all are 0 the images are not changed."""
     seed: int = 0
-    """Of everything that is random."""
+    """The seed of everything that is random."""
     device: str = "auto"
-    """cpu, cuda, cuda:1, mps, …; auto takes cuda where there is one."""
+    """The device: cpu, cuda, cuda:1, mps, …; auto is cuda where there is one, and otherwise cpu."""
     threads: int = 1
-    """CPU threads of torch. More are slower for small networks, far slower where the cores are busy."""
+    """The CPU threads of torch. More than one makes small networks slower, much slower where other programs run."""
 
     def __post_init__(self) -> None:
         self.seed = check_number("seed", self.seed, low=0, high=2**32 - 1, whole=True)
@@ -137,18 +144,20 @@ class Recipe:
                 value=self.prune.threshold,
                 allowed=f"at most train.train_threshold (={self.train.train_threshold}): weights beyond that were held at zero",
             )
-        if not self.train.learns_alpha and self.finetune.epochs:
+        guide = self.train.guide
+        if not guide.learns_alpha and self.finetune.epochs:
             raise InputError(
                 name="finetune.epochs",
                 value=self.finetune.epochs,
-                allowed=f"0 where train.guide is {self.train.guide!r}: it learns no α to prune by, and fine-tuning trains what "
+                allowed=f"0 where train.guide.kind is {guide.kind!r}: it learns no α to prune by, and fine-tuning trains what "
                 "pruning has left",
             )
-        if self.model.prior not in (fitting := self.train.priors):
+        fitting = [name for name, (prior, _) in _PRIORS.items() if prior in guide.priors]
+        if self.model.prior not in fitting:
             raise InputError(
                 name="model.prior",
                 value=self.model.prior,
-                allowed=f"{' or '.join(fitting)} where train.guide is {self.train.guide!r}",
+                allowed=f"{' or '.join(fitting)} where train.guide.kind is {guide.kind!r}",
             )
         layers = len(self.model.sizes) - 1
         if self.prune.max_inputs is not None and len(self.prune.max_inputs) != layers:
@@ -156,12 +165,11 @@ class Recipe:
                 f"prune.max_inputs (={self.prune.max_inputs}) must have one number for each of the {layers} layers of "
                 "model.sizes"
             )
-        if self.prune.max_inputs is not None and not self.train.ranks_inputs:
+        if self.prune.max_inputs is not None and not guide.ranks_inputs:
             raise InputError(
                 name="prune.max_inputs",
                 value=self.prune.max_inputs,
-                allowed=f"null where train.guide is {self.train.guide!r} and train.per {self.train.per!r}: no α is learnt that "
-                "differs between the inputs of a layer",
+                allowed=f"null with train.guide {guide}: no α is learnt that differs between the inputs of a layer",
             )
         if self.prune.max_error_rise is not None and self.data.validation == 0:
             raise InputError(
@@ -169,14 +177,14 @@ class Recipe:
             )
 
     def from_anywhere(self) -> Recipe:
-        """The same with absolute paths of data, so that it is right in every working directory."""
+        """The same recipe with absolute paths to its data, so that it holds in every working directory."""
         name, root = self.data.name, self.data.dir
         if name not in NAMES and Path(name).exists():
             name = str(Path(name).absolute())
         return replace(self, data=replace(self.data, name=name, dir=root and str(Path(root).absolute())))
 
     def torch_device(self) -> str:
-        """The device's name, ``auto`` resolved."""
+        """The name of the device, with ``auto`` resolved."""
         if self.device == "auto":
             return "cuda" if torch.cuda.is_available() else "cpu"
         return self.device

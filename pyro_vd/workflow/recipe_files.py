@@ -1,60 +1,25 @@
-"""Recipes as YAML files and command-line options."""
+"""Recipes from YAML files and from keys given as text, laid over each other."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from dataclasses import fields
-from importlib import resources
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
-from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
+import yaml
 
-from pyro_vd._core.errors import InputError
-from pyro_vd._core.messages import must_be_one_of
-from pyro_vd._core.schema import check_tree, flat, made, typed
-from pyro_vd._core.yaml_files import read_yaml
+from pyro_vd._core.documentation import Section, sections
+from pyro_vd._core.schema import check_tree
+from pyro_vd._core.settings import made, overlaid, typed
+from pyro_vd._core.tagged import long_form
+from pyro_vd._core.yaml_files import from_text, read_yaml
+from pyro_vd.runs import recipe_path
 from pyro_vd.workflow.recipe import Recipe
 
 
-def recipes() -> dict[str, tuple[Path, str]]:
-    """Built-in recipes by name: file, and the description in its first line."""
-    folder = Path(str(resources.files("pyro_vd.runs")))
-    return {path.stem: (path, path.read_text("utf-8").splitlines()[0].lstrip("# ")) for path in sorted(folder.glob("*.yaml"))}
-
-
-def recipe_path(name: str) -> Path:
-    """The file of a built-in recipe, or the path itself if it is a YAML file.
-
-    Raises:
-        InputError: neither.
-    """
-    built_in = recipes()
-    if name in built_in:
-        return built_in[name][0]
-    path = Path(name)
-    if path.suffix in (".yaml", ".yml") and path.is_file():
-        return path
-    raise InputError(must_be_one_of("recipe", name, built_in, ", or the path of a .yaml file that exists"))
-
-
-def add_recipe_arguments(parser: ArgumentParser) -> None:
-    """Give a parser an option for every key of :class:`Recipe`."""
-    set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    parser.add_class_arguments(Recipe, as_group=False)
-
-
-def recipe_from(parser: ArgumentParser, values: Namespace) -> Recipe:
-    """The recipe among the parsed values of a parser that has its options; ``--data-dir`` is for its ``data.dir``.
-
-    Raises:
-        InputError: a value out of range, under the recipe's name for it.
-    """
-    tree = values.as_dict()
-    recipe: Recipe = made({field.name: tree[field.name] for field in fields(Recipe)}, Recipe)
-    recipe.data.dir = values.get("data_dir") or recipe.data.dir
-    return recipe
+def recipe_sections() -> tuple[Section, ...]:
+    """The keys of a recipe with their documentation, by section."""
+    return tuple(sections(Recipe))
 
 
 def parse_recipe(content: dict[str, Any], where: str = "recipe") -> Recipe:
@@ -67,35 +32,57 @@ def parse_recipe(content: dict[str, Any], where: str = "recipe") -> Recipe:
     return recipe
 
 
-def read_recipe(name: str) -> dict[str, Any]:
-    """The plain contents of a built-in recipe, or of a YAML file; see :func:`recipe_path`.
+def read_recipe(name: str, *further: str) -> dict[str, Any]:
+    """The plain contents of a recipe, with further files laid over it, the last one on top.
+
+    Args:
+        name: of a built-in recipe, or the path of a YAML file; see :func:`~pyro_vd.runs.recipe_path`.
+        further: the same, of recipes that may give only some keys.
 
     Raises:
         InputError: no such recipe, no YAML in it, an unknown key or a wrong type; values may be out of range.
     """
-    content = read_yaml(path := recipe_path(name))
-    check_tree(str(path), content, Recipe)
+    content: dict[str, Any] = {}
+    for each in (name, *further):
+        content = overlaid(content, read_yaml(path := recipe_path(each)), Recipe)
+        check_tree(str(path), content, Recipe)
     return content
 
 
-def with_files(arguments: Sequence[str]) -> list[str]:
-    """Arguments with the keys of each ``--config FILE`` in its place.
+def recipe_with(content: Mapping[str, Any], *changes: Mapping[str, str]) -> Recipe:
+    """A recipe with some keys changed.
+
+    Args:
+        content: as :func:`read_recipe` gives it.
+        changes: texts by the recipe's dotted keys, each laid over what is before it. ``train.guide`` and other sections can be
+            given as a whole.
 
     Raises:
-        InputError: see :func:`read_recipe`.
+        InputError: a wrong type, a value out of range, or a key that is not for the kind of guide.
     """
-    given, left = [], list(arguments)
-    while left:
-        name, equals, file = (argument := left.pop(0)).partition("=")
-        if name != "--config" or not (equals or left):
-            given.append(argument)
-            continue
-        content = read_recipe(file if equals else left.pop(0))
-        given += [f"--{key}={_as_option(value)}" for key, value in flat(content, Recipe).items()]
-    return given
+    for texts in changes:
+        content = overlaid(content, _tree(texts), Recipe)
+        check_tree("", content, Recipe)
+    recipe: Recipe = made(content, Recipe)
+    return recipe
 
 
-def _as_option(value: Any) -> str:
-    if isinstance(value, dict):  # JSON would turn numbers that are keys into text
-        return f"{{{', '.join(f'{key}: {_as_option(item)}' for key, item in value.items())}}}"
-    return value if isinstance(value, str) else json.dumps(value)
+def recipe_text(recipe: Recipe) -> str:
+    """The recipe as YAML, with every key."""
+    return yaml.safe_dump(asdict(recipe), sort_keys=False, default_flow_style=None)
+
+
+def _tree(texts: Mapping[str, str]) -> dict[str, Any]:
+    hints: dict[str, Sequence[Any]] = {each.key: each.hints for section in recipe_sections() for each in section.settings}
+    tree: dict[str, Any] = {}
+    for key in sorted(texts):  # a section comes before its keys
+        *path, last = key.split(".")
+        part = tree
+        for name in path:
+            part[name] = long_form(part.get(name, {}))
+            if not isinstance(part[name], dict):
+                break  # it is refused for what it is
+            part = part[name]
+        else:
+            part[last] = from_text(key, texts[key], *hints.get(key, ()))
+    return tree

@@ -1,4 +1,4 @@
-"""What ``metrics.json`` holds, as far as it is read again; further keys are let through."""
+"""What ``metrics.json`` holds, as far as it is read again; further keys are allowed."""
 
 from __future__ import annotations
 
@@ -64,7 +64,11 @@ class _Results(TypedDict):
 
 
 def check_results(where: str, content: Any) -> dict[str, Any]:
-    """The content of a ``metrics.json``, if it is that of a finished run; ``where`` is the file, for messages.
+    """Check that a tree is the content of a finished run's ``metrics.json``, and return it.
+
+    Args:
+        where: the file, for messages.
+        content: the tree.
 
     Raises:
         InputError: naming the key that is missing or does not fit.

@@ -1,15 +1,13 @@
-"""Several runs at once, each in a process of its own; what one does is nothing to the others."""
+"""Several runs at the same time, each in a process of its own: a run that fails does not affect the others."""
 
 from __future__ import annotations
 
-import itertools
 import os
-import re
 import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from multiprocessing import connection, get_all_start_methods, get_context, parent_process
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -17,20 +15,18 @@ from types import FrameType
 from typing import Any
 
 from pyro_vd._core.errors import InputError, NonFiniteError
-from pyro_vd._core.messages import did_you_mean, one_line
+from pyro_vd._core.messages import one_line
 from pyro_vd.workflow.recipe import Recipe
-from pyro_vd.workflow.run_folder import LOG, METRICS, claim
+from pyro_vd.workflow.run_folder import LOG, METRICS, prepare_run_dir
 
 # A server that has imported all that a run needs, and nothing else, is forked for every run. Windows has none.
 _CONTEXT: Any = get_context("forkserver" if "forkserver" in get_all_start_methods() else "spawn")
 _IMPORTED = ["pyro_vd.workflow.training_run", "sklearn.datasets", "sklearn.metrics", "torchmetrics.functional.classification"]
-_UNFIT = re.compile(r"[^\w.+-]+")  # for a folder's name
-_LONGEST_NAME = 240  # of a folder, in bytes; most file systems allow 255
 
 
 @dataclass(frozen=True)
 class SweepRun:
-    """One run of a sweep: its folder, and the recipe to carry out in it."""
+    """One run of a sweep: its folder and its recipe."""
 
     folder: Path
     recipe: Recipe
@@ -41,78 +37,42 @@ class SweepRun:
 
     @property
     def epochs(self) -> int:
-        """Of all its trainings."""
+        """The number of epochs of all phases together."""
         return self.recipe.pretrain.epochs + self.recipe.train.epochs + self.recipe.finetune.epochs
 
     def check(self) -> None:
-        """Refuse a folder that holds a run of another recipe, or something else.
+        """Make sure that the folder, where it exists, holds a run of the same recipe.
 
         Raises:
-            InputError: it does.
+            InputError: it holds a run of another recipe, or something else.
         """
         if self.folder.exists():
-            claim(self.folder, self.recipe, resume=True)
+            prepare_run_dir(self.folder, self.recipe, resume=True)
 
     def epochs_done(self) -> int:
-        """Lines of its log."""
+        """The number of epochs that are recorded in its log."""
         try:
             return (self.folder / LOG).read_bytes().count(b"\n")
         except OSError:
             return 0
 
 
-def read_grid(texts: Sequence[str]) -> list[dict[str, str]]:
-    """Every combination of the values in ``key=v1,v2`` texts, by key; commas within brackets do not separate.
-
-    Raises:
-        InputError: a text of another form, a key that is no recipe's, or the same key or value twice.
-    """
-    grid: dict[str, list[str]] = {}
-    allowed = [field.name for field in fields(Recipe)]
-    for text in texts:
-        key, equals, values = text.partition("=")
-        listed = [value.strip() for value in re.split(r",(?![^\[{]*[\]}])", values)]
-        if not equals or not all(listed):
-            raise InputError(
-                name="grid", value=text, allowed="key=value,value,… without empty values, such as train.lr=0.001,0.003"
-            )
-        if key.split(".")[0] not in allowed:
-            meant = did_you_mean(key.split(".")[0], allowed)
-            raise InputError(f"grid (={text!r}): {key!r} must be a key of the recipe, such as train.lr or seed{meant}")
-        if key in grid or len(set(listed)) < len(listed):
-            raise InputError(f"grid (={text!r}): a key and a value may be given only once")
-        grid[key] = listed
-    return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
-
-
-def name_of(point: Mapping[str, str]) -> str:
-    """The name of a run's folder: its keys and values, without what a file system may not like.
-
-    Raises:
-        InputError: it is too long for a folder.
-    """
-    name = ",".join(f"{key}={_UNFIT.sub('_', value).strip('_')}" for key, value in point.items())
-    if len(name.encode()) > _LONGEST_NAME:
-        raise InputError(f"grid: the name {name!r} is too long for a folder; keys of one value can be given as --key value")
-    return name
-
-
-def carry_out(
+def run_sweep(
     runs: Mapping[str, SweepRun],
     jobs: int,
     on_tick: Callable[[Mapping[str, SweepRun]], None] = lambda running: None,
     on_end: Callable[[str, str | None], None] = lambda name, error: None,
 ) -> dict[str, str]:
-    """Carry out the runs that are not finished, going on where one was stopped, ``jobs`` at a time.
+    """Carry out all runs that are not finished. A run that was stopped goes on from its last epoch.
 
     Args:
-        runs: by name.
-        jobs: processes at the same time.
-        on_tick: called about twice a second with the runs that are being carried out.
-        on_end: called when a run has ended with its name, and why it failed, if it did.
+        runs: the runs by name.
+        jobs: how many processes run at the same time.
+        on_tick: called about twice per second, with the runs in progress.
+        on_end: called at the end of each run, with its name and the reason of its failure, None where it did not fail.
 
     Returns:
-        Why runs have failed, by name, in the order of ``runs``.
+        The reasons of failure by name, in the order of ``runs``.
     """
     waiting = [name for name, run in runs.items() if not run.is_finished]
     workers: dict[str, _Worker] = {}
@@ -138,7 +98,7 @@ def carry_out(
 
 
 class _Worker:
-    """A process that carries out one run. It ends when it is terminated, or its parent is gone, and heeds no Ctrl-C."""
+    """A process for one run. It ends when it is terminated or when its parent has ended; Ctrl-C does not end it."""
 
     def __init__(self, run: SweepRun) -> None:
         _CONTEXT.set_forkserver_preload(_IMPORTED)
@@ -152,7 +112,7 @@ class _Worker:
         writer.close()
 
     def error(self) -> str | None:
-        """Why it has failed, None if it has not."""
+        """The reason of its failure; None if it did not fail."""
         self.process.join()
         try:
             return str(self._messages.recv())

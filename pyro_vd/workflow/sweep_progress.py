@@ -1,4 +1,4 @@
-"""Progress bars of a sweep, on standard error."""
+"""The progress bars of a sweep, on standard error."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 class SweepProgress:
-    """A bar over the runs of a sweep, and one over the epochs of each that is being carried out.
+    """A bar for the number of finished runs, and a bar for the epochs of each run in progress.
 
     Args:
-        runs: by name.
-        shown: False shows nothing.
+        runs: the runs by name.
+        shown: whether anything is shown.
     """
 
     def __init__(self, runs: Mapping[str, SweepRun], shown: bool) -> None:
@@ -38,14 +38,14 @@ class SweepProgress:
         self._bar.stop()
 
     def tick(self, running: Mapping[str, SweepRun]) -> None:
-        """Show how far these runs are."""
+        """Show how many epochs these runs have done."""
         for name, run in running.items():
             if name not in self._tasks:
                 self._tasks[name] = self._bar.add_task(name, total=run.epochs)
             self._bar.update(self._tasks[name], completed=run.epochs_done())
 
     def end(self, name: str, error: str | None) -> None:
-        """A run has ended, or failed: a line that stays."""
+        """Show that a run has ended or failed, in a line that stays."""
         if name in self._tasks:
             self._bar.remove_task(self._tasks.pop(name))
         self._bar.advance(self._all)

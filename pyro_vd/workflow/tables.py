@@ -1,4 +1,4 @@
-"""The short tables that every command ends with."""
+"""The tables that commands print at their end."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from pyro_vd.workflow.comparison import RunResult
 
 SIZES = ("compression", "with prior %", "parameters", "bytes", "sparse bytes")
-"""Columns of how small a network is."""
+"""The columns for the size of a network."""
 SPARSITY = "sparsity per layer %"
 SIZES_NOTE = (
     "compression: |W| / |W kept| over all weights, biases not counted; parameters and bytes are of the compact network, with "
     "every number or only the non-zeros in its file"
 )
-"""What the columns of :data:`SIZES` are."""
+"""A note that explains the columns of :data:`SIZES`."""
 
 _WIDTH = 110  # a table is never cut to less, whatever standard output is
 
@@ -34,7 +34,15 @@ _WIDTH = 110  # a table is never cut to less, whatever standard output is
 def print_table(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: bool = True, names: int = 1
 ) -> None:
-    """Print on standard output; the first columns, ``names`` of them, are left-aligned, the others right if ``numbers``."""
+    """Print a table on standard output.
+
+    Args:
+        title: printed above the table.
+        columns: the names of the columns.
+        rows: the cells.
+        numbers: whether cells are numbers: right-aligned, and never broken into several lines.
+        names: how many columns, from the first, hold names, which are left-aligned.
+    """
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for index, column in enumerate(columns):
         table.add_column(column, justify="right" if numbers and index >= names else "left", no_wrap=numbers or not index)
@@ -46,7 +54,7 @@ def print_table(
 
 
 def print_networks(title: str, networks: Mapping[str, Mapping[str, Any]]) -> None:
-    """Metrics of several networks, a row each: what ``metrics.json`` holds under ``networks``."""
+    """Print the metrics of several networks, one row per network, as ``metrics.json`` holds them under ``networks``."""
     quality = ["error %", "NLL", "AUC", "ECE", "ECE mass", "Brier", "entropy", "MI"]
     for metrics in networks.values():
         if "rmse" in metrics:
@@ -56,7 +64,7 @@ def print_networks(title: str, networks: Mapping[str, Mapping[str, Any]]) -> Non
 
 
 def print_sizes(title: str, networks: Mapping[str, Mapping[str, Any]]) -> None:
-    """How small several networks are, a row each, what the columns mean, and which could not be compacted."""
+    """Print the sizes of several networks, one row per network, and notes on the columns and on networks not compacted."""
     rows = [[name, *size_cells(m), sparsities(sparsity_by_site(m["layers"]))] for name, m in networks.items()]
     print_table(title, ["network", *SIZES, SPARSITY], rows)
     print(SIZES_NOTE)
@@ -72,7 +80,7 @@ def score_cell(metrics: Mapping[str, Any], prefix: str = "") -> str:
 
 
 def spread(values: Sequence[float], digits: int) -> str:
-    """Mean, and the standard deviation where there are several values, as of seeds; infinite if one is."""
+    """The mean of values, with their standard deviation where there are several; ∞ if one of them is infinite."""
     if math.inf in values:
         return "∞"
     mean = f"{statistics.mean(values):.{digits}f}"
@@ -80,7 +88,14 @@ def spread(values: Sequence[float], digits: int) -> str:
 
 
 def print_results(title: str, results: Sequence[RunResult], notes: Sequence[str], seeds: Sequence[Sequence[RunResult]]) -> None:
-    """Runs side by side, numbered, then the means of those that only seeds tell apart, then what is to be known of them all."""
+    """Print the results of runs, one numbered row per run; then the means over runs that differ only in the seed; then notes.
+
+    Args:
+        title: printed above the table.
+        results: of the runs, in the order of the rows.
+        notes: sentences to print below the table.
+        seeds: groups of the results that differ only in the seed.
+    """
     labels = sorted({result.score.label for result in results}, reverse=True)
     columns = ["", "run", "data", " or ".join(labels), "NLL", *SIZES, SPARSITY, "seconds"]
     rows = []
@@ -111,13 +126,16 @@ def _common_sites(group: Sequence[RunResult]) -> list[str]:
 
 
 def size_cells(metrics: Mapping[str, Any]) -> list[str]:
-    """The cells of :data:`SIZES`: of a network in ``metrics.json``, or of a :class:`~pyro_vd.workflow.comparison.RunResult`."""
+    """The cells of the columns :data:`SIZES`, for a network in ``metrics.json`` or a ``RunResult`` as a dict."""
     smaller, *rest = size_spreads([metrics])
     return [f"{smaller}x" if smaller[0].isdigit() else smaller, *rest]
 
 
 def size_spreads(networks: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The same of several networks, means and standard deviations; a dash for what an earlier version did not measure."""
+    """The cells of the columns :data:`SIZES`, as means and standard deviations over several networks.
+
+    A dash stands for what an earlier version did not measure.
+    """
     compression = [math.inf if n["compression"] is None else n["compression"] for n in networks]
     share = [n.get("prior_share") for n in networks]
     deployed = [n.get("deployed") or {} for n in networks]
@@ -136,18 +154,18 @@ def _spread_or_dash(values: Sequence[float | None], digits: int) -> str:
 
 
 def sparsity_by_site(layers: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Share of removed weights in [0, 1] by site, of layers in ``metrics.json``."""
+    """The share of removed weights, in [0, 1], by weight site, for layers as ``metrics.json`` holds them."""
     return {layer["site"]: 1 - layer["nonzero"] / layer["weights"] for layer in layers}
 
 
 def sparsities(shares: Mapping[str, float]) -> str:
-    """Shares of removed weights by site, in %, and those of all other weights at the end in brackets."""
+    """A cell of the shares of removed weights, in %, by weight site; in brackets that of all weights without a prior."""
     cells = [f"({100 * share:.1f})" if site == OTHERS else f"{100 * share:.1f}" for site, share in shares.items()]
     return " ".join(cells)
 
 
 def _or_dash(value: float | None, digits: int) -> str:
-    """A dash for what does not exist, or was not measured by the version that wrote it."""
+    """The number, or a dash where it does not exist or was not measured by an earlier version."""
     return "–" if value is None else f"{value:.{digits}f}"
 
 
@@ -168,10 +186,10 @@ def _cells(metrics: Mapping[str, Any]) -> list[str]:
 
 
 def _coverage(level: int, share: float | None, examples: int) -> str:
-    """The share of observations in an interval, and how far it is from the level by chance: one standard deviation."""
+    """A cell of the share of observations in an interval, with the standard deviation of that share by chance."""
     return "–" if share is None else f"{100 * share:.1f} ± {chance_of_coverage(level, examples):.1f}"
 
 
 def chance_of_coverage(level: int, examples: int) -> float:
-    """One standard deviation of the coverage of right intervals of a level in %, in percentage points."""
+    """The standard deviation of the coverage, in percentage points, of exact intervals of a level in % for so many examples."""
     return math.sqrt(level * (100 - level) / examples)

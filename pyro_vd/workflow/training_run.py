@@ -1,4 +1,4 @@
-"""Carrying a recipe out: pretrain, train, prune, fine-tune, measure."""
+"""A run: pretraining, training, pruning, fine-tuning and measuring as a recipe says."""
 
 from __future__ import annotations
 
@@ -23,33 +23,35 @@ from pyro_vd.compaction.surviving import compact_size
 from pyro_vd.data.augmentation import RandomAffine
 from pyro_vd.data.dataset import Arrays
 from pyro_vd.data.loading import load_data
-from pyro_vd.evaluation.metrics import Metrics, evaluate
-from pyro_vd.evaluation.regression import RegressionMetrics
 from pyro_vd.evaluation.score import validation_score
 from pyro_vd.export.pruned_file import save_pruned
 from pyro_vd.guides import PointEstimate, WeightGuide
 from pyro_vd.guides.means import posterior_mean
 from pyro_vd.models.bayesian import BayesianNetwork
-from pyro_vd.models.likelihoods import Likelihood, describe
+from pyro_vd.models.likelihoods import Likelihood
 from pyro_vd.pruning.pruned import prune
 from pyro_vd.pruning.rule import PruningRule, pruning_masks
 from pyro_vd.pruning.threshold_choice import choose_threshold
 from pyro_vd.training.fitting import FitResult, current_network, fit
 from pyro_vd.training.frames import FrameRecorder
-from pyro_vd.workflow.baselines import ridge_regression
+from pyro_vd.workflow.finished_run import checked
+from pyro_vd.workflow.measuring import file_info, measure_networks
 from pyro_vd.workflow.phases import PruneConfig, StepsConfig
+from pyro_vd.workflow.posterior_file import save_posterior
 from pyro_vd.workflow.recipe import Recipe
-from pyro_vd.workflow.run_folder import FRAMES, LOG, METRICS, PRUNED, checked, claim, read_metrics, save_posterior
+from pyro_vd.workflow.run_folder import FRAMES, LOG, METRICS, PRUNED, prepare_run_dir, read_metrics
 
 _PHASES = ("pretrain", "train", "finetune")
 
 
 def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progress: bool = True) -> dict[str, Any]:
-    """Carry a recipe out and leave everything in ``folder``. It can be killed at any moment and resumed.
+    """Train, prune and measure as a recipe says, and write everything into ``folder``.
+
+    The run can be killed at any moment and resumed.
 
     Args:
         recipe: the settings.
-        folder: made if it is not there; refused if it holds anything, unless ``resume``.
+        folder: made if it does not exist; it must be empty unless ``resume`` is True.
         resume: go on with the run of the same recipe in ``folder``.
         progress: show progress bars on standard error.
 
@@ -59,7 +61,7 @@ def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progr
     Raises:
         InputError: bad settings or data, before anything is written; a folder with something else in it.
         NonFiniteError: see :func:`~pyro_vd.training.fitting.fit`.
-        OSError: a file could not be written; what was there before is whole.
+        OSError: a file could not be written; files that were there before are still whole.
     """
     folder = check_path("folder", folder)
     recipe = recipe.from_anywhere()
@@ -74,7 +76,7 @@ def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progr
     augment = None if recipe.augment == RandomAffine() else recipe.augment
     if augment:
         augment(train[0][:1])  # refuses what is no image, before anything is written
-    claim(folder, recipe, resume)
+    prepare_run_dir(folder, recipe, resume)
     if resume and (folder / METRICS).exists():
         return read_metrics(folder)
 
@@ -90,10 +92,10 @@ def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progr
     if recipe.pretrain.epochs:
         settings = options("pretrain", recipe.pretrain)
         net, results["pretrain"] = _pretrain(recipe, net, likelihood, train, validation, settings)
-    pretrained = net, copy.deepcopy(likelihood)
+    pretrained = (net, copy.deepcopy(likelihood)) if recipe.pretrain.epochs else None
 
     model = BayesianNetwork(net, likelihood, prior=recipe.model.weight_prior())
-    guide = recipe.train.build_guide(model)
+    guide = recipe.train.guide.build(model)
     recorder, rule = None, recipe.prune.rule()
     if recipe.train.frames:
         watched = (validation, "validation") if validation else (train, "training")
@@ -115,15 +117,8 @@ def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progr
         settings = options("finetune", recipe.finetune) | {"noise": recipe.train.noise}
         results["finetune"] = fit(guide, train, validation, rule=math.inf, **settings)
         pruned = posterior_mean(guide).cpu()
-    # Everything is chosen; only now are the test data looked at.
-    plain: dict[str, tuple[nn.Module, Likelihood]] = {}
-    if recipe.model.likelihood == "normal":
-        plain["ridge"] = ridge_regression(train)
-    if recipe.pretrain.epochs:
-        plain["pretrained"] = pretrained
-    networks = {name: evaluate(network, data.test, likelihood=noise) for name, (network, noise) in plain.items()}
-    networks |= measure_posterior(trained, data.test, recipe.seed)
-    networks["pruned"] = evaluate(pruned, data.test, likelihood=likelihood)
+    # Everything is chosen; only now are the test data used.
+    networks = measure_networks(recipe, train, data.test, pretrained, trained, (pruned, likelihood))
     save_pruned(pruned, folder / PRUNED, file_info(recipe, threshold, likelihood))
     metrics = {
         "data": recipe.data.name,
@@ -144,28 +139,12 @@ def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progr
     return read_metrics(folder)
 
 
-def file_info(recipe: Recipe, threshold: float, likelihood: Likelihood) -> dict[str, Any]:
-    """What the file of a pruned network says of its run; a threshold that removes nothing is None, as JSON has no infinity."""
-    finite = threshold if math.isfinite(threshold) else None
-    return {"data": recipe.data.name, "threshold": finite, "seed": recipe.seed, **describe(likelihood)}
-
-
-def measure_posterior(
-    guide: WeightGuide, data: Arrays, seed: int, num_samples: int = 20
-) -> dict[str, Metrics | RegressionMetrics]:
-    """The posterior mean and the Monte Carlo predictive, as trained: means that were held at zero are zero."""
-    held = guide.train_threshold
-    mean = posterior_mean(guide) if held is None else prune(guide, held)
-    pyro.set_rng_seed(seed)
-    monte_carlo = evaluate(guide, data, num_samples=num_samples)
-    return {"posterior mean": evaluate(mean, data, likelihood=guide.model.likelihood), "Monte Carlo": monte_carlo}
-
-
 def chosen_rule(config: PruneConfig, guide: WeightGuide, validation: Arrays | None) -> PruningRule:
-    """The rule of ``config``, with the threshold that its allowed rise of the validation error leads to where it has one.
+    """The rule that settings give; with ``max_error_rise`` the threshold is chosen on the validation data.
 
     Raises:
-        InputError: a threshold above what training held at zero; a rise without validation data or a fitting threshold.
+        InputError: the threshold is above the one from which training held means at zero; or a threshold is to be chosen, and
+            there are no validation data, or no threshold is low enough.
     """
     if config.max_error_rise is None:
         if guide.train_threshold is not None and config.threshold > guide.train_threshold:
@@ -186,7 +165,7 @@ def _pretrain(
     validation: Arrays | None,
     options: dict[str, Any],
 ) -> tuple[nn.Module, FitResult]:
-    """The same network trained without noise on its weights, with ordinary dropout if the recipe asks for it."""
+    """Train the network without noise on its weights, with ordinary dropout if the recipe has it; the same network again."""
     noisy = recipe.model.build(recipe.pretrain.dropout)
     noisy.load_state_dict(dict(zip(noisy.state_dict(), net.state_dict().values(), strict=True)))
     model = BayesianNetwork(noisy, likelihood)

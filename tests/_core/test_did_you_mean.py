@@ -25,7 +25,9 @@ from pyro_vd.workflow.recipe_files import parse_recipe
         (["train", "digits", "--data.name=MNIS"], "mnist"),
         (["train", "digits", "--train.lr_schedule.kind=step"], "steps"),
         (["train", "digits", "--train.guide=bernouli"], "bernoulli"),
-        (["sweep", "digits", "--grid", "trian.lr=1,2"], "train"),
+        (["train", "digits", "--train.guide.kind=bernouli"], "bernoulli"),
+        (["train", "digits", "--train.log_sigma2=-8"], "train.guide.log_sigma2"),
+        (["sweep", "digits", "--grid", "trian.lr=1,2"], "train.lr"),
         (["sweep", "digits", "--grid", "train.lrr=1,2"], "train.lr"),
         (["prune", "run", "--max_error_rise=1"], "max-error-rise"),
         (["compare", "run", "--sort=eror"], "error"),
@@ -45,6 +47,9 @@ def test_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ar
         ("train: {kl_weight: {strat: 1}}", "train.kl_weight.start"),
         ("tren: {epochs: 3}", "train.epochs"),
         ("sede: 1", "seed"),
+        ("train: {guide: {kind: grup}}", "group"),
+        ("train: {guide: grup}", "group"),
+        ("train: {guide: {log_sigma: -3}}", "train.guide.log_sigma2"),
     ],
 )
 def test_in_a_recipe(tmp_path: Path, content: str, meant: str) -> None:
@@ -66,4 +71,4 @@ def test_in_calls(tmp_path: Path) -> None:
 
 def test_nothing_is_guessed() -> None:
     assert did_you_mean("nosuch", ["digits", "mnist"]) == did_you_mean("x", []) == did_you_mean(None, ["sparse"]) == ""
-    refused("train", "digits", "--nosuch=3", quoted=["--nosuch=3; see pyro-vd train --help\n"])
+    refused("train", "digits", "--nosuch=3", quoted=["'--nosuch'; see pyro-vd train --help\n"])

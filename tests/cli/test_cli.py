@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from support import ENVIRONMENT, SMALL, command, contents, refused, run_cli, write_mnist
+from support import ENVIRONMENT, SMALL, command, contents, python, refused, run_cli, write_mnist
 
 from pyro_vd import __version__, evaluate, load_data, load_pruned, load_run, prune
 from pyro_vd.cli import main as cli
 from pyro_vd.evaluation.score import score_of
-from pyro_vd.workflow.recipe_files import recipes
+from pyro_vd.runs import recipes
 
 FILES = {"recipe.yaml", "metrics.json", "metrics.jsonl", "posterior.safetensors", "pruned.safetensors"}
 
@@ -53,7 +53,7 @@ def test_recipes() -> None:
 
 @pytest.mark.parametrize("name", recipes())
 def test_every_recipe_can_be_read(name: str) -> None:
-    assert yaml.safe_load(text_of("train", name, "--print_config"))["data"]["name"] in ("digits", "diabetes", "mnist")
+    assert yaml.safe_load(text_of("train", name, "--print-config"))["data"]["name"] in ("digits", "diabetes", "mnist")
 
 
 @pytest.mark.parametrize("arguments", [*([name] for name in cli.COMMANDS), ["train", "digits"]])
@@ -73,6 +73,15 @@ def test_overview(arguments: list[str]) -> None:
     for name in (*cli.COMMANDS, "--version"):
         assert name in out
     assert run_cli("--version") == (0, f"pyro-vd {__version__}\n", "")
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["--version"], ["recipes"], ["recipes", "--json"], ["nosuch"]])
+def test_what_needs_no_torch_does_not_import_it(arguments: list[str]) -> None:
+    heavy = ["torch", "pyro", "numpy", "scipy", "rich", "matplotlib"]
+    code = f"import atexit, sys; atexit.register(lambda: print([name for name in {heavy} if name in sys.modules]))\n"
+    done = python(f"{code}from pyro_vd.cli.main import main; main(sys.argv[1:])", *arguments)
+    assert done.returncode == (2 if arguments == ["nosuch"] else 0), done.stderr
+    assert done.stdout.endswith("[]\n")
 
 
 def test_train_in_a_process_of_its_own(tmp_path: Path, finished_run: Path) -> None:
@@ -134,7 +143,7 @@ def test_what_a_run_prunes_stays_pruned(finished_run: Path) -> None:
 
 def test_keys_come_after_files(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("train: {lr: 0.5, epochs: 7}\n")
-    out = text_of("train", "digits", "--config", tmp_path / "mine.yaml", "--train.epochs=9", "--print_config")
+    out = text_of("train", "digits", "--config", tmp_path / "mine.yaml", "--train.epochs=9", "--print-config")
     train = yaml.safe_load(out)["train"]
     assert (train["lr"], train["epochs"], train["train_threshold"]) == (0.5, 9, 3.0)
 

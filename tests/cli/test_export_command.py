@@ -115,7 +115,7 @@ def test_bad_input_writes_nothing(tmp_path: Path, run: Path) -> None:
     before = contents(tmp_path)
     sparse = "--format=sparse"
     refused("export", run, "--format=pickle", quoted=["format (=pickle) must be one of 'safetensors', 'sparse'"])
-    refused("export", run, quoted=["required: format"])
+    refused("export", run, quoted=["required: --format"])
     refused("export", tmp_path / "nowhere", sparse, quoted=["nowhere", "must be the folder of a finished run"])
     refused("export", tmp_path, sparse, quoted=[str(tmp_path / "pruned.safetensors"), "is not there"])
     refused("export", run / "recipe.yaml", sparse, quoted=["recipe.yaml is truncated or not a safetensors file"])

@@ -186,4 +186,4 @@ def test_a_run_without_alpha_is_refused(tmp_path: Path) -> None:
     code, _, err = run_cli("train", "digits", *SMALL, *keys, "--out", tmp_path / "run", "--quiet")
     assert code == 0, err
     for name, options in ("inspect", []), ("prune", ["--threshold=1"]):
-        refused(name, tmp_path / "run", *options, quoted=["train.guide 'bernoulli'", "learns no α to prune by"])
+        refused(name, tmp_path / "run", *options, quoted=["train.guide.kind 'bernoulli'", "learns no α to prune by"])

@@ -16,8 +16,9 @@ import pytest
 from support import ENVIRONMENT, SMALL, command, contents, refused, run_cli
 
 from pyro_vd import InputError
+from pyro_vd.workflow.grid import name_of, read_grid
 from pyro_vd.workflow.recipe_files import parse_recipe, read_recipe
-from pyro_vd.workflow.sweep import SweepRun, carry_out, name_of, read_grid
+from pyro_vd.workflow.sweep import SweepRun, run_sweep
 
 LONGER = (*SMALL, "--train.epochs=50")
 
@@ -55,7 +56,8 @@ def test_runs(swept: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     assert {path.name for path in out.iterdir()} == {*GOOD, *BAD}
     assert result["out"] == str(out)
     assert {entry["run"] for entry in result["runs"]} == {*GOOD}
-    assert [entry["score"]["value"] for entry in result["runs"]] == sorted(entry["score"]["value"] for entry in result["runs"])
+    errors = [entry["score"]["value"] for entry in result["runs"]]
+    assert errors == sorted(errors)
     alone = tmp_path / "alone"
     assert run_cli("train", "digits", *SMALL, "--train.lr=0.003", "--seed=1", "--out", alone, "--quiet")[0] == 0
     assert measured(out / GOOD[1]) == measured(alone)
@@ -147,7 +149,7 @@ def test_a_killed_worker_is_told(tmp_path: Path) -> None:
         for process in multiprocessing.active_children() if "seed=0" in running else []:
             process.kill()
 
-    errors = carry_out(runs, 1, kill_first, lambda *end: ended.append(end))
+    errors = run_sweep(runs, 1, kill_first, lambda *end: ended.append(end))
     assert errors == {"seed=0": "its process was ended by SIGKILL"}
     assert ended == [*errors.items(), ("seed=1", None)]
     assert [run.is_finished for run in runs.values()] == [False, True]
@@ -159,7 +161,7 @@ def test_grid() -> None:
     assert [point["train.lr"] for point in points] == ["0.1", "0.1", "1e-3", "1e-3"]
     assert [point["model.sizes"] for point in points] == ["[64,30,10]", "[64, 5, 10]"] * 2
     assert name_of(points[1]) == "train.lr=0.1,model.sizes=64_5_10,data.dir=null"
-    assert name_of({"train.log_sigma2": "-8.0", "data.name": "a/b c.npz"}) == "train.log_sigma2=-8.0,data.name=a_b_c.npz"
+    assert name_of({"train.lr": "1e-3", "data.name": "a/b c.npz"}) == "train.lr=1e-3,data.name=a_b_c.npz"
     with pytest.raises(InputError, match="too long"):
         name_of({"data.name": "x" * 300})
 

@@ -18,7 +18,8 @@ from pyro_vd import BayesianNetwork, InputError, VariationalDropout, fit
 from pyro_vd.guides import WeightGuide
 from pyro_vd.guides.alpha import log_alpha
 from pyro_vd.networks.checks import check_state
-from pyro_vd.workflow.run_folder import load_run, save_posterior
+from pyro_vd.workflow.finished_run import load_run
+from pyro_vd.workflow.posterior_file import save_posterior
 
 X, Y = torch.randn(40, 6, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 3
 

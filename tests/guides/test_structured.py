@@ -142,7 +142,7 @@ def test_models_and_values_that_do_not_fit() -> None:
     [("group", "normal-jeffreys", -1, -1), ("log-normal", "log-uniform-exact", 0, -1.4)],
 )
 def test_command_line(guide: str, prior: str, log_sigma2: float, threshold: float, tmp_path: Path) -> None:
-    keys = [f"--train.guide={guide}", f"--model.prior={prior}", f"--train.log_sigma2={log_sigma2}", "--train.lr=0.03"]
+    keys = [f"--train.guide={guide}", f"--model.prior={prior}", f"--train.guide.log_sigma2={log_sigma2}", "--train.lr=0.03"]
     keys += [
         f"--prune.threshold={threshold}",
         "--train.train_threshold=0",
@@ -160,7 +160,7 @@ def test_command_line(guide: str, prior: str, log_sigma2: float, threshold: floa
     assert run_cli("prune", tmp_path / "run", "--threshold=-2")[0] == 0
     other = "ard" if guide == "log-normal" else "log-uniform"
     mismatch = ["train", "digits", f"--train.guide={guide}", f"--model.prior={other}", "--out", tmp_path / "none"]
-    refused(*mismatch, quoted=[f"model.prior (={other!r})", f"train.guide is {guide!r}"])
+    refused(*mismatch, quoted=[f"model.prior (={other!r})", f"train.guide.kind is {guide!r}"])
     refused(
         "train", "digits", "--model.prior=normal-jeffreys", quoted=["model.prior (='normal-jeffreys') must be log-uniform or"]
     )

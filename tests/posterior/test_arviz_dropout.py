@@ -78,7 +78,7 @@ def test_dropout_is_compared_with_variational_dropout() -> None:
 def test_of_a_run(tmp_path: Path) -> None:
     options = (
         "--train.guide=bernoulli",
-        "--train.p=0.3",
+        "--train.guide.p=0.3",
         "--train.train_threshold=null",
         "--finetune.epochs=0",
         f"--out={tmp_path / 'run'}",

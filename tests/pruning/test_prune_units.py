@@ -32,8 +32,9 @@ from pyro_vd.guides import GaussianDropout, PointEstimate
 from pyro_vd.pruning import pruning_masks
 from pyro_vd.training.frames import read_frames
 from pyro_vd.workflow import inspect_layers
+from pyro_vd.workflow.finished_run import run_rule
 from pyro_vd.workflow.inspection import run_inference_data
-from pyro_vd.workflow.run_folder import FRAMES, read_history, run_rule
+from pyro_vd.workflow.run_folder import FRAMES, read_history
 
 LAYERS = {
     "linear": (nn.Linear(5, 7), (5,)),
@@ -119,7 +120,12 @@ def test_fit_refuses_them_before_the_first_epoch(tmp_path: Path) -> None:
 
 def test_a_run_to_a_number_of_units(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    keys = ["--train.guide=group", "--model.prior=normal-jeffreys", "--train.weight_noise=false", "--train.log_sigma2=-4"]
+    keys = [
+        "--train.guide=group",
+        "--model.prior=normal-jeffreys",
+        "--train.guide.weight_noise=false",
+        "--train.guide.log_sigma2=-4",
+    ]
     keys += ["--prune.threshold=0", "--prune.max_inputs=[20, 5]", "--finetune.epochs=0", "--train.frames=1"]
     code, _, err = run_cli("train", "digits", *SMALL, *keys, "--out", run, "--quiet")
     assert code == 0, err
@@ -152,7 +158,7 @@ def test_a_run_to_a_number_of_units(tmp_path: Path) -> None:
         (["--prune.max_inputs=[3]"], ["prune.max_inputs (=[3])", "each of the 2 layers"]),
         (["--prune.max_inputs=[3, -2]"], ["prune.max_inputs[1] (=-2)", ">= 0"]),
         (["--prune.max_inputs=[3, two]"], ["prune.max_inputs", "two"]),
-        (["--prune.max_inputs=[3, 2]", "--train.per=row"], ["prune.max_inputs (=[3, 2])", "train.per 'row'"]),
+        (["--prune.max_inputs=[3, 2]", "--train.guide.per=row"], ["prune.max_inputs (=[3, 2])", "per='row'"]),
         (
             ["--prune.max_inputs=[3, 2]", "--train.guide=gaussian", "--train.train_threshold=null", "--finetune.epochs=0"],
             ["prune.max_inputs (=[3, 2])", "'gaussian'"],

@@ -18,7 +18,7 @@ import pytest
 from support import ENVIRONMENT, python
 
 import pyro_vd
-from pyro_vd.workflow.recipe_files import recipes
+from pyro_vd.runs import recipes
 
 ROOT = Path(__file__).parents[2]
 SUBMODULES = [m.name for m in pkgutil.walk_packages(pyro_vd.__path__, "pyro_vd.") if m.name != "pyro_vd.__main__"]
@@ -31,7 +31,7 @@ PACKAGES = {alias.name for node in STUB if not node.module for alias in node.nam
 @pytest.mark.parametrize(
     ("module", "absent"),
     [
-        ("pyro_vd", "torch pyro numpy sklearn torchvision arviz matplotlib rich jsonargparse"),
+        ("pyro_vd", "torch pyro numpy sklearn torchvision arviz matplotlib rich"),
         ("pyro_vd.models", "sklearn torchvision arviz matplotlib"),
         (
             "pyro_vd.export.pruned_file, pyro_vd.evaluation.metrics, pyro_vd.data.loading",

@@ -20,15 +20,16 @@ from pyro_vd._core import storage
 from pyro_vd._core.storage import load_checkpoint, save_checkpoint
 from pyro_vd.export import load_pruned, pruned_file, save_pruned
 from pyro_vd.training.frames import FrameRecorder, read_frames
-from pyro_vd.workflow import run_folder
+from pyro_vd.workflow import posterior_file
+from pyro_vd.workflow.finished_run import load_run
 from pyro_vd.workflow.recipe_files import parse_recipe
-from pyro_vd.workflow.run_folder import load_run, read_history, read_metrics
+from pyro_vd.workflow.run_folder import read_history, read_metrics
 
 POLICY = (Path(__file__).parents[2] / "docs" / "policy.md").read_text("utf-8")
 
 
 def test_the_policy_names_the_format_numbers() -> None:
-    for mark in (pruned_file.MARK, run_folder._POSTERIOR_MARK, storage._FORMAT):
+    for mark in (pruned_file.MARK, posterior_file.MARK, storage._FORMAT):
         assert f"`{mark}`" in POLICY
 
 
@@ -47,10 +48,10 @@ def test_another_format_number_is_refused(
     run = Path(shutil.copytree(finished_run, tmp_path / "run"))
     readers: list[tuple[str, Callable[[], object]]] = [
         (pruned_file.MARK, lambda: load_pruned(run / "pruned.safetensors")),
-        (run_folder._POSTERIOR_MARK, lambda: load_run(run)),
+        (posterior_file.MARK, lambda: load_run(run)),
     ]
     with_number(run / "pruned.safetensors", pruned_file.MARK, change)
-    with_number(run / "posterior.safetensors", run_folder._POSTERIOR_MARK, change)
+    with_number(run / "posterior.safetensors", posterior_file.MARK, change)
 
     mark = storage._FORMAT
     name, _, number = mark.rpartition(" ")

@@ -33,7 +33,7 @@ from pyro_vd.networks.ready import mlp
 from pyro_vd.posterior import arviz_files, read_inference_data
 from pyro_vd.posterior.arviz_files import write_inference_data
 from pyro_vd.training.optimizer_state import check_optimizer_state
-from pyro_vd.workflow.run_folder import load_posterior, save_posterior
+from pyro_vd.workflow.posterior_file import load_posterior, save_posterior
 
 DATA = torch.rand(12, 4), torch.arange(12) % 2
 

@@ -11,9 +11,10 @@ from torch import nn
 from pyro_vd import BayesianNetwork, GroupVariationalDropout, InputError, VariationalDropout
 from pyro_vd.data import RandomAffine
 from pyro_vd.distributions import LogUniform, NormalJeffreys
-from pyro_vd.guides import LogNormalDropout
+from pyro_vd.guides import GuideSettings, LogNormalDropout
+from pyro_vd.runs import recipes
 from pyro_vd.workflow.phases import TrainConfig
-from pyro_vd.workflow.recipe_files import parse_recipe, read_recipe, recipes
+from pyro_vd.workflow.recipe_files import parse_recipe, read_recipe
 
 GUIDES: dict[str, tuple[Any, Any, float]] = {
     "variational": (VariationalDropout, LogUniform, -10.0),
@@ -26,33 +27,39 @@ GUIDES: dict[str, tuple[Any, Any, float]] = {
 def test_a_guide_starts_at_its_own_default(name: str) -> None:
     guide, prior, start = GUIDES[name]
     model = BayesianNetwork(nn.Linear(4, 3), prior=prior)
-    by_recipe, by_hand = TrainConfig(guide=name).build_guide(model).state_dict(), guide(model).state_dict()
+    settings = GuideSettings.kinds[name]
+    by_recipe, by_hand = settings().build(model).state_dict(), guide(model).state_dict()
     assert by_recipe.keys() == by_hand.keys()
     assert all(torch.equal(value, by_hand[key]) for key, value in by_recipe.items())
     starts = [value for key, value in by_recipe.items() if key.endswith("log_sigma2")]
     assert starts
     assert all(bool((value == start).all()) for value in starts)
-    other = TrainConfig(guide=name, log_sigma2=-3.0).build_guide(model)
+    other = settings(log_sigma2=-3.0).build(model)
     assert all(bool((value == -3).all()) for key, value in other.state_dict().items() if key.endswith("log_sigma2"))
 
 
 @pytest.mark.parametrize("name", recipes())
 def test_shipped_recipes_say_where_their_guide_starts(name: str) -> None:
     """So that their results do not change with a guide's default."""
-    recipe = parse_recipe(read_recipe(name))
-    assert recipe.train.log_sigma2 is not None
-    assert parse_recipe({"train": {"log_sigma2": None}}).train.log_sigma2 is None
+    assert {"kind", "log_sigma2"} <= read_recipe(name)["train"]["guide"].keys()
 
 
-@pytest.mark.parametrize("guide", ["gaussian", "gaussian-unit", "bernoulli", "none"])
+@pytest.mark.parametrize("guide", ["gaussian", "bernoulli", "none"])
 def test_hold_is_refused_where_no_alpha_is_learnt(guide: str) -> None:
-    with pytest.raises(InputError, match=rf"^train_threshold \(=3.0\) must be null where guide is '{guide}'"):
-        TrainConfig(guide=guide, train_threshold=3.0)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=rf"^recipe: train\.train_threshold \(=3.0\) must be null where guide is '{guide}'"):
+    settings = GuideSettings.kinds[guide]()
+    refusal = rf"train_threshold \(=3.0\) must be null where guide.kind is '{guide}'"
+    with pytest.raises(InputError, match=f"^{refusal}"):
+        TrainConfig(guide=settings, train_threshold=3.0)
+    with pytest.raises(InputError, match=rf"^recipe: train\.{refusal}"):
         parse_recipe({"train": {"guide": guide, "train_threshold": 3.0}})
-    with pytest.raises(InputError, match=r"^recipe: train\.weight_noise \(=True\) must be null"):
-        parse_recipe({"train": {"guide": guide, "weight_noise": True}})
-    assert TrainConfig(guide=guide).train_threshold is None  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=rf"^recipe: there is no key 'train\.guide\.weight_noise' of the kind '{guide}'"):
+        parse_recipe({"train": {"guide": {"kind": guide, "weight_noise": True}}})
+    assert TrainConfig(guide=settings).train_threshold is None
+
+
+def test_settings_of_a_guide_are_wanted() -> None:
+    with pytest.raises(InputError, match=r"^guide \(='group'\) must be settings of a guide"):
+        TrainConfig(guide="group")  # type: ignore[arg-type]
 
 
 KEYS: dict[str, dict[str, Any]] = {
@@ -62,7 +69,7 @@ KEYS: dict[str, dict[str, Any]] = {
     "finetune.kl_weight.value (=1e+300)": {"finetune": {"kl_weight": {"value": 1e300}}},
     "finetune.lr (=0.0)": {"finetune": {"lr": 0}},
     "pretrain.dropout (=1.0)": {"pretrain": {"dropout": 1}},
-    "train.p (=1.0)": {"train": {"p": 1}},
+    "train.guide.p (=1.0)": {"train": {"guide": {"kind": "gaussian", "p": 1}}},
     "prune.threshold (=101.0)": {"prune": {"threshold": 101}},
     "prune.max_inputs[1] (=-2)": {"prune": {"max_inputs": [1, -2]}},
     "data.validation (=-1)": {"data": {"validation": -1}},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -9,18 +10,25 @@ from typing import Any
 
 import pytest
 import yaml
-from support import refused, run_cli
+from support import flat, refused, run_cli
 
 from pyro_vd._core.errors import InputError
-from pyro_vd._core.schema import flat, leaves
+from pyro_vd._core.schema import leaves
+from pyro_vd._core.settings import overlaid
 from pyro_vd._core.yaml_files import read_yaml
+from pyro_vd.guides import GuideSettings
+from pyro_vd.runs import recipes
 from pyro_vd.workflow.recipe import Recipe
-from pyro_vd.workflow.recipe_files import parse_recipe, read_recipe, recipes
+from pyro_vd.workflow.recipe_files import parse_recipe, read_recipe
 
 VALUES: tuple[Any, ...] = (
     *(None, True, False, 0, 1, -1, 3, 0.5, 2.0, 1e300, 10**30, "", "x", "3", "0.5", "true", "null", "none", "ard", "weight"),
     *([], [1], [1, 2.5], ["x"], [[1]], [None], {}, {"x": 1}, {"value": 1}, {1: 0.5}, {"epochs": 3}),
 )
+
+
+PRIORS = {"group": "normal-jeffreys"}
+"""By guide, where it is not the default."""
 
 
 def nested(key: str, value: Any) -> dict[str, Any]:
@@ -30,17 +38,21 @@ def nested(key: str, value: Any) -> dict[str, Any]:
 
 
 BRANCHES = ("data", "model", "pretrain", "train", "prune", "finetune", "augment", "train.kl_weight", "finetune.lr_schedule")
+KEYS = [(key, "variational") for key in (*leaves(Recipe), *BRANCHES) if not key.startswith("train.guide")]
+KEYS += [(leaf, kind) for kind, settings in GuideSettings.kinds.items() for leaf in leaves(settings, "train.guide")]
 
 
-@pytest.mark.parametrize("key", [*sorted({*leaves(Recipe)} - {"train.weight_noise"}), *BRANCHES])
-def test_every_value_is_refused_or_taken_as_it_is(tmp_path: Path, key: str) -> None:
+@pytest.mark.parametrize(("key", "kind"), KEYS)
+def test_every_value_is_refused_or_taken_as_it_is(tmp_path: Path, key: str, kind: str) -> None:
     """The recipe's keys by values of every type; a value that other keys must fit may be refused for their sake."""
     named: list[bool] = []
-    taken, before = 0, flat(asdict(Recipe()), Recipe)
+    base: dict[str, Any] = {"train": {"guide": {"kind": kind}}, "model": {"prior": PRIORS.get(kind, "log-uniform")}}
+    taken, before = 0, flat(asdict(parse_recipe(base)))
     for value in VALUES:
-        (path := tmp_path / "r.yaml").write_text(yaml.safe_dump(nested(key, value)))
+        content = overlaid(base, nested(key, value), Recipe)
+        (path := tmp_path / "r.yaml").write_text(yaml.safe_dump(content))
         try:
-            found = flat(asdict(parse_recipe(read_yaml(path), str(path))), Recipe)
+            found = flat(asdict(parse_recipe(read_yaml(path), str(path))))
         except InputError as error:
             named.append(str(path) in str(error))
             continue
@@ -50,7 +62,7 @@ def test_every_value_is_refused_or_taken_as_it_is(tmp_path: Path, key: str) -> N
             taken += 1
         else:
             assert isinstance(value, dict), "only keys and values where keys and values are wanted"
-        assert {name for name in found if found[name] != before[name]} <= {key, *flat(nested(key, value), Recipe)}
+        assert {name for name in found if found[name] != before[name]} <= {key, *flat(nested(key, value))}
     assert named
     assert all(named)
     assert (
@@ -145,10 +157,32 @@ def test_what_the_command_line_makes_of_a_file(tmp_path: Path) -> None:
         "train": {"lr": 1e-05, "lr_schedule": {"kind": "steps", "steps": {5: 0.1, 7: 1e-7}}, "train_threshold": None},
         "prune": {"max_inputs": [3]},
     }
+    (empty := tmp_path / "empty.yaml").write_text("{}")
     for content in (own, *(read_recipe(name) for name in recipes())):
         (path := tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
-        code, out, err = run_cli("train", path, "--print_config")
-        assert (code, err) == (0, "")
-        (printed := tmp_path / "printed.yaml").write_text(out)
-        shown = {key: value for key, value in read_yaml(printed).items() if key in leaves(Recipe) or isinstance(value, dict)}
-        assert parse_recipe(shown) == parse_recipe(content)
+        texts = [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in flat(content).items()]
+        for arguments in ([path], [empty, "--config", path], [empty, *texts]):
+            code, out, err = run_cli("train", *arguments, "--print-config")
+            assert (code, err) == (0, "")
+            (printed := tmp_path / "printed.yaml").write_text(out)
+            assert parse_recipe(read_yaml(printed)) == parse_recipe(content)
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "value", "allowed"),
+    [
+        ({"train": {"epochs": "x"}}, "train.epochs", "x", "an integer"),
+        ({"train": {"train_threshold": []}}, "train.train_threshold", [], "a finite number or null"),
+        ({"train": {"guide": "nosuch"}}, "train.guide.kind", "nosuch", "one of 'variational', 'group', 'log-normal'"),
+        ({"train": {"guide": {"log_sigma2": 1}}}, "train.guide.log_sigma2", 1.0, "a finite number >= -60 and <= 0"),
+        ({"model": {"sizes": [8, 4.5]}}, "model.sizes.1", 4.5, "an integer"),
+        ({"prune": 5}, "prune", 5, "keys and values"),
+        ({"seed": -1}, "seed", -1, "an integer >= 0"),
+    ],
+)
+def test_an_error_has_name_value_and_what_is_allowed(content: dict[str, Any], name: str, value: Any, allowed: str) -> None:
+    with pytest.raises(InputError) as caught:
+        parse_recipe(content, "mine.yaml")
+    assert (caught.value.name, caught.value.value) == (name, value)
+    assert str(caught.value.allowed).startswith(allowed)
+    assert str(caught.value).startswith(f"mine.yaml: {name} (={value}) must be {allowed}")

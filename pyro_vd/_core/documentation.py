@@ -1,0 +1,106 @@
+"""What dataclasses of settings say of themselves: every key with its types, its default and its docstring, for help texts."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+from collections.abc import Iterator
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from functools import cache
+from itertools import pairwise
+from typing import Any, Literal
+
+from pyro_vd._core.schema import below, field_hints
+from pyro_vd._core.tagged import is_tagged
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A field of a dataclass of settings, within the whole tree of them."""
+
+    key: str
+    """The dotted name."""
+    hints: tuple[Any, ...]
+    """The types that its value may have: several where dataclasses of different kinds have a field of this name."""
+    help: str
+    """Its documentation and its default."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """The settings of one dataclass, without those of the dataclasses in it."""
+
+    key: str
+    title: str
+    settings: tuple[Setting, ...]
+
+
+def sections(hint: Any, key: str = "", title: str = "") -> Iterator[Section]:
+    """The sections of a dataclass of settings, itself first.
+
+    Args:
+        hint: the dataclass, or a :class:`~pyro_vd._core.tagged.TaggedUnion`.
+        key: its dotted name.
+        title: what it is, by default the first line of its docstring.
+    """
+    title = (title or _first_line(hint)).removesuffix(".")
+    if is_tagged(hint):
+        yield Section(key, title, tuple(_tagged_settings(hint, key)))
+        return
+    hints, docs = field_hints(hint), _field_docs(hint)
+    own = [part for part in fields(hint) if not _is_section(hints[part.name])]
+    yield Section(key, title, tuple(_setting(below(key, part.name), hints[part.name], _text(part, docs)) for part in own))
+    for part in fields(hint):
+        if _is_section(hints[part.name]):
+            yield from sections(hints[part.name], below(key, part.name), docs.get(part.name, ""))
+
+
+def _is_section(hint: Any) -> bool:
+    return is_dataclass(hint) or is_tagged(hint)
+
+
+def _setting(key: str, hint: Any, text: str) -> Setting:
+    return Setting(key, (hint,), text)
+
+
+def _tagged_settings(hint: Any, key: str) -> Iterator[Setting]:
+    """The key ``kind``, then each further key once, with what it is for each of the kinds that have it."""
+    listed = " ".join(f"{name}: {_first_line(kind)}" for name, kind in hint.kinds.items())
+    yield _setting(below(key, "kind"), Literal.__getitem__(tuple(hint.kinds)), f"{listed} (default: {next(iter(hint.kinds))})")
+    found: dict[str, dict[str, list[str]]] = {}
+    hints: dict[str, list[Any]] = {}
+    for name, kind in hint.kinds.items():
+        types, docs = field_hints(kind), _field_docs(kind)
+        for part in fields(kind):
+            if part.init:
+                found.setdefault(part.name, {}).setdefault(_text(part, docs), []).append(name)
+                hints.setdefault(part.name, []).append(types[part.name])
+    for field_name, texts in found.items():
+        text = " ".join(f"{', '.join(names)}: {text}" for text, names in texts.items())
+        yield Setting(below(key, field_name), tuple(hints[field_name]), text)
+
+
+def _text(part: Field[Any], docs: dict[str, str]) -> str:
+    default = part.default if part.default_factory is MISSING else part.default_factory()
+    shown = default if isinstance(default, str) else json.dumps(default)
+    return f"{docs.get(part.name, '')} (default: {shown})"
+
+
+def _first_line(hint: Any) -> str:
+    return (inspect.getdoc(hint) or "").partition("\n")[0].replace("``", "")
+
+
+@cache
+def _field_docs(cls: type[object]) -> dict[str, str]:
+    """The docstrings below the fields of a class and its base classes, by field; none where there is no source."""
+    docs: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        try:
+            (tree,) = ast.parse(inspect.cleandoc(inspect.getsource(base))).body
+        except (OSError, TypeError, SyntaxError):  # a class typed in, or Python's own
+            continue
+        for field, text in pairwise(getattr(tree, "body", ())):
+            if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+                docs[ast.unparse(field.target)] = " ".join(str(text.value.value).replace("``", "").split())
+    return docs

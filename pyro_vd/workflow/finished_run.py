@@ -1,0 +1,98 @@
+"""A finished run, read back: its recipe, its trained guide and its data."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from pyro_vd._core.arguments import check_path
+from pyro_vd._core.errors import InputError
+from pyro_vd.data.dataset import Arrays, Dataset
+from pyro_vd.data.loading import load_data
+from pyro_vd.guides.weight_guide import WeightGuide
+from pyro_vd.models.bayesian import BayesianNetwork
+from pyro_vd.models.data_checks import check_data
+from pyro_vd.pruning.rule import PruningRule
+from pyro_vd.workflow.posterior_file import load_posterior
+from pyro_vd.workflow.recipe import Recipe
+from pyro_vd.workflow.recipe_files import parse_recipe
+from pyro_vd.workflow.run_folder import POSTERIOR, RECIPE, read_metrics, recipe_of
+
+
+@dataclass
+class Run:
+    """A finished run: its recipe, its trained guide on the CPU, and its data, which are read at their first use.
+
+    Raises:
+        InputError: at the first use of ``data``, ``train`` or ``validation``: they are missing, broken or do not fit the model.
+    """
+
+    folder: Path
+    recipe: Recipe
+    guide: WeightGuide
+    data_dir: Path | str | None = field(default=None, repr=False)
+    """The torchvision root, by default the recipe's."""
+
+    @property
+    def model(self) -> BayesianNetwork:
+        """The model that the guide is for."""
+        return self.guide.model
+
+    @cached_property
+    def data(self) -> Dataset:
+        """The whole data set, with observations as the likelihood takes them."""
+        return checked(load_data(self.recipe.data.name, self.data_dir or self.recipe.data.dir), self.model)
+
+    @property
+    def train(self) -> Arrays:
+        """The data that the run was trained on."""
+        return self._split[0]
+
+    @property
+    def validation(self) -> Arrays | None:
+        """The data that were held out from training for validation; None where there are none."""
+        return self._split[1] if self.recipe.data.validation else None
+
+    @cached_property
+    def _split(self) -> tuple[Arrays, Arrays | None]:
+        return self.data.split(self.recipe.data.validation)
+
+
+def load_run(folder: Path | str, data_dir: Path | str | None = None) -> Run:
+    """Read a finished run; its data are read at their first use.
+
+    Args:
+        folder: the folder of the run.
+        data_dir: the torchvision root, by default the recipe's.
+
+    Raises:
+        InputError: the folder does not exist, its run is not finished, or its files are broken or do not fit its recipe.
+    """
+    folder = check_path("run", folder)
+    if not folder.is_dir():
+        raise InputError(f"run (={str(folder)!r}) is not a folder")
+    recipe = parse_recipe(recipe_of(folder), str(folder / RECIPE))
+    read_metrics(folder)
+    net = recipe.model.build()
+    model = BayesianNetwork(net, recipe.model.build_likelihood(net), prior=recipe.model.weight_prior())
+    guide = recipe.train.guide.build(model)
+    load_posterior(folder / POSTERIOR, guide)
+    return Run(folder, recipe, guide, None if data_dir is None else check_path("data_dir", data_dir))
+
+
+def run_rule(run: Run) -> PruningRule:
+    """The rule that a run was pruned by; its threshold is infinite where nothing was pruned."""
+    threshold = read_metrics(run.folder)["threshold"]
+    return PruningRule(math.inf if threshold is None else float(threshold), run.recipe.prune.max_inputs)
+
+
+def checked(data: Dataset, model: BayesianNetwork) -> Dataset:
+    """The data set with observations as the model's likelihood takes them.
+
+    Raises:
+        InputError: the data do not fit the model.
+    """
+    train = check_data(f"{data.name}, training data", (data.x_train, data.y_train), model)
+    return Dataset(data.name, *train, *check_data(f"{data.name}, test data", data.test, model))

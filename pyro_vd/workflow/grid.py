@@ -1,0 +1,52 @@
+"""The points of a sweep: every combination of the values given for some keys of a recipe."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+
+from pyro_vd._core.errors import InputError
+from pyro_vd._core.messages import did_you_mean
+from pyro_vd.workflow.recipe_files import recipe_sections
+
+_UNFIT = re.compile(r"[^\w.+-]+")  # for a folder's name
+_LONGEST_NAME = 240  # of a folder, in bytes; most file systems allow 255
+
+
+def read_grid(texts: Sequence[str]) -> list[dict[str, str]]:
+    """Every combination of the values in texts of the form ``key=v1,v2``, as dicts by key.
+
+    Commas within brackets do not separate values.
+
+    Raises:
+        InputError: a text has another form, a key is not one of the recipe, or a key or a value is given twice.
+    """
+    grid: dict[str, list[str]] = {}
+    allowed = [key for section in recipe_sections() for key in (section.key, *(each.key for each in section.settings)) if key]
+    for text in texts:
+        key, equals, values = text.partition("=")
+        listed = [value.strip() for value in re.split(r",(?![^\[{]*[\]}])", values)]
+        if not equals or not all(listed):
+            raise InputError(
+                name="grid", value=text, allowed="key=value,value,… without empty values, such as train.lr=0.001,0.003"
+            )
+        if key not in allowed:
+            meant = did_you_mean(key, allowed)
+            raise InputError(f"grid (={text!r}): {key!r} must be a key of the recipe, such as train.lr or seed{meant}")
+        if key in grid or len(set(listed)) < len(listed):
+            raise InputError(f"grid (={text!r}): a key and a value may be given only once")
+        grid[key] = listed
+    return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+
+
+def name_of(point: Mapping[str, str]) -> str:
+    """The name of a run's folder: its keys and values, with ``_`` for characters that a file system may refuse.
+
+    Raises:
+        InputError: the name is too long for a folder.
+    """
+    name = ",".join(f"{key}={_UNFIT.sub('_', value).strip('_')}" for key, value in point.items())
+    if len(name.encode()) > _LONGEST_NAME:
+        raise InputError(f"grid: the name {name!r} is too long for a folder; keys of one value can be given as --key value")
+    return name

@@ -1,0 +1,70 @@
+"""What a run measures at its end, on the test data."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pyro
+from torch import nn
+
+from pyro_vd.data.dataset import Arrays
+from pyro_vd.evaluation.metrics import Metrics, evaluate
+from pyro_vd.evaluation.regression import RegressionMetrics
+from pyro_vd.guides.means import posterior_mean
+from pyro_vd.guides.weight_guide import WeightGuide
+from pyro_vd.models.likelihoods import Likelihood, describe
+from pyro_vd.pruning.pruned import prune
+from pyro_vd.workflow.baselines import ridge_regression
+from pyro_vd.workflow.recipe import Recipe
+
+Fitted = tuple[nn.Module, Likelihood]
+"""An ordinary network, and the likelihood of what it predicts."""
+Measured = dict[str, Metrics | RegressionMetrics]
+"""The metrics of networks, by name."""
+
+
+def measure_networks(
+    recipe: Recipe,
+    train: Arrays,
+    test: Arrays,
+    pretrained: Fitted | None,
+    guide: WeightGuide,
+    pruned: Fitted,
+) -> Measured:
+    """Measure every network of a run.
+
+    Args:
+        recipe: of the run.
+        train: the training data, for the baseline of a regression.
+        test: the data to measure on.
+        pretrained: the pretrained network, if the run has one.
+        guide: the trained guide, as it was before fine-tuning.
+        pruned: the pruned network.
+    """
+    plain: dict[str, Fitted] = {}
+    if recipe.model.likelihood == "normal":
+        plain["ridge"] = ridge_regression(train)
+    if pretrained:
+        plain["pretrained"] = pretrained
+    networks: Measured = {name: evaluate(network, test, likelihood=noise) for name, (network, noise) in plain.items()}
+    network, noise = pruned
+    return networks | measure_posterior(guide, test, recipe.seed) | {"pruned": evaluate(network, test, likelihood=noise)}
+
+
+def measure_posterior(guide: WeightGuide, data: Arrays, seed: int, num_samples: int = 20) -> Measured:
+    """Measure the posterior mean and the Monte Carlo predictive, as trained: means that were held at zero are zero."""
+    held = guide.train_threshold
+    mean = posterior_mean(guide) if held is None else prune(guide, held)
+    pyro.set_rng_seed(seed)
+    monte_carlo = evaluate(guide, data, num_samples=num_samples)
+    return {"posterior mean": evaluate(mean, data, likelihood=guide.model.likelihood), "Monte Carlo": monte_carlo}
+
+
+def file_info(recipe: Recipe, threshold: float, likelihood: Likelihood) -> dict[str, Any]:
+    """What the file of a pruned network says about its run.
+
+    A threshold that removes nothing, which is infinite, is None: JSON has no infinity.
+    """
+    finite = threshold if math.isfinite(threshold) else None
+    return {"data": recipe.data.name, "threshold": finite, "seed": recipe.seed, **describe(likelihood)}
