@@ -121,7 +121,7 @@ def test_bad_input_writes_nothing(tmp_path: Path, run: Path) -> None:
     refused("export", run / "recipe.yaml", sparse, quoted=["recipe.yaml is truncated or not a safetensors file"])
     refused("export", file, sparse, "--data=nosuch", quoted=["data (='nosuch') must be one of"])
     for command in (["export", sparse], ["evaluate"]):
-        refused(*command, run / "other.safetensors", quoted=["other.safetensors does not say", "give --data"])
+        refused(*command, run / "other.safetensors", quoted=["other.safetensors does not name the data", "give it with --data"])
     refused("export", run / "other.safetensors", sparse, "--data=digits", quoted=["do not fit the network"])
     refused("export", file, sparse, "--out", tmp_path / "no" / "such", quoted=[str(tmp_path / "no" / "such")])
     assert contents(tmp_path) == before
