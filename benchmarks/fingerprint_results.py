@@ -196,7 +196,7 @@ GROUP = partial(vd.GroupVariationalDropout, log_sigma2=-1.0)
 LOG_NORMAL = partial(vd.guides.LogNormalDropout, log_sigma2=-1.0)
 GUIDES: dict[str, tuple[Callable[[Any], Any], Any]] = {
     **{
-        f"variational, by {per}": (partial(VD, per=per), vd.distributions.LogUniform)
+        f"variational, by {per}": (partial(VD, alpha_sharing=per), vd.distributions.LogUniform)
         for per in ("weight", "row", "column", "layer")
     },
     "group, noise on weights": (GROUP, vd.distributions.NormalJeffreys),
@@ -204,7 +204,7 @@ GUIDES: dict[str, tuple[Callable[[Any], Any], Any]] = {
     "log-normal, noise on weights": (partial(LOG_NORMAL, weight_noise=True), vd.distributions.LogUniform),
     "log-normal": (LOG_NORMAL, vd.distributions.LogUniform),
     **{
-        f"gaussian, by {per}": (partial(vd.guides.GaussianDropout, p=0.3, per=per), vd.distributions.LogUniform)
+        f"gaussian, by {per}": (partial(vd.guides.GaussianDropout, p=0.3, noise_on=per), vd.distributions.LogUniform)
         for per in ("weight", "unit")
     },
     "bernoulli": (partial(vd.guides.BernoulliDropout, p=0.3), vd.distributions.LogUniform),

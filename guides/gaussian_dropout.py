@@ -25,30 +25,30 @@ class GaussianDropout(DropoutGuide):
     Args:
         model: the network; θ starts at its own weights.
         p: rate, in [0, 1); p = 0 is no noise.
-        per: noise on each weight, of all layers, drawn through the layer's output; or on each hidden unit, for each example,
+        noise_on: noise on each weight, of all layers, drawn through the layer's output; or on each hidden unit, for each example,
             never on the data or the outputs.
 
     Raises:
-        InputError: ``p`` or ``per`` out of range; weights of half precision, unless noise is on units; there, as
+        InputError: ``p`` or ``noise_on`` out of range; weights of half precision, unless noise is on units; there, as
             :class:`~pyro_vd.guides.BernoulliDropout`.
     """
 
-    def __init__(self, model: BayesianNetwork, p: float, per: Literal["weight", "unit"] = "weight") -> None:
-        check_choice("per", per, ("weight", "unit"))
-        self.per = per
+    def __init__(self, model: BayesianNetwork, p: float, noise_on: Literal["weight", "unit"] = "weight") -> None:
+        check_choice("noise_on", noise_on, ("weight", "unit"))
+        self.noise_on = noise_on
         super().__init__(model, p)
         if per == "unit":
             self.check_units(model)
 
     @property
     def needs_float32(self) -> bool:
-        return self.per == "weight"
+        return self.noise_on == "weight"
 
     def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, per={self.per!r}"
+        return f"{super().extra_repr()}, noise_on={self.noise_on!r}"
 
     def posterior(self, name: str) -> dist.TorchDistribution:
-        if self.per == "unit":
+        if self.noise_on == "unit":
             return self.unit_posterior(name, "gaussian")
         mean = self.mean(name)
         log_alpha = math.log(self.p / (1 - self.p)) if self.p else -math.inf
@@ -62,18 +62,18 @@ class GaussianDropoutSettings(GuideSettings):
     kind: Literal["gaussian"] = field(default="gaussian", init=False)
     p: float = 0.5
     """The rate, in [0, 1); the variance of the noise is p/(1 − p)."""
-    per: Literal["weight", "unit"] = "weight"
+    noise_on: Literal["weight", "unit"] = "weight"
     """Whether noise is on each weight or on each hidden unit."""
 
     guide = GaussianDropout
 
     def __post_init__(self) -> None:
         self.p = check_rate("p", self.p)
-        check_choice("per", self.per, ("weight", "unit"))
+        check_choice("noise_on", self.noise_on, ("weight", "unit"))
 
     @property
     def priors(self) -> tuple[type[Any], ...]:
-        return (LogUniform, NormalARD) if self.per == "weight" else (LogUniform,)
+        return (LogUniform, NormalARD) if self.noise_on == "weight" else (LogUniform,)
 
     def build(self, model: BayesianNetwork) -> GaussianDropout:
-        return GaussianDropout(model, self.p, self.per)
+        return GaussianDropout(model, self.p, self.noise_on)

@@ -32,39 +32,39 @@ class VariationalDropout(WeightGuide):
         model: the network whose weights it is the posterior of; θ starts at the network's own weights.
         log_sigma2: log σ² at the start, finite and at most 0. From −10 for a new network, about −8 for a trained one. A
             shared log α starts at it less the log of the mean θ².
-        per: which weights share an α: ``"weight"`` none, ``"row"`` those into one unit (the weight's dimension 0 for linear
+        alpha_sharing: which weights share an α: ``"weight"`` none, ``"row"`` those into one unit (the weight's dimension 0 for linear
             layers and convolutions), ``"column"`` those out of one (dimension 1), ``"layer"`` all.
 
     Raises:
-        InputError: ``log_sigma2`` or ``per`` out of range; weights of half precision.
+        InputError: ``log_sigma2`` or ``alpha_sharing`` out of range; weights of half precision.
     """
 
     learns_alpha = True
 
-    def __init__(self, model: BayesianNetwork, log_sigma2: float = -10.0, per: Sharing = "weight") -> None:
+    def __init__(self, model: BayesianNetwork, log_sigma2: float = -10.0, alpha_sharing: Sharing = "weight") -> None:
         self._initial_log_sigma2 = check_number("log_sigma2", log_sigma2, low=-60, high=0)
-        check_choice("per", per, ("weight", "row", "column", "layer"))
-        self.per = per
+        check_choice("alpha_sharing", alpha_sharing, ("weight", "row", "column", "layer"))
+        self.alpha_sharing = alpha_sharing
         super().__init__(model)
 
     def extra_repr(self) -> str:
-        return f"per={self.per!r}"
+        return f"alpha_sharing={self.alpha_sharing!r}"
 
     @property
     def ranks_inputs(self) -> bool:
-        return self.per in _DIFFERS_BETWEEN_INPUTS
+        return self.alpha_sharing in _DIFFERS_BETWEEN_INPUTS
 
     def initial_parameters(self, name: str, weight: Tensor) -> dict[str, Tensor]:
         theta = super().initial_parameters(name, weight)
-        if self.per == "weight":
+        if self.alpha_sharing == "weight":
             return {**theta, "log_sigma2": torch.full_like(weight, self._initial_log_sigma2)}
-        kept = {"row": 0, "column": 1}.get(self.per)
+        kept = {"row": 0, "column": 1}.get(self.alpha_sharing)
         squares = weight.square().mean([d for d in range(weight.ndim) if d != kept], keepdim=True)
         return {**theta, "log_alpha": self._initial_log_sigma2 - (squares + 1e-30).log()}
 
     def posterior(self, name: str) -> WeightPosterior:
         site, mask = self.site(name), self.mask(name)
-        if self.per == "weight":
+        if self.alpha_sharing == "weight":
             log_sigma2 = site.log_sigma2 if mask is None else torch.where(mask, site.log_sigma2, _NO_VARIANCE)
             return MultiplicativeNormal(self.mean(name), log_sigma2, validate_args=False)
         log_alpha = site.log_alpha if mask is None else torch.where(mask, site.log_alpha, _NO_INFORMATION)
@@ -78,18 +78,18 @@ class VariationalDropoutSettings(GuideSettings):
     kind: Literal["variational"] = field(default="variational", init=False)
     log_sigma2: float = -10.0
     """log σ² of every weight at the start, in [−60, 0]: about −10 for a new network, −8 for a pretrained one."""
-    per: Sharing = "weight"
+    alpha_sharing: Sharing = "weight"
     """Which weights share an α: none, those of a row, of a column, or of a layer."""
 
     guide = VariationalDropout
 
     def __post_init__(self) -> None:
         self.log_sigma2 = check_number("log_sigma2", self.log_sigma2, low=-60, high=0)
-        check_choice("per", self.per, ("weight", "row", "column", "layer"))
+        check_choice("alpha_sharing", self.alpha_sharing, ("weight", "row", "column", "layer"))
 
     @property
     def ranks_inputs(self) -> bool:
-        return self.per in _DIFFERS_BETWEEN_INPUTS
+        return self.alpha_sharing in _DIFFERS_BETWEEN_INPUTS
 
     def build(self, model: BayesianNetwork) -> VariationalDropout:
-        return VariationalDropout(model, self.log_sigma2, self.per)
+        return VariationalDropout(model, self.log_sigma2, self.alpha_sharing)

@@ -16,7 +16,7 @@ HELP = "test accuracy against the dropout rate, three seeds; about 40 minutes"
 
 KINDS: dict[str, Callable[[float], GuideSettings]] = {
     "Bernoulli, on units": BernoulliDropoutSettings,
-    "Gaussian, on units": lambda p: GaussianDropoutSettings(p, per="unit"),
+    "Gaussian, on units": lambda p: GaussianDropoutSettings(p, noise_on="unit"),
     "Gaussian, on weights": GaussianDropoutSettings,
 }
 """The settings of a guide by its rate p."""

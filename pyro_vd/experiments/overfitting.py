@@ -29,7 +29,7 @@ HELP = "train and test error over the epochs on 60,000 and 1,000 images, and on 
 GUIDES: dict[str, dict[str, Any]] = {
     "plain": {"guide": PointEstimateSettings()},
     "Bernoulli 0.5": {"guide": BernoulliDropoutSettings(0.5)},
-    "Gaussian 0.5": {"guide": GaussianDropoutSettings(0.5, per="unit")},
+    "Gaussian 0.5": {"guide": GaussianDropoutSettings(0.5, noise_on="unit")},
     "variational": {"guide": VariationalDropoutSettings(-8.0)},
     "variational, no warm-up": {"guide": VariationalDropoutSettings(-8.0), "kl_weight": KLWeight(1.0)},
 }

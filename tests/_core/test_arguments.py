@@ -125,9 +125,9 @@ TABLE: dict[str, tuple[Callable[[str, Any], object], dict[str, tuple[Any, ...]]]
     "RandomAffine": (call(RandomAffine), dict.fromkeys(("degrees", "shear", "scale", "shift"), NUMBERS)),
     "VariationalDropout": (
         call(VariationalDropout, model=MODEL),
-        {"model": OBJECTS, "log_sigma2": NUMBERS, "per": CHOICES},
+        {"model": OBJECTS, "log_sigma2": NUMBERS, "alpha_sharing": CHOICES},
     ),
-    "GaussianDropout": (call(GaussianDropout, model=MODEL, p=0.5), {"model": OBJECTS, "p": NUMBERS, "per": CHOICES}),
+    "GaussianDropout": (call(GaussianDropout, model=MODEL, p=0.5), {"model": OBJECTS, "p": NUMBERS, "noise_on": CHOICES}),
     "BernoulliDropout": (call(BernoulliDropout, model=MODEL, p=0.5), {"model": OBJECTS, "p": NUMBERS}),
     "GroupVariationalDropout": (
         call(GroupVariationalDropout, model=JEFFREYS),

@@ -30,7 +30,7 @@ from pyro_vd.models import MLP
 GUIDES: dict[str, Callable[[BayesianNetwork], WeightGuide]] = {
     "bernoulli": partial(BernoulliDropout, p=0.4),
     "gaussian": partial(GaussianDropout, p=0.4),
-    "gaussian unit": partial(GaussianDropout, p=0.4, per="unit"),
+    "gaussian unit": partial(GaussianDropout, p=0.4, noise_on="unit"),
 }
 
 
@@ -114,7 +114,7 @@ def test_convolutions_drop_channels() -> None:
 def test_no_noise_on_the_data_and_none_at_rate_0() -> None:
     model = MLP([5, 4, 3])
     x = torch.rand(6, 5)
-    for guide in (BernoulliDropout(model, 0.0), GaussianDropout(model, 0.0), GaussianDropout(model, 0.0, per="unit")):
+    for guide in (BernoulliDropout(model, 0.0), GaussianDropout(model, 0.0), GaussianDropout(model, 0.0, noise_on="unit")):
         torch.testing.assert_close(draws(model, guide, x), posterior_mean(guide)(x), rtol=0, atol=1e-6)
     assert isinstance(BernoulliDropout(model, 0.5).posterior("3.weight"), UnitDropout)
     first = BernoulliDropout(model, 0.5).posterior("1.weight")
@@ -135,18 +135,18 @@ def test_guides_that_do_not_fit_a_model() -> None:
     transposed = BayesianNetwork(nn.Sequential(nn.Conv1d(2, 4, 1), nn.ConvTranspose1d(4, 4, 1)))
     for model in (grouped, transposed):
         with pytest.raises(InputError, match=r"'1\.weight' is a Conv"):
-            GaussianDropout(model, 0.5, per="unit")
+            GaussianDropout(model, 0.5, noise_on="unit")
         GaussianDropout(model, 0.5)
     with pytest.raises(InputError, match=r"per .='units'"):
-        GaussianDropout(MLP([5, 4, 3]), 0.5, per="units")  # type: ignore[arg-type]
+        GaussianDropout(MLP([5, 4, 3]), 0.5, noise_on="units")  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"per .='unit'"):
-        VariationalDropout(MLP([5, 4, 3]), per="unit")  # type: ignore[arg-type]
+        VariationalDropout(MLP([5, 4, 3]), alpha_sharing="unit")  # type: ignore[arg-type]
 
 
 def test_a_shared_alpha_removes_rows_columns_or_a_layer_together() -> None:
     for per, dims in (("row", (1,)), ("column", (0,)), ("layer", (0, 1))):
         model = MLP([5, 4, 3])
-        guide = VariationalDropout(model, -4, per=per)  # type: ignore[arg-type]
+        guide = VariationalDropout(model, -4, alpha_sharing=per)  # type: ignore[arg-type]
         with torch.no_grad():
             guide.site("1.weight").log_alpha.view(-1)[0] = 5.0
         values = log_alpha(guide)["1.weight"]

@@ -27,17 +27,17 @@ class TestVariationalDropoutUnderNormalARD(TestVariationalDropout):
 
 class TestOneAlphaPerRow(GuideConformance):
     def make(self, model: BayesianNetwork) -> WeightGuide:
-        return VariationalDropout(model, log_sigma2=-3, per="row")
+        return VariationalDropout(model, log_sigma2=-3, alpha_sharing="row")
 
 
 class TestOneAlphaPerColumn(GuideConformance):
     def make(self, model: BayesianNetwork) -> WeightGuide:
-        return VariationalDropout(model, log_sigma2=-3, per="column")
+        return VariationalDropout(model, log_sigma2=-3, alpha_sharing="column")
 
 
 class TestOneAlphaPerLayer(GuideConformance):
     def make(self, model: BayesianNetwork) -> WeightGuide:
-        return VariationalDropout(model, log_sigma2=-3, per="layer")
+        return VariationalDropout(model, log_sigma2=-3, alpha_sharing="layer")
 
 
 class TestGroupVariationalDropout(GuideConformance):
@@ -69,7 +69,7 @@ class TestGaussianDropout(GuideConformance):
 
 class TestGaussianDropoutOfUnits(GuideConformance):
     def make(self, model: BayesianNetwork) -> WeightGuide:
-        return GaussianDropout(model, p=0.2, per="unit")
+        return GaussianDropout(model, p=0.2, noise_on="unit")
 
 
 class TestBernoulliDropout(GuideConformance):

@@ -116,10 +116,10 @@ def masked(model: BayesianNetwork) -> WeightGuide:
 GUIDES: dict[str, tuple[Callable[[BayesianNetwork], WeightGuide], Any, float | None]] = {
     "variational": (lambda model: VariationalDropout(model, -2.0), LogUniform, None),
     "held": (lambda model: VariationalDropout(model, -2.0), LogUniform, 0.5),
-    "shared-alpha": (lambda model: VariationalDropout(model, -1.0, per="row"), LogUniform, None),
+    "shared-alpha": (lambda model: VariationalDropout(model, -1.0, alpha_sharing="row"), LogUniform, None),
     "masked": (masked, LogUniform, None),
     "gaussian": (lambda model: GaussianDropout(model, 0.3), LogUniform, None),
-    "gaussian-units": (lambda model: GaussianDropout(model, 0.3, per="unit"), LogUniform, None),
+    "gaussian-units": (lambda model: GaussianDropout(model, 0.3, noise_on="unit"), LogUniform, None),
     "bernoulli": (lambda model: BernoulliDropout(model, 0.4), LogUniform, None),
     "group": (lambda model: GroupVariationalDropout(model, log_sigma2=-2.0), NormalJeffreys, None),
     "group-held": (lambda model: GroupVariationalDropout(model, log_sigma2=-2.0), NormalJeffreys, -2.0),

@@ -19,12 +19,12 @@ from pyro_vd.guides import BernoulliDropout, GaussianDropout, LogNormalDropout, 
 
 GUIDES: dict[str, Callable[[BayesianNetwork], Any]] = {
     "variational": partial(VariationalDropout, log_sigma2=-3.0),
-    "row": partial(VariationalDropout, log_sigma2=-3.0, per="row"),
+    "row": partial(VariationalDropout, log_sigma2=-3.0, alpha_sharing="row"),
     "group": partial(GroupVariationalDropout, log_sigma2=-3.0),
     "log-normal": partial(LogNormalDropout, log_sigma2=-3.0, weight_noise=True),
     "bernoulli": partial(BernoulliDropout, p=0.4),
     "gaussian": partial(GaussianDropout, p=0.4),
-    "gaussian-unit": partial(GaussianDropout, p=0.4, per="unit"),
+    "gaussian-unit": partial(GaussianDropout, p=0.4, noise_on="unit"),
     "point": PointEstimate,
 }
 Run = Callable[[Callable[..., Tensor], Tensor], Tensor]

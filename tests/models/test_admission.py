@@ -172,8 +172,8 @@ class Twice(nn.Module):
 COARSE = [torch.bfloat16, torch.float16, torch.float8_e4m3fn, torch.float8_e5m2]
 GUIDES: dict[str, Callable[[BayesianNetwork], WeightGuide]] = {
     "weight": VariationalDropout,
-    "row": lambda model: VariationalDropout(model, per="row"),
-    "layer": lambda model: VariationalDropout(model, per="layer"),
+    "row": lambda model: VariationalDropout(model, alpha_sharing="row"),
+    "layer": lambda model: VariationalDropout(model, alpha_sharing="layer"),
     "group": GroupVariationalDropout,
     "log-normal": LogNormalDropout,
     "gaussian": lambda model: GaussianDropout(model, 0.2),

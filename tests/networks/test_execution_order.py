@@ -106,7 +106,7 @@ def test_dropout_leaves_the_data_alone(followed: bool) -> None:
     net = Backwards(followed)
     del net.unused
     model = BayesianNetwork(net)
-    for guide in (BernoulliDropout(model, 0.5), GaussianDropout(model, 0.5, per="unit")):
+    for guide in (BernoulliDropout(model, 0.5), GaussianDropout(model, 0.5, noise_on="unit")):
         VariationalDropoutELBO()(model, guide)(X, Y)
         noisy = [name for name in guide.site_names if isinstance(guide.posterior(name), UnitDropout)]
         assert sorted(noisy) == ["hidden.weight", "out.weight"]

@@ -22,7 +22,7 @@ from pyro_vd.workflow import run_inference_data
 
 DROPOUT: dict[str, Callable[[MLP], WeightGuide]] = {
     "bernoulli": lambda model: BernoulliDropout(model, 0.3),
-    "gaussian-units": lambda model: GaussianDropout(model, 0.3, per="unit"),
+    "gaussian-units": lambda model: GaussianDropout(model, 0.3, noise_on="unit"),
     "point": PointEstimate,
 }
 

@@ -140,7 +140,7 @@ def test_a_name_that_no_file_can_hold() -> None:
 
 def test_weights_that_share_an_alpha() -> None:
     model = MLP([5, 4, 3])
-    guide = VariationalDropout(model, -3, per="row")
+    guide = VariationalDropout(model, -3, alpha_sharing="row")
     data = to_inference_data(guide, (torch.rand(6, 5), torch.arange(6) % 3), num_samples=2)
     found = data["variational_parameters"]
     np.testing.assert_allclose(found["1.weight.log_alpha"].std("1.in"), 0, atol=1e-6)

@@ -91,7 +91,10 @@ def test_zero_mean_is_pruned_at_any_threshold(pair: Pair) -> None:
 
 @pytest.mark.parametrize(
     "make",
-    [lambda model: GaussianDropout(model, 0.9), *(lambda model, per=per: VariationalDropout(model, per=per) for per in PER)],
+    [
+        lambda model: GaussianDropout(model, 0.9),
+        *(lambda model, per=per: VariationalDropout(model, alpha_sharing=per) for per in PER),
+    ],
 )
 def test_removed_weights_are_pruned_at_any_threshold(make: Callable[[MLP], WeightGuide]) -> None:
     """Also where they share their α with weights that are left."""

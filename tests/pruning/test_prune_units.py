@@ -96,8 +96,12 @@ def test_what_cannot_be_ranked_is_refused() -> None:
             prune(guide, PruningRule(0.0, max_inputs=units))
     with pytest.raises(InputError, match=r"max_inputs\[1\] \(=-1\)"):
         prune(guide, PruningRule(0.0, max_inputs=[2, -1]))
-    assert pruning_masks(VariationalDropout(model, per="column"), PruningRule(3.0, max_inputs=[2, 3]))
-    for other in (VariationalDropout(model, per="row"), VariationalDropout(model, per="layer"), GaussianDropout(model, 0.5)):
+    assert pruning_masks(VariationalDropout(model, alpha_sharing="column"), PruningRule(3.0, max_inputs=[2, 3]))
+    for other in (
+        VariationalDropout(model, alpha_sharing="row"),
+        VariationalDropout(model, alpha_sharing="layer"),
+        GaussianDropout(model, 0.5),
+    ):
         with pytest.raises(InputError, match=f"max_inputs .=.2, 3.*{type(other).__name__} learns no α that differs"):
             pruning_masks(other, PruningRule(3.0, max_inputs=[2, 3]))
     grouped = random_pair(nn.Conv1d(8, 8, 3, groups=4))
@@ -158,7 +162,10 @@ def test_a_run_to_a_number_of_units(tmp_path: Path) -> None:
         (["--prune.max_inputs=[3]"], ["prune.max_inputs (=[3])", "each of the 2 layers"]),
         (["--prune.max_inputs=[3, -2]"], ["prune.max_inputs[1] (=-2)", ">= 0"]),
         (["--prune.max_inputs=[3, two]"], ["prune.max_inputs", "two"]),
-        (["--prune.max_inputs=[3, 2]", "--train.guide.per=row"], ["prune.max_inputs (=[3, 2])", "per='row'"]),
+        (
+            ["--prune.max_inputs=[3, 2]", "--train.guide.alpha_sharing=row"],
+            ["prune.max_inputs (=[3, 2])", "alpha_sharing='row'"],
+        ),
         (
             ["--prune.max_inputs=[3, 2]", "--train.guide=gaussian", "--train.train_threshold=null", "--finetune.epochs=0"],
             ["prune.max_inputs (=[3, 2])", "'gaussian'"],

@@ -122,8 +122,8 @@ def test_other_data_of_the_same_size_are_refused(tmp_path: Path, part: int) -> N
 
 
 OTHERS: dict[str, tuple[Callable[[BayesianNetwork], WeightGuide], str]] = {
-    "p": (partial(GaussianDropout, p=0.3), r"GaussianDropout\(p=0\.2, per='weight'\).*, now .GaussianDropout\(p=0\.3, "),
-    "per": (partial(GaussianDropout, p=0.2, per="unit"), "now .*per='unit'"),
+    "p": (partial(GaussianDropout, p=0.3), r"GaussianDropout\(p=0\.2, noise_on='weight'\).*, now .GaussianDropout\(p=0\.3, "),
+    "per": (partial(GaussianDropout, p=0.2, noise_on="unit"), "now .*noise_on='unit'"),
     "kind": (partial(BernoulliDropout, p=0.2), r"now 'BernoulliDropout\(p=0\.2\)'"),
 }
 

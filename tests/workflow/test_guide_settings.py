@@ -92,16 +92,22 @@ def test_it_is_documented_and_checked(tmp_path: Path) -> None:
         assert "".join(text.split()) in "".join(out.split())
     settings = ["--train.guide=layer-noise", "--out", tmp_path / "run"]
     refused("train", "digits", *settings, "--train.guide.log_sigma2=1", quoted=["train.guide.log_sigma2 (=1.0)", "<= 0"])
-    refused("train", "digits", *settings, "--train.guide.per=row", quoted=["'train.guide.per' of the kind 'layer-noise'"])
+    refused(
+        "train",
+        "digits",
+        *settings,
+        "--train.guide.alpha_sharing=row",
+        quoted=["'train.guide.alpha_sharing' of the kind 'layer-noise'"],
+    )
     refused("train", "digits", "--train.guide=layer-nose", quoted=["did you mean 'layer-noise'?"])
 
 
 @pytest.mark.parametrize(
     ("keys", "guide"),
     [
-        ([], {"kind": "variational", "log_sigma2": -8.0, "per": "weight"}),
-        (["--train.guide.per=row"], {"kind": "variational", "log_sigma2": -8.0, "per": "row"}),
-        (["--train.guide=variational"], {"kind": "variational", "log_sigma2": -8.0, "per": "weight"}),
+        ([], {"kind": "variational", "log_sigma2": -8.0, "alpha_sharing": "weight"}),
+        (["--train.guide.alpha_sharing=row"], {"kind": "variational", "log_sigma2": -8.0, "alpha_sharing": "row"}),
+        (["--train.guide=variational"], {"kind": "variational", "log_sigma2": -8.0, "alpha_sharing": "weight"}),
         (["--train.guide=log-normal"], {"kind": "log-normal", "log_sigma2": -8.0, "weight_noise": False}),
         (
             ["--train.guide.weight_noise=true", "--train.guide.kind=log-normal"],
@@ -109,7 +115,7 @@ def test_it_is_documented_and_checked(tmp_path: Path) -> None:
         ),
         (
             ["--train.guide={kind: gaussian, p: 0.1}", "--train.train_threshold=null", "--finetune.epochs=0"],
-            {"kind": "gaussian", "p": 0.1, "per": "weight"},
+            {"kind": "gaussian", "p": 0.1, "noise_on": "weight"},
         ),
     ],
 )
