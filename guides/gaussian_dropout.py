@@ -25,8 +25,8 @@ class GaussianDropout(DropoutGuide):
     Args:
         model: the network; θ starts at its own weights.
         p: rate, in [0, 1); p = 0 is no noise.
-        noise_on: noise on each weight, of all layers, drawn through the layer's output; or on each hidden unit, for each example,
-            never on the data or the outputs.
+        noise_on: ``"weight"``: every weight of every layer has noise, drawn through the layer's output. ``"unit"``: every hidden
+            unit has noise for each example, but neither the data nor the outputs.
 
     Raises:
         InputError: ``p`` or ``noise_on`` out of range; weights of half precision, unless noise is on units; there, as
@@ -37,7 +37,7 @@ class GaussianDropout(DropoutGuide):
         check_choice("noise_on", noise_on, ("weight", "unit"))
         self.noise_on = noise_on
         super().__init__(model, p)
-        if per == "unit":
+        if noise_on == "unit":
             self.check_units(model)
 
     @property

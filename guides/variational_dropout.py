@@ -32,8 +32,9 @@ class VariationalDropout(WeightGuide):
         model: the network whose weights it is the posterior of; θ starts at the network's own weights.
         log_sigma2: log σ² at the start, finite and at most 0. From −10 for a new network, about −8 for a trained one. A
             shared log α starts at it less the log of the mean θ².
-        alpha_sharing: which weights share an α: ``"weight"`` none, ``"row"`` those into one unit (the weight's dimension 0 for linear
-            layers and convolutions), ``"column"`` those out of one (dimension 1), ``"layer"`` all.
+        alpha_sharing: which weights share one α. ``"weight"``: every weight has its own. ``"row"``: those into one unit
+            (dimension 0 of the weight of a linear layer or a convolution). ``"column"``: those out of one unit (dimension 1).
+            ``"layer"``: all weights of a layer.
 
     Raises:
         InputError: ``log_sigma2`` or ``alpha_sharing`` out of range; weights of half precision.
