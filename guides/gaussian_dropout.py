@@ -25,8 +25,8 @@ class GaussianDropout(DropoutGuide):
     Args:
         model: the network; θ starts at its own weights.
         p: rate, in [0, 1); p = 0 is no noise.
-        noise_on: ``"weight"``: every weight of every layer has noise, drawn through the layer's output. ``"unit"``: every hidden
-            unit has noise for each example, but neither the data nor the outputs.
+        noise_on: ``"weight"``: every weight of every layer has noise, drawn through its output. ``"unit"``: every hidden
+            unit has noise for each example, but not the data or the outputs.
 
     Raises:
         InputError: ``p`` or ``noise_on`` out of range; weights of half precision, unless noise is on units; there, as
