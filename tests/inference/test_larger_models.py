@@ -17,6 +17,7 @@ from pyro.infer import SVI, Predictive
 from pyro.infer.autoguide import AutoGuideList, AutoNormal
 from pyro.nn import PyroModule
 from pyro.optim import Adam
+from support import interrupt
 from torch import Tensor, nn
 
 from pyro_vd import (
@@ -146,12 +147,8 @@ def test_a_training_with_an_autoguide_is_resumed_bit_for_bit(tmp_path: Path) -> 
             _model, guide, y = seasons()
             pyro.set_rng_seed(5)
 
-            def interrupt(epoch: int, *_: int, stop: int = stop) -> None:
-                if epoch == stop:
-                    raise KeyboardInterrupt
-
             with contextlib.suppress(KeyboardInterrupt):
-                options: Any = {"checkpoint": tmp_path / "c.pt", "resume": resume, "after_step": interrupt}
+                options: Any = {"checkpoint": tmp_path / "c.pt", "resume": resume, "callbacks": [interrupt(stop)]}
                 fit(guide, (X, y), epochs=4, batch_size=10, progress=False, **options)
         return guide.state_dict()
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from support import interrupt
 from torch import Tensor, nn
 
 from pyro_vd import BayesianNetwork, InputError, VariationalDropout, compact, fine_tune, fit, prune
@@ -121,15 +122,11 @@ def test_a_compact_network() -> None:
 
 
 def test_an_interrupted_one_changes_nothing(tmp_path: Path) -> None:
-    def stop(epoch: int, step: int, steps: int) -> None:
-        if epoch == 1:
-            raise KeyboardInterrupt
-
     net = sparse(NETS["buffers"]())
     before = copy.deepcopy(net.state_dict())
     checkpoint = {"checkpoint": tmp_path / "c.pt", "resume": True}
     with pytest.raises(KeyboardInterrupt):
-        fine_tune(net, (X, Y), **OPTIONS, **checkpoint, after_step=stop)
+        fine_tune(net, (X, Y), **OPTIONS, **checkpoint, callbacks=[interrupt(1)])
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
     whole = copy.deepcopy(net)
     torch.manual_seed(1)
