@@ -46,16 +46,6 @@ class EachStep(Callback):
         self.on_step = function  # type: ignore[method-assign, assignment]
 
 
-def interrupt(epoch: int) -> EachStep:
-    """A callback that interrupts a training after the first step of this epoch, counted from 0."""
-
-    def stop(state: TrainingState) -> None:
-        if state.epoch == epoch:
-            raise KeyboardInterrupt
-
-    return EachStep(stop)
-
-
 def run_cli(*arguments: str | Path) -> tuple[int, str, str]:
     """Exit code, standard output and standard error of ``pyro-vd``, run in this process."""
     out, err = io.StringIO(), io.StringIO()

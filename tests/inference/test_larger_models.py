@@ -17,7 +17,6 @@ from pyro.infer import SVI, Predictive
 from pyro.infer.autoguide import AutoGuideList, AutoNormal
 from pyro.nn import PyroModule
 from pyro.optim import Adam
-from support import interrupt
 from torch import Tensor, nn
 
 from pyro_vd import (
@@ -33,6 +32,7 @@ from pyro_vd import (
 )
 from pyro_vd.models import MLP, Normal
 from pyro_vd.posterior.arviz_files import to_tree
+from pyro_vd.testing.interrupting import Interrupt
 
 X = torch.randn(30, 4, generator=torch.Generator().manual_seed(1))
 Y = X[:, :3].argmax(1)
@@ -148,7 +148,7 @@ def test_a_training_with_an_autoguide_is_resumed_bit_for_bit(tmp_path: Path) -> 
             pyro.set_rng_seed(5)
 
             with contextlib.suppress(KeyboardInterrupt):
-                options: Any = {"checkpoint": tmp_path / "c.pt", "resume": resume, "callbacks": [interrupt(stop)]}
+                options: Any = {"checkpoint": tmp_path / "c.pt", "resume": resume, "callbacks": [Interrupt(stop)]}
                 fit(guide, (X, y), epochs=4, batch_size=10, progress=False, **options)
         return guide.state_dict()
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from support import interrupt
 from torch import Tensor, nn
 
 from pyro_vd import BayesianNetwork, InputError, VariationalDropout, compact, fine_tune, fit, prune
 from pyro_vd.models import Normal
+from pyro_vd.testing.interrupting import Interrupt
 from pyro_vd.training import FitResult
 
 X, Y = torch.randn(60, 6, generator=torch.Generator().manual_seed(0)), torch.arange(60) % 3
@@ -126,7 +126,7 @@ def test_an_interrupted_one_changes_nothing(tmp_path: Path) -> None:
     before = copy.deepcopy(net.state_dict())
     checkpoint = {"checkpoint": tmp_path / "c.pt", "resume": True}
     with pytest.raises(KeyboardInterrupt):
-        fine_tune(net, (X, Y), **OPTIONS, **checkpoint, callbacks=[interrupt(1)])
+        fine_tune(net, (X, Y), **OPTIONS, **checkpoint, callbacks=[Interrupt(1)])
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
     whole = copy.deepcopy(net)
     torch.manual_seed(1)

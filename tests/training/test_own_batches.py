@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from support import interrupt
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from pyro_vd import InputError, VariationalDropout, fit
 from pyro_vd.data import Batches, TensorBatches
 from pyro_vd.models import MLP
+from pyro_vd.testing.interrupting import Interrupt
 
 X, Y = torch.randn(26, 4, generator=torch.Generator().manual_seed(0)), torch.arange(26) % 3
 OPTIONS: dict[str, Any] = {"epochs": 4, "lr": 0.05, "progress": False}
@@ -71,7 +71,7 @@ def test_a_data_loader_is_resumed_bit_for_bit(tmp_path: Path) -> None:
     whole = trained(Loaded(X, Y, 8))
     files: dict[str, Any] = {"checkpoint": tmp_path / "c.pt", "resume": True}
     with pytest.raises(KeyboardInterrupt):
-        trained(Loaded(X, Y, 8), **files, callbacks=[interrupt(2)])
+        trained(Loaded(X, Y, 8), **files, callbacks=[Interrupt(2)])
     torch.manual_seed(9)
     assert trained(Loaded(X, Y, 8), **files) == whole
     with pytest.raises(InputError, match="of another training: data '26 rows', now 'others'"):
