@@ -115,10 +115,10 @@ def check_path(name: str, value: Any) -> Path:
 
 
 def check_file(name: str, value: Any) -> Path:
-    """The path of a file that is there, or that can be made in a folder that is there.
+    """The path of a file that exists, or that can be made in an existing folder.
 
     Raises:
-        InputError: no path, no folder to make it in, or something else than a file is there.
+        InputError: not a path, the folder is missing, or the path is that of something else than a file.
     """
     path = check_path(name, value)
     if not path.parent.is_dir():

@@ -1,4 +1,4 @@
-"""What a training draws from: batches of examples, of tensors in memory or of a class of the user's."""
+"""What a training draws from: batches of tensors in memory, or of a class that a user writes."""
 
 from __future__ import annotations
 

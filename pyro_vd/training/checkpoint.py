@@ -1,4 +1,4 @@
-"""The checkpoint of a training: all that it needs to go on where it stopped, in one file."""
+"""The checkpoint of a training: everything that is needed to resume it, in one file."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Checkpoint:
         settings: the fingerprint of the training, which must be equal for the file to be restored.
 
     Raises:
-        InputError: the folder is missing, or the path is no file's.
+        InputError: the folder is missing, or the path is not that of a file.
     """
 
     def __init__(self, path: Path | str, settings: dict[str, Any]) -> None:
@@ -96,7 +96,7 @@ class Checkpoint:
         check_optimizer_state(where, saved["optimizer"], state.optimizer)
         for generator in ("shuffle", "rng"):
             check_kind(f"{where}: {generator}", saved[generator], state.shuffle.get_state())
-            torch.Generator().set_state(saved[generator])  # refuses what is no state
+            torch.Generator().set_state(saved[generator])  # raises an error for an invalid state
         on_gpu = torch.cuda.get_rng_state_all() if saved["cuda_rng"] is not None and torch.cuda.is_available() else []
         for own, found in zip(on_gpu, saved["cuda_rng"] or [], strict=bool(on_gpu)):
             check_kind(f"{where}: cuda_rng", found, own)

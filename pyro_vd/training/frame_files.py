@@ -23,7 +23,7 @@ from pyro_vd.networks.layers import named_weights
 from pyro_vd.networks.sizes import weight_counts
 
 SCALE = 127
-"""A weight of 1, or more, is recorded as this; steps are linear, and only zero is recorded as zero."""
+"""The integer for a weight of 1 or more; the scale is linear, and only a weight of zero becomes zero."""
 
 Frame = dict[str, np.ndarray]
 """One moment of a training: arrays by name."""
@@ -61,7 +61,7 @@ def write_frames(folder: Path, epoch: int, frames: list[Frame]) -> None:
 
 
 def _packed(arrays: dict[str, np.ndarray]) -> bytes:
-    """An ``.npz`` without dates, compressed at the fastest level; numpy's own function knows only a slow one."""
+    """An ``.npz`` file without dates, compressed at the fastest level; numpy's own function uses a slow one."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for key, array in arrays.items():
@@ -73,15 +73,15 @@ def _packed(arrays: dict[str, np.ndarray]) -> bytes:
 
 @dataclass(frozen=True)
 class Frames:
-    """A recorded training, n frames of it.
+    """The n frames of a recorded training.
 
     Attributes:
-        epoch: when, ``(n,)``, in epochs; 0 is before training.
-        score: how wrong the network predicts, ``(n,)``; see :class:`~pyro_vd.evaluation.score.Score`.
-        weights: by site, ``(n, …)`` as int8: :data:`SCALE` times the weight, cut to [−1, 1]; 0 only where it is pruned.
-        measured_on: what the score is of.
-        score_name: what the score is, such as ``error``.
-        sizes: ``(n, 3)``: weights of the whole network, how many of them are kept, and the bytes of the file of its non-zeros
+        epoch: times of the frames in epochs, ``(n,)``; 0 is before training.
+        score: score of the network, ``(n,)``; see :class:`~pyro_vd.evaluation.score.Score`.
+        weights: by site, ``(n, …)`` as int8: :data:`SCALE` times the weight, clipped to [−1, 1]; 0 only where it is pruned.
+        measured_on: the data that the score was measured on, such as "500 validation examples".
+        score_name: name of the score, such as ``error``.
+        sizes: ``(n, 3)``: number of weights of the network, number of those kept, and bytes of the file of its non-zeros
             (:class:`~pyro_vd.evaluation.deployed.StoredSize`); None in a recording of an earlier version.
     """
 
@@ -96,11 +96,11 @@ class Frames:
         return len(self.epoch)
 
     def left(self, index: int) -> list[int]:
-        """Weights that are not pruned, per layer."""
+        """Number of weights that are not pruned, per layer."""
         return [int(np.count_nonzero(values[index])) for values in self.weights.values()]
 
     def compression(self, index: int) -> float:
-        """|W| / |W kept|, of all weights or, in a recording of an earlier version, those shown; infinite where none is left."""
+        """|W| / |W kept| of all weights, or of those shown in a recording of an earlier version; infinite if none is left."""
         if self.sizes is None:
             count, left = sum(values[index].size for values in self.weights.values()), sum(self.left(index))
         else:
@@ -109,10 +109,10 @@ class Frames:
 
 
 def read_frames(folder: Path) -> Frames:
-    """All that a :class:`FrameRecorder` has left in a folder.
+    """Read all frames that a :class:`~pyro_vd.training.FrameRecorder` has written to a folder.
 
     Raises:
-        InputError: the folder holds none, an epoch is missing, or a file is broken.
+        InputError: the folder holds no frames, an epoch is missing, or a file is broken.
     """
     paths = sorted(folder.glob("[0-9]*.npz"))
     if not paths:
@@ -134,7 +134,7 @@ def read_frames(folder: Path) -> Frames:
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of one file, of the names, types and dimensions that a recorder writes."""
+    """The arrays of one file, which must have the names, types and dimensions that a recorder writes."""
     part = read_arrays(path, "a file of frames")
     wanted = {"epoch": ("f", 1), "score": ("f", 1), **dict.fromkeys(_SAID, ("U", 0))}
     if not wanted.keys() < part.keys():

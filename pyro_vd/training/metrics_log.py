@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pyro_vd.training.state import TrainingState
 
 _LOST = {"loss": math.nan, "data_term": math.nan, "kl": math.nan, "compression": math.inf}
-"""What may be no finite number; JSON has null for it."""
+"""Fields whose value may not be finite; JSON has null for it."""
 
 
 class MetricsLog(Callback):
@@ -31,7 +31,7 @@ class MetricsLog(Callback):
         path: the file; its folder must be there.
 
     Raises:
-        InputError: the folder is missing, the path is no file's, or, when the training starts, the file is no such log.
+        InputError: the folder is missing, the path is not that of a file, or, when the training starts, the file is not a log.
     """
 
     def __init__(self, path: Path | str) -> None:
