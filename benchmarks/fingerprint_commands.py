@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 import pyro_vd as vd
 from pyro_vd.cli.main import main as command_line
 from pyro_vd.experiments import NAMES as EXPERIMENTS
-from pyro_vd.training.frames import read_frames
+from pyro_vd.training.frame_files import read_frames
 from pyro_vd.workflow.recipe_files import read_recipe
 from pyro_vd.workflow.run_folder import read_history
 

@@ -96,12 +96,13 @@ def training(guide: Callable[[Any], Any], data: Callable[[], tuple[Arrays, Array
 def resumed(folder: Path) -> Parts:
     """A training that is stopped in its second epoch and goes on in a new model."""
 
-    def stop(epoch: int, step: int, steps: int) -> None:
-        if epoch == 1 and step == 5:
-            raise KeyboardInterrupt
+    class Stop(vd.training.Callback):
+        def on_step(self, state: vd.training.TrainingState) -> None:
+            if state.epoch == 1 and state.step == 5:
+                raise KeyboardInterrupt
 
     with contextlib.suppress(KeyboardInterrupt):
-        train(vd.VariationalDropout, digits(), checkpoint=folder / "run.pt", after_step=stop)
+        train(vd.VariationalDropout, digits(), checkpoint=folder / "run.pt", callbacks=[Stop()])
     model, guide, result = train(vd.VariationalDropout, digits(), checkpoint=folder / "run.pt", resume=True)
     return {"parameters": parameters(model, guide), "history": result.history}
 

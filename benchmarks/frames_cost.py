@@ -12,13 +12,15 @@ import statistics
 import sys
 import tempfile
 import time
-from functools import partial
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
-from pyro_vd import BayesianNetwork, fit, prune
-from pyro_vd.training.frames import FrameRecorder
+from pyro_vd import BayesianNetwork, fit
+from pyro_vd.evaluation.epoch_record import EpochRecord
+from pyro_vd.training import FrameRecorder, TrainingState
 from pyro_vd.workflow.recipe_files import parse_recipe, read_recipe
 
 STEPS_A_FRAME, FRAMES = 55, 2
@@ -39,21 +41,31 @@ def main() -> None:
     guide = recipe.train.guide.build(model)
 
     with tempfile.TemporaryDirectory() as folder:
-        network = partial(prune, model, guide, recipe.prune.threshold)
-        recorder = FrameRecorder(Path(folder), FRAMES, network, train, "training")
-
         inside: list[float] = []
 
-        def timed(epoch: int, step: int, steps: int) -> None:
+        class Timed(FrameRecorder):
+            """Measures the processor time inside the recorder, without the one frame before training."""
+
+            def on_step(self, state: TrainingState) -> None:
+                with timed():
+                    super().on_step(state)
+
+            def on_epoch(self, state: TrainingState, record: EpochRecord) -> None:
+                with timed():
+                    super().on_epoch(state, record)
+
+        @contextmanager
+        def timed() -> Iterator[None]:
             started = time.process_time()
-            recorder(epoch, step, steps)
+            yield
             inside[-1] += time.process_time() - started
 
         def seconds(recorded: bool) -> float:
             inside.extend([0.0] if recorded else [])
             started = time.process_time()
-            options = {"batch_size": recipe.train.batch_size, "lr": recipe.train.lr, "progress": False}
-            fit(guide, train, epochs=1, **options, after_step=timed if recorded else None)
+            settings = {"batch_size": recipe.train.batch_size, "lr": recipe.train.lr, "rule": recipe.prune.threshold}
+            callbacks = [Timed(Path(folder), FRAMES, train, "training")] if recorded else []
+            fit(guide, train, epochs=1, **settings, progress=False, callbacks=callbacks)
             return time.process_time() - started
 
         seconds(True)

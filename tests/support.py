@@ -9,7 +9,7 @@ import os
 import struct
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from pyro_vd.cli import main as cli
+from pyro_vd.training import Callback, TrainingState
 
 SMALL = (
     "--model.sizes=[64,12,10]",
@@ -36,6 +37,13 @@ ENVIRONMENT = {
     "PYTHONPATH": _PYTHONPATH,
 }
 """Of other processes, in which modules of the tests can be imported as in this one."""
+
+
+class EachStep(Callback):
+    """Calls a function after every step of a training."""
+
+    def __init__(self, function: Callable[[TrainingState], object]) -> None:
+        self.on_step = function  # type: ignore[method-assign, assignment]
 
 
 def run_cli(*arguments: str | Path) -> tuple[int, str, str]:

@@ -114,6 +114,20 @@ def check_path(name: str, value: Any) -> Path:
     return Path(value)
 
 
+def check_file(name: str, value: Any) -> Path:
+    """The path of a file that exists, or that can be made in an existing folder.
+
+    Raises:
+        InputError: not a path, the folder is missing, or the path is that of something else than a file.
+    """
+    path = check_path(name, value)
+    if not path.parent.is_dir():
+        raise InputError(f"{name} (={str(path)!r}): there is no folder {str(path.parent)!r}; make it first")
+    if path.exists() and not path.is_file():
+        raise InputError(f"{name} (={str(path)!r}) is there and no file; give the path of a file")
+    return path
+
+
 def check_device(name: Any) -> torch.device:
     """The device of that name.
 

@@ -34,7 +34,7 @@ def run(arguments: list[str]) -> None:
     from pyro_vd.plots.animation import Painter, gif_of, mp4_of
     from pyro_vd.plots.drawing import image_shape
     from pyro_vd.plots.weights import first_layer_images
-    from pyro_vd.training.frames import read_frames
+    from pyro_vd.training.frame_files import read_frames
     from pyro_vd.training.progress import Bars
     from pyro_vd.workflow.run_folder import FRAMES, PRUNED, read_metrics
     from pyro_vd.workflow.tables import print_table

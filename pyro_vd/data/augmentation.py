@@ -1,4 +1,4 @@
-"""Random rotations, shears, rescalings and shifts of training images, drawn anew for every image of every batch."""
+"""Random rotations, shears, rescalings and shifts of training images, drawn for each image of each batch."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from pyro_vd._core.messages import quoted
 
 @dataclass(frozen=True)
 class RandomAffine:
-    """Maps a batch of images to as many, each under an affine map of its own; each of its numbers is drawn uniformly.
+    """Transforms each image of a batch by a random affine map of its own, whose parameters are drawn uniformly.
 
-    torchvision's transform of the same name draws one map for the whole batch. What comes in from beyond the border is 0.
+    torchvision's transform of the same name draws one map for the whole batch. Pixels from outside the image are 0.
 
     Raises:
-        InputError: an argument out of range; called with what is not ``(batch, h, w)`` or ``(batch, channels, h, w)``.
+        InputError: an argument out of range; or inputs that are not ``(batch, h, w)`` or ``(batch, channels, h, w)``.
     """
 
     degrees: float = 0.0
-    """Largest rotation, either way, in degrees, in [0, 180]."""
+    """Largest rotation in either direction, in degrees, in [0, 180]."""
     shear: float = 0.0
-    """Largest shear, either way, in degrees, in [0, 80]."""
+    """Largest shear in either direction, in degrees, in [0, 80]."""
     scale: float = 0.0
-    """Largest change of size, either way, as a share of it, in [0, 0.9]."""
+    """Largest relative change of size in either direction, in [0, 0.9]."""
     shift: float = 0.0
-    """Largest shift along each axis, either way, in pixels, 0 or more."""
+    """Largest shift along each axis in either direction, in pixels, ≥ 0."""
 
     def __post_init__(self) -> None:
         for name, high in {"degrees": 180, "shear": 80, "scale": 0.9, "shift": 1e6}.items():
@@ -62,10 +62,10 @@ class RandomAffine:
 
 
 def augmented(augment: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
-    """A batch as ``augment`` has changed it.
+    """A batch of inputs after ``augment``.
 
     Raises:
-        InputError: it gives no tensor, or not as many examples.
+        InputError: ``augment`` does not return a tensor, or returns another number of examples.
     """
     changed: object = augment(inputs)
     if not isinstance(changed, Tensor) or changed.shape[:1] != inputs.shape[:1]:

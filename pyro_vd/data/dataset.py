@@ -1,4 +1,4 @@
-"""A data set, whole and in memory, and its split."""
+"""A data set in memory, and its split into training and validation data."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import one_line
 
 Arrays = tuple[Tensor, Tensor]
-"""Inputs ``(n, …)`` and observations ``(n, …)``; of classes integer labels ``(n,)``."""
+"""Inputs ``(n, …)`` and observations ``(n, …)``; the observations of classes are integer labels ``(n,)``."""
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Inputs as float32, ``(n, …)``, pixels in [0, 1]; labels as int64, ``(n,)``, from 0, or numbers to predict, ``(n, …)``.
+    """Training and test data.
+
+    Inputs ``(n, …)`` are float32, pixels in [0, 1]. Observations are class labels ``(n,)`` from 0, as int64, or numbers ``(n, …)``.
 
     Raises:
         InputError: see :func:`pyro_vd._core.arrays.check_arrays`; or the shapes of training and test inputs differ.
@@ -49,14 +51,14 @@ class Dataset:
 
     @property
     def test(self) -> tuple[Tensor, Tensor]:
-        """Test inputs and observations; for the last measurement only, never for choosing anything."""
+        """Test inputs and observations, for the final measurement only, never for choosing anything."""
         return self.x_test, self.y_test
 
     def split(self, validation: int, seed: int = 0) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor] | None]:
-        """Training data, and the ``validation`` examples drawn from it at random and held out; None for 0.
+        """Split the training data at random into training data and ``validation`` held-out examples; None for 0 of these.
 
         Raises:
-            InputError: ``validation`` negative, or no training example left.
+            InputError: ``validation`` is negative, or leaves no training example.
         """
         validation = check_number("validation", validation, low=0, high=len(self.x_train) - 1, whole=True)
         seed = check_number("seed", seed, low=0, high=2**63 - 1, whole=True)
@@ -68,7 +70,7 @@ class Dataset:
 
 Part = Literal["train", "test"]
 Data = Any
-"""Inputs and observations: a pair of tensors, NumPy arrays or lists of numbers, or a data set; see :func:`pair_of`."""
+"""Inputs and observations: a pair of tensors, NumPy arrays or lists of numbers; or a data set. See :func:`pair_of`."""
 
 
 def pair_of(name: str, data: Any, part: Part | None, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -77,12 +79,12 @@ def pair_of(name: str, data: Any, part: Part | None, dtype: torch.dtype) -> tupl
     Args:
         name: what they are called in an error.
         data: a pair of tensors, arrays or lists of numbers; a :class:`Dataset`, of which ``part`` is taken; or a
-            ``torch.utils.data.Dataset`` of such examples, which is read whole.
-        part: None refuses a :class:`Dataset`.
-        dtype: of inputs that come from no tensor.
+            ``torch.utils.data.Dataset`` of such examples, which is read completely.
+        part: the part of a :class:`Dataset`; None refuses a :class:`Dataset`.
+        dtype: type of inputs that are not given as a tensor.
 
     Raises:
-        InputError: none of these.
+        InputError: ``data`` is none of these.
     """
     if isinstance(data, Dataset):
         if part is None:
@@ -112,10 +114,10 @@ def _read_whole(name: str, data: Any) -> Any:
 
 
 def dataset_of(name: str, x_train: np.ndarray, y_train: np.ndarray, x_test: np.ndarray, y_test: np.ndarray) -> Dataset:
-    """A data set of arrays; pixels of eight bits come to lie in [0, 1].
+    """A data set of arrays; 8-bit pixels are scaled to [0, 1].
 
     Raises:
-        InputError: no numbers, training and test data scaled otherwise, or what :class:`Dataset` refuses.
+        InputError: arrays not of numbers, training and test data of different scale, or what :class:`Dataset` refuses.
     """
     if (x_train.dtype == np.uint8) != (x_test.dtype == np.uint8):
         raise InputError(f"{name}: inputs of type {x_train.dtype} and {x_test.dtype}; training and test must be scaled alike")
@@ -124,7 +126,7 @@ def dataset_of(name: str, x_train: np.ndarray, y_train: np.ndarray, x_test: np.n
         if x.dtype.kind not in "fiub" or y.dtype.kind not in "fiu":
             raise InputError(f"{name}: inputs of type {x.dtype}, labels of type {y.dtype}; they must be numbers")
         scale = 255.0 if x.dtype == np.uint8 else 1.0
-        with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and is refused as such
+        with np.errstate(over="ignore"):  # values too large for float32 become infinite, and are then refused
             inputs = np.asarray(x, np.float32) / np.float32(scale)
         tensors += [
             torch.from_numpy(np.asarray(inputs)),

@@ -1,4 +1,4 @@
-"""Data of one's own: an ``.npz`` file, or a folder of images."""
+"""Data sets of the user: an ``.npz`` file, or a folder of images."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from pyro_vd.data.dataset import KEYS, Dataset, dataset_of
 
 
 def load_npz(path: Path) -> Dataset:
-    """Arrays ``x_train``, ``y_train``, ``x_test``, ``y_test``, class labels or numbers.
+    """Load a file with the arrays ``x_train``, ``y_train``, ``x_test`` and ``y_test``; y holds class labels or numbers.
 
     Raises:
-        InputError: the file is corrupt, lacks one of them, or holds what cannot be learnt from.
+        InputError: the file is corrupt, lacks one of them, or holds values that cannot be trained on.
     """
     arrays = read_arrays(path, "an .npz file of plain arrays", KEYS)
     return dataset_of(str(path), *(arrays[key] for key in KEYS))
 
 
 def load_image_folder(path: Path) -> Dataset:
-    """Images of one shape in ``train/<class>/`` and ``test/<class>/``.
+    """Load images of one shape from ``train/<class>/`` and ``test/<class>/``.
 
     Raises:
-        InputError: no such folders, classes or shapes that differ, or a file that is no image.
+        InputError: a folder is missing, classes or shapes differ, or a file is not an image.
     """
     from torchvision.datasets import ImageFolder
     from torchvision.transforms.functional import pil_to_tensor

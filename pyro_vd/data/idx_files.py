@@ -1,4 +1,4 @@
-"""idx files, the format of MNIST: a header that says what follows, then bytes."""
+"""Files in idx, the format of MNIST: a header with type and shape, then the numbers."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pyro_vd._core.errors import InputError
 from pyro_vd._core.reading import read_bytes
 
 _BYTES = 0x08
-"""The only one of the format's types of numbers that MNIST and Fashion-MNIST have."""
+"""The code of unsigned bytes, the only type of number in MNIST and Fashion-MNIST."""
 
 
 def read_idx(path: Path, ndim: int) -> np.ndarray:
-    """An array of ``ndim`` dimensions of uint8.
+    """Read an array of uint8 with ``ndim`` dimensions.
 
     Raises:
-        InputError: the file is missing, or its header is not that of what follows.
+        InputError: the file is missing, or its header does not fit its content.
     """
     content = read_bytes(path, "an idx file")
     head = 4 + 4 * ndim

@@ -1,4 +1,4 @@
-"""Data sets by name: built in, from torchvision, or of one's own."""
+"""Data sets by name: built in, from torchvision, or files of the user."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def load_data(name: str, data_dir: Path | str | None = None) -> Dataset:
         name: ``digits`` and ``diabetes`` (scikit-learn's, built in), ``mnist``, ``fashion-mnist``, ``cifar10``; the path of an
             ``.npz`` file with x_train, y_train, x_test and y_test, class labels or numbers; or a folder of images in
             ``train/<class>/`` and ``test/<class>/``.
-        data_dir: torchvision root; see :func:`data_root`. What is missing there is downloaded, where possible.
+        data_dir: torchvision root; see :func:`data_root`. Missing files are downloaded if possible.
 
     Raises:
-        InputError: unknown name, data missing, broken or unfit for training.
+        InputError: an unknown name, or data that are missing, broken or unfit for training.
     """
     if built_in := {"digits": _digits, "diabetes": _diabetes}.get(name):
         return built_in()
@@ -93,7 +93,7 @@ def _arrays(parts: list[Any]) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def _cifar10(kind: Callable[..., Any], root: Path) -> list[Any]:
-    """Training and test data; none where they are not there. torchvision unpickles only files whose digest it knows."""
+    """Training and test data; an empty list if they are missing. torchvision unpickles only files whose digest it knows."""
     if not (folder := root / "cifar-10-batches-py").exists():
         return []
     try:

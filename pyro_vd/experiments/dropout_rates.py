@@ -8,7 +8,7 @@ from pyro_vd.evaluation.score import score_of
 from pyro_vd.experiments.setting import Outcome, Setting, new_guide, train
 from pyro_vd.guides import BernoulliDropoutSettings, GaussianDropoutSettings, GuideSettings, VariationalDropoutSettings
 from pyro_vd.plots.experiments import bands
-from pyro_vd.training.fitting import current_network
+from pyro_vd.training.state import current_network
 from pyro_vd.workflow.phases import TrainConfig
 from pyro_vd.workflow.tables import spread
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from pyro_vd.data.dataset import Arrays
 from pyro_vd.evaluation.deployed import stored_size
+from pyro_vd.evaluation.epoch_record import EpochRecord
 from pyro_vd.evaluation.score import score_of
 from pyro_vd.experiments.setting import Outcome, Setting, new_guide, train
 from pyro_vd.guides import (
@@ -20,8 +21,9 @@ from pyro_vd.guides import (
 )
 from pyro_vd.networks.sizes import compression
 from pyro_vd.plots.experiments import learning_curves, memorisation
-from pyro_vd.training.fitting import current_network
+from pyro_vd.training.callbacks import Callback
 from pyro_vd.training.schedules import KLWeight
+from pyro_vd.training.state import TrainingState, current_network
 from pyro_vd.workflow.phases import TrainConfig
 
 HELP = "train and test error over the epochs on 60,000 and 1,000 images, and on random labels; about 35 minutes"
@@ -90,10 +92,11 @@ def _follow(
     points: list[tuple[float, float]] = []
     guide = new_guide(sizes, config, 0)
 
-    def measure(epoch: int, step: int, steps: int) -> None:
-        if step == steps and (epoch + 1) % every == 0:
-            net = current_network(guide)
-            points.append((score_of(net, training).value, score_of(net, test).value))
+    class Measure(Callback):
+        def on_epoch(self, state: TrainingState, record: EpochRecord) -> None:
+            if record.epoch % every == 0:
+                net = state.network()
+                points.append((score_of(net, training).value, score_of(net, test).value))
 
-    train(guide, config, training, setting, phase, measure)
+    train(guide, config, training, setting, phase, Measure())
     return points, current_network(guide)

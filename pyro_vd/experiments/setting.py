@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +16,7 @@ from pyro_vd.data.dataset import Arrays, Dataset
 from pyro_vd.data.loading import load_data
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.models.bayesian import BayesianNetwork
+from pyro_vd.training.callbacks import Callback
 from pyro_vd.training.fitting import FitResult, fit
 from pyro_vd.workflow.phases import TrainConfig
 from pyro_vd.workflow.recipe import InitialTheta, ModelConfig
@@ -89,10 +90,10 @@ def train(
     data: Arrays,
     setting: Setting,
     phase: str,
-    after_step: Callable[[int, int, int], None] | None = None,
+    *callbacks: Callback,
 ) -> FitResult:
     """Train a guide and its model on ``data`` as ``config`` says."""
-    return fit(guide, data, phase=phase, progress=setting.progress, after_step=after_step, **config.fit_options())
+    return fit(guide, data, phase=phase, progress=setting.progress, callbacks=callbacks, **config.fit_options())
 
 
 def records(result: FitResult) -> list[dict[str, Any]]:

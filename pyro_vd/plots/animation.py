@@ -18,7 +18,7 @@ from torch import Tensor
 from pyro_vd._core.messages import one_line
 from pyro_vd.evaluation.score import ERROR, Score
 from pyro_vd.plots.weights import SHADES, folded, shaded, weight_matrices
-from pyro_vd.training.frames import SCALE, Frames
+from pyro_vd.training.frame_files import SCALE, Frames
 
 GIF_BYTES = 2_000_000
 """A GIF is never larger: it shows as many of the frames as go into that."""

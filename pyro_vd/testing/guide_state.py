@@ -16,6 +16,7 @@ from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.inference.elbo import VariationalDropoutELBO
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.testing.guide_case import GuideCase
+from pyro_vd.testing.interrupting import Interrupt
 
 
 class StateOfGuide(GuideCase):
@@ -35,12 +36,7 @@ class StateOfGuide(GuideCase):
         def trained(stop: int, **options: Any) -> dict[str, Tensor]:
             pyro.set_rng_seed(3)
             guide = self.guide()
-
-            def after_step(epoch: int, step: int, steps: int) -> None:
-                if epoch == stop:
-                    raise KeyboardInterrupt
-
-            self.fit(guide, after_step=after_step, **options)
+            self.fit(guide, callbacks=[Interrupt(stop)], **options)
             return {**guide.state_dict(), **guide.model.state_dict()}
 
         whole, checkpoint = trained(-1), tmp_path / "checkpoint"

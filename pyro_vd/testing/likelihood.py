@@ -25,6 +25,7 @@ from pyro_vd.models.likelihoods import LIKELIHOODS, Likelihood, describe, likeli
 from pyro_vd.posterior.arviz_files import to_tree
 from pyro_vd.posterior.inference_data import to_inference_data
 from pyro_vd.posterior.summary import predictive
+from pyro_vd.testing.interrupting import Interrupt
 from pyro_vd.testing.statistics import ERRORS, Seeded, check_mean
 from pyro_vd.training.fitting import fit
 
@@ -169,12 +170,8 @@ class LikelihoodConformance(Seeded, ABC):
         def trained(stop: int, **options: Any) -> list[Tensor]:
             pyro.set_rng_seed(3)
             guide = self.guide()
-
-            def after_step(epoch: int, step: int, steps: int) -> None:
-                if epoch == stop:
-                    raise KeyboardInterrupt
-
-            fit(guide, self.data(), epochs=4, batch_size=20, lr=0.05, progress=False, after_step=after_step, **options)
+            settings: dict[str, Any] = {"epochs": 4, "batch_size": 20, "lr": 0.05, "progress": False, **options}
+            fit(guide, self.data(), callbacks=[Interrupt(stop)], **settings)
             likelihood = guide.model.likelihood
             return [*guide.parameters(), *(likelihood.parameters() if isinstance(likelihood, nn.Module) else ())]
 

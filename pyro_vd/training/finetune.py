@@ -1,8 +1,8 @@
-"""Masked fine-tuning: ordinary training of what pruning has left."""
+"""Masked fine-tuning: ordinary training of the weights that pruning has left."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Unpack
 
 import torch
 from torch import nn
@@ -13,7 +13,7 @@ from pyro_vd.guides.point_estimate import PointEstimate
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.models.likelihoods import Likelihood
 from pyro_vd.networks.checks import check_trainable
-from pyro_vd.training.fitting import FitResult, fit
+from pyro_vd.training.fitting import FitOptions, FitResult, fit
 
 
 def fine_tune(
@@ -22,18 +22,18 @@ def fine_tune(
     validation: Data | None = None,
     *,
     likelihood: Likelihood | None = None,
-    **options: Any,
+    **options: Unpack[FitOptions],
 ) -> FitResult:
-    """Train a pruned network on, in place and without noise; weights of its layers that are zero stay zero.
+    """Train a pruned network further, in place and without noise; weights of its layers that are zero stay zero.
 
-    The network stays on its device and its modules in their modes; frozen parameters stay as they are. It is changed when the
-    training has ended well, and not before: one that is interrupted, or ends with an error, leaves it as it was.
+    The network stays on its device and its modules in their modes; frozen parameters stay as they are. It is changed only when
+    the training is complete: one that is interrupted, or ends with an error, leaves it as it was.
 
     Args:
         net: a pruned network.
         train, validation: as for :func:`~pyro_vd.training.fitting.fit`.
         likelihood: as for :class:`~pyro_vd.models.BayesianNetwork`.
-        options: any others of :func:`~pyro_vd.training.fitting.fit`; ``epochs`` is needed.
+        options: other arguments of :func:`~pyro_vd.training.fitting.fit`; ``epochs`` or ``spec`` is needed.
 
     Raises:
         InputError: as :func:`~pyro_vd.training.fitting.fit`, or a network of inference tensors.
@@ -42,7 +42,9 @@ def fine_tune(
     model = BayesianNetwork(net, likelihood)
     check_trainable(net)
     guide = PointEstimate(model, {name: weight != 0 for name, weight in model.initial_weights.items()})
-    result = fit(guide, train, validation, **{"phase": "finetune", **options})
+    if options.get("spec") is None:
+        options.setdefault("phase", "finetune")
+    result = fit(guide, train, validation, **options)
     _copy(posterior_mean(guide), net)
     return result
 
@@ -50,7 +52,7 @@ def fine_tune(
 @torch.inference_mode(False)
 @torch.no_grad()
 def _copy(trained: nn.Module, net: nn.Module) -> None:
-    """Give every parameter and buffer of a network the value that it has in a trained copy; the tensors stay the same ones."""
+    """Copy the values of all parameters and buffers of a trained copy into the tensors of a network."""
     learnt = {**dict(trained.named_parameters()), **dict(trained.named_buffers())}
     for name, tensor in (*net.named_parameters(), *net.named_buffers()):
         tensor.copy_(learnt[name.replace("_orig_mod.", "")])  # what torch.compile puts before a module's own names

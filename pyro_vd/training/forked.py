@@ -1,4 +1,4 @@
-"""Training in a forked process, which has its parent's memory but none of its threads."""
+"""Training in a forked process, which has the memory of its parent but not its threads."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import torch
 from pyro_vd._core.errors import InputError
 
 _forked: list[int] = []
-"""The process's number where it was forked since this module was imported."""
+"""The id of this process, if it was forked after this module was imported."""
 
 os.register_at_fork(after_in_child=lambda: _forked.append(os.getpid()))
 
 
 def check_process() -> None:
-    """Refuse to train in a forked process that would wait for ever for its parent's threads.
+    """Refuse to train in a forked process that could wait forever for the threads of its parent.
 
     Raises:
-        InputError: saying how to start one that can.
+        InputError: saying how to start a process that can train.
     """
     if not _forked and type(multiprocessing.current_process()).__name__ != "ForkProcess":
         return
     instead = "start the process with multiprocessing.get_context('spawn')"
     if (threads := torch.get_num_threads()) > 1:
         raise InputError(
-            f"this process was forked and has {threads} threads of torch, which may wait for ever for those of its parent; "
+            f"this process was forked and has {threads} threads of torch, which may wait forever for those of its parent; "
             f"call torch.set_num_threads(1) in it first, or {instead}"
         )
     try:

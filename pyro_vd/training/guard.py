@@ -1,6 +1,6 @@
-"""The guard of a training loop: a non-finite step is skipped and counted, ten in a row end the training.
+"""The guard of a training loop: a non-finite step is skipped and counted; ten in a row end the training.
 
-A step is judged by its loss and gradients; what it has made, by the next step, and at the end of an epoch by a look at all.
+Loss and gradients are checked at every step; parameters and buffers at the end of every epoch.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ MAX_IN_A_ROW = 10
 
 
 class NonFiniteGuard:
-    """Tells whether a step may be taken, and undoes what a step that may not has done to running statistics.
+    """Decides whether a step may be taken; if not, it restores the running statistics that the forward pass has changed.
 
     Args:
-        module: what is trained; its parameters hold the gradients.
-        elbo: whose last step tells where a loss came from.
+        module: the module that is trained; its parameters hold the gradients.
+        elbo: the objective, whose terms at the last step explain a non-finite loss.
     """
 
     def __init__(self, module: nn.Module, elbo: VariationalDropoutELBO) -> None:
@@ -38,15 +38,15 @@ class NonFiniteGuard:
         self.start()
 
     def start(self) -> None:
-        """What is there now is what bad steps are undone to, and what is not finite now may stay so, as −∞ in a causal mask."""
+        """Take the present state as the good one. What is not finite now may stay so, such as −∞ in a causal mask."""
         self._good = [buffer.clone() for buffer in self._statistics]
         self._broken_before = self._broken()
 
     def is_finite(self, loss: Tensor) -> bool:
-        """True if the loss and every gradient are finite: one pass over the gradients, one wait for the device.
+        """Whether the loss and every gradient are finite: one pass over the gradients, one synchronisation with the device.
 
         Raises:
-            NonFiniteError: the tenth step in a row that is not.
+            NonFiniteError: ten steps in a row are not finite.
         """
         gradients = [p.grad for _, p in self._named if p.grad is not None]
         largest = torch.nn.utils.get_total_norm(gradients, norm_type=torch.inf)
@@ -65,15 +65,15 @@ class NonFiniteGuard:
 
     @torch.no_grad()
     def check_epoch(self, taken: int, *batch: Tensor) -> None:
-        """Look at what the steps of an epoch have made, before anything is kept of it.
+        """Check parameters, buffers and the loss at the end of an epoch, before anything of it is kept.
 
         Args:
-            taken: how many of them were not skipped.
-            batch: inputs and observations of the last step. The loss must be finite for one of ten draws of the noise; torch's
-                generators are left as they were.
+            taken: number of steps that were not skipped.
+            batch: inputs and observations of the last step. Their loss must be finite for one of ten draws of the noise; the
+                state of torch's generators is kept.
 
         Raises:
-            NonFiniteError: none was; or a parameter, a buffer or the loss is not finite, though at the start it was.
+            NonFiniteError: every step was skipped; or a parameter, a buffer or the loss has become non-finite.
         """
         if not taken:
             raise NonFiniteError(self._explain("every step of an epoch was not finite and was skipped"))
@@ -85,7 +85,7 @@ class NonFiniteGuard:
                 raise NonFiniteError(self._explain("with what the last step has made the loss is not finite"))
 
     def _broken(self) -> dict[str, Tensor]:
-        """Where parameters and buffers are not finite, by name; those that are finite are left out. One wait for the device."""
+        """Masks of the non-finite values of parameters and buffers, by name; finite ones are left out. One synchronisation."""
         tensors = [*self._module.named_parameters(), *self._module.named_buffers()]
         kept = [(name, tensor.detach()) for name, tensor in tensors if tensor.is_floating_point() and tensor.numel()]
         if not kept:

@@ -1,4 +1,4 @@
-"""An optimizer's state from a file against the optimizer itself, before any of it is loaded: fused kernels check no sizes."""
+"""Checks of an optimizer's state from a file, before any of it is loaded: fused kernels do not check sizes."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import quoted
 
 _SCHEDULED = "lr"
-"""What a training sets anew at every step."""
+"""The setting that a training changes at every step."""
 
 
 def check_optimizer_state(where: str, state: Any, optimizer: torch.optim.Optimizer) -> None:
-    """Refuse a ``state_dict`` that is not one of this optimizer over these parameters.
+    """Refuse a ``state_dict`` that does not belong to this optimizer over these parameters.
 
     Args:
         where: the file, for messages.
         state: anything.
-        optimizer: of any class whose state is made by its first step, as that of all of PyTorch's but LBFGS is.
+        optimizer: of a class that makes its state in its first step, as all of PyTorch do except LBFGS.
 
     Raises:
-        InputError: other groups or settings than the optimizer's; names, types, shapes that it does not make; numbers that are
-            not finite; or negative step counts and squares.
+        InputError: groups, settings, names, types or shapes that differ from the optimizer's; numbers that are not finite;
+            negative step counts or squares.
     """
     own = optimizer.state_dict()["param_groups"]
     if not isinstance(state, dict) or set(state) != {"state", "param_groups"}:
@@ -72,10 +72,10 @@ def _check_value(name: str, value: Any, like: Any) -> None:
 
 
 def check_kind(name: str, value: Any, like: Tensor) -> None:
-    """Refuse what is no tensor of the type, shape and layout of ``like``.
+    """Refuse a value that is not a tensor of the type, shape and layout of ``like``.
 
     Raises:
-        InputError: saying what it is, and must be.
+        InputError: naming the type and shape that it has and those that it must have.
     """
     if type(value) is not Tensor or (value.dtype, value.shape, value.layout) != (like.dtype, like.shape, like.layout):
         kind = f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
@@ -83,7 +83,7 @@ def check_kind(name: str, value: Any, like: Tensor) -> None:
 
 
 def _first_state(optimizer: torch.optim.Optimizer) -> dict[int, dict[str, Any]]:
-    """What an optimizer of this kind holds of each parameter after a step, by the parameter's place."""
+    """The state that an optimizer of this class holds after one step, by index of the parameter."""
     groups = []
     for group in optimizer.param_groups:
         blank = [torch.zeros_like(parameter, requires_grad=True) for parameter in group["params"]]

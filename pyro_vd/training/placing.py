@@ -1,4 +1,4 @@
-"""A model and its guide made ready for a training, or left as they were where that is refused."""
+"""Moving a model and its guide to the device of a training, and back if the training is refused."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def placed(guide: WeightGuide, device: torch.device, num_data: int, train_threshold: float | None) -> Iterator[None]:
-    """Move a guide and its model to a device, and set N and the threshold; after an error inside, all are as they were."""
+    """Move a guide and its model to a device and set N and the threshold; an error inside the context restores everything."""
     model = guide.model
     modules = [module for whole in (model, guide) for module in whole.modules()]
     own = [(module, dict(module._parameters), dict(module._buffers)) for module in modules]
@@ -29,7 +29,7 @@ def placed(guide: WeightGuide, device: torch.device, num_data: int, train_thresh
         yield
     except BaseException:
         model.num_data, guide.train_threshold = had
-        for module, its_parameters, its_buffers in own:  # buffers are replaced where they move, and parameters on some devices
+        for module, its_parameters, its_buffers in own:  # moving replaces buffers, and on some devices parameters
             module._parameters.update(its_parameters)
             module._buffers.update(its_buffers)
         for tensor, value in values:

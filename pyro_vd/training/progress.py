@@ -12,34 +12,36 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as RichProgress
 
 from pyro_vd.evaluation.deployed import kilobytes
+from pyro_vd.training.callbacks import Callback
 
 if TYPE_CHECKING:
     from pyro_vd.evaluation.epoch_record import EpochRecord
+    from pyro_vd.training.state import TrainingState
 
 
 _SECONDS_A_LINE = 10.0  # in a log file, where a bar cannot move
 
 
 class Bars(RichProgress):
-    """Rich's bars. Those that are not shown end without a word, where older rich ends them with an empty line."""
+    """Rich's progress bars. Where they are not shown, they end without the empty line that older versions of rich print."""
 
     def stop(self) -> None:
-        """They are done."""
+        """End the display."""
         if not self.disable:
             super().stop()
 
 
 class Progress:
-    """One bar over all steps, with the last epoch's loss, KL, error and compression beside it.
+    """One bar over all steps, with the loss, the KL, the score and the compression of the last epoch beside it.
 
-    Behind the compression: the parameters that are not zero, and the size of the file of the non-zeros, of the network as it
-    would be pruned now, not compacted.
+    After the compression come the number of parameters that are not zero and the size of the file that holds them, both of
+    the network as it would be pruned now, not compacted.
 
     Args:
         phase: what is trained, shown first.
-        done: steps taken before, when a training goes on.
-        steps: steps in all.
-        shown: False shows nothing.
+        done: steps that were taken before, in a training that is resumed.
+        steps: total number of steps.
+        shown: whether to show it.
     """
 
     def __init__(self, phase: str, done: int, steps: int, shown: bool) -> None:
@@ -64,11 +66,11 @@ class Progress:
         self._bar.stop()
 
     def step(self) -> None:
-        """One step was taken."""
+        """Advance the bar by one step."""
         self._bar.advance(self._task)
 
     def epoch(self, record: EpochRecord) -> None:
-        """An epoch has ended: show its figures."""
+        """Show the figures of an epoch that is complete."""
         error = "" if record.measured is None else f" {record.measured}"
         skipped = f" skipped {record.skipped}" if record.skipped else ""
         size = f"{record.compression:.1f}x" if math.isfinite(record.compression) else "∞"
@@ -80,3 +82,21 @@ class Progress:
         if not self._bar.console.is_terminal and not self._bar.disable and now - self._last_line > _SECONDS_A_LINE:
             self._bar.console.print(f"{record.phase} {figures}")
             self._last_line = now
+
+
+class ProgressBar(Callback):
+    """Shows a :class:`Progress` over all steps of a training."""
+
+    def on_start(self, state: TrainingState) -> None:
+        steps = len(state.batches)
+        self._bar = Progress(state.spec.phase, state.epoch * steps, state.spec.epochs * steps, True)
+        self._bar.__enter__()
+
+    def on_step(self, state: TrainingState) -> None:
+        self._bar.step()
+
+    def on_epoch(self, state: TrainingState, record: EpochRecord) -> None:
+        self._bar.epoch(record)
+
+    def on_end(self, state: TrainingState) -> None:
+        self._bar.__exit__(None, None, None)

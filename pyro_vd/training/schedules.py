@@ -1,4 +1,4 @@
-"""Schedules over a training run: the weight of the KL and the learning rate, as functions of the epoch."""
+"""Schedules of a training: the weight of the KL and the learning rate as functions of the epoch."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ HIGHEST_FACTOR = 1e12
 
 @dataclass(frozen=True)
 class KLWeight:
-    """β over the epochs: 0 until epoch ``start``, then linear, ``value`` from epoch ``end`` on.
+    """β over the epochs: 0 until epoch ``start``, ``value`` from epoch ``end`` on, and linear in between.
 
-    The defaults give a constant β = 1. A warm-up keeps the KL from pruning weights before they have learnt anything
+    The default is a constant β = 1. A warm-up keeps the KL from pruning weights before they have learnt anything
     (Molchanov 2017, section 4.3; Sønderby 2016, arXiv 1602.02282).
 
     Raises:
-        InputError: no number, one out of range, or ``end`` before ``start``.
+        InputError: not a number, a number out of range, or ``end`` before ``start``.
     """
 
     value: float = 1.0
     """β at the end of the warm-up, in [0, 10¹²]."""
     start: float = 0.0
-    """Epoch at which β leaves 0."""
+    """Epoch at which β starts to grow from 0."""
     end: float = 0.0
-    """Epoch from which β is ``value``; equal to ``start`` for no warm-up."""
+    """Epoch from which β is ``value``; without a warm-up it is equal to ``start``."""
 
     def __post_init__(self) -> None:
         take(self, "value", check_number("value", self.value, low=0, high=HIGHEST_KL_WEIGHT))
@@ -41,7 +41,7 @@ class KLWeight:
             )
 
     def at(self, epoch: float) -> float:
-        """β at a point of the run, ``epoch`` counted from 0, fractions allowed."""
+        """β at a time in epochs, which counts from 0 and may be a fraction."""
         if epoch >= self.end:
             return self.value
         if epoch <= self.start:
@@ -54,21 +54,21 @@ class LRSchedule:
     """Factor on the learning rate over the epochs.
 
     Raises:
-        InputError: an unknown kind, a share outside [0, 1), a step's factor that is not in (0, 10¹²].
+        InputError: an unknown kind, ``after`` outside [0, 1), or a factor in ``steps`` outside (0, 10¹²].
     """
 
     kind: Literal["constant", "linear", "steps"] = "constant"
-    """``constant``; ``linear``: 1 until the fraction ``after`` of the run, then linear to 0; ``steps``: see ``steps``."""
+    """``constant``: 1; ``linear``: 1 for the share ``after`` of the training, then linear to 0; ``steps``: see ``steps``."""
     after: float = 0.0
-    """For ``linear``: share of the run, in [0, 1), before the decay begins."""
+    """For ``linear``: share of the training, in [0, 1), before the decay begins."""
     steps: Mapping[int, float] = field(default_factory=dict)
-    """For ``steps``: epoch → factor that multiplies the rate from that epoch on."""
+    """For ``steps``: mapping from an epoch to the factor that multiplies the rate from that epoch on."""
 
     def __post_init__(self) -> None:
         check_choice("kind", self.kind, ("constant", "linear", "steps"))
         take(self, "after", check_number("after", self.after, low=0))
         if self.after >= 1:
-            raise InputError(name="after", value=self.after, allowed="a share of the run in [0, 1)")
+            raise InputError(name="after", value=self.after, allowed="a share of the training in [0, 1)")
         if not isinstance(self.steps, Mapping):
             raise InputError(name="steps", value=self.steps, allowed="a mapping, epoch to factor, such as {10: 0.1}")
         if (self.after and self.kind != "linear") or bool(self.steps) != (self.kind == "steps"):
@@ -85,7 +85,7 @@ class LRSchedule:
         take(self, "steps", steps)
 
     def at(self, epoch: float, epochs: int) -> float:
-        """The factor at a point of a run of ``epochs`` epochs."""
+        """The factor at a time in epochs, in a training of ``epochs`` epochs."""
         if self.kind == "linear":
             return min(1.0, (1 - epoch / epochs) / (1 - self.after))
         factor = 1.0
@@ -95,7 +95,7 @@ class LRSchedule:
 
 
 def check_schedules(lr_schedule: Any, kl_weight: Any) -> tuple[LRSchedule, KLWeight]:
-    """The two schedules of a training; None is a constant rate, a number a constant β.
+    """The two schedules of a training; None stands for a constant rate, a number for a constant β.
 
     Raises:
         InputError: anything else.

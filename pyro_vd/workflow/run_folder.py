@@ -11,7 +11,7 @@ from pyro_vd._core.reading import read_json
 from pyro_vd._core.storage import clear_temporaries, write_atomically
 from pyro_vd._core.yaml_files import load_yaml, read_yaml
 from pyro_vd.evaluation.epoch_record import EpochRecord
-from pyro_vd.training.state import read_log
+from pyro_vd.training.metrics_log import read_log
 from pyro_vd.workflow.recipe import Recipe
 from pyro_vd.workflow.recipe_files import recipe_text
 from pyro_vd.workflow.results import check_results

@@ -7,7 +7,6 @@ import math
 import platform
 import time
 from dataclasses import asdict
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -32,8 +31,9 @@ from pyro_vd.models.likelihoods import Likelihood
 from pyro_vd.pruning.pruned import prune
 from pyro_vd.pruning.rule import PruningRule, pruning_masks
 from pyro_vd.pruning.threshold_choice import choose_threshold
-from pyro_vd.training.fitting import FitResult, current_network, fit
+from pyro_vd.training.fitting import FitResult, fit
 from pyro_vd.training.frames import FrameRecorder
+from pyro_vd.training.metrics_log import MetricsLog
 from pyro_vd.workflow.finished_run import checked
 from pyro_vd.workflow.measuring import file_info, measure_networks
 from pyro_vd.workflow.phases import PruneConfig, StepsConfig
@@ -85,9 +85,9 @@ def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progr
 
     def options(phase: str, config: StepsConfig) -> dict[str, Any]:
         pyro.set_rng_seed((recipe.seed + 1000 * (1 + _PHASES.index(phase))) % 2**32)  # a resumed phase starts as a new one
-        paths = {"checkpoint": folder / f"checkpoint-{phase}.pt", "log": folder / LOG}
+        files = {"checkpoint": folder / f"checkpoint-{phase}.pt", "callbacks": [MetricsLog(folder / LOG)]}
         common = {"resume": resume, "progress": progress, "device": recipe.torch_device(), "augment": augment}
-        return {**config.fit_options(), **paths, **common, "phase": phase}
+        return {**config.fit_options(), **files, **common, "phase": phase}
 
     if recipe.pretrain.epochs:
         settings = options("pretrain", recipe.pretrain)
@@ -96,12 +96,11 @@ def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progr
 
     model = BayesianNetwork(net, likelihood, prior=recipe.model.weight_prior())
     guide = recipe.train.guide.build(model)
-    recorder, rule = None, recipe.prune.rule()
+    rule = recipe.prune.rule()
+    settings = options("train", recipe.train) | {"rule": rule}
     if recipe.train.frames:
         watched = (validation, "validation") if validation else (train, "training")
-        network = partial(current_network, guide, rule)
-        recorder = FrameRecorder(folder / FRAMES, recipe.train.frames, network, *watched, likelihood)
-    settings = options("train", recipe.train) | {"rule": rule, "after_step": recorder}
+        settings["callbacks"].append(FrameRecorder(folder / FRAMES, recipe.train.frames, *watched))
     results["train"] = fit(guide, train, validation, **settings)
     model.cpu(), guide.cpu()
     save_posterior(folder, guide)

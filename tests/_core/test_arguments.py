@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ from pyro_vd.guides import BernoulliDropout, GaussianDropout, LogNormalDropout, 
 from pyro_vd.models import Normal
 from pyro_vd.posterior import predictive, read_inference_data, summarize, write_inference_data
 from pyro_vd.pruning import pruning_masks, threshold_masks
-from pyro_vd.training import LRSchedule
+from pyro_vd.training import LRSchedule, MetricsLog, TrainingSpec
 
 X, Y = torch.randn(12, 4, generator=torch.Generator().manual_seed(0)), torch.arange(12) % 3
 DATA = X, Y
@@ -64,7 +65,7 @@ OBJECTS = (STRING, TUPLE, TENSOR, FLAG, None, 3, nn.Linear)
 LISTS = (STRING, 3, FLAG, (0.5, 1.5), ("a", "b"), {"a": 1})
 EXAMPLES = (STRING, FLAG, None, 3, (X,), (X, Y, Y), {"x": X, "y": Y}, ([["a"]], Y), (X, object()), ([[1.0], [1.0, 2.0]], Y))
 OPTIONAL = {
-    "lr_schedule", "train_threshold", "max_inputs", "validation", "device", "checkpoint", "log", "augment", "after_step",
+    "lr_schedule", "train_threshold", "max_inputs", "validation", "device", "checkpoint", "spec", "augment", "batch_size",
     "guide", "likelihood",
     "net", "info", "scale", "masks", "data_dir",
 }  # fmt: skip
@@ -80,8 +81,8 @@ FIT = {
     "guide": OBJECTS, "train": EXAMPLES, "validation": EXAMPLES, "epochs": WHOLE, "batch_size": WHOLE,
     "lr": NUMBERS, "lr_schedule": OBJECTS, "kl_weight": NUMBERS, "train_threshold": NUMBERS, "weight_decay": NUMBERS,
     "num_particles": WHOLE, "augment": FUNCTIONS, "rule": NUMBERS, "device": (TUPLE, FLAG, "nosuch", 1.5),
-    "checkpoint": PATHS, "resume": FLAGS, "log": PATHS, "phase": (TUPLE, FLAG, None, 3), "progress": FLAGS,
-    "after_step": FUNCTIONS, "noise": CHOICES,
+    "checkpoint": PATHS, "resume": FLAGS, "spec": OBJECTS, "phase": (TUPLE, FLAG, None, 3), "progress": FLAGS,
+    "callbacks": (*OBJECTS, (0, 1), [FUNCTIONS]), "noise": CHOICES,
 }  # fmt: skip
 TABLE: dict[str, tuple[Callable[[str, Any], object], dict[str, tuple[Any, ...]]]] = {
     "fit": (call(fit, **PAIR, train=DATA, epochs=1, progress=False), FIT),
@@ -226,7 +227,9 @@ def test_integers_beyond_every_float_are_no_thresholds(value: int) -> None:
 
 
 def test_every_argument_of_fit_is_in_the_table() -> None:
-    assert set(inspect.signature(fit).parameters) == set(FIT)
+    named = set(inspect.signature(fit).parameters)
+    assert len(named) == 10, "as many as a reader can keep in mind"
+    assert named - {"settings"} | {each.name for each in fields(TrainingSpec)} == set(FIT)
     assert set(inspect.signature(prune).parameters) == set(TABLE["prune"][1])
     assert set(inspect.signature(choose_threshold).parameters) == set(TABLE["choose_threshold"][1])
 
@@ -245,7 +248,7 @@ def test_numbers_of_other_kinds_are_taken(number: Callable[[float], Any], tmp_pa
     model = BayesianNetwork(NET)
     guide = VariationalDropout(model, number(-8.0))
     options = {"lr": number(0.5), "kl_weight": number(0.25), "train_threshold": number(3.0), "rule": number(2.0)}
-    paths = {"checkpoint": str(tmp_path / "c.pt"), "log": tmp_path / "log"}
+    paths = {"checkpoint": str(tmp_path / "c.pt"), "callbacks": [MetricsLog(tmp_path / "log")]}
     result = fit(guide, DATA, epochs=1, progress=False, **options, **paths)  # type: ignore[arg-type]
     assert (result.history[0].lr, result.history[0].kl_weight) == (0.5, 0.25)
     fit(guide, DATA, epochs=1, progress=False, lr=0.5, kl_weight=0.25, train_threshold=3.0, rule=2.0, resume=True, **paths)

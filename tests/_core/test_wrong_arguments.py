@@ -28,6 +28,7 @@ from pyro_vd import (
 from pyro_vd.distributions import NormalJeffreys
 from pyro_vd.guides import GaussianDropout, LogNormalDropout, PointEstimate
 from pyro_vd.models import MLP, Normal
+from pyro_vd.training import MetricsLog
 
 
 class Pair(nn.Linear):
@@ -81,7 +82,7 @@ WRONG: dict[str, Callable[[], object]] = {
     r"checkpoint \(='no/such/c.pt'\): there is no folder 'no/such'": lambda: fit(
         GUIDE, DATA, epochs=1, checkpoint="no/such/c.pt"
     ),
-    r"log \(='no/log'\): there is no folder 'no'": lambda: fit(GUIDE, DATA, epochs=1, log=Path("no/log")),
+    r"log \(='no/log'\): there is no folder 'no'": lambda: MetricsLog(Path("no/log")),
     "computes its weight .*remove_weight_norm": lambda: BayesianNetwork(normed()),
     r"computes its weight .*prune\.remove": lambda: BayesianNetwork(torch_pruned()),
     "data: the network's output is a tuple; it must be one tensor": lambda: evaluate(Pair(4, 3), DATA),

@@ -108,7 +108,7 @@ def test_interrupted(tmp_path: Path) -> None:
     process = subprocess.Popen(
         line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, preexec_fn=heed
     )
-    while not (run / "metrics.jsonl").exists():
+    while not (run / "checkpoint-pretrain.pt").exists():
         assert process.poll() is None, process.stderr
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)

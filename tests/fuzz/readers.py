@@ -18,7 +18,7 @@ import torch
 import yaml
 from mutate import Mutation, spoil_bytes, spoil_json, spoil_tree, spoil_yaml, spoil_zip
 from PIL import Image
-from support import flat, idx
+from support import EachStep, flat, idx
 from torch import Tensor, nn
 
 from pyro_vd import InputError, VariationalDropout, compact, fit, load_pruned, save_pruned
@@ -31,7 +31,8 @@ from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.models.likelihoods import Normal, describe, read_likelihood
 from pyro_vd.networks.ready import mlp
 from pyro_vd.posterior.arviz_files import read_inference_data, to_tree, write_inference_data
-from pyro_vd.training.frames import FrameRecorder, read_frames
+from pyro_vd.training import TrainingState
+from pyro_vd.training.frame_files import frame_of, read_frames, write_frames
 from pyro_vd.workflow.comparison import read_results
 from pyro_vd.workflow.finished_run import load_run
 from pyro_vd.workflow.inspection import run_inference_data
@@ -135,11 +136,11 @@ def unfinished() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path, kept = Path(folder) / "c.pt", []
 
-        def keep(epoch: int, step: int, steps: int) -> None:
-            if epoch == 1 and not kept:
+        def keep(state: TrainingState) -> None:
+            if state.epoch == 1 and not kept:
                 kept.append(path.read_bytes())
 
-        fit(pair()[1], DATA, checkpoint=path, after_step=keep, **OPTIONS)
+        fit(pair()[1], DATA, checkpoint=path, callbacks=[EachStep(keep)], **OPTIONS)
         return kept[0]
 
 
@@ -206,7 +207,7 @@ def pruned_seed(layout: Any) -> bytes:
 
 def frames_seed() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
-        FrameRecorder(Path(folder), 1, lambda: nn.Sequential(nn.Linear(4, 2)), DATA, "training")
+        write_frames(Path(folder), 0, [frame_of(nn.Sequential(nn.Linear(4, 2)), 0.0, DATA, None, "training")])
         return (Path(folder) / "00000.npz").read_bytes()
 
 

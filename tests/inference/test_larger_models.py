@@ -32,6 +32,7 @@ from pyro_vd import (
 )
 from pyro_vd.models import MLP, Normal
 from pyro_vd.posterior.arviz_files import to_tree
+from pyro_vd.testing.interrupting import Interrupt
 
 X = torch.randn(30, 4, generator=torch.Generator().manual_seed(1))
 Y = X[:, :3].argmax(1)
@@ -146,12 +147,8 @@ def test_a_training_with_an_autoguide_is_resumed_bit_for_bit(tmp_path: Path) -> 
             _model, guide, y = seasons()
             pyro.set_rng_seed(5)
 
-            def interrupt(epoch: int, *_: int, stop: int = stop) -> None:
-                if epoch == stop:
-                    raise KeyboardInterrupt
-
             with contextlib.suppress(KeyboardInterrupt):
-                options: Any = {"checkpoint": tmp_path / "c.pt", "resume": resume, "after_step": interrupt}
+                options: Any = {"checkpoint": tmp_path / "c.pt", "resume": resume, "callbacks": [Interrupt(stop)]}
                 fit(guide, (X, y), epochs=4, batch_size=10, progress=False, **options)
         return guide.state_dict()
 

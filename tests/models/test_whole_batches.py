@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vd import BayesianNetwork, InputError, VariationalDropout, fit
+from pyro_vd.data import TensorBatches
 from pyro_vd.evaluation.checks import check_inputs, check_network
 from pyro_vd.guides import PointEstimate
 from pyro_vd.models import Normal
@@ -185,7 +186,7 @@ def test_the_try_copies_neither_likelihood_nor_attributes_and_leaves_them_as_the
     model = Streaming(nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.Linear(5, 3)), likelihood)
     before = {name: buffer.clone() for name, buffer in model.named_buffers()}
     modes = [module.training for module in model.modules()]
-    check_batches(X, Y, 20, model)
+    check_batches(TensorBatches(X, Y, 20), model)
     assert all(torch.equal(value, before[name]) for name, value in model.named_buffers())
     assert [module.training for module in model.modules()] == modes
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
@@ -193,7 +194,7 @@ def test_the_try_copies_neither_likelihood_nor_attributes_and_leaves_them_as_the
     fit(guide, (X, Y), epochs=2, batch_size=20, progress=False)
     assert likelihood.calls == 6, "steps alone"
     with pytest.raises(InputError, match="make a batch of one"):
-        check_batches(X, Y, N - 1, model)
+        check_batches(TensorBatches(X, Y, N - 1), model)
 
 
 def test_the_try_takes_no_memory_for_the_weights() -> None:

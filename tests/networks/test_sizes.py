@@ -43,6 +43,7 @@ from pyro_vd.models import Normal
 from pyro_vd.networks.ready import mlp
 from pyro_vd.networks.sizes import OTHERS, compression, layer_sizes
 from pyro_vd.runtime import sparsify_runtime
+from pyro_vd.training import MetricsLog
 from pyro_vd.training.progress import Progress
 from pyro_vd.workflow.tables import print_networks
 
@@ -306,7 +307,7 @@ def test_the_log_of_a_training_says_it(tmp_path: Path) -> None:
     model = BayesianNetwork(Recurrent())
     guide = VariationalDropout(model, log_sigma2=-3.0)
     data = torch.randn(20, 4, 12), torch.arange(20) % 3
-    record = fit(guide, data, epochs=1, progress=False, log=tmp_path / "log").history[-1]
+    record = fit(guide, data, epochs=1, progress=False, callbacks=[MetricsLog(tmp_path / "log")]).history[-1]
     net = prune(guide)
     assert record.compression == compression(net, model.weight_names) < 1.02
     assert (record.nonzero_parameters, record.sparse_bytes) == tuple(asdict(stored_size(net)).values())

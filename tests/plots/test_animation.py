@@ -19,7 +19,7 @@ from pyro_vd import load_pruned
 from pyro_vd.plots import animation
 from pyro_vd.plots.animation import Painter, chosen_frames, gif_of
 from pyro_vd.plots.weights import SHADES, first_layer_images, weight_matrices
-from pyro_vd.training.frames import Frames, read_frames
+from pyro_vd.training.frame_files import Frames, read_frames
 
 SHAPES = {"1.weight": (100, 784), "3.weight": (40, 100), "5.weight": (10, 40)}
 WHITE = [255, 255, 255]

@@ -30,7 +30,7 @@ from pyro_vd import (
 from pyro_vd.distributions import NormalJeffreys
 from pyro_vd.guides import GaussianDropout, PointEstimate
 from pyro_vd.pruning import pruning_masks
-from pyro_vd.training.frames import read_frames
+from pyro_vd.training.frame_files import read_frames
 from pyro_vd.workflow import inspect_layers
 from pyro_vd.workflow.finished_run import run_rule
 from pyro_vd.workflow.inspection import run_inference_data

@@ -19,7 +19,7 @@ from pyro_vd import InputError
 from pyro_vd._core import storage
 from pyro_vd._core.storage import load_checkpoint, save_checkpoint
 from pyro_vd.export import load_pruned, pruned_file, save_pruned
-from pyro_vd.training.frames import FrameRecorder, read_frames
+from pyro_vd.training.frame_files import frame_of, read_frames, write_frames
 from pyro_vd.workflow import posterior_file
 from pyro_vd.workflow.finished_run import load_run
 from pyro_vd.workflow.recipe_files import parse_recipe
@@ -115,7 +115,7 @@ def test_logs_may_lack_new_keys_and_refuse_unknown_ones(finished_run: Path, tmp_
 
 def test_frames_may_lack_their_sizes_and_refuse_unknown_arrays(tmp_path: Path) -> None:
     data = torch.zeros(3, 7), torch.zeros(3, dtype=torch.long)
-    FrameRecorder(tmp_path, 1, lambda: nn.Linear(7, 2), data, "training")
+    write_frames(tmp_path, 0, [frame_of(nn.Linear(7, 2), 0.0, data, None, "training")])
     (path,) = tmp_path.glob("*.npz")
     with np.load(path) as file:
         arrays: dict[str, Any] = dict(file)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pyro_vd import BayesianNetwork, InputError, VariationalDropout, compact, fine_tune, fit, prune
 from pyro_vd.models import Normal
+from pyro_vd.testing.interrupting import Interrupt
 from pyro_vd.training import FitResult
 
 X, Y = torch.randn(60, 6, generator=torch.Generator().manual_seed(0)), torch.arange(60) % 3
@@ -121,15 +122,11 @@ def test_a_compact_network() -> None:
 
 
 def test_an_interrupted_one_changes_nothing(tmp_path: Path) -> None:
-    def stop(epoch: int, step: int, steps: int) -> None:
-        if epoch == 1:
-            raise KeyboardInterrupt
-
     net = sparse(NETS["buffers"]())
     before = copy.deepcopy(net.state_dict())
     checkpoint = {"checkpoint": tmp_path / "c.pt", "resume": True}
     with pytest.raises(KeyboardInterrupt):
-        fine_tune(net, (X, Y), **OPTIONS, **checkpoint, after_step=stop)
+        fine_tune(net, (X, Y), **OPTIONS, **checkpoint, callbacks=[Interrupt(1)])
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
     whole = copy.deepcopy(net)
     torch.manual_seed(1)

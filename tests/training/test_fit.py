@@ -19,7 +19,7 @@ from pyro_vd.evaluation.score import score_of
 from pyro_vd.guides import PointEstimate
 from pyro_vd.models import MLP
 from pyro_vd.networks.sizes import compression
-from pyro_vd.training import LRSchedule
+from pyro_vd.training import LRSchedule, MetricsLog
 from pyro_vd.training.placing import placed
 
 X, Y = torch.randn(60, 6, generator=torch.Generator().manual_seed(0)), torch.arange(60) % 3
@@ -77,7 +77,7 @@ def test_data_term_is_that_of_all_data() -> None:
 
 def test_records_are_true_and_finite(tmp_path: Path) -> None:
     _model, guide = pair()
-    result = fit(guide, TRAIN, HELD, **OPTIONS, log=tmp_path / "log")
+    result = fit(guide, TRAIN, HELD, **OPTIONS, callbacks=[MetricsLog(tmp_path / "log")])
     net = prune(guide)
     last = result.history[-1]
     assert (last.score, last.compression) == (score_of(net, HELD).value, compression(net))
@@ -93,22 +93,22 @@ def test_records_are_true_and_finite(tmp_path: Path) -> None:
 
 def test_log_keeps_other_phases_and_is_json(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    fit(pair()[1], TRAIN, **OPTIONS, log=log, phase="pretrain")
+    fit(pair()[1], TRAIN, **OPTIONS, callbacks=[MetricsLog(log)], phase="pretrain")
     first = log.read_text()
-    fit(pair()[1], TRAIN, **OPTIONS, log=log, phase="train")
-    fit(pair()[1], TRAIN, **{**OPTIONS, "epochs": 2}, log=log, phase="train")
+    fit(pair()[1], TRAIN, **OPTIONS, callbacks=[MetricsLog(log)], phase="train")
+    fit(pair()[1], TRAIN, **{**OPTIONS, "epochs": 2}, callbacks=[MetricsLog(log)], phase="train")
     assert log.read_text().startswith(first)
     assert [json.loads(line)["phase"] for line in log.read_text().splitlines()] == ["pretrain"] * 5 + ["train"] * 2
     _model, guide = pair(0.0)
     with torch.no_grad():
         for name in guide.site_names:
             guide.site(name).theta.zero_()
-    fit(guide, TRAIN, epochs=1, lr=1e-12, log=log, phase="nothing left", progress=False)
+    fit(guide, TRAIN, epochs=1, lr=1e-12, callbacks=[MetricsLog(log)], phase="nothing left", progress=False)
     line = json.loads(log.read_text().splitlines()[-1], parse_constant=pytest.fail)
     assert line["compression"] is None, "no weight is left: infinite, which JSON does not have"
     log.write_text("not ours\n")
     with pytest.raises(InputError, match="log is truncated or not the log"):
-        fit(pair()[1], TRAIN, **OPTIONS, log=log)
+        fit(pair()[1], TRAIN, **OPTIONS, callbacks=[MetricsLog(log)])
     assert log.read_text() == "not ours\n"
 
 
@@ -149,11 +149,15 @@ def test_same_seed_same_result() -> None:
 
 
 def test_a_refused_training_leaves_the_model_as_it_was(tmp_path: Path) -> None:
-    """Also where it is refused late: for a folder that is not there, or in the try of a batch."""
+    """Also where it is refused late: for its files, by a callback, or in the try of a batch."""
     model, guide = pair()
     fit(guide, TRAIN, **OPTIONS)
-    for options in ({"checkpoint": tmp_path / "none" / "c.pt"}, {"log": tmp_path / "none" / "log"}):
-        with pytest.raises(InputError, match="there is no folder"):
+    (tmp_path / "log").write_text("not ours\n")
+    for options, said in (
+        ({"checkpoint": tmp_path / "none" / "c.pt"}, "there is no folder"),
+        ({"callbacks": [MetricsLog(tmp_path / "log")]}, "log is truncated or not the log"),
+    ):
+        with pytest.raises(InputError, match=said):
             fit(guide, HELD, **OPTIONS, **options)
         assert model.num_data == len(TRAIN[0])
     normed = BayesianNetwork(nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4), nn.Linear(4, 3)), num_data=7)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from pyro_vd import BayesianNetwork, InputError, KLWeight, NonFiniteError, VariationalDropout, fit, posterior_mean
 from pyro_vd.distributions import NormalARD
 from pyro_vd.guides import BernoulliDropout, GaussianDropout, PointEstimate, WeightGuide
-from pyro_vd.training import LRSchedule
+from pyro_vd.training import LRSchedule, MetricsLog
 
 
 class Crash(nn.Module):
@@ -59,7 +59,7 @@ def state_of(model: BayesianNetwork, guide: WeightGuide) -> dict[str, list[Any]]
 @pytest.mark.parametrize("step", [5, 10, 20])
 def test_fit_interrupted_in_an_epoch(tmp_path: Path, guide: type[WeightGuide], step: int) -> None:
     """Of 20 steps, 4 an epoch. The second half begins from other weights and another seed: all comes from the checkpoint."""
-    files: dict[str, Any] = {"checkpoint": tmp_path / "c.pt", "log": tmp_path / "log", "resume": True}
+    files: dict[str, Any] = {"checkpoint": tmp_path / "c.pt", "callbacks": [MetricsLog(tmp_path / "log")], "resume": True}
     whole = pair(1, guide)
     expected = fit(whole[1], DATA, **OPTIONS)
     with pytest.raises(KeyboardInterrupt):

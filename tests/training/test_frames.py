@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -13,16 +12,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support import SMALL, contents, refused, run_cli
-from torch import nn
+from support import SMALL, EachStep, contents, refused, run_cli
+from torch import Tensor, nn
 
 from pyro_vd import BayesianNetwork, InputError, VariationalDropout, fit, load_run, prune
 from pyro_vd.evaluation.deployed import stored_size
 from pyro_vd.evaluation.score import score_of
+from pyro_vd.guides import PointEstimate
 from pyro_vd.networks.layers import named_weights
 from pyro_vd.networks.ready import mlp
 from pyro_vd.networks.sizes import compression
-from pyro_vd.training.frames import EXAMPLES, SCALE, FrameRecorder, read_frames
+from pyro_vd.training import Callback, FrameRecorder
+from pyro_vd.training.frame_files import SCALE, frame_of, read_frames, write_frames
+from pyro_vd.training.frames import EXAMPLES
 
 DATA = torch.rand(70, 6, generator=torch.Generator().manual_seed(0)), torch.arange(70) % 3
 LONGER = (*SMALL, "--train.frames=3", "--train.epochs=12")
@@ -40,21 +42,23 @@ def recorded_of(net: nn.Module) -> dict[str, np.ndarray]:
 
 
 def trained(folder: Path | None, an_epoch: int = 3, **options: Any) -> tuple[nn.Module, list[tuple[float, nn.Module]]]:
-    """A short training of 7 steps an epoch; also the network after every step."""
+    """A short training of 7 steps per epoch; also the network after every step."""
     torch.manual_seed(1)
     model = BayesianNetwork(mlp([6, 8, 3]))
     guide = VariationalDropout(model, log_sigma2=-3.0)
-    network: Callable[[], nn.Module] = lambda: prune(guide, 1.0)  # noqa: E731
-    seen = [(0.0, network())]
-    recorder = FrameRecorder(folder, an_epoch, network, DATA, "training") if folder else None
+    seen = [(0.0, prune(guide, 1.0))]
+    callbacks: list[Callback] = [EachStep(lambda state: seen.append((state.now, prune(guide, 1.0))))]
+    if folder:
+        callbacks.append(FrameRecorder(folder, an_epoch, DATA, "training"))
+    options = {"epochs": 4, "batch_size": 10, "lr": 0.1, "kl_weight": 0.1, "rule": 1.0, "progress": False, **options}
+    fit(guide, DATA, callbacks=callbacks, **options)
+    return prune(guide, 1.0), seen
 
-    def after_step(epoch: int, step: int, steps: int) -> None:
-        seen.append((epoch + step / steps, network()))
-        if recorder:
-            recorder(epoch, step, steps)
 
-    fit(guide, DATA, epochs=4, batch_size=10, lr=0.1, kl_weight=0.1, progress=False, after_step=after_step, **options)
-    return network(), seen
+def record(folder: Path, net: nn.Module, data: tuple[Tensor, Tensor]) -> None:
+    """One frame, of a network that is not trained."""
+    folder.mkdir(exist_ok=True)
+    write_frames(folder, 0, [frame_of(net, 0.0, data, None, "training")])
 
 
 @pytest.mark.parametrize(("an_epoch", "steps"), [(1, [7]), (3, [3, 5, 7]), (7, range(1, 8)), (10, range(1, 8))])
@@ -78,7 +82,7 @@ def test_weights_at_the_edges_of_the_scale(tmp_path: Path) -> None:
     net = nn.Linear(7, 1)
     with torch.no_grad():
         net.weight[:] = torch.tensor([[0.0, 1e-20, -1e-20, 0.5, -1.0, 7.0, -7.0]])
-    FrameRecorder(tmp_path, 1, lambda: net, (torch.zeros(3, 7), torch.zeros(3, dtype=torch.long)), "training")
+    record(tmp_path, net, (torch.zeros(3, 7), torch.zeros(3, dtype=torch.long)))
     frames = read_frames(tmp_path)
     assert frames.weights["weight"].tolist() == [[[0, 1, -1, 64, -127, 127, -127]]]
     assert (frames.left(0), frames.compression(0)) == ([6], 7 / 6)
@@ -89,7 +93,7 @@ def test_a_frame_counts_every_weight_and_the_bytes_of_the_file(tmp_path: Path) -
     with torch.no_grad():
         net[2].weight[0] = 0
     data = torch.randint(10, (5, 3)), torch.arange(5) % 2
-    FrameRecorder(tmp_path, 1, lambda: net, data, "training")
+    record(tmp_path, net, data)
     frames = read_frames(tmp_path)
     assert frames.sizes is not None
     assert frames.compression(0) == compression(net) == (40 + 24) / (40 + 12)
@@ -103,8 +107,9 @@ def test_only_so_many_examples_are_measured(tmp_path: Path) -> None:
     net = nn.Linear(2, 2)
     with torch.no_grad():
         net.bias[:] = torch.tensor([1.0, 0.0])  # right for the first half, wrong for the second
-    FrameRecorder(tmp_path, 1, lambda: net, (x, y), "validation")
-    assert read_frames(tmp_path).score.tolist() == [0.0]
+    recorder = FrameRecorder(tmp_path, 1, (x, y), "validation")
+    fit(PointEstimate(BayesianNetwork(net)), (x, y), epochs=1, lr=1e-12, callbacks=[recorder], progress=False)
+    assert read_frames(tmp_path).score.tolist() == [0.0, 0.0]
     assert read_frames(tmp_path).measured_on == "500 validation examples"
 
 
@@ -158,8 +163,7 @@ def test_broken_frames(tmp_path: Path) -> None:
     trained(tmp_path)
     path = tmp_path / "00002.npz"
     good = path.read_bytes()
-    net = nn.Linear(6, 8)
-    FrameRecorder(tmp_path / "smaller", 1, lambda: net, (DATA[0], DATA[1]), "training")
+    record(tmp_path / "smaller", nn.Linear(6, 8), DATA)
     smaller = (tmp_path / "smaller" / "00000.npz").read_bytes()
     for bad, said in (
         (good[:-50], "truncated"),
@@ -184,5 +188,6 @@ def test_refused(tmp_path: Path, finished_run: Path) -> None:
         keys = (*SMALL, f"--train.frames={value}", "--out", tmp_path / "run")
         refused("train", "digits", *keys, quoted=["train.frames", value])
     refused("animate", finished_run, quoted=[str(finished_run), "train.frames"])
-    with pytest.raises(InputError, match="an_epoch"):
-        FrameRecorder(tmp_path, 0, lambda: nn.Linear(1, 2), DATA, "training")
+    with pytest.raises(InputError) as error:
+        FrameRecorder(tmp_path, 0, DATA, "training")
+    assert (error.value.name, error.value.value) == ("frames_per_epoch", 0)

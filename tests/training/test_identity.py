@@ -165,7 +165,7 @@ SCRIPT = """
 import sys, torch
 from torch import nn
 from pyro_vd import *
-from pyro_vd.training import LRSchedule
+from pyro_vd.training import Callback, LRSchedule
 
 def jitter(x, strength=float(sys.argv[3])):
     return x + strength * torch.randn_like(x)
@@ -178,10 +178,15 @@ torch.manual_seed(0)
 x, y = torch.randn(40, 6), torch.arange(40) % 3
 model = BayesianNetwork(nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)), observed)
 guide = VariationalDropout(model)
-stop = (lambda epoch, step, steps: sys.exit(3) if epoch == 1 else None) if sys.argv[2] == "stop" else None
+class Stop(Callback):
+    def on_step(self, state):
+        if state.epoch == 1:
+            sys.exit(3)
+
+callbacks = [Stop()] if sys.argv[2] == "stop" else []
 options = dict(epochs=4, batch_size=10, augment=jitter, lr_schedule=LRSchedule("linear"), kl_weight=KLWeight(0.3, end=2))
 try:
-    fit(guide, (x, y), **options, checkpoint=sys.argv[1], resume=True, progress=False, after_step=stop)
+    fit(guide, (x, y), **options, checkpoint=sys.argv[1], resume=True, progress=False, callbacks=callbacks)
 except InputError as error:
     print(error)
 else:

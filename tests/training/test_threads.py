@@ -12,6 +12,7 @@ import pyro
 import pytest
 import torch
 from pyro.poutine.runtime import _PYRO_STACK
+from support import EachStep
 from torch import Tensor
 
 from pyro_vd import InputError, VariationalDropout, compact, evaluate, fit, prune, to_inference_data
@@ -105,7 +106,7 @@ def test_one_model_in_two_trainings_is_refused_and_the_first_goes_on() -> None:
     running = threading.Event()
 
     def first() -> Any:
-        return fit(guide, (X, Y), epochs=60, progress=False, after_step=lambda *_: running.set()).history
+        return fit(guide, (X, Y), epochs=60, progress=False, callbacks=[EachStep(lambda _: running.set())]).history
 
     def second() -> None:
         assert running.wait(60)

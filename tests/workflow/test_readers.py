@@ -98,6 +98,7 @@ def test_every_flipped_bit_is_noticed(tmp_path: Path, kind: str) -> None:
 LEAVES = """
 import sys
 import torch
+from support import EachStep
 from test_readers import DATA, pair
 from pyro_vd import InputError, fit
 from pyro_vd._core.storage import load_checkpoint, save_checkpoint
@@ -121,13 +122,13 @@ def wrong(value):
 
 folder, tried, taken = sys.argv[1], 0, []
 keep = []
-def stop(epoch, step, steps):
-    if epoch == 1 and not keep:
+def stop(state):
+    if state.epoch == 1 and not keep:
         keep.append(load_checkpoint(path))
 from pathlib import Path
 path = Path(folder) / "c.pt"
 options = {"epochs": 2, "batch_size": 12, "progress": False}
-fit(pair(1)[1], DATA, checkpoint=path, after_step=stop, **options)
+fit(pair(1)[1], DATA, checkpoint=path, callbacks=[EachStep(stop)], **options)
 for place in places(keep[0]):
     if place[0] in ("format", "settings") and len(place) > 1:
         continue  # compared as a whole

@@ -1,0 +1,112 @@
+"""The checkpoint of a training: everything that is needed to resume it, in one file."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypedDict
+
+import torch
+from torch import Tensor
+
+from pyro_vd._core.arguments import check_file
+from pyro_vd._core.errors import InputError
+from pyro_vd._core.messages import quoted
+from pyro_vd._core.reading import reading
+from pyro_vd._core.schema import check_tree
+from pyro_vd._core.storage import load_checkpoint, save_checkpoint
+from pyro_vd.evaluation.epoch_record import EpochRecord
+from pyro_vd.networks.checks import check_state
+from pyro_vd.training.metrics_log import record_of
+from pyro_vd.training.optimizer_state import check_kind, check_optimizer_state
+from pyro_vd.training.state import TrainingState
+
+
+class _Saved(TypedDict):
+    settings: dict[str, Any]
+    module: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    shuffle: Tensor
+    rng: Tensor
+    cuda_rng: list[Tensor] | None
+    guard: list[int]
+    history: list[dict[str, Any]]
+
+
+class Checkpoint:
+    """A file that holds the state of a training after its last complete epoch.
+
+    Args:
+        path: the file; its folder must be there.
+        settings: the fingerprint of the training, which must be equal for the file to be restored.
+
+    Raises:
+        InputError: the folder is missing, or the path is not that of a file.
+    """
+
+    def __init__(self, path: Path | str, settings: dict[str, Any]) -> None:
+        self.path, self.settings = check_file("checkpoint", path), settings
+
+    def save(self, state: TrainingState) -> None:
+        """Write the state, atomically."""
+        content = {
+            "settings": self.settings,
+            "module": state.loss_of.state_dict(),
+            "optimizer": state.optimizer.state_dict(),
+            "shuffle": state.shuffle.get_state(),
+            "rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else None,
+            "guard": [state.guard.skipped, state.guard.in_a_row],
+            "history": [asdict(record) for record in state.history],
+        }
+        save_checkpoint(self.path, content)
+
+    def restore(self, state: TrainingState) -> None:
+        """Load the file, if it is there, into ``state`` and torch's generators, after all of it has been checked.
+
+        Raises:
+            InputError: the file is broken, or belongs to a training with other settings or another network.
+        """
+        if not self.path.exists():
+            return
+        saved = load_checkpoint(self.path)
+        with reading(self.path, "a checkpoint of this training"):
+            history, on_gpu = self._check(saved, state)
+            state.loss_of.load_state_dict(saved["module"])
+            state.optimizer.load_state_dict(saved["optimizer"])
+            state.shuffle.set_state(saved["shuffle"])
+            torch.set_rng_state(saved["rng"])
+            if on_gpu:
+                torch.cuda.set_rng_state_all(saved["cuda_rng"])
+            state.guard.skipped, state.guard.in_a_row = saved["guard"]
+            state.guard.start()
+            state.history[:] = history
+
+    def _check(self, saved: dict[str, Any], state: TrainingState) -> tuple[list[EpochRecord], bool]:
+        """The history in a file, and whether it has states for the generators of the GPUs here."""
+        where = str(self.path)
+        check_tree(where, saved, _Saved)
+        settings = {**self.settings, **saved["settings"]}  # a file of an earlier version has fewer
+        if different := [key for key, value in self.settings.items() if settings[key] != value]:
+            listed = ", ".join(f"{k} {quoted(settings[k], 300)}, now {quoted(self.settings[k], 300)}" for k in different)
+            raise InputError(f"{where} is of another training: {listed}")
+        check_state(where, saved["module"], state.loss_of)
+        for name, like in state.loss_of.state_dict().items():
+            check_kind(f"{where}: {name}", saved["module"][name], like)
+        check_optimizer_state(where, saved["optimizer"], state.optimizer)
+        for generator in ("shuffle", "rng"):
+            check_kind(f"{where}: {generator}", saved[generator], state.shuffle.get_state())
+            torch.Generator().set_state(saved[generator])  # raises an error for an invalid state
+        on_gpu = torch.cuda.get_rng_state_all() if saved["cuda_rng"] is not None and torch.cuda.is_available() else []
+        for own, found in zip(on_gpu, saved["cuda_rng"] or [], strict=bool(on_gpu)):
+            check_kind(f"{where}: cuda_rng", found, own)
+        history = [record_of(f"{where}: history.{number}", row) for number, row in enumerate(saved["history"])]
+        phase, epochs = state.spec.phase, [record.epoch for record in history]
+        if epochs != list(range(1, len(history) + 1)) or any(record.phase != phase for record in history):
+            raise InputError(f"{where}: history must hold the epochs of {phase!r}, from 1 on")
+        skipped, in_a_row = saved["guard"]
+        if not history or not 0 <= in_a_row <= skipped == history[-1].skipped:
+            raise InputError(
+                name=f"{where}: guard", value=saved["guard"], allowed="the skipped steps so far, and those in a row"
+            )
+        return history, bool(on_gpu)

@@ -1,0 +1,83 @@
+"""What happens before the first step of a training: everything is checked, moved to the device, and put together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from pyro_vd._core.arguments import check_device, check_file, check_flag
+from pyro_vd._core.errors import InputError
+from pyro_vd.data.batches import Batches, TensorBatches
+from pyro_vd.data.dataset import Data
+from pyro_vd.guides.weight_guide import WeightGuide
+from pyro_vd.inference.elbo import VariationalDropoutELBO
+from pyro_vd.models.data_checks import check_measured
+from pyro_vd.networks.checks import check_trainable
+from pyro_vd.pruning.rule import pruning_masks
+from pyro_vd.training.batch_checks import batches_of, check_batches
+from pyro_vd.training.callbacks import Callback
+from pyro_vd.training.checkpoint import Checkpoint
+from pyro_vd.training.guard import NonFiniteGuard
+from pyro_vd.training.optimizer import adam
+from pyro_vd.training.placing import placed
+from pyro_vd.training.spec import TrainingSpec
+from pyro_vd.training.state import TrainingState
+
+
+def prepare(
+    guide: WeightGuide,
+    train: Data | Batches,
+    validation: Data | None,
+    spec: TrainingSpec,
+    device: str | torch.device | None,
+    checkpoint: Path | str | None,
+    resume: bool,
+    callbacks: Callback,
+) -> tuple[TrainingState, Checkpoint | None]:
+    """Start a training, or go back to where it stopped; the arguments are those of :func:`~pyro_vd.fit`.
+
+    Returns:
+        The state before the next step, of which ``callbacks`` have been told, and the checkpoint to write, if any.
+
+    Raises:
+        InputError: see :func:`~pyro_vd.fit`. Model and guide are then as they were.
+    """
+    model = guide.model
+    guide.check_types(model)
+    check_trainable(model, guide)
+    guide.check_train_threshold(spec.train_threshold)
+    resume = check_flag("resume", resume)
+    checkpoint = None if checkpoint is None else check_file("checkpoint", checkpoint)
+    target = check_device(device) if device is not None else next(model.buffers()).device
+    batches = batches_of(train, spec.batch_size, model)
+    held_out = None if validation is None else check_measured("validation data", validation, model)
+    if guide.learns_alpha or spec.rule.max_inputs is not None:
+        pruning_masks(guide, spec.rule)  # refuses what does not fit, before the first epoch
+    saved = None if checkpoint is None else Checkpoint(checkpoint, spec.fingerprint(guide, batches))
+    if resume and saved is None:
+        raise InputError("resume (=True) needs a checkpoint to go on from")
+    elbo = VariationalDropoutELBO(num_particles=spec.num_particles, noise=spec.noise)
+    with placed(guide, target, batches.num_examples, spec.train_threshold):
+        if isinstance(batches, TensorBatches):
+            batches = batches.to(target)
+        first = check_batches(batches, model)
+        held_out = held_out and (held_out[0].to(target), held_out[1].to(target))
+        elbo.try_out(model, guide, *first)
+        loss_of = elbo(model, guide)
+        state = TrainingState(
+            guide=guide,
+            spec=spec,
+            batches=batches,
+            validation=held_out,
+            device=target,
+            elbo=elbo,
+            loss_of=loss_of,
+            optimizer=adam(loss_of, model.likelihood, spec.lr, spec.weight_decay * batches.num_examples),
+            shuffle=torch.Generator().manual_seed(int(torch.randint(2**31, (), device="cpu"))),
+            guard=NonFiniteGuard(loss_of, elbo),
+        )
+        if saved is not None and resume:
+            saved.restore(state)
+        callbacks.on_start(state)
+    return state, saved

@@ -1,0 +1,133 @@
+"""The settings of a training: everything that determines its result, beside the data, the model and the guide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, TypedDict
+
+from torch import Tensor
+
+from pyro_vd._core.arguments import HIGHEST_LR, LARGEST, check_number, take
+from pyro_vd._core.errors import InputError
+from pyro_vd._core.messages import must_be_one_of
+from pyro_vd.data.batches import Batches, TensorBatches
+from pyro_vd.guides.weight_guide import WeightGuide
+from pyro_vd.inference.output_noise import OutputNoise, check_output_noise
+from pyro_vd.pruning.rule import PruningRule, Rule, rule_of
+from pyro_vd.training.identity import identity, pair_identity
+from pyro_vd.training.schedules import KLWeight, LRSchedule, check_schedules
+
+Augmentation = Callable[[Tensor], Tensor]
+"""Changes a batch of training inputs at random."""
+
+
+@dataclass(frozen=True)
+class TrainingSpec:
+    """The settings of a training; :func:`~pyro_vd.fit` takes them as this object or each as a keyword argument.
+
+    Raises:
+        InputError: a setting out of range.
+    """
+
+    epochs: int
+    """Passes over the data, at least 1."""
+    batch_size: int | None = None
+    """Examples per step, at least 1; None is 100, and leaves :class:`~pyro_vd.data.Batches` theirs. A last smaller batch is
+    trained on as well."""
+    lr: float = 1e-3
+    """Learning rate of Adam at the start, > 0."""
+    lr_schedule: LRSchedule = field(default_factory=LRSchedule)
+    """Factor on the learning rate over the epochs; None is a constant one."""
+    kl_weight: KLWeight = field(default_factory=KLWeight)
+    """β, the weight of the KL: its warm-up over the epochs, or a number."""
+    train_threshold: float | None = None
+    """Value of log α at or above which means are held at zero in the forward pass, with a guide that learns log α; the guide
+    keeps it, see :attr:`~pyro_vd.guides.WeightGuide.train_threshold`. None holds nothing."""
+    noise: OutputNoise = "position"
+    """Where a weight serves several positions of an example: draw the noise of its output at each "position" independently, as
+    in the paper, or once for each "example"."""
+    weight_decay: float = 0.0
+    """λ ≥ 0 of an L2 penalty ½λ‖·‖² on the loss of one example, the usual scale; meant for guides without a KL. The parameters
+    of the likelihood have none."""
+    num_particles: int = 1
+    """Draws of the noise per step, at least 1; their losses are averaged."""
+    augment: Augmentation | None = None
+    """Changes each batch of training inputs at random, such as :class:`~pyro_vd.data.RandomAffine`. Where a checkpoint is
+    written it must be a function, or an object of plain values; see :func:`~pyro_vd.training.identity.identity`."""
+    rule: PruningRule = field(default_factory=PruningRule)
+    """What the score and the compression of each epoch take as pruned: a rule, or a threshold on log α."""
+    phase: str = "train"
+    """Name of this training in the log and beside the progress bar."""
+
+    def __post_init__(self) -> None:
+        take(self, "epochs", check_number("epochs", self.epochs, low=1, high=LARGEST, whole=True))
+        if self.batch_size is not None:
+            take(self, "batch_size", check_number("batch_size", self.batch_size, low=1, high=LARGEST, whole=True))
+        take(self, "lr", check_number("lr", self.lr, low=0, high=HIGHEST_LR, low_open=True))
+        take(self, "weight_decay", check_number("weight_decay", self.weight_decay, low=0, high=HIGHEST_LR))
+        take(self, "num_particles", check_number("num_particles", self.num_particles, low=1, high=LARGEST, whole=True))
+        if self.train_threshold is not None:
+            take(self, "train_threshold", check_number("train_threshold", self.train_threshold, low=-100, high=100))
+        lr_schedule, kl_weight = check_schedules(self.lr_schedule, self.kl_weight)
+        for name, value in {"lr_schedule": lr_schedule, "kl_weight": kl_weight, "rule": rule_of(self.rule)}.items():
+            take(self, name, value)
+        check_output_noise("noise", self.noise)
+        if self.augment is not None and not callable(self.augment):
+            raise InputError(name="augment", value=self.augment, allowed="a function or None")
+        if not isinstance(self.phase, str):
+            raise InputError(name="phase", value=self.phase, allowed="text")
+
+    def fingerprint(self, guide: WeightGuide, batches: Batches) -> dict[str, Any]:
+        """Identify a training by plain values: a checkpoint of a training with other ones is refused.
+
+        Raises:
+            InputError: a function, prior or likelihood has no identity but its address; see
+                :func:`~pyro_vd.training.identity.identity`.
+        """
+        functions = ("lr_schedule", "kl_weight", "augment")
+        settings: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in functions}
+        settings |= {"rule": asdict(self.rule), "num_data": batches.num_examples}
+        settings |= {"batch_size": batches.batch_size if isinstance(batches, TensorBatches) else None}
+        settings |= {name: identity(name, getattr(self, name)) for name in functions}
+        return {**settings, **pair_identity(guide.model, guide), "data": batches.fingerprint()}
+
+
+class TrainingSettings(TypedDict, total=False):
+    """The fields of :class:`TrainingSpec` as keyword arguments; some also take a short form."""
+
+    epochs: int
+    batch_size: int | None
+    lr: float
+    lr_schedule: LRSchedule | None
+    kl_weight: KLWeight | float
+    train_threshold: float | None
+    noise: OutputNoise
+    weight_decay: float
+    num_particles: int
+    augment: Augmentation | None
+    rule: Rule
+    phase: str
+
+
+def spec_of(spec: TrainingSpec | None, settings: dict[str, Any], allowed: Collection[str]) -> TrainingSpec:
+    """The settings that were given as an object, as keyword arguments, or as both: a keyword argument replaces a field.
+
+    Args:
+        spec: the object, or None.
+        settings: the keyword arguments.
+        allowed: all keyword arguments of the function, one of which may be meant by an unknown name.
+
+    Raises:
+        InputError: an unknown name, no number of epochs, or a setting out of range.
+    """
+    known = [each.name for each in fields(TrainingSpec)]
+    if unknown := [name for name in settings if name not in known]:
+        raise InputError(must_be_one_of("setting", unknown[0], allowed))
+    if spec is None:
+        if "epochs" not in settings:
+            raise InputError("epochs is missing; it must be given, as in fit(guide, data, epochs=10), or in a TrainingSpec")
+        return TrainingSpec(**settings)
+    if not isinstance(spec, TrainingSpec):
+        raise InputError(name="spec", value=spec, allowed="a TrainingSpec or None")
+    return replace(spec, **settings)
