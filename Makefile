@@ -38,7 +38,7 @@ test-arviz1: .venv/installed-dev  ## the tests of the posterior under ArviZ 1.x,
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv venv --quiet --clear --seed --python 3.11 .venv-lowest
 	$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct --compile-bytecode \
-	  --editable '.[onnx]' --group test 'pyparsing==3.2.*'  # later ones warn of what old matplotlib calls
+	  --editable '.[all]' --group test 'pyparsing==3.2.*'  # later ones warn of what old matplotlib calls
 	touch $@
 
 .venv-arviz1/tested: .venv-arviz1/installed
@@ -48,17 +48,17 @@ test-arviz1: .venv/installed-dev  ## the tests of the posterior under ArviZ 1.x,
 .venv-arviz1/installed: pyproject.toml
 	$(PYTHON) -m venv .venv-arviz1
 	.venv-arviz1/bin/python -m pip install --quiet $(PIP)
-	.venv-arviz1/bin/python -m pip install --quiet --editable . --group test
+	.venv-arviz1/bin/python -m pip install --quiet --editable '.[all]' --group test
 	touch $@
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable .
+	$(BIN)/python -m pip install --quiet --editable '.[all]'
 	touch $@
 
 .venv/installed-dev: .venv/installed
 	$(BIN)/python -m pip install --quiet $(PIP)
-	$(BIN)/python -m pip install --quiet --editable '.[onnx]' --group dev
+	$(BIN)/python -m pip install --quiet --editable '.[all]' --group dev
 	touch $@
 
 clean:

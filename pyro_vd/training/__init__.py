@@ -1,7 +1,12 @@
-"""The training loop, and what it is made of: schedules, the guard, checkpoints, progress."""
+"""The training loop and what it is made of.
 
-from pyro_vd.training.finetune import fine_tune
-from pyro_vd.training.fitting import FitResult, fit
-from pyro_vd.training.schedules import KLWeight, LRSchedule
+:func:`fit` trains a guide with its model, :func:`fine_tune` a pruned network; the schedules say how the weight of the KL
+divergence and the learning rate change over the epochs.
+"""
 
-__all__ = ["FitResult", "KLWeight", "LRSchedule", "fine_tune", "fit"]
+import lazy_loader
+
+from pyro_vd._core.extras import check_installed
+
+check_installed(__name__, "pyro-ppl", "rich")
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
