@@ -12,13 +12,12 @@ import pytest
 import torch
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from support import ENVIRONMENT
+from support import ENVIRONMENT, ROOT
 from torch import nn
 
 from pyro_vd import save_pruned
 from pyro_vd._core.extras import PACKAGES
 
-ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 BASE = [Requirement(line) for line in PROJECT["dependencies"]]
 
