@@ -30,7 +30,7 @@ class GroupVariationalDropout(UnitGuide):
             precision.
     """
 
-    initial_z_mu = 1.0
+    initial_z_mu: float = 1.0
     prior = NormalJeffreys
     posterior_type = GroupNormal
 

@@ -33,7 +33,7 @@ class LogNormalDropout(UnitGuide):
             precision.
     """
 
-    initial_z_mu = 0.0
+    initial_z_mu: float = 0.0
     prior = LogUniform
     posterior_type = LogNormalUnits
 

@@ -63,6 +63,7 @@ class VariationalDropout(WeightGuide):
         return {**theta, "log_alpha": self._initial_log_sigma2 - (squares + 1e-30).log()}
 
     def posterior(self, name: str) -> WeightPosterior:
+        """The posterior of a weight site; a weight that was removed by a mask is zero in it."""
         site, mask = self.site(name), self.mask(name)
         if self.per == "weight":
             log_sigma2 = site.log_sigma2 if mask is None else torch.where(mask, site.log_sigma2, _NO_VARIANCE)

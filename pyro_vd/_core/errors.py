@@ -36,8 +36,10 @@ class InputError(ValueError):
         allowed: str | None = None,
     ) -> None:
         super().__init__(f"{name} (={quoted(value)}) must be {allowed}" if message is None else message)
-        self.has_value = value is not _Nothing.NOTHING
-        self.name, self.value, self.allowed = name, value if self.has_value else None, allowed
+        self.has_value: bool = value is not _Nothing.NOTHING
+        self.name: str | None = name
+        self.value: object = value if self.has_value else None
+        self.allowed: str | None = allowed
 
 
 class MissingPackageError(InputError, ImportError):

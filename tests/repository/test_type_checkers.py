@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ from pyro_vd.models import Normal
 guide = pyro_vd.VariationalDropout(pyro_vd.BayesianNetwork(pyro_vd.networks.mlp([4, 3]), likelihood=Normal()))
 reveal_type(guide)
 reveal_type(pyro_vd.prune(guide))
-pyro_vd.fit(guide, (0, 0), epochs="many")
+pyro_vd.KLWeight(value="much")
 """
 
 
@@ -64,7 +65,7 @@ def test_mypy_finds_the_package(user: Path) -> None:
     (user / "mypy.ini").write_text("[mypy]\n[mypy-torch.*,numpy.*,pyro.*]\nfollow_imports = skip\n")  # seconds, not a minute
     said = check(user, "mypy", "--python-executable", str(user / "env/bin/python"), "script.py")
     assert 'Revealed type is "pyro_vd.guides.variational_dropout.VariationalDropout"' in said
-    assert 'Argument "epochs" to "fit" has incompatible type "str"' in said
+    assert 'Argument "value" to "KLWeight" has incompatible type "str"' in said
     assert "import-not-found" not in said
     assert "import-untyped" not in said
 
@@ -74,17 +75,25 @@ def test_pyright_finds_the_package(user: Path) -> None:
     said = check(user, "basedpyright", "script.py")
     assert 'Type of "guide" is "VariationalDropout"' in said
     assert 'Type of "pyro_vd.prune(guide)" is "Module"' in said
-    assert 'Argument of type "Literal[\'many\']" cannot be assigned to parameter "epochs"' in said
+    assert 'Argument of type "Literal[\'much\']" cannot be assigned to parameter "value"' in said
     assert "could not be resolved" not in said
 
 
+PYRO = re.compile(r"Type of metaclass unknown|[^\n]* is partially unknown(?!.*Unknown).*", re.DOTALL)
+"""Said of Pyro's distributions and all that is built on them: ``TorchDistributionMixin`` inherits from ``typing.Callable``."""
+
+
 def test_every_public_name_has_a_type(user: Path) -> None:
-    """As pyright counts them: a type that another checker could infer differently is none."""
+    """As pyright counts them: a type that another checker could infer differently is none. Scripts are not public."""
     pytest.importorskip("basedpyright", reason="of the dependency group lint")
     said = json.loads(check(user, "basedpyright", "--verifytypes", "pyro_vd", "--ignoreexternal", "--outputjson"))
     symbols = said["typeCompleteness"]["symbols"]
     assert len(symbols) > 500
-    unknown = {
-        symbol["name"]: [found["message"] for found in symbol["diagnostics"]] for symbol in symbols if not symbol["isTypeKnown"]
-    }
-    assert unknown == {}
+    found = [
+        f"{symbol['name']}: {diagnostic['message']}"
+        for symbol in symbols
+        if not symbol["isTypeKnown"] and not symbol["name"].startswith("pyro_vd.runs.")
+        for diagnostic in symbol["diagnostics"]
+        if not PYRO.fullmatch(diagnostic["message"])
+    ]
+    assert found == []
