@@ -89,6 +89,7 @@ def pruned_network() -> nn.Sequential:
     return net
 
 
+@pytest.mark.slow
 def test_a_pruned_network_is_loaded_run_and_made_smaller(base_python: Path, tmp_path: Path) -> None:
     save_pruned(pruned_network(), tmp_path / "net.safetensors")
     done = run(base_python, "-c", WORKS, tmp_path / "net.safetensors", tmp_path / "again.safetensors")
@@ -132,6 +133,7 @@ for call, sentence in {SENTENCES!r}.items():
 """
 
 
+@pytest.mark.slow
 def test_each_missing_package_is_one_sentence(base_python: Path) -> None:
     """At the first use, and never at ``import pyro_vd``."""
     done = run(base_python, "-c", MISSING)

@@ -76,6 +76,7 @@ print(pydoc.render_doc(pyro_vd, renderer=pydoc.plaintext))
 """
 
 
+@pytest.mark.slow
 def test_star_import_and_help() -> None:
     """The star gives every function and class, none under a name that Pyro or torch uses; ``help`` shows their docstrings."""
     done = python(STAR)
@@ -149,6 +150,7 @@ def test_sdist_and_wheel_are_whole(built: Path) -> None:
     assert sources() | {"pyproject.toml", "README.md", "LICENSE"} <= files
 
 
+@pytest.mark.slow
 def test_installed_wheel_works(built: Path, tmp_path: Path) -> None:
     """Apart from the checkout; only the dependencies are the running interpreter's. Every name comes first once."""
     target = tmp_path / "site"

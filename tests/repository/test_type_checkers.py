@@ -60,6 +60,7 @@ def check(folder: Path, module: str, *arguments: str) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_mypy_finds_the_package(user: Path) -> None:
     pytest.importorskip("mypy", reason="of the dependency group lint")
     (user / "mypy.ini").write_text("[mypy]\n[mypy-torch.*,numpy.*,pyro.*]\nfollow_imports = skip\n")  # seconds, not a minute
@@ -70,6 +71,7 @@ def test_mypy_finds_the_package(user: Path) -> None:
     assert "import-untyped" not in said
 
 
+@pytest.mark.slow
 def test_pyright_finds_the_package(user: Path) -> None:
     pytest.importorskip("basedpyright", reason="of the dependency group lint")
     said = check(user, "basedpyright", "script.py")
@@ -83,6 +85,7 @@ PYRO = re.compile(r"Type of metaclass unknown|[^\n]* is partially unknown(?!.*Un
 """Said of Pyro's distributions and all that is built on them: ``TorchDistributionMixin`` inherits from ``typing.Callable``."""
 
 
+@pytest.mark.slow
 def test_every_public_name_has_a_type(user: Path) -> None:
     """As pyright counts them: a type that another checker could infer differently is none. Scripts are not public."""
     pytest.importorskip("basedpyright", reason="of the dependency group lint")
