@@ -137,7 +137,7 @@ def sources() -> set[str]:
 
 
 def test_sdist_and_wheel_are_whole(built: Path) -> None:
-    some = {"pyro_vd/models/bayesian.py", "pyro_vd/guides/__init__.pyi", "pyro_vd/runs/digits.yaml", "pyro_vd/py.typed"}
+    some = {"pyro_vd/guides/__init__.py", "pyro_vd/models/__init__.pyi", "pyro_vd/runs/digits.yaml", "pyro_vd/py.typed"}
     assert some < sources()
     (wheel,), (sdist,) = built.glob("*.whl"), built.glob("*.tar.gz")
     with zipfile.ZipFile(wheel) as archive:
