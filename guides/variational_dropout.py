@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -82,7 +82,7 @@ class VariationalDropoutSettings(GuideSettings):
     per: Sharing = "weight"
     """Which weights share an α: none, those of a row, of a column, or of a layer."""
 
-    guide = VariationalDropout
+    guide: ClassVar[type[VariationalDropout]] = VariationalDropout
 
     def __post_init__(self) -> None:
         self.log_sigma2 = check_number("log_sigma2", self.log_sigma2, low=-60, high=0)
