@@ -6,7 +6,7 @@ PIP := 'pip>=25.1'  # knows dependency groups
 # ArviZ 1.x needs Python 3.12; the first of these that runs is taken.
 NEWER := python3.12 python3.13 python3.14 $(wildcard $(HOME)/.pyenv/versions/3.1[2-9]*/bin/python)
 
-.PHONY: quickstart test test-lowest fuzz test-arviz1 .venv-arviz1/tested clean
+.PHONY: quickstart test test-fast test-lowest fuzz test-arviz1 .venv-arviz1/tested clean
 
 quickstart: .venv/installed  ## train, prune and measure a small network: about a minute after the install
 	rm -rf out/quickstart
@@ -19,6 +19,9 @@ test: .venv/installed-dev  ## lint, types and tests
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --numprocesses auto
+
+test-fast: .venv/installed-dev  ## the tests that are not marked as slow
+	$(BIN)/python -m pytest --numprocesses auto -m "not slow"
 
 test-lowest: .venv-lowest/installed  ## the tests with the oldest versions that pyproject.toml allows
 	.venv-lowest/bin/python -m pytest --numprocesses auto
@@ -38,7 +41,7 @@ test-arviz1: .venv/installed-dev  ## the tests of the posterior under ArviZ 1.x,
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv venv --quiet --clear --seed --python 3.11 .venv-lowest
 	$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct --compile-bytecode \
-	  --editable '.[onnx]' --group test 'pyparsing==3.2.*'  # later ones warn of what old matplotlib calls
+	  --editable '.[all]' --group test 'pyparsing==3.2.*'  # later ones warn of what old matplotlib calls
 	touch $@
 
 .venv-arviz1/tested: .venv-arviz1/installed
@@ -48,17 +51,17 @@ test-arviz1: .venv/installed-dev  ## the tests of the posterior under ArviZ 1.x,
 .venv-arviz1/installed: pyproject.toml
 	$(PYTHON) -m venv .venv-arviz1
 	.venv-arviz1/bin/python -m pip install --quiet $(PIP)
-	.venv-arviz1/bin/python -m pip install --quiet --editable . --group test
+	.venv-arviz1/bin/python -m pip install --quiet --editable '.[all]' --group test
 	touch $@
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable .
+	$(BIN)/python -m pip install --quiet --editable '.[all]'
 	touch $@
 
 .venv/installed-dev: .venv/installed
 	$(BIN)/python -m pip install --quiet $(PIP)
-	$(BIN)/python -m pip install --quiet --editable '.[onnx]' --group dev
+	$(BIN)/python -m pip install --quiet --editable '.[all]' --group dev
 	touch $@
 
 clean:

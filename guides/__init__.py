@@ -1,13 +1,19 @@
 """Guides: approximate posteriors over the weights of a model, one kind per file, each with its settings in recipes.
 
-A new kind is a file here, with a guide and its settings, and a line in the list below.
+A guide is built from its model and holds it: ``guide.model``. :func:`log_alpha` and :func:`posterior_mean` read what the guide
+has learnt. A new kind is a file here, with a guide and its settings, and a line in the list below.
 """
+
+from pyro_vd._core.extras import check_installed
+
+check_installed(__name__, "pyro-ppl")
 
 from pyro_vd.guides.alpha import log_alpha
 from pyro_vd.guides.bernoulli_dropout import BernoulliDropout, BernoulliDropoutSettings
 from pyro_vd.guides.gaussian_dropout import GaussianDropout, GaussianDropoutSettings
 from pyro_vd.guides.group_variational_dropout import GroupVariationalDropout, GroupVariationalDropoutSettings
 from pyro_vd.guides.log_normal_dropout import LogNormalDropout, LogNormalDropoutSettings
+from pyro_vd.guides.means import posterior_mean
 from pyro_vd.guides.point_estimate import PointEstimate, PointEstimateSettings
 from pyro_vd.guides.settings import GuideSettings, register_guide
 from pyro_vd.guides.variational_dropout import VariationalDropout, VariationalDropoutSettings
@@ -39,5 +45,6 @@ __all__ = [
     "VariationalDropoutSettings",
     "WeightGuide",
     "log_alpha",
+    "posterior_mean",
     "register_guide",
 ]

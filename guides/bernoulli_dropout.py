@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pyro.distributions as dist
 
@@ -45,7 +45,7 @@ class BernoulliDropoutSettings(GuideSettings):
     p: float = 0.5
     """The rate, in [0, 1): the probability that a unit is 0."""
 
-    guide = BernoulliDropout
+    guide: ClassVar[type[BernoulliDropout]] = BernoulliDropout
 
     def __post_init__(self) -> None:
         self.p = check_rate("p", self.p)

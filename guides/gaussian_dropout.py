@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pyro.distributions as dist
 
@@ -65,7 +65,7 @@ class GaussianDropoutSettings(GuideSettings):
     noise_on: Literal["weight", "unit"] = "weight"
     """Whether noise is on each weight or on each hidden unit."""
 
-    guide = GaussianDropout
+    guide: ClassVar[type[GaussianDropout]] = GaussianDropout
 
     def __post_init__(self) -> None:
         self.p = check_rate("p", self.p)

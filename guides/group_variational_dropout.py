@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pyro_vd._core.arguments import check_flag, check_number
 from pyro_vd.distributions.group_normal import GroupNormal
@@ -30,7 +30,7 @@ class GroupVariationalDropout(UnitGuide):
             precision.
     """
 
-    initial_z_mu = 1.0
+    initial_z_mu: float = 1.0
     prior = NormalJeffreys
     posterior_type = GroupNormal
 
@@ -48,7 +48,7 @@ class GroupVariationalDropoutSettings(GuideSettings):
     weight_noise: bool = True
     """Whether weights have noise of their own as well."""
 
-    guide = GroupVariationalDropout
+    guide: ClassVar[type[GroupVariationalDropout]] = GroupVariationalDropout
 
     def __post_init__(self) -> None:
         self.log_sigma2 = check_number("log_sigma2", self.log_sigma2, low=-60, high=0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
@@ -33,7 +33,7 @@ class LogNormalDropout(UnitGuide):
             precision.
     """
 
-    initial_z_mu = 0.0
+    initial_z_mu: float = 0.0
     prior = LogUniform
     posterior_type = LogNormalUnits
 
@@ -56,7 +56,7 @@ class LogNormalDropoutSettings(GuideSettings):
     weight_noise: bool = False
     """Whether weights have noise of their own as well."""
 
-    guide = LogNormalDropout
+    guide: ClassVar[type[LogNormalDropout]] = LogNormalDropout
 
     def __post_init__(self) -> None:
         self.log_sigma2 = check_number("log_sigma2", self.log_sigma2, low=-60, high=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 import pyro.distributions as dist
 from torch import Tensor
@@ -41,7 +41,7 @@ class PointEstimateSettings(GuideSettings):
 
     kind: Literal["none"] = field(default="none", init=False)
 
-    guide = PointEstimate
+    guide: ClassVar[type[PointEstimate]] = PointEstimate
 
     def build(self, model: BayesianNetwork) -> PointEstimate:
         return PointEstimate(model)

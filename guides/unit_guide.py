@@ -30,7 +30,7 @@ class UnitGuide(WeightGuide):
 
     def __init__(self, model: BayesianNetwork, log_sigma2: float, weight_noise: bool) -> None:
         self._initial_log_sigma2 = check_number("log_sigma2", log_sigma2, low=-60, high=0)
-        self.weight_noise = check_flag("weight_noise", weight_noise)
+        self.weight_noise: bool = check_flag("weight_noise", weight_noise)
         super().__init__(model)
         check_units(model, self.site_names)
         for name in self.site_names:
@@ -54,6 +54,7 @@ class UnitGuide(WeightGuide):
         return parameters
 
     def posterior(self, name: str) -> UnitPosterior:
+        """The posterior of a weight site, of the type :attr:`posterior_type`."""
         site = self.site(name)
         log_sigma2 = site.log_sigma2 if self.weight_noise else None
         q: UnitPosterior = self.posterior_type(site.theta, site.z_mu, site.z_log_sigma2, log_sigma2, self.mask(name))

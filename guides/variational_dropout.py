@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -64,6 +64,7 @@ class VariationalDropout(WeightGuide):
         return {**theta, "log_alpha": self._initial_log_sigma2 - (squares + 1e-30).log()}
 
     def posterior(self, name: str) -> WeightPosterior:
+        """The posterior of a weight site; a weight that was removed by a mask is zero in it."""
         site, mask = self.site(name), self.mask(name)
         if self.alpha_sharing == "weight":
             log_sigma2 = site.log_sigma2 if mask is None else torch.where(mask, site.log_sigma2, _NO_VARIANCE)
@@ -82,7 +83,7 @@ class VariationalDropoutSettings(GuideSettings):
     alpha_sharing: Sharing = "weight"
     """Which weights share an α: none, those of a row, of a column, or of a layer."""
 
-    guide = VariationalDropout
+    guide: ClassVar[type[VariationalDropout]] = VariationalDropout
 
     def __post_init__(self) -> None:
         self.log_sigma2 = check_number("log_sigma2", self.log_sigma2, low=-60, high=0)

@@ -46,9 +46,9 @@ class WeightGuide(GuideState):
         super().__init__()
         check_model(model)
         self.check_types(model)
-        self.site_names = model.weight_names
+        self.site_names: list[str] = model.weight_names
         self.__dict__["model"] = model  # not a part of the guide, which has parameters of its own
-        self.sites = PyroModule()  # a module of its own: a layer may be called "mean" or "posterior"
+        self.sites: PyroModule = PyroModule()  # a module of its own: a layer may be called "mean" or "posterior"
         for name, weight in model.initial_weights.items():
             module = cast(PyroModule, self._modules["sites"])
             *path, last = name.split(".")
@@ -107,7 +107,7 @@ class WeightGuide(GuideState):
                 "its parameters are trained"
             )
         if "others" not in self._modules:
-            self.others = PyroModule[nn.ModuleList]([])
+            self.others: PyroModule = PyroModule[nn.ModuleList]([])
         self.others.append(guide)
 
     def initial_parameters(self, name: str, weight: Tensor) -> dict[str, Tensor]:

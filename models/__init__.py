@@ -1,7 +1,12 @@
-"""Pyro models: any network with a prior on its weights and a likelihood of its output."""
+"""Pyro models: a network with a prior on its weights and a likelihood of its output.
 
-from pyro_vd.models.bayesian import BayesianNetwork
-from pyro_vd.models.likelihoods import Bernoulli, Categorical, Likelihood, Normal, Poisson
-from pyro_vd.models.mlp import MLP, LeNet300
+:class:`BayesianNetwork` takes any ``nn.Module``; the likelihoods say what is observed: classes, numbers, counts, or
+zeros and ones.
+"""
 
-__all__ = ["MLP", "BayesianNetwork", "Bernoulli", "Categorical", "LeNet300", "Likelihood", "Normal", "Poisson"]
+import lazy_loader
+
+from pyro_vd._core.extras import check_installed
+
+check_installed(__name__, "pyro-ppl")
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

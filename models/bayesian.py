@@ -26,7 +26,7 @@ from pyro_vd.models.likelihoods import Categorical, Likelihood
 from pyro_vd.models.weighted_network import WeightedNetwork
 from pyro_vd.networks.checks import check_module
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 Prior = Callable[[torch.Size], dist.TorchDistribution]
 
@@ -78,8 +78,8 @@ class BayesianNetwork(WeightedNetwork):
                 f"prior (={quoted(prior)}) must map a weight's shape to its prior, as LogUniform or NormalJeffreys does"
             )
         check_likelihood_type(likelihood)
-        self.likelihood = Categorical() if likelihood is None else likelihood
-        self.num_data = None if num_data is None else check_number("num_data", num_data, low=1, whole=True)
+        self.likelihood: Likelihood = Categorical() if likelihood is None else likelihood
+        self.num_data: int | None = None if num_data is None else check_number("num_data", num_data, low=1, whole=True)
         sites = self._take(net, shared)
         self._priors = {name: _prior_event(prior, weight.shape) for name, weight in sites.items()}
 

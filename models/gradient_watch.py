@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pyro_vd.inference.lazy_weight import LazyWeight
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 LOOKS = 5
 """Backward passes to look at. A gain that starts at 0 makes some gradients 0 at the first steps only."""

@@ -25,7 +25,7 @@ class Template:
     """
 
     def __init__(self, net: nn.Module, sites: Mapping[str, list[str]]) -> None:
-        self.sites = {name: _distinct(net, places) for name, places in sites.items()}
+        self.sites: dict[str, list[str]] = {name: _distinct(net, places) for name, places in sites.items()}
         frozen: dict[int, list[str]] = {}
         for name, parameter in net.named_parameters(remove_duplicate=False):
             if not parameter.requires_grad:

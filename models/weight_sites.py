@@ -10,7 +10,7 @@ from torch import nn
 from pyro_vd._core.messages import some_of
 from pyro_vd.networks.layer_registry import layers_in
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 NORMALISATIONS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 

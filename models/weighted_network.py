@@ -56,7 +56,7 @@ class WeightedNetwork(PyroModule):
         if unknown := sorted(set(shared) - set(owners)):
             meant = did_you_mean(unknown[0], owners)
             raise InputError(f"shared (={quoted(unknown)}) must name weights of the network: {', '.join(owners)}{meant}")
-        self.shared = frozenset(shared) | tied
+        self.shared: frozenset[str] = frozenset(shared) | tied
         self._execution = trace_execution(net)
         if (execution := self._execution) is not None:
             owners = dict(sorted(owners.items(), key=lambda owner: execution.rank_of(owner[1])))
@@ -64,7 +64,7 @@ class WeightedNetwork(PyroModule):
         _as_never_run(net)
         self.net = net
         self._usage: dict[bool, WeightUsage] = {}
-        self.gradient_watch = GradientWatch(owners)
+        self.gradient_watch: GradientWatch = GradientWatch(owners)
         return self.initial_weights
 
     @property

@@ -1,20 +1,18 @@
-from . import (
-    compaction,
-    data,
-    distributions,
-    evaluation,
-    export,
-    guides,
-    inference,
-    models,
-    networks,
-    plots,
-    posterior,
-    pruning,
-    runtime,
-    training,
-    workflow,
-)
+from . import compaction as compaction
+from . import data as data
+from . import distributions as distributions
+from . import evaluation as evaluation
+from . import export as export
+from . import guides as guides
+from . import inference as inference
+from . import models as models
+from . import networks as networks
+from . import plots as plots
+from . import posterior as posterior
+from . import pruning as pruning
+from . import runtime as runtime
+from . import training as training
+from . import workflow as workflow
 from ._core.errors import InputError, NonFiniteError
 from .compaction.compacting import compact
 from .compaction.surviving import surviving_units
@@ -52,37 +50,22 @@ __all__ = [
     "VariationalDropoutELBO",
     "choose_threshold",
     "compact",
-    "compaction",
-    "data",
-    "distributions",
     "evaluate",
-    "evaluation",
-    "export",
     "fine_tune",
     "fit",
-    "guides",
-    "inference",
     "load_data",
     "load_onnx",
     "load_pruned",
     "load_run",
     "log_alpha",
-    "models",
-    "networks",
-    "plots",
-    "posterior",
     "posterior_mean",
     "predict",
     "prune",
-    "pruning",
-    "runtime",
     "save_onnx",
     "save_pruned",
     "surviving_units",
     "to_inference_data",
     "train_run",
-    "training",
-    "workflow",
 ]
 
 __version__: str

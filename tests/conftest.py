@@ -11,6 +11,12 @@ import torch
 from support import SMALL, run_cli
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs a GPU where there is none."""
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+
+
 @pytest.fixture(autouse=True)
 def seed() -> Iterator[None]:
     """Every test starts from the same seed, one thread and an empty parameter store."""

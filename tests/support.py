@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import io
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -28,6 +29,7 @@ SMALL = (
 )
 """Keys that make the digits recipe a matter of a tenth of a second."""
 
+ROOT = Path(__file__).parents[1]
 _PYTHONPATH = os.pathsep.join(filter(None, (str(Path(__file__).parent), os.environ.get("PYTHONPATH"))))
 ENVIRONMENT = {
     **os.environ,
@@ -67,6 +69,16 @@ def python(code: str, *arguments: str | Path, **options: Any) -> subprocess.Comp
     """``python -c code`` in a process of its own, with one thread and warnings as errors."""
     line = [sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.run(line, capture_output=True, text=True, timeout=120, **{"env": ENVIRONMENT, **options})
+
+
+def copy_checkout(folder: Path) -> None:
+    """Copy what is built and installed to a folder that is not there yet; links stay links."""
+    folder.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE", "pyro_vd", "models", "guides", "runs"):
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / name, folder / name)
 
 
 def check_refusal(result: tuple[int, str, str], quoted: Sequence[str]) -> None:

@@ -1,1 +1,1 @@
-"""What everything else stands on: errors, checks of arguments, messages, files written atomically and read safely."""
+"""Errors, checks of arguments, messages, extras, and files that are written atomically and read safely."""

@@ -1,7 +1,8 @@
-"""The two errors a user can meet: something they gave is wrong, or training went non-finite."""
+"""The errors a user can meet: something they gave is wrong, a package is missing, or training went non-finite."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 
 from pyro_vd._core.messages import quoted
@@ -35,8 +36,24 @@ class InputError(ValueError):
         allowed: str | None = None,
     ) -> None:
         super().__init__(f"{name} (={quoted(value)}) must be {allowed}" if message is None else message)
-        self.has_value = value is not _Nothing.NOTHING
-        self.name, self.value, self.allowed = name, value if self.has_value else None, allowed
+        self.has_value: bool = value is not _Nothing.NOTHING
+        self.name: str | None = name
+        self.value: object = value if self.has_value else None
+        self.allowed: str | None = allowed
+
+
+class MissingPackageError(InputError, ImportError):
+    """A package of an extra is not installed. The message names it and the command that installs it.
+
+    Args:
+        what: what needs the packages.
+        packages: those that are missing, by the names under which they are installed.
+        command: the command that installs them.
+    """
+
+    def __init__(self, what: str, packages: Sequence[str], command: str) -> None:
+        names = ", ".join(packages)
+        super().__init__(f"{what} needs {names}: {command}", name=names, allowed=command)
 
 
 class NonFiniteError(ArithmeticError):

@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from pyro_vd import __version__
 from pyro_vd._core.errors import InputError, NonFiniteError
+from pyro_vd._core.extras import check_installed
 from pyro_vd._core.messages import must_be_one_of, one_line
 from pyro_vd.cli.commands import COMMANDS
 
@@ -54,4 +55,5 @@ def _run(arguments: list[str]) -> None:
     command, *rest = arguments
     if command not in COMMANDS:
         raise InputError(must_be_one_of("command", command, COMMANDS))
+    check_installed("pyro-vd", "pyro-ppl", "rich", "pyyaml")
     import_module(f"pyro_vd.cli.{command}").run(rest)

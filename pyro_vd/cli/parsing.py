@@ -22,7 +22,7 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, usage: str, more: str = "") -> None:
-        self.command = usage.split()[0]
+        self.command: str = usage.split()[0]
         what = COMMANDS[self.command]
         super().__init__(
             prog=f"pyro-vd {self.command}",

@@ -14,7 +14,7 @@ from pyro_vd.networks.layer_registry import kind_of
 from pyro_vd.networks.modes import alone
 from pyro_vd.networks.tracing import Trace
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 def compact(net: nn.Module, example: Tensor | None = None) -> nn.Module:

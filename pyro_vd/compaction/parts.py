@@ -35,9 +35,11 @@ class Layer:
     output: Units
 
     def __post_init__(self) -> None:
-        self.needed = torch.ones(self.output.features, dtype=torch.bool)
-        self.matrix = cast(Tensor, self.kind.matrix(self.module)).detach().cpu()  # (outputs, inputs, positions of the kernel)
-        self.nonzero = (self.matrix != 0).any(2)
+        self.needed: Tensor = torch.ones(self.output.features, dtype=torch.bool)
+        self.matrix: Tensor = (
+            cast(Tensor, self.kind.matrix(self.module)).detach().cpu()
+        )  # (outputs, inputs, positions of the kernel)
+        self.nonzero: Tensor = (self.matrix != 0).any(2)
 
     @property
     def bias(self) -> Tensor:

@@ -15,7 +15,7 @@ class Space:
     """
 
     def __init__(self, size: int) -> None:
-        self.live = torch.zeros(size, dtype=torch.bool)
+        self.live: Tensor = torch.zeros(size, dtype=torch.bool)
         self.pinned = False
         self._joined: Space | None = None
 
@@ -55,7 +55,7 @@ class Units:
         self._space = space
         self.axis = axis
         self.features = features
-        self.constant = torch.full((features,), torch.nan, dtype=torch.float64)
+        self.constant: Tensor = torch.full((features,), torch.nan, dtype=torch.float64)
 
     @property
     def space(self) -> Space:

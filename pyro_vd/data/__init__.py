@@ -1,4 +1,8 @@
-"""What a training and a measurement are given: data sets, their files, batches, random changes of inputs."""
+"""Data sets, their files, batches to train on, and random changes of inputs.
+
+:func:`load_data` gives a :class:`Dataset` by name, from an ``.npz`` file or from a folder of images; every function that takes
+data also takes a pair of inputs and observations.
+"""
 
 from pyro_vd.data.augmentation import RandomAffine
 from pyro_vd.data.batches import Batches, TensorBatches

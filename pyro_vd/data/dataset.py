@@ -25,10 +25,11 @@ KEYS = ("x_train", "y_train", "x_test", "y_test")
 class Dataset:
     """Training and test data.
 
-    Inputs ``(n, …)`` are float32, pixels in [0, 1]. Observations are class labels ``(n,)`` from 0, as int64, or numbers ``(n, …)``.
+    Inputs ``(n, …)`` are float32, pixels in [0, 1]. Observations are class labels ``(n,)`` from 0, as int64, or numbers
+    ``(n, …)``.
 
     Raises:
-        InputError: see :func:`pyro_vd._core.arrays.check_arrays`; or the shapes of training and test inputs differ.
+        InputError: see :func:`~pyro_vd._core.arrays.check_arrays`; or the shapes of training and test inputs differ.
     """
 
     name: str

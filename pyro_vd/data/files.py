@@ -9,6 +9,7 @@ import torch
 
 from pyro_vd._core.array_files import read_arrays
 from pyro_vd._core.errors import InputError
+from pyro_vd._core.extras import check_installed
 from pyro_vd._core.messages import one_line
 from pyro_vd._core.reading import reading
 from pyro_vd.data.dataset import KEYS, Dataset, dataset_of
@@ -28,8 +29,9 @@ def load_image_folder(path: Path) -> Dataset:
     """Load images of one shape from ``train/<class>/`` and ``test/<class>/``.
 
     Raises:
-        InputError: a folder is missing, classes or shapes differ, or a file is not an image.
+        InputError: torchvision is not installed; a folder is missing, classes or shapes differ, or a file is not an image.
     """
+    check_installed("a folder of images", "torchvision")
     from torchvision.datasets import ImageFolder
     from torchvision.transforms.functional import pil_to_tensor
 

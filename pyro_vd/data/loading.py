@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from pyro_vd._core.errors import InputError
+from pyro_vd._core.extras import check_installed
 from pyro_vd._core.messages import must_be_one_of, one_line
 from pyro_vd._core.storage import write_atomically
 from pyro_vd.data.dataset import Dataset, dataset_of
@@ -32,7 +33,8 @@ def load_data(name: str, data_dir: Path | str | None = None) -> Dataset:
         data_dir: torchvision root; see :func:`data_root`. Missing files are downloaded if possible.
 
     Raises:
-        InputError: an unknown name, or data that are missing, broken or unfit for training.
+        InputError: an unknown name; data that are missing, broken or unfit for training; or a package that reads them is not
+            installed.
     """
     if built_in := {"digits": _digits, "diabetes": _diabetes}.get(name):
         return built_in()
@@ -52,6 +54,7 @@ def data_root(data_dir: Path | str | None = None) -> Path:
 
 
 def _digits() -> Dataset:
+    check_installed("data 'digits'", "scikit-learn")
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
@@ -62,6 +65,7 @@ def _digits() -> Dataset:
 
 def _diabetes() -> Dataset:
     """442 patients, 10 measurements; the disease's progression after a year, in its own units (Efron 2004)."""
+    check_installed("data 'diabetes'", "scikit-learn")
     from sklearn.datasets import load_diabetes
     from sklearn.model_selection import train_test_split
 
@@ -72,6 +76,7 @@ def _diabetes() -> Dataset:
 
 
 def _torchvision(name: str, root: Path) -> Dataset:
+    check_installed(f"data '{name}'", "torchvision")
     import torchvision
 
     if root.exists() and not root.is_dir():

@@ -1,19 +1,12 @@
-"""Priors and posteriors of weights and units, and the KL divergences between them."""
+"""Priors and posteriors of weights and units, and the KL divergences between them.
 
-from pyro_vd.distributions.group_normal import GroupNormal
-from pyro_vd.distributions.log_normal import LogNormalUnits, TruncatedLogNormal
-from pyro_vd.distributions.priors import LogUniform, NormalARD, NormalJeffreys
-from pyro_vd.distributions.unit_dropout import UnitDropout
-from pyro_vd.distributions.weight_posterior import MultiplicativeNormal, SharedAlphaNormal
+They are Pyro distributions. A posterior of a weight is described by its mean θ and the ratio α of its variance to θ²; the KL
+divergence from a posterior to its prior has a closed form or an approximation with a known error, never a sampled estimate.
+"""
 
-__all__ = [
-    "GroupNormal",
-    "LogNormalUnits",
-    "LogUniform",
-    "MultiplicativeNormal",
-    "NormalARD",
-    "NormalJeffreys",
-    "SharedAlphaNormal",
-    "TruncatedLogNormal",
-    "UnitDropout",
-]
+import lazy_loader
+
+from pyro_vd._core.extras import check_installed
+
+check_installed(__name__, "pyro-ppl")
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

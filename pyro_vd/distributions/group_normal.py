@@ -30,7 +30,8 @@ class GroupNormal(UnitPosterior):
     def __init__(
         self, theta: Tensor, z_mu: Tensor, z_log_sigma2: Tensor, log_sigma2: Tensor | None = None, mask: Tensor | None = None
     ) -> None:
-        self.z_mu, self.z_log_sigma2 = z_mu, z_log_sigma2
+        self.z_mu: Tensor = z_mu
+        self.z_log_sigma2: Tensor = z_log_sigma2
         super().__init__(theta, log_sigma2, mask)
 
     @property

@@ -23,6 +23,8 @@ import torch
 from torch import Tensor
 from torch.distributions.utils import broadcast_all
 
+from pyro_vd._core.extras import check_installed
+
 Correction = Callable[[Tensor, Tensor, Tensor, Sequence[Tensor]], None]
 """Given 1/α, adds 2 (K − K_ARD) to the second tensor and 2 (K' − K'_ARD) to the third; the last are four to write into."""
 
@@ -53,6 +55,7 @@ def _minus_k2(dtype: torch.dtype, device: torch.device) -> Tensor:
 @lru_cache
 def _dawson_polynomials(degree: int, dtype: torch.dtype, device: torch.device) -> tuple[list[Tensor], list[Tensor]]:
     """Coefficients in t = 2p − 1, highest first, of W and of G = (dw/dp)/p, where w = p² W is the exact correction."""
+    check_installed("the exact KL divergence", "scipy")
     import numpy as np
     from numpy.polynomial import Chebyshev, Polynomial
     from scipy.integrate import quad

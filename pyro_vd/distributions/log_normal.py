@@ -72,13 +72,13 @@ class TruncatedLogNormal(TorchDistribution):
     """
 
     arg_constraints: dict[str, constraints.Constraint] = {}
-    support = constraints.interval(math.exp(LOWER), math.exp(UPPER))
+    support: constraints.Constraint = constraints.interval(math.exp(LOWER), math.exp(UPPER))
     has_rsample = True
 
     def __init__(self, mu: Tensor, log_sigma2: Tensor) -> None:
         mu, log_sigma2 = torch.broadcast_tensors(mu.double(), log_sigma2.double())
-        self.sigma = (0.5 * log_sigma2).clamp(*_LOG_SIGMA).exp()
-        self.mu = torch.clamp(mu, LOWER - _FAR * self.sigma, UPPER + _FAR * self.sigma)
+        self.sigma: Tensor = (0.5 * log_sigma2).clamp(*_LOG_SIGMA).exp()
+        self.mu: Tensor = torch.clamp(mu, LOWER - _FAR * self.sigma, UPPER + _FAR * self.sigma)
         self._lower, self._upper = (LOWER - self.mu) / self.sigma, (UPPER - self.mu) / self.sigma
         super().__init__(mu.shape, validate_args=False)
 
@@ -145,7 +145,7 @@ class LogNormalUnits(UnitPosterior):
     def __init__(
         self, theta: Tensor, z_mu: Tensor, z_log_sigma2: Tensor, log_sigma2: Tensor | None = None, mask: Tensor | None = None
     ) -> None:
-        self.z = TruncatedLogNormal(z_mu, z_log_sigma2)
+        self.z: TruncatedLogNormal = TruncatedLogNormal(z_mu, z_log_sigma2)
         super().__init__(theta, log_sigma2, mask)
 
     @property

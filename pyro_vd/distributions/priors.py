@@ -21,7 +21,7 @@ KLForm = Literal["approximate", "exact"]
 class WeightPrior(TorchDistribution):
     """A prior of a real weight that depends on nothing but its shape."""
 
-    support = constraints.real
+    support: constraints.Constraint = constraints.real
     arg_constraints: dict[str, constraints.Constraint] = {}
     _why = ""
     _stand_in: Callable[[], Tensor] | None = None

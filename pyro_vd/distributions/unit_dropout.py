@@ -37,7 +37,8 @@ class UnitDropout(UnitPosterior):
     def __init__(self, theta: Tensor, p: float, noise: UnitNoise = "bernoulli") -> None:
         p = check_rate("p", p)
         check_choice("noise", noise, ("bernoulli", "gaussian"))
-        self.p, self.noise = p, noise
+        self.p: float = p
+        self.noise = noise
         super().__init__(theta)
 
     @property

@@ -27,7 +27,7 @@ class UnitPosterior(TorchDistribution):
     """
 
     arg_constraints: dict[str, constraints.Constraint] = {}
-    support = constraints.real
+    support: constraints.Constraint = constraints.real
     has_rsample = True
 
     def __init__(self, theta: Tensor, log_sigma2: Tensor | None = None, mask: Tensor | None = None) -> None:
@@ -35,7 +35,9 @@ class UnitPosterior(TorchDistribution):
             raise InputError(
                 f"theta has the shape {tuple(theta.shape)}; it must have at least two dimensions, outputs and inputs"
             )
-        self.theta, self.log_sigma2, self.mask = theta if mask is None else theta * mask, log_sigma2, mask
+        self.theta: Tensor = theta if mask is None else theta * mask
+        self.log_sigma2: Tensor | None = log_sigma2
+        self.mask: Tensor | None = mask
         super().__init__(torch.Size(), theta.shape, validate_args=False)
 
     @property

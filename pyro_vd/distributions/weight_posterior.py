@@ -20,7 +20,7 @@ class WeightPosterior(TorchDistribution):
     """q(w) = N(θ, αθ²), that is w = θ(1 + √α ε) with ε ~ N(0, 1), however α is stored."""
 
     theta: Tensor
-    support = constraints.real
+    support: constraints.Constraint = constraints.real
     has_rsample = True
 
     @property
@@ -52,9 +52,10 @@ class MultiplicativeNormal(WeightPosterior):
         ValueError: a NaN in either, where argument validation is on.
     """
 
-    arg_constraints = {"theta": constraints.real, "log_sigma2": constraints.real}
+    arg_constraints: dict[str, constraints.Constraint] = {"theta": constraints.real, "log_sigma2": constraints.real}
 
     def __init__(self, theta: Tensor, log_sigma2: Tensor, validate_args: bool | None = None) -> None:
+        self.theta: Tensor
         self.theta, self._log_sigma2 = broadcast_all(theta, log_sigma2)
         super().__init__(self.theta.shape, validate_args=validate_args)
 
@@ -99,11 +100,12 @@ class SharedAlphaNormal(WeightPosterior):
         ValueError: a NaN in ``theta``, where argument validation is on.
     """
 
-    arg_constraints = {"theta": constraints.real}
+    arg_constraints: dict[str, constraints.Constraint] = {"theta": constraints.real}
 
     def __init__(self, theta: Tensor, log_alpha: Tensor, validate_args: bool | None = None) -> None:
         shape = torch.broadcast_shapes(theta.shape, log_alpha.shape)
-        self.theta, self._log_alpha = theta.expand(shape), log_alpha
+        self.theta: Tensor = theta.expand(shape)
+        self._log_alpha = log_alpha
         super().__init__(shape, validate_args=validate_args)
 
     def expand(self, batch_shape: torch.Size | tuple[int, ...], _instance: None = None) -> SharedAlphaNormal:

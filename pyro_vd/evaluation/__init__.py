@@ -1,4 +1,8 @@
-"""How good predictions are, and how small the network is that makes them."""
+"""The quality of predictions, and the size of the network that makes them.
+
+:func:`predict` gives predictions and their uncertainty, :func:`evaluate` measures them; both take a plain network, a guide or a
+network that was read from a file.
+"""
 
 from pyro_vd.evaluation.metrics import Metrics, evaluate
 from pyro_vd.evaluation.prediction import Prediction, predict

@@ -22,7 +22,7 @@ class PeakBytes(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.peak = 0
+        self.peak: int = 0
         self._now = 0
         self._living: dict[int, list[int]] = {}  # by storage: its bytes, and how many tensors look at it
 

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pyro_vd._core.errors import InputError
+from pyro_vd._core.extras import check_installed
 from pyro_vd.data.dataset import Data
 from pyro_vd.evaluation.deployed import DeployedSize
 from pyro_vd.evaluation.network_size import NetworkSize
@@ -79,7 +80,8 @@ def evaluate(
         :class:`Metrics` of classes, or zeros and ones; :class:`~pyro_vd.evaluation.RegressionMetrics` of numbers.
 
     Raises:
-        InputError: neither a network nor a guide; data that do not fit the network; or outputs that are not finite.
+        InputError: neither a network nor a guide; data that do not fit the network; outputs that are not finite; or, for
+            classes, scikit-learn or torchmetrics is not installed.
     """
     predictor = predictor_of("evaluate", net, num_samples, likelihood)
     x, y = predictor.check_data("data", data)
@@ -97,6 +99,7 @@ def measure(prediction: Prediction, y: Tensor, size: NetworkSize) -> Metrics:
     Raises:
         InputError: a prediction that is NaN or infinite.
     """
+    check_installed("measuring a classifier", "scikit-learn", "torchmetrics")
     from sklearn.metrics import roc_auc_score
     from torchmetrics.functional.classification import multiclass_calibration_error
 

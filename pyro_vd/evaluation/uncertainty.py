@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pyro_vd._core.arrays import tensor_of
 from pyro_vd._core.errors import InputError
+from pyro_vd._core.extras import check_installed
 
 CALIBRATION_BINS = 15
 
@@ -85,8 +86,9 @@ def ood_metrics(familiar: Tensor, foreign: Tensor) -> OODMetrics:
     As in the literature the familiar are the positives of the 95 % (Liang 2018, arXiv 1706.02690).
 
     Raises:
-        InputError: no score, or one that is not finite.
+        InputError: no score, one that is not finite, or scikit-learn is not installed.
     """
+    check_installed("ood_metrics", "scikit-learn")
     from sklearn.metrics import roc_auc_score, roc_curve
 
     familiar, foreign = tensor_of("familiar", familiar), tensor_of("foreign", foreign)

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-from pyro_vd.experiments.setting import Experiment
+from pyro_vd._core.extras import check_installed
+
+if TYPE_CHECKING:
+    from pyro_vd.experiments.setting import Experiment
+
+check_installed(__name__, "pyro-ppl", "matplotlib")
 
 _MODULES = {
     "report-dropout-rates": "dropout_rates",
@@ -21,4 +26,4 @@ NAMES = tuple(_MODULES)
 
 def load_experiment(name: str) -> Experiment:
     """The experiment of this name, one of :data:`NAMES`."""
-    return cast(Experiment, import_module(f"pyro_vd.experiments.{_MODULES[name]}"))
+    return cast("Experiment", import_module(f"pyro_vd.experiments.{_MODULES[name]}"))

@@ -15,9 +15,9 @@ class ReportLayer(nn.Module):
     def __init__(self, inputs: int, outputs: int, log_sigma2: float) -> None:
         super().__init__()
         bound = outputs**-0.5
-        self.theta = nn.Parameter(torch.empty(outputs, inputs).uniform_(-bound, bound))
-        self.log_sigma2 = nn.Parameter(torch.full((outputs, inputs), log_sigma2))
-        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.theta: nn.Parameter = nn.Parameter(torch.empty(outputs, inputs).uniform_(-bound, bound))
+        self.log_sigma2: nn.Parameter = nn.Parameter(torch.full((outputs, inputs), log_sigma2))
+        self.bias: nn.Parameter = nn.Parameter(torch.zeros(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
         std = F.linear(x * x, self.log_sigma2.exp()).sqrt()
@@ -35,7 +35,8 @@ class ReportNetwork(nn.Module):
 
     def __init__(self, sizes: tuple[int, int, int], log_sigma2: float, factor: float) -> None:
         super().__init__()
-        self.first, self.second = ReportLayer(*sizes[:2], log_sigma2), ReportLayer(*sizes[1:], log_sigma2)
+        self.first: ReportLayer = ReportLayer(*sizes[:2], log_sigma2)
+        self.second: ReportLayer = ReportLayer(*sizes[1:], log_sigma2)
         self.factor = factor
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:

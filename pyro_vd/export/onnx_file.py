@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from pyro_vd._core.arguments import check_path
 from pyro_vd._core.errors import InputError
+from pyro_vd._core.extras import check_installed
 from pyro_vd._core.messages import one_line
 from pyro_vd._core.reading import read_bytes, reading
 from pyro_vd._core.sealed import check_onnx_seal, seal_onnx
@@ -34,7 +34,7 @@ def save_onnx(net: nn.Module, path: Path | str, example: Tensor) -> None:
         InputError: the extra is not installed, the example does not fit, or the network cannot be exported or run.
         OSError: the disk is full or the folder is not writable; then nothing is changed.
     """
-    check_onnx()
+    check_installed("ONNX", *_PACKAGES)
     path, example = check_path("path", path), check_example(net, example)
     pairs, graph = probes(net, example), program(net, example)
     try:
@@ -58,21 +58,11 @@ def load_onnx(path: Path | str) -> nn.Module:
         InputError: the extra is not installed; or the file is missing, broken, changed since, or written by other software. Use
             ONNX Runtime itself for files of other software.
     """
-    check_onnx()
+    check_installed("ONNX", *_PACKAGES)
     path = check_path("path", path)
     with reading(path, what := "an ONNX file"):
         check_onnx_seal(str(path), what, content := read_bytes(path, what))
         return _network(str(path), content)
-
-
-def check_onnx() -> None:
-    """Refuse to go on if the extra is not installed.
-
-    Raises:
-        InputError: naming the missing packages and the extra.
-    """
-    if missing := [name for name in _PACKAGES if find_spec(name) is None]:
-        raise InputError(f"ONNX needs {', '.join(missing)}: pip install 'pyro_vd[onnx]'")
 
 
 def _without_traces(model: Any) -> bytes:

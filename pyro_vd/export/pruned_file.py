@@ -26,7 +26,7 @@ from pyro_vd.networks.copies import copy_network
 from pyro_vd.networks.modules import SelectInputs
 from pyro_vd.networks.tracing import check_hooks
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 MARK = "pyro_vd network 1"
 """Marks the files of pruned networks."""

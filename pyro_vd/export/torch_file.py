@@ -37,7 +37,10 @@ class FileNetwork(nn.Module):
         self, where: str, run: Callable[[Tensor], Tensor], shape: Sequence[int | None], dtype: torch.dtype | None
     ) -> None:
         super().__init__()
-        self.where, self.run, self.shape, self.dtype = where, run, tuple(shape), dtype
+        self.where: str = where
+        self.run: Callable[[Tensor], Tensor] = run
+        self.shape: tuple[int | None, ...] = tuple(shape)
+        self.dtype: torch.dtype | None = dtype
 
     def forward(self, x: Tensor) -> Tensor:
         """The outputs for a batch ``x``, on the CPU.

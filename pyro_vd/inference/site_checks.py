@@ -33,7 +33,8 @@ class PairSites:
     """The sample sites of a model and its guide in one step, by name, and what the terms of all of them ask for: found once."""
 
     def __init__(self, model_trace: poutine.Trace, guide_trace: poutine.Trace) -> None:
-        self.model, self.guide = sample_sites(model_trace), sample_sites(guide_trace)
+        self.model: dict[str, Any] = sample_sites(model_trace)
+        self.guide: dict[str, Any] = sample_sites(guide_trace)
 
     @cached_property
     def has_auxiliary(self) -> bool:

@@ -21,11 +21,11 @@ class ConvolutionKind(LayerKind):
     """``nn.Conv1d``, ``nn.Conv2d``, ``nn.Conv3d``: units are channels, in dimension 1 of ``(batch, channels, …)``."""
 
     modules: tuple[type[nn.Module], ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-    linear_maps = tuple(
+    linear_maps: tuple[LinearMap, ...] = tuple(
         LinearMap(getattr(F, f"conv{rank}d"), ("input", "weight", "bias", "stride", "padding", "dilation", "groups"), rank)
         for rank in _RANKS
     )
-    sizes = ("in_channels", "out_channels")
+    sizes: tuple[str, str] = ("in_channels", "out_channels")
 
     def weights(self, layer: nn.Module) -> dict[str, Axes]:
         return {"weight": ("out", "in", *_kernel(layer))}
@@ -55,8 +55,8 @@ class ConvolutionKind(LayerKind):
 class TransposedConvolutionKind(ConvolutionKind):
     """``nn.ConvTranspose1d``, ``nn.ConvTranspose2d``, ``nn.ConvTranspose3d``: the weight has the input channels first."""
 
-    modules = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-    linear_maps = tuple(
+    modules: tuple[type[nn.Module], ...] = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+    linear_maps: tuple[LinearMap, ...] = tuple(
         LinearMap(
             getattr(F, f"conv_transpose{rank}d"),
             ("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation"),

@@ -11,8 +11,8 @@ from pyro_vd.networks.layer_kind import Axes, LayerKind, LinearMap
 class LinearKind(LayerKind):
     """``nn.Linear``: all defaults of :class:`~pyro_vd.networks.LayerKind` hold."""
 
-    modules = (nn.Linear,)
-    linear_maps = (LinearMap(F.linear),)
+    modules: tuple[type[nn.Module], ...] = (nn.Linear,)
+    linear_maps: tuple[LinearMap, ...] = (LinearMap(F.linear),)
 
     def weights(self, layer: nn.Module) -> dict[str, Axes]:
         return {"weight": ("out", "in")}

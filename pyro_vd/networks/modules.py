@@ -26,7 +26,9 @@ class SelectInputs(nn.Module):
 
     def __init__(self, in_features: int, out_features: int, dim: int = -1) -> None:
         super().__init__()
-        self.in_features, self.out_features, self.dim = in_features, out_features, dim
+        self.in_features: int = in_features
+        self.out_features: int = out_features
+        self.dim: int = dim
         self.register_buffer("index", torch.arange(out_features))
 
     def forward(self, x: Tensor) -> Tensor:

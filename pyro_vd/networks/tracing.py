@@ -75,7 +75,7 @@ class Trace:
         check_hooks(net)
         try:
             with alone():  # torch.fx patches nn.Module while it traces, for all threads
-                self.graph = _Tracer().trace(net)
+                self.graph: torch.fx.Graph = _Tracer().trace(net)
         except InputError:
             raise
         except Exception as error:  # a forward of the user's own can raise anything
@@ -85,9 +85,9 @@ class Trace:
             raise InputError(
                 f"{type(net).__name__} takes {len(inputs)} inputs ({', '.join(map(str, inputs))}); it must take one"
             )
-        self.input = inputs[0]
+        self.input: Any = inputs[0]
         self.net = net
-        self.order = {node: index for index, node in enumerate(self.graph.nodes)}
+        self.order: dict[Any, int] = {node: index for index, node in enumerate(self.graph.nodes)}
         self._uses = Counter(use for node in self.graph.nodes for use in self._tensors(node))
 
     def __str__(self) -> str:

@@ -1,17 +1,12 @@
-"""What a trained guide knows: summaries of log α, predictive draws, data for ArviZ."""
+"""What a trained guide knows about its weights and about new inputs.
 
-from pyro_vd.guides.means import posterior_mean
-from pyro_vd.posterior.arviz_files import read_inference_data, write_inference_data
-from pyro_vd.posterior.held_out import held_out_elpd
-from pyro_vd.posterior.inference_data import to_inference_data
-from pyro_vd.posterior.summary import predictive, summarize
+Summaries of log α, the predictive distribution, and data for ArviZ with their files. Only what is named after inference data
+needs ArviZ, the extra ``arviz``.
+"""
 
-__all__ = [
-    "held_out_elpd",
-    "posterior_mean",
-    "predictive",
-    "read_inference_data",
-    "summarize",
-    "to_inference_data",
-    "write_inference_data",
-]
+import lazy_loader
+
+from pyro_vd._core.extras import check_installed
+
+check_installed(__name__, "pyro-ppl")
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

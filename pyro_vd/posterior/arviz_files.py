@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 from pyro_vd._core.arguments import check_path
 from pyro_vd._core.errors import InputError
+from pyro_vd._core.extras import check_installed
 from pyro_vd._core.reading import read_bytes, reading
 from pyro_vd._core.sealed import check_end, has_seal, seal_end
 from pyro_vd._core.storage import write_atomically
-from pyro_vd.posterior import hdf5_check
 
 if TYPE_CHECKING:
     import xarray as xr
 
 _WHAT = "a NetCDF file of groups"
+_HDF5_CHECK = Path(__file__).with_name("hdf5_check.py")
 _LEAST, _A_BYTE = 2**28, 100
 """What any file's arrays may take in bytes, and for each of its own bytes if that is more."""
 
@@ -37,8 +38,18 @@ def has_data_tree() -> bool:
     return int(version("arviz").partition(".")[0]) >= 1
 
 
+def check_arviz() -> None:
+    """Refuse to go on where the extra ``arviz`` is not installed.
+
+    Raises:
+        InputError: naming what is missing, and the extra.
+    """
+    check_installed("ArviZ data", "arviz", "xarray", "h5netcdf", "h5py")
+
+
 def import_arviz() -> ModuleType:
     """ArviZ, without its daily announcement of 1.x."""
+    check_arviz()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"\s*ArviZ is undergoing a major refactor", FutureWarning)
         import arviz
@@ -65,8 +76,10 @@ def write_inference_data(data: Any, path: Path | str) -> None:
     ``arviz.from_netcdf`` of either line reads it as well.
 
     Raises:
+        InputError: no such data, or the extra is not installed.
         OSError: the disk is full or the folder not writable; nothing is changed then.
     """
+    check_arviz()
     tree, path = to_tree(data), check_path("path", path)
     encoding = {node.path: _encoding(node.to_dataset(inherit=False)) for node in tree.subtree}
     with tempfile.TemporaryDirectory() as folder:
@@ -85,9 +98,10 @@ def read_inference_data(path: Path | str) -> Any:
     All of it is in memory; the file is closed.
 
     Raises:
-        InputError: the file is missing, truncated, changed since we wrote it, or no NetCDF file of groups; or its arrays would
-            take more than 256 MB and a hundred times its own size.
+        InputError: the extra is not installed; the file is missing, truncated, changed since we wrote it, or no NetCDF file of
+            groups; or its arrays would take more than 256 MB and a hundred times its own size.
     """
+    check_arviz()
     import xarray as xr
 
     path = check_path("path", path)
@@ -103,7 +117,7 @@ def read_inference_data(path: Path | str) -> Any:
 def _check_hdf5(path: Path, size: int) -> None:
     """Have all of a file read in a process of its own, whose end is no harm."""
     most, seconds = max(_LEAST, _A_BYTE * size), _SECONDS + size // 2**21
-    line = [sys.executable, str(Path(hdf5_check.__file__)), str(path.resolve()), str(most), str(seconds)]
+    line = [sys.executable, str(_HDF5_CHECK), str(path.resolve()), str(most), str(seconds)]
     try:  # waiting for a processor that others use is no reason to give up; Windows has no limit of processor time
         done = subprocess.run(line, capture_output=True, text=True, errors="replace", timeout=60 + 10 * seconds)
     except subprocess.TimeoutExpired:

@@ -26,7 +26,7 @@ from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.inference.joint_draws import OBSERVED, joint_draws
 from pyro_vd.models.data_checks import check_data
 from pyro_vd.networks.modes import alone
-from pyro_vd.posterior.arviz_files import from_tree
+from pyro_vd.posterior.arviz_files import check_arviz, from_tree
 from pyro_vd.pruning.rule import Rule
 from pyro_vd.pruning.thresholds import DEFAULT_THRESHOLD
 
@@ -75,8 +75,10 @@ def to_inference_data(
 
     Raises:
         InputError: data that do not fit the network, an unknown site or index, a number out of range, model and guide that
-            do not have the same latent sites, or one with a ``/`` in its name, which NetCDF does not allow.
+            do not have the same latent sites, or one with a ``/`` in its name, which NetCDF does not allow; or the extra
+            ``arviz`` is not installed.
     """
+    check_arviz()
     import xarray as xr
 
     from pyro_vd.posterior import arviz_groups as groups

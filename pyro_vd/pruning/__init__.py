@@ -1,8 +1,12 @@
-"""From log α to a plain network that holds zeros: thresholds, masks, the choice on validation data."""
+"""The way from a trained guide to a plain network that holds zeros.
 
-from pyro_vd.pruning.masks import threshold_masks
-from pyro_vd.pruning.pruned import prune
-from pyro_vd.pruning.rule import pruning_masks
-from pyro_vd.pruning.threshold_choice import choose_threshold
+A :class:`PruningRule` says which weights are removed, :func:`prune` removes them, and :func:`choose_threshold` finds the
+smallest network that is still good enough on validation data.
+"""
 
-__all__ = ["choose_threshold", "prune", "pruning_masks", "threshold_masks"]
+import lazy_loader
+
+from pyro_vd._core.extras import check_installed
+
+check_installed(__name__, "pyro-ppl")
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -35,10 +35,11 @@ class CSRNetwork(nn.Module):
 
     def __init__(self, net: nn.Module, sparse: Sequence[bool] | None = None) -> None:
         super().__init__()
+        self.flattens: bool
         self.flattens, steps = linear_steps(net)
         self._selects_channels = selects_channels(self.flattens, steps)
         chosen = iter([True] * len(steps) if sparse is None else sparse)
-        self.steps = nn.ModuleList(
+        self.steps: nn.ModuleList = nn.ModuleList(
             copy_network(step).eval() if (matrix := as_matrix(step)) is None else CSRLinear(*matrix, next(chosen))
             for step in steps
         )
@@ -92,7 +93,8 @@ class CSRLinear(nn.Module):
 
     def __init__(self, weight: Tensor, bias: Tensor | None, sparse: bool) -> None:
         super().__init__()
-        outputs, self.in_features = weight.shape
+        outputs, inputs = weight.shape
+        self.in_features: int = inputs
         weight = weight.detach().clone(memory_format=torch.contiguous_format)
         bias = weight.new_zeros(outputs) if bias is None else bias.detach().clone()
         self.register_buffer("weight", weight)

@@ -61,8 +61,8 @@ class SparseRuntime(nn.Module):
     def __init__(self, net: nn.Module, forms: Sequence[nn.Module], limits: Sequence[float]) -> None:
         super().__init__()
         self.net = net  # not run by itself: its weights are those that are counted
-        self.forms = nn.ModuleList(forms)
-        self.limits = tuple(limits)
+        self.forms: nn.ModuleList = nn.ModuleList(forms)
+        self.limits: tuple[float, ...] = tuple(limits)
         self._calls = tuple(form.forward for form in forms)  # found and called faster
         self._flattens = any(isinstance(module, nn.Flatten) for module in net.modules())
         self.eval()

@@ -28,7 +28,8 @@ class LayerCase:
 
     def setup_method(self) -> None:
         torch.manual_seed(0)
-        self.made, self.x = self.layer().double().eval(), self.example().double()
+        self.made: nn.Module = self.layer().double().eval()
+        self.x: Tensor = self.example().double()
         self._registers = exact_kind_of(self.made) is None
         if self._registers:
             register_layer(self.kind)

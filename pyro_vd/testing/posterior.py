@@ -49,7 +49,7 @@ class PosteriorConformance(Seeded, ABC):
     """Whether ``log_prob`` is the density of each weight by itself; otherwise it raises an error that says so."""
     kl_is_expectation = True
     """Whether the KL is E[log q − log p] up to a constant of the prior's, which is improper, and ``log_prob`` gives both."""
-    kl_error = 0.0
+    kl_error: float = 0.0
     """Most that the KL of a weight may be off, in nats, as an approximation."""
 
     @abstractmethod

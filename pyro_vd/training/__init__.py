@@ -1,26 +1,12 @@
-"""The training loop, and what it is made of: settings, schedules, the guard, checkpoints and callbacks.
+"""The training loop and what it is made of.
 
-``fit`` is the loop; ``TrainingSpec`` holds its settings; a subclass of ``Callback`` is called after each step and each epoch.
+:func:`fit` trains a guide with its model, :func:`fine_tune` a pruned network; the schedules say how the weight of the KL
+divergence and the learning rate change over the epochs. A subclass of :class:`Callback` is called after each step and epoch.
 """
 
-from pyro_vd.training.callbacks import Callback
-from pyro_vd.training.finetune import fine_tune
-from pyro_vd.training.fitting import FitResult, fit
-from pyro_vd.training.frames import FrameRecorder
-from pyro_vd.training.metrics_log import MetricsLog
-from pyro_vd.training.schedules import KLWeight, LRSchedule
-from pyro_vd.training.spec import TrainingSpec
-from pyro_vd.training.state import TrainingState
+import lazy_loader
 
-__all__ = [
-    "Callback",
-    "FitResult",
-    "FrameRecorder",
-    "KLWeight",
-    "LRSchedule",
-    "MetricsLog",
-    "TrainingSpec",
-    "TrainingState",
-    "fine_tune",
-    "fit",
-]
+from pyro_vd._core.extras import check_installed
+
+check_installed(__name__, "pyro-ppl", "rich")
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

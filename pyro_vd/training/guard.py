@@ -27,8 +27,8 @@ class NonFiniteGuard:
     """
 
     def __init__(self, module: nn.Module, elbo: VariationalDropoutELBO) -> None:
-        self.skipped = 0
-        self.in_a_row = 0
+        self.skipped: int = 0
+        self.in_a_row: int = 0
         self._elbo = elbo
         self._named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
         self._statistics = [

@@ -84,6 +84,7 @@ def test_what_needs_no_torch_does_not_import_it(arguments: list[str]) -> None:
     assert done.stdout.endswith("[]\n")
 
 
+@pytest.mark.slow
 def test_train_in_a_process_of_its_own(tmp_path: Path, finished_run: Path) -> None:
     """One JSON object on standard output, the progress on standard error, no warning; the run is the other process's."""
     line = command("train", "digits", *SMALL, "--json", "--out", "new/run")
@@ -101,6 +102,7 @@ def test_train_in_a_process_of_its_own(tmp_path: Path, finished_run: Path) -> No
         assert (run / name).read_bytes() == (finished_run / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_interrupted(tmp_path: Path) -> None:
     run = tmp_path / "run"
     line = command("train", "digits", "--out", run, "--quiet", "--device=cpu")
@@ -199,6 +201,7 @@ def test_digits_are_learnt(tmp_path: Path) -> None:
     assert result["skipped"] == 0
 
 
+@pytest.mark.slow
 def test_mnist_is_learnt(tmp_path: Path) -> None:
     if not (Path(os.environ.get("PYRO_VD_DATA", "nowhere")) / "MNIST" / "raw").is_dir():
         pytest.skip("PYRO_VD_DATA names no torchvision root with MNIST in it")

@@ -142,6 +142,7 @@ cli.main(["export", sys.argv[1], "--format", "quantised", "--json"])
 """
 
 
+@pytest.mark.slow
 def test_a_file_where_pyro_is_not_installed(run: Path) -> None:
     """In a process of its own, where a warning would be an error: one JSON object, and nothing else printed."""
     done = python(WITHOUT_PYRO, run / "pruned.safetensors")

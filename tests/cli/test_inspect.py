@@ -88,6 +88,7 @@ def test_the_file_is_the_runs(run: Path) -> None:
         assert tree["training_history"][key].values.tolist() == [line[key] for line in lines]
 
 
+@pytest.mark.slow
 def test_plots(run: Path) -> None:
     before = contents(run)
     result = inspect(run, "--plots")
@@ -100,11 +101,13 @@ def test_plots(run: Path) -> None:
         assert pixels.std() > 10, "something is drawn"
 
 
+@pytest.mark.slow
 def test_the_figures_are_named(run: Path) -> None:
     assert f"figures in {run}: {', '.join(FIGURES)}\n" in run_cli("inspect", run, *SHORT, "--plots")[1]
     assert "figures in" not in run_cli("inspect", run, *SHORT, "--overwrite")[1]
 
 
+@pytest.mark.slow
 def test_nothing_is_overwritten_unasked(run: Path) -> None:
     (run / FIGURES[2]).write_text("mine")
     before = contents(run)
@@ -156,6 +159,7 @@ def test_a_layer_with_nothing_left(finished_run: Path) -> None:
     assert [(layer.kl, layer.kl_share, set(layer.quantiles)) for layer in removed] == [(0.0, 0.0, {math.inf})] * 2
 
 
+@pytest.mark.slow
 def test_in_a_process_of_its_own_nothing_else_is_printed(run: Path) -> None:
     """ArviZ's announcements, and a display that is not there, are none of the user's business."""
     line = command("inspect", run, *SHORT, "--plots")[1:]

@@ -51,6 +51,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any
 GOOD, BAD = ([f"train.lr={lr},seed={seed}" for seed in (0, 1)] for lr in ("0.003", "1e30"))
 
 
+@pytest.mark.slow
 def test_runs(swept: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     out, result = swept
     assert {path.name for path in out.iterdir()} == {*GOOD, *BAD}
@@ -65,6 +66,7 @@ def test_runs(swept: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     assert measured(out / GOOD[0])["seed"] == 0
 
 
+@pytest.mark.slow
 def test_failed_runs_are_told(swept: tuple[Path, dict[str, Any]]) -> None:
     out, result = swept
     assert list(result["failed"]) == BAD
@@ -73,6 +75,7 @@ def test_failed_runs_are_told(swept: tuple[Path, dict[str, Any]]) -> None:
     assert not (out / BAD[0] / "metrics.json").exists()
 
 
+@pytest.mark.slow
 def test_again(swept: tuple[Path, dict[str, Any]]) -> None:
     """Finished runs are not touched, failed ones tried again; a new value is added; the table comes last."""
     out, _ = swept
@@ -113,6 +116,7 @@ def start(out: Path) -> subprocess.Popen[str]:
     return process
 
 
+@pytest.mark.slow
 def test_stopped_and_resumed(tmp_path: Path) -> None:
     """First by Ctrl-C, then by kill -9. Either way no process is left: the pipes that all of them hold are closed."""
     out = tmp_path / "out"

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from hypothesis import given
 from random_network import RandomNetwork, magnitude
@@ -32,6 +33,7 @@ def state(net: nn.Module) -> dict[str, Any]:
 
 @examples(200)
 @given(case=networks())
+@pytest.mark.slow
 def test_the_same_function_and_never_larger(case: Case) -> None:
     before = state(case.net)
     try:

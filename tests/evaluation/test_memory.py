@@ -123,6 +123,7 @@ print(peak() - before)
 """
 
 
+@pytest.mark.slow
 def test_the_peak_of_a_convolutional_network_stays_bounded() -> None:
     """All images at once would need 2 · 16 · 46² · 4 bytes each, 270 MB."""
     result = python(PEAK)

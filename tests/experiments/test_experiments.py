@@ -85,6 +85,7 @@ def test_tradeoff(outcomes: dict[str, Outcome]) -> None:
     assert counted == 3
 
 
+@pytest.mark.slow
 def test_overfitting(outcomes: dict[str, Outcome]) -> None:
     outcome = carried_out("report-overfitting", outcomes)
     rows = {(row[0], row[1]): row[2:] for row in outcome.rows}
@@ -104,6 +105,7 @@ def test_overfitting(outcomes: dict[str, Outcome]) -> None:
     assert memory["variational"].get_ydata()[-1] < 25
 
 
+@pytest.mark.slow
 def test_stability(outcomes: dict[str, Outcome]) -> None:
     outcome = carried_out("report-stability", outcomes)
     rows = {row[0]: row[1:] for row in outcome.rows}

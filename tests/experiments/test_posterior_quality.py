@@ -26,6 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_one_table_for_five_predictors(folder: Path) -> None:
     results = json.loads((folder / "results.json").read_text())
     assert results["columns"] == ["measure", *PREDICTORS]
@@ -55,6 +56,7 @@ def test_one_table_for_five_predictors(folder: Path) -> None:
     assert min(seed["compression"] for seed in seeds["pruned"]) > 2
 
 
+@pytest.mark.slow
 def test_options_are_those_best_on_validation_data(folder: Path) -> None:
     series = json.loads((folder / "results.json").read_text())["series"]
     for method, predictor in (("plain", "plain"), ("Bernoulli", "MC dropout"), ("variational", "Monte Carlo")):
@@ -63,6 +65,7 @@ def test_options_are_those_best_on_validation_data(folder: Path) -> None:
         assert set(series["chosen"][predictor]) == {min(trials, key=trials.__getitem__)}
 
 
+@pytest.mark.slow
 def test_figures_are_there(folder: Path) -> None:
     for name in ("reliability", "error-against-coverage"):
         assert matplotlib.image.imread(folder / f"{name}.png").std() > 0.05

@@ -112,6 +112,7 @@ except ImportError:
 """
 
 
+@pytest.mark.slow
 def test_runs_where_pyro_is_not_installed(finished_run: Path) -> None:
     done = python(WITHOUT_PYRO, finished_run / "pruned.safetensors")
     assert (done.returncode, done.stderr) == (0, "torch.Size([1, 10])\n")

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 from support import ENVIRONMENT
 
 RUN = Path(__file__).with_name("run.py")
@@ -17,6 +18,7 @@ READERS = {
 }
 
 
+@pytest.mark.slow
 def test_spoilt_files() -> None:
     """All readers in one test: the imports and the seeds take longer than the cases of most."""
     done = subprocess.run([sys.executable, str(RUN), "200"], capture_output=True, text=True, timeout=900, env=ENVIRONMENT)

@@ -126,6 +126,7 @@ def test_how_far_a_weight_is_shrunk() -> None:
         assert learnt == pytest.approx(theta, abs=0.05)
 
 
+@pytest.mark.slow
 def test_logistic_regression_against_nuts() -> None:
     """NUTS takes the model as it is. The posterior is nearly normal and its weights nearly independent."""
     x, copies = design(torch.eye(3)), 20

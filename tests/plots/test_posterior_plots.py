@@ -173,6 +173,7 @@ def test_histograms_show_what_is_removed_by_more_than_the_threshold() -> None:
     assert titles[:2] == ["1.weight: 83.3 % removed", "3.weight: 100.0 % removed"]
 
 
+@pytest.mark.slow
 def test_no_global_state() -> None:
     code = """
 import torch, matplotlib

@@ -122,6 +122,7 @@ def test_fit_refuses_them_before_the_first_epoch(tmp_path: Path) -> None:
     fit(guide, data, rule=PruningRule(max_inputs=(2, 3)), resume=True, **options)
 
 
+@pytest.mark.slow
 def test_a_run_to_a_number_of_units(tmp_path: Path) -> None:
     run = tmp_path / "run"
     keys = [

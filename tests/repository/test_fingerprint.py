@@ -60,6 +60,7 @@ def test_what_shows_nothing_is_refused(digest: Any) -> None:
         digest([object()])
 
 
+@pytest.mark.slow
 def test_lines_that_differ_are_found(tmp_path: Path) -> None:
     def run(*arguments: str) -> tuple[int, list[str]]:
         command = [sys.executable, str(SCRIPT), "--only", "compact mlp", *arguments]

@@ -130,6 +130,7 @@ def test_a_training_takes_the_same_steps_as_one_with_the_librarys_objective(digi
     assert all((theta - start).abs().max() > 0.1 for theta, start in zip(trained, parameters(*pair(1)[:2]), strict=True))
 
 
+@pytest.mark.slow
 def test_a_training_reaches_what_fit_reaches() -> None:
     """Mean log compression and mean error of two trainings each, of 20 epochs.
 
@@ -163,6 +164,7 @@ def test_a_training_reaches_what_fit_reaches() -> None:
     assert max(error, expected_error) < 0.1
 
 
+@pytest.mark.slow
 def test_it_runs_where_the_library_cannot_be_imported() -> None:
     code = "import sys; sys.modules['pyro_vd'] = None; import mini_vd; mini_vd.EPOCHS = 2; mini_vd.main()"
     environment = {**ENVIRONMENT, "PYTHONPATH": str(Path(mini_vd.__file__).parent)}

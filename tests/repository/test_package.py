@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import pkgutil
-import shutil
+import re
 import subprocess
 import sys
 import tarfile
@@ -15,12 +15,11 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from support import ENVIRONMENT, python
+from support import ENVIRONMENT, ROOT, copy_checkout, python
 
 import pyro_vd
 from pyro_vd.runs import recipes
 
-ROOT = Path(__file__).parents[2]
 SUBMODULES = [m.name for m in pkgutil.walk_packages(pyro_vd.__path__, "pyro_vd.") if m.name != "pyro_vd.__main__"]
 
 STUB = [node for node in ast.parse((ROOT / "pyro_vd/__init__.pyi").read_text()).body if isinstance(node, ast.ImportFrom)]
@@ -46,7 +45,8 @@ def test_imports_are_light(module: str, absent: str) -> None:
 
 def test_public_names() -> None:
     """Each is what its module defines, also after every submodule was imported, and no submodule can take its place."""
-    assert set(pyro_vd.__all__) == set(PUBLIC) | PACKAGES
+    assert set(pyro_vd.__all__) == set(PUBLIC)
+    assert set(dir(pyro_vd)) >= set(PUBLIC) | PACKAGES  # what a shell completes
     assert 20 <= len(PUBLIC) <= 30
     assert not {f"pyro_vd.{name}" for name in PUBLIC} & set(SUBMODULES)
     for name in SUBMODULES:
@@ -63,13 +63,42 @@ def test_public_names() -> None:
         from pyro_vd import nosuch  # noqa: F401
 
 
+STAR = """
+import pydoc
+import pyro, pyro.distributions, pyro.infer, pyro.nn, pyro.optim, torch
+before = set(globals())
+from pyro_vd import *
+found = set(globals()) - before - {"before"}
+modules = (pyro, pyro.distributions, pyro.infer, pyro.nn, pyro.optim, torch, torch.nn)
+print(sorted(found), sorted(found & {name for module in modules for name in dir(module)}))
+import pyro_vd
+print(pydoc.render_doc(pyro_vd, renderer=pydoc.plaintext))
+"""
+
+
+@pytest.mark.slow
+def test_star_import_and_help() -> None:
+    """The star gives every function and class, none under a name that Pyro or torch uses; ``help`` shows their docstrings."""
+    done = python(STAR)
+    assert (done.returncode, done.stderr) == (0, "")
+    first, _, shown = done.stdout.partition("\n")
+    assert first == f"{sorted(PUBLIC)} []"
+    assert pyro_vd.__doc__
+    assert pyro_vd.__doc__.splitlines()[0] in shown
+    assert all(re.search(rf"\b{name} = \w|\b{name}\(|class {name}\b", shown) for name in PUBLIC)
+
+
 @pytest.mark.parametrize("package", sorted(PACKAGES))
 def test_what_a_package_offers_stays_itself(package: str) -> None:
     """No public name of a package is that of a module in it: importing the module would put it in the name's place."""
     found = import_module(f"pyro_vd.{package}")
-    for name in getattr(found, "__all__", ()):
+    assert found.__doc__
+    assert len(found.__doc__.strip().splitlines()) <= 6, "about five lines"
+    assert found.__all__
+    for name in found.__all__:
         value = getattr(found, name)
         assert value.__doc__, f"{name} says what it is"
+        assert name in dir(found)
         assert f"pyro_vd.{package}.{name}" not in SUBMODULES
 
 
@@ -91,14 +120,7 @@ print(pyro_vd.__file__)
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of an sdist, and of the wheel made from it, of a copy of the checkout."""
     folder = tmp_path_factory.mktemp("build")
-    kept = ("pyproject.toml", "README.md", "LICENSE", "pyro_vd", "models", "guides", "runs")
-    for name in kept:
-        source, target = ROOT / name, folder / "checkout" / name
-        if source.is_dir():
-            shutil.copytree(source, target, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            target.parent.mkdir(exist_ok=True)
-            shutil.copy(source, target)
+    copy_checkout(folder / "checkout")
     line = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder / "dist"), str(folder / "checkout")]
     environment = {key: value for key, value in ENVIRONMENT.items() if key != "PYTHONWARNINGS"}
     done = subprocess.run(line, capture_output=True, text=True, env=environment, cwd=folder)
@@ -107,16 +129,16 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def sources() -> set[str]:
-    """What must be in both: every module, every recipe, and the mark that types are given."""
-    package = {f"pyro_vd/{path.name}" for path in (ROOT / "pyro_vd").glob("*.py")}
-    linked = {
-        f"pyro_vd/{path.relative_to(ROOT)}" for name in ("models", "guides", "runs") for path in (ROOT / name).glob("*.py")
-    }
-    return package | linked | {f"pyro_vd/runs/{path.name}" for path in (ROOT / "runs").glob("*.yaml")} | {"pyro_vd/py.typed"}
+    """What must be in both: every module, every stub, every recipe, and the mark that types are given."""
+    folders = [path for path in (ROOT / "pyro_vd").iterdir() if path.is_dir() and path.name != "__pycache__"]  # links too
+    kinds = (".py", ".pyi", ".yaml", ".typed")
+    found = {path for folder in (ROOT / "pyro_vd", *folders) for path in folder.iterdir() if path.suffix in kinds}
+    return {str(path.relative_to(ROOT)) for path in found}
 
 
 def test_sdist_and_wheel_are_whole(built: Path) -> None:
-    assert {"pyro_vd/models/bayesian.py", "pyro_vd/guides/__init__.py", "pyro_vd/runs/digits.yaml"} < sources()
+    some = {"pyro_vd/guides/__init__.py", "pyro_vd/models/__init__.pyi", "pyro_vd/runs/digits.yaml", "pyro_vd/py.typed"}
+    assert some < sources()
     (wheel,), (sdist,) = built.glob("*.whl"), built.glob("*.tar.gz")
     with zipfile.ZipFile(wheel) as archive:
         inside = set(archive.namelist())
@@ -128,6 +150,7 @@ def test_sdist_and_wheel_are_whole(built: Path) -> None:
     assert sources() | {"pyproject.toml", "README.md", "LICENSE"} <= files
 
 
+@pytest.mark.slow
 def test_installed_wheel_works(built: Path, tmp_path: Path) -> None:
     """Apart from the checkout; only the dependencies are the running interpreter's. Every name comes first once."""
     target = tmp_path / "site"

@@ -31,6 +31,7 @@ def run_tutorial(name: str) -> tuple[dict[str, Any], list[Any]]:
     return names, shown
 
 
+@pytest.mark.slow
 def test_inspect() -> None:
     names, shown = run_tutorial("inspect.md")
     assert sum(isinstance(value, Figure) for value in shown) == 3
@@ -52,6 +53,7 @@ def test_inspect() -> None:
     assert names["edges"] < 0.2 * names["middle"]
 
 
+@pytest.mark.slow
 def test_hierarchical(caplog: pytest.LogCaptureFixture) -> None:
     names, shown = run_tutorial("hierarchical.md")
     figures = [value for value in shown if isinstance(value, Figure)]

@@ -145,6 +145,7 @@ assert warnings.filters == before
 """
 
 
+@pytest.mark.slow
 def test_no_warning_and_no_filter_left() -> None:
     done = python(CODE)
     assert (done.returncode, done.stderr) == (0, "")

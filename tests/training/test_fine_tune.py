@@ -142,7 +142,7 @@ def test_numbers_and_what_is_refused() -> None:
         fine_tune(net, (X, X[:, 0]), likelihood=Normal(), train_threshold=3.0, **OPTIONS)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.gpu
 def test_a_network_stays_on_its_device() -> None:
     for home, away in (("cpu", "cuda"), ("cuda", "cpu"), ("cuda", None)):
         net = sparse(NETS["buffers"]()).to(home)

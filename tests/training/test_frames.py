@@ -140,6 +140,7 @@ def resume(run: Path) -> None:
     assert run_cli("train", "digits", *LONGER, "--out", run, "--resume", "--quiet")[0] == 0
 
 
+@pytest.mark.slow
 def test_killed_and_resumed(tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
 

@@ -116,6 +116,7 @@ def written() -> dict[str, list[str]]:
     return {name: [identity("augment", value) for value in make()] for name, make in CASES.items()}
 
 
+@pytest.mark.slow
 def test_equal_in_a_new_process_and_different_for_what_acts_differently() -> None:
     here = written()
     for name, texts in here.items():
@@ -194,6 +195,7 @@ else:
 """
 
 
+@pytest.mark.slow
 def test_a_function_goes_on_in_a_new_process(tmp_path: Path) -> None:
     """Bit for bit as if never stopped; with the function's default changed in between it is another training."""
     whole = python(SCRIPT, tmp_path / "whole.pt", "go", "0.1").stdout

@@ -76,6 +76,7 @@ KINDS: dict[str, tuple[Callable[[Path], object], Callable[[Path], list[Any]], in
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.slow
 def test_every_flipped_bit_is_noticed(tmp_path: Path, kind: str) -> None:
     """Or does nothing."""
     write, read, every = KINDS[kind]
@@ -158,6 +159,7 @@ print(tried, *sorted(set(taken)))
 """
 
 
+@pytest.mark.slow
 def test_every_wrong_leaf_of_a_checkpoint(tmp_path: Path) -> None:
     """In a process of its own, with right digests: fused kernels write beyond moments that are too small."""
     done = python(LEAVES, tmp_path, cwd=Path(__file__).parent)

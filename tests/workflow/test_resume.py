@@ -59,6 +59,7 @@ def kill_in(phase: str, run: Path, rng: random.Random) -> None:
     assert epochs <= lines.count(phase) < EPOCHS, "it was killed within the phase"
 
 
+@pytest.mark.slow
 def test_killed_in_every_phase(tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     resume(whole, LONGER)

@@ -1,0 +1,39 @@
+"""Packages that only some parts of pyro_vd need: which extra installs each, and one sentence where one is missing."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from pyro_vd._core.errors import MissingPackageError
+
+PACKAGES = {
+    "pyro-ppl": ("pyro", "train"),
+    "rich": ("rich", "train"),
+    "scikit-learn": ("sklearn", "train"),
+    "scipy": ("scipy", "train"),
+    "torchmetrics": ("torchmetrics", "train"),
+    "pyyaml": ("yaml", "cli"),
+    "matplotlib": ("matplotlib", "plots"),
+    "pillow": ("PIL", "plots"),
+    "arviz": ("arviz", "arviz"),
+    "h5netcdf": ("h5netcdf", "arviz"),
+    "h5py": ("h5py", "arviz"),
+    "xarray": ("xarray", "arviz"),
+    "torchvision": ("torchvision", "vision"),
+    "onnx": ("onnx", "onnx"),
+    "onnxruntime": ("onnxruntime", "onnx"),
+    "onnxscript": ("onnxscript", "onnx"),
+}
+"""The name under which each is imported, and its extra, by the name under which it is installed, as in ``pyproject.toml``."""
+
+
+def check_installed(what: str, *packages: str) -> None:
+    """Refuse to go on where one of the packages that ``what`` needs is missing; none of them is imported.
+
+    Raises:
+        MissingPackageError: naming ``what``, the missing packages and the command that installs their extras.
+    """
+    missing = [package for package in packages if find_spec(PACKAGES[package][0]) is None]
+    if missing:
+        extras = ",".join(dict.fromkeys(PACKAGES[package][1] for package in missing))
+        raise MissingPackageError(what, missing, f"pip install 'pyro_vd[{extras}]'")

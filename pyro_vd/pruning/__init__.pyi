@@ -1,0 +1,12 @@
+from .masks import threshold_masks
+from .pruned import prune
+from .rule import PruningRule, pruning_masks
+from .threshold_choice import choose_threshold
+
+__all__ = [
+    "PruningRule",
+    "choose_threshold",
+    "prune",
+    "pruning_masks",
+    "threshold_masks",
+]
