@@ -10,13 +10,15 @@ import shutil
 import struct
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
+from pyro_vd import InputError
 from pyro_vd.cli import main as cli
 from pyro_vd.training import Callback, TrainingState
 
@@ -46,6 +48,34 @@ class EachStep(Callback):
 
     def __init__(self, function: Callable[[TrainingState], object]) -> None:
         self.on_step = function  # type: ignore[method-assign, assignment]
+
+
+ANYTHING = object()
+"""Stands for any value of a field of an error."""
+
+
+@contextlib.contextmanager
+def refuses(
+    name: object = ANYTHING, value: object = ANYTHING, *mentioned: object
+) -> Iterator[pytest.ExceptionInfo[InputError]]:
+    """Expects an ``InputError`` about this argument, key or file, and this value; its sentence may be written in any words.
+
+    Args:
+        name: what the error must call the value, its field ``name``.
+        value: what must have been given, its field ``value``.
+        mentioned: names, numbers and paths that the message must contain, such as the site or a name that is allowed.
+    """
+    with pytest.raises(InputError) as caught:
+        yield caught
+    message = str(caught.value)
+    assert name is ANYTHING or caught.value.name == name, (caught.value.name, message)
+    if value is not ANYTHING:
+        assert caught.value.has_value, message
+        given = caught.value.value
+        assert given is value or given == value or (given != given and value != value), (given, message)
+    for text in mentioned:
+        assert str(text) in message, (text, message)
+    assert "\n" not in message, "one sentence"
 
 
 def run_cli(*arguments: str | Path) -> tuple[int, str, str]:
