@@ -12,18 +12,17 @@ from pyro_vd.cli.parsing import Parser
 if TYPE_CHECKING:
     from pyro_vd.data.dataset import Arrays, Dataset
 
-_FORMATS = Literal["safetensors", "sparse", "quantised", "onnx", "torch"]
-
 
 def run(arguments: list[str]) -> None:
     """Carry the command out."""
+    from pyro_vd.export.formats import FORMATS
+
     parser = Parser("export RUN|FILE --format FORMAT [--no-compact] [--out FILE] [--data NAME] [--data-dir DIR]")
     parser.value("source", str, SOURCE)
     parser.value(
         "--format",
-        _FORMATS,
-        "safetensors: every weight; sparse: the non-zeros; quantised: the non-zeros, with 64 different values per layer; "
-        "onnx: for ONNX Runtime; torch: a .pt2 file of torch.export",
+        Literal[*FORMATS],
+        "; ".join(f"{name}: {form.what}" for name, form in FORMATS.items()),
         required=True,
     )
     parser.flag("--no-compact", "keep the units and inputs that do not matter")
@@ -37,7 +36,6 @@ def run(arguments: list[str]) -> None:
     from pyro_vd.evaluation.checks import check_network
     from pyro_vd.evaluation.predictors import outputs
     from pyro_vd.evaluation.score import output_score, validation_score
-    from pyro_vd.export.formats import FORMATS
     from pyro_vd.export.pruned_file import load_pruned, read_info, save_pruned
     from pyro_vd.networks.sizes import layer_sizes
 

@@ -15,8 +15,10 @@ from pyro_vd.export.pruned_file import Layout, load_pruned, save_pruned
 
 @dataclass(frozen=True)
 class Format:
-    """A file format: the end of its files' names, and the functions that save and load a network."""
+    """A file format: the end of the names of its files, and the functions that save and load a network."""
 
+    what: str
+    """What a file of this format holds, for the help of the command."""
     suffix: str
     save: Callable[[nn.Module, Path, Tensor, dict[str, Any]], None]
     load: Callable[[Path], nn.Module]
@@ -51,10 +53,15 @@ def _load_torch(path: Path) -> nn.Module:
 
 
 FORMATS = {
-    "safetensors": Format("-dense.safetensors", partial(_save_safetensors, "dense"), load_pruned),
-    "sparse": Format("-sparse.safetensors", partial(_save_safetensors, "sparse"), load_pruned),
-    "quantised": Format("-quantised.safetensors", partial(_save_safetensors, "quantised"), load_pruned),
-    "onnx": Format(".onnx", _save_onnx, _load_onnx),
-    "torch": Format(".pt2", _save_torch, _load_torch),
+    "safetensors": Format("every weight", "-dense.safetensors", partial(_save_safetensors, "dense"), load_pruned),
+    "sparse": Format("the non-zeros", "-sparse.safetensors", partial(_save_safetensors, "sparse"), load_pruned),
+    "quantised": Format(
+        "the non-zeros, with 64 different values per layer",
+        "-quantised.safetensors",
+        partial(_save_safetensors, "quantised"),
+        load_pruned,
+    ),
+    "onnx": Format("for ONNX Runtime", ".onnx", _save_onnx, _load_onnx),
+    "torch": Format("a .pt2 file of torch.export", ".pt2", _save_torch, _load_torch),
 }
 """The formats by name, as ``pyro-vd export --format`` takes them."""
