@@ -96,7 +96,7 @@ def check_choice(name: str, value: Any, allowed: Collection[str]) -> None:
         InputError: another, with the one that may be meant.
     """
     if not isinstance(value, str) or value not in allowed:
-        raise InputError(must_be_one_of(name, value, allowed))
+        raise InputError(must_be_one_of(name, value, allowed), name=name, value=value, allowed=f"one of {', '.join(allowed)}")
 
 
 def check_path(name: str, value: Any) -> Path:

@@ -84,7 +84,7 @@ def test_nothing_is_lost_where_writing_fails(tmp_path: Path) -> None:
 
 COPY = """
 import sys
-from pyro_vd import read_inference_data, write_inference_data
+from pyro_vd.posterior import read_inference_data, write_inference_data
 data = read_inference_data(sys.argv[1])
 write_inference_data(data, sys.argv[2])
 print(type(data).__name__)
@@ -94,7 +94,7 @@ MAKE = """
 import sys
 sys.path.insert(0, sys.argv[2])
 import torch
-from pyro_vd import write_inference_data
+from pyro_vd.posterior import write_inference_data
 from test_arviz_files import known
 torch.set_num_threads(1)
 torch.manual_seed(0)
@@ -104,9 +104,8 @@ write_inference_data(known(), sys.argv[1])
 
 def other_python(code: str, *arguments: Path) -> str:
     assert OTHER
-    environment = {key: value for key, value in ENVIRONMENT.items() if key != "PYTHONPATH"}
     root = Path(__file__).parents[2]
-    environment["PYTHONPATH"] = os.pathsep.join((str(root), str(root / "tests")))
+    environment = {**ENVIRONMENT, "PYTHONPATH": os.pathsep.join((str(root), str(root / "tests")))}
     line = [OTHER, "-c", code, *map(str, arguments)]
     done = subprocess.run(line, capture_output=True, text=True, timeout=120, env=environment)
     assert done.returncode == 0, done.stderr
