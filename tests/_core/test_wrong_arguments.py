@@ -58,9 +58,9 @@ MODEL = MLP((4, 3))
 GUIDE = VariationalDropout(MODEL)
 WRONG: dict[str, Callable[[], object]] = {
     "guide is a tuple; it must be one of the model's": lambda: fit(DATA, DATA, **RUN),
-    "guide is a MLP, a model; give the guide": lambda: fit(MODEL, GUIDE, DATA, epochs=1),
+    "guide is a MLP, a model; give its guide": lambda: fit(MODEL, GUIDE, DATA, epochs=1),
     "model is a Linear; it must be": lambda: VariationalDropout(nn.Linear(4, 3)),
-    "guide is a MLP, a model; give the guide of": lambda: prune(MODEL),
+    "guide is a MLP, a model; give its guide, such as": lambda: prune(MODEL),
     "guide is a Linear; it must be": lambda: prune(nn.Linear(4, 3)),
     "validation data is a Dataset, whose test data are never for choosing": lambda: fit(
         GUIDE, DATA, load_data("digits"), epochs=1
