@@ -55,5 +55,5 @@ def _run(arguments: list[str]) -> None:
     command, *rest = arguments
     if command not in COMMANDS:
         raise InputError(must_be_one_of("command", command, COMMANDS))
-    check_installed("pyro-vd", "pyro-ppl", "rich", "pyyaml")
+    check_installed("pyro-vd", "rich", "pyyaml")
     import_module(f"pyro_vd.cli.{command}").run(rest)

@@ -45,7 +45,8 @@ class Checkpoint:
     """
 
     def __init__(self, path: Path | str, settings: dict[str, Any]) -> None:
-        self.path, self.settings = check_file("checkpoint", path), settings
+        self.path: Path = check_file("checkpoint", path)
+        self.settings: dict[str, Any] = settings
 
     def save(self, state: TrainingState) -> None:
         """Write the state, atomically."""

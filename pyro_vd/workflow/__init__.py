@@ -7,5 +7,5 @@ import lazy_loader
 
 from pyro_vd._core.extras import check_installed
 
-check_installed(__name__, "pyro-ppl", "rich", "pyyaml")
+check_installed(__name__, "rich", "pyyaml")
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
