@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import Enum
 
-from pyro_vd._core.messages import quoted
+from pyro_vd._core.messages import shown
 
 
 class _Nothing(Enum):
@@ -35,7 +35,7 @@ class InputError(ValueError):
         value: object = _Nothing.NOTHING,
         allowed: str | None = None,
     ) -> None:
-        super().__init__(f"{name} (={quoted(value)}) must be {allowed}" if message is None else message)
+        super().__init__(f"{name} (={shown(value)}) must be {allowed}" if message is None else message)
         self.has_value: bool = value is not _Nothing.NOTHING
         self.name: str | None = name
         self.value: object = value if self.has_value else None

@@ -68,7 +68,11 @@ def did_you_mean(given: object, allowed: Iterable[str]) -> str:
     return "".join(f"; did you mean {by_lower[name]!r}?" for name in get_close_matches(text, by_lower, n=1))
 
 
+def shown(value: object) -> str:
+    """The value as :func:`quoted` has it, but text of up to 400 characters to its end: it may be a path."""
+    return repr(value) if isinstance(value, str) and len(value) <= 400 else quoted(value)
+
+
 def must_be_one_of(what: str, given: object, allowed: Collection[str], or_else: str = "") -> str:
     """``what (=given) must be one of`` the allowed names, or something else, and which one may be meant."""
-    shown = repr(given) if isinstance(given, str) and len(given) <= 400 else quoted(given)  # a path is shown to its end
-    return f"{what} (={shown}) must be one of {', '.join(allowed)}{or_else}{did_you_mean(given, allowed)}"
+    return f"{what} (={shown(given)}) must be one of {', '.join(allowed)}{or_else}{did_you_mean(given, allowed)}"
