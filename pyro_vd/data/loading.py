@@ -80,7 +80,9 @@ def _torchvision(name: str, root: Path) -> Dataset:
     import torchvision
 
     if root.exists() and not root.is_dir():
-        raise InputError(f"data folder (={str(root)!r}) is a file; it must be a torchvision root, or a folder to make one in")
+        raise InputError(
+            name="data folder", value=str(root), allowed="a torchvision root or a folder to make one in; it is a file"
+        )
     kind: Callable[..., Any] = getattr(torchvision.datasets, _TORCHVISION[name])
     raw = root / kind.__name__ / "raw"
     files = [(raw / f"{part}-images-idx3-ubyte", raw / f"{part}-labels-idx1-ubyte") for part in ("train", "t10k")]

@@ -49,8 +49,8 @@ def _check_groups(where: str, groups: Any, own: list[dict[str, Any]]) -> None:
             raise InputError(f"{where}: optimizer.param_groups.{number} must have the keys {', '.join(wanted)}")
         for key, value in wanted.items():
             if not (type(group[key]) is float if key == _SCHEDULED else _is_same(group[key], value)):
-                shown = quoted(group[key])
-                raise InputError(f"{where}: optimizer.param_groups.{number}.{key} (={shown}) must be {quoted(value)}")
+                name = f"{where}: optimizer.param_groups.{number}.{key}"
+                raise InputError(name=name, value=group[key], allowed=quoted(value))
 
 
 def _is_same(found: Any, own: Any) -> bool:

@@ -56,7 +56,7 @@ def prepare(
         pruning_masks(guide, spec.rule)  # refuses what does not fit, before the first epoch
     saved = None if checkpoint is None else Checkpoint(checkpoint, spec.fingerprint(guide, batches))
     if resume and saved is None:
-        raise InputError("resume (=True) needs a checkpoint to go on from")
+        raise InputError(name="resume", value=resume, allowed="False where no checkpoint is given")
     elbo = VariationalDropoutELBO(num_particles=spec.num_particles, noise=spec.noise)
     with placed(guide, target, batches.num_examples, spec.train_threshold):
         if isinstance(batches, TensorBatches):

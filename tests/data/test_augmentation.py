@@ -64,8 +64,9 @@ def test_scale_and_shear_act_on_the_axis_they_should() -> None:
 
 @pytest.mark.parametrize("key", ["degrees", "shear", "scale", "shift"])
 def test_values_out_of_range_are_quoted(key: str) -> None:
-    with pytest.raises(InputError, match=rf"^{key} \(=-1\.5\)"):
+    with pytest.raises(InputError) as error:
         RandomAffine(**{key: -1.5})
+    assert (error.value.name, error.value.value) == (key, -1.5)
 
 
 def test_inputs_that_are_no_images_are_refused() -> None:
@@ -105,8 +106,9 @@ def test_resuming_with_another_augmentation_is_refused(tmp_path: Path) -> None:
         fit(guide, (x, y), epochs=epochs, augment=augment, progress=False, **paths)  # type: ignore[arg-type]
 
     train(1, RandomAffine(shift=1))
-    with pytest.raises(InputError, match=r"RandomAffine\(.*shift=2"):
+    with pytest.raises(InputError, match=r"RandomAffine\(.*shift=2") as error:
         train(1, RandomAffine(shift=2))
+    assert list(error.value.value) == ["augment"]
 
 
 def test_recipe_key(tmp_path: Path) -> None:

@@ -89,8 +89,9 @@ def test_the_last_smaller_batch_is_trained_on() -> None:
     ],
 )
 def test_bad_options(option: str, value: Any) -> None:
-    with pytest.raises(InputError, match=rf"{option} \(={value!r}\)"):
+    with pytest.raises(InputError) as error:
         fit(pair()[1], TRAIN, **{**OPTIONS, option: value})
+    assert f"{option} (={value!r})" in str(error.value)
 
 
 def test_bad_data() -> None:

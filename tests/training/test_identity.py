@@ -153,13 +153,15 @@ def test_what_has_no_identity_is_refused_where_a_checkpoint_is_asked_for(tmp_pat
         options: dict[str, Any] = {"epochs": 1, "progress": False, "augment": change}
         data = torch.randn(9, 4), torch.arange(9) % 3
         fit(VariationalDropout(model), data, **options)
-        with pytest.raises(InputError, match=r"augment \(=<function .*a checkpoint must tell it from another in a new process"):
+        with pytest.raises(InputError) as error:
             fit(VariationalDropout(model), data, **options, checkpoint=tmp_path / "c.pt")
+        assert (error.value.name, error.value.value) == ("augment", change)
         assert list(tmp_path.iterdir()) == []
         module = Stateful(0.0)
         module.held = held  # type: ignore[assignment]
-        with pytest.raises(InputError, match=r"augment \(="):
+        with pytest.raises(InputError) as error:
             identity("augment", module)
+        assert error.value.value is module
 
 
 SCRIPT = """
@@ -214,8 +216,9 @@ def test_another_likelihood_is_refused(tmp_path: Path) -> None:
         train(first, resume=False)
         train(first)
         for other in others:
-            with pytest.raises(InputError, match=r"of another training: likelihood .*, now "):
+            with pytest.raises(InputError) as error:
                 train(other)
+            assert list(error.value.value) == ["likelihood"]
 
 
 def test_priors_are_told_apart_by_their_parameters() -> None:

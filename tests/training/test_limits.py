@@ -145,8 +145,9 @@ def test_a_run_ends_in_the_phase_that_blows_up(tmp_path: Path, phase: str) -> No
     ],
 )
 def test_arguments_beyond_float32_are_refused(option: str, value: float) -> None:
-    with pytest.raises(InputError, match=rf"^{option} \(="):
+    with pytest.raises(InputError) as error:
         fit(variational()[1], (X, Y), **{**OPTIONS, option: value})
+    assert (error.value.name, error.value.value) == (option, value)
 
 
 def test_the_highest_weight_of_the_kl_still_trains() -> None:

@@ -70,12 +70,14 @@ def test_both_forms_train_alike_and_a_keyword_replaces_a_field() -> None:
 
 
 def test_wrong_names_are_named() -> None:
-    for unknown, meant in {"epoch": "epochs", "learnrate": "", "klweight": "kl_weight", "progess": "progress"}.items():
-        with pytest.raises(InputError, match=rf"setting \(='{unknown}'\) must be one of epochs, ") as error:
+    for unknown, meant in {"epoch": "epochs", "learnrate": "", "klweight": "kl_weight", "progressbar": "progress"}.items():
+        with pytest.raises(InputError) as error:
             trained(epochs=1, **{unknown: 1})
+        assert error.value.value == unknown
         assert str(error.value).endswith(f"; did you mean {meant!r}?" if meant else "progress")
-    with pytest.raises(InputError, match=r"epochs is missing; .*epochs=10"):
+    with pytest.raises(InputError) as missing:
         trained(lr=0.1)
+    assert (missing.value.name, missing.value.has_value) == ("epochs", False)
 
 
 def test_fine_tuning_takes_both_forms() -> None:
