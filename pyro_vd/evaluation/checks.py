@@ -28,12 +28,12 @@ def check_network(
     batch: int | None = None,
     part: Part | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Inputs and observations as tensors, after :func:`check_arrays` and a try of a network.
+    """Inputs and observations as tensors, after :func:`~pyro_vd._core.arrays.check_arrays` and a try of a network.
 
     The observations are as the likelihood takes them: see :func:`~pyro_vd.evaluation.observations.check_observations`.
 
     Raises:
-        InputError: as :func:`check_data`.
+        InputError: data that do not fit the network, or observations that do not fit the likelihood.
     """
     check_likelihood(likelihood)
     x, y = tensors_of(name, data, net, part)
