@@ -17,6 +17,7 @@ from pyro_vd.evaluation.observations import (
     distribution_of,
 )
 from pyro_vd.networks.checks import dtype_of
+from pyro_vd.networks.markers import ModelMarker
 from pyro_vd.networks.modes import in_evaluation_mode
 
 
@@ -73,7 +74,7 @@ def output_of_some(
     free = not x.is_floating_point() or torch.is_autocast_enabled(x.device.type)
     if kinds and x.dtype not in kinds and not free:
         raise InputError(f"{name}: inputs of type {x.dtype}, a network of {', '.join(map(str, kinds))}; convert one of them")
-    weights = getattr(net, "initial_weights", None)
+    weights = cast(Any, net).initial_weights if isinstance(net, ModelMarker) else None
     sizes = sorted({min(2, len(x)), min(batch or len(x), len(x))})
     for size in sizes:
         first = x[:size].to(kept[0].device) if kept else x[:size]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pyro_vd._core.arrays import tensor_of
 from pyro_vd._core.errors import InputError
+from pyro_vd.networks.markers import GuideMarker, ModelMarker
 
 
 def check_state(name: str, tensors: Mapping[str, Tensor], module: nn.Module) -> None:
@@ -77,7 +78,7 @@ def check_module(name: str, net: object) -> None:
     """
     if not isinstance(net, nn.Module):
         raise InputError(f"{name} is a {type(net).__name__}; it must be a network, an nn.Module")
-    if hasattr(net, "to_module") or hasattr(net, "site_names"):
+    if isinstance(net, ModelMarker | GuideMarker):
         raise InputError(
             f"{name} is a {type(net).__name__}; it must be an ordinary network, such as prune(guide) or posterior_mean(guide) "
             "makes"

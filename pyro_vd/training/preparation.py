@@ -20,7 +20,7 @@ from pyro_vd.training.callbacks import Callback
 from pyro_vd.training.checkpoint import Checkpoint
 from pyro_vd.training.guard import NonFiniteGuard
 from pyro_vd.training.optimizer import adam
-from pyro_vd.training.placing import placed
+from pyro_vd.training.placing import placed, values_kept
 from pyro_vd.training.spec import TrainingSpec
 from pyro_vd.training.state import TrainingState
 
@@ -77,7 +77,8 @@ def prepare(
             shuffle=torch.Generator().manual_seed(int(torch.randint(2**31, (), device="cpu"))),
             guard=NonFiniteGuard(loss_of, elbo),
         )
-        if saved is not None and resume:
-            saved.restore(state)
-        callbacks.on_start(state)
+        with values_kept(loss_of):
+            if saved is not None and resume:
+                saved.restore(state)
+            callbacks.on_start(state)
     return state, saved

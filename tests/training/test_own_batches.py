@@ -127,3 +127,13 @@ def test_a_second_batch_size_is_refused(batches: Batches) -> None:
     with pytest.raises(InputError) as error:
         trained(batches, batch_size=8)
     assert (error.value.name, error.value.value) == ("batch_size", 8)
+
+
+def test_batches_without_a_batch_are_refused() -> None:
+    class Empty(Loaded):
+        def __len__(self) -> int:
+            return 0
+
+    with pytest.raises(InputError) as caught:
+        trained(Empty(X, Y, 8))
+    assert caught.value.name == "Empty"
