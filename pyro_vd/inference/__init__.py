@@ -1,6 +1,6 @@
 """The ELBO of a model and its guide, with local reparameterization.
 
-:class:`VariationalDropoutELBO` is a ``pyro.infer.ELBO`` with an analytic KL divergence; :class:`LocalReparameterization` is the
+:class:`VariationalDropoutELBO` is a ``pyro.infer.ELBO`` with an analytic KL divergence. :class:`LocalReparameterization` is the
 effect handler that draws the outputs of layers instead of their weights.
 """
 

@@ -32,34 +32,36 @@ PyroFunction = Callable[..., Any]
 class VariationalDropoutELBO(ELBO):
     r"""Negative ELBO of sparse variational dropout, −Σ log p(y|x, w) + β·KL(q‖p) (Molchanov 2017, arXiv 1701.05369, eq. 3).
 
-    The data term is the log likelihood of the observed sites as the model scales them, so that a model that multiplies a
-    batch of B of N by N/B gets an unbiased estimate of the sum over all N. Guide sites with a
-    :class:`~pyro_vd.distributions.MultiplicativeNormal` are locally reparameterized. KL(q‖p) of a weight site is the one
-    registered with torch, or an error; of any other latent site the registered one where there is one and the guide draws
-    what the prior depends on first, and otherwise a one-sample Monte Carlo estimate log q − log p. Guide sites must be
-    reparameterized. Sites that the guide has for itself (``infer={"is_auxiliary": True}``, as in Pyro's autoguides) add
-    log q.
+    The data term is the log likelihood of the observed sites, scaled as in the model: a model that multiplies the log
+    likelihood of B out of N examples by N/B gives an unbiased estimate of the sum over all N. Guide sites with a posterior of
+    this library, such as :class:`~pyro_vd.distributions.MultiplicativeNormal`, are locally reparameterized. Every guide site
+    must have a reparameterized sampler.
 
-    The scale and the mask of a latent site in the model are those of its whole KL(q‖p); in the guide it has the same or none.
-    They must be numbers or broadcast to the batch shape of the site, of every site, so that nothing counts more than once.
+    KL(q‖p) of a weight site is the function registered with torch; a weight site without one is refused. KL(q‖p) of any other
+    latent site is the registered function too, if there is one and the guide draws the sites that the prior depends on before
+    this site; otherwise it is the one-sample Monte Carlo estimate log q − log p. Auxiliary sites of the guide
+    (``infer={"is_auxiliary": True}``, as in Pyro's autoguides) add log q.
 
-    Works with ``pyro.infer.SVI(model, guide, optim, loss=VariationalDropoutELBO())`` and as ``elbo(model, guide)``, an
-    ``nn.Module`` whose call gives the loss, for any ``torch.optim`` optimizer. Losses are in nats.
+    The scale and the mask of a latent site in the model apply to its whole KL(q‖p); the guide's site has the same ones or none.
+    The scale and the mask of any site must be a number or broadcast to its batch shape, so that no term counts more than once.
+
+    Works with ``pyro.infer.SVI(model, guide, optim, loss=VariationalDropoutELBO())``; and as ``elbo(model, guide)``, an
+    ``nn.Module`` whose call returns the loss, with any ``torch.optim`` optimizer. Losses are in nats.
 
     Args:
-        kl_weight: β in [0, 10¹²], which may be set at any time.
-        num_particles: draws of the noise per step, ≥ 1, averaged.
-        noise: see :class:`~pyro_vd.inference.reparam.LocalReparameterization`.
+        kl_weight: β in [0, 10¹²]; the attribute may be set at any time.
+        num_particles: number of draws of the noise per step, ≥ 1, over which the loss is averaged.
+        noise: "position" or "example"; see :class:`~pyro_vd.inference.reparam.LocalReparameterization`.
 
     Attributes:
-        data_term: −Σ log p(y|x, w) at the last step, a detached scalar on its device.
-        kl: KL(q‖p) at the last step, not weighted, likewise.
-        site_kl: the same, site by site, of the last particle; an auxiliary site has its log q, and the site that is
-            computed from it has the rest of KL(q‖p).
+        data_term: −Σ log p(y|x, w) at the last step, a detached scalar tensor.
+        kl: KL(q‖p) at the last step, not multiplied by β, a detached scalar tensor.
+        site_kl: KL(q‖p) per site for the last particle, as ``kl``. An auxiliary site has its log q, and the site that is
+            computed from the auxiliary site has the rest of KL(q‖p).
 
     Raises:
-        InputError: an argument out of range; a weight site without a registered KL, a latent site that only one of model
-            and guide has, a guide site that cannot be reparameterized, a scale or mask that does not fit.
+        InputError: an argument is out of range. At a step: a weight site without a registered KL, a latent site that only the
+            model or only the guide has, a guide site that cannot be reparameterized, or a scale or mask that does not fit.
     """
 
     def __init__(self, kl_weight: float = 1.0, num_particles: int = 1, noise: OutputNoise = "position") -> None:
@@ -89,12 +91,12 @@ class VariationalDropoutELBO(ELBO):
         return model_trace, guide_trace
 
     def try_out(self, model: nn.Module, guide: nn.Module, *args: Any) -> None:
-        """Run the pair once, in evaluation mode: sites that do not fit are refused, and autoguides make their parameters.
+        """Evaluate the loss once, in evaluation mode: sites that do not fit are refused, autoguides create their parameters.
 
-        The state of torch's generators is put back.
+        The state of torch's random generators is restored. ``args`` are the arguments of the model and of the guide.
 
         Raises:
-            InputError: also where a ``pyro.param`` is none of the modules' parameters, which are what an optimizer is given.
+            InputError: see the class; or a ``pyro.param`` is not a parameter of either module, so no optimizer would train it.
         """
         device = next((tensor.device for tensor in (*model.buffers(), *model.parameters())), torch.device("cpu"))
         with generators_kept(device), in_evaluation_mode(model), own_parameters():
@@ -104,12 +106,13 @@ class VariationalDropoutELBO(ELBO):
                 if id(parameter) not in own:
                     raise InputError(
                         f"pyro.param({name!r}) would not be trained; make it an nn.Parameter or a PyroParam of the model or "
-                        "the guide, or train with SVI"
+                        "the guide, or train with SVI",
+                        name=name,
                     )
 
     @uncompiled
     def differentiable_loss(self, model: PyroFunction, guide: PyroFunction, *args: Any, **kwargs: Any) -> Tensor:
-        """The loss as a scalar tensor to call ``backward()`` on; ``args`` go to model and guide."""
+        """Return the loss in nats, a scalar tensor with a gradient; ``args`` are the arguments of model and guide."""
         log_probs: list[Tensor] = []
         divergences: list[Tensor] = []
         with alone():
@@ -128,17 +131,17 @@ class VariationalDropoutELBO(ELBO):
         return torch.add(data_term, total, alpha=self.kl_weight)
 
     def _mean(self, terms: list[Tensor]) -> Tensor:
-        """Of the particles: the sum of their terms by the number of particles."""
+        """Return the sum of the terms of all particles, divided by the number of particles."""
         total = reduce(operator.add, terms) if terms else torch.zeros(())
         return total if self.num_particles == 1 else total / self.num_particles
 
     def loss(self, model: PyroFunction, guide: PyroFunction, *args: Any, **kwargs: Any) -> float:
-        """The loss as a number, in nats, without a gradient."""
+        """Return the loss in nats as a number, without a gradient."""
         with torch.no_grad():
             return self.differentiable_loss(model, guide, *args, **kwargs).item()
 
     def loss_and_grads(self, model: PyroFunction, guide: PyroFunction, *args: Any, **kwargs: Any) -> float:
-        """The loss in nats; gradients are added to the parameters. What ``SVI.step`` calls."""
+        """Return the loss in nats, and add its gradients to those of the parameters; ``SVI.step`` calls this."""
         with poutine.trace(param_only=True) as parameters:
             loss = self.differentiable_loss(model, guide, *args, **kwargs)
         check_stored(parameters.trace, model, guide)

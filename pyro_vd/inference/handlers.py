@@ -1,4 +1,4 @@
-"""Pyro's effect handlers and parameter store, which are one for the whole process: one thread uses them at a time."""
+"""Use of Pyro's effect handlers and parameter store. The process has one of each, so one thread at a time may use them."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from torch import nn
 from pyro_vd._core.errors import InputError
 from pyro_vd.networks.modes import alone
 
-_OF_MODULE = re.compile(r"\$\$\$|(^|\.)sites\.")  # pyro.module's divider; where a WeightGuide has its parameters
+_OF_MODULE = re.compile(r"\$\$\$|(^|\.)sites\.")  # the separator of pyro.module; the prefix of a WeightGuide's parameters
 
 _training: WeakSet[nn.Module] = WeakSet()
 
 
 def trace_of(function: Callable[..., Any], *args: Any, **kwargs: Any) -> poutine.Trace:
-    """The sites that ``function`` passes; its errors stay as they are, where ``poutine.trace(function)`` changes their text."""
+    """Run ``function`` and return its trace; its errors keep their text, which ``poutine.trace(function)`` would change."""
     with poutine.trace() as tracer:
         function(*args, **kwargs)
     return tracer.trace
 
 
 def check_stored(parameters: poutine.Trace, *functions: Callable[..., Any]) -> None:
-    """SVI steps what the parameter store holds; under the name of a module's parameter that must be this parameter.
+    """Refuse a parameter of a module if Pyro's parameter store holds another parameter under its name, which SVI would train.
 
     Args:
-        parameters: the parameter sites of a model and a guide.
-        functions: these two. Of functions that are no modules, parameters are known by names that only modules give.
+        parameters: a trace with the parameter sites of the model and the guide.
+        functions: the model and the guide. If one is a function, parameters of modules in it are recognised by their names.
 
     Raises:
-        InputError: naming a parameter of which the store holds another.
+        InputError: naming the parameter.
     """
     own = {id(parameter) for module in functions if isinstance(module, nn.Module) for parameter in module.parameters()}
     for name, site in parameters.nodes.items():
@@ -43,29 +43,32 @@ def check_stored(parameters: poutine.Trace, *functions: Callable[..., Any]) -> N
         if isinstance(given, nn.Parameter) and given is not site["value"] and (id(given) in own or _OF_MODULE.search(name)):
             raise InputError(
                 f"Pyro's parameter store already holds another {name.replace('$$$', '.')!r}, from an earlier model or guide, "
-                "and SVI would train that one. Call pyro.clear_param_store() before building the new pair."
+                "and SVI would train that one. Call pyro.clear_param_store() before building the new pair.",
+                name=name.replace("$$$", "."),
             )
 
 
 @contextmanager
 def own_parameters() -> Iterator[None]:
-    """Pyro's stack and parameter store for this thread alone; the store is empty at first, and afterwards as it was."""
+    """Reserve Pyro's handlers and parameter store for this thread; the store starts empty and is restored afterwards."""
     with alone(), pyro.get_param_store().scope():
         yield
 
 
 @contextmanager
 def training_of(model: nn.Module) -> Iterator[None]:
-    """Keeps a model for one training.
+    """Reserve a model for one training.
 
     Raises:
-        InputError: it is being trained, by another thread or further out.
+        InputError: the model is already being trained, in another thread or by the caller.
     """
     with alone():
         if model in _training:
             raise InputError(
                 f"this {type(model).__name__} is being trained by another fit, and both would change its parameters; wait for "
-                "that, or train a copy: copy.deepcopy(guide)"
+                "the other one to end, or train a copy: copy.deepcopy(guide)",
+                name="guide",
+                value=model,
             )
         _training.add(model)
     try:

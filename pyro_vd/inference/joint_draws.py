@@ -1,4 +1,4 @@
-"""Joint draws of all latent sites, and what the model predicts with them: what every predictive function is made of."""
+"""Joint draws of all latent sites, and the model's predictions with each draw, for all functions that predict."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ OBSERVED = "y"
 
 @contextmanager
 def evaluation_mode(model: nn.Module, guide: nn.Module) -> Iterator[torch.device]:
-    """Gives the model's device; afterwards the modes of both and Pyro's parameter store are as before.
+    """Set model and guide to evaluation mode, and yield their device; their modes and Pyro's parameter store are restored.
 
-    Effect handlers round it do not reach what is evaluated: a mask or a scale of log p has nothing to do with predictions.
-    What the store holds under the name of one of their parameters may be another model's, so it is put aside.
+    Effect handlers around the call do not apply inside: a mask or a scale of log p must not change predictions. Entries of the
+    parameter store with the name of a parameter of model or guide are hidden, because they may belong to another model.
     """
     store = pyro.get_param_store()
     own = {name.removesuffix("_unconstrained") for module in (model, guide) for name, _ in module.named_parameters()}
@@ -59,25 +59,25 @@ def joint_draws(
     observe: Observe,
     take: Callable[[Draws, Draws], None],
 ) -> None:
-    """Draw every latent site of the guide S times, and observe all examples with each draw, in evaluation mode.
+    """Draw all latent sites of the guide S times, and evaluate the model on all examples with each draw, in evaluation mode.
 
-    One draw serves all examples, so the Monte Carlo errors of examples are not independent. Weights are drawn whole, unlike in
-    training: an output drawn by local reparameterization has noise of its own at every position that the weight serves, which
-    averages away where positions are pooled. The guide is run once per draw; the model, which is what takes time, for as many
-    draws and examples at a time as :mod:`~pyro_vd.evaluation.memory` allows.
+    All examples share each draw, so the Monte Carlo errors of different examples are not independent. Unlike in training, the
+    weights themselves are drawn: local reparameterization draws independent noise for each position of the output, which
+    averages out where positions are pooled. The guide runs once per draw. The model, which takes most of the time, runs for as
+    many draws and examples at a time as :mod:`~pyro_vd.evaluation.memory` allows.
 
     Args:
-        model: has an observed site ``y``; further latent sites and a ``forward`` of its own are allowed.
-        guide: draws the same latent sites; one inside the plate of the examples has a value for each of them.
+        model: a module with an observed site ``y``; it may have further latent sites and its own ``forward``.
+        guide: draws the same latent sites; a site inside the plate of the examples has one value per example.
         x: inputs ``(n, …)``, on any device.
-        y: observations ``(n, …)``; None where they are not known.
+        y: observations ``(n, …)``; None if they are not known.
         num_samples: S, at least 1.
-        observe: what to take of each draw; run under ``torch.vmap``.
-        take: is given some draws of the latent sites, by name, and what was observed with them, ``(draws, n, …)``: all draws
-            of all weights may not fit into memory.
+        observe: maps the distribution of ``y`` and the observations to the tensors to keep; runs under ``torch.vmap``.
+        take: called several times, each with some draws of the latent sites by name, and with the tensors of ``observe`` for
+            these draws, ``(draws, n, …)``: all draws of all weights may not fit into memory.
 
     Raises:
-        InputError: ``num_samples`` below 1; model and guide do not have the same latent sites, or the model has no site ``y``.
+        InputError: ``num_samples`` is below 1; model and guide do not have the same latent sites; the model has no site ``y``.
     """
     num_samples = check_number("num_samples", num_samples, low=1, whole=True)
     with evaluation_mode(model, guide) as device, pyro.validation_enabled(False):
@@ -89,7 +89,7 @@ def joint_draws(
                 lambda values: observe(_Conditioned(values, rows, len(x)).run(model, x[rows], part), part), latents
             )
 
-        def first_rows(k: int) -> Tensor:  # registers parameters as well, which vmap cannot
+        def first_rows(k: int) -> Tensor:  # also registers parameters, which is not possible under vmap
             return expected(_Conditioned(first, slice(k), len(x)).run(model, x[:k], None if y is None else y[:k]))
 
         first = _run_guide(guide, x, y)
@@ -101,7 +101,7 @@ def joint_draws(
 
 
 def _run_guide(guide: nn.Module, x: Tensor, y: Tensor | None) -> Draws:
-    """A draw of every latent site; one that a guide draws on the way to another is none of the model's."""
+    """Return one draw of every latent site by name, without the guide's auxiliary sites, which the model does not have."""
     with LocalReparameterization():
         trace = trace_of(guide, x, y)
     sites = {name: trace.nodes[name] for name in trace.stochastic_nodes}
@@ -113,11 +113,11 @@ def _run_guide(guide: nn.Module, x: Tensor, y: Tensor | None) -> Draws:
 
 
 class _Conditioned(Messenger):
-    """Effect handler: every latent site of the model has its drawn value, and the observed site gives its distribution.
+    """Effect handler that sets each latent site of the model to its drawn value, and keeps the observed site's distribution.
 
     Args:
-        latents: one draw.
-        rows: which examples the model is run on: what was drawn for each example is taken for these.
+        latents: one draw of the latent sites by name.
+        rows: the examples that the model runs on; of sites with one value per example, these values are used.
         n: the number of all examples.
     """
 
@@ -128,20 +128,25 @@ class _Conditioned(Messenger):
         self._found: Distribution | None = None
 
     def run(self, model: nn.Module, x: Tensor, y: Tensor | None) -> Distribution:
-        """The distribution of the observed site for these examples."""
+        """Run the model on these examples, and return the distribution of the observed site."""
         with self:
             model(x, y)
         if self._unused:
-            raise InputError(f"model and guide do not fit: only the guide has the latent sites {sorted(self._unused)}")
+            raise InputError(
+                f"model and guide do not fit: only the guide has the latent sites {sorted(self._unused)}; "
+                "both must have the same",
+                name=min(self._unused),
+                value={"model": [], "guide": sorted(self._unused)},
+            )
         if self._found is None:
-            raise InputError(f"the model has no sample site {OBSERVED!r}; what it observes must have this name")
+            raise InputError(f"the model has no sample site {OBSERVED!r}; its observed site must have this name", name=OBSERVED)
         return self._found
 
     def _pyro_sample(self, msg: Any) -> None:
         name = msg["name"]
         if name == OBSERVED:
             self._found = msg["fn"]
-            if msg["value"] is None:  # not known: nothing depends on it, so it need not be drawn
+            if msg["value"] is None:  # not observed: nothing depends on its value, so none is drawn
                 msg["value"] = torch.zeros(msg["fn"].batch_shape + msg["fn"].event_shape)
             msg["done"] = True
         elif name in self._latents:
@@ -149,17 +154,22 @@ class _Conditioned(Messenger):
             msg["value"], msg["done"], msg["is_observed"] = self._of_rows(self._latents[name], msg), True, True
         elif not msg["is_observed"] and not site_is_subsample(msg):
             raise InputError(
-                f"model and guide do not fit: only the model has the latent sites {[name]}; both must have the same"
+                f"model and guide do not fit: only the model has the latent sites {[name]}; both must have the same",
+                name=name,
+                value={"model": [name], "guide": []},
             )
 
     def _of_rows(self, value: Tensor, msg: Any) -> Tensor:
         for plate in msg["cond_indep_stack"]:
             dim = plate.dim - msg["fn"].event_dim if plate.vectorized else 0
-            if 0 < -dim <= value.ndim and value.shape[dim] not in (1, plate.size):  # of all examples, the model has some
+            if 0 < -dim <= value.ndim and value.shape[dim] not in (1, plate.size):  # of more rows than the model's
                 if value.shape[dim] != self._n:
                     raise InputError(
                         f"site {msg['name']!r}: the guide has drawn {value.shape[dim]} values in the plate {plate.name!r} of "
-                        f"{self._n} examples; it must draw one for each example"
+                        f"{self._n} examples; it must draw one value per example",
+                        name=msg["name"],
+                        value=value.shape[dim],
+                        allowed=f"{self._n} values",
                     )
                 value = value.movedim(dim, 0)[self._rows].movedim(0, dim)
         return value

@@ -1,4 +1,4 @@
-"""A weight that is known by its distribution: a tensor type whose use in a linear map draws the output of that map."""
+"""A tensor type for a weight that is known by its distribution; a linear map with such a weight draws its output."""
 
 from __future__ import annotations
 
@@ -26,18 +26,20 @@ from pyro_vd.networks.layer_registry import LINEAR_MAPS
 class LazyWeight(Tensor):
     """A weight known by its distribution, not by its value.
 
-    Passed as the ``weight`` of a linear map, a convolution or a transposed convolution, it draws the output. Any other
-    operation draws the weight, once, and goes on with that. One LazyWeight serves one use: outputs drawn twice would not
-    share their weight. A use that is repeated in the backward pass, as activation checkpointing does, draws the same again.
+    A linear map, convolution or transposed convolution with it as its ``weight`` draws the output of the map. Any other
+    operation draws the weight once and uses the drawn value. One LazyWeight allows one output, because two outputs drawn
+    separately would not share one weight. If activation checkpointing repeats an operation in the backward pass, the same
+    output is drawn again.
 
     Raises:
-        InputError: used a second time after an output was drawn (draw it first, with :func:`draw_weight`), or changed in place.
+        InputError: the weight is used a second time after an output was drawn (call :func:`draw_weight` before the first use),
+            or is changed in place.
     """
 
     mean_: Tensor
     drawn_: Tensor | None
     noise_: Tensor | None
-    """State of the random generator before an output was drawn; None before that."""
+    """State of the random generator just before the output was drawn; None if none was drawn."""
 
     @classmethod
     def _of_mean(cls, mean: Tensor) -> Self:
@@ -50,30 +52,32 @@ class LazyWeight(Tensor):
 
     @abstractmethod
     def sample_weight(self) -> Tensor:
-        """A draw of the weight."""
+        """Draw the weight."""
 
     @abstractmethod
     def sample_output(self, linear_map: Callable[..., Tensor], arguments: dict[str, Any]) -> Tensor:
-        """A draw of the output of ``linear_map`` with ``arguments`` by name."""
+        """Draw the output of ``linear_map``, whose ``arguments`` are given by name."""
 
     @abstractmethod
     def over(self, parameters: Callable[[Tensor], Tensor]) -> LazyWeight:
-        """The same weight, not yet used, over what ``parameters`` makes of each tensor of its distribution."""
+        """Return an unused copy of the weight, with ``parameters`` applied to each tensor of its distribution."""
 
     def draw(self) -> Tensor:
-        """The weight itself: drawn at the first call, the same tensor ever after."""
+        """Return the weight as a plain tensor: drawn at the first call, the same tensor at each later call."""
         if self.noise_ is not None:
             raise InputError(
                 f"a weight of shape {tuple(self.mean_.shape)} is used more than once in one forward pass. Local "
                 "reparameterization draws its output at each use, and the draws would not share one weight. Name it in "
-                "BayesianNetwork(..., shared=[...]), so that it is drawn once."
+                "BayesianNetwork(..., shared=[...]), so that it is drawn once.",
+                name="weight",
+                value=tuple(self.mean_.shape),
             )
         if self.drawn_ is None:
             self.drawn_ = self.sample_weight()
         return self.drawn_
 
     def draw_output(self, linear_map: Callable[..., Tensor], arguments: dict[str, Any]) -> Tensor:
-        """One draw of the output, or the output of the weight if that was drawn before."""
+        """Draw the output of a linear map; if the weight itself was drawn before, compute the output with that value."""
         again = self.noise_ is not None and is_recomputing()
         if not again and (self.noise_ is not None or self.drawn_ is not None):
             return linear_map(**{**arguments, "weight": self.draw()})
@@ -83,7 +87,8 @@ class LazyWeight(Tensor):
             self.noise_ = generator_state(device)
             return self.sample_output(linear_map, arguments)
         now = generator_state(device)
-        repeats = now.numpy().tobytes() != self.noise_.numpy().tobytes()  # no operation that a checkpoint would count
+        # Bytes are compared, because activation checkpointing would count an operation on tensors.
+        repeats = now.numpy().tobytes() != self.noise_.numpy().tobytes()
         if repeats:
             set_generator_state(device, self.noise_)
         try:
@@ -111,7 +116,7 @@ class LazyWeight(Tensor):
 
 
 class _Detached(LazyWeight):
-    """``weight.data``: its draw without a gradient, which is not to be changed in place either."""
+    """``weight.data``: the drawn weight without a gradient; in-place changes of it are refused too."""
 
     weight_: LazyWeight
 
@@ -132,15 +137,15 @@ class _Detached(LazyWeight):
 
 
 def is_recomputing() -> bool:
-    """Whether a backward pass is under way in this thread: what runs forward now is run again by activation checkpointing."""
+    """Whether this thread runs a backward pass, so that a forward computation is one that activation checkpointing repeats."""
     return torch._C._current_graph_task_id() != -1
 
 
 def cut_off(tensor: Tensor) -> Tensor:
-    """The same numbers as the start of a graph of its own; a gradient that arrives there goes on to ``tensor`` at once.
+    """Return a leaf with the values of ``tensor``; a gradient that reaches the leaf is passed on to ``tensor`` immediately.
 
-    For a part of the network that is run again inside the backward pass with a backward pass of its own, as reentrant
-    checkpointing does: that frees the graph behind it, which the KL, or another such part, still needs.
+    Reentrant checkpointing runs a part of the network again inside the backward pass, with a nested backward pass. That pass
+    would free the graph of ``tensor``, which the KL and other such parts still need.
     """
     if tensor.is_leaf or not tensor.requires_grad:
         return tensor
@@ -154,7 +159,7 @@ def cut_off(tensor: Tensor) -> Tensor:
 
 
 def over_tensors(distribution: Any, parameters: Callable[[Tensor], Tensor]) -> Any:
-    """A copy of a distribution over what ``parameters`` makes of its floating-point tensors."""
+    """Return a copy of a distribution, with ``parameters`` applied to its floating-point tensors."""
     copied = copy.copy(distribution)
     for name, value in vars(copied).items():
         if isinstance(value, Tensor) and value.is_floating_point():
@@ -165,7 +170,7 @@ def over_tensors(distribution: Any, parameters: Callable[[Tensor], Tensor]) -> A
 
 
 def drawn(tree: Any) -> Any:
-    """``tree`` of arguments with every undrawn weight replaced by its draw."""
+    """Return a ``tree`` of arguments in which each :class:`LazyWeight` is replaced by its drawn value."""
     return replaced(tree, LazyWeight, draw_weight)
 
 
@@ -174,5 +179,5 @@ def _means(tree: Any) -> Any:
 
 
 def draw_weight(weight: Tensor) -> Tensor:
-    """The weight as a plain tensor: drawn if it is an :class:`LazyWeight`, itself otherwise."""
+    """Return a weight as a plain tensor: the drawn value of a :class:`LazyWeight`, any other tensor unchanged."""
     return weight.draw() if isinstance(weight, LazyWeight) else weight

@@ -1,4 +1,4 @@
-"""Noise of a layer's output where the layer's weight serves several positions of each example."""
+"""Noise of a layer's output if the layer applies its weight at several positions of each example."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pyro_vd._core.errors import InputError
 from pyro_vd.networks.layer_registry import LINEAR_MAPS
 
 OutputNoise = Literal["position", "example"]
-"""How training draws outputs: at each position anew, as in the paper, or once for all positions of an example."""
+"""How training draws the noise of outputs: per position, as in the paper, or once for all positions of an example."""
 
 
 def check_output_noise(name: str, value: Any) -> None:
-    """Refuse what is no :data:`OutputNoise`.
+    """Refuse a value that is not an :data:`OutputNoise`.
 
     Raises:
         InputError: quoting the name and the value.
@@ -26,23 +26,24 @@ def check_output_noise(name: str, value: Any) -> None:
 
 
 def serves_one_position(linear_map: Callable[..., Tensor], output: Tensor) -> bool:
-    """Whether each example has one position alone in the output of a linear map: both kinds of noise are the same then."""
+    """Whether each example has only one position in the output of a linear map; both kinds of noise are then the same."""
     if (spatial := LINEAR_MAPS[linear_map].spatial) is None:
         return output.ndim <= 2
     return output.shape[-spatial:].numel() == 1
 
 
 def example_noise(linear_map: Callable[..., Tensor], arguments: dict[str, Any], std: Tensor) -> Tensor:
-    r"""The output's deviation f(x; σ∘ε) under one ε ~ N(0, 1) per weight, with signs that make examples differ (Flipout).
+    r"""Draw the output's deviation f(x; σ∘ε) for one ε ~ N(0, 1) per weight, with random signs per example (Flipout).
 
-    The deviation of an example is s_out ∘ f(s_in ∘ x; σ∘ε), with a random sign for each of its input channels and each of its
-    output channels, shared over its positions (Wen 2018, arXiv 1803.04386, section 3.1). That is f(x; σ∘ε′) with ε′ = ε ∘
-    (s_out s_inᵀ), which is distributed as ε: for each example the deviation is exactly that of a drawn weight, and those of two
-    examples are uncorrelated, though not independent.
+    The deviation of an example is s_out ∘ f(s_in ∘ x; σ∘ε), with one random sign per input channel and per output channel,
+    shared by all its positions (Wen 2018, arXiv 1803.04386, section 3.1). It equals f(x; σ∘ε′) with ε′ = ε ∘ (s_out s_inᵀ),
+    and ε′ has the distribution of ε. So the deviation of each example is exactly that of a drawn weight, and the deviations of
+    two examples are uncorrelated, though not independent.
 
     Args:
         linear_map: a linear map, convolution or transposed convolution.
-        arguments: by name; ``input`` is ``(batch, …, features)`` of a linear map, ``(batch, channels, …)`` of a convolution.
+        arguments: its arguments by name; ``input`` is ``(batch, …, features)`` for a linear map, ``(batch, channels, …)`` for a
+            convolution.
         std: σ, in the shape of the weight.
     """
     x = arguments["input"]
@@ -52,7 +53,7 @@ def example_noise(linear_map: Callable[..., Tensor], arguments: dict[str, Any], 
 
 
 def _signs(linear_map: Callable[..., Tensor], values: Tensor) -> Tensor:
-    """A random sign for each example and feature of an input or output, in a shape that broadcasts to it."""
+    """Draw one random sign per example and feature, in a shape that broadcasts to ``values``, an input or output."""
     if (spatial := LINEAR_MAPS[linear_map].spatial) is None:
         shape = torch.Size((*values.shape[:-1][:1], *(1 for _ in values.shape[1:-1]), values.shape[-1]))
     else:

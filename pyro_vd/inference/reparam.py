@@ -1,9 +1,9 @@
 """Local reparameterization: draw a layer's output instead of its weights (Kingma 2015, arXiv 1506.02557, section 2.1).
 
-A weight with independent Gaussian entries gives a linear map a Gaussian output, f(x; w) ~ N(f(x; θ), f(x²; σ²)). Drawing
-that output, anew for every row of the batch, needs less noise and gives a gradient of far lower variance.
-:class:`LocalReparameterization` is the effect handler that switches it on; :class:`~.lazy_weight.LazyWeight` is what a
-weight site then holds. Nothing global is patched: a plain tensor in the same process, or another thread, is untouched.
+The output of a linear map whose weight has independent Gaussian entries is Gaussian, f(x; w) ~ N(f(x; θ), f(x²; σ²)). Drawing
+this output independently for each row of the batch needs fewer random numbers and gives a gradient of far lower variance. The
+effect handler :class:`LocalReparameterization` switches it on: the value of a weight site is then a
+:class:`~.lazy_weight.LazyWeight`. Nothing global is patched, so plain tensors and other threads are not affected.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from pyro_vd.inference.lazy_weight import LazyWeight, cut_off, drawn, is_recompu
 from pyro_vd.inference.output_noise import OutputNoise, check_output_noise, example_noise, serves_one_position
 
 TRAIN_THRESHOLD = "train_threshold"
-"""In a site's ``infer``: log α at or above which means are zero in the forward pass; None for nowhere."""
+"""Key of a site's ``infer``: the log α from which on means are zero in the forward pass; None zeroes no mean."""
 
-_EPS = 1e-16  # √(var + ε): √ has an infinite slope at 0, and an input of zeros gives var = 0 exactly
+_EPS = 1e-16  # in √(var + ε): the slope of √ is infinite at 0, and inputs of zeros give var = 0 exactly
 
 
 class GaussianWeight(LazyWeight):
-    """A weight known only as mean θ and variance σ², entry by entry; the output f(x) is drawn from N(f(x; θ) + b, f(x²; σ²)).
+    """A weight with mean θ and variance σ² per entry, whose output f(x) is drawn from N(f(x; θ) + b, f(x²; σ²)).
 
-    Each position of an example, as of a convolution, is then drawn independently, as in the paper; or, with ``output_noise``
-    "example", all positions together, as if by one weight: see :func:`~.output_noise.example_noise`.
+    With ``output_noise`` "position", the output at each position of an example is drawn independently, as in the paper. With
+    "example", all positions are drawn together, as with one weight per example: see :func:`~.output_noise.example_noise`.
     """
 
     variance_: Tensor
@@ -45,7 +45,7 @@ class GaussianWeight(LazyWeight):
         return weight
 
     def sample_weight(self) -> Tensor:
-        std = (self.variance_ + _EPS).sqrt() * (self.variance_ > 0)  # a removed weight is 0 exactly
+        std = (self.variance_ + _EPS).sqrt() * (self.variance_ > 0)  # a removed weight is exactly 0
         return torch.addcmul(self.mean_, std, torch.randn_like(self.mean_))
 
     def sample_output(self, linear_map: Callable[..., Tensor], arguments: dict[str, Any]) -> Tensor:
@@ -73,10 +73,10 @@ class GaussianWeight(LazyWeight):
 
 
 class UnitNoiseWeight(LazyWeight):
-    """A weight w = v diag(z) under a :class:`~pyro_vd.distributions.unit_posterior.UnitPosterior`: z is drawn on the inputs.
+    """A weight w = v diag(z) with a :class:`~pyro_vd.distributions.unit_posterior.UnitPosterior`; inputs x become x∘z.
 
-    It is drawn anew for every example and, unless ``output_noise`` is "example", for every position of a linear layer. The
-    output is that of v for the inputs x∘z, so from N(f(x∘z; θ), f((x∘z)²; σ²)) where v has noise (Louizos 2017, arXiv
+    z is drawn independently per example and, unless ``output_noise`` is "example", per position of a linear layer. The output
+    is that of v for the inputs x∘z; if v has noise, it is drawn from N(f(x∘z; θ), f((x∘z)²; σ²)) (Louizos 2017, arXiv
     1705.08665, section 4.1).
     """
 
@@ -115,7 +115,7 @@ class UnitNoiseWeight(LazyWeight):
 
 
 class KnownWeight(LazyWeight):
-    """A weight that has its value, in a network that runs parts of itself again with a backward pass of their own."""
+    """A weight with a known value, for a network whose backward pass runs parts of it again (activation checkpointing)."""
 
     @staticmethod
     def __new__(cls, value: Tensor) -> KnownWeight:
@@ -138,21 +138,22 @@ class KnownWeight(LazyWeight):
 
 
 class LocalReparameterization(Messenger):
-    """Effect handler: a sample site with a posterior of this library holds an :class:`LazyWeight`.
+    """Effect handler that gives each sample site with a posterior of this library a :class:`LazyWeight` as its value.
 
-    Where a site's ``infer`` has a :data:`TRAIN_THRESHOLD`, as that of a guide with ``train_threshold``, means of log α at or
-    above it are zero in the forward pass, so that the network trains as it will be pruned (the authors' published code, with
-    3.0); the KL still sees θ. Where the noise is on units, the unit is zero, without noise.
+    If a site's ``infer`` has a :data:`TRAIN_THRESHOLD`, as with ``train_threshold`` of a guide, the means θ of weights with
+    log α at or above it are zero in the forward pass, so that the network is trained as it will be pruned (as in the authors'
+    published code, with 3.0). The KL still uses θ. A unit whose log α is at or above the threshold is zero, without noise.
 
     Args:
-        noise: where a weight serves several positions of an example, as in a convolution or a linear layer for ``(batch, …,
-            features)``, its output's noise is drawn at each "position" independently, as in the paper, which averages away
-            where positions are pooled; or once for each "example" (the first dimension), which is exactly the noise of a
-            drawn weight, but its gradient varies more: see :func:`~.output_noise.example_noise`. Noise on units is
-            drawn likewise. A layer that serves one position is not concerned.
+        noise: how noise is drawn if a layer applies its weight at several positions of an example, as a convolution does, or a
+            linear layer with inputs ``(batch, …, features)``. "position" draws the output's noise independently per position,
+            as in the paper; it averages out where positions are pooled. "example" draws it once per example (first dimension),
+            which is exactly the noise of a drawn weight, but the gradient has a higher variance: see
+            :func:`~.output_noise.example_noise`. The same holds for noise on units. For layers with one position per example
+            both are the same.
 
     Raises:
-        InputError: another ``noise``.
+        InputError: ``noise`` is neither of these.
     """
 
     def __init__(self, noise: OutputNoise = "position") -> None:

@@ -1,4 +1,4 @@
-"""Whether the sample sites of a model and its guide belong together; each error names the site."""
+"""Checks that the sample sites of a model and its guide fit together; each error names the site."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from pyro_vd.evaluation.observations import base_distribution
 
 OF_WEIGHTS = (WeightPosterior, UnitPosterior, WeightPrior)
 OF_WEIGHT_GUIDE = "of_weight_guide"
-"""In a site's ``infer``: it depends on parameters alone, and on nothing else that the guide draws."""
+"""Key of a site's ``infer``: the site depends on parameters only, not on other sites of the guide."""
 
 
 def sample_sites(trace: poutine.Trace) -> dict[str, Any]:
-    """The sample sites by name, without those of subsampled plates."""
+    """Return the sample sites of a trace by name, without the index sites of subsampled plates."""
     return {name: site for name, site in trace.nodes.items() if site["type"] == "sample" and not site_is_subsample(site)}
 
 
 class PairSites:
-    """The sample sites of a model and its guide in one step, by name, and what the terms of all of them ask for: found once."""
+    """The sample sites of a model and its guide in one step, by name, and properties of the pair, which are computed once."""
 
     def __init__(self, model_trace: poutine.Trace, guide_trace: poutine.Trace) -> None:
         self.model: dict[str, Any] = sample_sites(model_trace)
@@ -38,19 +38,19 @@ class PairSites:
 
     @cached_property
     def has_auxiliary(self) -> bool:
-        """Whether the guide has sites for itself."""
+        """Whether the guide has auxiliary sites."""
         return any(map(is_auxiliary, self.guide.values()))
 
     @cached_property
     def first_random(self) -> str | None:
-        """The first site at which the guide draws something else than weights or points; None where there is none."""
+        """The first guide site whose distribution is neither a weight posterior nor a Delta; None if there is none."""
         drawn = (name for name, site in self.guide.items() if not site["infer"].get("_deterministic"))
         fixed = (dist.Delta, *OF_WEIGHTS)
         return next((name for name in drawn if not isinstance(_base(self.guide[name]["fn"]), fixed)), None)
 
     @cached_property
     def drawn_too_early(self) -> frozenset[str]:
-        """Latent sites whose prior may depend on what the guide draws after them: their KL(q‖p) would be wrong in mean."""
+        """Latent sites whose prior may depend on sites that the guide draws later: a closed-form KL(q‖p) would be biased."""
         rank = {name: place for place, name in enumerate(self.guide)}
         early, latest = set(), -math.inf
         for name, site in self.model.items():
@@ -62,12 +62,12 @@ class PairSites:
 
 
 def is_auxiliary(site: Any) -> bool:
-    """Whether the guide has a site for itself: ``pyro.factor``, or one that others are computed from."""
+    """Whether a guide site is auxiliary: ``pyro.factor``, or a site from which other sites are computed."""
     return bool(site["infer"].get("is_auxiliary"))
 
 
 def to_replay(guide_trace: poutine.Trace) -> poutine.Trace:
-    """What the model is to take from the guide: all but what that observes."""
+    """Return the guide's trace without its observed sites, for the model to replay."""
     trace = guide_trace.copy()
     for name, site in sample_sites(guide_trace).items():
         if site["is_observed"]:
@@ -76,28 +76,38 @@ def to_replay(guide_trace: poutine.Trace) -> poutine.Trace:
 
 
 def check_sites(model_trace: poutine.Trace, guide_trace: poutine.Trace) -> None:
-    """Refuse a pair whose latent sites are not the same; auxiliary ones of the guide are free.
+    """Refuse a model and a guide that do not have the same latent sites, apart from auxiliary sites of the guide.
 
     Raises:
-        InputError: naming the sites that only one of them has.
+        InputError: naming the sites that only the model or only the guide has, or a site that only the guide observes.
     """
     model_sites, guide_sites = sample_sites(model_trace), sample_sites(guide_trace)
     for name, site in guide_sites.items():
         is_known = name in model_sites and model_sites[name]["is_observed"]
         if site["is_observed"] and not (is_known or is_auxiliary(site) or site["infer"].get("_deterministic")):
-            raise InputError(f"site {name!r} is observed in the guide, not in the model; a guide draws what is not observed")
+            raise InputError(
+                f"site {name!r} is observed in the guide, not in the model; a guide must draw its sites, not observe them",
+                name=name,
+                value=site["value"],
+            )
     in_model = {name for name, site in model_sites.items() if not site["is_observed"]}
     in_guide = {name for name, site in guide_sites.items() if not (site["is_observed"] or is_auxiliary(site))}
     if in_model != in_guide:
         raise InputError(
             f"model and guide do not fit: only the model has the latent sites {sorted(in_model - in_guide)}, "
-            f"only the guide {sorted(in_guide - in_model)}; both must have the same, but for sites of the guide "
-            'with infer={"is_auxiliary": True}.'
+            f"only the guide {sorted(in_guide - in_model)}; both must have the same, except for sites of the guide "
+            'with infer={"is_auxiliary": True}',
+            name=min(in_model ^ in_guide),
+            value={"model": sorted(in_model - in_guide), "guide": sorted(in_guide - in_model)},
         )
 
 
 def check_observations_once(name: str, site: Any, log_prob: Tensor) -> None:
-    """Refuse observations that a wider distribution would count more than once."""
+    """Refuse observations that broadcasting against a distribution of another shape would count more than once.
+
+    Raises:
+        InputError: naming the site, with both shapes.
+    """
     p, value = site["fn"], site["value"]
     wanted = tuple(p.batch_shape + p.event_shape)  # torch's own distributions have no ``shape()``
     shape = tuple(value.shape) if isinstance(value, Tensor) else wanted
@@ -105,47 +115,64 @@ def check_observations_once(name: str, site: Any, log_prob: Tensor) -> None:
     if counts and (log_prob.shape != p.batch_shape or shape != wanted):
         raise InputError(
             f"site {name!r}: observations of shape {shape} do not fit a distribution of shape {wanted}; "
-            "they must be the same, for broadcasting would count observations more than once"
+            "the shapes must be the same, because broadcasting would count observations more than once",
+            name=name,
+            value=shape,
+            allowed=f"of shape {wanted}",
         )
 
 
 def check_same_shape(name: str, q: Any, p: Any) -> None:
-    """Refuse a guide's distribution that would count the model's more than once, or the other way round."""
+    """Refuse a guide site whose shapes differ from the model's, as broadcasting would count one of them more than once."""
     if (q.batch_shape, q.event_shape) != (p.batch_shape, p.event_shape):
         given, wanted = (f"{tuple(d.batch_shape)} + {tuple(d.event_shape)}" for d in (q, p))
         raise InputError(
-            f"site {name!r}: the guide's shape {given} must be the model's, {wanted}: batch shape, with a dimension for each "
-            "plate, and event shape"
+            f"site {name!r}: the guide's shape {given} must be the model's, {wanted}: batch shape, with one dimension per "
+            "plate, plus event shape",
+            name=name,
+            value=(tuple(q.batch_shape), tuple(q.event_shape)),
+            allowed=wanted,
         )
 
 
 def check_scaled_alike(name: str, guide_site: Any, model_site: Any, strictly: bool) -> None:
-    """The model's scale and mask are those of the whole KL(q‖p); the guide's are the same, or none unless ``strictly``."""
+    """Refuse a scale or mask of a guide site that is not the model's; none is allowed too, unless ``strictly``.
+
+    Raises:
+        InputError: naming the site, with the guide's and the model's scale or mask.
+    """
     for what, none in (("scale", 1.0), ("mask", None)):
         given, wanted = guide_site[what], model_site[what]
         if not (_is_same(given, wanted) or (_is_same(given, none) and not strictly)):
             raise InputError(
-                f"site {name!r}: the guide's {what} {_of(given)} is not the model's {_of(wanted)}, which is that of the whole "
-                f"KL(q‖p); give the guide {'the same' if strictly else 'the same or none'}"
+                f"site {name!r}: the guide's {what} {_of(given)} is not the model's {_of(wanted)}, which applies to the whole "
+                f"KL(q‖p); give the guide {'the same' if strictly else 'the same or none'}",
+                name=name,
+                value=given,
+                allowed=f"{_of(wanted)}{'' if strictly else ' or none'}",
             )
 
 
 def check_reparameterized(name: str, q: Any) -> None:
-    """Refuse draws that have no gradient."""
+    """Refuse a distribution whose draws have no gradient."""
     if not q.has_rsample:
         raise InputError(
             f"site {name!r}: the guide's {type(base_distribution(q)).__name__} cannot be reparameterized, so its gradient "
-            "would be biased; use a distribution with rsample"
+            "would be biased; use a distribution with rsample",
+            name=name,
+            value=type(base_distribution(q)).__name__,
+            allowed="a distribution with rsample",
         )
 
 
 def check_point(name: str, sites: PairSites) -> None:
-    """A weight at a point costs nothing; one that is computed from other draws would."""
+    """Refuse a Delta for a weight if it may be computed from other draws; only that of a fixed point has a KL(q‖p) of 0."""
     if not sites.guide[name]["infer"].get(OF_WEIGHT_GUIDE) and sites.first_random is not None:
         raise InputError(
-            f"weight site {name!r}: the guide's Delta may depend on what it draws at {sites.first_random!r}, and no "
-            "KL(q‖p) of such a weight is known; leave the weights to a guide of this library, and an autoguide to the other "
-            "sites: AutoNormal(poutine.block(model, hide=network.weight_names))"
+            f"weight site {name!r}: the guide's Delta may depend on its draw at {sites.first_random!r}, and no "
+            "KL(q‖p) of such a weight is known; use a guide of this library for the weights, and an autoguide for the other "
+            "sites: AutoNormal(poutine.block(model, hide=network.weight_names))",
+            name=name,
         )
 
 

@@ -1,4 +1,4 @@
-"""What each sample site of a model and its guide adds to the ELBO."""
+"""The term of the ELBO of each sample site of a model and its guide."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from pyro_vd.inference.site_checks import (
 
 
 def log_likelihood(name: str, site: Any) -> Tensor:
-    """log p of an observed site, a scalar, scaled and masked.
+    """Return log p of an observed site in nats, a scalar, scaled and masked.
 
     Raises:
-        InputError: observations, a scale or a mask would count more than once.
+        InputError: broadcasting would count observations, a scale or a mask more than once.
     """
     log_prob = site["fn"].log_prob(site["value"])
     check_observations_once(name, site, log_prob)
@@ -36,10 +36,10 @@ def log_likelihood(name: str, site: Any) -> Tensor:
 
 
 def auxiliary_terms(sites: PairSites) -> dict[str, Tensor]:
-    """log q of the sites that the guide has for itself, scalars, scaled and masked as there.
+    """Return log q in nats of the guide's auxiliary sites by name, scalars, scaled and masked as in the guide.
 
     Raises:
-        InputError: one that cannot be reparameterized; a scale or a mask would count more than once.
+        InputError: a site cannot be reparameterized; or broadcasting would count a scale or a mask more than once.
     """
     terms = {}
     for name, site in sites.guide.items():
@@ -50,13 +50,14 @@ def auxiliary_terms(sites: PairSites) -> dict[str, Tensor]:
 
 
 def site_kl(name: str, sites: PairSites) -> Tensor:
-    """KL(q‖p) of a latent site, a scalar, scaled and masked as in the model.
+    """Return KL(q‖p) of a latent site in nats, a scalar, scaled and masked as in the model.
 
-    Of a weight site the one registered with torch, or an error; of any other the registered one where that is right in mean,
-    and otherwise log q − log p of the draw.
+    For a weight site it is the function registered with torch. For any other site it is the registered function if that is
+    unbiased, and otherwise log q − log p of the draw.
 
     Raises:
-        InputError: there is no right answer.
+        InputError: no KL is registered for a weight site, or the guide's site does not fit the model's; see
+            :mod:`pyro_vd.inference.site_checks`.
     """
     model_site, guide_site = sites.model[name], sites.guide[name]
     q, p = _unmasked(guide_site), _unmasked(model_site)
@@ -71,7 +72,7 @@ def site_kl(name: str, sites: PairSites) -> Tensor:
         check_reparameterized(name, q)
     elif is_point:
         check_point(name, sites)
-        q = dist.Delta(base.v).to_event(p.event_dim)  # as the priors' KLs know it
+        q = dist.Delta(base.v).to_event(p.event_dim)  # the form for which the priors' KLs are registered
     divergence = None
     if of_weights or not (is_point or name in sites.drawn_too_early):
         try:
@@ -81,7 +82,10 @@ def site_kl(name: str, sites: PairSites) -> Tensor:
                 raise InputError(
                     f"weight site {name!r}: no KL(q‖p) is registered for q = {type(base).__name__} and "
                     f"p = {type(prior).__name__}, and it is never estimated by Monte Carlo. "
-                    "Register one with torch.distributions.register_kl."
+                    "Register one with torch.distributions.register_kl.",
+                    name=name,
+                    value=(type(base).__name__, type(prior).__name__),
+                    allowed="a pair of distributions with a registered KL",
                 ) from error
     if divergence is None:
         value = guide_site["value"]
@@ -90,7 +94,7 @@ def site_kl(name: str, sites: PairSites) -> Tensor:
 
 
 def _unmasked(site: Any) -> Any:
-    """The site's distribution; what ``.mask()`` put round it joins the mask of the site."""
+    """Return the site's distribution without ``.mask()`` around it, whose mask is combined with the mask of the site."""
     fn = site["fn"]
     while isinstance(fn, dist.MaskedDistribution):
         site["mask"] = fn._mask if site["mask"] is None else site["mask"] & fn._mask
@@ -101,18 +105,21 @@ def _unmasked(site: Any) -> Any:
 
 
 def _weighted(name: str, site: Any, term: Tensor, batch_shape: torch.Size) -> Tensor:
-    """The sum of a term of this batch shape under the site's scale and mask."""
+    """Return the sum of a term of this batch shape, scaled and masked as the site."""
     if term.shape != batch_shape:
         raise InputError(
             f"site {name!r}: log p or KL(q‖p) of shape {tuple(term.shape)}; it must be the site's batch shape, "
-            f"{tuple(batch_shape)}"
+            f"{tuple(batch_shape)}",
+            name=name,
+            value=tuple(term.shape),
+            allowed=f"of shape {tuple(batch_shape)}",
         )
     weights = {what: _of_batch(name, what, site[what], batch_shape) for what in ("scale", "mask")}
     return scale_and_mask(term, **weights).sum()
 
 
 def _of_batch(name: str, what: str, weight: Any, batch_shape: torch.Size) -> Any:
-    """A scale or mask that counts nothing more than once."""
+    """Return a scale or mask that fits the batch shape, so that no term is counted more than once."""
     if not isinstance(weight, Tensor):
         return weight if what == "scale" or weight is None else bool(weight)
     if weight.numel() == 1:
@@ -124,7 +131,10 @@ def _of_batch(name: str, what: str, weight: Any, batch_shape: torch.Size) -> Any
     if not fits:
         raise InputError(
             f"site {name!r}: a {what} of shape {tuple(weight.shape)} does not fit the site's batch shape {tuple(batch_shape)} "
-            f"and would count it more than once; it must be a number, or broadcast to that shape. Put a {what} of examples "
-            "inside the model, round the observed site alone; weigh a batch against all the data with num_data"
+            f"and would count it more than once; it must be a number, or broadcast to that shape. Apply a {what} of examples "
+            "inside the model, to the observed site only; scale a batch to the whole data set with num_data",
+            name=name,
+            value=tuple(weight.shape),
+            allowed=f"a number, or of a shape that broadcasts to {tuple(batch_shape)}",
         )
     return weight

@@ -1,4 +1,4 @@
-"""Functions of tensors, sorted by what they do to one: a question about it, a change of it. Linear maps are in the registry."""
+"""Sets of tensor functions: those that read metadata only, and those that change a tensor. Linear maps are in the registry."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ METADATA: frozenset[Any] = frozenset(
     | {getattr(Tensor, name) for name in _METHODS if hasattr(Tensor, name)}
     | {getattr(torch, name) for name in _FUNCTIONS}
 )
-"""What asks about a tensor without its numbers."""
+"""Functions that depend on a tensor's metadata, such as its shape, and not on its numbers."""
 
 _AS_THE_OTHER = frozenset({Tensor.type_as, Tensor.to, Tensor.view_as, Tensor.expand_as, Tensor.reshape_as})
 
 
 def is_question(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], kind: type[Tensor]) -> bool:
-    """Whether a function, of these arguments, asks about a tensor of this ``kind`` without its numbers."""
+    """Whether a function, with these arguments, does not depend on the numbers of its tensors of this ``kind``."""
     if function in METADATA or (function is Tensor.type and len(args) == 1 and not kwargs):
         return True
     return function in _AS_THE_OTHER and not isinstance(args[0], kind)
 
 
 DATA: frozenset[Any] = frozenset({Tensor.data.__get__, Tensor.detach, torch.detach})  # type: ignore[attr-defined]
-"""What gives a tensor's numbers without its gradient, in the same memory."""
+"""Functions that return a tensor with the same memory and without a gradient."""
 
 NO_GRADIENT_OF_ITS_OWN: frozenset[Any] = frozenset({vars(torch._C.TensorBase)["grad"].__get__, Tensor.requires_grad_})
-"""What asks for, or about, the gradient that a leaf has: a weight that is drawn is none."""
+"""Functions that concern the gradient of a leaf; a drawn weight is not a leaf."""
 
 _HARMLESS = ("requires_grad_", "retain_grad", "share_memory_", "pin_memory")
 
@@ -55,7 +55,7 @@ _IN_PLACE = ("add__", "sub__", "mul__", "div__", "truediv__", "floordiv__", "mod
 
 
 def replaced(tree: Any, kind: type[Tensor], by: Callable[[Any], Any]) -> Any:
-    """``tree`` of arguments, tuples, lists and dictionaries, in which ``by`` has replaced every tensor of this ``kind``."""
+    """Return a ``tree`` of tuples, lists and dictionaries in which ``by`` is applied to every tensor of this ``kind``."""
     if isinstance(tree, kind):
         return by(tree)
     if isinstance(tree, tuple | list):
@@ -68,7 +68,7 @@ def check_not_changed(function: Any, args: tuple[Any, ...], kwargs: dict[str, An
     """Refuse a function that would change a weight of this ``kind`` in place.
 
     Raises:
-        InputError: the change would be to one draw of the weight alone, and be gone at the next.
+        InputError: naming the function; the change would apply to one draw of the weight, and the next draw would not have it.
     """
     called = getattr(function, "__name__", "")
     in_place = called.endswith("_") and not called.endswith("__") and called not in _HARMLESS
@@ -76,7 +76,9 @@ def check_not_changed(function: Any, args: tuple[Any, ...], kwargs: dict[str, An
     changed = [args[0]] if in_place and args else []
     if any(isinstance(each, kind) for each in (*changed, kwargs.get("out"))):
         raise InputError(
-            f"{name} is changed in place by `{called}` in the network's forward pass; it is drawn anew in every pass, and the "
-            "change would be lost. Compute with a changed copy instead, such as `F.linear(x, self.weight.clamp(-1, 1))`, or "
-            "use torch.nn.utils.parametrize"
+            f"{name} is changed in place by `{called}` in the network's forward pass; each pass draws the weight again, and "
+            "the change would be lost. Compute with a changed copy instead, such as `F.linear(x, self.weight.clamp(-1, 1))`, "
+            "or use torch.nn.utils.parametrize",
+            name=name,
+            value=called,
         )

@@ -22,9 +22,10 @@ from pyro.infer.autoguide import (
     AutoNormalMessenger,
 )
 from pyro.optim import Adam, ClippedAdam
+from support import ANYTHING, refuses
 from torch import Tensor, nn
 
-from pyro_vd import BayesianNetwork, InputError, VariationalDropout, VariationalDropoutELBO
+from pyro_vd import BayesianNetwork, VariationalDropout, VariationalDropoutELBO
 from pyro_vd.guides import PointEstimate
 from pyro_vd.models import Normal
 
@@ -179,7 +180,7 @@ def test_a_map_estimate_of_other_sites_is_the_log_joint() -> None:
 @pytest.mark.parametrize("kind", [AutoNormal, AutoMultivariateNormal])
 def test_an_autoguide_of_the_weights_is_refused(kind: Any) -> None:
     _, model = shift_model()
-    with pytest.raises(InputError, match=r"weight site '0.weight'.*Delta may depend.*poutine.block\(model, hide="):
+    with refuses("0.weight", ANYTHING, "Delta", "poutine.block(model, hide="):
         VariationalDropoutELBO().loss(model, kind(model), X, Y)
 
 
@@ -205,25 +206,27 @@ def test_a_guide_in_another_order_than_the_prior_is_right_in_mean() -> None:
 
 
 NORMAL = dist.Normal(0.0, 1.0)
-GUIDES: dict[str, tuple[Any, Callable, str]] = {
-    "discrete": (dist.Bernoulli(0.5), lambda: pyro.sample("z", dist.Bernoulli(0.3)), "'z'.*Bernoulli.*reparameterized"),
-    "observed": (NORMAL, lambda: pyro.sample("z", NORMAL, obs=torch.tensor(0.3)), "'z' is observed in the guide"),
+GUIDES: dict[str, tuple[Any, Callable, str, object]] = {
+    "discrete": (dist.Bernoulli(0.5), lambda: pyro.sample("z", dist.Bernoulli(0.3)), "z", "Bernoulli"),
+    "observed": (NORMAL, lambda: pyro.sample("z", NORMAL, obs=torch.tensor(0.3)), "z", torch.tensor(0.3)),
     "observed-too": (
         NORMAL,
         lambda: (pyro.sample("z", NORMAL), pyro.sample("w", NORMAL, obs=torch.tensor(0.3))),
-        "'w' is observed in the guide",
+        "w",
+        torch.tensor(0.3),
     ),
     "factor": (
         NORMAL,
         lambda: (pyro.sample("z", NORMAL), pyro.factor("f", torch.tensor(0.3), has_rsample=False)),
-        "'f'.*Unit cannot be reparameterized",
+        "f",
+        "Unit",
     ),
 }
 
 
-@pytest.mark.parametrize(("prior", "guide", "message"), GUIDES.values(), ids=GUIDES)
-def test_sites_of_the_guide_without_a_right_answer_are_refused(prior: Any, guide: Callable, message: str) -> None:
-    with pytest.raises(InputError, match=message):
+@pytest.mark.parametrize(("prior", "guide", "name", "value"), GUIDES.values(), ids=GUIDES)
+def test_sites_of_the_guide_without_a_right_answer_are_refused(prior: Any, guide: Callable, name: str, value: object) -> None:
+    with refuses(name, value, name):
         VariationalDropoutELBO().loss(lambda: pyro.sample("z", prior), guide)
 
 
@@ -239,7 +242,7 @@ def test_a_scale_round_the_model_alone_does_not_fit_an_autoguide() -> None:
     network, model = shift_model()
     guide = PointEstimate(network)
     guide.append(AutoNormal(poutine.block(model, hide=network.weight_names)))
-    with pytest.raises(InputError, match=r"'a': the guide's scale \(=1.0\) is not.* \(=0.5\).*give the guide the same"):
+    with refuses("a", 1.0, "scale", "1.0", "0.5"):
         VariationalDropoutELBO().loss(poutine.scale(model, scale=0.5), guide, X, Y)
     scaled = VariationalDropoutELBO()
     pyro.set_rng_seed(1)
@@ -265,7 +268,7 @@ def test_functions_of_other_modules_with_the_names_in_the_parameter_store_are_re
     first, second = biased_pair(), biased_pair()
     SVI(*first, Adam({}), loss=VariationalDropoutELBO()).step(X, Y)
     for pair in ((second[0], first[1]), (first[0], second[1]), second):
-        with pytest.raises(InputError, match=r"pyro\.clear_param_store\(\)"):
+        with refuses(ANYTHING, ANYTHING, "pyro.clear_param_store()"):
             SVI(*pair, Adam({}), loss=VariationalDropoutELBO()).step(X, Y)
     SVI(*first, Adam({}), loss=VariationalDropoutELBO()).step(X, Y)
     pyro.clear_param_store()
@@ -274,5 +277,5 @@ def test_functions_of_other_modules_with_the_names_in_the_parameter_store_are_re
 
 def test_only_a_module_is_appended() -> None:
     network, _ = shift_model()
-    with pytest.raises(InputError, match=r"guide is a function; it must be an nn\.Module"):
+    with refuses(ANYTHING, ANYTHING, "guide", "function", "nn.Module"):
         PointEstimate(network).append(lambda x, y: None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pyro
 import pyro.distributions as dist
@@ -13,10 +14,11 @@ import torch.nn.functional as F
 from pyro.distributions.torch_distribution import TorchDistribution
 from pyro.infer import SVI
 from pyro.optim import Adam
+from support import ANYTHING, refuses
 from torch import Tensor
 from torch.distributions import kl_divergence
 
-from pyro_vd import InputError, VariationalDropout, VariationalDropoutELBO
+from pyro_vd import VariationalDropout, VariationalDropoutELBO
 from pyro_vd.distributions import LogUniform, MultiplicativeNormal, NormalARD
 from pyro_vd.guides import PointEstimate
 from pyro_vd.inference.reparam import TRAIN_THRESHOLD
@@ -113,28 +115,28 @@ def test_particles_are_averaged() -> None:
 @pytest.mark.parametrize("value", [-0.1, math.nan, math.inf])
 def test_a_bad_kl_weight_is_quoted(value: float) -> None:
     elbo = VariationalDropoutELBO()
-    with pytest.raises(InputError, match=rf"kl_weight \(={value!r}\)"):
+    with refuses("kl_weight", value, repr(value)):
         VariationalDropoutELBO(value)
-    with pytest.raises(InputError, match=rf"kl_weight \(={value!r}\)"):
+    with refuses("kl_weight", value, repr(value)):
         elbo.kl_weight = value
-    with pytest.raises(InputError, match=r"num_particles \(=0\)"):
+    with refuses("num_particles", 0):
         VariationalDropoutELBO(num_particles=0)
 
 
 Q, P = MultiplicativeNormal(torch.ones(2), torch.zeros(2)).to_event(1), LogUniform((2,)).to_event(1)
 NORMAL = dist.Normal(torch.zeros(2), 1.0).to_event(1)
 WRONG_PAIRS = {
-    "no-kl-to-prior": (site("a.w", NORMAL), site("a.w", Q), "'a.w': no KL.*is registered.*MultiplicativeNormal.*Normal"),
-    "no-kl-from-guide": (site("a.w", P), site("a.w", NORMAL), "'a.w': no KL.*is registered.*Normal.*LogUniform"),
-    "not-reparameterizable": (site("n", dist.Poisson(2.0)), site("n", dist.Geometric(0.5)), "'n'.*Geometric.*reparameterized"),
-    "only-in-model": (site("lonely", NORMAL), lambda: None, r"only the model has the latent sites \['lonely'\]"),
-    "only-in-guide": (lambda: None, site("lonely", NORMAL), r"only the guide \['lonely'\]"),
+    "no-kl-to-prior": (site("a.w", NORMAL), site("a.w", Q), "a.w", ("MultiplicativeNormal", "Normal")),
+    "no-kl-from-guide": (site("a.w", P), site("a.w", NORMAL), "a.w", ("Normal", "LogUniform")),
+    "not-reparameterizable": (site("n", dist.Poisson(2.0)), site("n", dist.Geometric(0.5)), "n", "Geometric"),
+    "only-in-model": (site("lonely", NORMAL), lambda: None, "lonely", {"model": ["lonely"], "guide": []}),
+    "only-in-guide": (lambda: None, site("lonely", NORMAL), "lonely", {"model": [], "guide": ["lonely"]}),
 }
 
 
-@pytest.mark.parametrize(("model", "guide", "message"), WRONG_PAIRS.values(), ids=WRONG_PAIRS)
-def test_a_site_without_a_right_answer_is_named(model: Callable, guide: Callable, message: str) -> None:
-    with pytest.raises(InputError, match=message):
+@pytest.mark.parametrize(("model", "guide", "name", "value"), WRONG_PAIRS.values(), ids=WRONG_PAIRS)
+def test_a_site_without_a_right_answer_is_named(model: Callable, guide: Callable, name: str, value: Any) -> None:
+    with refuses(name, value, name):
         VariationalDropoutELBO().differentiable_loss(model, guide)
 
 
@@ -168,8 +170,9 @@ def test_a_stale_parameter_store_is_refused(stale: str) -> None:
     new_model, new_guide = network()
     model, guide = (new_model if stale != "guide" else old_model), (new_guide if stale != "model" else old_guide)
     svi = SVI(model, guide, Adam({}), loss=VariationalDropoutELBO())
-    with pytest.raises(InputError, match=r"pyro\.clear_param_store\(\)"):
+    with refuses(ANYTHING, ANYTHING, "pyro.clear_param_store()") as caught:
         svi.step(X, Y)
+    assert caught.value.name in {name for new in (new_model, new_guide) for name, _ in new.named_parameters()}
     pyro.clear_param_store()
     svi.step(X, Y)
 

@@ -12,9 +12,10 @@ import pyro
 import pytest
 import torch
 import torch.nn.functional as F
+from support import ANYTHING, refuses
 from torch import Tensor, nn
 
-from pyro_vd import BayesianNetwork, InputError, VariationalDropout, VariationalDropoutELBO, compact, fit, predict, prune
+from pyro_vd import BayesianNetwork, VariationalDropout, VariationalDropoutELBO, compact, fit, predict, prune
 from pyro_vd.distributions import MultiplicativeNormal
 from pyro_vd.guides import BernoulliDropout, PointEstimate
 from pyro_vd.inference import LocalReparameterization
@@ -127,15 +128,19 @@ CHANGED: dict[str, Callable[[Any, Tensor], Tensor]] = {
 def test_a_weight_that_is_changed_in_place_is_refused(how: str, make: Callable[[BayesianNetwork], Any]) -> None:
     model = BayesianNetwork(Net(CHANGED[how]))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    with pytest.raises(InputError, match=r"c\.weight" if how == "a new module" else r"a\.weight"):
+    with refuses(ANYTHING, ANYTHING, "c.weight" if how == "a new module" else "a.weight"):
         fit(make(model), (X, Y), epochs=1, progress=False)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
 def test_a_drawn_weight_is_not_changed_through_its_data() -> None:
     q = MultiplicativeNormal(torch.ones(3, 5), torch.zeros(3, 5))
-    for change in (lambda w: w.data.clamp_(0, 1), lambda w: w.mul_(2), lambda w: w.detach().zero_()):
-        with pytest.raises(InputError, match="in place"):
+    for called, change in (
+        ("clamp_", lambda w: w.data.clamp_(0, 1)),
+        ("mul_", lambda w: w.mul_(2)),
+        ("zero_", lambda w: w.detach().zero_()),
+    ):
+        with refuses("a weight with a prior", called):
             change(GaussianWeight(q.theta, q.variance))
     weight = GaussianWeight(q.theta, q.variance)
     assert torch.equal(weight.data.sum(), weight.draw().sum())
@@ -220,7 +225,7 @@ def beside(how: str) -> nn.Module:
 def test_parameters_of_no_module_of_its_own_are_refused(how: str, make: Callable[[BayesianNetwork], Any]) -> None:
     net = beside(how)
     model = BayesianNetwork(net)
-    with pytest.raises(InputError, match=r"\(6, 6\).*not those of its own modules"):
+    with refuses(ANYTHING, ANYTHING, (6, 6)):
         VariationalDropoutELBO()(model, make(model))(X, Y)
 
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from support import refuses
 from torch import Tensor, nn
 
 from pyro_vd import (
     BayesianNetwork,
     GroupVariationalDropout,
-    InputError,
     VariationalDropout,
     evaluate,
     load_data,
@@ -219,5 +219,5 @@ def test_a_number_of_draws_is_checked(num_samples: Any) -> None:
         lambda: predictive(guide, x, num_samples),
         lambda: evaluate(guide, (x, y), num_samples=num_samples),
     ):
-        with pytest.raises(InputError, match=r"num_samples \(="):
+        with refuses("num_samples", num_samples):
             call()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -15,13 +14,13 @@ import torch
 import torch.nn.functional as F
 from pyro.infer import SVI
 from pyro.optim import Adam
+from support import refuses
 from torch import Tensor, nn
 from torch.distributions import kl_divergence
 
 from pyro_vd import (
     BayesianNetwork,
     GroupVariationalDropout,
-    InputError,
     VariationalDropout,
     VariationalDropoutELBO,
     evaluate,
@@ -61,12 +60,12 @@ def test_one_that_would_count_a_weight_site_again_names_it_and_both_shapes(
 ) -> None:
     model, guide = pair(kind)
     change = getattr(poutine, handler)(**{handler: torch.ones(shape, dtype=torch.bool if handler == "mask" else torch.float)})
-    said = rf"site '0.weight': a {handler} of shape {re.escape(str(shape))}.*batch shape \(\).*round the observed site alone"
-    with pytest.raises(InputError, match=said):
+    fields = ("0.weight", shape, handler, shape, "()")
+    with refuses(*fields):
         VariationalDropoutELBO(num_particles=2).loss(change(model), change(guide) if round_both else guide, X, Y)
-    with pytest.raises(InputError, match=said), change:
+    with refuses(*fields), change:
         fit(guide, (X, Y), epochs=1, progress=False)
-    with pytest.raises(InputError, match=said):
+    with refuses(*fields):
         SVI(change(model), guide, Adam({}), loss=VariationalDropoutELBO()).step(X, Y)
 
 
@@ -113,14 +112,14 @@ def test_what_would_count_observations_again_is_refused() -> None:
             pyro.sample("y", normal if inner is None else normal.mask(inner), obs=X[:, 0])
 
     twice = torch.ones(2, N)
-    for options, said in (
-        ({"scale": twice}, r"'y': a scale of shape \(2, 12\).*\(12,\)"),
-        ({"mask": twice > 0}, r"'y': a mask of shape \(2, 12\).*\(12,\)"),
-        ({"scale": torch.ones(N, 1)}, r"'y': a scale of shape \(12, 1\).*\(12,\)"),
-        ({"batch": (2, N)}, r"'y': observations of shape \(12,\).*\(2, 12\)"),
-        ({"inner": twice > 0}, r"'y': observations of shape \(12,\).*\(2, 12\)"),
+    for options, shape, mentioned in (
+        ({"scale": twice}, (2, N), ("scale", (N,))),
+        ({"mask": twice > 0}, (2, N), ("mask", (N,))),
+        ({"scale": torch.ones(N, 1)}, (N, 1), ("scale", (N,))),
+        ({"batch": (2, N)}, (N,), ((2, N),)),
+        ({"inner": twice > 0}, (N,), ((2, N),)),
     ):
-        with pytest.raises(InputError, match=said):
+        with refuses("y", shape, *mentioned):
             VariationalDropoutELBO().loss(lambda options=options: model(**options), lambda: None)
 
 
@@ -140,6 +139,7 @@ def latent(
 
 
 ROWS = torch.tensor([True, False, True, True, False])
+OTHER = ~ROWS
 
 
 def test_masks_on_latent_sites_and_their_distributions() -> None:
@@ -160,28 +160,29 @@ def test_masks_on_latent_sites_and_their_distributions() -> None:
 
 
 WRONG = {
-    "event-against-batch": (latent("z", event=True), latent("z", plate=5), r"'z'.*\(5,\) \+ \(\).*\(\) \+ \(5,\)"),
-    "batch-against-event": (latent("z", plate=5), latent("z", event=True), r"'z'.*\(\) \+ \(5,\).*\(5,\) \+ \(\)"),
-    "expanded-by-mask": (latent("z", mask=ROWS), latent("z"), r"'z'.*\(\) \+ \(\).*\(5,\) \+ \(\)"),
-    "guide-scaled": (latent("z"), poutine.scale(latent("z"), scale=0.5), r"'z': the guide's scale \(=0.5\).*\(=1.0\)"),
-    "guide-masked": (latent("z"), poutine.mask(latent("z"), mask=False), r"'z': the guide's mask \(=False\).*\(=None\)"),
+    "event-against-batch": (latent("z", event=True), latent("z", plate=5), ((5,), ()), ["() + (5,)"]),
+    "batch-against-event": (latent("z", plate=5), latent("z", event=True), ((), (5,)), ["(5,) + ()"]),
+    "expanded-by-mask": (latent("z", mask=ROWS), latent("z"), ((), ()), ["(5,) + ()"]),
+    "guide-scaled": (latent("z"), poutine.scale(latent("z"), scale=0.5), 0.5, ["scale", "0.5", "1.0"]),
+    "guide-masked": (latent("z"), poutine.mask(latent("z"), mask=False), False, ["mask", "False", "None"]),
     "other-mask": (
         poutine.mask(latent("z", plate=5), mask=ROWS),
-        poutine.mask(latent("z", plate=5), mask=~ROWS),
-        r"'z': the guide's mask of shape \(5,\).*of shape \(5,\)",
+        poutine.mask(latent("z", plate=5), mask=OTHER),
+        OTHER,
+        ["mask", "(5,)"],
     ),
 }
 
 
-@pytest.mark.parametrize(("model", "guide", "message"), WRONG.values(), ids=WRONG)
-def test_latent_sites_that_do_not_match_are_refused(model: Callable, guide: Callable, message: str) -> None:
-    with pytest.raises(InputError, match=message):
+@pytest.mark.parametrize(("model", "guide", "value", "mentioned"), WRONG.values(), ids=WRONG)
+def test_latent_sites_that_do_not_match_are_refused(model: Callable, guide: Callable, value: Any, mentioned: list[str]) -> None:
+    with refuses("z", value, *mentioned):
         VariationalDropoutELBO().loss(model, guide)
 
 
 def test_a_network_in_a_plate_is_refused() -> None:
     model, guide = pair()
-    with pytest.raises(InputError, match=r"'0.weight'"):
+    with refuses("0.weight"):
         VariationalDropoutELBO().loss(pyro.plate("outer", N, dim=-2)(model), guide, X, Y)
 
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 from pyro.infer import Predictive
 from pyro.infer.inspect import get_dependencies, get_model_relations
+from support import refuses
 from torch import nn
 
 from pyro_vd import BayesianNetwork, GroupVariationalDropout, InputError, VariationalDropout
@@ -55,8 +56,10 @@ def test_predictive_draws_have_the_probabilities_of_the_guide(kind: Any) -> None
 def test_several_draws_at_a_time_are_refused() -> None:
     model = network()
     for options in ({"guide": VariationalDropout(model)}, {}):
-        with pytest.raises(InputError, match=r"'0.weight' was given the shape \(.*parallel=False"):
+        with pytest.raises(InputError) as caught:  # to whose message Pyro adds the shapes of the trace
             Predictive(model, num_samples=7, parallel=True, **options)(X)
+        assert "'0.weight'" in str(caught.value)
+        assert "parallel=False" in str(caught.value)
 
 
 @pytest.mark.parametrize("prior", IMPROPER)
@@ -73,7 +76,7 @@ def test_without_a_guide_the_weights_are_the_networks_own_and_it_is_said_once(
     assert [record.getMessage() for record in caplog.records] == [
         "BayesianNetwork runs without a guide: the prior of its weights has no samples, so they are the network's own"
     ]
-    with pytest.raises(InputError, match="cannot be sampled"):
+    with refuses("NormalARD" if prior is NormalARD else "NormalJeffreys" if prior is NormalJeffreys else "LogUniform"):
         model.prior("0.weight").sample()
 
 

@@ -14,9 +14,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from pyro.nn import PyroModule, PyroSample
+from support import refuses
 from torch import Tensor, nn
 
-from pyro_vd import InputError
 from pyro_vd.distributions import MultiplicativeNormal
 from pyro_vd.inference import LocalReparameterization
 from pyro_vd.inference.lazy_weight import draw_weight
@@ -117,7 +117,7 @@ def test_zero_inputs_are_finite(case: Case) -> None:
 def test_a_second_use_is_refused(again: Callable[[Tensor], Tensor]) -> None:
     weight = undrawn(posterior(3, 5))
     F.linear(torch.ones(2, 5), weight)
-    with pytest.raises(InputError, match=r"shape \(3, 5\) is used more than once.*shared"):
+    with refuses("weight", (3, 5), "(3, 5)", "shared=["):
         again(weight)
 
 
