@@ -1,4 +1,4 @@
-"""Checks of single arguments: the value as plain Python has it, or an error that quotes it and says what is allowed."""
+"""Checks of single arguments, which return the value as a plain Python object, or refuse it and say what is allowed."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import must_be_one_of, quoted
 
 LARGEST = 2**31 - 1
-"""Of a count that torch is given."""
+"""Largest count that is given to torch."""
 HIGHEST_KL_WEIGHT = 1e12
-"""β times the KL of any network, at most some 10¹² nats, stays within float32's range."""
+"""Largest β; its product with the KL of any network (at most some 10¹² nats) is within float32's range."""
 HIGHEST_LR = float(np.finfo(np.float32).max)
-"""Of what multiplies float32 numbers: torch cannot turn a larger one into one."""
+"""Largest learning rate, the largest float32 number, because it multiplies float32 numbers."""
 
 
 def check_rate(name: str, p: Any) -> float:
-    """A dropout rate.
+    """Return a dropout rate as a float.
 
     Raises:
-        InputError: outside [0, 1).
+        InputError: not a number in [0, 1).
     """
     value = plain_number(p)
     if value is None or not 0 <= value < 1:
@@ -51,7 +51,15 @@ def check_number(
 def check_number(
     name: str, value: Any, *, low: float, high: float = math.inf, low_open: bool = False, whole: bool = False
 ) -> float:
-    """A finite number in [low, high], (low, high] if ``low_open``, an integer if ``whole``; also NumPy's, or a tensor of one.
+    """Return a finite number as Python's; NumPy numbers and tensors or arrays of one number are accepted.
+
+    Args:
+        name: what the number is called in an error.
+        value: what was given.
+        low: smallest number.
+        high: largest number.
+        low_open: whether ``low`` itself is excluded.
+        whole: whether the number must be an integer.
 
     Raises:
         InputError: quoting ``name``, the value and the range.
@@ -66,10 +74,10 @@ def check_number(
 
 
 def check_numbers(name: str, values: Any, *, low: float, high: float = math.inf) -> list[int]:
-    """A list of integers in [low, high].
+    """Return a list of integers in [low, high]; a one-dimensional array or tensor is accepted.
 
     Raises:
-        InputError: no list, or another number in it.
+        InputError: not a list, or an element is not such an integer.
     """
     if isinstance(values, np.ndarray | Tensor) and values.ndim == 1:
         values = values.tolist()
@@ -79,10 +87,10 @@ def check_numbers(name: str, values: Any, *, low: float, high: float = math.inf)
 
 
 def check_flag(name: str, value: Any) -> bool:
-    """True or False.
+    """Return True or False as a Python bool.
 
     Raises:
-        InputError: anything else.
+        InputError: any other value.
     """
     if not isinstance(value, bool | np.bool_):
         raise InputError(name=name, value=value, allowed="True or False")
@@ -90,70 +98,75 @@ def check_flag(name: str, value: Any) -> bool:
 
 
 def check_choice(name: str, value: Any, allowed: Collection[str]) -> None:
-    """One of the allowed names.
+    """Refuse a value that is not one of the allowed names.
 
     Raises:
-        InputError: another, with the one that may be meant.
+        InputError: with the allowed name that is similar to the value, if there is one.
     """
     if not isinstance(value, str) or value not in allowed:
         raise InputError(must_be_one_of(name, value, allowed), name=name, value=value, allowed=f"one of {', '.join(allowed)}")
 
 
 def check_path(name: str, value: Any) -> Path:
-    """A file's or folder's path.
+    """Return the path of a file or folder, which need not exist.
 
     Raises:
-        InputError: neither text nor a path, or a path that no file can have.
+        InputError: neither text nor a path, or not a possible path of a file.
     """
     if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str) or not os.fspath(value):
         raise InputError(name=name, value=value, allowed="a path, as text or a pathlib.Path")
     try:
         Path(value).exists()
     except (OSError, ValueError) as error:
-        raise InputError(f"{name} (={quoted(value)}) cannot be the path of a file: {error}") from error
+        message = f"{name} (={quoted(value)}) cannot be the path of a file: {error}"
+        raise InputError(message, name=name, value=value, allowed="a possible path") from error
     return Path(value)
 
 
 def check_file(name: str, value: Any) -> Path:
-    """The path of a file that exists, or that can be made in an existing folder.
+    """Return the path of a file that exists, or that can be created in an existing folder.
 
     Raises:
-        InputError: not a path, the folder is missing, or the path is that of something else than a file.
+        InputError: not a path; the folder is missing; or the path is that of a folder or another object that is not a file.
     """
     path = check_path(name, value)
     if not path.parent.is_dir():
-        raise InputError(f"{name} (={str(path)!r}): there is no folder {str(path.parent)!r}; make it first")
+        message = f"{name} (={str(path)!r}): there is no folder {str(path.parent)!r}; create it first"
+        raise InputError(message, name=name, value=value, allowed="in an existing folder")
     if path.exists() and not path.is_file():
-        raise InputError(f"{name} (={str(path)!r}) is there and no file; give the path of a file")
+        message = f"{name} (={str(path)!r}) exists and is not a file; give the path of a file"
+        raise InputError(message, name=name, value=value, allowed="the path of a file")
     return path
 
 
 def check_device(name: Any) -> torch.device:
-    """The device of that name.
+    """Return the device of this name.
 
     Raises:
-        InputError: an unknown name, or a device that this machine does not have.
+        InputError: the name is unknown, or this machine does not have such a device.
     """
     try:
         if isinstance(name, bool):
             raise TypeError(name)
         device = torch.device(name)
     except (RuntimeError, TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"device (={quoted(name)}) is unknown; it must be one of cpu, cuda, cuda:1, mps, …") from error
+        message = f"device (={quoted(name)}) is unknown; it must be one of cpu, cuda, cuda:1, mps, …"
+        raise InputError(message, name="device", value=name, allowed="one of cpu, cuda, cuda:1, mps, …") from error
     try:
-        torch.zeros(1, device=device).item()  # "meta" exists everywhere, and holds nothing
+        torch.zeros(1, device=device).item()  # the device "meta" exists everywhere, but its tensors have no values
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device (={str(name)!r}) cannot be used here: {str(error).splitlines()[0].split('. ')[0]}") from error
+        message = f"device (={str(name)!r}) cannot be used here: {str(error).splitlines()[0].split('. ')[0]}"
+        raise InputError(message, name="device", value=name, allowed="a device of this machine") from error
     return device
 
 
 def take(settings: object, name: str, value: object) -> None:
-    """Set a field of a frozen dataclass that is being made to the value as plain Python has it."""
+    """Set a field of a frozen dataclass in its ``__post_init__``."""
     object.__setattr__(settings, name, value)
 
 
 def plain_number(value: Any) -> int | float | None:
-    """A number as Python's: its own, NumPy's, or that in a tensor or array without dimensions. None for all else, bools too."""
+    """Return a number (Python's, NumPy's, or in a tensor or array without dimensions) as Python's; None for other values."""
     holds_one = isinstance(value, np.ndarray | Tensor) and value.ndim == 0 and not (isinstance(value, Tensor) and value.is_meta)
     if isinstance(value, np.generic) or holds_one:
         value = value.item()

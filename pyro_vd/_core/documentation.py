@@ -1,4 +1,4 @@
-"""What dataclasses of settings say of themselves: every key with its types, its default and its docstring, for help texts."""
+"""Help texts from dataclasses of settings: every key with its types, its default and its docstring."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from pyro_vd._core.tagged import is_tagged
 
 @dataclass(frozen=True)
 class Setting:
-    """A field of a dataclass of settings, within the whole tree of them."""
+    """A field of a dataclass of settings, within the tree of all settings."""
 
     key: str
-    """The dotted name."""
+    """Dotted name of the field."""
     hints: tuple[Any, ...]
-    """The types that its value may have: several where dataclasses of different kinds have a field of this name."""
+    """Types of its value; several if dataclasses of different kinds have a field of this name."""
     help: str
-    """Its documentation and its default."""
+    """Its docstring and its default."""
 
 
 @dataclass(frozen=True)
 class Section:
-    """The settings of one dataclass, without those of the dataclasses in it."""
+    """The settings of one dataclass, without those of dataclasses inside it."""
 
     key: str
     title: str
@@ -37,12 +37,12 @@ class Section:
 
 
 def sections(hint: Any, key: str = "", title: str = "") -> Iterator[Section]:
-    """The sections of a dataclass of settings, itself first.
+    """Yield the section of a dataclass of settings, then those of the dataclasses inside it.
 
     Args:
         hint: the dataclass, or a :class:`~pyro_vd._core.tagged.TaggedUnion`.
-        key: its dotted name.
-        title: what it is, by default the first line of its docstring.
+        key: dotted name of the dataclass.
+        title: title of the section, by default the first line of the docstring.
     """
     title = (title or _first_line(hint)).removesuffix(".")
     if is_tagged(hint):
@@ -65,7 +65,7 @@ def _setting(key: str, hint: Any, text: str) -> Setting:
 
 
 def _tagged_settings(hint: Any, key: str) -> Iterator[Setting]:
-    """The key ``kind``, then each further key once, with what it is for each of the kinds that have it."""
+    """Yield the key ``kind``, then each other key once, with its documentation for each kind that has it."""
     listed = " ".join(f"{name}: {_first_line(kind)}" for name, kind in hint.kinds.items())
     yield _setting(below(key, "kind"), Literal.__getitem__(tuple(hint.kinds)), f"{listed} (default: {next(iter(hint.kinds))})")
     found: dict[str, dict[str, list[str]]] = {}
@@ -93,12 +93,12 @@ def _first_line(hint: Any) -> str:
 
 @cache
 def _field_docs(cls: type[object]) -> dict[str, str]:
-    """The docstrings below the fields of a class and its base classes, by field; none where there is no source."""
+    """Return the docstrings below the fields of a class and its base classes, by field; empty without source code."""
     docs: dict[str, str] = {}
     for base in reversed(cls.__mro__):
         try:
             (tree,) = ast.parse(inspect.cleandoc(inspect.getsource(base))).body
-        except (OSError, TypeError, SyntaxError):  # a class typed in, or Python's own
+        except (OSError, TypeError, SyntaxError):  # a class without a source file, or one of Python
             continue
         for field, text in pairwise(getattr(tree, "body", ())):
             if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):

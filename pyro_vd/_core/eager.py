@@ -1,4 +1,4 @@
-"""``torch.compile`` kept out of what draws: a compiled graph would repeat the first draw of a weight as a constant."""
+"""Functions that ``torch.compile`` must not compile: a compiled graph would repeat the first draw of a weight."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def uncompiled(function: F) -> F:
-    """Run ``function``, and all that it calls, as it is, also where ``torch.compile`` compiles its caller or what it calls."""
+    """Return a function that runs ``function`` and all functions that it calls without ``torch.compile``."""
     disabled: list[Callable[..., Any]] = []
 
     @wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
-        if "torch._dynamo" not in sys.modules:  # nothing can have been compiled, and importing it takes seconds
+        if "torch._dynamo" not in sys.modules:  # nothing has been compiled, and the import takes seconds
             return function(*args, **kwargs)
         if not disabled:
             import torch._dynamo
@@ -33,7 +33,7 @@ def uncompiled(function: F) -> F:
 
 @contextmanager
 def eagerly() -> Iterator[None]:
-    """What was given to ``torch.compile`` before, such as a function that a network calls, runs as it is."""
+    """Run compiled functions, such as one that a network calls, in eager mode."""
     if "torch._dynamo" not in sys.modules:
         yield
     else:

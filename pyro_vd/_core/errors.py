@@ -1,4 +1,4 @@
-"""The errors a user can meet: something they gave is wrong, a package is missing, or training went non-finite."""
+"""The errors for users: a bad input, a missing package, or a training that became non-finite."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ class _Nothing(Enum):
 
 
 class InputError(ValueError):
-    """Bad input. The message quotes the offending value and says what is allowed; the command line exits with 2.
+    """Bad input from the user. The message quotes the value and says what is allowed; the command line exits with 2.
 
     Args:
         message: the whole message; by default ``name (=value) must be allowed``.
-        name: what the value is called where the user gave it, such as an argument, a recipe's key or a file.
-        value: what was given.
-        allowed: what is allowed instead, in words.
+        name: the name by which the user knows the value, such as an argument, a recipe's key, a sample site or a file.
+        value: the value that was given.
+        allowed: the allowed values, in words.
 
     Attributes:
-        name, value, allowed: as given; None where they are not. ``has_value`` tells a value of None from none.
+        name, value, allowed: the arguments; None if they were not given.
+        has_value: whether ``value`` was given, which may be None.
     """
 
     def __init__(
@@ -43,11 +44,11 @@ class InputError(ValueError):
 
 
 class MissingPackageError(InputError, ImportError):
-    """A package of an extra is not installed. The message names it and the command that installs it.
+    """A missing package of an extra. The message names it and the command that installs it.
 
     Args:
-        what: what needs the packages.
-        packages: those that are missing, by the names under which they are installed.
+        what: the part of pyro_vd that needs the packages.
+        packages: names of the missing packages, as they are installed.
         command: the command that installs them.
     """
 
@@ -57,4 +58,4 @@ class MissingPackageError(InputError, ImportError):
 
 
 class NonFiniteError(ArithmeticError):
-    """Training met non-finite losses or gradients again and again. The message names the sites and what to try."""
+    """A training with repeated non-finite losses or gradients. The message names the sites and what to try."""

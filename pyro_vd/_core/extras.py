@@ -1,4 +1,4 @@
-"""Packages that only some parts of pyro_vd need: which extra installs each, and one sentence where one is missing."""
+"""Packages that only some parts of pyro_vd need: the extra that installs each, and the error if one is missing."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ PACKAGES = {
     "onnxruntime": ("onnxruntime", "onnx"),
     "onnxscript": ("onnxscript", "onnx"),
 }
-"""The name under which each is imported, and its extra, by the name under which it is installed, as in ``pyproject.toml``."""
+"""Import name and extra of each package, by the name under which it is installed, as in ``pyproject.toml``."""
 
 
 def check_installed(what: str, *packages: str) -> None:
-    """Refuse to go on where one of the packages that ``what`` needs is missing; none of them is imported.
+    """Refuse to continue if a package that ``what`` needs is missing; no package is imported.
 
     Raises:
         MissingPackageError: naming ``what``, the missing packages and the command that installs their extras.

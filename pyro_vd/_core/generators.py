@@ -1,4 +1,4 @@
-"""The random generator of a device: its state, and keeping that while something is tried."""
+"""The state of a device's random generator: read, set and restore it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from torch import Tensor
 
 
 def generator_state(device: torch.device) -> Tensor:
-    """The state of the generator that draws on ``device``, as bytes on the CPU."""
+    """Return the state of the generator that draws on ``device``, as bytes on the CPU."""
     return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
 
 
 def set_generator_state(device: torch.device, state: Tensor) -> None:
-    """Go back to what :func:`generator_state` gave."""
+    """Set the generator of ``device`` to a state from :func:`generator_state`."""
     if device.type == "cuda":
         torch.cuda.set_rng_state(state, device)
     else:
@@ -22,5 +22,5 @@ def set_generator_state(device: torch.device, state: Tensor) -> None:
 
 
 def generators_kept(device: torch.device) -> AbstractContextManager[None]:
-    """Afterwards the generators of the CPU and of ``device`` are as they were; no other device is touched."""
+    """Return a context manager that restores the generators of the CPU and of ``device`` at its end, and no others."""
     return torch.random.fork_rng([device] if device.type == "cuda" else [])

@@ -1,4 +1,4 @@
-"""Parts of messages, each in one line: values as they are quoted, lists cut short, names that may be meant."""
+"""Parts of messages, each on one line: quoted values, shortened lists, and suggestions of similar names."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from difflib import get_close_matches
 from typing import Any
 
 MAPPING = "keys and values, {key: value, …}"
-"""What a value must be where a dict is wanted."""
+"""The words for a dict in an error."""
 
 _NAMED = 3
-"""How many of one kind :func:`some_of` names."""
+"""Number of names that :func:`some_of` lists."""
 
 
 def one_line(error: BaseException | str) -> str:
-    """The message without line breaks; the error's type where it has none."""
+    """Return the message without line breaks, or the error's type if it has no message."""
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
     return " ".join(str(error).split()) or type(error).__name__
 
 
 def some_of(kind: str, names: Sequence[str]) -> str:
-    """``kind (first, second, third and 4 more)``; of what has no names how many there are, ``kind (7 times)``."""
+    """Return ``kind (first, second, third and 4 more)``, or ``kind (7 times)`` if the names are empty."""
     if not any(names):
         return kind if len(names) == 1 else f"{kind} ({len(names)} times)"
     more = len(names) - _NAMED
@@ -30,7 +30,7 @@ def some_of(kind: str, names: Sequence[str]) -> str:
 
 
 class _Repr(reprlib.Repr):
-    """Writes no more of a long or deep value than an error shows, and tensors and arrays by their shape."""
+    """Shortened repr of long or deep values, with tensors and arrays by their shape."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,26 +53,26 @@ _REPR = _Repr()
 
 
 def quoted(value: object, most: int = 80) -> str:
-    """The value as an error quotes it: on one line, cut where it is long; its type where it cannot be written."""
+    """Return the value as text for an error, on one line of at most ``most`` characters; its type if repr fails."""
     try:
         text = " ".join(_REPR.repr(value).split())
-    except Exception:  # whatever a foreign ``__repr__`` does
+    except Exception:  # a foreign ``__repr__`` can raise anything
         text = f"<{type(value).__name__}>"
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def did_you_mean(given: object, allowed: Iterable[str]) -> str:
-    """The end of a message: the allowed name that is close to what was given, in any case; nothing where none is."""
+    """Return the end of a message that suggests the allowed name most similar to ``given``; empty if none is similar."""
     by_lower = {name.lower(): name for name in allowed}
     text = given.lower() if isinstance(given, str) else ""
     return "".join(f"; did you mean {by_lower[name]!r}?" for name in get_close_matches(text, by_lower, n=1))
 
 
 def shown(value: object) -> str:
-    """The value as :func:`quoted` has it, but text of up to 400 characters to its end: it may be a path."""
+    """Return the value as :func:`quoted` does, but text of up to 400 characters completely, because it may be a path."""
     return repr(value) if isinstance(value, str) and len(value) <= 400 else quoted(value)
 
 
 def must_be_one_of(what: str, given: object, allowed: Collection[str], or_else: str = "") -> str:
-    """``what (=given) must be one of`` the allowed names, or something else, and which one may be meant."""
+    """Return ``what (=given) must be one of …``, with a suggestion of a similar name."""
     return f"{what} (={shown(given)}) must be one of {', '.join(allowed)}{or_else}{did_you_mean(given, allowed)}"

@@ -1,4 +1,4 @@
-"""Reading files that may hold anything: first the size, then the content; what goes wrong is one sentence about the file."""
+"""Reading of untrusted files: first the size is checked, then the content; every failure is an error about the file."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import one_line
 
 MOST_TEXT = 2**20
-"""Bytes of a file of settings, or of one line of a log: far more than any of ours has."""
+"""Largest size in bytes of a file of settings or of one line of a log, far more than pyro_vd writes."""
 
 MOST_JSON = 2**26
-"""Bytes of a file of results, or of a whole log."""
+"""Largest size in bytes of a file of results or of a whole log."""
 
 _DEEPEST = 64
 _LONGEST_MESSAGE = 300
@@ -24,77 +24,78 @@ _LONGEST_MESSAGE = 300
 
 @contextmanager
 def reading(path: Path | str, what: str) -> Iterator[None]:
-    """Around all code that reads a file: a parser can raise anything, and what it raises becomes an error that names the file.
+    """Context manager around code that reads a file: any exception of a parser becomes an error that names the file.
 
     Args:
         path: the file, for the message.
-        what: what it should be, such as "an ONNX file".
+        what: what the file should be, such as "an ONNX file".
 
     Raises:
-        InputError: for every exception; an InputError from within goes on as it is, so it has to name the file itself.
+        InputError: for any exception. An InputError from inside is not changed, so it must name the file itself.
     """
     try:
         yield
     except InputError:
         raise
     except FileNotFoundError as error:
-        raise InputError(f"{path} is not there; {what} is wanted") from error
+        raise InputError(f"{path} is not there; give the path of {what}", name=str(path), allowed=what) from error
     except Exception as error:
         why = one_line(error)
         why = f"{why[:_LONGEST_MESSAGE]}…" if len(why) > _LONGEST_MESSAGE else why
-        raise InputError(f"{path} is truncated or not {what}: {why}") from error
+        raise InputError(f"{path} is truncated or not {what}: {why}", name=str(path), allowed=what) from error
 
 
 def check_size(path: Path | str, what: str, size: int, most: int) -> None:
-    """Refuse a file, or what it is to become, for its size alone, before any of it is read.
+    """Refuse a file that is too large, before it is read or written.
 
     Raises:
         InputError: more than ``most`` bytes.
     """
     if size > most:
-        raise InputError(f"{path} is not {what} of pyro_vd: it has {size:,} bytes, at most {most:,} are allowed")
+        message = f"{path} is not {what} of pyro_vd: it has {size:,} bytes, at most {most:,} are allowed"
+        raise InputError(message, name=str(path), value=size, allowed=f"at most {most} bytes")
 
 
 def read_bytes(path: Path | str, what: str, most: int | None = None) -> bytes:
-    """The whole file.
+    """Read a whole file.
 
     Raises:
-        InputError: it is missing, unreadable, no regular file, or larger than ``most`` bytes, if that is given.
+        InputError: the file is missing, unreadable, not a regular file, or larger than ``most`` bytes.
     """
     path = Path(path)
     with reading(path, what):
         if path.exists() and not path.is_file():
-            raise InputError(f"{path} is no regular file; {what} is wanted")
+            raise InputError(f"{path} is not a regular file; give the path of {what}", name=str(path), allowed=what)
         if most is not None:
             check_size(path, what, path.stat().st_size, most)
         return path.read_bytes()
 
 
 def read_text(path: Path | str, what: str, most: int = MOST_TEXT) -> str:
-    """The whole file, as UTF-8.
+    """Read a whole file of UTF-8 text.
 
     Raises:
-        InputError: see :func:`read_bytes`; or other bytes than UTF-8.
+        InputError: see :func:`read_bytes`; or the content is not UTF-8.
     """
     with reading(path, what):
         return read_bytes(path, what, most).decode("utf-8-sig")
 
 
 def read_json(path: Path | str, what: str, most: int = MOST_JSON) -> Any:
-    """What a JSON file holds; see :func:`plain_json`.
+    """Read a JSON file; see :func:`plain_json`.
 
     Raises:
-        InputError: it is missing, too large, no JSON, or JSON of a kind that pyro_vd does not write.
+        InputError: the file is missing, too large, not JSON, or JSON that pyro_vd does not write.
     """
     with reading(path, what):
         return plain_json(read_text(path, what, most))
 
 
 def plain_json(text: str) -> Any:
-    """The tree in a JSON text, of dicts, lists, text, truth values, finite numbers and null.
+    """Parse JSON into dicts, lists, text, truth values, finite numbers and None.
 
     Raises:
-        ValueError: no JSON; a key given twice, NaN or infinity, text that is no Unicode, or more than 64 levels.
+        ValueError: the text is not JSON, or has a duplicate key, NaN or infinity, invalid Unicode, or more than 64 levels.
     """
     tree = json.loads(text, parse_constant=_no_number, parse_float=_finite, object_pairs_hook=_once)
     _check_plain(tree, _DEEPEST)
@@ -102,12 +103,12 @@ def plain_json(text: str) -> Any:
 
 
 def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a number of JSON")
 
 
 def _finite(text: str) -> float:
     if not math.isfinite(number := float(text)):
-        raise ValueError(f"{text} is no finite number")
+        raise ValueError(f"{text} is not a finite number")
     return number
 
 

@@ -1,6 +1,6 @@
-"""Plain trees, from YAML, JSON or the command line, checked against Python types.
+"""Checks of plain trees (from YAML, JSON or the command line) against Python types.
 
-What does not fit is named by its key, with its value and what is allowed.
+Errors name the key that does not fit, its value, and what is allowed.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ _WORDS = {int: "an integer", float: "a finite number", bool: "true or false", st
 
 
 def check_tree(where: str, tree: Any, hint: Any, key: str = "") -> None:
-    """Refuse a tree that is not of a type.
+    """Refuse a tree that does not fit a type.
 
     Args:
-        where: the file, for messages; empty for what is in no file.
+        where: the file, for messages; empty if the tree is not from a file.
         tree: dicts, lists, text, numbers, truth values and None.
-        hint: int (no truth value), float (finite; integers too), str, bool, None, Any, a union, Literal, list, tuple[T, ...],
-            Mapping or dict; a dataclass, whose fields with a default may be missing; a :class:`TaggedUnion`; a TypedDict, which
-            may have more keys.
-        key: of the tree in the file.
+        hint: int (without bool), float (finite, or an integer), str, bool, None, Any, a union, Literal, list, tuple[T, ...],
+            Mapping or dict; a dataclass, whose fields with a default may be missing; a :class:`TaggedUnion`; or a TypedDict,
+            where additional keys are allowed.
+        key: the dotted key of the tree in the file.
 
     Raises:
         InputError: naming the first key that does not fit, its value, and what it must be.
@@ -50,13 +50,15 @@ def check_tree(where: str, tree: Any, hint: Any, key: str = "") -> None:
             check_tree(where, as_key(name, hint), get_args(hint)[0], below(key, name))
             check_tree(where, value, get_args(hint)[1], below(key, name))
         if len({as_key(name, hint) for name in tree}) < len(tree):
-            raise error_in(where, f"{key} (={_shown(tree)}) has a key twice")
+            raise error_in(
+                where, f"{key} (={_shown(tree)}) has a key twice", name=key, value=tree, allowed="without duplicate keys"
+            )
     elif not _is(tree, hint):
         raise _wrong(where, tree, hint, key)
 
 
 def leaves(hint: Any, key: str = "") -> list[str]:
-    """The dotted names of all fields within a dataclass, of every kind, that are no dataclasses themselves."""
+    """Return the dotted names of all fields inside a dataclass, or inside all kinds, that are not dataclasses themselves."""
     if is_tagged(hint):
         return list(dict.fromkeys(leaf for kind in hint.kinds.values() for leaf in leaves(kind, key)))
     if not is_dataclass(hint):
@@ -65,7 +67,7 @@ def leaves(hint: Any, key: str = "") -> list[str]:
 
 
 def field_hints(hint: Any) -> dict[str, Any]:
-    """The types of a dataclass's fields, by name."""
+    """Return the types of a dataclass's fields by name."""
     hints = get_type_hints(hint)
     return {part.name: hints[part.name] for part in fields(hint)}
 
@@ -80,12 +82,13 @@ def _check_keys(where: str, tree: Any, hint: Any, key: str) -> None:
             given = below(key, unknown[0])
             full = given + "".join(f".{name}" for name in list(tree[unknown[0]])[:1]) if _is_tree(tree[unknown[0]]) else given
             elsewhere = _kinds_with(hint, unknown[0])
-            raise error_in(where, f"there is no key {given!r}{elsewhere or did_you_mean(full, leaves(hint, key))}")
+            message = f"there is no key {given!r}{elsewhere or did_you_mean(full, leaves(hint, key))}"
+            raise error_in(where, message, name=given, value=tree[unknown[0]], allowed=f"one of {', '.join(hints)}")
     else:
         hints = get_type_hints(hint, include_extras=True)
         needed = {name for name, part in hints.items() if get_origin(part) is not NotRequired}
     if missing := [name for name in hints if name in needed and name not in tree]:
-        raise error_in(where, f"{below(key, missing[0])!r} is missing")
+        raise error_in(where, f"{below(key, missing[0])!r} is missing", name=below(key, missing[0]), allowed="given")
     for name, value in tree.items():
         if name in hints:
             part = hints[name]
@@ -103,7 +106,7 @@ def _check_kind(where: str, tree: Any, hint: type[TaggedUnion], key: str) -> Non
 
 
 def _kinds_with(hint: Any, name: Any) -> str:
-    """The end of a message: the other kinds that have a field of this name."""
+    """Return the end of a message that lists the other kinds with a field of this name; empty if there are none."""
     if not issubclass(hint, TaggedUnion):
         return ""
     found = [kind for kind, part in hint.kinds.items() if name in field_hints(part)]
@@ -115,13 +118,13 @@ def _check_union(where: str, tree: Any, hints: tuple[Any, ...], key: str) -> Non
         try:
             return check_tree(where, tree, hint, key)
         except InputError as error:
-            if error.name != key and len(hints) == 2 and NoneType in hints:
-                raise error  # it names a part of the tree
+            if (error.name, error.allowed) != (key, words(hint)) and len(hints) == 2 and NoneType in hints:
+                raise error  # it is about a part of the tree
     raise _wrong(where, tree, Union[hints], key)  # noqa: UP007
 
 
 def as_key(name: Any, hint: Any) -> Any:
-    """The name as the hint has it: JSON, and what is printed as JSON would be, has only text for a key."""
+    """Return a key as its type: JSON has only text as keys, so digits are an integer if the hint has integer keys."""
     is_number = get_args(hint)[0] is int and isinstance(name, str) and len(name) < 20 and name.isascii() and name.isdigit()
     return int(name) if is_number else name
 
@@ -152,7 +155,7 @@ def _wrong(where: str, value: Any, hint: Any, key: str) -> InputError:
 
 
 def error_in(where: str, text: str, **parts: Any) -> InputError:
-    """An error about what is in a file, or where ``where`` is empty in none; ``parts`` are further arguments of the error."""
+    """Return an error whose message starts with the file ``where``, if any; ``parts`` are the fields of the error."""
     return InputError(f"{where}: {text}" if where else text, **parts)
 
 
@@ -167,7 +170,7 @@ def _shown(value: Any) -> str:
 
 
 def words(hint: Any) -> str:
-    """What a value of a type must be, in words, such as "an integer or null"."""
+    """Return what a value of a type must be, in words, such as "an integer or null"."""
     origin = get_origin(hint)
     if is_tagged(hint):
         return f"one of {', '.join(map(repr, hint.kinds))}, or {MAPPING}"
@@ -181,5 +184,5 @@ def words(hint: Any) -> str:
 
 
 def below(key: str, name: object) -> str:
-    """The dotted name of a part of ``key``."""
+    """Return the dotted name of a part of ``key``."""
     return f"{key}.{name}" if key else str(name)

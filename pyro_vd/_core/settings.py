@@ -1,4 +1,4 @@
-"""Dataclasses made from plain trees, such as settings, and trees laid over each other."""
+"""Conversion of plain trees, such as settings, to dataclasses, and merging of trees."""
 
 from __future__ import annotations
 
@@ -13,10 +13,15 @@ from pyro_vd._core.tagged import is_tagged, long_form
 
 
 def typed(where: str, tree: Any, hint: Any) -> Any:
-    """What a tree says, as an object of a type: see :func:`check_tree`; dataclasses are made, and tell what they refuse.
+    """Convert a tree to an object of a type.
+
+    Args:
+        where: the file, for messages.
+        tree: a plain tree; see :func:`~pyro_vd._core.schema.check_tree`.
+        hint: the type; see :func:`~pyro_vd._core.schema.check_tree`.
 
     Raises:
-        InputError: the tree is of another type, or a value is out of range.
+        InputError: the tree is of another type, or a dataclass refuses a value.
     """
     check_tree(where, tree, hint)
     try:
@@ -27,10 +32,10 @@ def typed(where: str, tree: Any, hint: Any) -> Any:
 
 
 def made(tree: Any, hint: Any, key: str = "") -> Any:
-    """An object of a type, from a tree that fits it; what a dataclass refuses is named as the tree does, below ``key``.
+    """Convert a tree that fits a type to an object of that type; errors name the dotted key in the tree, below ``key``.
 
     Raises:
-        InputError: a value is out of range.
+        InputError: a dataclass refuses a value.
     """
     if is_tagged(hint):
         tree = long_form(tree)
@@ -54,13 +59,13 @@ def made(tree: Any, hint: Any, key: str = "") -> Any:
 
 
 def overlaid(base: Any, over: Any, hint: Any) -> Any:
-    """A tree of settings with another laid over it: what ``over`` gives replaces what ``base`` gives, key by key.
+    """Return a tree of settings in which the values of ``over`` replace those of ``base``, key by key.
 
-    Where ``over`` names another kind of a :class:`~pyro_vd._core.tagged.TaggedUnion`, it replaces all of it.
+    If ``over`` names another kind of a :class:`~pyro_vd._core.tagged.TaggedUnion`, it replaces the whole union.
 
     Args:
         base: a tree that fits ``hint``.
-        over: any tree; what does not fit is kept as it is, for :func:`~pyro_vd._core.schema.check_tree` to refuse.
+        over: any tree; values that do not fit are kept, for :func:`~pyro_vd._core.schema.check_tree` to refuse.
         hint: the type of both.
     """
     if is_tagged(hint):

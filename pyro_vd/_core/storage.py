@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: atomic writes, checkpoints read without running anything."""
+"""Atomic writes of files, and checkpoints that are read without running code from the file."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ _TEMPORARY = ".pyro_vd-tmp"
 
 
 def write_atomically(path: Path, content: bytes | memoryview) -> None:
-    """Replace ``path`` by ``content``, or leave it as it was: temporary file, fsync, rename.
+    """Write a file atomically (temporary file, fsync, rename), so that a failure leaves the old content.
 
-    A signal handler that raises, as for Ctrl-C, may do so between any two steps; nothing is left behind then either.
+    A signal handler may raise between any two steps, as for Ctrl-C; the temporary file is removed then as well.
 
     Raises:
-        OSError: the disk is full, or the folder cannot be written; the message names the file.
+        OSError: the disk is full, or the folder is not writable; the message names the file.
     """
-    # Both are known here before the file is there and open: whenever an exception comes, they can be removed and closed.
+    # Both names are bound before the file is created and opened, so that it can be closed and removed after any exception.
     temporary = path.parent / f".{secrets.token_hex(8)}{_TEMPORARY}"
     file = io.FileIO.__new__(io.FileIO)
-    if path.exists() and not path.is_file():  # a device, say, would become a file
-        raise OSError(errno.EINVAL, "it is there and no file; nothing was changed", str(path))
+    if path.exists() and not path.is_file():  # a device, for example, would become a file
+        raise OSError(errno.EINVAL, "it exists and is not a file; nothing was changed", str(path))
     try:
         io.FileIO.__init__(file, temporary, "x")
         left = memoryview(content)
@@ -60,27 +60,27 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
 
 
 def save_figure(figure: Figure, path: Path, dpi: float) -> None:
-    """Write a figure, atomically, in the format that the file's name ends with."""
+    """Write a figure atomically, in the format of the file's suffix."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format=path.suffix[1:], dpi=dpi)
     write_atomically(path, buffer.getbuffer())
 
 
 def clear_temporaries(folder: Path) -> None:
-    """Remove what a process left that was killed inside :func:`write_atomically`."""
+    """Remove temporary files of processes that were killed inside :func:`write_atomically`."""
     for path in folder.glob(f".*{_TEMPORARY}"):
         path.unlink(missing_ok=True)
 
 
 def checksum(tensors: Iterable[Tensor], value: int = 0) -> int:
-    """CRC-32 of the tensors' bytes, going on from ``value``, to notice a change; no protection from intent."""
+    """Return the CRC-32 of the tensors' bytes, continued from ``value``; it detects damage, not deliberate changes."""
     for tensor in tensors:
         value = zlib.crc32(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data, value)
     return value
 
 
 def as_json(content: Any, indent: int | None = None) -> str:
-    """JSON text; NaN and infinity become null, as JSON has neither."""
+    """Return JSON text; NaN and infinity, which JSON does not have, become null."""
     return json.dumps(_finite(content), indent=indent)
 
 
@@ -93,22 +93,24 @@ def _finite(tree: Any) -> Any:
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write ``state``, tensors and plain containers only, with a digest of all of it, atomically."""
+    """Write ``state``, of tensors and plain containers, atomically and with a digest."""
     buffer = io.BytesIO()
     torch.save({"format": _FORMAT, **state}, buffer)
     write_atomically(path, seal_zip(buffer.getvalue()))
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read what :func:`save_checkpoint` wrote, onto the CPU, never unpickling code.
+    """Read a file of :func:`save_checkpoint` onto the CPU, without running code from it.
 
     Raises:
-        InputError: the file is truncated or changed, or not one of ours.
+        InputError: the file is missing, truncated or changed, or is not such a file.
     """
     with reading(path, _CHECKPOINT):
         content = read_bytes(path, _CHECKPOINT)
         check_zip(str(path), _CHECKPOINT, content)
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     if not isinstance(state, dict) or state.get("format") != _FORMAT:
-        raise InputError(f"{path} is not a pyro_vd checkpoint: it lacks the mark {_FORMAT!r}")
+        given = state.get("format") if isinstance(state, dict) else None
+        message = f"{path} is not a pyro_vd checkpoint: it lacks the mark {_FORMAT!r}"
+        raise InputError(message, name=str(path), value=given, allowed=f"marked {_FORMAT!r}")
     return state

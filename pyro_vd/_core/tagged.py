@@ -1,4 +1,4 @@
-"""Dataclasses of different kinds in one place of a tree, told apart by their key ``kind``."""
+"""Discriminated unions: dataclasses of different kinds in one place of a tree, distinguished by the key ``kind``."""
 
 from __future__ import annotations
 
@@ -8,27 +8,26 @@ from typing import Any, ClassVar
 
 
 class TaggedUnion:
-    """Base class of dataclasses of different kinds, of which a tree names one under its key ``kind``.
+    """Base class of a union of dataclasses, one of which a tree selects with its key ``kind``.
 
-    The class that derives from it directly stands for all of them as a type, and is no dataclass itself. Each of the
-    dataclasses derives from that class and has a field ``kind`` that is no argument of it. In a tree, the name of a kind alone
-    stands for that kind with its defaults.
+    A direct subclass is the type of the union, and not a dataclass. Each dataclass of the union derives from it, and has a
+    field ``kind`` with ``init=False``. In a tree, the name of a kind stands for this kind with its defaults.
     """
 
     kinds: ClassVar[dict[str, type[Any]]]
-    """The dataclasses by the name of their kind; the first is meant where a tree names none."""
+    """The dataclasses by the name of their kind; the first is the default."""
 
     @classmethod
     def kind_of(cls, tree: Mapping[str, Any]) -> Any:
-        """What a tree gives as its kind, or the first kind."""
+        """Return the kind that a tree names, or the first kind."""
         return tree.get("kind", next(iter(cls.kinds)))
 
 
 def is_tagged(hint: Any) -> bool:
-    """Whether a type stands for dataclasses of different kinds; see :class:`TaggedUnion`."""
+    """Whether a type is a union of dataclasses; see :class:`TaggedUnion`."""
     return isinstance(hint, type) and issubclass(hint, TaggedUnion) and not is_dataclass(hint)
 
 
 def long_form(tree: Any) -> Any:
-    """The tree of a :class:`TaggedUnion`: the name of a kind alone becomes ``{kind: name}``."""
+    """Return the tree of a :class:`TaggedUnion` with the name of a kind replaced by ``{kind: name}``."""
     return {"kind": tree} if isinstance(tree, str) else tree

@@ -1,4 +1,4 @@
-"""safetensors files of pyro_vd: tensors, a mark with a description in JSON, and a checksum over both."""
+"""safetensors files of pyro_vd, with tensors, a description in JSON under a mark, and a checksum of both."""
 
 from __future__ import annotations
 
@@ -20,23 +20,30 @@ from pyro_vd._core.storage import checksum
 _WHAT = "a safetensors file"
 _CHECKSUM = "crc32"
 _UNCHECKED = ("float8", "float4")
-"""Types of so few bits that torch cannot tell NaN from numbers in all of them."""
+"""Types with so few bits that torch cannot detect NaN in all of them."""
 
 
 def tensor_bytes(mark: str, described: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> bytes:
-    """The file's bytes: always the same for the same content.
+    """Return the bytes of a file; they are always the same for the same content.
+
+    Args:
+        mark: the mark of the kind of file.
+        described: the description.
+        tensors: the tensors by name.
 
     Raises:
-        InputError: a description of more than a megabyte, or tensors of 4 or 8 bits per number.
+        InputError: the description has more than a megabyte, or a tensor has less than 16 bits per number.
     """
     text = _json({**described, _CHECKSUM: _checksum(described, tensors)})
     check_size("the file", "a description", len(text), MOST_TEXT)
     _check_types("the file", tensors)
-    return save(dict(tensors), {mark: text})  # one key: safetensors writes several in an order that changes between processes
+    return save(
+        dict(tensors), {mark: text}
+    )  # one key, because safetensors writes several in an order that varies between processes
 
 
 def size_of(mark: str, described: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> int:
-    """How many bytes :func:`tensor_bytes` gives, to within 16: values are not looked at, and there need be none."""
+    """Return the number of bytes of :func:`tensor_bytes`, to within 16; the tensors need not have values."""
     content: dict[str, Any] = {"__metadata__": {mark: _json({**described, _CHECKSUM: 2**32 - 1})}}
     place = 0
     for name, tensor in sorted(tensors.items(), key=lambda item: (-item[1].itemsize, item[0])):
@@ -47,50 +54,53 @@ def size_of(mark: str, described: Mapping[str, Any], tensors: Mapping[str, Tenso
 
 
 def _name(dtype: torch.dtype) -> str:
-    """What a safetensors file calls a type: ``F32``."""
+    """Return the name of a type in safetensors files, such as ``F32``."""
     name = str(dtype).removeprefix("torch.")
     kind = name.rstrip("0123456789")
     return {"float": "F", "bfloat": "BF", "int": "I", "uint": "U", "complex": "C"}.get(kind, kind.upper()) + name[len(kind) :]
 
 
 def read_tensors(path: Path, mark: str, what: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """A file's description and its tensors, as they are stored, on the CPU. Their checksum is still to be checked.
+    """Read the description and the tensors of a file onto the CPU, without checking the checksum.
 
     Args:
         path: the file.
-        mark: of its kind.
-        what: what it should be, such as "a network saved by pyro_vd".
+        mark: the mark of the kind of file.
+        what: what the file should be, such as "a network saved by pyro_vd".
 
     Raises:
-        InputError: it is missing, broken, of another kind, or its description is no mapping.
+        InputError: the file is missing, broken, or of another kind; or its description is not a mapping.
     """
     if not path.is_file():
-        raise InputError(f"file (={str(path)!r}) is not there; {what} is wanted")
+        message = f"file (={str(path)!r}) is not there; give the path of {what}"
+        raise InputError(message, name=str(path), allowed=what)
     with reading(path, _WHAT), safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if mark not in metadata:
-        raise InputError(f"{path} is not {what}: its metadata lack {mark!r}")
+        raise InputError(f"{path} is not {what}: its metadata lack {mark!r}", name=str(path), allowed=what)
     with reading(path, what):
         check_size(f"the description in {path}", "one", len(metadata[mark]), MOST_TEXT)
         described = plain_json(metadata[mark])
     if not isinstance(described, dict):
-        raise InputError(f"{path} is corrupt: its description is no mapping")
+        raise InputError(f"{path} is corrupt: its description is not a mapping", name=str(path), value=described)
     _check_types(f"{path} is corrupt", tensors)
     return described, tensors
 
 
 def check_checksum(path: Path | str, described: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-    """Refuse what is not as it was written.
+    """Refuse a file that has changed since it was written.
 
     Raises:
         InputError: the checksum is missing, or not that of the content.
     """
     if _CHECKSUM not in described:
-        raise InputError(f"{path} lacks a checksum, as files of the first days of pyro_vd do; write it again")
+        message = f"{path} lacks a checksum, as files of early versions of pyro_vd do; write it again"
+        raise InputError(message, name=str(path), allowed="a file with a checksum")
     content = {key: value for key, value in described.items() if key != _CHECKSUM}
     if described[_CHECKSUM] != _checksum(content, tensors):
-        raise InputError(f"{path} is corrupt: its checksum is not that of its content")
+        message = f"{path} is corrupt: its checksum is not that of its content"
+        raise InputError(message, name=str(path), value=described[_CHECKSUM], allowed="the checksum of its content")
 
 
 def _checksum(described: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> int:
@@ -104,7 +114,8 @@ def _checksum(described: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> in
 def _check_types(where: str, tensors: Mapping[str, Tensor]) -> None:
     for name, tensor in tensors.items():
         if any(kind in str(tensor.dtype) for kind in _UNCHECKED):
-            raise InputError(f"{where}: {name} is {tensor.dtype} {tuple(tensor.shape)}; 16 bits per number is the least")
+            message = f"{where}: {name} is {tensor.dtype} {tuple(tensor.shape)}; a number must have at least 16 bits"
+            raise InputError(message, name=name, value=tensor.dtype, allowed="a type of at least 16 bits per number")
 
 
 def _json(content: Any) -> str:

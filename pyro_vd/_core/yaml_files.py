@@ -1,4 +1,4 @@
-"""YAML of settings, without what settings do not need: no aliases, tags or dates, no key twice, a few levels, a megabyte."""
+"""YAML of settings, restricted to what settings need: no aliases, tags, dates or duplicate keys, few levels, a megabyte."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _DEEPEST = 16
 _WHAT = "a file of settings in YAML"
 
-# The core schema of YAML 1.2: what 1.1 adds, such as 1:30 for 90, yes for true and 010 for 8, is text here.
+# The core schema of YAML 1.2; special forms of 1.1, such as 1:30 for 90, yes for true and 010 for 8, are text here.
 _WORDS: dict[str, Any] = {"": None, "~": None, ".inf": float("inf"), "-.inf": float("-inf"), ".nan": float("nan")}
 _WORDS |= {form: value for name, value in (("null", None), ("true", True), ("false", False)) for form in (name, name.title())}
 _INTEGER = re.compile(r"[-+]?[0-9]{1,40}|0x[0-9a-fA-F]{1,40}")
@@ -25,29 +25,30 @@ _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]{1,5})?")
 
 
 class SettingsError(yaml.YAMLError):
-    """A text that is no YAML of settings; it says where, and nothing of what is in it."""
+    """A text that is not YAML of settings. The message gives the line, and does not quote the text."""
 
 
 def read_yaml(path: Path) -> dict[Any, Any]:
-    """Keys and values of a YAML file of at most a megabyte.
+    """Read a YAML file of keys and values, of at most a megabyte.
 
     Raises:
-        InputError: it is missing, too large, no UTF-8, no YAML, anything but keys and values; or it has an alias, a tag, a key
-            twice, or more than 16 levels. The message shows nothing of the content.
+        InputError: the file is missing, too large, not UTF-8, not YAML, or not keys and values; or it has an alias, a tag, a
+            duplicate key, or more than 16 levels. The message does not quote the content.
     """
     with reading(path, _WHAT):
         content = load_yaml(read_text(path, _WHAT))
     if not isinstance(content, dict):
         kind = "a list" if isinstance(content, list) else "nothing" if content is None else "text or a number"
-        raise InputError(f"{path} is no recipe: it holds {kind}, not keys and values")
+        message = f"{path} is not a recipe: it holds {kind}, not keys and values"
+        raise InputError(message, name=str(path), value=kind, allowed="keys and values")
     return content
 
 
 def load_yaml(text: str) -> Any:
-    """The tree in a YAML text: dicts, lists, text, numbers, truth values and None.
+    """Parse YAML into dicts, lists, text, numbers, truth values and None.
 
     Raises:
-        SettingsError: see :func:`read_yaml`.
+        SettingsError: the text is too long, not YAML, or has a construct that :func:`read_yaml` refuses.
     """
     if len(text) > MOST_TEXT:
         raise SettingsError(f"it has {len(text):,} characters; at most {MOST_TEXT:,} are allowed")
@@ -62,30 +63,31 @@ def load_yaml(text: str) -> Any:
             raise SettingsError("it holds several documents; one is allowed")
     except SettingsError:
         raise
-    except yaml.MarkedYAMLError as error:  # its text would quote the file
-        raise SettingsError(f"{error.problem or 'no YAML'}{_line(error.problem_mark)}") from None
+    except yaml.MarkedYAMLError as error:  # its own text quotes the file
+        raise SettingsError(f"{error.problem or 'not YAML'}{_line(error.problem_mark)}") from None
     except (yaml.YAMLError, ValueError) as error:
         raise SettingsError("it is no text that YAML allows") from error
     return tree
 
 
 def from_text(name: str, text: str, *hints: Any) -> Any:
-    """The tree that a text on the command line stands for: the text itself where text is wanted, otherwise a value in YAML.
+    """Convert a text on the command line: to itself if the option may be text, otherwise from YAML.
 
     Args:
-        name: of the option, for messages.
-        text: what was given.
-        hints: the types that the option may have; the tree is not checked against them.
+        name: the name of the option, for messages.
+        text: the text that was given.
+        hints: the types that the option may have; the result is not checked against them.
 
     Raises:
-        InputError: it is no value that YAML can have.
+        InputError: the text is not a value in YAML.
     """
     if any(str in (hint, *get_args(hint)) for hint in hints) and not (text == "null" and str not in hints):
         return text
     try:
         return load_yaml(text)
     except yaml.YAMLError as error:
-        raise InputError(f"{name} (={quoted(text)}) cannot be read as a value in YAML: {error}") from error
+        message = f"{name} (={quoted(text)}) cannot be read as a value in YAML: {error}"
+        raise InputError(message, name=name, value=text, allowed="a value in YAML") from error
 
 
 def _tree(event: Any, events: Iterator[Any], levels: int) -> Any:

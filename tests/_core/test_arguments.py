@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support import refuses
 from torch import nn
 
 import pyro_vd
@@ -219,9 +220,9 @@ def test_a_value_is_quoted_on_one_line_of_at_most_80_letters() -> None:
 
 @pytest.mark.parametrize("value", [10**400, -(10**400), 10**5000], ids=["400", "-400", "5000"])
 def test_integers_beyond_every_float_are_no_thresholds(value: int) -> None:
-    with pytest.raises(InputError, match=r"rule \(=.*\) must be a number"):
+    with refuses("rule"):
         prune(GUIDE, value)
-    with pytest.raises(InputError, match="finite number"):
+    with refuses("end", abs(value)):
         KLWeight(1.0, end=abs(value))
     assert prune(GUIDE, math.inf) is not None
 
