@@ -1,7 +1,7 @@
 """Priors and posteriors of weights and units, and the KL divergences between them.
 
-They are Pyro distributions. A posterior of a weight is described by its mean θ and the ratio α of its variance to θ²; the KL
-divergence from a posterior to its prior has a closed form or an approximation with a known error, never a sampled estimate.
+All are Pyro distributions. The parameters of a weight's posterior are its mean θ and the ratio α of its variance to θ². The KL
+divergence from a posterior to its prior is a closed form or an approximation with a known error, never a sampled estimate.
 """
 
 import lazy_loader

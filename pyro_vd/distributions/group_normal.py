@@ -1,4 +1,4 @@
-"""Posterior of a weight whose input units have Gaussian factors, and its KL to the normal–Jeffreys prior."""
+"""Posterior of a weight with one Gaussian factor per input unit, and its KL to the normal–Jeffreys prior."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from pyro_vd.distributions.unit_posterior import UnitPosterior
 
 
 class GroupNormal(UnitPosterior):
-    """q(w, z) = N(z; μ_z, σ_z²) N(w; zθ, z²σ²), one z for all weights out of an input unit or channel.
+    """Posterior q(w, z) = N(z; μ_z, σ_z²) N(w; zθ, z²σ²), with one z per input unit or channel for all its weights.
 
     Group variational dropout (Louizos, Ullrich and Welling 2017, arXiv 1705.08665, section 4.1), with w = zv and v ~ N(θ, σ²).
-    log α = log σ_z² − log μ_z² says what a unit is worth, as that of a weight does in variational dropout.
+    Units with a high log α = log σ_z² − log μ_z² are pruned, as weights are in variational dropout.
 
     Args:
         theta: θ, at least two dimensions, one event.
         z_mu, z_log_sigma2: μ_z and log σ_z², in the shape :attr:`unit_shape`.
         log_sigma2: log σ², in the shape of θ; None for weights without noise of their own.
-        mask: False where a weight is removed for good.
+        mask: in the shape of θ, False where a weight is permanently removed; None removes no weight.
 
     Raises:
         InputError: θ has fewer than two dimensions.
@@ -53,7 +53,7 @@ class GroupNormal(UnitPosterior):
 
 @register_kl(GroupNormal, NormalJeffreys)
 def _kl_normal_jeffreys(q: GroupNormal, p: NormalJeffreys) -> Tensor:
-    """Σ K(α_z) over groups + Σ ½(σ² + θ² − 1 − log σ²) over weights with noise; what is removed costs nothing."""
+    """Σ K(α_z) over groups + Σ ½(σ² + θ² − 1 − log σ²) over weights with noise; removed groups and weights add 0."""
     divergence = kl_exact if p.kl == "exact" else kl_approximate
     units, left = divergence(q.z_mu, q.z_log_sigma2), q.left
     total = (units if left is None else units * left).sum()

@@ -1,15 +1,15 @@
-r"""KL(q‖prior) of a multiplicative-normal posterior, per weight, each with its gradient in closed form.
+r"""KL(q‖prior) per weight of a multiplicative-normal posterior, with gradients in closed form.
 
-Every KL here is a function K of 1/α = θ²/σ² alone, normalised so that K → 0 as α → ∞:
+Every KL in this file is a function K of 1/α = θ²/σ² only, normalised so that K → 0 as α → ∞:
 
 - ARD: K = ½ log(1 + 1/α) (Kharitonov 2018, arXiv 1811.00596, eq. 8);
 - approximate: ARD + k1 · σ(−k2 − k3 log α) (Molchanov 2017, arXiv 1701.05369, eq. 14);
 - exact: 2∫₀^√u D(t) dt with u = 1/(2α) and D the Dawson function, computed as ARD + p² W(p), p = u/(u + 2), with W a
   polynomial fitted once to the integral of :func:`scipy.special.dawsn`.
 
-So each is ARD plus a correction. With K' = dK/d(1/α) the gradients are ∂K/∂log σ² = −K'/α and ∂K/∂θ = 2 K' θ/σ²: nothing
-divides by θ and no logarithm of θ² is differentiated, so θ = 0 is an ordinary point. Autograd through log θ² multiplies 0 by
-∞ there instead, and that is where implementations of this method end in NaN.
+So each is ARD plus a correction. With K' = dK/d(1/α) the gradients are ∂K/∂log σ² = −K'/α and ∂K/∂θ = 2 K' θ/σ². They contain
+no division by θ and no derivative of log θ², so θ = 0 is an ordinary point. Autograd through log θ² would compute 0 · ∞ at
+θ = 0, which causes the NaN of other implementations of this method.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from torch.distributions.utils import broadcast_all
 from pyro_vd._core.extras import check_installed
 
 Correction = Callable[[Tensor, Tensor, Tensor, Sequence[Tensor]], None]
-"""Given 1/α, adds 2 (K − K_ARD) to the second tensor and 2 (K' − K'_ARD) to the third; the last are four to write into."""
+"""Function of 1/α that adds 2 (K − K_ARD) to the second tensor and 2 (K' − K'_ARD) to the third, with four buffers."""
 
 _K1, _K2, _K3 = 0.63576, 1.87320, 1.48695
 _LOG2_E = math.log2(math.e)
 _MAX_LOG_SIGMA2 = 80.0  # log σ² beyond ±80 counts as ±80: e^±80 is an ordinary number in float32
-_MAX = 1e36  # of θ/σ² and 1/α, whose products with what follows must not overflow float32
-_CHUNK = 1 << 17  # elements at a time on the CPU: what one of them needs stays in the cache
+_MAX = 1e36  # largest θ/σ² and 1/α, so that products with them do not overflow float32
+_CHUNK = 1 << 17  # number of elements at a time on the CPU, whose buffers fit into the cache
 
 
 def _approximate(inverse_alpha: Tensor, value: Tensor, slope: Tensor, scratch: Sequence[Tensor]) -> None:
-    """Correction of Molchanov 2017, eq. 14."""
+    """Add the correction of Molchanov 2017, eq. 14."""
     guarded, gate = scratch[:2]
     torch.clamp_min(inverse_alpha, 1e-30, out=guarded)
     torch.log(guarded, out=gate)
@@ -48,13 +48,13 @@ def _approximate(inverse_alpha: Tensor, value: Tensor, slope: Tensor, scratch: S
 
 @lru_cache
 def _minus_k2(dtype: torch.dtype, device: torch.device) -> Tensor:
-    """−k2 as a tensor, for one pass over the data instead of two."""
+    """Return −k2 as a tensor, so that one operation computes −k2 + k3 x."""
     return torch.tensor(-_K2, dtype=dtype, device=device)
 
 
 @lru_cache
 def _dawson_polynomials(degree: int, dtype: torch.dtype, device: torch.device) -> tuple[list[Tensor], list[Tensor]]:
-    """Coefficients in t = 2p − 1, highest first, of W and of G = (dw/dp)/p, where w = p² W is the exact correction."""
+    """Return the coefficients in t = 2p − 1, highest first, of W and G = (dw/dp)/p; w = p² W is the exact correction."""
     check_installed("the exact KL divergence", "scipy")
     import numpy as np
     from numpy.polynomial import Chebyshev, Polynomial
@@ -80,6 +80,7 @@ def _dawson_polynomials(degree: int, dtype: torch.dtype, device: torch.device) -
 
 
 def _horner(coefficients: list[Tensor], t: Tensor, out: Tensor) -> Tensor:
+    """Evaluate a polynomial in ``t``, whose coefficients are given highest first, into ``out``."""
     out.fill_(float(coefficients[0]))
     for c in coefficients[1:]:
         torch.addcmul(c, out, t, out=out)
@@ -87,7 +88,7 @@ def _horner(coefficients: list[Tensor], t: Tensor, out: Tensor) -> Tensor:
 
 
 def _exact(inverse_alpha: Tensor, value: Tensor, slope: Tensor, scratch: Sequence[Tensor]) -> None:
-    """Correction that turns the ARD KL into the exact log-uniform KL."""
+    """Add the correction that turns the ARD KL into the exact log-uniform KL."""
     dtype = inverse_alpha.dtype
     w, g = _dawson_polynomials(40 if dtype == torch.float64 else 17, dtype, inverse_alpha.device)
     rest, p, t, polynomial = scratch
@@ -99,13 +100,13 @@ def _exact(inverse_alpha: Tensor, value: Tensor, slope: Tensor, scratch: Sequenc
 
 
 def _evaluate(correction: Correction | None, theta: Tensor, log_sigma2: Tensor, out: Tensor, scratch: Tensor) -> None:
-    """Write K, ∂K/∂θ and ∂K/∂log σ² into the rows of ``out``; the others are flat, of one size.
+    """Write K, ∂K/∂θ and ∂K/∂log σ² into the rows of ``out``; ``theta`` and ``log_sigma2`` are flat, of the same size.
 
-    :func:`_reference` says in five lines what this computes in buffers that are used again.
+    :func:`_reference` computes the same in five lines, without the reuse of buffers.
     """
     value, grad_theta, grad_log_sigma2 = out
     inverse_alpha, *rest = scratch
-    slope = inverse_variance = grad_log_sigma2  # one buffer after another
+    slope = inverse_variance = grad_log_sigma2  # the same buffer, used one after another
     torch.clamp(log_sigma2, -_MAX_LOG_SIGMA2, _MAX_LOG_SIGMA2, out=inverse_variance)
     inverse_variance.mul_(-_LOG2_E).exp2_()  # faster than exp
     torch.mul(theta, inverse_variance, out=grad_theta).clamp_(-_MAX, _MAX)
@@ -120,7 +121,7 @@ def _evaluate(correction: Correction | None, theta: Tensor, log_sigma2: Tensor, 
 
 
 def _reference(theta: Tensor, log_sigma2: Tensor, k1: float = _K1) -> tuple[Tensor, Tensor, Tensor]:
-    """K, ∂K/∂θ and ∂K/∂log σ² by the formula, to read and to test :func:`_evaluate` against; θ must not be 0.
+    """Return K, ∂K/∂θ and ∂K/∂log σ² by the formula, for readers and for a test of :func:`_evaluate`; θ must not be 0.
 
     K = ½ log(1 + 1/α) + k1 (1 − σ(k2 + k3 log α)), the negative of Molchanov 2017 (arXiv 1701.05369), eq. 14, up to its
     constant. With k1 = 0 it is the ARD KL, which :func:`_evaluate` computes without a correction.
@@ -150,7 +151,7 @@ class _KL(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         if torch.is_grad_enabled():
-            raise RuntimeError("the KL has no second derivative; do without create_graph=True")
+            raise RuntimeError("the KL has no second derivative; call without create_graph=True")
         grad_theta, grad_log_sigma2 = ctx.saved_tensors
         return grad * grad_theta, grad * grad_log_sigma2, None
 
@@ -161,23 +162,34 @@ def _kl(correction: Correction | None, theta: Tensor, log_sigma2: Tensor) -> Ten
 
 
 def kl_approximate(theta: Tensor, log_sigma2: Tensor) -> Tensor:
-    """KL(q‖log-uniform) in nats, per weight, by Molchanov 2017, eq. 14; off by at most 0.0094.
+    """Return KL(q‖log-uniform) in nats per weight by Molchanov 2017, eq. 14, whose error is at most 0.0094.
 
     Args:
         theta: posterior mean θ, any shape.
-        log_sigma2: log σ², broadcast against ``theta``; the same dtype and device.
+        log_sigma2: log σ², broadcast against ``theta``; of the same dtype and device.
 
     Raises:
-        RuntimeError: a second derivative is asked for.
+        RuntimeError: a second derivative is computed.
     """
     return _kl(_approximate, theta, log_sigma2)
 
 
 def kl_exact(theta: Tensor, log_sigma2: Tensor) -> Tensor:
-    """KL(q‖log-uniform) in nats, per weight, without approximation; arguments as :func:`kl_approximate`."""
+    """Return KL(q‖log-uniform) in nats per weight, without approximation. Args: see :func:`kl_approximate`.
+
+    Raises:
+        RuntimeError: a second derivative is computed.
+        InputError: scipy is not installed.
+    """
     return _kl(_exact, theta, log_sigma2)
 
 
 def kl_ard(theta: Tensor, log_sigma2: Tensor) -> Tensor:
-    """KL(q‖N(0, 1/τ)) in nats at the best τ, ½ log(1 + 1/α) (Kharitonov 2018, eq. 8); arguments as :func:`kl_approximate`."""
+    """Return KL(q‖N(0, 1/τ)) in nats per weight for the optimal τ, ½ log(1 + 1/α) (Kharitonov 2018, eq. 8).
+
+    Args: see :func:`kl_approximate`.
+
+    Raises:
+        RuntimeError: a second derivative is computed.
+    """
     return _kl(None, theta, log_sigma2)

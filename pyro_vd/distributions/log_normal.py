@@ -1,4 +1,4 @@
-"""Posterior of a weight whose input units have truncated log-normal factors, and its KL to the log-uniform prior."""
+"""Posterior of a weight with one truncated log-normal factor per input unit, and its KL to the log-uniform prior."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ LOWER, UPPER = -20.0, 0.0
 """Bounds a and b of log z (Neklyudov 2017)."""
 
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
-_FAR = 30.0  # μ is at most so many σ outside the bounds: all that lies there is one exponential distribution, in effect
-_LOG_SIGMA = (-20.0, 10.0)  # log σ outside counts as the nearer end: no noise, and log z uniform
+_FAR = 30.0  # largest distance of μ from the bounds, in units of σ; there, log z is practically exponential
+_LOG_SIGMA = (-20.0, 10.0)  # limits of log σ: no noise, and a uniform log z
 _EPS = torch.finfo(torch.float64).eps
 
 
 class _LogMass(torch.autograd.Function):
-    """log(Φ(upper) − Φ(lower)) for lower < upper, however far out both are, with its gradient in closed form."""
+    """log(Φ(upper) − Φ(lower)) for lower < upper with its gradient in closed form, accurate also far from 0."""
 
     @staticmethod
     def forward(ctx: Any, lower: Tensor, upper: Tensor) -> Tensor:
@@ -45,26 +45,26 @@ class _LogMass(torch.autograd.Function):
 
 
 def _to_the_left(lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
-    """An interval, or its mirror image, whichever lies further left, where Φ keeps its digits."""
+    """Return the interval or its mirror image, whichever is further to the left, where Φ is accurate."""
     mirrored = lower + upper > 0
     return torch.where(mirrored, -upper, lower), torch.where(mirrored, -lower, upper)
 
 
 def _distribution(x: Tensor) -> Tensor:
-    """Φ(x); unlike torch.special.ndtr it keeps its digits far to the left."""
+    """Return Φ(x), which far to the left is more accurate than that of torch.special.ndtr."""
     return 0.5 * torch.special.erfc(-x / math.sqrt(2))
 
 
 def _density(x: Tensor, log_mass: Tensor) -> Tensor:
-    """φ(x) divided by the mass of the interval."""
+    """Return φ(x) divided by the mass of the interval."""
     return (-0.5 * x.square() - _HALF_LOG_2PI - log_mass).exp()
 
 
 class TruncatedLogNormal(TorchDistribution):
-    """z with log z ~ N(μ, σ²) on [a, b] = [−20, 0]: the multiplicative noise of structured Bayesian pruning.
+    """Distribution of z with log z ~ N(μ, σ²) truncated to [−20, 0], the multiplicative noise of structured Bayesian pruning.
 
-    Neklyudov, Molchanov, Ashukha and Vetrov 2017, arXiv 1705.07283. All is computed in float64, on a device that has it; every
-    value and gradient is then finite, and exact to several digits, for any μ and σ.
+    Neklyudov, Molchanov, Ashukha and Vetrov 2017, arXiv 1705.07283. Everything is computed in float64, which the device must
+    support; so all values and gradients are finite and accurate to several digits for any μ and σ.
 
     Args:
         mu: μ, any shape.
@@ -88,7 +88,7 @@ class TruncatedLogNormal(TorchDistribution):
         return mass
 
     def log_moment(self, k: int) -> Tensor:
-        """log E zᵏ = kμ + k²σ²/2 + log of the mass between the bounds shifted by kσ, less that between the bounds."""
+        """Return log E zᵏ = kμ + k²σ²/2 + log m(kσ) − log m(0), with the mass m(s) between the standardised bounds minus s."""
         shifted = _LogMass.apply(self._lower - k * self.sigma, self._upper - k * self.sigma)
         return k * self.mu + 0.5 * (k * self.sigma).square() + shifted - self._log_mass
 
@@ -102,11 +102,11 @@ class TruncatedLogNormal(TorchDistribution):
 
     @property
     def log_alpha(self) -> Tensor:
-        """log Var z − log (E z)² = −2 log SNR: 0 where the paper's signal-to-noise ratio is 1. At least −36."""
+        """log Var z − log (E z)² = −2 log SNR, which is 0 for a signal-to-noise ratio (SNR in the paper) of 1; at least −36."""
         return torch.expm1(self.log_moment(2) - 2 * self.log_moment(1)).clamp_min(_EPS).log()
 
     def rsample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
-        """By the inverse distribution function, on the side where it keeps its digits."""
+        """Draw z by the inverse distribution function, on the side where that is accurate."""
         low, high = _to_the_left(self._lower, self._upper)
         below = _distribution(low)
         uniform = torch.rand(self._extended_shape(torch.Size(sample_shape)), dtype=torch.float64, device=self.mu.device)
@@ -120,23 +120,23 @@ class TruncatedLogNormal(TorchDistribution):
         return (normal - self._log_mass - log_z).masked_fill((log_z < LOWER) | (log_z > UPPER), -torch.inf)
 
     def kl_log_uniform(self) -> Tensor:
-        """KL in nats to the prior p(z) ∝ 1/z on the same bounds: log(b − a) less the entropy of the truncated normal log z."""
+        """Return the KL in nats to p(z) ∝ 1/z on the same bounds, log(b − a) minus the entropy of log z."""
         mass, bounds = self._log_mass, (self._lower, self._upper)
         lower, upper = (x * _density(x, mass) for x in bounds)
         return math.log(UPPER - LOWER) - _HALF_LOG_2PI - 0.5 - self.sigma.log() - mass - 0.5 * (lower - upper)
 
 
 class LogNormalUnits(UnitPosterior):
-    """q(w): w = v diag(z), z ~ :class:`TruncatedLogNormal`, one for each input unit or channel; v = θ, or v ~ N(θ, σ²).
+    """Posterior of w = v diag(z) with z ~ :class:`TruncatedLogNormal` per input unit or channel, and v = θ or v ~ N(θ, σ²).
 
-    The prior is log-uniform on [a, b] for log z. Without noise of its own no θ is dearer than another; with it, the prior of v
-    is log-uniform as well (Molchanov 2017, arXiv 1701.05369), and the KL is the sum of both.
+    The prior of z is log-uniform, with log z uniform on [−20, 0]. If v = θ, the KL does not depend on θ. If v has noise, its
+    prior is log-uniform as well (Molchanov 2017, arXiv 1701.05369), and the KL is the sum of both.
 
     Args:
         theta: θ, at least two dimensions, one event.
         z_mu, z_log_sigma2: μ and log σ² of log z, in the shape :attr:`unit_shape`.
         log_sigma2: log σ² of v, in the shape of θ; None for weights without noise of their own.
-        mask: False where a weight is removed for good.
+        mask: in the shape of θ, False where a weight is permanently removed; None removes no weight.
 
     Raises:
         InputError: θ has fewer than two dimensions.

@@ -1,4 +1,4 @@
-"""Priors of one weight, as Pyro distributions; their KLs are registered in :mod:`pyro_vd.distributions.weight_posterior`."""
+"""Priors of weights as Pyro distributions; :mod:`pyro_vd.distributions.weight_posterior` registers their KLs."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from torch.distributions import constraints
 from pyro_vd._core.errors import InputError
 
 KLForm = Literal["approximate", "exact"]
+"""The KL(q‖p) of a log-uniform prior: Molchanov 2017, eq. 14, or without approximation."""
 
 
 class WeightPrior(TorchDistribution):
-    """A prior of a real weight that depends on nothing but its shape."""
+    """Base class of priors of real weights whose only parameter is the shape."""
 
     support: constraints.Constraint = constraints.real
     arg_constraints: dict[str, constraints.Constraint] = {}
@@ -30,7 +31,7 @@ class WeightPrior(TorchDistribution):
         super().__init__(torch.Size(shape), validate_args=False)
 
     def standing_in(self, value: Callable[[], Tensor]) -> Self:
-        """The same prior with ``value()`` in place of its samples, which it has not: for a model that runs without a guide."""
+        """Return a copy of the prior whose samples are ``value()``, so that a model can run without a guide."""
         prior = copy.copy(self)
         prior._stand_in = value
         return prior
@@ -38,8 +39,9 @@ class WeightPrior(TorchDistribution):
     def sample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
         if self._stand_in is None:
             raise InputError(
-                f"{type(self).__name__} cannot be sampled: {self._why} Condition the model on a guide, "
-                f"as pyro.poutine.replay and VariationalDropoutELBO do."
+                f"{type(self).__name__} cannot be sampled: {self._why} Condition the model on a guide, as pyro.poutine.replay "
+                "and VariationalDropoutELBO do",
+                name=type(self).__name__,
             )
         return self._stand_in().expand(*sample_shape, *self.shape())
 
@@ -47,22 +49,22 @@ class WeightPrior(TorchDistribution):
 
 
 class LogUniform(WeightPrior):
-    """Log-uniform prior of a weight, p(|w|) ∝ 1/|w|, that is log|w| uniform on the real line.
+    """Log-uniform prior of a weight, p(|w|) ∝ 1/|w|, with log|w| uniform on the real line.
 
     The prior of sparse variational dropout (Kingma 2015, arXiv 1506.02557, section 4; Molchanov 2017, arXiv 1701.05369,
-    eq. 5). It is improper: it integrates to infinity, so it has no samples, and its density is infinite at 0.
+    eq. 5). It is improper: its integral is infinite, so it has no samples, and its density is infinite at 0.
 
     Args:
         shape: the batch shape; ``.to_event()`` makes it one event.
-        kl: which KL(q‖p) :func:`torch.distributions.kl_divergence` computes for a q that is a
-            :class:`~pyro_vd.distributions.MultiplicativeNormal`: ``"approximate"`` (Molchanov 2017, eq. 14; off by at most
-            0.0094 nats per weight) or ``"exact"``.
+        kl: the KL(q‖p) that :func:`torch.distributions.kl_divergence` computes for a
+            :class:`~pyro_vd.distributions.MultiplicativeNormal` q: ``"approximate"`` (Molchanov 2017, eq. 14, with an error of at
+            most 0.0094 nats per weight) or ``"exact"``.
 
     Raises:
-        InputError: ``kl`` is neither; or :meth:`sample` is called.
+        InputError: ``kl`` is neither of these; or :meth:`sample` is called.
     """
 
-    _why = "p(|w|) ∝ 1/|w| is improper, its integral is infinite, so it has no samples."
+    _why = "p(|w|) ∝ 1/|w| is improper (its integral is infinite), so it has no samples."
 
     def __init__(self, shape: torch.Size | tuple[int, ...] = (), kl: KLForm = "approximate") -> None:
         _check_kl(kl)
@@ -75,16 +77,16 @@ class LogUniform(WeightPrior):
         return prior
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Unnormalised log density −log|w|; +∞ at w = 0."""
+        """Return the unnormalised log density −log|w|, which is +∞ at w = 0."""
         return -value.abs().log().expand(torch.broadcast_shapes(value.shape, self.batch_shape))
 
 
 class NormalARD(WeightPrior):
-    """Automatic relevance determination: N(0, 1/τ) with the precision τ of each weight fitted by empirical Bayes.
+    """Automatic relevance determination, N(0, 1/τ) with one precision τ per weight, which is fitted by empirical Bayes.
 
-    At the optimum 1/τ = θ² + σ², so KL(q‖p) = ½ log(1 + 1/α) in closed form and τ is never stored (Kharitonov 2018,
-    arXiv 1811.00596, eq. 8). Unlike the log-uniform prior it is a proper prior for every τ; a density of w alone does
-    not exist, because τ depends on q.
+    The optimal τ is 1/(θ² + σ²), so KL(q‖p) = ½ log(1 + 1/α) in closed form, and τ is not stored (Kharitonov 2018, arXiv
+    1811.00596, eq. 8). Unlike the log-uniform prior, it is a proper prior for every τ. There is no density of w without q,
+    because τ depends on q.
 
     Args:
         shape: the batch shape; ``.to_event()`` makes it one event.
@@ -93,7 +95,7 @@ class NormalARD(WeightPrior):
         InputError: :meth:`sample` or :meth:`log_prob` is called.
     """
 
-    _why = "its precision is fitted to the posterior, so there is nothing to sample before a posterior is given."
+    _why = "its precision is fitted to the posterior, so without a posterior it has no samples."
 
     def expand(self, batch_shape: torch.Size | tuple[int, ...], _instance: None = None) -> NormalARD:
         prior = NormalARD(batch_shape)
@@ -101,45 +103,48 @@ class NormalARD(WeightPrior):
         return prior
 
     def log_prob(self, value: Tensor) -> Tensor:
-        if isinstance(value, ProvenanceTensor):  # pyro.infer.inspect asks which sites it depends on, not for the number
+        if isinstance(value, ProvenanceTensor):  # pyro.infer.inspect uses only the dependencies, not the number
             return value * 0
-        raise InputError("NormalARD has no density of w alone: its precision is fitted to the posterior; use its KL.")
+        raise InputError(
+            "NormalARD has no density without a posterior, because its precision is fitted to the posterior; use its KL",
+            name="NormalARD",
+        )
 
 
 class NormalJeffreys(WeightPrior):
-    """Prior of a layer's weight by groups, p(z) ∝ 1/|z| and w|z ~ N(0, z²): one z for all weights out of an input unit.
+    """Prior of groups of weights, p(z) ∝ 1/|z| and w|z ~ N(0, z²), with one z per input unit for all its weights.
 
     Groups are the entries of the weight's dimension 1: input units of a linear layer, channels of a convolution (Louizos,
-    Ullrich and Welling 2017, arXiv 1705.08665, section 4.1). Over z it integrates to p(w) ∝ Π 1/‖w_g‖ⁿ for groups w_g of n
+    Ullrich and Welling 2017, arXiv 1705.08665, section 4.1). Integrated over z, it is p(w) ∝ Π 1/‖w_g‖ⁿ for groups w_g of n
     weights. It is improper: it has no samples, and its density is infinite where a group is 0.
 
     Args:
-        shape: of the weight, at least two dimensions; one event.
-        kl: the KL(q‖p) of z, as for :class:`LogUniform`.
+        shape: the shape of the weight, at least two dimensions; one event.
+        kl: the KL(q‖p) of z, ``"approximate"`` or ``"exact"``; see :class:`LogUniform`.
 
     Raises:
-        InputError: ``kl`` or ``shape`` out of range; or :meth:`sample` is called.
+        InputError: ``kl`` or ``shape`` is not allowed; or :meth:`sample` is called.
     """
 
-    _why = "p(z) ∝ 1/|z| is improper, its integral is infinite, so it has no samples."
+    _why = "p(z) ∝ 1/|z| is improper (its integral is infinite), so it has no samples."
 
     def __init__(self, shape: torch.Size | tuple[int, ...], kl: KLForm = "approximate") -> None:
         _check_kl(kl)
         if len(shape) < 2:
-            raise InputError(f"shape (={tuple(shape)}) must have at least two dimensions, outputs and inputs")
+            raise InputError(name="shape", value=tuple(shape), allowed="of at least two dimensions, outputs and inputs")
         TorchDistribution.__init__(self, torch.Size(), torch.Size(shape), validate_args=False)
         self.kl = kl
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Unnormalised log density −Σ n log‖w_g‖ of a whole weight, over its groups; +∞ where one is 0."""
+        """Return the unnormalised log density −Σ n log‖w_g‖ over the groups of a weight; +∞ if a group is 0."""
         groups = value.transpose(-len(self.event_shape), 1 - len(self.event_shape)).flatten(1 - len(self.event_shape))
         return -groups.shape[-1] * torch.linalg.vector_norm(groups, dim=-1).log().sum(-1)
 
 
 def standing_in(prior: Any, value: Callable[[], Tensor]) -> Any:
-    """A prior with ``value()`` in place of the samples that a :class:`WeightPrior` has not; any other as it is.
+    """Return a copy of a :class:`WeightPrior`, or of one inside ``to_event`` or ``mask``, whose samples are ``value()``.
 
-    It may be declared an event with ``to_event``, or masked.
+    Any other prior is returned unchanged.
     """
     if isinstance(prior, WeightPrior):
         return prior.standing_in(value)

@@ -1,4 +1,4 @@
-"""Posterior of a weight under ordinary dropout: noise of a fixed rate on the inputs of its layer."""
+"""Posterior of a weight under ordinary dropout, noise with a fixed rate on the inputs of its layer."""
 
 from __future__ import annotations
 
@@ -16,22 +16,23 @@ from pyro_vd.distributions.priors import LogUniform
 from pyro_vd.distributions.unit_posterior import UnitPosterior
 
 UnitNoise = Literal["bernoulli", "gaussian"]
+"""Distribution of the noise on units: that of dropout, or a Gaussian with the same mean and variance."""
 
 
 class UnitDropout(UnitPosterior):
-    """Posterior of a layer's weight under noise on its inputs, q(w): w = θ diag(z), E z = 1: ordinary dropout's.
+    """Posterior of a layer's weight under ordinary dropout on its inputs, w = θ diag(z) with E z = 1.
 
-    z has one entry an input unit (or channel), the weight's dimension 1; it is 0 or 1/(1 − p) with probabilities p and 1 − p,
-    or N(1, p/(1 − p)) (Gal and Ghahramani 2016, arXiv 1506.02142, section 3; Kingma 2015, arXiv 1506.02557, section 3.1).
-    The log-uniform prior does not change with the scale of w, so the KL does not depend on θ; as a constant it is taken as 0.
+    z has one entry per input unit or channel, the weight's dimension 1. It is 0 or 1/(1 − p) with probabilities p and 1 − p, or
+    z ~ N(1, p/(1 − p)) (Gal and Ghahramani 2016, arXiv 1506.02142, section 3; Kingma 2015, arXiv 1506.02557, section 3.1). The
+    log-uniform prior is invariant to the scale of w, so the KL does not depend on θ; this constant is set to 0.
 
     Args:
         theta: mean θ, at least two dimensions, one event.
-        p: rate, in [0, 1).
-        noise: of the units.
+        p: dropout rate in [0, 1).
+        noise: distribution of z, "bernoulli" or "gaussian".
 
     Raises:
-        InputError: a value out of range.
+        InputError: an argument is not allowed.
     """
 
     def __init__(self, theta: Tensor, p: float, noise: UnitNoise = "bernoulli") -> None:

@@ -1,4 +1,4 @@
-"""Posteriors of a layer's weight under noise on the layer's inputs: what they have in common."""
+"""Base class of posteriors of a layer's weight under noise on the layer's inputs."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pyro_vd._core.errors import InputError
 
 
 class UnitPosterior(TorchDistribution):
-    """q(w) with w = v diag(z): a weight v, and a random factor z for each input unit or channel, the weight's dimension 1.
+    """Posterior of w = v diag(z), with a random factor z per input unit or channel, the weight's dimension 1.
 
-    z · x is then the input of the layer, so that z = 0 removes the unit that x comes from. v = θ, or has noise of its own.
+    The layer then computes with the inputs z · x, so z = 0 removes the unit that gives x. Either v = θ, or v ~ N(θ, σ²).
 
     Args:
         theta: mean θ of v, at least two dimensions, one event.
-        log_sigma2: log σ² of v, in the shape of θ; None where v = θ.
-        mask: False where v is removed for good: it is 0 there. None removes nothing.
+        log_sigma2: log σ² of v, in the shape of θ; None for v = θ.
+        mask: in the shape of θ, False where v is permanently removed, that is 0; None removes no weight.
 
     Raises:
         InputError: θ has fewer than two dimensions.
@@ -33,7 +33,10 @@ class UnitPosterior(TorchDistribution):
     def __init__(self, theta: Tensor, log_sigma2: Tensor | None = None, mask: Tensor | None = None) -> None:
         if theta.ndim < 2:
             raise InputError(
-                f"theta has the shape {tuple(theta.shape)}; it must have at least two dimensions, outputs and inputs"
+                f"theta has the shape {tuple(theta.shape)}; it must have at least two dimensions, outputs and inputs",
+                name="theta",
+                value=tuple(theta.shape),
+                allowed="of at least two dimensions, outputs and inputs",
             )
         self.theta: Tensor = theta if mask is None else theta * mask
         self.log_sigma2: Tensor | None = log_sigma2
@@ -42,17 +45,17 @@ class UnitPosterior(TorchDistribution):
 
     @property
     def unit_shape(self) -> torch.Size:
-        """The shape of z: one entry per unit, and a dimension of 1 for each spatial one."""
+        """The shape of z, one entry per unit, with a dimension of 1 per spatial dimension."""
         return unit_shape(self.theta)
 
     @property
     def unit_log_alpha(self) -> Tensor | None:
-        """log α of each z, in the shape :attr:`unit_shape`; None where it is not learnt."""
+        """log α of each z, in the shape :attr:`unit_shape`; None if it is not learnt."""
         return None
 
     @property
     def weight_variance(self) -> Tensor | None:
-        """σ², the variance of v; None where v = θ."""
+        """σ², the variance of v, in the shape of θ; None if v = θ."""
         if self.log_sigma2 is None:
             return None
         return self.log_sigma2.exp() if self.mask is None else self.log_sigma2.exp() * self.mask
@@ -65,7 +68,7 @@ class UnitPosterior(TorchDistribution):
     @property
     @abstractmethod
     def z_variance(self) -> Tensor:
-        """Var z, likewise."""
+        """Var z, in a shape that broadcasts to :attr:`unit_shape`."""
 
     @property
     def mean(self) -> Tensor:
@@ -81,25 +84,25 @@ class UnitPosterior(TorchDistribution):
 
     @property
     def weight_log_alpha(self) -> Tensor:
-        """log Var w − log (E w)² of every weight, at least that of its unit: what pruning inside the units left goes by.
+        """log Var w − log (E w)² per weight, by which weights of the remaining units are pruned; not for gradients.
 
-        +∞ where E w = 0. For reading, not for gradients.
+        It is at least the log α of the weight's unit, and +∞ where E w = 0.
         """
         mean = self.mean.double()
         return (self.variance.double().log() - 2 * mean.abs().log()).masked_fill(mean == 0, torch.inf).to(self.theta.dtype)
 
     @abstractmethod
     def units(self, sample_shape: torch.Size | tuple[int, ...]) -> Tensor:
-        """Draws of z, in the shape ``(*sample_shape, *unit_shape)``."""
+        """Draw z, in the shape ``(*sample_shape, *unit_shape)``."""
 
     @property
     def left(self) -> Tensor | None:
-        """True for units that have a weight left; None where nothing is removed."""
+        """True for units with remaining weights, in the shape :attr:`unit_shape`; None if no weight is removed."""
         return None if self.mask is None else self.mask.transpose(0, 1).flatten(1).any(1).reshape(self.unit_shape)
 
     @property
     def log_alpha(self) -> Tensor | None:
-        """log α of z for every weight that it multiplies, in the weight's shape; +∞ for removed weights. For reading only."""
+        """log α of the z of each weight, in the weight's shape; +∞ for removed weights. Not for gradients."""
         if (units := self.unit_log_alpha) is None:
             return None
         values = units.expand(self.theta.shape)
@@ -108,14 +111,15 @@ class UnitPosterior(TorchDistribution):
     def rsample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
         v = self.theta.expand(*sample_shape, *self.theta.shape)
         if self.log_sigma2 is not None:
-            std = (0.5 * self.log_sigma2).exp()  # no root of a variance that is 0, as that of a removed weight is
+            std = (0.5 * self.log_sigma2).exp()  # √variance would have an infinite gradient where weights are removed
             v = torch.addcmul(v, std if self.mask is None else std * self.mask, torch.randn_like(v))
         return v * self.units((*sample_shape, 1)).to(v.dtype)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        raise InputError(f"{type(self).__name__} has no density of w that is of use: its weights share their z; use its KL")
+        name = type(self).__name__
+        raise InputError(f"{name} has no useful density of w, because weights of a unit share one z; use its KL", name=name)
 
 
 def unit_shape(weight: Tensor) -> torch.Size:
-    """What multiplies ``weight`` by input unit or channel: ``(inputs,)``, and a dimension of 1 for each spatial one."""
+    """Return the shape of the z of ``weight``: ``(inputs,)`` or ``(channels, 1, …)``, with a 1 per spatial dimension."""
     return torch.Size((weight.shape[1], *(1 for _ in weight.shape[2:])))

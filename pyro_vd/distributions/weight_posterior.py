@@ -1,4 +1,4 @@
-"""Posteriors of a weight, as Pyro distributions, their KLs to the priors registered with torch."""
+"""Posteriors of weights as Pyro distributions, and their KLs to the priors, which are registered with torch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pyro_vd.distributions.priors import LogUniform, NormalARD
 
 
 class WeightPosterior(TorchDistribution):
-    """q(w) = N(θ, αθ²), that is w = θ(1 + √α ε) with ε ~ N(0, 1), however α is stored."""
+    """Base class of posteriors q(w) = N(θ, αθ²), that is w = θ(1 + √α ε) with ε ~ N(0, 1), for any way to store α."""
 
     theta: Tensor
     support: constraints.Constraint = constraints.real
@@ -30,26 +30,26 @@ class WeightPosterior(TorchDistribution):
     @property
     @abstractmethod
     def log_alpha(self) -> Tensor:
-        """log α, in the shape of the weights. For reading, not for gradients: see :mod:`pyro_vd.distributions.kl`."""
+        """log α, in the shape of the weights. Not for gradients: see :mod:`pyro_vd.distributions.kl`."""
 
     @property
     def log_sigma2(self) -> Tensor:
-        """log σ² = log αθ², in the shape of the weights."""
+        """log σ² = log(αθ²), in the shape of the weights."""
         return self.variance.log()
 
 
 class MultiplicativeNormal(WeightPosterior):
-    """Posterior of a weight, q(w) = N(θ, αθ²), with an α of its own, stored as θ and log σ² with σ² = αθ².
+    """Posterior q(w) = N(θ, αθ²) of weights with one α per weight, stored as θ and log σ² with σ² = αθ².
 
-    The gradient has far less variance in this additive form than in θ and α (Molchanov 2017, arXiv 1701.05369, section 4.2).
-    log α = log σ² − log θ².
+    With this additive parametrization the gradient has a far lower variance than with θ and α (Molchanov 2017, arXiv
+    1701.05369, section 4.2). log α = log σ² − log θ².
 
     Args:
         theta: mean θ, any shape.
         log_sigma2: log variance log σ², broadcast against ``theta``.
 
     Raises:
-        ValueError: a NaN in either, where argument validation is on.
+        ValueError: an argument has a NaN, and argument validation is on.
     """
 
     arg_constraints: dict[str, constraints.Constraint] = {"theta": constraints.real, "log_sigma2": constraints.real}
@@ -73,7 +73,7 @@ class MultiplicativeNormal(WeightPosterior):
 
     @property
     def log_alpha(self) -> Tensor:
-        """log α = log σ² − log θ²; +∞ where θ = 0. For reading, not for gradients: see :mod:`pyro_vd.distributions.kl`."""
+        """log α = log σ² − log θ²; +∞ where θ = 0. Not for gradients: see :mod:`pyro_vd.distributions.kl`."""
         return self.log_sigma2 - 2 * self.theta.abs().log()
 
     def rsample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
@@ -87,17 +87,17 @@ class MultiplicativeNormal(WeightPosterior):
 
 
 class SharedAlphaNormal(WeightPosterior):
-    """Posterior of a weight, q(w) = N(θ, αθ²), stored as θ and log α: for an α that is fixed, or shared by several weights.
+    """Posterior q(w) = N(θ, αθ²) of weights, stored as θ and log α, for an α that is fixed or shared by several weights.
 
-    Gaussian dropout of rate p is α = p/(1 − p) (Srivastava 2014, section 10; Kingma 2015, arXiv 1506.02557, section 3).
-    Its KL under the log-uniform prior depends on α alone, so with a fixed α it is a constant.
+    Gaussian dropout with rate p has α = p/(1 − p) (Srivastava 2014, section 10; Kingma 2015, arXiv 1506.02557, section 3).
+    Its KL to the log-uniform prior depends only on α, so it is constant for a fixed α.
 
     Args:
         theta: mean θ, any shape.
-        log_alpha: log α, broadcast against ``theta``; −∞ is no noise.
+        log_alpha: log α, broadcast against ``theta``; −∞ for no noise.
 
     Raises:
-        ValueError: a NaN in ``theta``, where argument validation is on.
+        ValueError: ``theta`` has a NaN, and argument validation is on.
     """
 
     arg_constraints: dict[str, constraints.Constraint] = {"theta": constraints.real}
@@ -118,7 +118,7 @@ class SharedAlphaNormal(WeightPosterior):
 
     @property
     def log_sigma2(self) -> Tensor:
-        """log σ² = log α + log θ²; −∞ where θ = 0. For reading, not for gradients."""
+        """log σ² = log α + log θ²; −∞ where θ = 0. Not for gradients."""
         return self._log_alpha + 2 * self.theta.abs().log()
 
     @property
@@ -146,7 +146,7 @@ def _kl_ard(q: MultiplicativeNormal, p: NormalARD) -> Tensor:
     return _expand(kl_ard(q.theta, q.log_sigma2), p)
 
 
-# The KLs know θ and σ² only through α, so θ = 1 stands for any.
+# The KLs depend on θ and σ² only through α, so they can be computed with θ = 1.
 @register_kl(SharedAlphaNormal, LogUniform)
 def _kl_shared_log_uniform(q: SharedAlphaNormal, p: LogUniform) -> Tensor:
     divergence = kl_exact if p.kl == "exact" else kl_approximate
@@ -161,7 +161,7 @@ def _kl_shared_ard(q: SharedAlphaNormal, p: NormalARD) -> Tensor:
 @register_kl(dist.Delta, LogUniform)
 @register_kl(dist.Delta, NormalARD)
 def _kl_point_estimate(q: dist.Delta, p: LogUniform | NormalARD) -> Tensor:
-    """Zero: a point estimate carries no information cost, so the ELBO is the log likelihood."""
+    """Return 0, so that the ELBO of a point estimate is the log likelihood."""
     return _expand(q.v.new_zeros(q.batch_shape), p)
 
 

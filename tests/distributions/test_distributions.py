@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from prior_support import GaussianPrior
 from pyro.distributions.torch_distribution import TorchDistribution
+from support import ANYTHING, refuses
 from torch.distributions import kl_divergence
 
-from pyro_vd import InputError, VariationalDropoutELBO
+from pyro_vd import VariationalDropoutELBO
 from pyro_vd.distributions import LogUniform, MultiplicativeNormal, NormalARD
 from pyro_vd.distributions.kl import kl_approximate, kl_ard, kl_exact
 
@@ -104,26 +105,26 @@ def test_log_uniform_density_is_one_over_the_magnitude() -> None:
 
 
 @pytest.mark.parametrize("method", ["sample", "rsample"])
-@pytest.mark.parametrize(("prior", "why"), [(LogUniform, "improper"), (NormalARD, "fitted to the posterior")])
-def test_priors_without_samples_say_why(prior: type[TorchDistribution], why: str, method: str) -> None:
+@pytest.mark.parametrize("prior", [LogUniform, NormalARD])
+def test_priors_without_samples_are_named(prior: type[TorchDistribution], method: str) -> None:
     for distribution in (prior((3,)), prior((3,)).to_event(1)):
-        with pytest.raises(InputError, match=f"{prior.__name__} cannot be sampled: .*{why}"):
+        with refuses(prior.__name__, ANYTHING, prior.__name__, "pyro.poutine.replay"):
             getattr(distribution, method)()
 
 
-def test_running_a_model_without_a_guide_says_why() -> None:
-    with pytest.raises(InputError, match="improper"):
+def test_running_a_model_without_a_guide_names_the_prior() -> None:
+    with refuses("LogUniform"):
         pyro.sample("w", LogUniform((3,)).to_event(1))
 
 
-def test_ard_has_no_density_and_says_why() -> None:
-    with pytest.raises(InputError, match="fitted to the posterior"):
+def test_ard_has_no_density() -> None:
+    with refuses("NormalARD"):
         NormalARD((3,)).log_prob(torch.ones(3))
 
 
 @pytest.mark.parametrize("kl", ["wrong", "", None])
 def test_an_unknown_kl_is_quoted(kl: object) -> None:
-    with pytest.raises(InputError, match=f"kl \\(={kl!r}\\) must be 'approximate' or 'exact'"):
+    with refuses("kl", kl, "'approximate'", "'exact'"):
         LogUniform((3,), kl=kl)  # type: ignore[arg-type]
 
 

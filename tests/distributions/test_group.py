@@ -11,10 +11,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from scipy.integrate import quad
+from support import refuses
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
-from pyro_vd import GroupVariationalDropout, InputError, VariationalDropoutELBO, log_alpha, posterior_mean
+from pyro_vd import GroupVariationalDropout, VariationalDropoutELBO, log_alpha, posterior_mean
 from pyro_vd.distributions import GroupNormal, LogUniform, MultiplicativeNormal, NormalJeffreys
 from pyro_vd.inference import LocalReparameterization
 from pyro_vd.inference.reparam import UnitNoiseWeight
@@ -159,13 +160,13 @@ def test_prior_density_and_refusals() -> None:
     integrals = [quad(lambda z, r=r: math.exp(-(r**2) / (2 * z**2)) / z**3, 0, np.inf)[0] for r in (0.7, 2.1)]
     density = [NormalJeffreys((2, 1)).log_prob(torch.tensor([[r], [0.0]])).exp().item() for r in (0.7, 2.1)]
     assert density[0] / density[1] == pytest.approx(integrals[0] / integrals[1], rel=1e-4)
-    with pytest.raises(InputError, match=r"NormalJeffreys cannot be sampled: .*improper"):
+    with refuses("NormalJeffreys"):
         prior.sample()
-    with pytest.raises(InputError, match=r"kl .='other'"):
+    with refuses("kl", "other"):
         NormalJeffreys((2, 2), kl="other")  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=r"shape .=.3,.. must have at least two dimensions"):
+    with refuses("shape", (3,)):
         NormalJeffreys((3,))
-    with pytest.raises(InputError, match="its weights share their z"):
+    with refuses("GroupNormal"):
         posterior(3, 2).log_prob(torch.zeros(3, 2))
     with pytest.raises(NotImplementedError):
         kl_divergence(posterior(3, 2), LogUniform((3, 2)).to_event(2))
