@@ -1,7 +1,7 @@
 """The quality of predictions, and the size of the network that makes them.
 
-:func:`predict` gives predictions and their uncertainty, :func:`evaluate` measures them; both take a plain network, a guide or a
-network that was read from a file.
+:func:`predict` returns predictions and their uncertainty, and :func:`evaluate` measures them. Both accept a plain network, a
+guide, or a network that was loaded from a file.
 """
 
 from pyro_vd.evaluation.epoch_record import EpochRecord

@@ -1,4 +1,4 @@
-"""Checks of data against a network and its likelihood: each error quotes the value and says what is allowed."""
+"""Checks of data against a network and its likelihood; each error quotes the value and says what is allowed."""
 
 from __future__ import annotations
 
@@ -29,12 +29,22 @@ def check_network(
     batch: int | None = None,
     part: Part | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Inputs and observations as tensors, after :func:`~pyro_vd._core.arrays.check_arrays` and a try of a network.
+    """Return inputs and observations as tensors, after running the network on some of the inputs.
 
-    The observations are as the likelihood takes them: see :func:`~pyro_vd.evaluation.observations.check_observations`.
+    The observations have the type and shape that the likelihood needs: see
+    :func:`~pyro_vd.evaluation.observations.check_observations`.
+
+    Args:
+        name: what the data are called in an error.
+        data: inputs and observations; see :func:`~pyro_vd.data.dataset.pair_of`.
+        net: the network.
+        likelihood: maps the network's output to the distribution of the observations; None for classes from logits.
+        batch: how many examples to run if the network cannot run two; None for all.
+        part: the part of a data set that is taken.
 
     Raises:
-        InputError: data that do not fit the network, or observations that do not fit the likelihood.
+        InputError: the data are not valid (see :func:`~pyro_vd._core.arrays.check_arrays`); they do not fit the network or the
+            likelihood; or ``likelihood`` is not a likelihood.
     """
     check_likelihood(likelihood)
     x, y = tensors_of(name, data, net, part)
@@ -42,11 +52,11 @@ def check_network(
 
 
 def check_inputs(name: str, x: Any, net: nn.Module) -> Tensor:
-    """Inputs as a tensor, after a try of the network.
+    """Return inputs as a tensor, after running the network on some of them.
 
     Raises:
-        InputError: no tensor or array; no inputs; not finite, of another floating-point type than the network, or of another
-            shape.
+        InputError: the inputs are not a tensor or array; are empty; are not finite; or are of another floating-point type or
+            shape than the network's.
     """
     x = tensor_of(name, x.x_test if isinstance(x, Dataset) else x, dtype_of(net))
     check_shape(name, x)
@@ -56,6 +66,7 @@ def check_inputs(name: str, x: Any, net: nn.Module) -> Tensor:
 
 
 def tensors_of(name: str, data: Any, net: nn.Module, part: Part | None) -> tuple[Tensor, Tensor]:
+    """Return inputs and observations as tensors; see :func:`check_network`, which also runs the network."""
     x, y = pair_of(name, data, part, dtype_of(net))
     check_arrays(name, x, y)
     return x, y
@@ -65,25 +76,36 @@ def tensors_of(name: str, data: Any, net: nn.Module, part: Part | None) -> tuple
 def output_of_some(
     name: str, x: Tensor, net: nn.Module, likelihood: Observed | None = None, batch: int | None = None
 ) -> Tensor:
-    """The output for the first inputs, in evaluation mode; of a model, with the weights that it came with.
+    """Run the network on the first inputs, in evaluation mode; a Bayesian network runs with its initial weights.
 
-    For two of them, or for a whole batch (all, if that is None) where the network or the likelihood does not take two.
+    The output is that of the first two inputs, or of the first ``batch`` inputs (all for None) if the network or the likelihood
+    cannot run with two.
+
+    Raises:
+        InputError: the inputs do not fit the network, or its output does not fit the likelihood.
     """
     kept = [*net.parameters(), *net.buffers()]
     kinds = {tensor.dtype for tensor in kept if tensor.is_floating_point()}
     free = not x.is_floating_point() or torch.is_autocast_enabled(x.device.type)
     if kinds and x.dtype not in kinds and not free:
-        raise InputError(f"{name}: inputs of type {x.dtype}, a network of {', '.join(map(str, kinds))}; convert one of them")
+        raise InputError(
+            f"{name}: inputs of type {x.dtype}, a network of {', '.join(map(str, kinds))}; convert one of them",
+            name=name,
+            value=x.dtype,
+            allowed=" or ".join(map(str, kinds)),
+        )
     weights = cast(Any, net).initial_weights if isinstance(net, ModelMarker) else None
     sizes = sorted({min(2, len(x)), min(batch or len(x), len(x))})
     for size in sizes:
         first = x[:size].to(kept[0].device) if kept else x[:size]
-        what = f"inputs of shape {tuple(x.shape[1:])} do not fit the network"
+        shape = tuple(x.shape[1:])
+        what = f"inputs of shape {shape} do not fit the network"
         try:
             with in_evaluation_mode(net):
                 output: object = net(first) if weights is None else cast(Any, net).output(weights, first)
             if isinstance(output, Tensor):
-                what = f"the network's output of shape {tuple(output.shape)} does not fit the likelihood"
+                shape = tuple(output.shape)
+                what = f"the network's output of shape {shape} does not fit the likelihood"
                 rows = output.shape if likelihood is None else distribution_of(likelihood, output).batch_shape
                 if rows[:1] == (size,):
                     break
@@ -91,7 +113,12 @@ def output_of_some(
             raise
         except (RuntimeError, IndexError, TypeError, ValueError) as error:
             if size == sizes[-1]:
-                raise InputError(f"{name}: {what}: {str(error).splitlines()[0]}") from error
+                raise InputError(f"{name}: {what}: {str(error).splitlines()[0]}", name=name, value=shape) from error
     if not isinstance(output, Tensor):
-        raise InputError(f"{name}: the network's output is a {type(output).__name__}; it must be one tensor")
+        raise InputError(
+            f"{name}: the network's output is a {type(output).__name__}; it must be one tensor",
+            name=name,
+            value=type(output).__name__,
+            allowed="one tensor",
+        )
     return output

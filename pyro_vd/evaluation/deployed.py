@@ -1,4 +1,4 @@
-"""What would be deployed of a network: how many parameters and how many bytes, without writing a file."""
+"""The size of a network as it would be deployed, in parameters and bytes, computed without writing a file."""
 
 from __future__ import annotations
 
@@ -18,38 +18,39 @@ from pyro_vd.runtime.sparsify import SparseRuntime
 
 @dataclass(frozen=True)
 class DeployedSize:
-    """What would be deployed of a network: the smaller one that :func:`~pyro_vd.compact` gives, in a file without ``info``.
+    """The size of the compact network that :func:`~pyro_vd.compact` makes of a network, and of its files without ``info``.
 
-    Both files hold the same network and are those of :func:`~pyro_vd.save_pruned`; their sizes are right to within 16 bytes.
+    Both files are those that :func:`~pyro_vd.save_pruned` writes; their sizes are correct to within 16 bytes.
     """
 
     parameters: int
-    """All of the compact network, biases and normalisation included, zeros as well."""
+    """Number of parameters of the compact network, including biases, normalisation and zeros."""
     bytes: int
-    """Of its file, every number in it: ``save_pruned(compact(net), path)``."""
+    """Bytes of the dense file, ``save_pruned(compact(net), path)``."""
     sparse_bytes: int
-    """Of its file of the non-zeros only: ``save_pruned(compact(net), path, layout="sparse")``."""
+    """Bytes of the file of the non-zeros only, ``save_pruned(compact(net), path, layout="sparse")``."""
     not_compacted: str | None = None
-    """Why :func:`~pyro_vd.compact` refuses a network that holds zeros: all these numbers are then of the network as it is."""
+    """Why :func:`~pyro_vd.compact` refuses a network with zeros; the numbers are then those of the uncompacted network."""
 
 
 @dataclass(frozen=True)
 class StoredSize:
-    """What is kept of a network as it is, not compacted; fast enough to be counted after every epoch."""
+    """The size of the non-zeros of a network that is not compacted; fast enough to compute after every epoch."""
 
     nonzero_parameters: int
-    """Of all parameters, biases and normalisation included, those that are not zero."""
+    """Number of non-zero parameters, including biases and normalisation."""
     sparse_bytes: int
-    """Of the file ``save_pruned(net, path, layout="sparse")``, to within 16 bytes."""
+    """Bytes of the file ``save_pruned(net, path, layout="sparse")``, to within 16."""
 
 
 @torch.no_grad()
 def deployed_size(net: nn.Module, example: Tensor | None = None) -> DeployedSize | None:
-    """What would be deployed of an ordinary network; None where it has no parameter to see, as one read from an ONNX file.
+    """Return the deployed size of an ordinary network; None if it has no parameters, as a network from an ONNX file.
 
     Args:
-        net: left as it is; of what :func:`~pyro_vd.runtime.sparsify_runtime` gives the network in it counts.
-        example: as for :func:`~pyro_vd.compact`.
+        net: the network, which is not changed. Of a result of :func:`~pyro_vd.runtime.sparsify_runtime`, the network inside is
+            measured.
+        example: inputs ``(n, …)``, of which :func:`~pyro_vd.compact` gets the first.
     """
     if isinstance(net, SparseRuntime):
         net = net.net
@@ -57,9 +58,9 @@ def deployed_size(net: nn.Module, example: Tensor | None = None) -> DeployedSize
         return None
     refused = None
     try:
-        if holds_zeros(net) or any(map(is_compiled, net.modules())):  # else it is as small as it can be
+        if holds_zeros(net) or any(map(is_compiled, net.modules())):  # otherwise it cannot become smaller
             net, _ = compacted(net, None if example is None else example[:1].to(next(net.parameters()).device))
-    except Exception as error:  # a network's own code can raise anything, and what is measured can be measured all the same
+    except Exception as error:  # a network's own code can raise anything; its size can still be measured
         refused = one_line(error)
     parameters = sum(parameter.numel() for parameter in net.parameters())
     return DeployedSize(parameters, _file_bytes(net, "dense"), _file_bytes(net, "sparse"), refused)
@@ -67,7 +68,7 @@ def deployed_size(net: nn.Module, example: Tensor | None = None) -> DeployedSize
 
 @torch.no_grad()
 def stored_size(net: nn.Module) -> StoredSize:
-    """What is kept of an ordinary network."""
+    """Return the size of the non-zeros of an ordinary network."""
     nonzero = sum(int(torch.count_nonzero(parameter)) for parameter in net.parameters())
     return StoredSize(nonzero, _file_bytes(net, "sparse"))
 
@@ -80,7 +81,7 @@ def _file_bytes(net: nn.Module, layout: Layout) -> int:
 
 
 def kilobytes(count: int) -> str:
-    """Bytes as a text: ``15.4 kB``, of a thousand bytes each."""
+    """Return a number of bytes as text in kilobytes (1000 bytes), such as ``15.4 kB``."""
     return f"{count / 1000:,.1f} kB"
 
 

@@ -1,4 +1,4 @@
-"""Many draws at a time, and their means."""
+"""Functions of several draws at a time, and means over draws."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 Draws = dict[str, Tensor]
-"""Tensors by name, draws in the first dimension."""
+"""Tensors by name; the first dimension is that of the draws."""
 
 
 def each_draw(function: Callable[[Draws], Draws], draws: Draws) -> Draws:
-    """``function`` of each draw, through ``torch.vmap``; draw by draw only where an operation in it does not allow that."""
+    """Apply ``function`` to each draw with ``torch.vmap``, or in a loop if one of its operations does not support vmap."""
     count = len(next(iter(draws.values())))
     if count > 1:
         try:
-            with warnings.catch_warnings():  # what vmap does draw by draw inside is slower, and nothing that a user can change
+            with warnings.catch_warnings():  # of operations that vmap runs in a loop, which a user cannot change
                 warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
                 result: Draws = torch.vmap(function, randomness="different")(draws)
             return result
@@ -28,24 +28,24 @@ def each_draw(function: Callable[[Draws], Draws], draws: Draws) -> Draws:
 
 
 def stack(draws: list[Draws]) -> Draws:
-    """Single draws as one, their first dimension new."""
+    """Stack single draws along a new first dimension."""
     return {name: torch.stack([draw[name] for draw in draws]) for name in draws[0]}
 
 
 def join(parts: list[Draws], dim: int) -> Draws:
-    """Parts that follow one another along a dimension, as one."""
+    """Concatenate consecutive parts along a dimension."""
     return parts[0] if len(parts) == 1 else {name: torch.cat([part[name] for part in parts], dim) for name in parts[0]}
 
 
 class DrawMeans:
-    """Means over draws that come some at a time, in float64; of what is called ``log_…`` the logarithm of the mean."""
+    """Means in float64 over draws that are added in parts; for names ``log_…``, the logarithm of the mean of exp."""
 
     def __init__(self) -> None:
         self._sums: Draws = {}
         self._count = 0
 
     def add(self, draws: Draws) -> None:
-        """Take some more draws, of the same names and shapes."""
+        """Add further draws of the same names and shapes, the draws in the first dimension."""
         for name, value in draws.items():
             value = value.double()
             if name.startswith("log_"):
@@ -56,6 +56,6 @@ class DrawMeans:
         self._count += len(value)
 
     def means(self) -> Draws:
-        """Of all draws taken, without their dimension."""
+        """Return the means over all draws, without the dimension of the draws."""
         count = self._count
         return {name: x - math.log(count) if name.startswith("log_") else x / count for name, x in self._sums.items()}

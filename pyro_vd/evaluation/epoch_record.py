@@ -1,4 +1,4 @@
-"""What is recorded of every epoch of a training."""
+"""The record of one epoch of a training."""
 
 from __future__ import annotations
 
@@ -9,39 +9,42 @@ from pyro_vd.evaluation.score import ERROR, Score
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """One epoch: a line of ``metrics.jsonl``. Losses are means over the epoch's steps, in nats, for the whole data set."""
+    """The record of one epoch, a line of ``metrics.jsonl``.
+
+    Losses are means over the epoch's steps, in nats for the whole data set. The score, the compression and the sizes are those
+    of the network that would be pruned after this epoch.
+    """
 
     phase: str
-    """Which training of a run this is."""
+    """Name of the training within a run, such as ``pretrain``."""
     epoch: int
-    """Counted from 1."""
+    """Number of the epoch, counted from 1."""
     loss: float
     """Data term + β · KL."""
     data_term: float
-    """−Σ log p(y|x, w), scaled to all the data."""
+    """−Σ log p(y|x, w), scaled to the whole data set."""
     kl: float
-    """KL(q‖p), not weighted."""
+    """KL(q‖p), not multiplied by β."""
     kl_weight: float
     """β at the epoch's last step."""
     lr: float
     """Learning rate at the epoch's last step."""
     score: float | None
-    """How wrong that network, as it would be pruned now, predicts the validation data; None without. See ``score_name``."""
+    """Error of the pruned network on the validation data, see ``score_name``; None without validation data."""
     compression: float
-    """|W| / |W kept| of that network, a weight without a prior kept; infinite, in the log null, where none is kept."""
+    """|W| / |W kept| of the pruned network; weights without a prior are kept. Infinite (null in the log) if none is kept."""
     skipped: int
     """Non-finite steps since the start of the training."""
     seconds: float
-    """Time this epoch took."""
+    """Duration of this epoch in seconds."""
     score_name: str = ERROR
-    """What ``score`` is: ``error``, a share of wrong predictions in [0, 1]; ``rmse``, in the unit of the numbers that are
-    predicted; or what a likelihood of your own calls it."""
+    """Name of ``score``: ``error``, the share of wrong predictions in [0, 1]; or ``rmse``, in the unit of the predicted numbers."""
     nonzero_parameters: int | None = None
-    """As of :class:`~pyro_vd.evaluation.deployed.StoredSize`, of that network, which is not compacted. None in old logs."""
+    """See :class:`~pyro_vd.evaluation.deployed.StoredSize`, for the pruned network, not compacted. None in old logs."""
     sparse_bytes: int | None = None
-    """The same."""
+    """See :class:`~pyro_vd.evaluation.deployed.StoredSize`, for the pruned network, not compacted. None in old logs."""
 
     @property
     def measured(self) -> Score | None:
-        """The score, with its name; None without validation data."""
+        """The score with its name; None without validation data."""
         return None if self.score is None else Score(self.score_name, self.score)

@@ -1,4 +1,4 @@
-"""How many examples, and how many draws of the weights, to run at a time: as many as fit into so many bytes."""
+"""The number of examples and of draws of the weights to run at a time, so that activations fit into a number of bytes."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 BYTES_ON_CPU, BYTES_ELSEWHERE = 16 * 2**20, 512 * 2**20
-"""Of activations at a time. A CPU is slower with more than its caches hold, a GPU with less than keeps it busy."""
+"""Bytes of activations at a time. A CPU is slower with more than its caches hold, a GPU with too little work."""
 MOST_ROWS, MOST_DRAWS = 2048, 16
-"""More are no faster."""
+"""Upper limits of examples and of draws at a time; more are not faster."""
 
 
 class PeakBytes(TorchDispatchMode):
-    """Counts the bytes of the tensors that operations make, as long as they live; what was there before does not count."""
+    """Dispatch mode that counts the bytes of live tensors that operations have created since it was entered."""
 
     def __init__(self) -> None:
         super().__init__()
         self.peak: int = 0
         self._now = 0
-        self._living: dict[int, list[int]] = {}  # by storage: its bytes, and how many tensors look at it
+        self._living: dict[int, list[int]] = {}  # by storage: its bytes, and the number of its tensors
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -59,24 +59,25 @@ def _storage(tensor: Tensor) -> Any:
 
 
 def bytes_per_example(outputs: Callable[[int], Tensor], n: int) -> int | None:
-    """How many bytes ``outputs`` takes for each example, measured with two; None where examples cannot be run apart.
+    """Return the bytes that ``outputs`` needs per example, measured with two; None if examples cannot run separately.
 
-    That is where it fails for so few, as a graph network does, or where an example's output depends on the others', as under
-    batch normalisation without statistics. The state of torch's generators is put back.
+    Examples cannot run separately if ``outputs`` fails for so few, as with a graph network, or if the output of an example
+    depends on the others, as with batch normalisation without running statistics. The state of torch's random generators is
+    restored.
 
     Args:
         outputs: maps k to the outputs of the first k examples, ``(k, …)``.
-        n: the number of examples there are.
+        n: the number of examples.
     """
     few = min(2, n)
     try:
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-            first = outputs(1)  # before anything is counted: what is made once and kept is not of an example
+            first = outputs(1)  # before counting, because it may create tensors once and keep them
             with PeakBytes() as measured:
                 several = outputs(few)
-            if _differ(first, several[:1]) and not _differ(first, outputs(1)):  # else it is random, which shows nothing
+            if _differ(first, several[:1]) and not _differ(first, outputs(1)):  # else outputs are random
                 return None
-    except Exception:  # whatever it raises, it does so again, or does not, for all examples
+    except Exception:  # the run with all examples shows whether this is an error
         return None
     return max(measured.peak // few, 1)
 
@@ -86,15 +87,21 @@ def _differ(a: Tensor, b: Tensor) -> bool:
 
 
 def rows_at_once(outputs: Callable[[int], Tensor], n: int, device: torch.device) -> int:
-    """How many examples to run at a time: all of them where they cannot be run apart; see :func:`bytes_per_example`."""
+    """Return the number of examples to run at a time, all if they cannot run separately; see :func:`bytes_per_example`."""
     each = bytes_per_example(outputs, n)
     return n if each is None else max(1, min(_bytes(device) // each, MOST_ROWS, n))
 
 
 def draws_at_once(outputs: Callable[[int], Tensor], n: int, device: torch.device, weights: int) -> tuple[int, int]:
-    """How many draws of weights of so many bytes, and how many examples of each, to run at a time.
+    """Return the number of draws, and the number of examples per draw, to run at a time.
 
-    Several draws only where all examples fit in beside one another: otherwise one draw after the other is as fast.
+    There are several draws only if all examples fit into memory at a time; otherwise one draw after another is as fast.
+
+    Args:
+        outputs: maps k to the outputs of the first k examples with one draw, ``(k, …)``.
+        n: the number of examples.
+        device: the device on which ``outputs`` runs.
+        weights: bytes of one draw of the weights.
     """
     each = bytes_per_example(outputs, n)
     if each is None:

@@ -1,4 +1,4 @@
-"""How good a network is: error, likelihood, calibration and ranking; and beside that how small."""
+"""Metrics of a network: error, likelihood, calibration and ranking of its predictions, and its size."""
 
 from __future__ import annotations
 
@@ -24,39 +24,41 @@ from pyro_vd.networks.sizes import LayerSize
 
 @dataclass(frozen=True)
 class Metrics:
-    """What :func:`evaluate` measures of classes. Error and sparsity are shares in [0, 1]; ``nll`` is in nats per example.
+    """Metrics of :func:`evaluate` where classes are observed.
 
-    Zeros and ones are two classes; where an example has several, each of them counts as an example.
-
-    ``roc_auc`` is macro-averaged one against the rest, None where a class is missing from the data; ``ece`` has 15 bins of
-    equal width, ``ece_equal_mass`` as many of equally many predictions; ``brier`` is the mean over examples of
-    Σ (p − onehot)². ``entropy`` of the predictive and ``mutual_information`` of class and weights are means in nats, the
-    latter None for an ordinary network; see :mod:`pyro_vd.evaluation.uncertainty`.
-
-    ``compression`` is |W| / |W kept| over all weights of the network, which are its parameters of two dimensions or more, in
-    whatever layer; a weight without a prior is kept; infinite where none is kept, NaN where none can be seen, as in an ONNX
-    file. ``prior_share`` is the share, in [0, 1], of all parameters, biases included, that has a prior; of an ordinary network
-    that of the weights of linear layers and convolutions that are not frozen. ``deployed`` says how many parameters and bytes
-    would be deployed; of a guide's predictive that is the network of the means. ``layers`` are the weights with a prior, and
-    at the end all others in one. See :func:`~pyro_vd.networks.sizes.layer_sizes`.
+    Zeros and ones are two classes; if an example has several of them, each counts as one example.
     """
 
     error: float
+    """Share of wrong predictions, in [0, 1]."""
     nll: float
+    """Negative log likelihood, in nats per example."""
     roc_auc: float | None
+    """Area under the ROC curve, one class against the rest, averaged over classes; None if the data lack a class."""
     ece: float
+    """Expected calibration error over 15 bins of equal width, in [0, 1]."""
     ece_equal_mass: float
+    """Expected calibration error over 15 bins with equal numbers of predictions, in [0, 1]."""
     brier: float
+    """Brier score, the mean over examples of Σ (p − onehot)²."""
     entropy: float
+    """Mean entropy of the predictive, in nats; see :mod:`pyro_vd.evaluation.uncertainty`."""
     mutual_information: float | None
+    """Mean mutual information of class and weights, in nats; None for an ordinary network."""
     compression: float
+    """|W| / |W kept| over all parameters with two or more dimensions; weights without a prior are kept. Infinite if none is
+    kept, NaN if there are none, as in a network from an ONNX file."""
     prior_share: float
+    """Share of the parameters, biases included, that have a prior, in [0, 1]. For an ordinary network, the share that are
+    weights of linear layers and convolutions and are not frozen."""
     deployed: DeployedSize | None
+    """Parameters and bytes of the deployed network; for a guide, that of the posterior means."""
     layers: tuple[LayerSize, ...]
+    """Sizes of each weight with a prior, then of all others together; see :func:`~pyro_vd.networks.sizes.layer_sizes`."""
 
     @property
     def score(self) -> Score:
-        """How wrong the predictions are, as of any likelihood."""
+        """The error as a :class:`~pyro_vd.evaluation.score.Score`."""
         return Score(ERROR, self.error)
 
 
@@ -67,17 +69,18 @@ def evaluate(
 
     Args:
         net: an ordinary network, or a trained guide.
-        data: inputs and observations, as tensors, NumPy arrays or lists; or a data set, of which the test data are taken.
-        num_samples: draws of a guide's predictive, each of all latent sites for all examples; at least 1.
-        likelihood: of an observation given the output of an ordinary network, such as ``model.likelihood``; None for classes
-            from logits. A guide's model has its own.
+        data: inputs ``(n, …)`` and observations ``(n, …)``, as tensors, NumPy arrays or lists; or a data set, of which the test
+            data are taken.
+        num_samples: number of draws of all latent sites for a guide's predictive, at least 1.
+        likelihood: maps the output of an ordinary network to the distribution of the observations, such as
+            ``model.likelihood``; None for classes from logits. Must be None for a guide, whose model has a likelihood.
 
     Returns:
-        :class:`Metrics` of classes, or zeros and ones; :class:`~pyro_vd.evaluation.RegressionMetrics` of numbers.
+        :class:`Metrics` for classes, or zeros and ones; :class:`~pyro_vd.evaluation.RegressionMetrics` for numbers.
 
     Raises:
-        InputError: neither a network nor a guide; data that do not fit the network; outputs that are not finite; or, for
-            classes, scikit-learn or torchmetrics is not installed.
+        InputError: ``net`` is neither a network nor a guide; the data do not fit the network; its outputs are not finite; or,
+            for classes, scikit-learn or torchmetrics is not installed.
     """
     predictor = predictor_of("evaluate", net, num_samples, likelihood)
     x, y = predictor.check_data("data", data)
@@ -90,10 +93,10 @@ def evaluate(
 
 
 def measure(prediction: Prediction, y: Tensor, size: NetworkSize) -> Metrics:
-    """Compare predictions with the labels ``(n,)`` of their inputs; ``size`` is that of the network that made them.
+    """Compute the metrics of predictions for labels ``(n,)``; ``size`` is the size of the network.
 
     Raises:
-        InputError: a prediction that is NaN or infinite.
+        InputError: a prediction is NaN or infinite, or scikit-learn or torchmetrics is not installed.
     """
     check_installed("measuring a classifier", "scikit-learn", "torchmetrics")
     from sklearn.metrics import roc_auc_score
@@ -101,7 +104,12 @@ def measure(prediction: Prediction, y: Tensor, size: NetworkSize) -> Metrics:
 
     log_p, y = prediction.log_p.cpu(), y.cpu()
     if broken := int(log_p.isnan().any(-1).sum()):
-        raise InputError(f"the network's output is NaN or infinite for {broken} of {len(y)} examples; it cannot be measured")
+        raise InputError(
+            f"the network's output is NaN or infinite for {broken} of {len(y)} examples; all outputs must be finite",
+            name="net",
+            value=broken,
+            allowed="finite outputs",
+        )
     p, classes = log_p.exp(), log_p.shape[-1]
     p /= p.sum(-1, keepdim=True)
     auc, mutual_information = None, prediction.mutual_information

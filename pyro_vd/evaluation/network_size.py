@@ -1,4 +1,4 @@
-"""How small a network is: compression, the share with a prior, and what would be deployed."""
+"""The size of a network: compression, the share of parameters with a prior, and the deployed size."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pyro_vd.networks.sizes import OTHERS, LayerSize, compression, counted_netwo
 
 @dataclass(frozen=True)
 class NetworkSize:
-    """How small a network is; :class:`~pyro_vd.evaluation.metrics.Metrics` says what each number is."""
+    """The size of a network; :class:`~pyro_vd.evaluation.metrics.Metrics` documents each field."""
 
     compression: float
     prior_share: float
@@ -25,11 +25,12 @@ class NetworkSize:
 
 @torch.no_grad()
 def network_size(net: nn.Module, example: Tensor, sites: Collection[str] | None = None) -> NetworkSize:
-    """Measure a network.
+    """Measure the size of a network.
 
     Args:
-        net, sites: as of :func:`~pyro_vd.networks.sizes.layer_sizes`.
+        net: see :func:`~pyro_vd.networks.sizes.layer_sizes`.
         example: inputs ``(n, …)``.
+        sites: see :func:`~pyro_vd.networks.sizes.layer_sizes`.
     """
     net, sites = counted_network(net, sites)
     layers = layer_sizes(net, sites)

@@ -1,4 +1,4 @@
-"""What is observed, as a likelihood has it: classes, zeros and ones, or numbers. Needs torch alone."""
+"""Observations of a likelihood: classes, zeros and ones, or numbers. Needs only torch."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Observed = Callable[[Tensor], Distribution]
 
 
 def base_distribution(distribution: Distribution) -> Distribution:
-    """The distribution of one number, without what ``to_event`` put round it."""
+    """Return the distribution of one number, without the ``Independent`` that ``to_event`` puts around it."""
     return distribution.base_dist if isinstance(distribution, Independent) else distribution
 
 
 def distribution_of(likelihood: Observed | None, output: Tensor) -> Distribution:
-    """The distribution of the observations, where the likelihood is; of classes from logits if that is None."""
+    """Return the distribution of the observations, on the likelihood's device; None stands for classes from logits."""
     if likelihood is None:
         return Categorical(logits=output, validate_args=False)
     if isinstance(likelihood, nn.Module):
@@ -32,10 +32,10 @@ def distribution_of(likelihood: Observed | None, output: Tensor) -> Distribution
 
 
 def check_likelihood(likelihood: object) -> None:
-    """Refuse what is no likelihood; None stands for classes from logits.
+    """Refuse a value that is not a likelihood; None stands for classes from logits.
 
     Raises:
-        InputError: quoting it.
+        InputError: quoting the value.
     """
     if likelihood is not None and (isinstance(likelihood, type) or not callable(likelihood)):
         raise InputError(
@@ -44,38 +44,42 @@ def check_likelihood(likelihood: object) -> None:
 
 
 def is_classes(distribution: Distribution) -> bool:
-    """Whether a class is observed."""
+    """Whether the distribution is that of a class."""
     return isinstance(base_distribution(distribution), Categorical)
 
 
 def class_labels(y: Tensor) -> Tensor:
-    """The labels ``(n,)`` that belong to :func:`~pyro_vd.evaluation.scores.logits_of`."""
+    """Return the labels ``(n,)`` for the logits of :func:`~pyro_vd.evaluation.scores.logits_of`."""
     return y.flatten().long()
 
 
 def check_observations(name: str, y: Tensor, likelihood: Observed | None, output: Tensor) -> Tensor:
-    """The observations as the likelihood takes them: classes as int64, others of the output's type, a column as ``(n,)``.
+    """Return the observations in the form that the likelihood needs.
+
+    Classes become int64, numbers the type of the output; a column ``(n, 1)`` becomes ``(n,)`` if the likelihood needs that.
 
     Args:
-        name: what they are called in an error.
+        name: what the observations are called in an error.
         y: observations ``(n, …)``.
-        likelihood: as of :func:`distribution_of`.
-        output: the network's, for all examples or for the first of them.
+        likelihood: see :func:`distribution_of`.
+        output: the network's output for all examples or for the first ones.
 
     Raises:
-        InputError: of another shape or type than the likelihood wants, or values that it does not allow; or the likelihood
-            cannot take the network's output.
+        InputError: the observations have a shape, a type or values that the likelihood does not allow; or the likelihood cannot
+            be applied to the network's output.
     """
     output = output if len(output) == len(y) else output[:1]
     if not torch.is_inference_mode_enabled():
-        output = output.detach().requires_grad_(output.is_floating_point())  # tells which bounds of a support depend on it
+        output = output.detach().requires_grad_(output.is_floating_point())  # shows which bounds of a support depend on it
     try:
         with torch.enable_grad():
             distribution = distribution_of(likelihood, output)
         event = tuple(distribution.event_shape)
     except (RuntimeError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
-            f"{name}: the likelihood cannot take the network's output of shape {tuple(output.shape)}: {one_line(error)}"
+            f"{name}: the likelihood cannot take the network's output of shape {tuple(output.shape)}: {one_line(error)}",
+            name=name,
+            value=tuple(output.shape),
         ) from error
     if is_classes(distribution) and event == ():
         return _check_classes(name, y, distribution, output)
@@ -87,10 +91,18 @@ def check_observations(name: str, y: Tensor, likelihood: Observed | None, output
         wanted = ", ".join(map(str, ("n", *event))) + ("" if event else ",")
         raise InputError(
             f"{name}: observations of shape {tuple(y.shape)}; a {kind} likelihood of the network's output, whose shape is "
-            f"{tuple(output.shape)}, wants ({wanted})"
+            f"{tuple(output.shape)}, needs the shape ({wanted})",
+            name=name,
+            value=tuple(y.shape),
+            allowed=f"of shape ({wanted})",
         )
     if y.dtype == torch.bool or y.is_complex():
-        raise InputError(f"{name}: observations of type {_type(y)}; a {kind} likelihood wants integers or floating point")
+        raise InputError(
+            f"{name}: observations of type {_type(y)}; a {kind} likelihood needs integers or floating-point numbers",
+            name=name,
+            value=y.dtype,
+            allowed="integers or floating-point numbers",
+        )
     y = y.to(output.dtype)
     check_support(name, y, distribution, lambda: distribution_of(likelihood, output[:1]))
     return y
@@ -98,20 +110,31 @@ def check_observations(name: str, y: Tensor, likelihood: Observed | None, output
 
 def _check_classes(name: str, y: Tensor, distribution: Distribution, output: Tensor) -> Tensor:
     if y.ndim != 1:
-        raise InputError(f"{name}: labels of shape {tuple(y.shape)}; they must be (n,) integers")
+        raise InputError(
+            f"{name}: labels of shape {tuple(y.shape)}; they must be integers of shape (n,)",
+            name=name,
+            value=tuple(y.shape),
+            allowed="of shape (n,)",
+        )
     if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
         raise InputError(
-            f"{name}: labels of type {_type(y)}; they must be integers, unless the likelihood (of a recipe: model.likelihood) "
-            "is another than categorical, such as normal"
+            f"{name}: labels of type {_type(y)}; they must be integers. For numbers use another likelihood, such as normal "
+            "(model.likelihood of a recipe)",
+            name=name,
+            value=y.dtype,
+            allowed="integers",
         )
     if int(y.min()) < 0:
-        raise InputError(f"{name}: label {int(y.min())}; labels must be 0 or more")
+        raise InputError(f"{name}: label {int(y.min())}; labels must be >= 0", name=name, value=int(y.min()), allowed=">= 0")
     base: Any = base_distribution(distribution)
     if distribution.batch_shape != output.shape[:1] or int(y.max()) >= base.logits.shape[-1]:
         raise InputError(
             f"{name}: label {int(y.max())} does not fit the network, whose output for one example has the shape "
-            f"{(1, *output.shape[1:])}, of which the likelihood makes {base.logits.shape[-1]} classes; it must be "
-            "(1, classes), and labels count from 0 to classes - 1"
+            f"{(1, *output.shape[1:])}, from which the likelihood makes {base.logits.shape[-1]} classes; the shape must be "
+            "(1, classes), and labels must be from 0 to classes - 1",
+            name=name,
+            value=int(y.max()),
+            allowed=f"from 0 to {base.logits.shape[-1] - 1}",
         )
     return y.long()
 

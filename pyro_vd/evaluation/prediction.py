@@ -1,4 +1,4 @@
-"""Class probabilities of plain networks and of posteriors, and how unsure they are."""
+"""Class probabilities of plain networks and of posteriors, and their uncertainty."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from pyro_vd.evaluation.uncertainty import entropy
 
 @dataclass(frozen=True)
 class Prediction:
-    """What is predicted for n inputs. All are on the device of the inputs."""
+    """Predicted class probabilities of n inputs, on the device of the inputs."""
 
     log_p: Tensor
     """Log probabilities ``(n, classes)`` in float64."""
     mutual_information: Tensor | None = None
-    """``(n,)`` in nats; None for an ordinary network, which has one set of weights."""
+    """Mutual information of class and weights, ``(n,)`` in nats; None for an ordinary network, with one set of weights."""
 
     def __repr__(self) -> str:
         shared = "" if self.mutual_information is None else f", mutual information {self.mutual_information.mean():.4g}"
@@ -28,12 +28,16 @@ class Prediction:
 
     @classmethod
     def of_means(cls, log_p: Tensor, mean_entropy: Tensor) -> Prediction:
-        """The predictive of several draws: log of the mean of their probabilities ``(n, classes)``, mean of their entropies.
+        """Return the predictive of several draws, with the mutual information of the class and the weights.
 
-        Mutual information of the class and the weights is what the draws disagree about, H(mean p) − mean H(p), at least 0
-        (Houlsby 2011, arXiv 1112.5745, eq. 2); the rest of the entropy is what each draw is unsure of by itself.
+        The mutual information is H(mean p) − mean H(p) ≥ 0 (Houlsby 2011, arXiv 1112.5745, eq. 2), the disagreement of the
+        draws. The rest of the predictive's entropy, mean H(p), is the uncertainty of each single draw.
+
+        Args:
+            log_p: log of the mean over the draws of the probabilities, ``(n, classes)``.
+            mean_entropy: mean over the draws of the entropies, ``(n,)`` in nats.
         """
-        return cls(log_p, (entropy(log_p) - mean_entropy).clamp(min=0))  # below 0 by rounding alone
+        return cls(log_p, (entropy(log_p) - mean_entropy).clamp(min=0))  # negative only by rounding
 
     @property
     def entropy(self) -> Tensor:
@@ -45,16 +49,16 @@ def predict(net: nn.Module, x: Any, *, num_samples: int = 20, likelihood: Observ
     """Predict class probabilities and their uncertainty, with an ordinary network or with a guide.
 
     Args:
-        net: an ordinary network; or a guide, which predicts with draws of all latent sites of its model. One draw serves all
-            inputs, so the Monte Carlo errors of inputs are not independent.
+        net: an ordinary network; or a guide, which predicts with draws of all latent sites of its model. All inputs share each
+            draw, so the Monte Carlo errors of different inputs are not independent.
         x: inputs ``(n, …)``, as a tensor, array or list; or a data set, of which the test inputs are taken.
-        num_samples: draws of a guide's predictive, at least 1.
-        likelihood: of an observation given the output of an ordinary network, such as ``model.likelihood``; None for classes
-            from logits. A guide's model has its own.
+        num_samples: number of draws of a guide's predictive, at least 1.
+        likelihood: maps the output of an ordinary network to the distribution of the observations, such as
+            ``model.likelihood``; None for classes from logits. Must be None for a guide, whose model has a likelihood.
 
     Raises:
-        InputError: neither a network nor a guide; inputs that do not fit the network; numbers are observed, see
-            :func:`~pyro_vd.posterior.predictive`.
+        InputError: ``net`` is neither a network nor a guide; the inputs do not fit the network; or the model observes numbers,
+            for which :func:`~pyro_vd.posterior.predictive` predicts the mean.
     """
     predictor = predictor_of("predict", net, num_samples, likelihood)
     x = predictor.check_inputs("x", x)

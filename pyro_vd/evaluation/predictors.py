@@ -1,4 +1,4 @@
-"""What predicts: an ordinary network, or the guide of a Bayesian one. Needs torch alone."""
+"""Predictors, the common interface of ordinary networks and guides for predictions. Needs only torch."""
 
 from __future__ import annotations
 
@@ -25,30 +25,30 @@ Observe = Callable[[Distribution, Any], Draws]
 
 
 class Predictor(Protocol):
-    """What :func:`~pyro_vd.evaluate` and :func:`~pyro_vd.predict` ask: checks of data, and the distribution of observations.
+    """The interface that :func:`~pyro_vd.evaluate` and :func:`~pyro_vd.predict` use: checks of data, and means over draws.
 
-    The distribution is asked for as means over draws, not as outputs: a Pyro model may observe what is no function of its
-    network's output, and all draws of all outputs may not fit into memory.
+    Predictors return means over draws of functions of the observations' distribution, not outputs, because in a Pyro model that
+    distribution need not be a function of the network's output, and because all draws of all outputs may not fit into memory.
     """
 
     has_draws: bool
-    """Whether it predicts with several draws of its weights, which can disagree."""
+    """Whether it predicts with several draws of the weights."""
 
     def check_inputs(self, name: str, x: Any) -> Tensor:
-        """The inputs as a tensor, after a try; ``name`` is what an error calls them."""
+        """Return the inputs as a tensor, after running the network on some; ``name`` is what an error calls them."""
 
     def check_data(self, name: str, data: Data) -> tuple[Tensor, Tensor]:
-        """Inputs and observations as tensors, after a try; of a data set the test data."""
+        """Return inputs and observations (of a data set, the test data) as tensors, after running the network on some."""
 
     def means(self, x: Tensor, y: Tensor | None, observe: Observe) -> Draws:
-        """The mean over the draws of what is observed with each, in evaluation mode, in float64; of ``log_…`` the log of it."""
+        """Return the means over the draws of the tensors of ``observe``, in float64; see :class:`~.draws.DrawMeans`."""
 
     def size(self, x: Tensor) -> NetworkSize:
-        """How small the network is that would be deployed."""
+        """Return the size of the network that would be deployed."""
 
 
 class NetworkPredictor:
-    """An ordinary network with one set of weights, and the likelihood of its output; None for classes from logits."""
+    """The predictor of an ordinary network, with the likelihood of its output; None for classes from logits."""
 
     has_draws = False
 
@@ -71,22 +71,25 @@ class NetworkPredictor:
 
 
 def predictor_of(name: str, net: object, num_samples: int, likelihood: Observed | None) -> Predictor:
-    """The predictor that a guide makes of itself, or one of an ordinary network.
+    """Return the predictor of a guide or of an ordinary network.
 
     Args:
-        name: of the function that was called, for an error.
-        net: what it was given.
-        num_samples: draws of a guide's predictive.
-        likelihood: of an ordinary network's output.
+        name: name of the function that was called, for errors.
+        net: an ordinary network, or a guide.
+        num_samples: number of draws of a guide's predictive, at least 1.
+        likelihood: likelihood of an ordinary network's output; must be None for a guide, whose model has a likelihood.
 
     Raises:
-        InputError: neither a network nor a guide; a likelihood beside a guide, whose model has its own.
+        InputError: ``net`` is neither a network nor a guide; or another argument is not allowed.
     """
     num_samples = check_number("num_samples", num_samples, low=1, high=LARGEST, whole=True)
     if not isinstance(net, nn.Module) or isinstance(net, ModelMarker):
         raise InputError(
             f"{name} was given a {type(net).__name__}; it takes an ordinary network, or the guide of a model, such as "
-            "VariationalDropout(model)"
+            "VariationalDropout(model)",
+            name="net",
+            value=net,
+            allowed="an ordinary network or a guide",
         )
     if not isinstance(net, GuideMarker):
         return NetworkPredictor(net, likelihood)
@@ -100,9 +103,9 @@ def predictor_of(name: str, net: object, num_samples: int, likelihood: Observed 
 
 @torch.no_grad()
 def outputs(net: nn.Module, x: Tensor) -> Tensor:
-    """The network's outputs in evaluation mode, on its device, where ``x`` is; its modes are put back.
+    """Return the network's outputs in evaluation mode, on the device of ``x``; the network's modes are restored.
 
-    As many examples at a time as :mod:`~pyro_vd.evaluation.memory` allows, all together where they cannot be run apart.
+    The network runs on its own device, with as many examples at a time as :mod:`~pyro_vd.evaluation.memory` allows.
     """
     device = next((tensor.device for tensor in (*net.parameters(), *net.buffers())), x.device)
     with in_evaluation_mode(net):

@@ -1,4 +1,4 @@
-"""How good predictions of numbers are: error, likelihood, and the coverage of predictive intervals."""
+"""Metrics of predictions of numbers: error, likelihood, and the coverage of predictive intervals."""
 
 from __future__ import annotations
 
@@ -20,21 +20,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RegressionMetrics:
-    """What :func:`~pyro_vd.evaluate` measures where numbers are observed, in their own unit.
+    """Metrics of :func:`~pyro_vd.evaluate` where numbers are observed.
 
-    ``rmse`` is the root mean square error of the predictive mean, over all numbers, and ``rmse_se`` its standard error (delta
-    method, examples independent); ``nll`` is in nats per example. ``coverage_50`` and ``coverage_90`` are the shares of
-    observations in the central predictive intervals of these levels, which of counts hold at least as much; None where the
-    likelihood has no distribution function. If the intervals are right they vary by √(level (1 − level) / examples).
     ``compression``, ``prior_share``, ``deployed`` and ``layers`` are those of :class:`~pyro_vd.evaluation.metrics.Metrics`.
     """
 
     rmse: float
+    """Root mean square error of the predictive mean over all numbers, in their unit."""
     rmse_se: float
+    """Standard error of ``rmse`` (delta method, independent examples), in the same unit."""
     nll: float
+    """Negative log likelihood, in nats per example."""
     coverage_50: float | None
+    """Share of observations in the central 50 % predictive interval; None if the likelihood has no distribution function.
+
+    If the intervals are correct, its standard error is √(level (1 − level) / examples). Intervals of counts cover more.
+    """
     coverage_90: float | None
+    """Share of observations in the central 90 % predictive interval; see ``coverage_50``."""
     examples: int
+    """Number of examples."""
     compression: float
     prior_share: float
     deployed: DeployedSize | None
@@ -42,28 +47,31 @@ class RegressionMetrics:
 
     @property
     def score(self) -> Score:
-        """How wrong the predictions are, as of any likelihood."""
+        """The RMSE as a :class:`~pyro_vd.evaluation.score.Score`."""
         return Score(RMSE, self.rmse)
 
 
 def measure_numbers(means: Draws, y: Tensor, size: NetworkSize) -> RegressionMetrics:
-    """Compare the predictive p(y|x) ≈ 1/S Σ p(y|x, wₛ), an equal mixture over the draws, with the observations.
+    """Compute the metrics of the predictive p(y|x) ≈ 1/S Σ p(y|x, wₛ), an equal mixture over the draws.
 
-    Its intervals need no further draws: y is in the central one of level l if (1 − l)/2 ≤ P(Y ≤ y) and P(Y < y) ≤ (1 + l)/2.
+    Its central interval of level l needs no further draws: y is inside if (1 − l)/2 ≤ P(Y ≤ y) and P(Y < y) ≤ (1 + l)/2.
 
     Args:
-        means: over the draws, of what :func:`~pyro_vd.evaluation.scores.number_scores` gives of each.
-        y: observations ``(n, …)``, as :func:`~pyro_vd.evaluation.observations.check_observations` gives them.
-        size: of the network.
+        means: means over the draws of :func:`~pyro_vd.evaluation.scores.number_scores`.
+        y: observations ``(n, …)``, checked by :func:`~pyro_vd.evaluation.observations.check_observations`.
+        size: size of the network.
 
     Raises:
-        InputError: a prediction that is not finite.
+        InputError: a prediction is not finite.
     """
     errors = means["mean"] - y.to(means["mean"])
     broken = int((~errors.isfinite()).reshape(len(y), -1).any(1).logical_or(means["log_likelihood"].isnan()).sum())
     if broken:
         raise InputError(
-            f"the predicted mean or likelihood is NaN or infinite for {broken} of {len(y)} examples; it cannot be measured"
+            f"the predicted mean or likelihood is NaN or infinite for {broken} of {len(y)} examples; all must be finite",
+            name="net",
+            value=broken,
+            allowed="finite predictions",
         )
     squares = errors.square().reshape(len(y), -1).mean(1)
     below, upto = means["below"], means["upto"]

@@ -1,4 +1,4 @@
-"""How wrong predictions are, in one number: the likelihood says which."""
+"""The score of predictions, one number that measures their error; the likelihood determines which."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SHOWN = {RMSE: "RMSE"}
 
 @dataclass(frozen=True)
 class Score:
-    """How wrong predictions are: the share of wrong classes, ``error``, or the root mean square error of numbers, ``rmse``."""
+    """A measure of the error of predictions: the share of wrong classes, ``error``, or the RMSE of numbers, ``rmse``."""
 
     name: str
     value: float
@@ -28,50 +28,53 @@ class Score:
 
     @property
     def is_share(self) -> bool:
-        """Whether it is a share in [0, 1], which is shown in %."""
+        """Whether the value is a share in [0, 1], which is shown in %."""
         return self.name in _SHARES
 
     @property
     def label(self) -> str:
-        """What a table calls it: ``error %`` or ``RMSE``."""
+        """The name in a table: ``error %`` or ``RMSE``."""
         return f"{self.name} %" if self.is_share else _SHOWN.get(self.name, self.name)
 
     @property
     def shown(self) -> float:
-        """The number that a table shows: of a share, the percentage."""
+        """The value in a table: a percentage if it is a share."""
         return 100 * self.value if self.is_share else self.value
 
     def cell(self) -> str:
-        """The number as a table shows it."""
+        """Return the value as text for a table."""
         return f"{self.shown:.2f}" if self.is_share else f"{self.shown:.4g}"
 
     def __str__(self) -> str:
         return f"{self.label.removesuffix(' %')} {self.cell()}{' %' if self.is_share else ''}"
 
     def named(self) -> dict[str, float]:
-        """The number by its name, as ``metrics.json`` has it."""
+        """Return the value by name, as in ``metrics.json``."""
         return {self.name: self.value}
 
     def allows(self, other: Score, rise: float) -> bool:
-        """Whether another score is worse by at most ``rise``: a difference of shares; of others, a share of this one."""
+        """Whether another score is worse by at most ``rise``, an absolute rise for shares, and a relative one otherwise."""
         worse = other.value - self.value if self.lower_is_better else self.value - other.value
         return worse <= rise * (1 if self.is_share else abs(self.value)) + 1e-12
 
 
 def score_of(net: nn.Module, data: tuple[Tensor, Tensor], likelihood: Observed | None = None) -> Score:
-    """The score of an ordinary network.
+    """Return the score of an ordinary network.
 
     Args:
-        net: in evaluation mode meanwhile.
-        data: inputs and observations.
-        likelihood: of an observation given the output; None for classes from logits.
+        net: the network; it runs in evaluation mode.
+        data: inputs and observations ``(n, …)``.
+        likelihood: maps the output to the distribution of the observations; None for classes from logits.
+
+    Raises:
+        InputError: the observations do not fit the network's outputs.
     """
     return output_score(outputs(net, data[0]), data[1], likelihood)
 
 
 @torch.no_grad()
 def output_score(output: Tensor, y: Tensor, likelihood: Observed | None = None) -> Score:
-    """The score of a network's outputs ``(n, …)``, given the observations.
+    """Return the score of a network's outputs ``(n, …)`` for the observations ``(n, …)``.
 
     Raises:
         InputError: the observations do not fit the outputs.
@@ -86,7 +89,7 @@ def output_score(output: Tensor, y: Tensor, likelihood: Observed | None = None) 
 
 
 def score_in(metrics: Mapping[str, Any], prefix: str = "") -> Score | None:
-    """The score among measured values, by the name that it has there; None where none was measured."""
+    """Return the score among measured values by name, such as ``rmse`` after ``prefix``; None if there is none."""
     for name in (RMSE, ERROR):
         if (value := metrics.get(f"{prefix}{name}")) is not None:
             return Score(name, value)
@@ -94,14 +97,14 @@ def score_in(metrics: Mapping[str, Any], prefix: str = "") -> Score | None:
 
 
 def label_in(metrics: Mapping[str, Any]) -> str:
-    """What a table calls the score of these measured values."""
+    """Return the name in a table of the score among these measured values."""
     return (score_in(metrics) or Score(ERROR, 0.0)).label
 
 
 def validation_score(
     net: nn.Module, validation: tuple[Tensor, Tensor] | None, likelihood: Observed | None
 ) -> dict[str, float | None]:
-    """``{"validation_error": …}`` or ``{"validation_rmse": …}``; None without validation data."""
+    """Return ``{"validation_error": …}`` or ``{"validation_rmse": …}``; the value is None without validation data."""
     if validation is None:
         return {f"validation_{ERROR}": None}
     score = score_of(net, validation, likelihood)

@@ -1,4 +1,4 @@
-"""What a distribution of observations says of them: expectation, likelihood, place in the distribution. Needs torch alone."""
+"""Expectation, likelihood and distribution function of observations under their distribution. Needs only torch."""
 
 from __future__ import annotations
 
@@ -15,25 +15,29 @@ from pyro_vd.evaluation.uncertainty import entropy
 
 
 def expected(distribution: Distribution) -> Tensor:
-    """Class probabilities ``(n, classes)``, or the mean of numbers ``(n, …)``.
+    """Return class probabilities ``(n, classes)``, or the mean of numbers ``(n, …)``.
 
     Raises:
-        InputError: torch has no mean of this distribution.
+        InputError: torch does not implement the mean of this distribution.
     """
     found: Any = base_distribution(distribution)
     try:
         mean: Tensor = found.probs if is_classes(distribution) else found.mean
     except NotImplementedError as error:
         raise InputError(
-            f"observations from a {type(found).__name__} cannot be predicted by their mean: torch has none"
+            f"observations from a {type(found).__name__} cannot be predicted by their mean, which torch does not implement; "
+            "use a likelihood whose distribution has a mean",
+            name="likelihood",
+            value=type(found).__name__,
+            allowed="a distribution with a mean",
         ) from error
     return mean
 
 
 def logits_of(distribution: Distribution) -> Tensor | None:
-    """Logits ``(n, classes)`` where a class is observed, None where numbers are.
+    """Return logits ``(n, classes)`` if a class is observed, None if numbers are.
 
-    Zeros and ones are two classes; where an example has several, ``(n, d)``, each counts as an example, ``(n · d, 2)``.
+    Zeros and ones are two classes; if an example has several, ``(n, d)``, each counts as one example, ``(n · d, 2)``.
     """
     base: Any = base_distribution(distribution)
     if isinstance(base, Bernoulli):
@@ -42,27 +46,42 @@ def logits_of(distribution: Distribution) -> Tensor | None:
 
 
 def class_scores(distribution: Distribution, y: Tensor | None = None) -> Draws:
-    """Log probabilities of :func:`logits_of` as ``log_p`` ``(n, classes)``, their ``entropy`` ``(n,)``; float64, on the CPU.
+    """Return ``log_p`` ``(n, classes)``, the log probabilities of :func:`logits_of`, and ``entropy`` ``(n,)``, in nats.
+
+    Both are in float64, on the CPU.
 
     Raises:
         InputError: numbers are observed, or there is only one class.
     """
     logits = logits_of(distribution)
     if logits is None:
-        raise InputError("probabilities are of classes; predictive gives the mean of numbers, and evaluate measures them")
+        kind = type(base_distribution(distribution)).__name__
+        raise InputError(
+            f"a {kind} likelihood has no class probabilities; use predictive for the mean, and evaluate to measure it",
+            name="likelihood",
+            value=kind,
+            allowed="a likelihood of classes",
+        )
     if logits.shape[-1] < 2:
         raise InputError(
-            f"outputs of shape {tuple(logits.shape)} are not of classes, of which there must be at least 2; of a network "
-            "with another likelihood give it as well, likelihood=model.likelihood"
+            f"outputs of shape {tuple(logits.shape)} are not those of classes, of which there must be at least 2; for a "
+            "network with another likelihood give likelihood=model.likelihood",
+            name="net",
+            value=tuple(logits.shape),
+            allowed="outputs of shape (n, classes) with classes >= 2",
         )
     log_p = logits.cpu().double().log_softmax(-1)
     return {"log_p": log_p, "entropy": entropy(log_p)}
 
 
 def number_scores(distribution: Distribution, y: Tensor) -> Draws:
-    """Of numbers: their ``mean`` ``(n, …)``, ``log_likelihood`` ``(n,)``, P(Y < y) as ``below`` and P(Y ≤ y) as ``upto``.
+    """Return the mean, the log likelihood and the distribution function of numbers, in float64 on the CPU.
 
-    These are ``(n, …)``, and NaN where torch has no distribution function. All are in float64 on the CPU.
+    These are ``mean`` ``(n, …)``, ``log_likelihood`` ``(n,)`` in nats, and ``below`` and ``upto``, P(Y < y) and P(Y ≤ y),
+    ``(n, …)``; the last two are NaN if torch does not implement the distribution function.
+
+    Raises:
+        InputError: torch does not implement the mean of this distribution.
     """
     mean = expected(distribution)
     y = y.to(mean)
@@ -72,18 +91,18 @@ def number_scores(distribution: Distribution, y: Tensor) -> Draws:
 
 
 def scores(distribution: Distribution, y: Tensor) -> Draws:
-    """:func:`class_scores` or :func:`number_scores`."""
+    """Return :func:`class_scores` if classes are observed, and :func:`number_scores` if numbers are."""
     return number_scores(distribution, y) if logits_of(distribution) is None else class_scores(distribution)
 
 
 def log_likelihood(distribution: Distribution, y: Tensor) -> Tensor:
-    """log p(y) of each example, ``(n,)``: the sum over what an example has."""
+    """Return log p(y) per example in nats, ``(n,)``, the sum over the numbers of an example."""
     found: Tensor = distribution.log_prob(y)
     return found.flatten(1).sum(1) if found.ndim > 1 else found
 
 
 def _cdf(base: Distribution, y: Tensor) -> tuple[Tensor, Tensor]:
-    """P(Y < y) and P(Y ≤ y); NaN where torch has no distribution function."""
+    """Return P(Y < y) and P(Y ≤ y); NaN if torch does not implement the distribution function."""
     if isinstance(base, Poisson):
         return torch.special.gammaincc(y, base.rate), torch.special.gammaincc(y + 1, base.rate)
     try:

@@ -1,4 +1,4 @@
-"""Observations that a distribution gives no probability: outside of its support, or where its density is 0 or infinite."""
+"""Checks for impossible observations: outside of a distribution's support, or where its density is 0 or infinite."""
 
 from __future__ import annotations
 
@@ -14,25 +14,26 @@ from pyro_vd._core.errors import InputError
 
 
 def check_support(name: str, y: Tensor, distribution: Distribution, of_first: Callable[[], Distribution]) -> None:
-    """Refuse observations that a distribution of the network's output cannot give.
+    """Refuse observations that are impossible under the distribution of the network's output.
 
-    A distribution of the first example stands for all, unless its support depends on what is learnt or on the inputs.
+    The support of the first examples is used for all, unless it depends on the network's output.
 
     Args:
         name: what the observations are called in an error.
         y: observations ``(n, …)`` of a floating-point type.
-        distribution: of the first example or of all; its parameters require a gradient where they are not constant.
-        of_first: gives that of the first.
+        distribution: the distribution of the first examples or of all; parameters that depend on the network's output require a
+            gradient.
+        of_first: returns the distribution of the first example.
 
     Raises:
-        InputError: quoting the first such observation, and the support.
+        InputError: quoting the first impossible observation, and the support.
     """
     base: Any = distribution
     while isinstance(base, Independent):
         base = base.base_dist
     fits = torch.isfinite(y).reshape(len(y), -1).all(1)
     allowed = "finite numbers"
-    with contextlib.suppress(NotImplementedError, AttributeError):  # a distribution of one's own may not say
+    with contextlib.suppress(NotImplementedError, AttributeError):  # a user's distribution may have no support
         support: Any = distribution.support
         bounds = [bound for bound in vars(base.support).values() if isinstance(bound, Tensor)]
         compared = slice(len(y) if not any(bound.requires_grad for bound in bounds) else distribution.batch_shape[0])
@@ -40,17 +41,20 @@ def check_support(name: str, y: Tensor, distribution: Distribution, of_first: Ca
         fits[compared] &= support.check(y[compared].to(_device(distribution, y)).nan_to_num()).to(y.device)
     if bool(fits.all()):
         fits = _has_probability(y, of_first)
-        allowed += ", and this one has a density of 0 or infinity"
+        allowed += ", with a density that is neither 0 nor infinite"
     if not bool(fits.all()):
         first = int((~fits).nonzero()[0])
+        numbers = _offending(y[first], base)
         raise InputError(
-            f"{name}: observation {_offending(y[first], base)} in example {first}; a {type(base).__name__} likelihood wants "
-            f"{allowed}"
+            f"{name}: observation {_shown(numbers)} in example {first}; a {type(base).__name__} likelihood needs {allowed}",
+            name=name,
+            value=numbers if len(numbers) > 1 else numbers[0],
+            allowed=allowed,
         )
 
 
 def _has_probability(y: Tensor, of_first: Callable[[], Distribution]) -> Tensor:
-    """False where log p is not finite, though it is for other observations: else the output is at fault, which changes."""
+    """Return False where log p is not finite, but True everywhere if it is finite nowhere, which is the output's fault."""
     try:
         distribution = of_first()
         finite = torch.isfinite(distribution.log_prob(y.to(_device(distribution, y)))).to(y.device)
@@ -60,26 +64,31 @@ def _has_probability(y: Tensor, of_first: Callable[[], Distribution]) -> Tensor:
 
 
 def _device(distribution: Distribution, y: Tensor) -> torch.device:
-    """Where the distribution's parameters are."""
+    """Return the device of the distribution's parameters."""
     while isinstance(distribution, Independent):
         distribution = distribution.base_dist
     return next((value.device for value in vars(distribution).values() if isinstance(value, Tensor)), y.device)
 
 
-def _offending(value: Tensor, base: Any) -> str:
-    """The number that is outside, as far as one is by itself; several are shown as they are."""
+def _offending(value: Tensor, base: Any) -> tuple[float, ...]:
+    """Return the first number that is outside of the support, or all numbers of the observation if no single one is."""
     if value.numel() > 1 and base.event_shape == ():
         inside = torch.isfinite(value)
         with contextlib.suppress(NotImplementedError, AttributeError, RuntimeError):
             inside &= base.support.check(value.nan_to_num()).reshape(value.shape)
         if not bool(inside.all()):
             value = value[~inside].flatten()[0]
-    shown = ", ".join(f"{number:g}" for number in value.flatten()[:5].tolist())
-    return shown if value.numel() == 1 else f"({shown}{', …' if value.numel() > 5 else ''})"
+    return tuple(value.flatten().tolist())
+
+
+def _shown(numbers: tuple[float, ...]) -> str:
+    """Return one number, or the first five numbers, as text."""
+    shown = ", ".join(f"{number:g}" for number in numbers[:5])
+    return shown if len(numbers) == 1 else f"({shown}{', …' if len(numbers) > 5 else ''})"
 
 
 def _in_words(support: Any) -> str:
-    """What a constraint allows."""
+    """Return the numbers that a constraint allows, in words."""
     if isinstance(support, constraints.independent):
         return _in_words(support.base_constraint)
     kind = type(support).__name__

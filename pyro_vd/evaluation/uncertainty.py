@@ -1,4 +1,4 @@
-"""What a classifier's probabilities say of its own errors: uncertainty, calibration, refusal, foreign inputs."""
+"""Uncertainty of a classifier: entropy, calibration, selective prediction, and out-of-distribution detection."""
 
 from __future__ import annotations
 
@@ -13,28 +13,43 @@ from pyro_vd._core.errors import InputError
 from pyro_vd._core.extras import check_installed
 
 CALIBRATION_BINS = 15
+"""Number of bins of the expected calibration error."""
 
 
 def entropy(log_p: Tensor) -> Tensor:
-    """Entropy −Σ p log p in nats, in [0, log classes], from log probabilities ``(…, classes)``; 0 · log 0 is 0."""
+    """Return the entropy −Σ p log p in nats, in [0, log classes], of log probabilities ``(…, classes)``; 0 · log 0 is 0."""
     return torch.special.entr(log_p.exp()).sum(-1)
 
 
 def by_confidence(p: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Confidence (the largest probability) and correctness of each prediction, the most confident first.
+    """Return confidence (the largest probability) and correctness per prediction, ``(n,)``, the most confident first.
 
-    Correctness is 0 or 1; among predictions of equal confidence it is their mean, so that their order does not matter.
+    Correctness is 0 or 1; predictions of equal confidence have their mean correctness, so that their order does not matter.
+
+    Args:
+        p: probabilities ``(n, classes)``.
+        y: labels ``(n,)``.
 
     Raises:
-        InputError: no probabilities, some that are not finite, or not as many labels.
+        InputError: the shapes do not fit, or the probabilities are empty or not finite.
     """
     p, y = tensor_of("probabilities", p), tensor_of("labels", y)
     if p.ndim < 2 or p.shape[:-1] != y.shape:
         raise InputError(
-            f"probabilities of shape {tuple(p.shape)} and labels {tuple(y.shape)}; (n, classes) and (n,) are wanted"
+            f"probabilities of shape {tuple(p.shape)} and labels of shape {tuple(y.shape)}; the shapes must be (n, classes) "
+            "and (n,)",
+            name="p",
+            value=tuple(p.shape),
+            allowed="of shape (n, classes), with labels of shape (n,)",
         )
     if p.numel() == 0 or not p.isfinite().all():
-        raise InputError(f"probabilities of shape {tuple(p.shape)}, {int((~p.isfinite()).sum())} of them NaN or infinite")
+        raise InputError(
+            f"probabilities of shape {tuple(p.shape)}, {int((~p.isfinite()).sum())} of them NaN or infinite; there must be at "
+            "least one, and all must be finite",
+            name="p",
+            value=tuple(p.shape),
+            allowed="finite, and at least one",
+        )
     confidence, predicted = p.double().max(-1)
     values, place, counts = confidence.unique(return_inverse=True, return_counts=True)
     right = torch.zeros_like(values).index_add_(0, place, (predicted == y).double()) / counts
@@ -43,28 +58,35 @@ def by_confidence(p: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def equal_mass_calibration_error(p: Tensor, y: Tensor, bins: int = CALIBRATION_BINS) -> float:
-    """Expected calibration error over bins of equally many predictions: the mean of |confidence − accuracy|, in [0, 1].
+    """Return the expected calibration error over bins with equal numbers of predictions, the mean of |confidence − accuracy|.
 
-    Bins of equal width leave most predictions of a good classifier in one bin (Nixon 2019, arXiv 1904.01685, section 4).
+    It is in [0, 1]. With bins of equal width, most predictions of a good classifier are in one bin (Nixon 2019, arXiv
+    1904.01685, section 4).
 
     Args:
         p: probabilities ``(n, classes)``.
         y: labels ``(n,)``.
-        bins: how many, at most n are made.
+        bins: number of bins; at most n are used.
+
+    Raises:
+        InputError: the shapes do not fit, or the probabilities are empty or not finite.
     """
     parts = zip(*(part.tensor_split(min(bins, len(y))) for part in by_confidence(p, y)), strict=True)
     return sum(abs(confidence.sum() - correct.sum()).item() for confidence, correct in parts) / len(y)
 
 
 def risk_coverage(p: Tensor, y: Tensor) -> Tensor:
-    """Error of the k most confident predictions of n, ``(n,)`` for k = 1 … n; k/n is the coverage.
+    """Return the error of the k most confident of n predictions, ``(n,)`` for k = 1 … n; the coverage is k/n.
 
-    The last is the error of all; the mean is the area under the curve (Geifman, Uziel and El-Yaniv 2018, arXiv 1805.08206).
-    Equal confidences count as in random order.
+    The last value is the error of all predictions; the mean of the values is the area under the curve (Geifman, Uziel and
+    El-Yaniv 2018, arXiv 1805.08206). For predictions of equal confidence, it is the mean over all their orders.
 
     Args:
         p: probabilities ``(n, classes)``.
         y: labels ``(n,)``.
+
+    Raises:
+        InputError: the shapes do not fit, or the probabilities are empty or not finite.
     """
     _, correct = by_confidence(p, y)
     return (1 - correct).cumsum(0) / torch.arange(1, len(y) + 1, dtype=correct.dtype, device=correct.device)
@@ -72,21 +94,25 @@ def risk_coverage(p: Tensor, y: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class OODMetrics:
-    """How well a score tells foreign inputs from those that the network is meant for."""
+    """Metrics of out-of-distribution detection: how well a score separates foreign inputs from familiar ones."""
 
     auroc: float
-    """Probability that a foreign input has the higher score, ties counted half; 0.5 is chance."""
+    """Probability that a foreign input has a higher score than a familiar one, ties counted half; 0.5 is chance."""
     fpr95: float
-    """Share of foreign inputs that are let through where at least 95 % of the familiar ones are."""
+    """Share of foreign inputs that are accepted at the threshold that accepts at least 95 % of the familiar ones."""
 
 
 def ood_metrics(familiar: Tensor, foreign: Tensor) -> OODMetrics:
-    """Out-of-distribution detection by a score that should be higher for foreign inputs, such as the entropy.
+    """Measure out-of-distribution detection by a score that should be higher for foreign inputs, such as the entropy.
 
-    As in the literature the familiar are the positives of the 95 % (Liang 2018, arXiv 1706.02690).
+    Familiar inputs are the positives of the true positive rate of 95 %, as in the literature (Liang 2018, arXiv 1706.02690).
+
+    Args:
+        familiar: scores ``(n,)`` of inputs like those of the training.
+        foreign: scores ``(m,)`` of other inputs.
 
     Raises:
-        InputError: no score, one that is not finite, or scikit-learn is not installed.
+        InputError: there are no familiar or no foreign scores; a score is not finite; or scikit-learn is not installed.
     """
     check_installed("ood_metrics", "scikit-learn")
     from sklearn.metrics import roc_auc_score, roc_curve
@@ -95,7 +121,12 @@ def ood_metrics(familiar: Tensor, foreign: Tensor) -> OODMetrics:
     scores = torch.cat([familiar, foreign]).double().cpu()
     if not len(familiar) or not len(foreign) or not scores.isfinite().all():
         counts = f"{len(familiar)} familiar and {len(foreign)} foreign scores"
-        raise InputError(f"{counts}, {int((~scores.isfinite()).sum())} not finite; there must be some of each, all finite")
+        raise InputError(
+            f"{counts}, {int((~scores.isfinite()).sum())} not finite; there must be at least one of each, all finite",
+            name="familiar" if not len(familiar) or not familiar.isfinite().all() else "foreign",
+            value=(len(familiar), len(foreign)),
+            allowed="at least one of each, all finite",
+        )
     is_familiar = np.arange(len(scores)) < len(familiar)
     false_positives, true_positives, _ = roc_curve(is_familiar, -scores.numpy(), drop_intermediate=False)
     first = int(np.argmax(true_positives >= 0.95))

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 import torch
+from support import refuses
 from torch import nn
 
-from pyro_vd import BayesianNetwork, InputError, VariationalDropout, evaluate, posterior_mean, predict
+from pyro_vd import BayesianNetwork, VariationalDropout, evaluate, posterior_mean, predict
 from pyro_vd._core.storage import as_json
 from pyro_vd.evaluation.draws import DrawMeans
 from pyro_vd.evaluation.prediction import Prediction
@@ -59,7 +60,7 @@ def test_zeros_and_ones_are_two_classes_and_numbers_are_none() -> None:
     plain = posterior_mean(guide)
     one = predict(plain, x, likelihood=model.likelihood).log_p[:, 1]
     torch.testing.assert_close(one, plain(x).double().sigmoid().log().flatten())
-    with pytest.raises(InputError, match="probabilities are of classes"):
+    with refuses("likelihood", "Normal", "predictive", "evaluate"):
         predict(plain, x, likelihood=Normal())
 
 
@@ -85,18 +86,18 @@ def test_evaluate_shows_them(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("x", "quoted"),
+    ("x", "value", "mentioned"),
     [
-        (torch.rand(5, 7), r"x: inputs of shape \(7,\) do not fit"),
-        (torch.rand(4), r"x: inputs of shape \(4,\)"),
-        (torch.rand(0, 4), r"x: inputs of shape \(0, 4\)"),
-        (torch.rand(5, 4).double(), "x: inputs of type torch.float64, a network of torch.float32"),
-        (torch.ones(5, 4, dtype=torch.int64), r"x: inputs of shape \(4,\) do not fit the network: .*Long"),
-        (torch.tensor([[1.0, 2, 3, 4], [1, math.nan, 3, math.inf]]), "x: 2 NaN or infinite inputs, the first in example 1"),
-        ({"x": [1.0]}, "x is a dict"),
+        (torch.rand(5, 7), (7,), []),
+        (torch.rand(4), (4,), []),
+        (torch.rand(0, 4), (0, 4), []),
+        (torch.rand(5, 4).double(), torch.float64, ["float64", "float32"]),
+        (torch.ones(5, 4, dtype=torch.int64), (4,), ["Long"]),
+        (torch.tensor([[1.0, 2, 3, 4], [1, math.nan, 3, math.inf]]), 2, ["example 1"]),
+        ({"x": [1.0]}, {"x": [1.0]}, ["dict"]),
     ],
 )
-def test_inputs_that_do_not_fit_are_refused(x: Any, quoted: str) -> None:
+def test_inputs_that_do_not_fit_are_refused(x: Any, value: object, mentioned: list[str]) -> None:
     model = MLP([4, 5, 3])
     guide = VariationalDropout(model)
     for call in (
@@ -104,7 +105,7 @@ def test_inputs_that_do_not_fit_are_refused(x: Any, quoted: str) -> None:
         lambda: predict(guide, x),
         lambda: predictive(guide, x),
     ):
-        with pytest.raises(InputError, match=quoted):
+        with refuses("x", value, *mentioned):
             call()
 
 
