@@ -57,8 +57,8 @@ class LogUniform(WeightPrior):
     Args:
         shape: the batch shape; ``.to_event()`` makes it one event.
         kl: the KL(q‖p) that :func:`torch.distributions.kl_divergence` computes for a
-            :class:`~pyro_vd.distributions.MultiplicativeNormal` q: ``"approximate"`` (Molchanov 2017, eq. 14, with an error of at
-            most 0.0094 nats per weight) or ``"exact"``.
+            :class:`~pyro_vd.distributions.MultiplicativeNormal` q: ``"approximate"`` (Molchanov 2017, eq. 14, with an error of
+            at most 0.0094 nats per weight) or ``"exact"``.
 
     Raises:
         InputError: ``kl`` is neither of these; or :meth:`sample` is called.
