@@ -103,7 +103,7 @@ WRONG: dict[str, tuple[Callable[[], object], tuple[object, ...]]] = {
     "choose: inputs only": (lambda: choose_threshold(GUIDE, DATA[0]), (ANYTHING, ANYTHING, "validation data", "Tensor")),
     "half precision": (
         lambda: VariationalDropout(MLP((4, 3)).half()),
-        (ANYTHING, ANYTHING, "'1.weight'", "float16", "VariationalDropout", "autocast"),
+        (ANYTHING, ANYTHING, "1.weight", "float16", "VariationalDropout", "autocast"),
     ),
     "half precision, Gaussian": (
         lambda: GaussianDropout(MLP((4, 3)).half(), 0.2),
