@@ -33,9 +33,8 @@ from pyro_vd.pruning import pruning_masks, threshold_masks
 GUIDES: dict[str, Callable[[BayesianNetwork], WeightGuide]] = {
     **{
         f"variational by {per}": lambda model, per=per: VariationalDropout(model, alpha_sharing=per)
-        for per in ("weight", "row", "column")
+        for per in ("weight", "row", "column", "layer")
     },
-    "variational by layer": lambda model: VariationalDropout(model, alpha_sharing="layer"),
     "gaussian": lambda model: GaussianDropout(model, 0.9),
     "group": GroupVariationalDropout,
     "log-normal": LogNormalDropout,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable
 
 import pyro
@@ -12,12 +11,11 @@ import pyro.poutine as poutine
 import pytest
 import torch
 from pyro.nn import PyroModule
-from support import ANYTHING, refuses
 from torch import Tensor, nn
 
 from pyro_vd import BayesianNetwork, VariationalDropout, VariationalDropoutELBO, fit, prune
 from pyro_vd.guides import PointEstimate
-from pyro_vd.models import MLP, LeNet300
+from pyro_vd.models import LeNet300
 
 
 def conv_net() -> nn.Module:
@@ -133,30 +131,6 @@ def test_a_layer_may_have_any_name(name: str) -> None:
     net = nn.Sequential()
     net.add_module(name, nn.Linear(6, 3))
     assert loss_module(net)(torch.randn(4, 6), torch.randint(3, (4,))).isfinite()
-
-
-ONES = torch.ones(3, dtype=torch.bool)
-BAD: dict[str, tuple[Callable[[], object], tuple[object, ...]]] = {
-    "an unknown site": (
-        lambda: BayesianNetwork(nn.Linear(2, 2), shared=["nope"]),
-        ("shared", ["nope"], "weight"),
-    ),
-    "no weight": (lambda: BayesianNetwork(nn.ReLU()), ("net", ANYTHING, "ReLU", "Linear, Conv1d")),
-    "a positive log σ²": (lambda: VariationalDropout(MLP((2, 2)), log_sigma2=0.1), ("log_sigma2", 0.1, "<= 0")),
-    "no number": (lambda: VariationalDropout(MLP((2, 2)), log_sigma2=math.nan), ("log_sigma2", math.nan)),
-    "a mask of another shape": (
-        lambda: PointEstimate(MLP((2, 2)), {"1.weight": ONES}),
-        ("masks", {"1.weight": ((3,), torch.bool)}, "(2, 2)"),
-    ),
-    "one size": (lambda: MLP((2,)), ("sizes", [2])),
-}
-"""Calls, each with what its error must be about: the arguments of ``refuses``."""
-
-
-@pytest.mark.parametrize(("build", "about"), BAD.values(), ids=BAD)
-def test_bad_arguments_are_quoted(build: Callable[[], object], about: tuple[object, ...]) -> None:
-    with refuses(*about):
-        build()
 
 
 def test_masked_weights_of_a_point_estimate_stay_zero() -> None:
