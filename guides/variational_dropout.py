@@ -29,21 +29,12 @@ class VariationalDropout(WeightGuide):
     are θ and log α (Kingma 2015, arXiv 1506.02557, section 3.2, with independent noise per weight).
 
     Args:
-<<<<<<< HEAD
-        model: the network whose weights it is the posterior of; θ starts at the network's own weights.
-        log_sigma2: log σ² at the start, finite and at most 0. From −10 for a new network, about −8 for a trained one. A
-            shared log α starts at it less the log of the mean θ².
-        alpha_sharing: which weights share one α. ``"weight"``: every weight has its own. ``"row"``: those into one unit
-            (dimension 0 of the weight of a linear layer or a convolution, 1 of a transposed convolution). ``"column"``: those
-            out of one unit (the other dimension). ``"layer"``: all weights of a layer.
-=======
         model: the Bayesian network; θ starts at its weights.
         log_sigma2: log σ² at the start, in [−60, 0]; about −10 for a new network, −8 for a trained one. A shared log α starts
             at ``log_sigma2`` minus the log of the mean θ².
         alpha_sharing: which weights share one α. ``"weight"``: none, every weight has its own. ``"row"``: those into one unit
-            (dimension 0 of the weight of a linear layer or a convolution). ``"column"``: those out of one unit (dimension 1).
-            ``"layer"``: all weights of one layer.
->>>>>>> 9de346b (Guides: plain English, errors with fields; tests assert the fields)
+            (dimension 0 of the weight of a linear layer or a convolution, dimension 1 of a transposed convolution).
+            ``"column"``: those out of one unit (the other dimension). ``"layer"``: all weights of one layer.
 
     Raises:
         InputError: ``log_sigma2`` or ``alpha_sharing`` is out of range; or weights have half precision.

@@ -166,10 +166,7 @@ class WeightedNetwork(ModelMarker, PyroModule):
         return usage
 
     def watch_use(self, x: Tensor) -> WeightUsage:
-        """Run the network once, in its present mode, to record how it uses its weights; buffers and random state are kept.
-
-        Args:
-            x: a batch of the network's inputs.
+        """Run the network once on a batch, in its present mode, to record how it uses its weights; nothing else changes.
 
         Raises:
             InputError: the forward pass changes a weight in place, makes new parameters, or reaches parameters that are not
