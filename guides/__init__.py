@@ -1,7 +1,7 @@
-"""Guides: approximate posteriors over the weights of a model, one kind per file, each with its settings in recipes.
+"""Guides: approximate posteriors over the weights of a model, one kind per file, each with its settings for recipes.
 
-A guide is built from its model and holds it: ``guide.model``. :func:`log_alpha` and :func:`posterior_mean` read what the guide
-has learnt. A new kind is a file here, with a guide and its settings, and a line in the list below.
+A guide is built from its model and holds it as ``guide.model``. :func:`log_alpha` and :func:`posterior_mean` return what the
+guide has learnt. To add a kind, add a file with its guide and its settings to this package, and a line to the list below.
 """
 
 from pyro_vd._core.extras import check_installed

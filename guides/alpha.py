@@ -1,4 +1,4 @@
-"""log α of every weight, as a guide has learnt it."""
+"""The log α of every weight, learnt or fixed in a guide."""
 
 from __future__ import annotations
 
@@ -13,40 +13,55 @@ from pyro_vd.guides.weight_guide import WeightGuide
 
 
 def has_log_alpha(guide: WeightGuide) -> bool:
-    """Whether every weight site of a guide has noise with a log α, learnt or fixed; see :func:`log_alpha`."""
+    """Return whether every weight site of a guide has noise with a log α, learnt or fixed; see :func:`log_alpha`."""
     return all(_log_alpha(guide, name) is not None for name in guide.site_names)
 
 
 def _log_alpha(guide: WeightGuide, name: str) -> Tensor | None:
+    """Return log α of a site's posterior; None where the posterior has none."""
     q = guide.posterior(name)
     return q.log_alpha if isinstance(q, WeightPosterior | UnitPosterior) else None
 
 
 @torch.no_grad()
 def log_alpha(guide: WeightGuide) -> dict[str, Tensor]:
-    """log α = log σ² − log θ² of every weight, by site, in the shape of the weight; +∞ where θ = 0 or the weight is removed.
+    """Return log α = log σ² − log θ² of every weight, by site, in the shape of the weight.
 
-    Where noise on units is learnt it is that of their factor z, log Var z − log (E z)², for every weight it multiplies.
+    It is +∞ where θ = 0 and where the weight is removed. Where the guide learns noise on units, the log α of a weight is that
+    of the factor z that multiplies it: log Var z − log (E z)².
+
+    Args:
+        guide: a guide over weights.
 
     Raises:
-        InputError: the guide has no noise to speak of, such as a point estimate.
+        InputError: ``guide`` is not a guide, or its posterior of a site has no log α, such as that of a point estimate.
     """
     check_guide(guide)
     result = {}
     for name in guide.site_names:
         if (values := _log_alpha(guide, name)) is None:
             kind = type(guide.posterior(name)).__name__
-            raise InputError(f"{type(guide).__name__} has no log α: its site {name!r} is a {kind}")
-        mask = guide.mask(name)  # where weights share an α, that of a removed one is any number
+            raise InputError(
+                f"guide is a {type(guide).__name__}, whose posterior of the site {name!r}, a {kind}, has no log α; it must be "
+                "a guide with noise that has a log α, such as VariationalDropout",
+                name="guide",
+                value=guide,
+            )
+        mask = guide.mask(name)  # where weights share an α, the α of a removed weight is meaningless
         result[name] = values.detach() if mask is None else values.detach().where(mask, torch.inf)
     return result
 
 
 def weight_log_alpha(guide: WeightGuide) -> dict[str, Tensor]:
-    """log Var w − log (E w)² of every weight: :func:`log_alpha`, or where units have noise that and the weight's own together.
+    """Return log Var w − log (E w)² of every weight, by site, in the shape of the weight.
+
+    It differs from :func:`log_alpha` where units have noise: the variance is then that of the unit's and the weight's noise.
+
+    Args:
+        guide: a guide over weights.
 
     Raises:
-        InputError: as that.
+        InputError: see :func:`log_alpha`.
     """
     result = log_alpha(guide)
     for name in guide.site_names:

@@ -1,4 +1,4 @@
-"""Bernoulli dropout, the usual one, as a variational posterior."""
+"""Bernoulli dropout, the usual form of dropout, as a variational posterior."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from pyro_vd.models.bayesian import BayesianNetwork
 
 
 class BernoulliDropout(DropoutGuide):
-    """Each hidden unit is 0 with probability p, for each example anew, and 1/(1 − p) times itself otherwise.
+    """A guide that multiplies each hidden unit by 0 with probability p, and by 1/(1 − p) otherwise, per example.
 
-    Srivastava 2014, read as a posterior over weights by Gal and Ghahramani 2016, arXiv 1506.02142. Units are dropped where
-    they enter the next layer, so the data and the outputs never are. The posterior mean is the network without dropout.
+    Srivastava 2014; interpreted as a posterior over weights by Gal and Ghahramani 2016, arXiv 1506.02142. A unit is dropped
+    where it enters the next layer, so that data and outputs are never dropped. The posterior mean is the network without
+    dropout.
 
     Args:
-        model: the network; θ starts at its own weights.
-        p: rate, in [0, 1).
+        model: the Bayesian network; θ starts at its weights.
+        p: dropout rate, in [0, 1).
 
     Raises:
-        InputError: ``p`` out of range; a model without hidden units; a layer after the first that is a transposed or
-            grouped convolution.
+        InputError: ``p`` is out of range; the model has no hidden units; or a layer that does not read the data is a transposed
+            or grouped convolution.
     """
 
     def __init__(self, model: BayesianNetwork, p: float) -> None:
@@ -39,11 +40,11 @@ class BernoulliDropout(DropoutGuide):
 
 @dataclass
 class BernoulliDropoutSettings(GuideSettings):
-    """Bernoulli dropout, the usual one, on the hidden units."""
+    """Bernoulli dropout, the usual form of dropout, on the hidden units."""
 
     kind: Literal["bernoulli"] = field(default="bernoulli", init=False)
     p: float = 0.5
-    """The rate, in [0, 1): the probability that a unit is 0."""
+    """The dropout rate, in [0, 1): the probability that a unit is 0."""
 
     guide: ClassVar[type[BernoulliDropout]] = BernoulliDropout
 

@@ -1,4 +1,4 @@
-"""Checks of networks, likelihoods, models and guides that a user gives: a sentence where something else is in their place."""
+"""Checks that a value from a user is a Bayesian network or a guide."""
 
 from __future__ import annotations
 
@@ -7,28 +7,36 @@ from pyro_vd.networks.markers import GuideMarker, ModelMarker
 
 
 def check_model(model: object) -> None:
-    """Refuse what is no Bayesian network.
+    """Refuse a value that is not a Bayesian network.
 
     Raises:
-        InputError: naming what was given and what is wanted.
+        InputError: naming the type of the value.
     """
     if not isinstance(model, ModelMarker):
         raise InputError(
-            f"model is a {type(model).__name__}; it must be a BayesianNetwork: BayesianNetwork(net) makes one, and a subclass "
-            "may have a forward of its own; other models are trained with VariationalDropoutELBO"
+            f"model is a {type(model).__name__}; it must be a BayesianNetwork, such as BayesianNetwork(net), or a subclass "
+            "with another forward; train other models with VariationalDropoutELBO",
+            name="model",
+            value=model,
+            allowed="a BayesianNetwork",
         )
 
 
 def check_guide(guide: object) -> None:
-    """Refuse what is no guide over weights.
+    """Refuse a value that is not a guide over weights.
 
     Raises:
-        InputError: naming what was given and what is wanted.
+        InputError: naming the type of the value.
     """
+    allowed = "a guide over weights, such as VariationalDropout(model)"
     if isinstance(guide, ModelMarker):
-        raise InputError(f"guide is a {type(guide).__name__}, a model; give its guide, such as VariationalDropout(model)")
+        message = f"guide is a {type(guide).__name__}, which is a model; it must be {allowed}"
+        raise InputError(message, name="guide", value=guide, allowed=allowed)
     if not isinstance(guide, GuideMarker):
         raise InputError(
-            f"guide is a {type(guide).__name__}; it must be one of the model's, such as VariationalDropout(model), "
-            "to which guides of other sites are added: guide.append(autoguide)"
+            f"guide is a {type(guide).__name__}; it must be one of the model's guides over weights, such as "
+            "VariationalDropout(model); add guides of other sites by guide.append(autoguide)",
+            name="guide",
+            value=guide,
+            allowed=allowed,
         )

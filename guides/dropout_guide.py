@@ -1,4 +1,4 @@
-"""What the guides of ordinary dropout have in common: a rate, and noise on the hidden units."""
+"""The base class of the guides with a fixed dropout rate, and their noise on the hidden units."""
 
 from __future__ import annotations
 
@@ -16,7 +16,15 @@ from pyro_vd.models.bayesian import BayesianNetwork
 
 
 class DropoutGuide(WeightGuide):
-    """A guide whose noise has a fixed rate p; only the means θ are learnt."""
+    """A guide whose noise has a fixed rate; only the means θ are learnt.
+
+    Args:
+        model: the Bayesian network; θ starts at its weights.
+        p: dropout rate, in [0, 1).
+
+    Raises:
+        InputError: ``p`` is out of range, or ``model`` is not a Bayesian network.
+    """
 
     def __init__(self, model: BayesianNetwork, p: float) -> None:
         p = check_rate("p", p)
@@ -29,7 +37,7 @@ class DropoutGuide(WeightGuide):
         return super().forward(*args, **kwargs)
 
     def _first_tensor(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
-        """What the model reads: the first tensor that it is given, in the order of its own arguments."""
+        """Return the model's input: the first tensor among the arguments, in the order of the model's own parameters."""
         rank = {name: place for place, name in enumerate(signature(self.model.forward).parameters)}
         named = sorted(kwargs, key=lambda name: rank.get(name, len(rank)))
         given = (*args, *(kwargs[name] for name in named))
@@ -39,18 +47,24 @@ class DropoutGuide(WeightGuide):
         return f"p={self.p}"
 
     def check_units(self, model: BayesianNetwork) -> None:
-        """Make sure that the layers that do not read the data have inputs to put noise on.
+        """Refuse a model without hidden units that can have noise.
 
         Raises:
-            InputError: they have not, or theirs is a weight without one input unit per column.
+            InputError: every layer reads the data; or a layer that does not is a transposed or grouped convolution.
         """
         after = [name for name in self.site_names if not model.reads_data(name)]
         if not after:
-            raise InputError(f"noise on units is on hidden units, and a model with the weights {self.site_names} has none")
+            raise InputError(
+                f"model has the weights {', '.join(self.site_names)}, whose layers all read the data; it must have hidden "
+                f"units for the noise of {type(self).__name__} on units",
+                name="model",
+                value=model,
+                allowed="a model with hidden units",
+            )
         check_units(model, after)
 
     def unit_posterior(self, name: str, noise: UnitNoise) -> dist.TorchDistribution:
-        """q(w) under noise on the hidden units: none for a layer whose inputs are the data."""
+        """Return q(w) of a site under noise on the hidden units; there is none where the layer reads the data."""
         if self.model.reads_data(name):
             delta: dist.TorchDistribution = dist.Delta(self.mean(name))
             return delta

@@ -1,4 +1,4 @@
-"""Gaussian dropout: multiplicative noise of a fixed variance."""
+"""Gaussian dropout: multiplicative Gaussian noise of a fixed variance."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from pyro_vd.models.bayesian import BayesianNetwork
 
 
 class GaussianDropout(DropoutGuide):
-    """Multiplicative noise of mean 1 and variance α = p/(1 − p) on every weight, or on every hidden unit.
+    """A guide with multiplicative noise of mean 1 and variance α = p/(1 − p) on every weight, or on every hidden unit.
 
-    Srivastava 2014, section 10; as a posterior under the log-uniform prior Kingma 2015, arXiv 1506.02557, section 3: its KL
-    is a constant, because α is. :class:`~pyro_vd.guides.VariationalDropout` is the same with α learnt.
+    Srivastava 2014, section 10; as a posterior under the log-uniform prior Kingma 2015, arXiv 1506.02557, section 3. The KL is
+    constant, because α is. :class:`~pyro_vd.guides.VariationalDropout` learns α.
 
     Args:
-        model: the network; θ starts at its own weights.
-        p: rate, in [0, 1); p = 0 is no noise.
-        noise_on: ``"weight"``: every weight of every layer has noise, drawn through its output. ``"unit"``: every hidden
-            unit has noise for each example, but not the data or the outputs.
+        model: the Bayesian network; θ starts at its weights.
+        p: dropout rate, in [0, 1); p = 0 is no noise.
+        noise_on: ``"weight"``: noise on every weight of every layer, drawn through the layer's output. ``"unit"``: noise on
+            every hidden unit, per example; data and outputs have none.
 
     Raises:
-        InputError: ``p`` or ``noise_on`` out of range; weights of half precision, unless noise is on units; there, as
-            :class:`~pyro_vd.guides.BernoulliDropout`.
+        InputError: ``p`` or ``noise_on`` is out of range. With noise on weights: weights of half precision. With noise on
+            units: the model has no hidden units, or a layer that does not read the data is a transposed or grouped convolution.
     """
 
     def __init__(self, model: BayesianNetwork, p: float, noise_on: Literal["weight", "unit"] = "weight") -> None:
@@ -61,9 +61,9 @@ class GaussianDropoutSettings(GuideSettings):
 
     kind: Literal["gaussian"] = field(default="gaussian", init=False)
     p: float = 0.5
-    """The rate, in [0, 1); the variance of the noise is p/(1 − p)."""
+    """The dropout rate, in [0, 1); the variance of the noise is p/(1 − p)."""
     noise_on: Literal["weight", "unit"] = "weight"
-    """Whether noise is on each weight or on each hidden unit."""
+    """Whether each weight or each hidden unit has noise."""
 
     guide: ClassVar[type[GaussianDropout]] = GaussianDropout
 

@@ -14,20 +14,21 @@ from pyro_vd.models.bayesian import BayesianNetwork
 
 
 class GroupVariationalDropout(UnitGuide):
-    """q(z) = N(μ_z, α_z μ_z²) for every input unit and filter, q(w|z) = N(zθ, z²σ²), under the normal–Jeffreys prior.
+    """q(z) = N(μ_z, α_z μ_z²) for every input unit and filter, and q(w|z) = N(zθ, z²σ²), under the normal–Jeffreys prior.
 
-    Louizos, Ullrich and Welling 2017, arXiv 1705.08665, section 4.1. A unit whose log α_z = log σ_z² − log μ_z² reaches the
-    threshold goes with all its weights: :func:`~pyro_vd.prune` sets them to zero, :func:`~pyro_vd.compact` takes the unit away.
+    Louizos, Ullrich and Welling 2017, arXiv 1705.08665, section 4.1. Where log α_z = log σ_z² − log μ_z² of a unit reaches the
+    threshold, all weights of the unit are removed: :func:`~pyro_vd.prune` sets them to zero, and :func:`~pyro_vd.compact`
+    removes the unit.
 
     Args:
-        model: its prior is ``NormalJeffreys``; θ starts at its own weights, μ_z at 1.
+        model: the Bayesian network, with the prior ``NormalJeffreys``; θ starts at its weights, and μ_z at 1.
         log_sigma2: log σ_z² and log σ² at the start, in [−60, 0]; about −8 for a trained network.
-        weight_noise: whether weights have noise σ² of their own and the KL of it. Without, θ is a point estimate, and the KL
-            is that of z alone.
+        weight_noise: whether weights have their own noise of variance σ², with its KL. Without it, θ is a point estimate, and
+            the KL is that of z alone.
 
     Raises:
-        InputError: another prior; a transposed or grouped convolution; ``log_sigma2`` out of range; weights of half
-            precision.
+        InputError: the model has another prior, or a transposed or grouped convolution; ``log_sigma2`` is out of range;
+            ``weight_noise`` is not a bool; or weights have half precision.
     """
 
     initial_z_mu: float = 1.0
@@ -40,13 +41,13 @@ class GroupVariationalDropout(UnitGuide):
 
 @dataclass
 class GroupVariationalDropoutSettings(GuideSettings):
-    """Group variational dropout: Gaussian noise on every input unit and filter, of a learnt variance."""
+    """Group variational dropout: Gaussian noise of a learnt variance on every input unit and filter."""
 
     kind: Literal["group"] = field(default="group", init=False)
     log_sigma2: float = -8.0
-    """log σ² of every unit, and of every weight with noise, at the start, in [−60, 0]."""
+    """The initial log σ² of every unit, and of every weight with noise, in [−60, 0]."""
     weight_noise: bool = True
-    """Whether weights have noise of their own as well."""
+    """Whether weights have their own noise too."""
 
     guide: ClassVar[type[GroupVariationalDropout]] = GroupVariationalDropout
 

@@ -1,4 +1,4 @@
-"""What a guide has beside its parameters: weights removed for good, and the threshold that it was trained with."""
+"""The state of a guide beside its parameters: the masks of removed weights, and the threshold of its training."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from pyro_vd._core.arguments import check_number
 from pyro_vd._core.errors import InputError
 from pyro_vd.networks.markers import GuideMarker
 
-_THRESHOLD = "train_threshold"  # in the state of a guide
+_THRESHOLD = "train_threshold"  # the key in a guide's state
 
 
 class GuideState(GuideMarker, PyroModule):
-    """The state of a :class:`~pyro_vd.guides.WeightGuide`, saved and loaded with it."""
+    """The state of a :class:`~pyro_vd.guides.WeightGuide` beside its parameters, saved and loaded with them."""
 
     site_names: list[str]
-    """The weight sites, in the order of the model's."""
+    """The names of the weight sites, in the order of ``model.weight_names``."""
     learns_alpha = False
-    """Whether log α is learnt, so that it can say what to remove."""
+    """Whether the guide learns log α, so that weights can be removed by it."""
     _train_threshold: float | None = None
 
     @property
     def train_threshold(self) -> float | None:
-        """log α in [−100, 100] at or above which means are held at zero wherever the guide is drawn; None holds nothing.
+        """The log α in [−100, 100] at or above which means are held at zero whenever the guide is drawn; None holds none.
 
-        The network then trains, predicts and is measured as it will be pruned; the KL still sees θ. :func:`~pyro_vd.fit` sets
-        it, and the guide's state has it.
+        With it, the network trains, predicts and is measured as it will be pruned; the KL still depends on θ.
+        :func:`~pyro_vd.fit` sets the threshold, and the guide's state contains it.
 
         Raises:
-            InputError: set to something else; or to a number where the guide learns no α.
+            InputError: it is set to anything but None and a number in this range, or to a number where the guide learns no α.
         """
         return self._train_threshold
 
@@ -42,10 +42,10 @@ class GuideState(GuideMarker, PyroModule):
         self._train_threshold = self.check_train_threshold(value)
 
     def check_train_threshold(self, value: float | None) -> float | None:
-        """The value as a number, or None.
+        """Return a value for :attr:`train_threshold` as a number, or None.
 
         Raises:
-            InputError: :attr:`train_threshold` cannot be that.
+            InputError: :attr:`train_threshold` cannot have this value.
         """
         if value is None:
             return None
@@ -54,43 +54,51 @@ class GuideState(GuideMarker, PyroModule):
             raise InputError(
                 name="train_threshold",
                 value=number,
-                allowed=f"None with {type(self).__name__}, which learns no α to hold means by",
+                allowed=f"None with {type(self).__name__}, which learns no α to compare with a threshold",
             )
         return number
 
     def site(self, name: str) -> Any:
-        """The module that holds the parameters of a site."""
+        """Return the module that holds the parameters of a site."""
         module: Any = self._modules["sites"]
         for part in name.split("."):
             module = module._modules[part]
         return module
 
     def mask(self, name: str) -> Tensor | None:
-        """True where a site's weight is left; None if :meth:`apply_masks` removed nothing."""
+        """Return the mask of a site, True where a weight is left; None where :meth:`apply_masks` has removed nothing."""
         return self.site(name)._buffers.get("mask")
 
     def apply_masks(self, masks: Mapping[str, Tensor]) -> None:
-        """Remove weights for good: where a mask is False the weight is 0, without noise, from now on.
+        """Remove weights permanently: where a mask is False, the weight is 0, without noise, from now on.
 
-        What is left can then be trained on, which is masked fine-tuning.
+        The weights that are left can be trained further, which is masked fine-tuning.
 
         Args:
-            masks: for each site, a boolean tensor of its weight's shape, as of :func:`~pyro_vd.pruning.pruning_masks`.
+            masks: for each site, a boolean tensor of its weight's shape, such as :func:`~pyro_vd.pruning.pruning_masks` gives.
 
         Raises:
-            InputError: not exactly one boolean mask per site, of its weight's shape.
+            InputError: there is not exactly one boolean mask per site, with its weight's shape.
         """
         if not isinstance(masks, Mapping) or not all(isinstance(mask, Tensor) for mask in masks.values()):
-            raise InputError(name="masks", value=masks, allowed="boolean tensors by site, as of pruning_masks")
+            raise InputError(name="masks", value=masks, allowed="boolean tensors by site, such as pruning_masks gives")
         given = {name: (tuple(mask.shape), mask.dtype) for name, mask in masks.items()}
         wanted = {name: (tuple(self.site(name).theta.shape), torch.bool) for name in self.site_names}
         if given != wanted:
-            raise InputError(f"masks {given} do not fit the weights, which need {wanted}")
+            raise InputError(
+                f"masks have the sites, shapes and types {given}; they must have {wanted}, those of the weights",
+                name="masks",
+                value=given,
+                allowed=f"masks with the sites, shapes and types {wanted}",
+            )
         for name, mask in masks.items():
             self.site(name).keep(mask)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """As of any module; where it raises, no weight has been removed: a mask, unlike a number, cannot be loaded over."""
+        """Load a state, as ``nn.Module.load_state_dict`` does; where that raises, restore masks and threshold.
+
+        Numbers can be loaded again, but a removed weight never comes back: a state that is refused must not remove any.
+        """
         masks, threshold = {name: self.mask(name) for name in self.site_names}, self._train_threshold
         try:
             return super().load_state_dict(state_dict, strict=strict, assign=assign)
@@ -102,7 +110,7 @@ class GuideState(GuideMarker, PyroModule):
 
     @property
     def optional_state(self) -> dict[str, Tensor]:
-        """What a state may have beside what this guide has now, by name, as tensors of the right shape and type."""
+        """The entries that a state may have and this guide does not have now: by name, tensors of the right shape and type."""
         return {} if self._train_threshold is not None else {_THRESHOLD: torch.empty((), dtype=torch.float64, device="meta")}
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:

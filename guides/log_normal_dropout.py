@@ -16,21 +16,22 @@ from pyro_vd.models.bayesian import BayesianNetwork
 
 
 class LogNormalDropout(UnitGuide):
-    """Each input unit and filter is multiplied by z ≤ 1, log z ~ N(μ, σ²) on [−20, 0], for each example anew.
+    """A guide that multiplies each input unit and filter by z ≤ 1, log z ~ N(μ, σ²) on [−20, 0], per example.
 
-    Neklyudov, Molchanov, Ashukha and Vetrov 2017, arXiv 1705.07283. Its log α is log Var z − log (E z)² = −2 log SNR, so that
-    units with a signal-to-noise ratio below 1, which the paper removes, are those above a threshold of 0; it reaches about 2.2,
-    where log z is uniform. The posterior mean, used at test time, is θ E z.
+    Neklyudov, Molchanov, Ashukha and Vetrov 2017, arXiv 1705.07283. log α is log Var z − log (E z)² = −2 log SNR, so that a
+    threshold of 0 removes the units with a signal-to-noise ratio below 1, which the paper removes. The largest log α is about
+    2.2, where log z is uniform. The posterior mean, used at test time, is θ E z.
 
     Args:
-        model: its prior is the default, ``LogUniform``; θ starts so that θ E z is its own weights, μ at 0.
+        model: the Bayesian network, with the default prior ``LogUniform``; θ starts so that θ E z is its weights, and μ at 0.
         log_sigma2: log σ² at the start, in [−60, 0]; about −8 for a trained network.
-        weight_noise: whether weights have noise of their own as well, that of variational dropout, N(θ, σ²) with the KL of
-            each (Molchanov 2017, arXiv 1701.05369). The paper has none: θ is a point estimate, and the KL is that of z alone.
+        weight_noise: whether weights have their own noise too, that of variational dropout: N(θ, σ²) with its KL
+            (Molchanov 2017, arXiv 1701.05369). In the paper they have none: θ is a point estimate, and the KL is that of z
+            alone.
 
     Raises:
-        InputError: another prior; a transposed or grouped convolution; ``log_sigma2`` out of range; weights of half
-            precision.
+        InputError: the model has another prior, or a transposed or grouped convolution; ``log_sigma2`` is out of range;
+            ``weight_noise`` is not a bool; or weights have half precision.
     """
 
     initial_z_mu: float = 0.0
@@ -48,13 +49,13 @@ class LogNormalDropout(UnitGuide):
 
 @dataclass
 class LogNormalDropoutSettings(GuideSettings):
-    """Structured Bayesian pruning: truncated log-normal noise on every input unit and filter, learnt."""
+    """Structured Bayesian pruning: learnt, truncated log-normal noise on every input unit and filter."""
 
     kind: Literal["log-normal"] = field(default="log-normal", init=False)
     log_sigma2: float = -8.0
-    """log σ² of every unit, and of every weight with noise, at the start, in [−60, 0]."""
+    """The initial log σ² of every unit, and of every weight with noise, in [−60, 0]."""
     weight_noise: bool = False
-    """Whether weights have noise of their own as well."""
+    """Whether weights have their own noise too."""
 
     guide: ClassVar[type[LogNormalDropout]] = LogNormalDropout
 

@@ -15,10 +15,13 @@ if TYPE_CHECKING:
 
 @torch.no_grad()
 def posterior_mean(guide: WeightGuide) -> nn.Module:
-    """The network at the posterior mean, ordinary and without Pyro; nothing is pruned.
+    """Return the network at the posterior mean, as an ordinary module without Pyro; no weight is pruned.
+
+    Args:
+        guide: a guide over weights.
 
     Raises:
-        InputError: no guide.
+        InputError: ``guide`` is not a guide over weights.
     """
     check_guide(guide)
     return guide.model.to_module({name: guide.mean(name) for name in guide.site_names})

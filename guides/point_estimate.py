@@ -1,4 +1,4 @@
-"""A guide without noise: ordinary training, for pretraining, fine-tuning and the plain baseline."""
+"""A guide without noise: ordinary training, for pretraining, fine-tuning and baselines."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from pyro_vd.models.bayesian import BayesianNetwork
 
 
 class PointEstimate(WeightGuide):
-    """q(w) = δ(w − θ): maximum likelihood. The ELBO is the log likelihood alone.
+    """q(w) = δ(w − θ), which is maximum likelihood: the ELBO is the log likelihood alone.
 
     Args:
-        model: the network; θ starts at its own weights.
-        masks: for each site, if given, a boolean tensor of its weight's shape. Weights where it is False stay 0.
+        model: the Bayesian network; θ starts at its weights.
+        masks: for each site, a boolean tensor of its weight's shape: weights where it is False stay 0. None keeps all weights.
 
     Raises:
-        InputError: masks that do not fit the model's weights.
+        InputError: ``masks`` do not fit the model's weights.
     """
 
     def __init__(self, model: BayesianNetwork, masks: Mapping[str, Tensor] | None = None) -> None:
@@ -37,7 +37,7 @@ class PointEstimate(WeightGuide):
 
 @dataclass
 class PointEstimateSettings(GuideSettings):
-    """A point estimate: no noise at all."""
+    """A point estimate, without noise."""
 
     kind: Literal["none"] = field(default="none", init=False)
 

@@ -1,4 +1,4 @@
-"""The Monte Carlo predictive of a guide, as what predicts."""
+"""The predictor of a guide: its Monte Carlo predictive distribution."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 
 class GuidePredictor:
-    """Predicts with S joint draws of all latent sites of a guide's model.
+    """A predictor with S joint draws of all latent sites of a guide's model.
 
-    One draw serves all examples, so their Monte Carlo errors are not independent; see
+    All examples share each draw, so that their Monte Carlo errors are not independent; see
     :func:`~pyro_vd.inference.joint_draws.joint_draws`.
 
     Args:
-        guide: with the model that it is for.
+        guide: a trained guide.
         num_samples: S, at least 1.
     """
 

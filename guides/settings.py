@@ -1,4 +1,4 @@
-"""What a recipe needs to know of a kind of guide: its parameters, and what it goes with."""
+"""The settings of a kind of guide in a recipe: its parameters, and the priors that it can be trained with."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from pyro_vd.models.bayesian import BayesianNetwork
 class GuideSettings(TaggedUnion, ABC):
     """The parameters of one kind of guide, as a recipe gives them under ``train.guide``.
 
-    Each kind is a dataclass that derives from it, beside its guide, and is listed by :func:`register_guide`. It has a field
-    ``kind``, which is always the kind's name and is no argument (``field(default="…", init=False)``), and for each parameter of
-    the guide a field with a type, a default and a docstring, which ``pyro-vd train --help`` shows.
+    Each kind has a dataclass that derives from this class, in the file of its guide, and is added by :func:`register_guide`.
+    The dataclass has a field ``kind``, which is the kind's name and not an argument (``field(default="…", init=False)``). For
+    each parameter of the guide it has a field with a type, a default and a docstring, which ``pyro-vd train --help`` shows.
     """
 
     kinds: ClassVar[dict[str, type[Any]]] = {}
     kind: str
     """The name of the kind."""
     guide: ClassVar[type[WeightGuide]]
-    """What :meth:`build` makes."""
+    """The class of the guide that :meth:`build` makes."""
 
     @property
     def learns_alpha(self) -> bool:
@@ -43,20 +43,23 @@ class GuideSettings(TaggedUnion, ABC):
 
     @abstractmethod
     def build(self, model: BayesianNetwork) -> WeightGuide:
-        """A new guide over the weights of ``model``.
+        """Return a new guide over the weights of ``model``.
 
         Raises:
-            InputError: guide and model do not fit.
+            InputError: the guide cannot be used with this model.
         """
 
 
 def register_guide(settings: type[GuideSettings]) -> None:
-    """Let recipes choose a kind of guide, by the value of the field ``kind`` of its settings.
+    """Add a kind of guide, which recipes then choose by the value of the field ``kind`` of its settings.
+
+    Args:
+        settings: the class of the settings.
 
     Raises:
         InputError: another class of settings has this kind.
     """
     if GuideSettings.kinds.get(settings.kind, settings) is not settings:
         known = GuideSettings.kinds[settings.kind].__name__
-        raise InputError(name="kind", value=settings.kind, allowed=f"a new name; {known} has it")
+        raise InputError(name="kind", value=settings.kind, allowed=f"a name that no other kind of guide has; {known} has it")
     GuideSettings.kinds[settings.kind] = settings

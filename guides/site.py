@@ -1,4 +1,4 @@
-"""The parameters of one weight site, and which of its weights are left."""
+"""The parameters of one weight site, and the mask of its removed weights."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import Tensor
 
 
 class Site(PyroModule):
-    """Holds the parameters of one posterior, and a buffer ``mask`` once weights have been removed.
+    """The parameters of one posterior, and a buffer ``mask`` after weights have been removed.
 
-    A state that is loaded can remove weights and never bring one back: a mask in it is registered, and of two masks what both
-    keep is left. A state that is refused removes nothing.
+    Loading a state can remove weights, but never brings a removed weight back: where both the state and the site have a mask,
+    the weights that both keep are left. A state that is refused removes nothing.
     """
 
     theta: Tensor
@@ -24,14 +24,14 @@ class Site(PyroModule):
         self.register_buffer("mask", mask.clone() if own is None else mask & own)
 
     def put_back(self, mask: Tensor | None) -> None:
-        """Return to an earlier mask, None for none, after a state that could not be loaded."""
+        """Restore an earlier mask, or none where it is None, after a state that could not be loaded."""
         self._buffers.pop("mask", None)
         if mask is not None:
             self.register_buffer("mask", mask)
 
     @property
     def optional_state(self) -> dict[str, Tensor]:
-        """What a state may have beside what this module has now, by name, as tensors of the right shape and type."""
+        """The entries that a state may have and this module does not have now: by name, tensors of the right shape and type."""
         return {} if "mask" in self._buffers else {"mask": torch.empty_like(self.theta, dtype=torch.bool, device="meta")}
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:

@@ -1,4 +1,4 @@
-"""What the guides that remove whole units have in common: a factor z for every input unit of every layer."""
+"""The base class of the guides that remove whole units: a factor z for every input unit of every layer."""
 
 from __future__ import annotations
 
@@ -16,17 +16,27 @@ from pyro_vd.models.bayesian import BayesianNetwork
 
 
 class UnitGuide(WeightGuide):
-    """A guide whose z has two learnt parameters per unit, ``z_mu`` and ``z_log_sigma2``; weights may have a ``log_sigma2`` too.
+    """A guide with a factor z per unit, whose parameters ``z_mu`` and ``z_log_sigma2`` are learnt.
 
-    Units are the inputs of a layer, so that z is on the data and on every hidden unit or filter, where the next layer reads it.
+    Units are the inputs of a layer: z multiplies the data, and every hidden unit or filter where the next layer reads it.
+
+    Args:
+        model: the Bayesian network, whose weights have the prior :attr:`prior`; θ starts at its weights.
+        log_sigma2: ``z_log_sigma2``, and ``log_sigma2`` of the weights, at the start, in [−60, 0].
+        weight_noise: whether weights have their own noise too, of a variance with the parameter ``log_sigma2``.
+
+    Raises:
+        InputError: ``log_sigma2`` is out of range; ``weight_noise`` is not a bool; the model has another prior, or a
+            transposed or grouped convolution; or weights have half precision.
     """
 
     learns_alpha = True
     initial_z_mu: float
+    """The value of ``z_mu`` at the start."""
     prior: type[Any]
     """The prior that the model's weights must have."""
     posterior_type: type[Any]
-    """What is built of θ, ``z_mu``, ``z_log_sigma2``, ``log_sigma2`` or None, and the mask."""
+    """The class of the posterior, built from θ, ``z_mu``, ``z_log_sigma2``, ``log_sigma2`` or None, and the mask."""
 
     def __init__(self, model: BayesianNetwork, log_sigma2: float, weight_noise: bool) -> None:
         self._initial_log_sigma2 = check_number("log_sigma2", log_sigma2, low=-60, high=0)
@@ -38,8 +48,11 @@ class UnitGuide(WeightGuide):
             if not isinstance(prior, self.prior):
                 wanted = self.prior.__name__
                 raise InputError(
-                    f"site {name!r} has the prior {type(prior).__name__}; {type(self).__name__} needs {wanted}: "
-                    f"BayesianNetwork(net, prior={wanted})"
+                    f"site {name!r} has the prior {type(prior).__name__}; with {type(self).__name__} it must be {wanted}: "
+                    f"BayesianNetwork(net, prior={wanted})",
+                    name="prior",
+                    value=type(prior),
+                    allowed=wanted,
                 )
 
     def extra_repr(self) -> str:
@@ -54,12 +67,12 @@ class UnitGuide(WeightGuide):
         return parameters
 
     def posterior(self, name: str) -> UnitPosterior:
-        """The posterior of a weight site, of the type :attr:`posterior_type`."""
+        """Return the posterior of a weight site, of the class :attr:`posterior_type`."""
         site = self.site(name)
         log_sigma2 = site.log_sigma2 if self.weight_noise else None
         q: UnitPosterior = self.posterior_type(site.theta, site.z_mu, site.z_log_sigma2, log_sigma2, self.mask(name))
         return q
 
     def mean(self, name: str) -> Tensor:
-        """E w = θ E z of a site's weight, 0 where it was removed."""
+        """Return E w = θ E z of a site's weight, 0 where the weight is removed."""
         return self.posterior(name).mean

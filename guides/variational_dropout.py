@@ -1,4 +1,4 @@
-"""Sparse variational dropout: multiplicative Gaussian noise on every weight, its variance learnt."""
+"""Sparse variational dropout: multiplicative Gaussian noise of a learnt variance on every weight."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from pyro_vd.guides.settings import GuideSettings
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.models.bayesian import BayesianNetwork
 
-_NO_VARIANCE = -1e30  # log σ² of a removed weight: σ is 0 exactly, and finite minus log 0² is a log α of +∞
+_NO_VARIANCE = -1e30  # log σ² of a removed weight: σ is exactly 0, and log α = log σ² − log 0² is +∞, because log σ² is finite
 _NO_INFORMATION = 60.0  # log α of a removed weight where α is shared: its KL is 0
 
 Sharing = Literal["weight", "row", "column", "layer"]
-"""Which weights have one α: each its own, those into a unit, those out of a unit, or all of a layer."""
+"""The weights that share one α: no two weights, those into one unit, those out of one unit, or those of one layer."""
 _DIFFERS_BETWEEN_INPUTS: tuple[Sharing, ...] = ("weight", "column")
 
 
 class VariationalDropout(WeightGuide):
     """q(w) = N(θ, αθ²) with θ and α learnt (Molchanov 2017, arXiv 1701.05369, section 4).
 
-    With one α per weight the parameters are θ and log σ², σ² = αθ². Where several weights share their α they are θ and log α
-    (Kingma 2015, arXiv 1506.02557, section 3.2, with the noise of each weight independent).
+    With one α per weight, the parameters are θ and log σ², where σ² = αθ². Where several weights share one α, the parameters
+    are θ and log α (Kingma 2015, arXiv 1506.02557, section 3.2, with independent noise per weight).
 
     Args:
-        model: the network whose weights it is the posterior of; θ starts at the network's own weights.
-        log_sigma2: log σ² at the start, finite and at most 0. From −10 for a new network, about −8 for a trained one. A
-            shared log α starts at it less the log of the mean θ².
-        alpha_sharing: which weights share one α. ``"weight"``: every weight has its own. ``"row"``: those into one unit
-            (dimension 0 of the weight of a linear layer or a convolution, 1 of a transposed convolution). ``"column"``: those
-            out of one unit (the other dimension). ``"layer"``: all weights of a layer.
+        model: the Bayesian network; θ starts at its weights.
+        log_sigma2: log σ² at the start, in [−60, 0]; about −10 for a new network, −8 for a trained one. A shared log α starts
+            at ``log_sigma2`` minus the log of the mean θ².
+        alpha_sharing: which weights share one α. ``"weight"``: none, every weight has its own. ``"row"``: those into one unit
+            (dimension 0 of the weight of a linear layer or a convolution, dimension 1 of a transposed convolution).
+            ``"column"``: those out of one unit (the other dimension). ``"layer"``: all weights of one layer.
 
     Raises:
-        InputError: ``log_sigma2`` or ``alpha_sharing`` out of range; weights of half precision.
+        InputError: ``log_sigma2`` or ``alpha_sharing`` is out of range; or weights have half precision.
     """
 
     learns_alpha = True
@@ -65,7 +65,7 @@ class VariationalDropout(WeightGuide):
         return {**theta, "log_alpha": self._initial_log_sigma2 - (squares + 1e-30).log()}
 
     def posterior(self, name: str) -> WeightPosterior:
-        """The posterior of a weight site; a weight that was removed by a mask is zero in it."""
+        """Return the posterior of a weight site, in which weights that a mask has removed are zero."""
         site, mask = self.site(name), self.mask(name)
         if self.alpha_sharing == "weight":
             log_sigma2 = site.log_sigma2 if mask is None else torch.where(mask, site.log_sigma2, _NO_VARIANCE)
@@ -76,13 +76,13 @@ class VariationalDropout(WeightGuide):
 
 @dataclass
 class VariationalDropoutSettings(GuideSettings):
-    """Variational dropout: Gaussian noise on every weight, of a learnt variance."""
+    """Variational dropout: Gaussian noise of a learnt variance on every weight."""
 
     kind: Literal["variational"] = field(default="variational", init=False)
     log_sigma2: float = -10.0
-    """log σ² of every weight at the start, in [−60, 0]: about −10 for a new network, −8 for a pretrained one."""
+    """The initial log σ² of every weight, in [−60, 0]: about −10 for a new network, −8 for a pretrained one."""
     alpha_sharing: Sharing = "weight"
-    """Which weights share an α: none, those of a row, of a column, or of a layer."""
+    """Which weights share one α: no two (weight), or those of one row, one column or one layer."""
 
     guide: ClassVar[type[VariationalDropout]] = VariationalDropout
 

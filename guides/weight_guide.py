@@ -1,4 +1,4 @@
-"""What every guide over weights has in common: parameters per site, and one sample statement per site."""
+"""The base class of all guides over weights: parameters per site, and one sample statement per site."""
 
 from __future__ import annotations
 
@@ -24,22 +24,28 @@ from pyro_vd.models.bayesian import BayesianNetwork
 
 
 class WeightGuide(GuideState):
-    """A mean-field guide: one independent posterior for each weight site of a model.
+    """A mean-field guide: one independent posterior per weight site of a model.
 
-    Parameters are created at once, from the network's own weights, and named ``sites.<site>.<parameter>``.
+    The constructor creates all parameters, from the network's own weights, with the names ``sites.<site>.<parameter>``.
+
+    Args:
+        model: the Bayesian network.
+
+    Raises:
+        InputError: ``model`` is not a Bayesian network, or :meth:`check_types` refuses its types.
     """
 
     model: BayesianNetwork
-    """The model that the guide is for."""
+    """The model of the guide."""
 
     @property
     def ranks_inputs(self) -> bool:
-        """Whether it learns which inputs of a layer matter more than others."""
+        """Whether the guide learns which inputs of a layer matter more than others."""
         return self.learns_alpha
 
     @property
     def needs_float32(self) -> bool:
-        """Whether it has variances, for which numbers of half precision are too coarse."""
+        """Whether the guide has variances, for which half precision is too coarse."""
         return self.learns_alpha
 
     def __init__(self, model: BayesianNetwork) -> None:
@@ -47,8 +53,8 @@ class WeightGuide(GuideState):
         check_model(model)
         self.check_types(model)
         self.site_names: list[str] = model.weight_names
-        self.__dict__["model"] = model  # not a part of the guide, which has parameters of its own
-        self.sites: PyroModule = PyroModule()  # a module of its own: a layer may be called "mean" or "posterior"
+        self.__dict__["model"] = model  # not registered as a submodule: the guide's state must not contain the model's
+        self.sites: PyroModule = PyroModule()  # a separate module, because a layer may have the name "mean" or "posterior"
         for name, weight in model.initial_weights.items():
             module = cast(PyroModule, self._modules["sites"])
             *path, last = name.split(".")
@@ -61,71 +67,86 @@ class WeightGuide(GuideState):
                 setattr(site, parameter, nn.Parameter(value))
 
     def predictor(self, num_samples: int) -> GuidePredictor:
-        """What predicts with so many joint draws; see :func:`~pyro_vd.evaluate`."""
+        """Return the predictor with ``num_samples`` joint draws; see :func:`~pyro_vd.evaluate`."""
         return GuidePredictor(self, num_samples)
 
     def check_types(self, model: BayesianNetwork) -> None:
-        """Make sure that the numbers of the model and of the guide have the precision that learning needs.
+        """Refuse floating-point types of the model and of the guide that are too coarse for learning, or differ.
 
-        A step of Adam is lost in them otherwise: log σ² = −10 in bfloat16 has the neighbours −9.94 and −10.06. Training calls
-        this again, for both may have been converted since the guide was made.
+        A coarse type loses a step of Adam: in bfloat16, the neighbours of log σ² = −10 are −9.94 and −10.06. Training checks
+        again, because model and guide may have been converted since the guide was made.
 
         Raises:
-            InputError: weights of half precision or less where the guide has variances, a likelihood's parameters of such a
-                type, or a guide of another type than its model.
+            InputError: weights have half precision or less, and the guide has variances; a likelihood's parameters have such a
+                type; or the guide has another type than its model.
         """
         check_likelihood_type(model.likelihood)
         for name, weight in model.initial_weights.items():
-            own = dict(self.site(name).named_parameters()) if "sites" in self._modules else {}
-            for what, tensor in {"its weight": weight, **own}.items():
+            own = self.site(name).named_parameters(prefix=f"sites.{name}") if "sites" in self._modules else ()
+            for what, tensor in ((name, weight), *own):
                 if self.needs_float32 and is_coarse(tensor.dtype):
                     raise InputError(
-                        f"site {name!r}: {what} is of type {_type(tensor)}, too coarse for the variances of "
-                        f"{type(self).__name__}; keep float32 and call fit inside torch.autocast('cpu' or 'cuda', "
-                        "dtype=torch.bfloat16); the plain network can be converted afterwards"
+                        f"{what} (={_type(tensor)}) must be float32 or float64, because smaller types are too coarse for the "
+                        f"variances of {type(self).__name__}: call fit inside torch.autocast('cpu' or 'cuda', "
+                        "dtype=torch.bfloat16), and convert the plain network afterwards",
+                        name=what,
+                        value=tensor.dtype,
+                        allowed="float32 or float64",
                     )
                 if tensor.dtype != weight.dtype:
                     raise InputError(
-                        f"site {name!r}: {what} is of type {_type(tensor)}, the network's weight {_type(weight)}; convert "
-                        "model and guide to one type"
+                        f"{what} (={_type(tensor)}) must be {_type(weight)}, the type of the network's weight; convert model "
+                        "and guide to one type",
+                        name=what,
+                        value=tensor.dtype,
+                        allowed=_type(weight),
                     )
 
     def append(self, guide: Callable[..., Any]) -> None:
-        """Draw further latent sites of the model with another guide, after the weights and with the same arguments.
+        """Add a guide of further latent sites, which is called after the weights are drawn, with the same arguments.
 
-        Such as an autoguide of them, ``AutoNormal(poutine.block(model, hide=guide.site_names))``. It is trained with this one.
+        Both guides are trained together. An example is an autoguide of all other latent sites of the model:
+        ``AutoNormal(poutine.block(model, hide=guide.site_names))``.
 
         Args:
-            guide: of latent sites that no guide has yet; an ``nn.Module``, whose parameters are then found.
+            guide: an ``nn.Module`` that draws latent sites that no other guide draws.
 
         Raises:
-            InputError: no module.
+            InputError: ``guide`` is not an ``nn.Module``.
         """
         if not isinstance(guide, nn.Module):
             raise InputError(
                 f"guide is a {type(guide).__name__}; it must be an nn.Module, such as a PyroModule or an autoguide, so that "
-                "its parameters are trained"
+                "its parameters are trained",
+                name="guide",
+                value=guide,
+                allowed="an nn.Module, such as a PyroModule or an autoguide",
             )
         if "others" not in self._modules:
             self.others: PyroModule = PyroModule[nn.ModuleList]([])
         self.others.append(guide)
 
     def initial_parameters(self, name: str, weight: Tensor) -> dict[str, Tensor]:
-        """The parameters of a site, by name, given the network's own weight."""
+        """Return the initial parameters of a site, by name, from the network's own weight."""
         return {"theta": weight.clone()}
 
     @abstractmethod
     def posterior(self, name: str) -> dist.TorchDistribution:
-        """q(w) of a site, with one entry per weight, from its parameters."""
+        """Return q(w) of a site, with one entry per weight, from the site's parameters."""
 
     def mean(self, name: str) -> Tensor:
-        """The posterior mean θ of a site's weight, 0 where the weight was removed."""
+        """Return the posterior mean θ of a site's weight, 0 where the weight is removed."""
         theta, mask = self.site(name).theta, self.mask(name)
         return theta if mask is None else theta * mask
 
     @uncompiled
     def forward(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
-        """Draw every weight; the arguments, those of the model, are for the guides of further sites."""
+        """Draw every weight, and all sites of the guides that :meth:`append` has added; return the draws by site.
+
+        Args:
+            args: the model's arguments, which are passed to the added guides.
+            kwargs: the model's keyword arguments, likewise.
+        """
         drawn: dict[str, Tensor] = {}
         for name in self.site_names:
             q = self.posterior(name)
@@ -137,17 +158,20 @@ class WeightGuide(GuideState):
 
 
 def check_units(model: BayesianNetwork, names: Sequence[str]) -> None:
-    """Make sure that each of these sites has one input unit or channel per column of its weight, to put noise on.
+    """Refuse sites whose weight does not have one input unit or channel per column, so that units can have noise.
 
     Raises:
-        InputError: naming a layer that has not, such as a transposed or a grouped convolution.
+        InputError: naming a site and its layer, such as a transposed or grouped convolution.
     """
     for name in names:
         layer = model.layer(name)
         if not model.layer_kind(name).takes_unit_noise(layer):
             raise InputError(
-                f"site {name!r} is a {layer}: noise on units is for linear layers and convolutions with groups=1; "
-                "use noise on weights"
+                f"site {name!r} is a {layer}, whose units cannot have noise; it must be a linear layer or a convolution with "
+                "groups=1. Use a guide with noise on weights for this network",
+                name=name,
+                value=layer,
+                allowed="a linear layer, or a convolution with groups=1",
             )
 
 

@@ -1,7 +1,7 @@
 """Pyro models: a network with a prior on its weights and a likelihood of its output.
 
-:class:`BayesianNetwork` takes any ``nn.Module``; the likelihoods say what is observed: classes, numbers, counts, or
-zeros and ones.
+:class:`BayesianNetwork` takes any ``nn.Module``. There is a likelihood for each kind of observation: classes, numbers, counts,
+or zeros and ones.
 """
 
 import lazy_loader

@@ -1,4 +1,4 @@
-"""Networks and likelihoods that cannot be made Bayesian: each is refused with what to do, before anything is copied."""
+"""Admission of networks and likelihoods to a Bayesian model; an error says why one is refused, and what to do instead."""
 
 from __future__ import annotations
 
@@ -12,37 +12,58 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from pyro_vd._core.errors import InputError
+from pyro_vd._core.messages import one_line
+from pyro_vd.networks.copies import copy_network
 from pyro_vd.networks.layer_registry import kind_of, own_weights
+from pyro_vd.networks.layers import weight_name
 
 _COMPUTING_HOOKS: dict[type[Any], tuple[str, str]] = {
     WeightNorm: ("name", "torch.nn.utils.remove_weight_norm"),
     SpectralNorm: ("name", "torch.nn.utils.remove_spectral_norm"),
     BasePruningMethod: ("_tensor_name", "torch.nn.utils.prune.remove"),
 }
-"""Hooks that compute a parameter before each forward pass: where they keep its name, and what makes its value permanent."""
+"""Hooks that compute a parameter before each forward pass, each with the attribute that holds the parameter's name, and the
+function that makes its value permanent."""
 
 _SPREAD = {"DataParallel", "DistributedDataParallel", "FullyShardedDataParallel", "FSDPModule"}
-"""Names of classes, torch's and others', that spread the network inside them over several devices or processes."""
+"""Class names, in torch and other libraries, of wrappers that spread a network over several devices or processes."""
+
+
+def admitted_copy(net: nn.Module) -> nn.Module:
+    """Return a copy of a network that has passed :func:`check_admission`.
+
+    Raises:
+        InputError: the network is refused, or cannot be copied.
+    """
+    check_admission(net)
+    try:
+        return copy_network(net)
+    except (RuntimeError, TypeError) as error:
+        message = f"net is a {type(net).__name__}, which cannot be copied: {one_line(error)}"
+        raise InputError(message, name="net", value=net) from error
 
 
 def check_admission(net: nn.Module) -> None:
-    """Refuse a network whose weights are not there yet, cannot be reached, or are no ordinary numbers.
+    """Refuse a network whose weights do not exist yet, cannot be replaced by draws, or are not ordinary numbers.
+
+    Args:
+        net: the network that the user gave.
 
     Raises:
-        InputError: naming the module and what to do: a lazy layer before its first batch, a ScriptModule, a wrapper that
-            spreads a network over devices, a weight that is computed from other parameters, on the meta device, complex,
-            not dense, or of width 0.
+        InputError: naming the module or the tensor, and what to do. Refused are a lazy layer before its first batch; a
+            ScriptModule; a wrapper that spreads a network over devices; a weight that is computed from other parameters; and a
+            tensor on the meta device, a complex or non-dense parameter, or one with a dimension of size 0.
     """
     for path, module in net.named_modules():
-        what = f"module {path!r}" if path else "net"
-        _check_kind(what, module)
-        _check_computed(what, module)
+        _check_kind(path, module)
+        _check_computed(path, module)
         for name, tensor in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)):
-            _check_tensor(f"{name} of {what} ({type(module).__name__})", tensor)
+            what = f"{name} of {_called(path)} ({type(module).__name__})"
+            _check_tensor(what, weight_name(path, name), tensor)
 
 
 def check_likelihood_type(likelihood: object) -> None:
-    """Refuse learnt parameters of a likelihood that are too coarse to move by small steps.
+    """Refuse a likelihood with a learnt parameter whose floating-point type is too coarse for small steps.
 
     Raises:
         InputError: naming the parameter and its type.
@@ -50,38 +71,51 @@ def check_likelihood_type(likelihood: object) -> None:
     for name, parameter in likelihood.named_parameters() if isinstance(likelihood, nn.Module) else ():
         if parameter.requires_grad and is_coarse(parameter.dtype):
             raise InputError(
-                f"the likelihood's {name} is of type {_name(parameter.dtype)}, too coarse to be learnt; it must be float32 or "
-                "float64: likelihood.float()"
+                name=f"likelihood.{name}",
+                value=parameter.dtype,
+                allowed="float32 or float64, because smaller types lose the small steps of learning: call likelihood.float()",
             )
 
 
 def is_coarse(dtype: torch.dtype) -> bool:
-    """Whether a floating-point type has less precision than float32; bfloat16 loses a step of 0.001 above 1."""
+    """Return whether a floating-point type is less precise than float32; bfloat16 loses a step of 0.001 above 1."""
     return torch.finfo(dtype).eps > torch.finfo(torch.float32).eps
 
 
-def _check_kind(what: str, module: nn.Module) -> None:
-    kind = type(module)
+def _called(path: str) -> str:
+    """Return what a message calls the module at a path; the path of the network itself is empty."""
+    return f"module {path!r}" if path else "net"
+
+
+def _check_kind(path: str, module: nn.Module) -> None:
+    """Refuse compiled modules and wrappers that spread a network over devices."""
+    what, kind = _called(path), type(module).__name__
     if isinstance(module, torch.jit.ScriptModule):
         raise InputError(
-            f"{what} is a {kind.__name__}, whose weights cannot be drawn; give the module that it was compiled from"
+            f"{what} is a {kind}, whose weights cannot be replaced by draws; give the module from which it was compiled",
+            name=path or "net",
+            value=module,
         )
-    if _SPREAD & {base.__name__ for base in kind.__mro__}:
+    if _SPREAD & {base.__name__ for base in type(module).__mro__}:
         raise InputError(
-            f"{what} is a {kind.__name__}, which spreads a network over devices; give the network inside it (net.module), and "
-            "spread the training instead: DistributedDataParallel(elbo(model, guide))"
+            f"{what} is a {kind}, which spreads a network over devices; give the network inside it (net.module), and spread "
+            "the training instead: DistributedDataParallel(elbo(model, guide))",
+            name=path or "net",
+            value=module,
         )
 
 
-def _check_computed(what: str, module: nn.Module) -> None:
-    """Refuse a weight that a hook or a parametrization makes from others: a prior on it would have no effect."""
+def _check_computed(path: str, module: nn.Module) -> None:
+    """Refuse a weight that a hook or a parametrization computes from other parameters: a prior on it would have no effect."""
+    what = f"{_called(path)} ({type(module).__name__})"
     for hook in module._forward_pre_hooks.values():
         for kind, (place, remedy) in _COMPUTING_HOOKS.items():
             if isinstance(hook, kind):
                 name = getattr(hook, place)
                 raise InputError(
-                    f"{what} ({type(module).__name__}) computes its {name} from other parameters, by {type(hook).__name__}; "
-                    f"make it permanent first: {remedy}(module, {name!r})"
+                    f"{what} computes its {name} from other parameters, by {type(hook).__name__}; make the value of {name} "
+                    f"permanent first: {remedy}(module, {name!r})",
+                    name=weight_name(path, name),
                 )
     layer_kind = kind_of(module)
     if layer_kind is None or not any(p.requires_grad for p in module.parameters()):
@@ -89,29 +123,45 @@ def _check_computed(what: str, module: nn.Module) -> None:
     if computed := [name for name in layer_kind.weights(module) if name not in own_weights(layer_kind, module)]:
         name = computed[0]
         raise InputError(
-            f"{what} ({type(module).__name__}) computes its {name} from other parameters, so that it cannot have a prior; make "
-            f"it permanent first: torch.nn.utils.parametrize.remove_parametrizations(module, {name!r}), or freeze the module: "
-            "module.requires_grad_(False)"
+            f"{what} computes its {name} from other parameters, so that {name} cannot have a prior; make its value permanent "
+            f"first: torch.nn.utils.parametrize.remove_parametrizations(module, {name!r}), or freeze the module: "
+            "module.requires_grad_(False)",
+            name=weight_name(path, name),
         )
 
 
-def _check_tensor(what: str, tensor: torch.Tensor) -> None:
+def _check_tensor(what: str, name: str, tensor: torch.Tensor) -> None:
+    """Refuse a parameter or buffer without a shape or without values, and a parameter that is no dense tensor of real numbers.
+
+    Args:
+        what: what a message calls the tensor.
+        name: its name in the network.
+        tensor: the parameter or buffer.
+    """
     if is_lazy(tensor):
-        raise InputError(f"{what} has no shape before the first batch; run the network on one first: net(x[:2])")
+        raise InputError(f"{what} has no shape before the first batch; run the network on a batch first: net(x[:2])", name=name)
     if tensor.is_meta:
-        raise InputError(f"{what} is on the device meta, where it holds no numbers; make the network on another device")
+        raise InputError(
+            f"{what} is on the device meta, where it holds no numbers; make the network on another device",
+            name=name,
+            value=tensor.device,
+        )
     if not isinstance(tensor, nn.Parameter):
         return
     if tensor.layout is not torch.strided:
-        raise InputError(f"{what} has the layout {tensor.layout}; it must be dense: tensor.to_dense()")
+        raise InputError(
+            f"{what} has the layout {tensor.layout}; it must be dense: tensor.to_dense()", name=name, value=tensor.layout
+        )
     if tensor.ndim > 1 and tensor.numel() == 0:
-        raise InputError(f"{what} has the shape {tuple(tensor.shape)}; every layer must have at least one input and one output")
+        raise InputError(
+            f"{what} has the shape {tuple(tensor.shape)}; every layer must have at least one input and one output",
+            name=name,
+            value=tuple(tensor.shape),
+        )
     if tensor.is_complex() and tensor.requires_grad:
         raise InputError(
-            f"{what} is of type {_name(tensor.dtype)}; what is learnt must be real, such as a real and an imaginary part, put "
-            "together in forward by torch.complex"
+            f"{what} is of type {str(tensor.dtype).removeprefix('torch.')}; a learnt parameter must be real: learn a real and "
+            "an imaginary part, and combine them in forward by torch.complex",
+            name=name,
+            value=tensor.dtype,
         )
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

@@ -1,4 +1,4 @@
-"""Any network as a Pyro model: a prior on every weight, a likelihood of the output."""
+"""Any network as a Pyro model: a prior on every weight, and a likelihood of the output."""
 
 from __future__ import annotations
 
@@ -29,36 +29,40 @@ from pyro_vd.networks.checks import check_module
 logger: logging.Logger = logging.getLogger(__name__)
 
 Prior = Callable[[torch.Size], dist.TorchDistribution]
+"""A map from a weight's shape to a distribution of that shape."""
 
 
 class BayesianNetwork(WeightedNetwork):
-    """A Pyro model over any ``nn.Module``: weights with a prior, the output scored by a likelihood.
+    """A Pyro model over any ``nn.Module``: a prior on its weights, and a likelihood of its output.
 
-    The weight of every linear layer, convolution and transposed convolution becomes a sample site named as in
-    ``net.named_parameters()``. Everything else, biases and normalisation above all, stays a plain parameter fitted by maximum
-    likelihood, or as it is where it is frozen (``requires_grad=False``); parameters of other layers are named in a log
-    message. The network is copied, never changed; its weights are kept as ``initial_weights`` for a guide to start from, so a
-    trained network keeps what it has learnt.
+    The weight of every linear layer, convolution and transposed convolution becomes a sample site, named as in
+    ``net.named_parameters()``. All other parameters, such as biases and those of normalisation layers, stay plain parameters:
+    they are fitted by maximum likelihood, or stay as they are where they are frozen (``requires_grad=False``). Parameters of
+    other layers are named in a log message. The network is copied and never changed. Its weights are kept as
+    ``initial_weights``, from which a guide starts, so that a trained network keeps what it has learnt.
 
-    Modules that are in evaluation mode stay in it: :meth:`train` puts all others into training mode, so that the statistics of
-    a frozen backbone stay as they are, bit for bit. A network of which all modules are in evaluation mode was just loaded or
-    measured. It is trained in training mode, but for its batch and instance normalisation, and for modules of which no
-    parameter is learnt (``requires_grad=False``), with all that is in them.
+    Modules in evaluation mode stay in it: :meth:`train` puts all other modules into training mode, so that the statistics of a
+    frozen backbone stay as they are, bit for bit. Where all modules are in evaluation mode, the network was just loaded or
+    measured, which says nothing about training. It is then trained in training mode, except for its batch and instance
+    normalisation, and for modules whose parameters are all frozen, with everything inside them.
 
     Args:
         net: maps a batch ``(batch, …)`` to the likelihood's input.
-        likelihood: of an observation given the network's output, by default :class:`~pyro_vd.models.Categorical`. One with
-            parameters, such as :class:`~pyro_vd.models.Normal`, is not copied: they are trained in place.
-        prior: maps a weight's shape to its prior, by default :class:`~pyro_vd.distributions.priors.LogUniform`. It is made
-            once: tensors in it stay on their device.
-        shared: names of weights used more than once in one forward pass (tied layers, recurrence). They are drawn once.
-        num_data: N, the size of the whole training set. The log likelihood of a batch of B is multiplied by N/B, so that
-            the loss estimates that of all the data. None takes each batch as the whole. ``fit`` sets it.
+        likelihood: maps the network's output to the distribution of an observation, by default
+            :class:`~pyro_vd.models.Categorical`. A likelihood with parameters, such as :class:`~pyro_vd.models.Normal`, is not
+            copied: its parameters are trained in place.
+        prior: maps a weight's shape to its prior, by default :class:`~pyro_vd.distributions.priors.LogUniform`. The priors are
+            made once: tensors in them stay on their device.
+        shared: names of weights that are used more than once in one forward pass (tied layers, recurrence). Each is drawn once
+            per pass.
+        num_data: N, the size of the whole training set. The log likelihood of a batch of B examples is multiplied by N/B, so
+            that the loss estimates the loss of all data. None takes each batch as the whole training set. ``fit`` sets it.
 
     Raises:
-        InputError: no layer is supported, the network cannot be copied, ``shared`` names an unknown weight, or ``likelihood``
-            is none; a network that :func:`~pyro_vd.models.admission.check_admission` refuses; a likelihood whose parameters
-            are of half precision.
+        InputError: ``net`` is not a network, has no supported layer, or is refused by
+            :func:`~pyro_vd.models.admission.check_admission`; ``likelihood`` is not a likelihood, or has learnt parameters of
+            half precision; ``prior`` gives no distribution of the weight's shape; ``shared`` names an unknown weight;
+            ``num_data`` is not an integer of at least 1.
     """
 
     def __init__(
@@ -75,7 +79,9 @@ class BayesianNetwork(WeightedNetwork):
         check_likelihood(likelihood)
         if not callable(prior):
             raise InputError(
-                f"prior (={quoted(prior)}) must map a weight's shape to its prior, as LogUniform or NormalJeffreys does"
+                name="prior",
+                value=prior,
+                allowed="a function from a weight's shape to its prior, such as LogUniform or NormalJeffreys",
             )
         check_likelihood_type(likelihood)
         self.likelihood: Likelihood = Categorical() if likelihood is None else likelihood
@@ -87,24 +93,38 @@ class BayesianNetwork(WeightedNetwork):
 
     @property
     def observed(self) -> Likelihood | None:
-        """The likelihood for use outside ``forward``; None, classes from logits, for a function: it may use what that draws."""
+        """The likelihood for use outside of ``forward``; None, which stands for classes from logits, where it is a function.
+
+        A function may use what ``forward`` draws, so that it cannot be called outside of it.
+        """
         likelihood: Likelihood = self.likelihood
         return None if isinstance(likelihood, FunctionType) else likelihood
 
     def prior(self, name: str) -> dist.TorchDistribution:
-        """The prior of a site's weight, one event."""
+        """Return the prior of a site's weight, a distribution with an empty batch shape."""
         return self._priors[name]
 
     @uncompiled
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """The network's output for ``x`` under one draw of the weights; ``y`` is scored, or sampled if None."""
+        """Return the network's output for a batch under one draw of the weights, and observe or sample the site ``y``.
+
+        Args:
+            x: inputs ``(batch, …)``.
+            y: observations ``(batch, …)``, which are scored; None samples them.
+
+        Raises:
+            InputError: the likelihood does not give one distribution per example; a weight has another shape than one draw.
+        """
         output = self.sample_output(x)
         scale = 1.0 if self.num_data is None else self.num_data / len(x)
         observation = self.likelihood(output)
         if observation.batch_shape != (len(x),):
             raise InputError(
                 f"the likelihood of a batch of {len(x)} has the batch shape {tuple(observation.batch_shape)}; it must be "
-                f"({len(x)},): one distribution per example, further dimensions declared with to_event"
+                f"({len(x)},), one distribution per example, with further dimensions declared by to_event",
+                name="likelihood",
+                value=tuple(observation.batch_shape),
+                allowed=f"({len(x)},)",
             )
         with pyro.plate("data", len(x)), poutine.scale(scale=scale):
             pyro.sample("y", observation, obs=y)
@@ -113,26 +133,33 @@ class BayesianNetwork(WeightedNetwork):
     @uncompiled
     @pyro_method
     def sample_output(self, x: Tensor) -> Tensor:
-        """The network's output for ``x`` under one draw of the weights, for a model of your own that this is a part of.
+        """Return the network's output for a batch under one draw of the weights, for use inside a larger Pyro model.
 
-        The weights are sample sites of that model; what is observed, and how it is scaled to all the data, is its matter. The
-        weights of an improper prior, which has no samples, are the network's own where no guide gives them, as in a trace of
-        the model's shapes; a log message says so.
+        The weights are sample sites of the larger model, which observes the data itself and scales their log likelihood. An
+        improper prior has no samples: where no guide gives the weights, as in a trace of the model's shapes, the network's own
+        weights are used, and a log message says so.
+
+        Args:
+            x: inputs ``(batch, …)``.
 
         Raises:
-            InputError: several draws of a weight at a time.
+            InputError: a weight has another shape than one draw, as in a plate or with parallel draws.
         """
         values: dict[str, Tensor] = {}
         for name, prior in self._priors.items():
             values[name] = pyro.sample(name, standing_in(prior, partial(self._own_weight, name)))
             if values[name].shape != prior.shape():
                 raise InputError(
-                    f"site {name!r} was given the shape {tuple(values[name].shape)}; it must be that of one draw, "
-                    f"{tuple(prior.shape())}: Predictive(..., parallel=False) takes draw by draw, outside plates"
+                    f"site {name!r} was given a weight of the shape {tuple(values[name].shape)}; it must have the shape of one "
+                    f"draw, {tuple(prior.shape())}: call the model outside of plates, and use Predictive(..., parallel=False)",
+                    name=name,
+                    value=tuple(values[name].shape),
+                    allowed=f"the shape of one draw, {tuple(prior.shape())}",
                 )
         return self.output(values, x)
 
     def _own_weight(self, name: str) -> Tensor:
+        """Return the network's own weight in place of a sample of an improper prior; the first time, log a message."""
         if not self._said_unconditioned:
             self._said_unconditioned = True
             logger.warning(
@@ -143,15 +170,24 @@ class BayesianNetwork(WeightedNetwork):
 
 
 def _prior_event(prior: Prior, shape: torch.Size) -> dist.TorchDistribution:
+    """Return the prior of a weight of this shape as one event.
+
+    Raises:
+        InputError: ``prior`` does not give a distribution of this shape.
+    """
     distribution = prior(shape)
     if not isinstance(distribution, TorchDistributionMixin):
         raise InputError(
-            f"prior (={quoted(prior)}) gives {quoted(distribution)} for a weight; it must give a distribution of Pyro's"
+            f"prior (={quoted(prior)}) gives {quoted(distribution)} for a weight; it must give a Pyro distribution",
+            name="prior",
+            value=prior,
         )
     event = distribution.to_event(len(distribution.batch_shape))
     if event.event_shape != shape:
         raise InputError(
             f"prior (={quoted(prior)}) gives a distribution of the shape {tuple(event.event_shape)} for a weight of the shape "
-            f"{tuple(shape)}; the two must be the same, as of dist.Normal(torch.zeros(shape), 1.0)"
+            f"{tuple(shape)}; the shapes must be the same, such as those of dist.Normal(torch.zeros(shape), 1.0)",
+            name="prior",
+            value=prior,
         )
     return event

@@ -1,4 +1,4 @@
-"""Checks of data against a Bayesian model: each error quotes the value and says what is allowed."""
+"""Checks of data against a Bayesian model; each error quotes the value and says what is allowed."""
 
 from __future__ import annotations
 
@@ -26,19 +26,18 @@ if TYPE_CHECKING:
 def check_data(
     name: str, data: Any, model: BayesianNetwork, batch: int | None = None, part: Part | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Inputs and observations as tensors, after a try of the model, with its own weights.
-
-    They are checked by :func:`~pyro_vd._core.arrays.check_arrays` first.
+    """Return inputs and observations as tensors, after a trial run of the model with its own weights.
 
     Args:
-        name: what they are called in an error.
-        data: see :func:`~pyro_vd.data.dataset.pair_of`.
+        name: what an error calls the data.
+        data: inputs and observations, or a data set; see :func:`~pyro_vd.data.dataset.pair_of`.
         model: the Bayesian network.
-        batch: what is tried where the network does not take two examples; None for all.
-        part: of a data set; None refuses a whole one.
+        batch: the number of examples to try where the network does not take two; None for all.
+        part: the part of a data set to take; None refuses a data set.
 
     Raises:
-        InputError: also where the network cannot take the inputs, or the model's likelihood not the observations; see
+        InputError: the data are not arrays of equal length, see :func:`~pyro_vd._core.arrays.check_arrays`; the network cannot
+            take the inputs; or the model's likelihood cannot take the observations, see
             :func:`~pyro_vd.evaluation.observations.check_observations`.
     """
     x, y = tensors_of(name, data, model, part)
@@ -48,23 +47,30 @@ def check_data(
 
 
 def check_measured(name: str, data: Any, model: BayesianNetwork) -> tuple[Tensor, Tensor]:
-    """:func:`check_data` of data to measure errors on, outside of the model.
+    """Return inputs and observations as tensors, after :func:`check_data`, for a measurement of errors without the model.
+
+    Args:
+        name: what an error calls the data.
+        data: inputs and observations; see :func:`~pyro_vd.data.dataset.pair_of`.
+        model: the Bayesian network.
 
     Raises:
-        InputError: also where a likelihood that is a function observes anything but classes from logits: it may depend on
-            what the model draws, and cannot be asked alone.
+        InputError: see :func:`check_data`; or the likelihood is a function and observes anything but classes from logits. A
+            function may depend on what the model draws, so that it cannot be called without the model.
     """
     x, y = check_data(name, data, model)
     if model.observed is None and not is_classes(found := _as_the_model_observes(model, x)(x)):
         raise InputError(
             f"{name}: the likelihood is a function and gives a {type(base_distribution(found)).__name__}; errors are measured "
-            "without the model, so it must be an object: an nn.Module, or one of a class with __call__"
+            "without the model, so the likelihood must be an nn.Module or another object with a method __call__",
+            name="likelihood",
+            value=model.likelihood,
         )
     return x, y
 
 
 def _as_the_model_observes(model: BayesianNetwork, x: Tensor) -> Observed:
-    """A likelihood that may use what its model draws: run in the model on some inputs, with its own weights."""
+    """Return a likelihood that runs the model's own likelihood inside the model, on the first of ``x`` and with own weights."""
     import pyro.poutine as poutine
 
     from pyro_vd.inference.handlers import own_parameters  # needs Pyro

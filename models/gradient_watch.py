@@ -1,4 +1,4 @@
-"""A look at the first backward passes: weights that no gradient of the data reaches are named."""
+"""A watch on the first backward passes, which names the weights that no gradient of the data reaches."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pyro_vd.inference.lazy_weight import LazyWeight
 logger: logging.Logger = logging.getLogger(__name__)
 
 LOOKS = 5
-"""Backward passes to look at. A gain that starts at 0 makes some gradients 0 at the first steps only."""
+"""The number of backward passes to watch; more than one, because a gain that starts at 0 makes the first gradients 0."""
 
 
 class GradientWatch:
-    """Watches gradients that arrive at the weights of a network until every site has had one that is not 0.
+    """A watch on the gradients of a network's weights, until every site has received a gradient that is not 0.
 
     Args:
         sites: the names of the weights.
@@ -29,7 +29,7 @@ class GradientWatch:
         self._looks, self._last = 0, -1
 
     def over(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """The weights of a forward pass, their gradients watched; after :data:`LOOKS` backward passes, the message."""
+        """Return the weights of a forward pass with their gradients watched; report after :data:`LOOKS` backward passes."""
         if self._looks >= LOOKS:
             self.report()
         if not self._waiting:
@@ -37,26 +37,26 @@ class GradientWatch:
         return {name: _watched(weight, partial(self._arrived, name)) for name, weight in weights.items()}
 
     def through(self, output: Tensor) -> None:
-        """The output of that forward pass: its gradient tells of the backward pass."""
+        """Watch the output of the same forward pass, whose gradient marks a backward pass."""
         if self._waiting and output.requires_grad:
             output.register_hook(self._look)
         elif self._waiting:
             self._looks += 1
 
     def report(self) -> None:
-        """Name the sites that no gradient has reached so far; at most once."""
+        """Log the sites that no gradient has reached so far, and stop watching."""
         if self._waiting and self._looks > 1:
             listed = ", ".join(f"{name} ({what})" for name, what in self._waiting.items())
             logger.warning(
                 "in the first %d backward passes no gradient of the data has reached these weights, only that of their KL: %s. "
-                "Does the network use them, and through its own modules?",
+                "Check that the forward pass uses them, and through the network's own modules",
                 self._looks,
                 listed,
             )
         self._waiting = {}
 
     def _look(self, _: Tensor) -> None:
-        backward = torch._C._current_graph_task_id()  # one for all the forward passes that a loss is made of
+        backward = torch._C._current_graph_task_id()  # the same for all forward passes that contribute to one loss
         self._looks += backward != self._last
         self._last = backward
 
@@ -69,6 +69,8 @@ class GradientWatch:
 
 
 def _watched(weight: Tensor, arrived: Callable[[Tensor], None]) -> Tensor:
+    """Return a view of a weight that passes its gradient to ``arrived``."""
+
     def alias(tensor: Tensor) -> Tensor:
         if not tensor.requires_grad:
             return tensor

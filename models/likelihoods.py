@@ -18,36 +18,38 @@ from pyro_vd.export.pruned_file import read_info
 
 
 class Likelihood(Protocol):
-    """Maps the network's output, ``(batch, …)``, to a distribution with batch shape ``(batch,)``.
+    """A map from the network's output, ``(batch, …)``, to a distribution with batch shape ``(batch,)``.
 
-    One that is an ``nn.Module`` belongs to the model: its parameters are trained, moved and saved with it. A function will do
-    where classes are observed from logits: it may depend on what the model draws, so ``fit`` and ``evaluate`` do not call it.
+    A likelihood that is an ``nn.Module`` belongs to the model: its parameters are trained, moved and saved with the model. A
+    function is only allowed for classes from logits, because ``fit`` and ``evaluate`` do not call it: it may depend on what the
+    model draws.
     """
 
     def __call__(self, output: Tensor) -> dist.TorchDistribution: ...
 
 
 class Categorical:
-    """Class labels from logits: output ``(batch, classes)``, observations ``(batch,)`` of integers in [0, classes)."""
+    """Class labels from logits: output ``(batch, classes)``, observations ``(batch,)``, integers in [0, classes)."""
 
     def __call__(self, output: Tensor) -> dist.TorchDistribution:
-        # Not validated here, at every step: non-finite logits are the training loop's to report, by site.
+        # Not validated here, at every step: the training loop reports non-finite logits, with the names of the sites.
         categorical: dist.TorchDistribution = dist.Categorical(logits=output, validate_args=False)
         return categorical
 
 
 class Normal(nn.Module):
-    """Numbers with Gaussian noise, y ~ N(output, scale²): output and observations ``(batch,)``, or ``(batch, …)`` for several.
+    """Numbers with Gaussian noise, y ~ N(output, scale²).
 
-    An output ``(batch, 1)`` is of observations ``(batch,)``. The noise is independent and of one scale for all numbers.
+    Output and observations have the shape ``(batch,)``, or ``(batch, …)`` for several numbers per example. An output
+    ``(batch, 1)`` belongs to observations ``(batch,)``. The noise is independent and has one scale for all numbers.
 
     Args:
-        scale: standard deviation of the noise, in the units of the observations; None learns it with the network, by maximum
-            likelihood: its logarithm is a parameter, ``log_scale``.
-        initial_scale: where it then starts: right for standardized observations, otherwise give their standard deviation.
+        scale: standard deviation of the noise, in the units of the observations. None learns it with the network, by maximum
+            likelihood; the parameter ``log_scale`` is its logarithm.
+        initial_scale: the start of a learnt scale. 1 suits standardized observations; otherwise give their standard deviation.
 
     Raises:
-        InputError: a scale that is not a finite number above 0.
+        InputError: ``scale`` or ``initial_scale`` is not a finite number above 0.
     """
 
     log_scale: Tensor
@@ -63,81 +65,92 @@ class Normal(nn.Module):
 
     @property
     def scale(self) -> float:
-        """The standard deviation of the noise."""
+        """The standard deviation of the noise, in the units of the observations."""
         return self.log_scale.exp().item()
 
     @property
     def options(self) -> dict[str, float]:
-        """What a file says of it; see :func:`describe`."""
+        """The constructor's arguments that a file keeps; see :func:`describe`."""
         return {"scale": self.scale}
 
     def forward(self, output: Tensor) -> dist.TorchDistribution:
         mean = _without_column(output)
-        return _one_an_example(dist.Normal(mean, self.log_scale.exp(), validate_args=False))
+        return _one_per_example(dist.Normal(mean, self.log_scale.exp(), validate_args=False))
 
     def extra_repr(self) -> str:
         return f"scale={self.scale:.4g}{', learnt' if isinstance(self.log_scale, nn.Parameter) else ''}"
 
 
 class Poisson:
-    """Counts with a log link, y ~ Poisson(exp(output)); shapes as of :class:`Normal`, observations whole and 0 or more."""
+    """Counts with a log link, y ~ Poisson(exp(output)).
+
+    Output and observations have the shapes of :class:`Normal`; observations are whole numbers of at least 0.
+    """
 
     def __call__(self, output: Tensor) -> dist.TorchDistribution:
-        return _one_an_example(dist.Poisson(_without_column(output).exp(), validate_args=False))
+        return _one_per_example(dist.Poisson(_without_column(output).exp(), validate_args=False))
 
 
 class Bernoulli:
-    """Zeros and ones from logits, p(y = 1) = σ(output): yes or no, or several labels; shapes as of :class:`Normal`."""
+    """Zeros and ones from logits, p(y = 1) = σ(output): one yes or no per example, or several labels.
+
+    Output and observations have the shapes of :class:`Normal`; observations are 0 or 1.
+    """
 
     def __call__(self, output: Tensor) -> dist.TorchDistribution:
-        return _one_an_example(dist.Bernoulli(logits=_without_column(output), validate_args=False))
+        return _one_per_example(dist.Bernoulli(logits=_without_column(output), validate_args=False))
 
 
 def _without_column(output: Tensor) -> Tensor:
     return output[:, 0] if output.ndim == 2 and output.shape[1] == 1 else output
 
 
-def _one_an_example(distribution: dist.TorchDistribution) -> dist.TorchDistribution:
+def _one_per_example(distribution: dist.TorchDistribution) -> dist.TorchDistribution:
     return distribution.to_event(len(distribution.batch_shape) - 1)
 
 
 LIKELIHOODS: dict[str, type] = {"categorical": Categorical, "normal": Normal, "poisson": Poisson, "bernoulli": Bernoulli}
-"""By the name that a recipe and a file have for it."""
+"""The classes of likelihoods by the names that recipes and files have for them."""
 
 
 def describe(likelihood: Likelihood) -> dict[str, Any]:
-    """What the ``info`` of a network's file is to say of a likelihood of :data:`LIKELIHOODS`: of a categorical one nothing.
+    """Return the entry for a likelihood in the ``info`` of a network's file; it is empty for a categorical one.
 
-    A class whose constructor has arguments gives them, as plain numbers or text by name, in its property ``options``.
+    A class whose constructor has arguments gives them in its property ``options``, as plain numbers or text by name.
+
+    Args:
+        likelihood: an instance of one of :data:`LIKELIHOODS`.
 
     Raises:
-        InputError: a likelihood of another class.
+        InputError: the likelihood has another class.
     """
     name = next((name for name, kind in LIKELIHOODS.items() if type(likelihood) is kind), None)
     if name is None:
-        raise InputError(name="likelihood", value=likelihood, allowed=f"one of {', '.join(LIKELIHOODS)}, to be named in a file")
+        allowed = f"one of {', '.join(LIKELIHOODS)}, because a file names it"
+        raise InputError(name="likelihood", value=likelihood, allowed=allowed)
     return {} if name == "categorical" else {"likelihood": {"name": name, **getattr(likelihood, "options", {})}}
 
 
 def described(description: Any) -> Likelihood:
-    """The likelihood that a file describes so.
+    """Return the likelihood that an entry of :func:`describe` describes.
 
     Raises:
-        InputError: it is not what :func:`describe` gives.
+        InputError: the entry is not one that :func:`describe` makes.
     """
     try:
         options = dict(description)
         likelihood: Likelihood = LIKELIHOODS[options.pop("name")](**options)
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"likelihood (={description!r}) of a file must name one of {', '.join(LIKELIHOODS)}") from error
+        allowed = f"a mapping with the name of one of {', '.join(LIKELIHOODS)}, and its options"
+        raise InputError(name="likelihood", value=description, allowed=allowed) from error
     return likelihood
 
 
 def likelihood_of(info: Mapping[str, Any]) -> Likelihood | None:
-    """The likelihood that belongs to a network's file with this ``info``; None where it says nothing: classes from logits.
+    """Return the likelihood of a network's file with this ``info``; None, for classes from logits, where ``info`` has none.
 
     Raises:
-        InputError: it says something else than a run writes.
+        InputError: the entry is not one that :func:`describe` makes.
     """
     if "likelihood" not in info:
         return None
@@ -145,13 +158,13 @@ def likelihood_of(info: Mapping[str, Any]) -> Likelihood | None:
 
 
 def read_likelihood(path: Path | str) -> Likelihood | None:
-    """The likelihood that a run has put into the ``info`` of a network's file; None where it says nothing.
+    """Return the likelihood in the ``info`` of a network's file; None, for classes from logits, where ``info`` has none.
 
     Raises:
-        InputError: the file is missing, broken or foreign, or says something else than a run writes.
+        InputError: the file is missing, broken or not a file of pyro_vd, or its entry is not one that a run writes.
     """
     info = read_info(path)
     try:
         return likelihood_of(info)
-    except Exception as error:  # what is in the file is anything
-        raise InputError(f"{path}: {one_line(error)[:300]}") from error
+    except Exception as error:  # the file can hold anything
+        raise InputError(f"{path}: {one_line(error)[:300]}", name=str(path), value=info) from error

@@ -1,4 +1,4 @@
-"""How the tensors of a network are taken out of it and put back: for a forward pass, or as an ordinary network."""
+"""The places of a network's tensors: which are replaced for a forward pass, and how an ordinary network is made again."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from pyro_vd.networks.substitution import find_references, keep_changes, rewire,
 
 
 class Template:
-    """A network whose weights with a prior, and frozen parameters, are buffers: no optimizer finds them.
+    """The places in a network of its weights with a prior and of its frozen parameters.
 
-    It knows the network by names alone, so that a copy of the network has a copy of this.
+    These parameters become buffers, so that no optimizer finds them. The template holds names only, no part of the network, so
+    that a copy of the network can have a copy of its template.
 
     Args:
         net: the network; it is changed.
@@ -40,23 +41,38 @@ class Template:
         self._rewire(net, parts)
 
     def filled(self, net: nn.Module, tensors: Mapping[str, Tensor], apart: bool = False) -> nn.Module:
-        """Modules of their own for one forward pass of ``net``, with ``tensors`` by name; see :func:`with_tensors`."""
+        """Return new modules for one forward pass of ``net``, in which ``tensors`` have replaced its own, by name.
+
+        Args:
+            net: the network, which is not changed.
+            tensors: weights, and other tensors, by name.
+            apart: see :func:`~pyro_vd.networks.substitution.with_tensors`.
+        """
         frozen = {place: net.get_buffer(places[0]) for places in self._frozen for place in places}
         return with_tensors(net, {**frozen, **tensors}, self._order, self._references, apart)
 
     def moved(self, net: nn.Module, before: Mapping[str, Tensor]) -> None:
-        """The tensors of ``net`` are others than ``before``, as after ``net.to(...)``: what refers to them follows."""
+        """Point references to the tensors of ``net`` to its present ones, after ``net.to(...)`` has replaced them.
+
+        Args:
+            net: the network with its present tensors.
+            before: its earlier tensors, by name; see :func:`tensors_of`.
+        """
         now = tensors_of(net)
         self._rewire(net, {**_parts(net), **{id(old): now[name] for name, old in before.items()}})
 
     def keep_changes(self, net: nn.Module, used: nn.Module) -> None:
-        """Take over into ``net`` what a forward pass has set anew in ``used``, which :meth:`filled` has made of it."""
+        """Copy to ``net`` the attributes that a forward pass has set in ``used``, which :meth:`filled` has made of ``net``."""
         keep_changes(net, used, self._references)
 
     def apart(self, model: nn.Module, child: str) -> nn.Module:
-        """Modules of their own for ``model``, of which the network is a child; what a forward pass does to buffers stays there.
+        """Return new modules for ``model``, with copies of the buffers that a forward pass can change.
 
-        All else is shared, weights and parameters too.
+        Everything else is shared with ``model``, weights and parameters too.
+
+        Args:
+            model: the model, which is not changed.
+            child: the name of the network in it.
         """
         fixed = {f"{child}.{place}" for places in (*self.sites.values(), *self._frozen) for place in places}
         clones: dict[int, Tensor] = {}
@@ -67,7 +83,7 @@ class Template:
         return with_tensors(model, {name: clones[id(buffer)] for name, buffer in buffers.items()}, {}, references, apart=True)
 
     def plain(self, net: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
-        """A copy of ``net`` in evaluation mode, an ordinary network that holds these weights, by site."""
+        """Return a copy of ``net`` in evaluation mode, an ordinary network with these weights, by site."""
         net = copy_network(net)
         parts = _parts(net)
         values = [(places, net.get_buffer(places[0]), False) for places in self._frozen]
@@ -86,10 +102,15 @@ class Template:
         return net.eval()
 
     def watch(self, net: nn.Module, weights: Mapping[str, Tensor], x: Tensor) -> WeightUsage:
-        """Run ``net`` once, in the mode that it is in, for what it does with its weights; nothing of it stays.
+        """Run ``net`` once, in its present mode, and return how it uses its weights; ``net`` is not changed.
+
+        Args:
+            net: the network.
+            weights: a value of each weight, by site.
+            x: a batch of inputs.
 
         Raises:
-            InputError: the forward pass changes a weight in place, or makes new parameters.
+            InputError: see :func:`~pyro_vd.models.usage.watch_forward`.
         """
         own = {place for places in self.sites.values() for place in places}
         tensors = (*net.named_parameters(remove_duplicate=False), *net.named_buffers(remove_duplicate=False))
@@ -104,7 +125,7 @@ class Template:
 
 
 def tensors_of(net: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers by all their names."""
+    """Return parameters and buffers by all their names."""
     return {**dict(net.named_parameters(remove_duplicate=False)), **dict(net.named_buffers(remove_duplicate=False))}
 
 
@@ -113,12 +134,12 @@ def _parts(net: nn.Module) -> dict[int, object]:
 
 
 def _distinct(net: nn.Module, places: list[str]) -> list[str]:
-    """One name for each module and attribute: a module may have two."""
+    """Return one name per module and attribute; a module, and with it a parameter, may have several names."""
     return list({owner_of(net, place): place for place in places}.values())
 
 
 def _freeze(net: nn.Module, places: list[str]) -> Tensor:
-    """Turn a parameter into a buffer, and give that: its values are kept, no optimizer finds it."""
+    """Turn a parameter into a buffer with the same values, which no optimizer finds, and return the buffer."""
     value: Tensor = net.get_parameter(places[0]).detach()
     for place in places:
         owner, attribute = owner_of(net, place)

@@ -1,4 +1,4 @@
-"""How a network's forward pass uses its weights, found by running it once and watching."""
+"""A watched run of a network, which shows how its forward pass uses its weights."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ from pyro_vd.networks.layer_registry import LINEAR_MAPS
 
 @dataclass
 class WeightUsage:
-    """What a forward pass did with the weights, by site."""
+    """The ways in which a forward pass used the weights."""
 
     linear: Counter[str] = field(default_factory=Counter)
-    """How often each was the weight of a linear map, in the order of the first use."""
+    """How often each site's weight was the weight of a linear map, in the order of the first use."""
     otherwise: set[str] = field(default_factory=set)
-    """Those that something else was done with."""
+    """The sites whose weight was used in another way than as the weight or the bias of a linear map."""
     read_data: set[str] = field(default_factory=set)
-    """Those whose linear map was given what does not depend on any weight."""
+    """The sites whose linear map had an input that depends on no weight."""
     run_again: bool = False
     """Whether a part of the network ran without gradients, as reentrant activation checkpointing does."""
 
     def to_draw(self, sites: Iterable[str]) -> frozenset[str]:
-        """Those of the sites that must be drawn themselves, once: a draw of an output would not do for them.
+        """Return the sites whose weight must be drawn itself, once per pass, because a draw of a layer's output is not enough.
 
-        A weight that nothing was seen to be done with is among them: code in another language may use it.
+        These include the weights for which no use was seen: code in another language may use them.
         """
         return frozenset(name for name in sites if name in self.otherwise or self.linear[name] != 1)
 
 
-class _Watched(Tensor):
-    """A weight that notes what is done with it."""
+class _WatchedWeight(Tensor):
+    """A weight that records every function that it is an argument of."""
 
     value_: Tensor
     site_: str
@@ -55,6 +55,13 @@ class _Watched(Tensor):
 
     @classmethod
     def of(cls, value: Tensor, site: str, usage: WeightUsage) -> Self:
+        """Return a watched weight.
+
+        Args:
+            value: the weight's value, which functions receive in its place.
+            site: the name of its site.
+            usage: the record to write to.
+        """
         weight = Tensor._make_subclass(cls, value.detach())
         weight.value_, weight.site_, weight.usage_ = value, site, usage
         return weight
@@ -64,12 +71,12 @@ class _Watched(Tensor):
         kwargs = kwargs or {}
         if func in NO_GRADIENT_OF_ITS_OWN:
             return args[0] if func is Tensor.requires_grad_ else None
-        if is_question(func, args, kwargs, _Watched):
+        if is_question(func, args, kwargs, _WatchedWeight):
             return func(*_plain(args), **_plain(kwargs))
         weight = next(each for each in _watched((args, kwargs)))
-        check_not_changed(func, args, kwargs, _Watched, f"the weight {weight.site_!r}")
+        check_not_changed(func, args, kwargs, _WatchedWeight, f"the weight {weight.site_!r}")
         if func in DATA:
-            return _Watched.of(weight.value_.detach(), weight.site_, weight.usage_)
+            return _WatchedWeight.of(weight.value_.detach(), weight.site_, weight.usage_)
         usage = weight.usage_
         arguments = LINEAR_MAPS[func].by_name(args, kwargs) if func in LINEAR_MAPS else {}
         for each in _watched((args, kwargs)):
@@ -83,8 +90,11 @@ class _Watched(Tensor):
         return func(*_plain(args), **_plain(kwargs))
 
 
-class _OnlyItsOwn(TorchFunctionMode):
-    """Notes parameters that are none of the network's modules': all of those stand in for parameters in this pass."""
+class _ForeignParameters(TorchFunctionMode):
+    """A record of the learnt parameters that are arguments of a function but do not belong to the network's own modules.
+
+    In a watched run, plain tensors have replaced all parameters of the network's own modules, so that any other is foreign.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -100,8 +110,8 @@ class _OnlyItsOwn(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def _watched(tree: Any) -> list[_Watched]:
-    if isinstance(tree, _Watched):
+def _watched(tree: Any) -> list[_WatchedWeight]:
+    if isinstance(tree, _WatchedWeight):
         return [tree]
     if isinstance(tree, dict):
         tree = tuple(tree.values())
@@ -109,7 +119,7 @@ def _watched(tree: Any) -> list[_Watched]:
 
 
 def _plain(tree: Any) -> Any:
-    return replaced(tree, _Watched, lambda weight: weight.value_)
+    return replaced(tree, _WatchedWeight, lambda weight: weight.value_)
 
 
 def watch_forward(
@@ -120,18 +130,19 @@ def watch_forward(
     layers: Iterable[str],
     x: Tensor,
 ) -> WeightUsage:
-    """Run a forward pass for what it does with its weights. The random state is left as it was.
+    """Run a forward pass and return how it uses the weights. The random state stays as it was.
 
     Args:
-        network: makes the network to run, of tensors by name.
-        weights: a value of each, by site.
-        places: the names in the network of each.
-        others: the network's other tensors, by name; it runs with copies.
-        layers: those of them that are weights of layers as well: what comes after them is no data.
-        x: the network's inputs.
+        network: makes the network to run from tensors by name.
+        weights: a value of each weight, by site.
+        places: the names in the network of each weight, by site.
+        others: the network's other tensors, by name; the run uses copies of them.
+        layers: the names among ``others`` of weights of layers without a prior; their output does not count as data.
+        x: a batch of the network's inputs.
 
     Raises:
-        InputError: the forward pass changes a weight in place, makes new modules or parameters, or reaches other parameters.
+        InputError: the forward pass changes a weight in place, makes new modules or parameters, or reaches parameters that are
+            not those of its own modules.
     """
     usage = WeightUsage()
     with (
@@ -140,36 +151,41 @@ def watch_forward(
         torch.enable_grad(),
         warnings.catch_warnings(),
     ):
-        warnings.simplefilter("ignore")  # what there is to warn of is said again by the first real pass
+        warnings.simplefilter("ignore")  # the first real pass gives the same warnings
         values = {name: weight.detach().clone().requires_grad_() for name, weight in weights.items()}
         tensors = {name: tensor.detach().clone() for name, tensor in others.items()}
         for name in layers:
             tensors[name].requires_grad_()
         x = x.clone() if x.is_inference() else x
         versions = {name: value._version for name, value in values.items()}
-        watched = {name: _Watched.of(value, name, usage) for name, value in values.items()}
+        watched = {name: _WatchedWeight.of(value, name, usage) for name, value in values.items()}
         for name, weight in watched.items():
             tensors |= dict.fromkeys(places[name], weight)
         net = network(tensors)
         names = dict(net.named_parameters(remove_duplicate=False))
-        with eagerly(), _OnlyItsOwn() as looked:
+        with eagerly(), _ForeignParameters() as others_used:
             net(x)
     for name, value in values.items():
         if value._version != versions[name] or not torch.equal(value, weights[name]):
             raise InputError(
                 f"the weight {name!r} is changed in place in the network's forward pass; it is drawn anew in every pass, and "
-                "the change would be lost. Compute with a changed copy instead, or use torch.nn.utils.parametrize"
+                "the change would be lost. Compute with a changed copy instead, or use torch.nn.utils.parametrize",
+                name=name,
             )
     after = dict(net.named_parameters(remove_duplicate=False))
     if changed := [name for name in {**names, **after} if names.get(name) is not after.get(name)]:
         raise InputError(
-            f"the network's forward pass makes or replaces parameters: {', '.join(changed)}; they would not be trained. Make "
-            "them when the network is built"
+            f"the network's forward pass makes or replaces the parameters {', '.join(changed)}, which would not be trained; "
+            "make them when the network is built",
+            name="net",
+            value=changed,
         )
-    if looked.foreign:
+    if shapes := sorted(others_used.foreign):
         raise InputError(
-            f"the network's forward pass reaches parameters of the shapes {sorted(looked.foreign)} that are not those of its "
-            "own modules, such as through a lambda, a weak reference or a compiled method made before: they would not be "
-            "trained. Reach them through self in forward"
+            f"the network's forward pass uses parameters of the shapes {shapes} that are not those of its own modules, and "
+            "would not be trained; the cause may be a lambda, a weak reference or a method that was compiled before. Use "
+            "parameters through self in forward",
+            name="net",
+            value=shapes,
         )
     return usage

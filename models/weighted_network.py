@@ -1,4 +1,4 @@
-"""A network that is run with weights that it is given: what it does with them, and how they are put into it."""
+"""A network that runs with given weights: its copy, its weight sites, and its forward pass."""
 
 from __future__ import annotations
 
@@ -12,60 +12,50 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from pyro_vd._core.eager import eagerly, uncompiled
-from pyro_vd._core.errors import InputError
-from pyro_vd._core.messages import did_you_mean, one_line, quoted
 from pyro_vd.inference.lazy_weight import LazyWeight, draw_weight
 from pyro_vd.inference.reparam import KnownWeight
-from pyro_vd.models.admission import check_admission
+from pyro_vd.models.admission import admitted_copy
 from pyro_vd.models.gradient_watch import GradientWatch
 from pyro_vd.models.template import Template, tensors_of
 from pyro_vd.models.usage import WeightUsage
-from pyro_vd.models.weight_sites import owner_of, weight_owners
-from pyro_vd.networks.copies import copy_network, detached_copies, uncompiled_network
+from pyro_vd.models.usage_record import UsageRecord
+from pyro_vd.models.weight_sites import owner_of, shared_sites, weight_places
+from pyro_vd.networks.copies import detached_copies, uncompiled_network
 from pyro_vd.networks.execution import trace_execution
 from pyro_vd.networks.layer_kind import LayerKind
-from pyro_vd.networks.layer_registry import kind_of, layer_classes, layers_in
-from pyro_vd.networks.layers import weight_name
+from pyro_vd.networks.layer_registry import kind_of
 from pyro_vd.networks.markers import ModelMarker
 from pyro_vd.networks.modes import kept_in_evaluation_mode, put_back_in_evaluation_mode
 
 
 class WeightedNetwork(ModelMarker, PyroModule):
-    """What :class:`~pyro_vd.models.BayesianNetwork` is of any network, whatever is to be inferred of its weights."""
+    """The part of :class:`~pyro_vd.models.BayesianNetwork` that does not depend on priors and likelihoods.
+
+    It holds a copy of a network, knows which of its weights are sample sites, and runs it with weights from outside.
+    """
 
     def _take(self, net: nn.Module, shared: Collection[str]) -> dict[str, Tensor]:
-        """Copy ``net`` in, and give its weights by site, in the order of execution.
+        """Copy ``net`` into this module, and return its weights by site, in the order of execution.
+
+        Args:
+            net: the network that the user gave.
+            shared: names of weights that are used more than once in one forward pass.
 
         Raises:
-            InputError: see :class:`~pyro_vd.models.BayesianNetwork`.
+            InputError: ``net`` has no supported layer, or :func:`~pyro_vd.models.admission.admitted_copy` refuses it;
+                ``shared`` is not a list of names of its weights.
         """
-        check_admission(net)
-        try:
-            net = copy_network(net)
-        except (RuntimeError, TypeError) as error:
-            raise InputError(f"{type(net).__name__} cannot be copied: {one_line(error)}") from error
+        net = admitted_copy(net)
         self._evaluated = kept_in_evaluation_mode(net)
-        owners = dict(weight_owners(net))
-        tied = {name for name, places in owners.items() if len(places) > 1}
-        if not owners:
-            raise InputError(
-                f"{type(net).__name__} has no weight to put a prior on: none of its layers is one of "
-                f"{', '.join(layer_classes())} with a weight that is not frozen"
-            )
-        if isinstance(shared, str) or not isinstance(shared, Collection) or not all(isinstance(each, str) for each in shared):
-            raise InputError(name="shared", value=shared, allowed="a list of names of weights")
-        if unknown := sorted(set(shared) - set(owners)):
-            meant = did_you_mean(unknown[0], owners)
-            raise InputError(f"shared (={quoted(unknown)}) must name weights of the network: {', '.join(owners)}{meant}")
-        self.shared: frozenset[str] = frozenset(shared) | tied
-        self._execution = trace_execution(net)
-        if (execution := self._execution) is not None:
-            owners = dict(sorted(owners.items(), key=lambda owner: execution.rank_of(owner[1])))
-        self._template = Template(net, owners)
+        places = weight_places(net)
+        self.shared: frozenset[str] = shared_sites(shared, places)
+        if (execution := trace_execution(net)) is not None:
+            places = dict(sorted(places.items(), key=lambda site: execution.rank_of(site[1])))
+        self._template = Template(net, places)
+        self._usage: UsageRecord = UsageRecord(net, self._template.sites, execution)
         _as_never_run(net)
         self.net = net
-        self._usage: dict[bool, WeightUsage] = {}
-        self.gradient_watch: GradientWatch = GradientWatch(owners)
+        self.gradient_watch: GradientWatch = GradientWatch(places)
         return self.initial_weights
 
     @property
@@ -79,7 +69,7 @@ class WeightedNetwork(ModelMarker, PyroModule):
         return self
 
     def train(self, mode: bool = True) -> Self:
-        """Training mode, but for the modules that stay in evaluation mode; or evaluation mode."""
+        """Set evaluation mode, or training mode except for the modules that stay in evaluation mode."""
         super().train(mode)
         if mode:
             put_back_in_evaluation_mode(self._net, self._evaluated)
@@ -94,7 +84,10 @@ class WeightedNetwork(ModelMarker, PyroModule):
 
     @property
     def weight_names(self) -> list[str]:
-        """The names of the weight sites, in the order of execution; of registration where ``torch.fx`` cannot follow."""
+        """The names of the weight sites, in the order of execution.
+
+        Where ``torch.fx`` cannot follow the network, they are in the order of registration.
+        """
         return list(self._template.sites)
 
     @property
@@ -103,15 +96,18 @@ class WeightedNetwork(ModelMarker, PyroModule):
         return {name: self._net.get_buffer(name) for name in self._template.sites}
 
     def layer(self, name: str) -> nn.Module:
-        """The layer that a site's weight belongs to; the first of a registered kind, if it is shared."""
+        """Return the layer that a site's weight belongs to; where layers share it, the first of a registered kind."""
         return self._owner(name)[0]
 
     def layer_kind(self, name: str) -> LayerKind:
-        """The kind of the layer that a site's weight belongs to."""
+        """Return the kind of the layer that a site's weight belongs to."""
         return self._owner(name)[1]
 
     def weight_axes(self, name: str) -> tuple[str, ...]:
-        """The names of the dimensions of a site's weight, such as ``out``, ``in``; see :class:`~pyro_vd.networks.LayerKind`."""
+        """Return the names of the dimensions of a site's weight, such as ``("out", "in")``.
+
+        See :class:`~pyro_vd.networks.LayerKind` for the names.
+        """
         return self._owner(name)[2]
 
     def _owner(self, name: str) -> tuple[nn.Module, LayerKind, tuple[str, ...]]:
@@ -121,33 +117,24 @@ class WeightedNetwork(ModelMarker, PyroModule):
 
     @property
     def is_followed(self) -> bool:
-        """Whether it is known what the layers read: ``torch.fx`` can follow the network, or it has run."""
-        return self._execution is not None or bool(self._usage)
+        """Whether it is known which layers read the data: ``torch.fx`` can follow the network, or the network has run."""
+        return self._usage.is_followed
 
     @property
     def order_of_execution(self) -> list[str]:
-        """The weight sites as they are used; as :attr:`weight_names` until the network has run, where it cannot be followed."""
-        for usage in self._usage.values():
-            if self._execution is None:
-                used = [name for name in usage.linear if name in self._template.sites]
-                return [*used, *(name for name in self.weight_names if name not in used)]
-        return self.weight_names
+        """The weight sites in the order of their first use; those of :attr:`weight_names` until :attr:`is_followed`."""
+        return self._usage.order
 
     def reads_data(self, name: str) -> bool:
-        """Whether the layer of a site reads the data, not what another layer with weights has made of them.
+        """Return whether the layer of a site reads the data, and not the output of another layer with weights.
 
-        Until :attr:`is_followed` the layer that is registered first is taken to do so, and no other.
+        Until :attr:`is_followed`, this is assumed of the layer that is registered first, and of no other.
         """
-        if self._execution is not None:
-            return self._execution.reads_data(self._template.sites[name])
-        for usage in self._usage.values():
-            return name in usage.read_data
-        path, layer, kind = next(layers_in(self._net))
-        return name in {weight_name(path, own) for own in kind.weights(layer)}
+        return self._usage.reads_data(name)
 
     @uncompiled
     def output(self, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
-        """The network's output for ``x`` with these weights, by site."""
+        """Return the network's output for a batch ``x`` with these weights, by site."""
         usage = self._usage_for(weights, x)
         drawn = self.shared | usage.to_draw(self._template.sites)
         learns = self.training and torch.is_grad_enabled()
@@ -159,7 +146,7 @@ class WeightedNetwork(ModelMarker, PyroModule):
             if usage.run_again and not isinstance(weight, LazyWeight):
                 weight = KnownWeight(weight)
             tensors.update(dict.fromkeys(places, weight))
-        _ = self.net  # found by its name it registers its parameters with Pyro, where a trace is made
+        _ = self.net  # this access registers the network's parameters with Pyro while a trace is recorded
         net = self._template.filled(self._net, tensors, apart=not self.training)
         with eagerly():
             result: Tensor = net(x)
@@ -170,37 +157,41 @@ class WeightedNetwork(ModelMarker, PyroModule):
         return result
 
     def _usage_for(self, weights: Mapping[str, Tensor], x: Tensor) -> WeightUsage:
-        """What the forward pass does with the weights, watched the first time that it runs in either mode."""
-        usage = self._usage.get(self.training)
+        """Return how the forward pass uses the weights; it is watched the first time that it runs in the present mode."""
+        usage = self._usage.of_mode(self.training)
         if usage is None:
             if any(torch._C._functorch.is_functorch_wrapped_tensor(weight) for weight in weights.values()):
-                return WeightUsage(Counter(self._template.sites))  # inside torch.vmap, which allows no run apart
+                return WeightUsage(Counter(self._template.sites))  # inside torch.vmap, which allows no separate run
             usage = self.watch_use(x)
         return usage
 
     def watch_use(self, x: Tensor) -> WeightUsage:
-        """Run the network once, in the mode that it is in, for what it does with its weights; nothing of it stays.
+        """Run the network once on a batch, in its present mode, to record how it uses its weights; nothing else changes.
 
         Raises:
-            InputError: the forward pass changes a weight in place, or makes new parameters.
+            InputError: the forward pass changes a weight in place, makes new parameters, or reaches parameters that are not
+                those of its own modules.
         """
         usage = self._template.watch(self._net, self.initial_weights, x)
-        self._usage[self.training] = usage
+        self._usage.add(self.training, usage)
         return usage
 
     def apart(self) -> Self:
-        """The model as modules and buffers of their own, to try it; all else is shared, so that the model stays as it is."""
+        """Return a model with its own modules and buffers, for a trial run that does not change this model.
+
+        Everything else is shared with this model, weights and parameters too.
+        """
         model = cast(Self, self._template.apart(self, "net"))
-        model.__dict__["_usage"] = dict(self._usage)
+        model.__dict__["_usage"] = self._usage.copied()
         return model
 
     def to_module(self, weights: dict[str, Tensor]) -> nn.Module:
-        """A copy of the network in evaluation mode, ordinary and without Pyro, that holds these weights."""
+        """Return a copy of the network in evaluation mode, an ordinary module without Pyro, with these weights, by site."""
         return self._template.plain(self._net, weights)
 
 
 def _as_never_run(net: nn.Module) -> None:
-    """Pyro makes no module that has run a part of another: the network given may have, and its copy was traced."""
+    """Clear the mark of Pyro's modules that have run: Pyro refuses to put them into another, and tracing has run the copy."""
     for module in net.modules():
         if isinstance(module, PyroModule):
             module._pyro_context.used = False

@@ -1,6 +1,6 @@
 """Figures with matplotlib, one function per figure; each returns a ``Figure``, and no display is needed.
 
-They show log α and what is pruned, the weights, the posterior, and how far predictions can be trusted.
+They show log α and the pruned weights, the weights themselves, the posterior, and the calibration of predictions.
 """
 
 import lazy_loader

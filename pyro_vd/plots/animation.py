@@ -1,4 +1,4 @@
-"""A recorded training as a GIF and, with ffmpeg, as an MP4: every weight matrix as it would be pruned at each moment."""
+"""A recorded training as a GIF and, with ffmpeg, as an MP4: every weight matrix, pruned, at each recorded moment."""
 
 from __future__ import annotations
 
@@ -21,17 +21,21 @@ from pyro_vd.plots.weights import SHADES, folded, shaded, weight_matrices
 from pyro_vd.training.frame_files import SCALE, Frames
 
 GIF_BYTES = 2_000_000
-"""A GIF is never larger: it shows as many of the frames as go into that."""
+"""The largest size of a GIF in bytes; it shows as many of the frames as this size allows."""
 
-_SECONDS = 15.0  # about as long as a film takes
-_LAST = 3.0  # seconds that its end stays
+_SECONDS = 15.0  # approximate duration of a film
+_LAST = 3.0  # seconds for which the last frame stays
 
 Pixels = np.ndarray
 """A picture, ``(height, width, 3)`` as uint8."""
 
 
 class Painter:
-    """Draws one frame after another; what never changes is drawn once."""
+    """A painter of frames, which draws the parts that all frames share only once.
+
+    Args:
+        frames: the recorded training.
+    """
 
     def __init__(self, frames: Frames) -> None:
         self.frames = frames
@@ -46,17 +50,17 @@ class Painter:
         self._still = self._canvas.copy_from_bbox(figure.bbox)
 
     def weights(self, index: int) -> list[Tensor]:
-        """The matrices of a frame."""
+        """Return the weight matrices of a frame."""
         return [torch.from_numpy(values[index] / np.float32(SCALE)) for values in self.frames.weights.values()]
 
     def titles(self, index: int) -> list[str]:
-        """What stands above each matrix: the share of its weights that is pruned."""
+        """Return the title of each matrix of a frame, with the share of its weights that is pruned."""
         sizes = [values[index].size for values in self.frames.weights.values()]
         removed = [100 * (1 - left / size) for left, size in zip(self.frames.left(index), sizes, strict=True)]
         return [f"layer {number}: {_padded(share, 4)} % removed" for number, share in enumerate(removed, 1)]
 
     def heading(self, index: int) -> str:
-        """The title: when, how good and how small; the kilobytes are those of the file of the non-zeros, not compacted."""
+        """Return the title of a frame: epoch, score, compression, and kilobytes of the sparse file without compaction."""
         frames = self.frames
         when, smaller = frames.epoch[index], frames.compression(index)
         score = Score(frames.score_name, frames.score[index])
@@ -67,7 +71,7 @@ class Painter:
         return f"epoch {_padded(when, 5)}    {quality} ({frames.measured_on})    {size}"
 
     def paint(self, index: int) -> Pixels:
-        """The picture of a frame."""
+        """Return the picture of a frame."""
         self._canvas.restore_region(self._still)
         for image, weight in zip(self._images, self.weights(index), strict=True):
             image.set_data(shaded(folded(weight)))
@@ -79,21 +83,31 @@ class Painter:
 
 
 def _padded(value: float, width: int) -> str:
-    """A number whose digits keep their places from frame to frame: padded with spaces as wide as a digit."""
+    """Return a number as text, padded with spaces as wide as a digit, so that its digits do not move between frames."""
     return f"{value:{width}.1f}".replace(" ", "\u2007")
 
 
 def chosen_frames(number: int, shown: int) -> list[int]:
-    """Which of the frames a GIF shows: all, or first and last and closer at the start, where more happens (evenly in √time)."""
+    """Return the indices of the frames that a GIF shows.
+
+    The first and the last frame are always among them. The others are evenly spaced in √time, which is closer at the start of
+    the training, where more changes.
+
+    Args:
+        number: the number of recorded frames.
+        shown: the largest number of frames to show.
+    """
     if shown >= number:
         return list(range(number))
     return sorted({round((number - 1) * (k / max(1, shown - 1)) ** 2) for k in range(shown)} | {number - 1})
 
 
 def gif_of(painter: Painter, max_frames: int, on_frame: Callable[[], None] = lambda: None) -> tuple[bytes, list[int]]:
-    """An endless GIF of at most :data:`GIF_BYTES`, and the frames it shows; fewer than ``max_frames`` if it would be larger.
+    """Return an endless GIF of at most :data:`GIF_BYTES`, and the indices of its frames.
 
     Args:
+        painter: draws the frames.
+        max_frames: the largest number of frames, at least 2; there are fewer where the GIF would be too large.
         on_frame: called after every frame that is drawn.
     """
     number = len(painter.frames)
@@ -108,7 +122,7 @@ def gif_of(painter: Painter, max_frames: int, on_frame: Callable[[], None] = lam
 
 def _gif(painter: Painter, indices: list[int], on_frame: Callable[[], None]) -> bytes:
     palette = Image.new("P", (1, 1))
-    colours = np.vstack([SHADES, np.linspace(0, 1, 16)[:, None].repeat(4, 1)])  # and greys for the letters
+    colours = np.vstack([SHADES, np.linspace(0, 1, 16)[:, None].repeat(4, 1)])  # with shades of grey for the letters
     palette.putpalette(np.rint(255 * colours[:, :3]).astype(np.uint8).tobytes())
 
     def pictures() -> Iterator[Image.Image]:
@@ -125,10 +139,15 @@ def _gif(painter: Painter, indices: list[int], on_frame: Callable[[], None]) -> 
 
 
 def mp4_of(painter: Painter, ffmpeg: str, on_frame: Callable[[], None] = lambda: None) -> bytes:
-    """A film of every frame, by the program ``ffmpeg``.
+    """Return an MP4 film of all frames, made by the program ``ffmpeg``.
+
+    Args:
+        painter: draws the frames.
+        ffmpeg: the path of the program.
+        on_frame: called after every frame that is drawn.
 
     Raises:
-        OSError: ffmpeg failed.
+        OSError: ffmpeg failed; the message contains what it printed.
     """
     number = len(painter.frames)
     rate = int(np.clip(number / _SECONDS, 4, 30))
@@ -147,7 +166,7 @@ def mp4_of(painter: Painter, ffmpeg: str, on_frame: Callable[[], None] = lambda:
                 process.stdin.write(last.tobytes() * round(_LAST * rate))
                 process.stdin.close()
             except BrokenPipeError:
-                pass  # it has ended early, and says why
+                pass  # ffmpeg has ended early, and has printed the reason
         if process.returncode:
             raise OSError(f"{ffmpeg} failed: {one_line(messages.read_text(errors='replace')) or process.returncode}")
         return target.read_bytes()

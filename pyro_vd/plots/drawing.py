@@ -1,4 +1,4 @@
-"""Pictures, one function each, returning a matplotlib Figure; no global state, so they work without a display."""
+"""Pictures of log α and of errors, one function each, which returns a matplotlib Figure without global state."""
 
 from __future__ import annotations
 
@@ -17,55 +17,86 @@ from pyro_vd._core.errors import InputError
 from pyro_vd.evaluation.score import Score
 from pyro_vd.networks.layers import named_weights
 
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")  # Okabe and Ito's, safe for the colour-blind
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+"""The colours of curves, by Okabe and Ito, which colour-blind people can tell apart."""
 MARKERS = ("o", "s", "^", "D", "v", "P")
-SHOWN = (-12.0, 16.0)  # log α beyond is counted at the edges
+"""The markers of curves."""
+SHOWN = (-12.0, 16.0)
+"""The range of log α that is shown; values outside of it are counted at its ends."""
 
 
 def draw_band(axes: Axes, x: Sequence[float], values: Sequence[Sequence[float]], label: str, **style: Any) -> None:
-    """Draw a curve over x with several values at a point: their mean as a line, their range as a band."""
+    """Draw a curve with several values per point: their mean as a line, their range as a band.
+
+    Args:
+        axes: where to draw.
+        x: the points.
+        values: the values at each point.
+        label: the label of the line.
+        style: further arguments of ``Axes.plot``.
+    """
     (line,) = axes.plot(x, [sum(v) / len(v) for v in values], label=label, **style)
     axes.fill_between(x, [min(v) for v in values], [max(v) for v in values], color=line.get_color(), alpha=0.2, linewidth=0)
 
 
 def image_shape(shape: Sequence[int]) -> tuple[int, int] | None:
-    """Height and width of an input of a shape; one of a square number of values is taken for a flattened square."""
+    """Return height and width of the image that an input of this shape holds; None where it does not hold an image.
+
+    An input with one dimension holds an image if the number of its values is a square.
+    """
     if len(shape) > 1:
         return shape[-2], shape[-1]
     side = math.isqrt(shape[0])
     return (side, side) if side * side == shape[0] else None
 
 
+def check_image_shape(image_shape: tuple[int, int] | None, weight: Tensor, channels: bool = False) -> tuple[int, int]:
+    """Return height and width of the image that a first layer reads.
+
+    Args:
+        image_shape: height and width in pixels; None stands for one row of all inputs.
+        weight: the weight of the first layer.
+        channels: whether the inputs may be several channels of the image.
+
+    Raises:
+        InputError: ``weight`` is not a matrix ``(units, inputs)``, or its inputs are not the pixels of such an image.
+    """
+    height, width = image_shape or (1, weight.shape[-1])
+    if weight.ndim != 2 or (weight.shape[1] % (height * width) if channels else weight.shape[1] != height * width):
+        allowed = f"the height and width of the inputs of the first layer, whose weight has the shape {tuple(weight.shape)}"
+        raise InputError(name="image_shape", value=image_shape, allowed=allowed)
+    return height, width
+
+
 def pruning_overview(
     log_alphas: Mapping[str, Tensor], net: nn.Module, threshold: float, image_shape: tuple[int, int]
 ) -> Figure:
-    """What training has decided: log α of every weight with the threshold, and how many weights read each input pixel.
+    """Show log α of every weight with the threshold, and the number of weights that read each input pixel.
 
     Args:
-        log_alphas: as :func:`~pyro_vd.guides.alpha.log_alpha` gives.
+        log_alphas: log α by site, as :func:`~pyro_vd.log_alpha` returns it.
         net: the pruned network; its first layer reads an image.
-        threshold: on log α.
+        threshold: the threshold on log α.
         image_shape: height and width of the image, in pixels.
 
     Raises:
-        InputError: the first layer does not read as many inputs.
+        InputError: the first layer does not have one input per pixel.
     """
     first = next(weight for _, weight in named_weights(net))
-    if first.ndim != 2 or first.shape[1] != image_shape[0] * image_shape[1]:
-        raise InputError(f"image_shape (={image_shape}) does not fit a first layer of shape {tuple(first.shape)}")
+    check_image_shape(image_shape, first)
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1.7, 1))
     draw_log_alpha(left, log_alphas, threshold)
-    left.set_title("log α of every weight; right of the line is removed")
+    left.set_title("log α of every weight; weights right of the line are removed")
     counts = (first != 0).sum(0).reshape(image_shape)
     image = right.imshow(counts.tolist(), cmap="cividis")
-    right.set(title="weights left a pixel", xlabel="pixel column", ylabel="pixel row")
+    right.set(title="weights left per pixel", xlabel="pixel column", ylabel="pixel row")
     figure.colorbar(image, ax=right, label="weights")
     return figure
 
 
 def draw_log_alpha(axes: Axes, log_alphas: Mapping[str, Tensor], threshold: float) -> None:
-    """Draw one histogram of log α per layer, and the threshold; what lies beyond the axis is counted at its edge."""
+    """Draw one histogram of log α per layer, and the threshold; values outside of :data:`SHOWN` are counted at its ends."""
     bins = torch.linspace(*SHOWN, 71).tolist()
     for (name, values), colour in zip(log_alphas.items(), cycle(COLOURS)):
         share = 100 * (values >= threshold).float().mean().item()
@@ -77,11 +108,11 @@ def draw_log_alpha(axes: Axes, log_alphas: Mapping[str, Tensor], threshold: floa
 
 
 def error_against_compression(networks: Mapping[str, tuple[float, Score]]) -> Figure:
-    """Test error against compression, a numbered point a network; small and good is at the bottom right.
+    """Show test error against compression, with one numbered point per network; the best are at the bottom right.
 
     Args:
-        networks: by name, compression and score. Where no weight is left compression is infinite: those stand at the right
-            edge, as triangles.
+        networks: compression and score, by name. A network without a weight has an infinite compression, and is shown as a
+            triangle at the right edge.
     """
     label_y = ", ".join(dict.fromkeys(f"test {score.label.replace(' %', ', %')}" for _, score in networks.values()))
     figure = Figure(figsize=(9, 4.2), layout="constrained")

@@ -1,4 +1,4 @@
-"""Pictures of the experiments, one function each, returning a matplotlib Figure; see :mod:`pyro_vd.plots.drawing`."""
+"""Pictures of the experiments, one function each, which returns a matplotlib Figure without global state."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def bands(
     labels: tuple[str, str],
     title: str,
 ) -> Figure:
-    """Curves over x, each with several values at a point: their mean as a line, their range as a band.
+    """Show curves with several values per point: their mean as a line, their range as a band.
 
     Args:
-        curves: by label, x and the values at each x.
-        level: label and values of what does not depend on x, drawn as a horizontal line with its band.
-        labels: of the axes.
-        title: of the picture.
+        curves: the points and the values at each point, by label.
+        level: the label and the values of a quantity that does not depend on the points, a horizontal line with a band.
+        labels: the labels of the two axes.
+        title: the title of the picture.
     """
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
@@ -41,7 +41,13 @@ def bands(
 
 
 def elbo_terms(steps: Sequence[int], data_term: Sequence[float], kl: Sequence[float]) -> Figure:
-    """The negative ELBO over the iterations, and its two terms apart, in nats, means over an epoch."""
+    """Show the negative ELBO and its two terms, in nats, over the iterations.
+
+    Args:
+        steps: iterations.
+        data_term: the negative log likelihood at each, the mean of an epoch.
+        kl: the KL at each, the mean of an epoch.
+    """
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
     total = [a + b for a, b in zip(data_term, kl, strict=True)]
@@ -57,7 +63,12 @@ def elbo_terms(steps: Sequence[int], data_term: Sequence[float], kl: Sequence[fl
 
 
 def sparsity_pictures(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> Figure:
-    """Every weight matrix before training and after pruning: a dark point for a weight that is not zero."""
+    """Show every weight matrix before training and after pruning; a weight that is not zero is a dark point.
+
+    Args:
+        before: the weights before training, by site.
+        after: the weights after pruning, by site.
+    """
     figure = Figure(figsize=(9, 1.4 + 2.2 * len(before)), layout="constrained")
     grid = figure.subplots(len(before), 2, squeeze=False)
     for row, name in zip(grid, before, strict=True):
@@ -70,7 +81,7 @@ def sparsity_pictures(before: Mapping[str, Tensor], after: Mapping[str, Tensor])
 
 
 def log_alpha_histogram(log_alphas: Mapping[str, Tensor], threshold: float) -> Figure:
-    """How many weights of each layer have which log α, with the threshold."""
+    """Show one histogram of log α per layer, and the threshold."""
     figure = Figure(figsize=(7, 3.8), layout="constrained")
     draw_log_alpha(figure.subplots(), log_alphas, threshold)
     return figure
@@ -82,15 +93,19 @@ def tradeoff(
     published: Mapping[str, tuple[float, float]],
     sizes: Sequence[str],
 ) -> Figure:
-    """Test error against compression: (steered value, compression, error in %) along two curves, and published points.
+    """Show test error against compression: two curves of pruned networks, and published results.
 
-    ``sizes`` says how large the file of each network of ``by_weight`` is.
+    Args:
+        by_threshold: threshold, compression and error in % of networks from one training.
+        by_weight: KL weight, compression and error in % of networks from one training each.
+        published: compression and error in % of published results, by label.
+        sizes: the file sizes of the networks of ``by_weight``, as texts.
     """
     figure = Figure(figsize=(7.5, 4.6), layout="constrained")
     axes = figure.subplots()
     for points, label, colour, marker in (
         (by_threshold, "threshold on log α, one training at KL weight 1", COLOURS[0], "."),
-        (by_weight, "KL weight β, a training each, threshold 3", COLOURS[5], "s"),
+        (by_weight, "KL weight β, one training per point, threshold 3", COLOURS[5], "s"),
     ):
         ordered = sorted((c, e, value) for value, c, e in points if math.isfinite(c))
         axes.plot([c for c, _, _ in ordered], [e for _, e, _ in ordered], color=colour, marker=marker, label=label)
@@ -114,11 +129,11 @@ def tradeoff(
 
 
 def learning_curves(curves: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], every: Mapping[str, int]) -> Figure:
-    """Train and test error over the epochs, a panel a data set, a colour a network.
+    """Show train and test error over the epochs, with one panel per data set and one colour per network.
 
     Args:
-        curves: by title and by network, (train, test) errors as shares.
-        every: epochs from one point to the next, by title.
+        curves: pairs of train and test error, as shares, by title and by network.
+        every: the number of epochs between two points, by title.
     """
     figure = Figure(figsize=(5 * len(curves), 4.2), layout="constrained")
     for axes, (title, networks) in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves.items(), strict=True):
@@ -132,7 +147,12 @@ def learning_curves(curves: Mapping[str, Mapping[str, Sequence[tuple[float, floa
 
 
 def memorisation(curves: Mapping[str, Sequence[tuple[float, float]]], every: int) -> Figure:
-    """Accuracy on training images with random labels over the epochs: what a network has memorised."""
+    """Show the accuracy on training images with random labels over the epochs, which is what a network has memorised.
+
+    Args:
+        curves: pairs of train and test error, as shares, by label.
+        every: the number of epochs between two points.
+    """
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
     for (label, points), colour, marker in zip(curves.items(), cycle(COLOURS), cycle(MARKERS)):
@@ -145,7 +165,11 @@ def memorisation(curves: Mapping[str, Sequence[tuple[float, float]]], every: int
 
 
 def losses(curves: Mapping[str, tuple[Sequence[tuple[int, float]], int | None]]) -> Figure:
-    """Loss over the steps, each curve to its end; a cross and the step where one stops being finite."""
+    """Show loss curves over the steps; a cross marks the step at which a loss stops being finite.
+
+    Args:
+        curves: the steps with their losses in nats, and the step of the first loss that is not finite or None, by label.
+    """
     figure = Figure(figsize=(7.5, 4.4), layout="constrained")
     axes = figure.subplots()
     for (label, (points, died)), colour in zip(curves.items(), cycle((COLOURS[5], COLOURS[1], COLOURS[0]))):
@@ -154,6 +178,6 @@ def losses(curves: Mapping[str, tuple[Sequence[tuple[int, float]], int | None]])
             axes.plot(died, points[-1][1], color=colour, marker="X", markersize=10, linestyle="")
             end = died, points[-1][1]
             axes.annotate(f"not finite at step {died}", end, (-10, -4), textcoords="offset points", ha="right")
-    axes.set(xlabel="step", ylabel="loss, nats", xscale="log", yscale="log", title="loss to its first value that is not finite")
+    axes.set(xlabel="step", ylabel="loss, nats", xscale="log", yscale="log", title="loss while it is finite")
     axes.legend(fontsize="small")
     return figure

@@ -1,4 +1,4 @@
-"""Pictures of a trained posterior, one function each, returning a matplotlib Figure; they work without a display."""
+"""Pictures of a trained posterior, one function each, which returns a matplotlib Figure without global state."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from matplotlib.colors import LogNorm, PowerNorm
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from pyro_vd._core.errors import InputError
 from pyro_vd.distributions.weight_posterior import MultiplicativeNormal
-from pyro_vd.plots.drawing import COLOURS, SHOWN
+from pyro_vd.plots.drawing import COLOURS, SHOWN, check_image_shape
 from pyro_vd.posterior.arviz_files import has_data_tree, import_arviz, to_tree
 
 _COLUMNS = 3
@@ -25,16 +24,17 @@ _CELLS = (120, 200)  # rows and columns of a mask's picture, at most
 def log_alpha_histograms(
     log_alphas: Mapping[str, Tensor], threshold: float, masks: Mapping[str, Tensor] | None = None
 ) -> Figure:
-    """How log α is spread in each layer, with the threshold; values beyond the axis, +∞ too, are counted at its ends.
+    """Show one histogram of log α per layer, with the threshold; values outside of the axis, also +∞, are counted at its ends.
 
     Args:
-        log_alphas: as :func:`~pyro_vd.guides.alpha.log_alpha` gives.
-        threshold: weights at or right of it are removed.
-        masks: True for a weight that is left, where others are removed as well; see :func:`~pyro_vd.pruning.pruning_masks`.
+        log_alphas: log α by site, as :func:`~pyro_vd.log_alpha` returns it.
+        threshold: the threshold on log α; weights at or above it are removed.
+        masks: by site, True for a weight that is left, if more than the threshold removes weights; see
+            :func:`~pyro_vd.pruning.pruning_masks`.
     """
     figure, axes = _grid(log_alphas, (4.0, 2.7))
     low, high = SHOWN
-    edges = np.linspace(low, high, 1 + round(4 * (high - low)))  # thresholds are mostly quarters
+    edges = np.linspace(low, high, 1 + round(4 * (high - low)))  # most thresholds are multiples of a quarter
     ticks = np.arange(low, high + 1, 4)
     labels = [f"≤{low:g}", *(f"{tick:g}" for tick in ticks[1:-1]), f"≥{high:g}"]
     labels = [label.replace("-", "−") for label in labels]
@@ -51,7 +51,7 @@ def log_alpha_histograms(
 
 
 def _grid(panels: Mapping[str, Any], size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
-    """A figure with an axis a panel, each of a width and height in inches; unused ones are taken away."""
+    """Return a figure with one axis per panel, each of this width and height in inches, and the axes."""
     columns = min(_COLUMNS, len(panels))
     rows = math.ceil(len(panels) / columns)
     figure = Figure(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
@@ -62,19 +62,19 @@ def _grid(panels: Mapping[str, Any], size: tuple[float, float]) -> tuple[Figure,
 
 
 def weight_masks(masks: Mapping[str, Tensor]) -> Figure:
-    """Which weights of each layer are left: one row per unit, one column per input and place of a kernel.
+    """Show which weights of each layer are left, with one row per unit, and one column per input and kernel position.
 
-    A large layer is shown in cells of several weights, coloured by the share that is left.
+    The picture of a large layer has cells of several weights each, coloured by the share of weights that are left.
 
     Args:
-        masks: True for a weight that is left, as :func:`~pyro_vd.pruning.pruning_masks` gives.
+        masks: by site, True for a weight that is left, as :func:`~pyro_vd.pruning.pruning_masks` returns it.
     """
     figure, axes = _grid(masks, (4.2, 3.0))
     for axis, (name, mask) in zip(axes, masks.items(), strict=True):
         matrix = mask.flatten(1).float().cpu()  # (out, in·kernel); of a transposed convolution (in, out·kernel)
         size = tuple(math.ceil(number / most) for number, most in zip(matrix.shape, _CELLS, strict=True))
         cells = F.avg_pool2d(matrix[None], size, ceil_mode=True)[0]
-        norm = PowerNorm(0.5, vmin=0, vmax=cells.max().item() or 1.0)  # one weight in a cell is seen
+        norm = PowerNorm(0.5, vmin=0, vmax=cells.max().item() or 1.0)  # so that one weight in a cell is visible
         extent = (-0.5, cells.shape[1] * size[1] - 0.5, cells.shape[0] * size[0] - 0.5, -0.5)
         image = axis.imshow(cells.numpy(), cmap="Greys", norm=norm, aspect="auto", interpolation="nearest", extent=extent)
         axis.set(title=f"{name}: {int(mask.sum())} of {mask.numel()} left", xlabel="input", ylabel="unit")
@@ -84,25 +84,23 @@ def weight_masks(masks: Mapping[str, Tensor]) -> Figure:
 
 
 def input_relevance(weight: Tensor, image_shape: tuple[int, int] | None = None) -> Figure:
-    """How much the first layer reads each input: the number of weights left, and their norm √Σθ².
+    """Show how strongly the first layer depends on each input: the number of weights that are left, and their norm √Σθ².
 
     Args:
-        weight: the pruned first layer ``(units, inputs)``, zero where a weight was removed.
-        image_shape: height and width, if the inputs are an image's pixels; channels, which come first, are summed. None
-            shows the inputs in one row.
+        weight: the weight ``(units, inputs)`` of the pruned first layer, zero where a weight is removed.
+        image_shape: height and width in pixels, if the inputs are an image; channels come first, and are summed. None shows the
+            inputs in one row.
 
     Raises:
-        InputError: the weight is no matrix, or reads no such image.
+        InputError: ``weight`` is not a matrix, or its inputs are not channels of such an image.
     """
-    height, width = image_shape or (1, weight.shape[-1])
-    if weight.ndim != 2 or weight.shape[1] % (height * width):
-        raise InputError(f"image_shape (={image_shape}) does not fit a first layer of shape {tuple(weight.shape)}")
+    height, width = check_image_shape(image_shape, weight, channels=True)
     pixels = weight.detach().cpu().T.reshape(-1, height, width, len(weight)).movedim(0, -1).flatten(2)
     figure = Figure(figsize=(8.4, 3.4 if height > 1 else 2.4), layout="constrained")
     images = {"weights left": (pixels != 0).sum(-1), "norm of the weights": pixels.norm(dim=-1)}
     for axis, (label, image) in zip(figure.subplots(1, 2), images.items(), strict=True):
         drawn = axis.imshow(image.numpy(), cmap="cividis", vmin=0, aspect="equal" if height > 1 else "auto")
-        axis.set(title=f"{label} a pixel" if height > 1 else f"{label} an input")
+        axis.set(title=f"{label} per pixel" if height > 1 else f"{label} per input")
         axis.set(xlabel="pixel column" if height > 1 else "input", ylabel="pixel row" if height > 1 else "")
         if height == 1:
             axis.set_yticks([])
@@ -111,10 +109,10 @@ def input_relevance(weight: Tensor, image_shape: tuple[int, int] | None = None) 
 
 
 def kl_by_layer(kl: Mapping[str, float]) -> Figure:
-    """KL(q‖p) of each site in nats, with its share of the sum: what the model pays for what the site knows.
+    """Show KL(q‖p) of each site in nats, with its share of the sum: the information that the site holds about the data.
 
     Args:
-        kl: as :func:`~pyro_vd.posterior.summary.site_kl` gives.
+        kl: the KL by site, as :func:`~pyro_vd.posterior.summary.site_kl` returns it.
     """
     figure = Figure(figsize=(7, 1.2 + 0.4 * len(kl)), layout="constrained")
     axis = figure.subplots()
@@ -128,13 +126,14 @@ def kl_by_layer(kl: Mapping[str, float]) -> Figure:
 
 
 def mean_against_deviation(posteriors: Mapping[str, MultiplicativeNormal], threshold: float) -> Figure:
-    """|E w| against the deviation of each layer's weights, both logarithmic; above the line log α of a weight is larger.
+    """Show the standard deviation of each layer's weights against |E w|, both logarithmic, with the line of one log α.
 
-    Weights above it are removed, but where whole units have noise: those go by the α of the unit, which is at most a weight's.
+    Weights above the line have a larger log α, and are removed. Where units have noise, weights are removed by the log α of the
+    unit instead, which is at most that of the weight.
 
     Args:
-        posteriors: q(w) by site, as ``guide.posterior`` gives.
-        threshold: log α of the line. Zeros of θ or σ are counted at the edge.
+        posteriors: q(w) by site, as ``guide.posterior`` returns it. Values of zero are counted at the edge.
+        threshold: log α of the line.
     """
     figure, axes = _grid(posteriors, (4.0, 3.2))
     for axis, (name, q) in zip(axes, posteriors.items(), strict=True):
@@ -144,7 +143,7 @@ def mean_against_deviation(posteriors: Mapping[str, MultiplicativeNormal], thres
         points = theta.clamp(x[0], x[-1]).numpy(), sigma.clamp(y[0], y[-1]).numpy()
         image = axis.hist2d(points[0], points[1], bins=[x, y], cmap="cividis", norm=LogNorm())[3]
         axis.plot(x, x * math.exp(threshold / 2), color=COLOURS[5], label=f"log α = {threshold:g} of a weight")
-        axis.set(title=name, xlabel="|θ|, smaller at the edge", ylabel="σ", xscale="log", yscale="log")
+        axis.set(title=name, xlabel="|θ|, smaller values at the edge", ylabel="σ", xscale="log", yscale="log")
         axis.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
         figure.colorbar(image, ax=axis, label="weights")
     axes[0].legend(fontsize="small", loc="upper left")
@@ -152,7 +151,7 @@ def mean_against_deviation(posteriors: Mapping[str, MultiplicativeNormal], thres
 
 
 def _log_bins(values: Tensor, decades: float = 6.0) -> np.ndarray:
-    """Edges that hold the positive values, at most so many decades below the largest."""
+    """Return logarithmic bin edges for the positive values, down to at most ``decades`` below the largest."""
     positive = values[values > 0]
     high = math.log10(positive.max().item()) if len(positive) else 0.0
     low = max(math.log10(positive.min().item()), high - decades) if len(positive) else high - 1
@@ -160,16 +159,20 @@ def _log_bins(values: Tensor, decades: float = 6.0) -> np.ndarray:
 
 
 def largest_weights(data: Any, most: int = 10) -> Figure:
-    """ArviZ's forest plot of the posterior draws: median, central half and 94 % interval of each number drawn.
+    """Show ArviZ's forest plot of posterior draws: median, 50 % interval and 94 % interval of each number.
 
     Args:
-        data: what :func:`~pyro_vd.posterior.inference_data.to_inference_data` gives.
-        most: numbers per site, those whose mean is largest in deviations.
+        data: the result of :func:`~pyro_vd.to_inference_data`.
+        most: how many numbers to show per site: those with the largest ratio of mean and standard deviation.
+
+    Raises:
+        InputError: ``data`` is neither InferenceData nor a DataTree.
+        MissingPackageError: the extra ``arviz`` is not installed.
     """
     import xarray as xr
 
     az = import_arviz()
-    numbers = {}  # a variable each: ArviZ 1.x gives every dimension a column of labels, which then overlap
+    numbers = {}  # one variable per number: ArviZ 1.x gives every dimension its own column of labels, and the columns overlap
     for name, array in to_tree(data)["posterior"].data_vars.items():
         drawn = array.values.reshape(-1, *array.shape[2:]).astype(np.float64)
         signal = np.abs(drawn.mean(0)) / (drawn.std(0) + np.finfo(np.float64).tiny)
@@ -189,6 +192,6 @@ def largest_weights(data: Any, most: int = 10) -> Figure:
     layout = {"figsize": size, "layout": "constrained"}
     drawn = az.plot_forest(draws, combined=True, backend="matplotlib", figure_kwargs=layout, **intervals)
     figure = drawn.viz["figure"].item()
-    plt.close(figure)  # ArviZ 1.x makes it with pyplot, which would keep it
+    plt.close(figure)  # ArviZ 1.x makes the figure with pyplot, which would keep it open
     figure.suptitle("94.0% HDI")
     return figure

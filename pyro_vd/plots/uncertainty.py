@@ -1,4 +1,4 @@
-"""Pictures of how far probabilities can be trusted, each a matplotlib Figure; see :mod:`pyro_vd.plots.drawing`."""
+"""Pictures of the calibration of probabilities, one function each, which returns a matplotlib Figure without global state."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _FEWEST = 10
 
 
 def reliability(predictions: Mapping[str, tuple[Tensor, Tensor]]) -> Figure:
-    """Accuracy against confidence in bins of equal width, above it the share of predictions in each bin.
+    """Show accuracy against confidence in bins of equal width, and the share of predictions in each bin.
 
-    Below the diagonal a network is right less often than it says. A bin of fewer than ten predictions has no point: it would
-    show chance.
+    Below the diagonal, a network is overconfident. A bin with fewer than ten predictions has no point, because its accuracy
+    would be dominated by chance.
 
     Args:
-        predictions: by label, probabilities ``(n, classes)`` and labels ``(n,)``.
+        predictions: probabilities ``(n, classes)`` and labels ``(n,)``, by the label of the curve.
     """
     figure = Figure(figsize=(6, 6.4), layout="constrained")
     shares, axes = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2.4))
-    axes.plot([0, 1], [0, 1], color="black", linewidth=1, label="as often right as it says")
+    axes.plot([0, 1], [0, 1], color="black", linewidth=1, label="accuracy = confidence")
     edges = torch.linspace(0, 1, CALIBRATION_BINS + 1, dtype=torch.float64)
     for (label, (p, y)), colour, style, marker in zip(predictions.items(), cycle(COLOURS), cycle(_STYLES), cycle(MARKERS)):
         confidence, right = (part.cpu() for part in by_confidence(p, y))
@@ -45,10 +45,10 @@ def reliability(predictions: Mapping[str, tuple[Tensor, Tensor]]) -> Figure:
 
 
 def error_against_coverage(curves: Mapping[str, Sequence[Tensor]]) -> Figure:
-    """Error of the most confident predictions against their share; a line the mean of several curves, a band their range.
+    """Show the error of the most confident predictions against their share: mean and range of several curves per label.
 
     Args:
-        curves: by label, results of :func:`~pyro_vd.evaluation.uncertainty.risk_coverage`, all of one length, one per seed.
+        curves: by label, results of :func:`~pyro_vd.evaluation.uncertainty.risk_coverage`, one per seed, of equal length.
     """
     figure = Figure(figsize=(7, 4.4), layout="constrained")
     axes = figure.subplots()

@@ -1,4 +1,4 @@
-"""Pictures of the weights themselves, in signed colours from −1 to 1; one function each, returning a matplotlib Figure."""
+"""Pictures of weights in signed colours from −1 to 1, one function each, which returns a matplotlib Figure."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ from matplotlib.colors import BoundaryNorm, LinearSegmentedColormap, ListedColor
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from pyro_vd._core.errors import InputError
 from pyro_vd.networks.layers import named_weights
+from pyro_vd.plots.drawing import check_image_shape
 
 DPI = 100
-MOST_ROWS, MOST_COLUMNS = 400, 800  # of a matrix in the picture of all
+"""The resolution of the pictures, in pixels per inch."""
+MOST_ROWS, MOST_COLUMNS = 400, 800
+"""The largest numbers of rows and columns of a matrix in a picture."""
 
-# White is zero alone: a weight that is left has a shade, however small it is.
+# Only zero is white: every weight that is left has a colour, even the smallest.
 _LEVELS, _ZERO = 10, 1e-30
 _EDGES = [_ZERO, *(k / _LEVELS for k in range(1, _LEVELS + 1))]
 _BLUES, _REDS = (
@@ -31,18 +33,19 @@ _BLUES, _REDS = (
 SHADES = np.vstack([_BLUES[::-1], np.ones((1, 4)), _REDS])
 """The colours, ``(21, 4)`` as RGBA in [0, 1], from −1 to 1."""
 COLOURS = ListedColormap(SHADES).with_extremes(bad="#B0B0B0")
-"""Blue for negative, vermilion for positive weights, safe for the colour-blind; white for zero, grey for no weight at all."""
+"""Blue for negative and vermilion for positive weights, which colour-blind people can tell apart; white for zero, and grey
+where there is no weight."""
 NORM = BoundaryNorm([-edge for edge in reversed(_EDGES)] + _EDGES, len(SHADES), clip=True)
-"""From weights to their colours, 10 a sign; beyond ±1 is as ±1."""
+"""The map from weights to colours, 10 per sign; weights beyond ±1 have the colours of ±1."""
 
 
 def weight_matrices(weights: Sequence[Tensor], titles: Sequence[str], heading: str = "") -> Figure:
-    """Weight matrices side by side, units down and inputs across, each weight a block of whole pixels at 100 dpi.
+    """Show weight matrices side by side, with one row per unit; each weight is a block of whole pixels at 100 dpi.
 
     Args:
-        weights: ``(units, …)`` each. One that is too large is folded: a pixel is then the largest of its weights.
-        titles: above each of them.
-        heading: above all of them.
+        weights: the weights ``(units, …)``. One that is too large is folded, see :func:`folded`.
+        titles: the title above each matrix.
+        heading: the title above all matrices.
     """
     matrices = [folded(weight) for weight in weights]
     height = max(200, *(len(matrix) for matrix in matrices))
@@ -50,13 +53,13 @@ def weight_matrices(weights: Sequence[Tensor], titles: Sequence[str], heading: s
     widths = [matrix.shape[1] * max(1, about // matrix.shape[1]) for matrix in matrices]
     left, bottom, gap, top, bar = 40, 30, 50, 50, 12
     size = max(left + sum(widths) + gap * len(widths) + bar + 40, 680), bottom + height + top
-    size = size[0] + size[0] % 2, size[1] + size[1] % 2  # films need even numbers
+    size = size[0] + size[0] % 2, size[1] + size[1] % 2  # films need even sizes
     figure = Figure(figsize=((size[0] + 1e-6) / DPI, (size[1] + 1e-6) / DPI), dpi=DPI)  # pixels are rounded down
     figure.text(left / size[0], 1 - 16 / size[1], heading, va="center", fontsize=11)
 
     def axes_at(x: int, width: int, rows: int) -> Axes:
         y = bottom + (height - rows) // 2
-        # A hair less than whole pixels: older matplotlib would stretch the image over one pixel more.
+        # Slightly less than whole pixels, because older matplotlib would stretch the image over one more pixel.
         axes = figure.add_axes((x / size[0], y / size[1], (width - 1e-5) / size[0], (rows - 1e-5) / size[1]))
         axes.spines[:].set(position=("outward", 1), color="#B0B0B0")
         return axes
@@ -73,23 +76,21 @@ def weight_matrices(weights: Sequence[Tensor], titles: Sequence[str], heading: s
 
 
 def first_layer_images(net: nn.Module, image_shape: tuple[int, int]) -> Figure:
-    """What each unit of the first layer looks at: its weights as an image, all in one grid, row by row.
+    """Show the weights of each unit of the first layer as an image, all in one grid, row by row.
 
     Args:
         net: a network whose first layer reads an image.
         image_shape: height and width of the image, in pixels.
 
     Raises:
-        InputError: the first layer does not read as many inputs.
+        InputError: the first layer does not have one input per pixel.
     """
     weight = next(weight for _, weight in named_weights(net)).detach().cpu()
-    rows, columns = image_shape
-    if weight.ndim != 2 or weight.shape[1] != rows * columns:
-        raise InputError(f"image_shape (={image_shape}) does not fit a first layer of shape {tuple(weight.shape)}")
+    rows, columns = check_image_shape(image_shape, weight)
     units = len(weight)
     across = math.ceil(math.sqrt(units))
     down = math.ceil(units / across)
-    enlarged = math.ceil(28 / max(rows, columns))  # so that the lines between small images stay thin
+    enlarged = math.ceil(28 / max(rows, columns))  # so that the lines between small images are thin
     images = weight.reshape(units, rows, columns).repeat_interleave(enlarged, 1).repeat_interleave(enlarged, 2)
     tiles = F.pad(images, (1, 0, 1, 0, 0, down * across - units), value=torch.nan)
     grid = tiles.unflatten(0, (down, across)).transpose(1, 2).flatten(2).flatten(0, 1)
@@ -103,7 +104,7 @@ def first_layer_images(net: nn.Module, image_shape: tuple[int, int]) -> Figure:
         f"first layer, pruned: {100 * (weight == 0).float().mean().item():.1f} % of {weight.numel():,} weights removed"
     )
     axes.set(xticks=[], yticks=[])
-    axes.set_xlabel(f"{units} units, each an image of {rows} × {columns} inputs; {blank} of them are left without a weight")
+    axes.set_xlabel(f"{units} units, one image of {rows} × {columns} inputs per unit; {blank} of them have no weight left")
     _add_scale(figure, ax=axes, aspect=35, shrink=0.9)
     return figure
 
@@ -115,15 +116,19 @@ def _add_scale(figure: Figure, **where: Any) -> None:
 
 
 def shaded(matrix: Tensor) -> np.ndarray:
-    """The colours of weights ``(rows, columns)``, ``(rows, columns, 4)`` as RGBA in uint8; grey where there is none (NaN).
+    """Return the colours of weights ``(rows, columns)`` as RGBA in uint8, ``(rows, columns, 4)``; NaN, for no weight, is grey.
 
-    Older matplotlib rounds the numbers of an image before it looks up their colours: zero may get the shade of a weight.
+    Matplotlib is given colours instead of weights, because older versions round the numbers of an image before they look up the
+    colours, so that zero can get the colour of a weight.
     """
     return np.asarray(COLOURS(NORM(np.ma.masked_invalid(matrix.numpy())), bytes=True))
 
 
 def folded(weight: Tensor) -> Tensor:
-    """A weight ``(units, …)`` as a matrix of at most so many rows and columns: of each block the weight of the largest size."""
+    """Return a weight ``(units, …)`` as a matrix of at most :data:`MOST_ROWS` rows and :data:`MOST_COLUMNS` columns.
+
+    Where there are more, each entry is the weight with the largest absolute value in a block.
+    """
     matrix = weight.detach().cpu().flatten(1)
     for dim, most in ((0, MOST_ROWS), (1, MOST_COLUMNS)):
         factor = math.ceil(matrix.shape[dim] / most)

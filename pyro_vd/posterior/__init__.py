@@ -1,7 +1,6 @@
-"""What a trained guide knows about its weights and about new inputs.
+"""The posterior of a trained guide: summaries of log α, the predictive distribution, and data for ArviZ with their files.
 
-Summaries of log α, the predictive distribution, and data for ArviZ with their files. Only what is named after inference data
-needs ArviZ, the extra ``arviz``.
+Only the functions with ``inference_data`` or ``elpd`` in their names need the extra ``arviz``.
 """
 
 import lazy_loader

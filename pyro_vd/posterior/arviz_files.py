@@ -1,4 +1,4 @@
-"""The two lines of ArviZ, 0.x and 1.x, and NetCDF files that both read."""
+"""NetCDF files of ArviZ data, and the differences between the two versions of ArviZ, 0.x and 1.x, which both read them."""
 
 from __future__ import annotations
 
@@ -24,31 +24,35 @@ if TYPE_CHECKING:
 
 _WHAT = "a NetCDF file of groups"
 _HDF5_CHECK = Path(__file__).with_name("hdf5_check.py")
-_LEAST, _A_BYTE = 2**28, 100
-"""What any file's arrays may take in bytes, and for each of its own bytes if that is more."""
+_LEAST, _PER_BYTE = 2**28, 100
+"""The bytes that the arrays of any file may take, and the bytes per byte of the file; the larger limit holds."""
 
 _SECONDS = 5
-"""Of processor time to read a small file in, a hundred times what that takes."""
+"""The processor time in seconds for a small file, a hundred times what reading it takes."""
 
 _COMPRESSED = {"zlib": True, "complevel": 4, "shuffle": True}
 
 
 def has_data_tree() -> bool:
-    """Whether the installed ArviZ works on ``xarray.DataTree``, as 1.x does, and not on ``InferenceData``, as 0.x."""
+    """Return whether the installed ArviZ works on ``xarray.DataTree``, as 1.x does; 0.x works on ``InferenceData``."""
     return int(version("arviz").partition(".")[0]) >= 1
 
 
 def check_arviz() -> None:
-    """Refuse to go on where the extra ``arviz`` is not installed.
+    """Refuse to continue without the extra ``arviz``.
 
     Raises:
-        InputError: naming what is missing, and the extra.
+        MissingPackageError: naming the missing packages, and the command that installs them.
     """
     check_installed("ArviZ data", "arviz", "xarray", "h5netcdf", "h5py")
 
 
 def import_arviz() -> ModuleType:
-    """ArviZ, without its daily announcement of 1.x."""
+    """Return the module ``arviz``, imported without its daily announcement of version 1.
+
+    Raises:
+        MissingPackageError: see :func:`check_arviz`.
+    """
     check_arviz()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"\s*ArviZ is undergoing a major refactor", FutureWarning)
@@ -58,26 +62,35 @@ def import_arviz() -> ModuleType:
 
 
 def from_tree(tree: xr.DataTree) -> Any:
-    """What the installed ArviZ works on: InferenceData or the tree itself."""
+    """Return the type that the installed ArviZ works on: InferenceData made from the tree, or the tree itself."""
     return tree if has_data_tree() else import_arviz().from_datatree(tree)
 
 
 def to_tree(data: Any) -> xr.DataTree:
-    """InferenceData, or a DataTree, as DataTree."""
+    """Return InferenceData or a DataTree as a DataTree.
+
+    Raises:
+        InputError: ``data`` is neither.
+    """
     tree: xr.DataTree = data.to_datatree() if hasattr(data, "to_datatree") and not isinstance(data, type) else data
     if not hasattr(tree, "subtree"):
-        raise InputError(f"data is a {type(data).__name__}; it must be InferenceData or a DataTree, as to_inference_data gives")
+        allowed = "InferenceData or a DataTree, such as to_inference_data gives"
+        raise InputError(f"data is a {type(data).__name__}; it must be {allowed}", name="data", value=data, allowed=allowed)
     return tree
 
 
 def write_inference_data(data: Any, path: Path | str) -> None:
-    """Write InferenceData or a DataTree as a compressed NetCDF file, atomically; one that is there is replaced.
+    """Write InferenceData or a DataTree to a compressed NetCDF file, atomically; an existing file is replaced.
 
-    ``arviz.from_netcdf`` of either line reads it as well.
+    ``arviz.from_netcdf`` of both versions of ArviZ can read the file.
+
+    Args:
+        data: InferenceData or a DataTree, such as :func:`~pyro_vd.to_inference_data` gives.
+        path: the file.
 
     Raises:
-        InputError: no such data, or the extra is not installed.
-        OSError: the disk is full or the folder not writable; nothing is changed then.
+        InputError: ``data`` is neither, or ``path`` is not a path; or the extra ``arviz`` is not installed.
+        OSError: the disk is full, or the folder is missing or not writable; nothing is changed then.
     """
     check_arviz()
     tree, path = to_tree(data), check_path("path", path)
@@ -93,13 +106,17 @@ def _encoding(group: xr.Dataset) -> dict[str, dict[str, Any]]:
 
 
 def read_inference_data(path: Path | str) -> Any:
-    """What :func:`write_inference_data`, or ArviZ of either line, has written: InferenceData on ArviZ 0.x, DataTree on 1.x.
+    """Read a file that :func:`write_inference_data`, or either version of ArviZ, has written.
 
-    All of it is in memory; the file is closed.
+    Returns InferenceData with ArviZ 0.x, and a DataTree with 1.x. All data are in memory, and the file is closed.
+
+    Args:
+        path: the file.
 
     Raises:
-        InputError: the extra is not installed; the file is missing, truncated, changed since we wrote it, or no NetCDF file of
-            groups; or its arrays would take more than 256 MB and a hundred times its own size.
+        InputError: the extra ``arviz`` is not installed; the file is missing, truncated, changed after
+            :func:`write_inference_data` wrote it, or not a NetCDF file of groups; or its arrays would take more than 256 MiB
+            and more than a hundred times the size of the file.
     """
     check_arviz()
     import xarray as xr
@@ -107,7 +124,7 @@ def read_inference_data(path: Path | str) -> Any:
     path = check_path("path", path)
     with reading(path, _WHAT):
         content = read_bytes(path, _WHAT)
-        if has_seal(content):  # ArviZ's own files have none
+        if has_seal(content):  # files that ArviZ has written have none
             check_end(str(path), _WHAT, content)
         _check_hdf5(path, len(content))
         with xr.open_datatree(path, engine="h5netcdf") as tree:
@@ -115,10 +132,14 @@ def read_inference_data(path: Path | str) -> Any:
 
 
 def _check_hdf5(path: Path, size: int) -> None:
-    """Have all of a file read in a process of its own, whose end is no harm."""
-    most, seconds = max(_LEAST, _A_BYTE * size), _SECONDS + size // 2**21
+    """Read the whole file in another process, so that a crash or an endless loop of the C library does no harm.
+
+    Raises:
+        ValueError: the file cannot be read within its limits of memory and time.
+    """
+    most, seconds = max(_LEAST, _PER_BYTE * size), _SECONDS + size // 2**21
     line = [sys.executable, str(_HDF5_CHECK), str(path.resolve()), str(most), str(seconds)]
-    try:  # waiting for a processor that others use is no reason to give up; Windows has no limit of processor time
+    try:  # longer than the processor time: the processor may be busy, and Windows cannot limit the processor time
         done = subprocess.run(line, capture_output=True, text=True, errors="replace", timeout=60 + 10 * seconds)
     except subprocess.TimeoutExpired:
         raise ValueError("it cannot be read in time") from None

@@ -1,15 +1,19 @@
-"""The groups of ArviZ data as xarray datasets, their dimensions and coordinates with names that are unique per layer."""
+"""The groups and attributes of ArviZ data as xarray datasets; names of dimensions and coordinates are unique per layer."""
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from torch import Tensor
 
+from pyro_vd import __version__
 from pyro_vd._core.errors import InputError
 from pyro_vd.distributions.weight_posterior import WeightPosterior
 from pyro_vd.evaluation.draws import Draws
@@ -20,24 +24,28 @@ from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.pruning.rule import Rule, pruning_masks, rule_of
 
 Labels = Mapping[str, Sequence[str]]
-"""Coordinates by dimension."""
+"""Coordinates, by dimension."""
 
 Entries = dict[str, Tensor | None]
-"""By weight site, the indices ``(k, ndim)`` of the weights chosen; None for a whole layer."""
+"""The indices ``(k, ndim)`` of the chosen weights, by weight site; None for a whole layer."""
 
 
 def dataset(variables: Mapping[str, tuple[Any, Sequence[str]]], coords: Labels | None = None) -> xr.Dataset:
-    """A dataset of arrays with the names of their first dimensions; the others are called ``<variable>_dim_<k>``.
+    """Return a dataset of arrays.
 
-    Coordinates count from 0 where ``coords`` gives none.
+    Args:
+        variables: by name, each array with the names of its first dimensions; further dimensions get the names
+            ``<variable>_dim_<k>``.
+        coords: coordinates by dimension; the coordinates of other dimensions count from 0.
 
     Raises:
-        InputError: a name with a ``/``, which NetCDF and DataTree do not allow.
+        InputError: a name contains ``/``, which NetCDF and DataTree do not allow.
     """
     arrays = {}
     for name, (value, dims) in variables.items():
         if "/" in name:
-            raise InputError(f"site {name!r}: NetCDF allows no / in the name of a variable; rename the site")
+            message = f"site {name!r} must have another name: NetCDF does not allow / in the name of a variable"
+            raise InputError(message, name=name, value=name, allowed="a name without /")
         array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
         arrays[name] = xr.Variable([*dims, *(f"{name}_dim_{k}" for k in range(array.ndim - len(dims)))], array)
     made = xr.Dataset(arrays)
@@ -45,12 +53,29 @@ def dataset(variables: Mapping[str, tuple[Any, Sequence[str]]], coords: Labels |
 
 
 def draws(variables: Mapping[str, tuple[Tensor, Sequence[str]]], coords: Labels | None = None) -> xr.Dataset:
-    """A dataset of draws, which are in the first dimension: one chain of them."""
+    """Return a dataset of draws as one chain; the first dimension of each tensor is the draw.
+
+    Args:
+        variables: by name, each tensor with the names of its first dimensions after the draw.
+        coords: see :func:`dataset`.
+
+    Raises:
+        InputError: see :func:`dataset`.
+    """
     return dataset({name: (value[None], ["chain", "draw", *dims]) for name, (value, dims) in variables.items()}, coords)
 
 
 def posterior(model: BayesianNetwork, latents: Draws, entries: Entries) -> xr.Dataset:
-    """Draws of the chosen weights, and of all other latent sites."""
+    """Return the group of draws of the chosen weights, and of all other latent sites.
+
+    Args:
+        model: the Bayesian network.
+        latents: draws by site, ``(draws, …)``.
+        entries: the chosen weights, of which ``latents`` has the draws.
+
+    Raises:
+        InputError: see :func:`dataset`.
+    """
     variables: dict[str, tuple[Tensor, Sequence[str]]] = {}
     coords = {}
     for name, value in latents.items():
@@ -64,9 +89,16 @@ def posterior(model: BayesianNetwork, latents: Draws, entries: Entries) -> xr.Da
 
 
 def variational_parameters(guide: WeightGuide, rule: Rule) -> xr.Dataset:
-    """θ, log σ², log α and the mask of what this rule leaves, by weight site; and the model's plain parameters.
+    """Return the group of θ, log σ², log α and the mask of the weights that a rule keeps, by site, and of plain parameters.
 
-    Of a guide without log α, θ and the mask of weights removed from it, if any.
+    A guide without log α has θ, and the mask of the weights that are left where some have been removed.
+
+    Args:
+        guide: a trained guide.
+        rule: which weights count as pruned; see :func:`~pyro_vd.prune`.
+
+    Raises:
+        InputError: see :func:`~pyro_vd.pruning.pruning_masks` and :func:`dataset`.
     """
     known, model, rule = has_log_alpha(guide), guide.model, rule_of(rule)
     log_alphas = log_alpha(guide) if known else {}
@@ -88,17 +120,37 @@ def variational_parameters(guide: WeightGuide, rule: Rule) -> xr.Dataset:
 
 
 def training_history(history: Sequence[EpochRecord]) -> xr.Dataset:
-    """One record per epoch, with the coordinates ``phase`` and ``epoch``; NaN where there was nothing to measure."""
+    """Return the group with one record per epoch and the coordinates ``phase`` and ``epoch``; NaN where nothing was measured.
+
+    Raises:
+        InputError: ``history`` is not a sequence of records.
+    """
     if not isinstance(history, Sequence) or not all(isinstance(record, EpochRecord) for record in history):
-        raise InputError(name="history", value=history, allowed="a sequence of records, as FitResult.history is")
+        raise InputError(name="history", value=history, allowed="a sequence of records, such as FitResult.history")
     rows = [asdict(record) for record in history]
     columns = {key: [np.nan if row[key] is None else row[key] for row in rows] for row in rows[:1] for key in row}
     made = dataset({key: (values, ["record"]) for key, values in columns.items()})
     return made.set_coords([name for name in ("phase", "epoch") if name in made])
 
 
+def provenance(seed: int) -> dict[str, str | int]:
+    """Return attributes about the software that made the data, with ArviZ's names where it has them."""
+    return {
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "creation_library": "pyro_vd",
+        "creation_library_version": __version__,
+        "creation_library_language": "Python",
+        "inference_library": "pyro-ppl",
+        "inference_library_version": version("pyro-ppl"),
+        "arviz_version": version("arviz"),
+        "torch_version": version("torch"),
+        "python_version": platform.python_version(),
+        "seed": seed,
+    }
+
+
 def _layer(name: str) -> str:
-    """What the names of a weight's dimensions begin with: its layer, ``1.`` for ``1.weight``."""
+    """Return the first part of the names of a weight's dimensions, its layer: ``1.`` for ``1.weight``."""
     return name.removesuffix("weight") if name.endswith("weight") else f"{name}."
 
 

@@ -1,7 +1,7 @@
-"""A program: reads all of an HDF5 file, so that what crashes or never ends in the C library ends this process and no other.
+"""A program that reads the whole of an HDF5 file, so that a crash or an endless loop of the C library ends only this process.
 
-Its arguments are the file, the most bytes that the file's arrays may take, and the seconds of processor time that it may have.
-It imports nothing of pyro_vd, to start fast.
+Its arguments are the file, the largest number of bytes that the file's arrays may take, and a limit of processor time in
+seconds. It imports nothing from pyro_vd, so that it starts fast.
 """
 
 from __future__ import annotations
@@ -27,7 +27,15 @@ def _objects(group: Any, levels: int) -> Iterator[Any]:
 
 
 def check(path: str, most: int) -> None:
-    """Read every array and attribute; raise whatever is wrong with them."""
+    """Read every array and attribute of a file.
+
+    Args:
+        path: the file.
+        most: the largest number of bytes that its arrays may take.
+
+    Raises:
+        Exception: the file is broken, too large, or refers to other files.
+    """
     with h5py.File(path) as file:
         dict(file.attrs)
         for count, part in enumerate(_objects(file, _DEEPEST)):

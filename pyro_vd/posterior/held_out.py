@@ -1,4 +1,4 @@
-"""Comparing models by what they say of data that they were not trained on."""
+"""The comparison of models by the log predictive density of held-out data."""
 
 from __future__ import annotations
 
@@ -13,27 +13,35 @@ from pyro_vd.posterior.arviz_files import has_data_tree, import_arviz, to_tree
 
 
 def held_out_elpd(data: Any) -> Any:
-    r"""Expected log predictive density of held-out data, Σₙ log 1/S Σₛ p(yₙ|xₙ, wₛ) in nats, as ArviZ's ``ELPDData``.
+    r"""Return the expected log predictive density of held-out data, Σₙ log 1/S Σₛ p(yₙ|xₙ, wₛ) in nats, as ``arviz.ELPDData``.
 
-    The examples must be held out from training: this is a test score, not the leave-one-out estimate that ``az.loo`` makes
-    of training data by importance sampling, and it corrects nothing. Its standard error is that of a sum over examples, √N
-    times their standard deviation. Two models are compared on the same examples by their differences, which vary far less::
+    The examples must be held out from training: this is a test score without a correction. The leave-one-out estimate of
+    ``az.loo`` is another quantity, estimated from training data by importance sampling. The standard error is that of a sum
+    over N examples, √N times their standard deviation. Compare two models by the differences on the same examples, which vary
+    much less::
 
         az.compare({"wide": held_out_elpd(wide), "narrow": held_out_elpd(narrow)})
 
-    Read ``elpd_diff`` beside its standard error ``dse``; a difference of less than about two of them is not shown by these
-    data. On ArviZ 0.x, which knows no other kind, the columns of that table are called ``elpd_loo`` and ``p_loo`` all the
-    same; the object itself prints ``elpd``. An effective number of parameters does not exist here: p is NaN.
+    Compare ``elpd_diff`` with its standard error ``dse``: a difference of less than about two standard errors is not
+    significant. ArviZ 0.x has no other kind of result, so that the columns of its table have the names ``elpd_loo`` and
+    ``p_loo``; the object itself prints ``elpd``. There is no effective number of parameters: p is NaN.
 
     Args:
-        data: what :func:`~pyro_vd.posterior.inference_data.to_inference_data` gives for held-out data.
+        data: the result of :func:`~pyro_vd.to_inference_data` for held-out data.
 
     Raises:
-        InputError: there is no log likelihood of ``y`` in it.
+        InputError: ``data`` is neither InferenceData nor a DataTree, or has no log likelihood of ``y``.
+        MissingPackageError: the extra ``arviz`` is not installed.
     """
     tree = to_tree(data)
     if "log_likelihood" not in tree.children or OBSERVED not in tree["log_likelihood"].data_vars:
-        raise InputError(f"data hold the groups {', '.join(tree.children)}; they must hold the log likelihood of {OBSERVED!r}")
+        raise InputError(
+            f"data have the groups {', '.join(tree.children)}; they must have the group log_likelihood with the variable "
+            f"{OBSERVED!r}",
+            name="data",
+            value=list(tree.children),
+            allowed=f"data with the group log_likelihood and its variable {OBSERVED!r}",
+        )
     log_likelihood = tree["log_likelihood"][OBSERVED]
     draws = log_likelihood.stack(sample=("chain", "draw"))
     pointwise = draws.reduce(logsumexp, "sample") - np.log(draws.sizes["sample"])
@@ -44,13 +52,13 @@ def held_out_elpd(data: Any) -> Any:
         return az.ELPDData(elpd=elpd, se=se, p=np.nan, elpd_i=pointwise, good_k=None, **size)
 
     class HeldOutELPD(az.ELPDData):
-        """ArviZ 0.x would print it as leave-one-out, as it is not, with a p that does not exist."""
+        """A result that does not print itself as leave-one-out with a p, as that of ArviZ 0.x does."""
 
         def __str__(self) -> str:
             head = f"Computed from {self.n_samples} posterior samples and {self.n_data_points} held-out observations.\n\n"
             return f"{head}     Estimate       SE\nelpd {self.elpd_loo:8.2f}  {self.se:7.2f}"
 
-        def __reduce__(self) -> tuple[Any, ...]:  # a class within a function cannot be pickled, ArviZ's own can
+        def __reduce__(self) -> tuple[Any, ...]:  # a class inside a function cannot be pickled, but ArviZ's class can
             return az.ELPDData, (list(self), list(self.index))
 
     values = {"elpd_loo": elpd, "se": se, "p_loo": np.nan, **size, "loo_i": pointwise.rename("loo_i")}

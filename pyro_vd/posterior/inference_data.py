@@ -1,17 +1,13 @@
-"""A trained model and its guide as ArviZ data: what was learnt, draws of it, and what it predicts."""
+"""A trained model and its guide as ArviZ data: variational parameters, posterior draws and predictions."""
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from pyro_vd import __version__
 from pyro_vd._core.arguments import LARGEST, check_number
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import did_you_mean, quoted
@@ -31,7 +27,7 @@ from pyro_vd.pruning.rule import Rule
 from pyro_vd.pruning.thresholds import DEFAULT_THRESHOLD
 
 Chosen = int | Literal["all"] | Sequence[Sequence[int]]
-"""Weights of a site: so many of the largest signal |θ|/σ, all of them, or those at these indices."""
+"""A choice of weights of a site: a number of those with the largest signal |θ|/σ, all, or a list of indices."""
 
 
 def to_inference_data(
@@ -45,38 +41,39 @@ def to_inference_data(
     history: Sequence[EpochRecord] = (),
     attrs: Mapping[str, str | int | float] | None = None,
 ) -> Any:
-    """A trained model and its guide for ArviZ: ``arviz.InferenceData`` on ArviZ 0.x, ``xarray.DataTree`` on 1.x.
+    """Return a trained model and its guide as ArviZ data: ``arviz.InferenceData`` for ArviZ 0.x, ``xarray.DataTree`` for 1.x.
 
-    The draws are independent, so R-hat and effective sample sizes, which diagnose Markov chains, mean nothing here: ask for
-    ``az.summary(..., kind="stats")``. The groups, with S draws in one chain:
+    The draws are independent. R-hat and effective sample sizes, which diagnose Markov chains, have no meaning here: use
+    ``az.summary(..., kind="stats")``. There are these groups, with S draws in one chain:
 
-    - ``posterior``: draws of chosen weights, by site, along ``<layer>.entry`` with labels ``"out, in"``, or along
-      ``<layer>.out`` and ``<layer>.in`` for a whole layer; and of every other latent site of the model.
+    - ``posterior``: draws of the chosen weights, by site, along ``<layer>.entry`` with labels ``"out, in"``, or along
+      ``<layer>.out`` and ``<layer>.in`` for a whole layer; and draws of all other latent sites of the model.
     - ``variational_parameters``, without a draw dimension: ``<site>.theta``, ``<site>.log_sigma2``, ``<site>.log_alpha`` and
       ``<site>.mask``, True for a weight that is left; and the model's plain parameters, such as biases, which have no
-      posterior. Of a guide without log α, such as Bernoulli dropout, θ and the mask of weights removed from it, if any.
-    - ``posterior_predictive``: sampled observations ``y``, and for classes their probabilities ``y_probability``, for others
-      their means ``y_mean``.
+      posterior. A guide without log α, such as Bernoulli dropout, has θ, and the mask where weights have been removed.
+    - ``posterior_predictive``: sampled observations ``y``; for classes their probabilities ``y_probability``, otherwise their
+      means ``y_mean``.
     - ``log_likelihood``: log p(yₙ|xₙ, w) in nats, per example and draw.
-    - ``observed_data`` ``y`` and ``constant_data`` ``x``: the data as given; ``training_history``: one record per epoch.
+    - ``observed_data`` and ``constant_data``: the given observations ``y`` and inputs ``x``.
+    - ``training_history``: one record per epoch.
 
     Args:
-        guide: a trained guide of any kind, with its model.
-        data: inputs and observations, or a data set, of which the test data are taken; held out from training, if the model is
-            to be judged or compared by them.
+        guide: a trained guide of any kind.
+        data: inputs and observations, or a data set, of which the test data are taken. To judge or compare models by these
+            data, they must be held out from training.
         num_samples: S, at least 1.
-        weights: how many weights of each site are in ``posterior``, those of the largest signal |θ|/σ, or of the largest |θ|
-            where the guide has no log α; a site of no more is in it whole. ``"all"`` for all. Or, by site, a number, ``"all"``
-            or a list of indices; other sites are left out.
+        weights: the number of weights per site in ``posterior``: those with the largest signal |θ|/σ, or with the largest |θ|
+            where the guide has no log α. A site without more weights is included as a whole layer, and with ``"all"`` every
+            site is. A mapping has a number, ``"all"`` or a list of indices per site; sites that it lacks are left out.
         rule: which weights count as pruned; see :func:`~pyro_vd.prune`.
-        seed: of the draws. The state of torch's generators is put back.
-        history: ``FitResult.history``, or several joined.
+        seed: the seed of the draws. The state of torch's generators is restored.
+        history: ``FitResult.history``, or several of them joined.
         attrs: attributes to add, such as the recipe.
 
     Raises:
-        InputError: data that do not fit the network, an unknown site or index, a number out of range, model and guide that
-            do not have the same latent sites, or one with a ``/`` in its name, which NetCDF does not allow; or the extra
-            ``arviz`` is not installed.
+        InputError: ``guide`` is not a guide; the data do not fit the network; a site or an index is unknown; a number is out of
+            range; model and guide do not have the same latent sites; a site has a ``/`` in its name, which NetCDF does not
+            allow; or the extra ``arviz`` is not installed.
     """
     check_arviz()
     import xarray as xr
@@ -118,12 +115,12 @@ def to_inference_data(
         "constant_data": groups.dataset({"x": (data[0], ["example"])}),
         "training_history": groups.training_history(history),
     }
-    root = {"/": xr.Dataset(attrs={**_provenance(seed), **(attrs or {})})}
+    root = {"/": xr.Dataset(attrs={**groups.provenance(seed), **(attrs or {})})}
     return from_tree(xr.DataTree.from_dict(root | {name: group for name, group in made.items() if group.data_vars}))
 
 
 def _observe(distribution: Any, y: Tensor) -> Draws:
-    """Log likelihood, sample and class probabilities, or mean, of each example."""
+    """Return the log likelihood, a sample, and the class probabilities or the mean, per example."""
     expectation = "probability" if is_classes(distribution) else "mean"
     found = {
         "log_likelihood": log_likelihood(distribution, y),
@@ -135,22 +132,25 @@ def _observe(distribution: Any, y: Tensor) -> Draws:
 
 @torch.no_grad()
 def _signals(guide: WeightGuide) -> dict[str, Tensor]:
-    """What says which weights of a site matter, large for those that do: −log α, or |θ| where there is none."""
+    """Return the signal of every weight, by site, which ranks the weights: −log α, or |θ| where there is no log α."""
     if has_log_alpha(guide):
         return {name: -values for name, values in weight_log_alpha(guide).items()}
     return {name: guide.mean(name).abs() for name in guide.site_names}
 
 
 def _entries(signals: Mapping[str, Tensor], weights: Chosen | Mapping[str, Chosen]) -> dict[str, Tensor | None]:
-    """The indices of the chosen weights, ``(k, ndim)``, by site; None for a whole layer.
+    """Return the indices of the chosen weights, ``(k, ndim)``, by site; None for a whole layer.
 
     Raises:
-        InputError: an unknown site, or no such weight.
+        InputError: a site or an index is unknown, or a number is below 0.
     """
     by_site = weights if isinstance(weights, Mapping) else dict.fromkeys(signals, weights)
     if unknown := sorted(set(by_site) - set(signals)):
         raise InputError(
-            f"weights (={quoted(unknown)}) must name weight sites: {', '.join(signals)}{did_you_mean(unknown[0], signals)}"
+            f"weights (={quoted(unknown)}) must name weight sites: {', '.join(signals)}{did_you_mean(unknown[0], signals)}",
+            name="weights",
+            value=unknown,
+            allowed=f"a mapping from some of {', '.join(signals)}",
         )
     entries: dict[str, Tensor | None] = {}
     for name, chosen in by_site.items():
@@ -169,29 +169,17 @@ def _entries(signals: Mapping[str, Tensor], weights: Chosen | Mapping[str, Chose
 
 
 def _indices(name: str, chosen: str | Sequence[Sequence[int]], values: Tensor) -> Tensor:
+    """Return a list of indices as a tensor ``(k, ndim)``.
+
+    Raises:
+        InputError: ``chosen`` is not a list of indices into ``values``.
+    """
     try:
         indices = torch.tensor(chosen, device=values.device)
         if indices.shape[1:] != (values.ndim,) or indices.is_floating_point() or (indices < 0).any():
             raise IndexError(chosen)
         values[tuple(indices.T)]
     except (TypeError, ValueError, IndexError, RuntimeError) as error:
-        raise InputError(
-            f"weights of {name!r} (={quoted(chosen)}) must be a number, 'all', or a list of indices into {tuple(values.shape)}"
-        ) from error
+        allowed = f"a number, 'all', or a list of indices into a weight of the shape {tuple(values.shape)}"
+        raise InputError(name=f"weights of {name!r}", value=chosen, allowed=allowed) from error
     return indices
-
-
-def _provenance(seed: int) -> dict[str, str | int]:
-    """What made the data, in ArviZ's own words where it has them."""
-    return {
-        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "creation_library": "pyro_vd",
-        "creation_library_version": __version__,
-        "creation_library_language": "Python",
-        "inference_library": "pyro-ppl",
-        "inference_library_version": version("pyro-ppl"),
-        "arviz_version": version("arviz"),
-        "torch_version": version("torch"),
-        "python_version": platform.python_version(),
-        "seed": seed,
-    }

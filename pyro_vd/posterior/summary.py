@@ -1,4 +1,4 @@
-"""What a guide has learnt: log α of every weight, and how it is spread."""
+"""Summaries of a trained guide: quantiles of log α, KL per site, and the predictive mean."""
 
 from __future__ import annotations
 
@@ -18,28 +18,37 @@ from pyro_vd.pruning.rule import Rule, pruning_masks
 from pyro_vd.pruning.thresholds import DEFAULT_THRESHOLD
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+"""The probabilities of the quantiles in a :class:`LayerSummary`."""
 
 
 @dataclass(frozen=True)
 class LayerSummary:
-    """log α of one weight site: quantiles at :data:`QUANTILES`, and how much lies above the threshold."""
+    """A summary of log α of one weight site."""
 
     site: str
+    """The name of the site."""
     weights: int
+    """The number of weights."""
     pruned: int
+    """The number of weights that the rule prunes."""
     quantiles: tuple[float, ...]
+    """The quantiles of log α at :data:`QUANTILES`."""
 
     @property
     def sparsity(self) -> float:
-        """Share of weights above the threshold, in [0, 1]."""
+        """The share of weights that the rule prunes, in [0, 1]."""
         return self.pruned / self.weights
 
 
 def summarize(guide: WeightGuide, rule: Rule = DEFAULT_THRESHOLD) -> list[LayerSummary]:
-    """Summarize log α of every weight site, and how much of it the rule prunes.
+    """Summarize log α of every weight site, and the number of weights that a rule prunes.
+
+    Args:
+        guide: a trained guide that learns α.
+        rule: which weights are pruned; see :func:`~pyro_vd.prune`.
 
     Raises:
-        InputError: as :func:`~pyro_vd.pruning.pruning_masks`.
+        InputError: ``guide`` is not a guide; see also :func:`~pyro_vd.pruning.pruning_masks`.
     """
     check_guide(guide)
     masks = pruning_masks(guide, rule)
@@ -50,17 +59,18 @@ def summarize(guide: WeightGuide, rule: Rule = DEFAULT_THRESHOLD) -> list[LayerS
 
 
 def quantiles(values: Tensor) -> tuple[float, ...]:
-    """The values at :data:`QUANTILES`, to the nearest rank."""
+    """Return the quantiles of the values at :data:`QUANTILES`, to the nearest rank."""
     ordered = values.flatten().sort().values
     return tuple(ordered[round(q * (len(ordered) - 1))].item() for q in QUANTILES)
 
 
 @torch.no_grad()
 def site_kl(guide: WeightGuide, data: tuple[Tensor, Tensor]) -> dict[str, float]:
-    """KL(q‖p) of every latent site in nats, as :class:`~pyro_vd.inference.elbo.VariationalDropoutELBO` computes it.
+    """Return KL(q‖p) of every latent site in nats, as :class:`~pyro_vd.inference.elbo.VariationalDropoutELBO` computes it.
 
-    That of a weight site depends on nothing else; ``data`` are inputs and observations for the model to run on, the first
-    of which is used.
+    Args:
+        guide: a trained guide.
+        data: inputs and observations. The model runs on the first example; the KL of a weight site does not depend on it.
 
     Raises:
         InputError: model and guide do not have the same latent sites, or a weight site has no registered KL.
@@ -72,17 +82,18 @@ def site_kl(guide: WeightGuide, data: tuple[Tensor, Tensor]) -> dict[str, float]
 
 
 def predictive(guide: WeightGuide, x: Tensor, num_samples: int = 20) -> Tensor:
-    """The mean of the Monte Carlo predictive: class probabilities ``(batch, classes)``, or E y of other observations.
+    """Return the mean of the Monte Carlo predictive distribution.
 
-    All latent sites of the model are drawn, and one draw serves all inputs; see :func:`~pyro_vd.inference.joint_draws`.
+    It has class probabilities ``(batch, classes)``, or E y of other observations. Each draw is a joint draw of all latent sites
+    of the model, and all inputs share it; see :func:`~pyro_vd.inference.joint_draws.joint_draws`.
 
     Args:
-        guide: a trained guide; it and its model are in evaluation mode meanwhile.
-        x: inputs ``(batch, …)``, on any device; the result is where they are.
-        num_samples: draws, at least 1.
+        guide: a trained guide; guide and model run in evaluation mode and then return to their own modes.
+        x: inputs ``(batch, …)``, on any device, on which the result is too.
+        num_samples: the number of draws, at least 1.
 
     Raises:
-        InputError: no guide; ``num_samples`` below 1; inputs that do not fit the network.
+        InputError: ``guide`` is not a guide; ``num_samples`` is below 1; or the inputs do not fit the network.
     """
     check_guide(guide)
     predictor = guide.predictor(check_number("num_samples", num_samples, low=1, high=LARGEST, whole=True))

@@ -1,7 +1,7 @@
-"""The way from a trained guide to a plain network that holds zeros.
+"""Pruning: the way from a trained guide to a plain network in which removed weights are zero.
 
-A :class:`PruningRule` says which weights are removed, :func:`prune` removes them, and :func:`choose_threshold` finds the
-smallest network that is still good enough on validation data.
+A :class:`PruningRule` defines which weights are removed, :func:`prune` removes them, and :func:`choose_threshold` finds the
+smallest network whose error on validation data is still small enough.
 """
 
 import lazy_loader

@@ -1,4 +1,4 @@
-"""Masks of weights to keep, from their log α alone."""
+"""Masks of the weights to keep, from their log α alone."""
 
 from __future__ import annotations
 
@@ -13,18 +13,23 @@ from pyro_vd.pruning.thresholds import DEFAULT_THRESHOLD, Threshold, check_thres
 def threshold_masks(
     log_alphas: Mapping[str, Tensor], threshold: Threshold | Mapping[str, float] = DEFAULT_THRESHOLD
 ) -> dict[str, Tensor]:
-    """True for every weight to keep, by site: log α below the threshold.
+    """Return masks that are True for every weight to keep, by site: those with log α below the threshold.
 
     Args:
         log_alphas: log α of every weight, by site.
-        threshold: of all sites; or a mapping with the threshold of each.
+        threshold: one threshold for all sites, or a mapping from sites to thresholds.
 
     Raises:
-        InputError: no threshold, or a NaN among the values.
+        InputError: ``threshold`` is not a threshold, or a log α is NaN.
     """
     if not isinstance(threshold, Mapping):
         threshold = dict.fromkeys(log_alphas, check_threshold(threshold))
     for name, values in log_alphas.items():
         if broken := int(values.isnan().sum()):
-            raise InputError(f"site {name!r}: {broken} of {values.numel()} values of log α are NaN, all must be numbers")
+            raise InputError(
+                f"site {name!r}: {broken} of {values.numel()} values of log α are NaN; all must be numbers. Train the guide "
+                "again from a state without NaN, for example with a lower learning rate",
+                name=name,
+                value=broken,
+            )
     return {name: values < threshold[name] for name, values in log_alphas.items()}

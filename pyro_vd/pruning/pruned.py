@@ -1,4 +1,4 @@
-"""The plain sparse network that is left."""
+"""The plain network that pruning leaves."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from pyro_vd.pruning.thresholds import DEFAULT_THRESHOLD
 
 @torch.no_grad()
 def prune(guide: WeightGuide, rule: Rule = DEFAULT_THRESHOLD) -> nn.Module:
-    """Make the posterior mean, with every pruned weight zero, an ordinary network without Pyro.
+    """Return the network at the posterior mean with every pruned weight zero, as an ordinary module without Pyro.
 
     Args:
         guide: a trained guide that learns α.
-        rule: what is pruned: a :class:`~pyro_vd.PruningRule`; or a threshold on log α alone, a number or what
-            :func:`~pyro_vd.choose_threshold` gives. A lower threshold prunes more.
+        rule: which weights are pruned: a :class:`~pyro_vd.PruningRule`; or a threshold on log α alone, which is a number or the
+            result of :func:`~pyro_vd.choose_threshold`. A lower threshold prunes more.
 
     Raises:
-        InputError: no guide, or one without log α; a log α is NaN; or the rule does not fit the guide, see
+        InputError: ``guide`` is not a guide, or has no log α; a log α is NaN; or the rule does not fit the guide, see
             :func:`~pyro_vd.pruning.pruning_masks`.
     """
     check_guide(guide)

@@ -1,4 +1,4 @@
-"""What is pruned: the rule that every function which prunes, counts or shows what is left takes."""
+"""The pruning rule: one argument for every function that prunes weights, or counts or shows the weights that are left."""
 
 from __future__ import annotations
 
@@ -20,18 +20,21 @@ from pyro_vd.pruning.thresholds import DEFAULT_THRESHOLD, Threshold, check_thres
 
 @dataclass(frozen=True, init=False)
 class PruningRule:
-    """Which weights are pruned: those of log α at or above a threshold, and of each layer all but the inputs that matter most.
+    """The choice of the weights to prune: by a threshold on log α, and by a largest number of inputs per layer.
+
+    Weights with log α at or above the threshold are pruned. A layer with a largest number of inputs keeps the inputs with the
+    least log α, where the log α of an input is the least of its weights.
 
     Args:
-        threshold: on log α: a number, or what :func:`~pyro_vd.choose_threshold` gives; a lower one prunes more. The default, 3,
-            is a dropout rate of 0.95.
-        max_inputs: the most inputs that each layer keeps, those of least log α, which for an input is that of the weight that
-            matters most: a list with one number per layer, in the order in which the layers run; or a mapping from weight sites
-            to numbers. None, and a site that is not in the mapping, has no limit.
-        thresholds: by weight site, the threshold of a layer that has another.
+        threshold: the threshold on log α: a number, or the result of :func:`~pyro_vd.choose_threshold`. A lower threshold
+            prunes more. The default, 3, corresponds to a dropout rate of 0.95.
+        max_inputs: the largest number of inputs that each layer keeps: a list with one number per layer, in the order in which
+            the layers run, or a mapping from weight sites to numbers. None sets no limit, and neither does a mapping for the
+            sites that it lacks.
+        thresholds: thresholds of single layers, by weight site; they replace ``threshold``.
 
     Raises:
-        InputError: a threshold that is no number; numbers of inputs that are no whole numbers ≥ 0.
+        InputError: a threshold is not a number, or a number of inputs is not an integer in [0, 2³¹ − 1].
     """
 
     threshold: float
@@ -57,24 +60,26 @@ class PruningRule:
             object.__setattr__(self, name, value)
 
     def masks(self, guide: WeightGuide) -> dict[str, Tensor]:
-        """True for every weight that is kept, by site; see :func:`pruning_masks`."""
+        """Return masks that are True for every weight to keep, by site; see :func:`pruning_masks`."""
         values, sites = log_alpha(guide), guide.site_names
         _check_sites("thresholds", self.thresholds, sites)
         masks = threshold_masks(values, {site: self.thresholds.get(site, self.threshold) for site in sites})
         for name, most in self._limits(guide).items():
             if not guide.model.layer_kind(name).is_dense(layer := guide.model.layer(name)):
                 raise InputError(
-                    f"max_inputs (={most}): site {name!r} is a {layer}; groups must be 1 for its inputs to be counted"
+                    f"max_inputs (={most}) must not limit site {name!r}, a {layer}, because its groups are not 1",
+                    name="max_inputs",
+                    value=most,
                 )
             masks[name] &= _least_inputs(values[name], guide.model.weight_axes(name).index("in"), most)
         return masks
 
     def _limits(self, guide: WeightGuide) -> Mapping[str, int]:
-        """The most inputs of the layers that have a limit, by site.
+        """Return the largest numbers of inputs of the layers that have a limit, by site.
 
         Raises:
-            InputError: a site that the guide has not; not one number for each; it is not known which layer runs first; or the
-                guide does not rank inputs.
+            InputError: ``max_inputs`` names a site that the guide does not have, or does not have one number per layer; the
+                order of execution is not known; or the guide does not rank inputs.
         """
         most, sites = self.max_inputs, guide.site_names
         if most is None:
@@ -85,39 +90,47 @@ class PruningRule:
             )
         if not guide.ranks_inputs:
             raise InputError(
-                f"max_inputs (={quoted(most)}): {type(guide).__name__} learns no α that differs between the inputs of a layer"
+                name="max_inputs",
+                value=most if isinstance(most, Mapping) else list(most),
+                allowed=f"None with {type(guide).__name__}, whose α do not differ between the inputs of a layer",
             )
         if isinstance(most, Mapping):
             _check_sites("max_inputs", most, sites)
             return most
         if (order := guide.model.order_of_execution) != sites:
             raise InputError(
-                f"max_inputs (={list(most)}) are for the layers in the order in which they run, {', '.join(order)}; torch.fx "
-                f"cannot follow this network, and they are listed as {', '.join(sites)}. Register its layers in that order, or "
-                "give the numbers by site"
+                name="max_inputs",
+                value=list(most),
+                allowed=f"a mapping from sites to numbers: the layers run in the order {', '.join(order)}; torch.fx cannot "
+                f"follow this network, so that a list would be for the order of registration, {', '.join(sites)}",
             )
         return dict(zip(sites, most, strict=True))
 
 
 Rule = PruningRule | Threshold
-"""What every function that prunes takes: a rule, or a threshold alone."""
+"""The argument of every function that prunes: a rule, or a threshold alone."""
 
 
 def rule_of(rule: Rule) -> PruningRule:
-    """The rule that was given, or the one of a threshold.
+    """Return a given rule, or the rule of a given threshold.
 
     Raises:
-        InputError: neither.
+        InputError: ``rule`` is neither a rule nor a threshold.
     """
     return rule if isinstance(rule, PruningRule) else PruningRule(check_threshold(rule, "rule"))
 
 
 def pruning_masks(guide: WeightGuide, rule: Rule = DEFAULT_THRESHOLD) -> dict[str, Tensor]:
-    """True for every weight that :func:`~pyro_vd.prune` keeps, by site; ``guide.apply_masks`` takes it.
+    """Return masks that are True for every weight that :func:`~pyro_vd.prune` keeps, by site, for ``guide.apply_masks``.
+
+    Args:
+        guide: a trained guide that learns α.
+        rule: see :func:`~pyro_vd.prune`.
 
     Raises:
-        InputError: no rule; a log α is NaN, or the guide has none; a site that the guide has not, or not one number of inputs
-            for each; or inputs that cannot be ranked: those of a grouped convolution, or where they have one α.
+        InputError: ``rule`` is neither a rule nor a threshold; the guide has no log α, or one that is NaN; the rule names a
+            site that the guide does not have, or does not have one number of inputs per layer; or inputs with a limit cannot be
+            ranked, because they are those of a grouped convolution, or have one α.
     """
     return rule_of(rule).masks(guide)
 
@@ -125,12 +138,15 @@ def pruning_masks(guide: WeightGuide, rule: Rule = DEFAULT_THRESHOLD) -> dict[st
 def _check_sites(name: str, given: Mapping[str, object], sites: Sequence[str]) -> None:
     if unknown := sorted(set(given) - set(sites)):
         raise InputError(
-            f"{name} (={quoted(unknown)}) must name weight sites: {', '.join(sites)}{did_you_mean(unknown[0], sites)}"
+            f"{name} (={quoted(unknown)}) must name weight sites: {', '.join(sites)}{did_you_mean(unknown[0], sites)}",
+            name=name,
+            value=unknown,
+            allowed=f"a mapping from some of {', '.join(sites)}",
         )
 
 
 def _least_inputs(values: Tensor, axis: int, most: int) -> Tensor:
-    """True for the inputs of least log α, in a shape that broadcasts to the weight's."""
+    """Return a mask that is True for the ``most`` inputs of least log α, in a shape that broadcasts to the weight's."""
     of_input = values.movedim(axis, 0).flatten(1).amin(1)
     kept = torch.zeros_like(of_input, dtype=torch.bool)
     kept[of_input.argsort(stable=True)[:most]] = True

@@ -1,4 +1,4 @@
-"""The choice of the threshold on validation data."""
+"""The choice of the pruning threshold on validation data."""
 
 from __future__ import annotations
 
@@ -36,20 +36,22 @@ def choose_threshold(
     max_error_rise: float = 0.0,
     candidates: Sequence[float] = CANDIDATES,
 ) -> ThresholdChoice:
-    """The lowest threshold, so the largest compression, whose validation error is at most the unpruned one plus x.
+    """Return the lowest threshold, which has the largest compression, among those whose validation error is small enough.
 
-    Where the guide was trained with a ``train_threshold``, means beyond that were never used: they are zero in the unpruned
-    network, and no candidate goes beyond.
+    The error must be at most that of the unpruned network plus ``max_error_rise``. Where the guide was trained with a
+    ``train_threshold``, means with a larger log α were never used: they are zero in the unpruned network, and larger candidates
+    are not tried.
 
     Args:
         guide: a trained guide that learns α.
         validation: ``(x, y)`` held out from training; never the test data.
-        max_error_rise: x, a share in [0, 1] (0.001 is a tenth of a percentage point); where numbers are predicted, the share
-            of the unpruned root mean square error that it may rise by.
-        candidates: thresholds to try.
+        max_error_rise: in [0, 1]. For classes, a difference of error shares (0.001 is a tenth of a percentage point); for
+            numbers, a share of the unpruned root mean square error.
+        candidates: the thresholds to try.
 
     Raises:
-        InputError: ``max_error_rise`` out of range, data that do not fit, no candidate, or none that keeps within it.
+        InputError: ``guide`` is not a guide with log α; ``max_error_rise`` is out of range; the data do not fit the network;
+            there is no candidate; or no candidate has a small enough error.
     """
     check_guide(guide)
     model = guide.model
@@ -57,7 +59,12 @@ def choose_threshold(
     highest = math.inf if guide.train_threshold is None else guide.train_threshold
     tried = sorted(threshold for threshold in check_thresholds("candidates", candidates) if threshold <= highest)
     if not tried:
-        raise InputError(f"candidates (={quoted(candidates)}) must hold a threshold of at most {highest}")
+        raise InputError(
+            f"candidates (={quoted(candidates)}) must hold a threshold of at most {highest}, the guide's train_threshold",
+            name="candidates",
+            value=candidates,
+            allowed=f"thresholds, one of them at most {highest}",
+        )
     unpruned, validation = prune(guide, highest), check_measured("validation data", validation, model)
     best = score_of(unpruned, validation, model.observed)
     trials, good = [], []
@@ -69,7 +76,9 @@ def choose_threshold(
             good.append(threshold)
     if not good:
         raise InputError(
-            f"no threshold from {tried[0]:g} to {tried[-1]:g} keeps the validation error within {max_error_rise} of "
-            f"{best.value:.4f}; allow a larger max_error_rise"
+            f"max_error_rise (={max_error_rise}) must be larger, or candidates other ones: at no threshold from {tried[0]:g} "
+            f"to {tried[-1]:g} is the validation error within {max_error_rise} of the unpruned {best.value:.4f}",
+            name="max_error_rise",
+            value=max_error_rise,
         )
     return ThresholdChoice(good[0], best.value, tuple(trials))

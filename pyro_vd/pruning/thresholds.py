@@ -1,4 +1,4 @@
-"""The threshold on log α: a number, or the one that was chosen on validation data."""
+"""The threshold on log α: a number, or the result of a choice on validation data."""
 
 from __future__ import annotations
 
@@ -17,25 +17,30 @@ DEFAULT_THRESHOLD = 3.0
 
 @dataclass(frozen=True)
 class ThresholdTrial:
-    """One candidate: its validation error, a share in [0, 1] or of numbers the RMSE, and how small the network is with it.
-
-    ``compression`` is |W| / |W kept|; the other two are of :class:`~pyro_vd.evaluation.deployed.StoredSize`, not compacted.
-    """
+    """One candidate threshold, with the validation error and the size of the network that it leaves."""
 
     threshold: float
+    """The threshold on log α."""
     error: float
+    """The validation error: a share in [0, 1] for classes, the root mean square error for numbers."""
     compression: float
+    """|W| / |W kept|."""
     nonzero_parameters: int
+    """See :class:`~pyro_vd.evaluation.deployed.StoredSize`; the network is not compacted."""
     sparse_bytes: int
+    """See :class:`~pyro_vd.evaluation.deployed.StoredSize`; the network is not compacted."""
 
 
 @dataclass(frozen=True)
 class ThresholdChoice:
-    """The chosen threshold, the validation error without pruning, and every candidate tried, lowest first."""
+    """The result of :func:`~pyro_vd.choose_threshold`."""
 
     threshold: float
+    """The chosen threshold on log α."""
     unpruned_error: float
+    """The validation error without pruning, in the unit of :attr:`ThresholdTrial.error`."""
     trials: tuple[ThresholdTrial, ...]
+    """All candidates that were tried, the lowest threshold first."""
 
     def __repr__(self) -> str:
         chosen = next((trial for trial in self.trials if trial.threshold == self.threshold), None)
@@ -43,28 +48,35 @@ class ThresholdChoice:
 
 
 Threshold = float | ThresholdChoice
-"""What every function with a ``threshold`` takes."""
+"""The argument of every function with a threshold: a number, or the result of :func:`~pyro_vd.choose_threshold`."""
 
 
 def check_threshold(threshold: Any, name: str = "threshold") -> float:
-    """The number; ±∞, which prunes nothing or everything, is one.
+    """Return a threshold as a number; it may be +∞, which prunes only weights of infinite log α, or −∞, which prunes all.
+
+    Args:
+        name: what an error calls the threshold.
+        threshold: a number or a :class:`ThresholdChoice`.
 
     Raises:
-        InputError: neither a number nor a :class:`ThresholdChoice`.
+        InputError: ``threshold`` is neither, or NaN.
     """
     value = plain_number(threshold.threshold if isinstance(threshold, ThresholdChoice) else threshold)
     if value is None or not (abs(value) <= sys.float_info.max or abs(value) == math.inf):
-        raise InputError(
-            name=name, value=threshold, allowed="a number, or what choose_threshold gives; log α at or above it is pruned"
-        )
+        allowed = "a number or the result of choose_threshold; weights with log α at or above it are pruned"
+        raise InputError(name=name, value=threshold, allowed=allowed)
     return float(value)
 
 
 def check_thresholds(name: str, values: Any) -> list[float]:
-    """The numbers of a list or array.
+    """Return a list or one-dimensional array of thresholds as numbers.
+
+    Args:
+        name: what an error calls the list.
+        values: the list.
 
     Raises:
-        InputError: no list, or something else in it.
+        InputError: ``values`` is not a list or one-dimensional array, or an item is not a threshold.
     """
     if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable) or getattr(values, "ndim", 1) != 1:
         raise InputError(name=name, value=values, allowed="a list of thresholds")

@@ -1,4 +1,4 @@
-"""Gaussian and Bernoulli dropout, and variational dropout with a shared α: the noise, the KL, what fits."""
+"""Gaussian and Bernoulli dropout, and variational dropout with a shared α: their noise, their KL, and the models they fit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from torch.distributions import Independent, kl_divergence
 
 from pyro_vd import (
     BayesianNetwork,
-    InputError,
     VariationalDropout,
     VariationalDropoutELBO,
     log_alpha,
@@ -36,7 +35,7 @@ GUIDES: dict[str, Callable[[BayesianNetwork], WeightGuide]] = {
 
 
 def draws(model: BayesianNetwork, guide: WeightGuide, x: Tensor) -> Tensor:
-    """The network's output, each row of ``x`` with noise of its own."""
+    """Return the network's output, each row of ``x`` with its own noise."""
     with torch.no_grad(), LocalReparameterization():
         return model.output(guide(), x)
 
@@ -58,7 +57,7 @@ def test_with_a_fixed_rate_the_kl_is_a_constant(guide: str) -> None:
     loss(x, y)
     assert elbo.kl == before
     assert set(gradients) == {name for name, _ in family.named_parameters()}
-    # ... and adds nothing to a gradient, whatever its weight
+    # The KL adds nothing to a gradient, whatever its weight.
     family.zero_grad()
     results = []
     for elbo.kl_weight in (0.0, 100.0):
@@ -69,7 +68,7 @@ def test_with_a_fixed_rate_the_kl_is_a_constant(guide: str) -> None:
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
 
 
-def test_kl_of_a_shared_alpha_is_that_of_as_many_single_ones() -> None:
+def test_kl_of_a_shared_alpha_equals_the_kl_of_single_alphas() -> None:
     theta = torch.randn(4, 3, dtype=torch.float64)
     log_alpha = torch.tensor([[-2.0], [0.0], [1.0], [4.0]], dtype=torch.float64, requires_grad=True)
     q = SharedAlphaNormal(theta, log_alpha)
@@ -125,17 +124,18 @@ def test_no_noise_on_the_data_and_none_at_rate_0() -> None:
 @pytest.mark.parametrize("p", [-0.1, 1.0, 1.5, math.nan])
 @pytest.mark.parametrize("guide", [BernoulliDropout, GaussianDropout])
 def test_rates_outside_their_range_are_quoted(guide: Callable[..., WeightGuide], p: float) -> None:
-    with pytest.raises(InputError, match=rf"p \(={p}\) must be a dropout rate in \[0, 1\)"):
+    with refuses("p", p, "[0, 1)"):
         guide(MLP([5, 4, 3]), p)
 
 
 def test_guides_that_do_not_fit_a_model() -> None:
-    with pytest.raises(InputError, match=r"1\.weight.* has none"):
-        BernoulliDropout(MLP([5, 3]), 0.5)
+    model = MLP([5, 3])
+    with refuses("model", model, "1.weight"):
+        BernoulliDropout(model, 0.5)
     grouped = BayesianNetwork(nn.Sequential(nn.Conv1d(2, 4, 1), nn.Conv1d(4, 4, 1, groups=2)))
     transposed = BayesianNetwork(nn.Sequential(nn.Conv1d(2, 4, 1), nn.ConvTranspose1d(4, 4, 1)))
     for model in (grouped, transposed):
-        with pytest.raises(InputError, match=r"'1\.weight' is a Conv"):
+        with refuses("1.weight", model.layer("1.weight"), "groups=1"):
             GaussianDropout(model, 0.5, noise_on="unit")
         GaussianDropout(model, 0.5)
     with refuses("noise_on", "units", "unit"):

@@ -1,4 +1,4 @@
-"""Every guide of the library, in its variants, satisfies what a guide must; so does one that is made here."""
+"""Conformance of every guide of the library, in its variants."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Masks of guides with random log α: monotone in the threshold, consistent with one another, and never undone."""
+"""Properties of the masks of guides with random log α: monotone in the threshold, consistent, and permanent."""
 
 from __future__ import annotations
 
@@ -33,9 +33,8 @@ from pyro_vd.pruning import pruning_masks, threshold_masks
 GUIDES: dict[str, Callable[[BayesianNetwork], WeightGuide]] = {
     **{
         f"variational by {per}": lambda model, per=per: VariationalDropout(model, alpha_sharing=per)
-        for per in ("weight", "row", "column")
+        for per in ("weight", "row", "column", "layer")
     },
-    "variational by layer": lambda model: VariationalDropout(model, alpha_sharing="layer"),
     "gaussian": lambda model: GaussianDropout(model, 0.9),
     "group": GroupVariationalDropout,
     "log-normal": LogNormalDropout,
@@ -53,13 +52,13 @@ class Pair:
     guide: WeightGuide
 
     def new_guide(self) -> WeightGuide:
-        """Another guide of the same kind for the same model, at its start."""
+        """Return a new guide of the same kind for the same model."""
         return GUIDES[self.kind](self.model)
 
 
 @st.composite
 def pairs(draw: st.DrawFn, kinds: Any = tuple(GUIDES)) -> Pair:
-    """A small network, and a guide whose parameters are random, some means exactly zero."""
+    """Draw a small network, and a guide with random parameters, of which some means are exactly zero."""
     kind = draw(st.sampled_from(kinds))
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**16)))
     inputs, hidden = draw(st.integers(1, 5)), draw(st.integers(1, 6))
@@ -85,12 +84,12 @@ def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
 
 
 def within(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
-    """Whether what ``a`` keeps ``b`` keeps as well."""
+    """Return whether ``b`` keeps every weight that ``a`` keeps."""
     return list(a) == list(b) and all(bool((~a[name] | b[name]).all()) for name in a)
 
 
 def examples_of(pair: Pair, number: int) -> tuple[Tensor, Tensor]:
-    """Inputs and classes."""
+    """Return inputs and classes for a pair."""
     layer = pair.model.layer(pair.model.weight_names[0])
     shape = (layer.in_features,) if isinstance(layer, nn.Linear) else (layer.in_channels, 3, 3)
     x = torch.randn(number, *shape, generator=torch.Generator().manual_seed(number))
@@ -135,7 +134,7 @@ def test_zeros_of_the_pruned_network_are_those_of_the_masks(pair: Pair, threshol
 
 @examples(60)
 @given(pair=pairs(), thresholds=st.tuples(THRESHOLDS, THRESHOLDS))
-def test_what_is_removed_stays_removed(pair: Pair, thresholds: tuple[float, float]) -> None:
+def test_removed_weights_stay_removed(pair: Pair, thresholds: tuple[float, float]) -> None:
     first, second = thresholds
     guide, masks = pair.guide, pruning_masks(pair.guide, first)
     pruned = prune(guide, first)

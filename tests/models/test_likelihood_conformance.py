@@ -1,4 +1,4 @@
-"""Every likelihood satisfies what a likelihood must."""
+"""Conformance of every likelihood of the library."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Animations show what was recorded: every pixel of a GIF, the titles, the frames that reach ffmpeg."""
+"""Animations show the recorded training: every pixel of a GIF, the titles, and the frames for ffmpeg."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ WHITE = [255, 255, 255]
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a finished run with frames. Copy it before changing anything."""
+    """Return the folder of a finished run with frames. Copy it before changing anything."""
     folder = tmp_path_factory.mktemp("run") / "digits"
     assert run_cli("train", "digits", *SMALL, "--train.frames=2", "--out", folder, "--quiet")[0] == 0
     return folder
 
 
 def random_frames(number: int) -> Frames:
-    """Of the network of report-mlp3, more and more of it pruned."""
+    """Return frames of the network of report-mlp3, of which more and more weights are pruned."""
     rng = np.random.default_rng(0)
     weights = {}
     for name, shape in SHAPES.items():
@@ -45,7 +45,7 @@ def random_frames(number: int) -> Frames:
 
 
 def colour_of(recorded: np.ndarray) -> np.ndarray:
-    """Ten shades a sign from the middle outwards, written out anew; ``(…, 3)`` in [0, 255]."""
+    """Return the colours of recorded weights, ``(…, 3)`` in [0, 255], by another computation: ten shades per sign."""
     size = np.abs(recorded.astype(float)) / 127
     step = np.minimum(np.floor(size * 10 + 1e-9), 9) + 1
     below = np.ceil(size * 10 - 1e-9)  # an edge belongs to the shade above it
@@ -54,7 +54,7 @@ def colour_of(recorded: np.ndarray) -> np.ndarray:
 
 
 def blocks_of(picture: np.ndarray, frames: Frames, index: int) -> list[np.ndarray]:
-    """The pixels of every weight, ``(units, inputs, pixels, 3)`` a layer, cut out where the figure's axes are."""
+    """Return the pixels of every weight, ``(units, inputs, pixels, 3)`` per layer, cut out at the positions of the axes."""
     painter = Painter(frames)
     figure = weight_matrices(painter.weights(index), painter.titles(index), painter.heading(index))
     blocks = []
@@ -84,7 +84,7 @@ def test_every_pixel_of_a_gif_is_its_weights() -> None:
         for values, pixels in zip(frames.weights.values(), blocks_of(picture, frames, index), strict=True):
             assert (pixels == colour_of(values[index])[:, :, None]).all()
             is_white = (pixels == WHITE).all((-1, -2))
-            assert (is_white == (values[index] == 0)).all(), "white is pruned, and pruned is white"
+            assert (is_white == (values[index] == 0)).all(), "exactly the pruned weights are white"
     assert film.info["duration"] == 3000, "the end stays"
 
 
@@ -133,7 +133,7 @@ def test_a_gif_is_never_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def fake_ffmpeg(folder: Path, code: str) -> None:
-    """A program of that name: what it would be given is kept."""
+    """Write a program with the name ffmpeg, which runs ``code`` on its input ``data``."""
     path = folder / "ffmpeg"
     path.write_text(f"#!{sys.executable}\nimport sys\ndata = sys.stdin.buffer.read()\n{code}\n")
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
@@ -145,7 +145,7 @@ def test_command(recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     fake_ffmpeg(tmp_path, "sys.exit('no such codec')")
     before = contents(run)
     refused("animate", run, quoted=["ffmpeg", "no such codec"])
-    assert contents(run) == before, "all is written, or nothing"
+    assert contents(run) == before, "either all files are written, or none"
     fake_ffmpeg(tmp_path, "open(sys.argv[-1], 'wb').write(data)")
     code, out, err = run_cli("animate", run, "--json", "--max-frames=3")
     assert (code, err) == (0, "")
@@ -164,7 +164,7 @@ def test_command(recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert (raw[len(frames) :] == raw[len(frames) - 1]).all()
     before = contents(run)
     for name in files:
-        refused("animate", run, quoted=[str(run / name), "exists"])
+        refused("animate", run, quoted=[str(run / name)])
         assert contents(run) == before
         (run / name).unlink()
         before.pop(name)
@@ -183,4 +183,4 @@ def test_command_without_ffmpeg(recorded: Path, tmp_path: Path, monkeypatch: pyt
     first_layer_images(load_pruned(run / "pruned.safetensors"), (8, 8)).savefig(buffer := io.BytesIO(), format="png", dpi=150)
     assert (run / "first-layer.png").read_bytes() == buffer.getvalue()
     (run / "metrics.json").unlink()
-    refused("animate", run, quoted=["no finished run"])
+    refused("animate", run, quoted=[str(run)])

@@ -1,4 +1,4 @@
-"""Pictures of a posterior: their axes, and that what they show is what they were given."""
+"""Pictures of a posterior: their axes, and their data against the given data."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import torch
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from posterior_support import known_data, known_pair
-from support import python
+from support import python, refuses
 
-from pyro_vd import InputError, VariationalDropout, log_alpha, to_inference_data
+from pyro_vd import VariationalDropout, log_alpha, to_inference_data
 from pyro_vd.distributions import MultiplicativeNormal
 from pyro_vd.models import MLP
 from pyro_vd.plots.drawing import SHOWN
@@ -37,8 +37,8 @@ VALUES = {
 
 
 def panels(figure: Figure) -> list[Any]:
-    """The axes without colour bars."""
-    figure.canvas.draw()  # whatever cannot be drawn shows here
+    """Return the axes without colour bars."""
+    figure.canvas.draw()  # raises where something cannot be drawn
     return [axes for axes in figure.axes if axes.get_label() != "<colorbar>"]
 
 
@@ -47,7 +47,7 @@ def images(figure: Figure) -> list[np.ndarray]:
 
 
 def test_log_alpha_histograms() -> None:
-    """Every weight is counted once, on its side of the threshold, also those beyond the axis."""
+    """Every weight is counted once, on its side of the threshold, also the weights outside of the axis."""
     found = panels(log_alpha_histograms(VALUES, 2.0))
     assert len(found) == 4
     for axes, (name, values) in zip(found, VALUES.items(), strict=True):
@@ -91,7 +91,7 @@ def test_input_relevance() -> None:
     channels = images(input_relevance(weight, (2, 3)))
     assert np.array_equal(channels[0], count.reshape(2, 2, 3).sum(0)), "channels are summed"
     assert np.allclose(channels[1], norm.square().reshape(2, 2, 3).sum(0).sqrt())
-    with pytest.raises(InputError, match=r"image_shape \(=\(5, 2\)\) does not fit"):
+    with refuses("image_shape", (5, 2), "(5, 12)"):
         input_relevance(weight, (5, 2))
 
 
@@ -105,7 +105,7 @@ def test_kl_by_layer() -> None:
 
 
 def test_mean_against_deviation() -> None:
-    """All weights are counted, also zeros, and those above the line are those that are removed."""
+    """All weights are counted, also zeros, and the weights above the line are the removed ones."""
     theta, log_sigma2 = torch.randn(200, 3).exp() * 0.1, torch.randn(200, 3) * 2 - 2
     theta[0] = 0
     log_sigma2[1] = -1e30

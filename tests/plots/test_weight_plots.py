@@ -1,4 +1,4 @@
-"""Pictures of weights: large matrices are folded honestly, and a first layer is shown as images."""
+"""Pictures of weights: large matrices are folded without losing the largest weights, and a first layer is shown as images."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from support import refuses
 from torch import Tensor, nn
 
-from pyro_vd import InputError
 from pyro_vd.plots.weights import COLOURS, MOST_COLUMNS, MOST_ROWS, NORM, first_layer_images, folded, shaded, weight_matrices
 
 GREY = [0xB0, 0xB0, 0xB0, 255]
@@ -40,9 +40,10 @@ def test_first_layer_images() -> None:
     figure = first_layer_images(net_of(weight), (2, 3))
     axes = figure.axes[0]
     assert f"{100 / 7:.1f} % of 42 weights" in axes.get_title()
-    assert "7 units, each an image of 2 × 3 inputs; 1 of them" in axes.get_xlabel()
+    for text in ("7 units", "2 × 3 inputs", "1 of them"):
+        assert text in axes.get_xlabel()
     grid = np.asarray(axes.images[0].get_array())
-    side = 10  # pixels a weight
+    side = 10  # pixels per weight
     tile = 2 * side + 1, 3 * side + 1
     assert grid.shape == (3 * tile[0] + 1, 3 * tile[1] + 1, 4)
     for unit in range(9):
@@ -50,12 +51,12 @@ def test_first_layer_images() -> None:
         inside = grid[top : top + 2 * side : side, left : left + 3 * side : side]
         expected = shaded(weight[unit].reshape(2, 3)) if unit < 7 else GREY
         assert (inside == expected).all()
-    with pytest.raises(InputError, match=r"\(3, 3\).*\(7, 6\)"):
+    with refuses("image_shape", (3, 3), "(7, 6)"):
         first_layer_images(net_of(weight), (3, 3))
 
 
 def test_colours() -> None:
-    """Zero alone is white; a sign is a hue, a larger weight is darker, and beyond 1 is as 1."""
+    """Only zero is white; each sign has a hue, a larger weight is darker, and weights beyond 1 have the colour of 1."""
     sizes = [1e-20, 0.05, 0.15, 0.35, 0.55, 0.75, 0.95, 1.0, 5.0]
     assert COLOURS(NORM(0.0)) == (1, 1, 1, 1)
     assert shaded(torch.tensor([[0.0, math.nan]])).tolist() == [[[255] * 4, GREY]]

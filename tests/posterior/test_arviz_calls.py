@@ -1,4 +1,4 @@
-"""ArviZ's own calls on our data, on whichever line is installed: their results against the known posterior."""
+"""Functions of the installed version of ArviZ, applied to our data: their results against the known posterior."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from posterior_support import EXAMPLES, known_data, known_pair, monte_carlo_error
 from scipy.integrate import trapezoid
+from support import refuses
 
-from pyro_vd import InputError, VariationalDropout, evaluate, log_alpha, to_inference_data
+from pyro_vd import VariationalDropout, evaluate, log_alpha, to_inference_data
 from pyro_vd.models import MLP
 from pyro_vd.posterior import held_out_elpd
 from pyro_vd.posterior.arviz_files import has_data_tree, import_arviz, to_tree
@@ -24,7 +25,7 @@ from pyro_vd.posterior.arviz_files import has_data_tree, import_arviz, to_tree
 mpl.use("Agg")
 az = import_arviz()
 
-pytestmark = [  # ArviZ 0.23's own, under newer matplotlib and pandas
+pytestmark = [  # warnings of ArviZ 0.23 with newer matplotlib and pandas
     pytest.mark.filterwarnings("ignore:Passing a dict or None as alias_mapping"),
     pytest.mark.filterwarnings("ignore:The inplace keyword in DataFrame.sort_values"),
 ]
@@ -34,7 +35,7 @@ DRAWS = 1000
 
 @pytest.fixture(scope="module")
 def known() -> Iterator[tuple[VariationalDropout, Any]]:
-    """A guide of known means and deviations, and its data with all weights."""
+    """Yield a guide of known means and deviations, and its data with all weights."""
     torch.set_num_threads(1)
     _model, guide = known_pair()
     yield guide, to_inference_data(guide, known_data(), num_samples=DRAWS, weights="all")
@@ -42,7 +43,7 @@ def known() -> Iterator[tuple[VariationalDropout, Any]]:
 
 
 def figure_of(drawn: Any) -> Figure:
-    """What a plot function of either line drew on."""
+    """Return the figure of the result of a plot function, for both versions of ArviZ."""
     figure = drawn.viz["figure"].item() if has_data_tree() else np.ravel(drawn)[0].figure
     assert isinstance(figure, Figure)
     return figure
@@ -90,7 +91,7 @@ def test_densities_and_traces(known: tuple[VariationalDropout, Any], call: str) 
 
 
 def test_posterior_predictive(known: tuple[VariationalDropout, Any]) -> None:
-    """One line for each draw of all labels, and one for the labels observed: each their distribution function."""
+    """There is one distribution function per draw of all labels, and one of the observed labels."""
     _, data = known
     few = to_tree(data).isel(draw=slice(50), missing_dims="ignore") if has_data_tree() else data.isel(draw=slice(50))
     if has_data_tree():
@@ -114,7 +115,7 @@ def test_held_out_density(known: tuple[VariationalDropout, Any]) -> None:
     assert elpd["se"] == pytest.approx(pointwise.std() * math.sqrt(EXAMPLES), rel=1e-6)
     assert f"{pointwise.sum():.1f}"[:5] in str(elpd)
     assert f"{elpd['se']:.2f}" in str(elpd)
-    assert "loo" not in str(elpd), "it is none"
+    assert "loo" not in str(elpd), "it is not a leave-one-out estimate"
     assert has_data_tree() or "nan" not in str(elpd)
     assert str(elpd) == repr(elpd)
     assert pickle.loads(pickle.dumps(elpd))["se"] == elpd["se"]
@@ -123,12 +124,12 @@ def test_held_out_density(known: tuple[VariationalDropout, Any]) -> None:
     error = monte_carlo_error(to_tree(data)["log_likelihood"]["y"].values[0])
     assert 0 < error < 0.05
     assert -pointwise.mean() == pytest.approx(other, abs=4.5 * math.sqrt(2) * error)
-    with pytest.raises(InputError, match="observed_data"):
+    with refuses("data", ["observed_data"], "log_likelihood", "'y'"):
         held_out_elpd(to_tree(data).filter(lambda node: node.name in (None, "observed_data")))
 
 
 def compared(models: Mapping[str, Any]) -> Any:
-    """``az.compare``, its columns as on ArviZ 1.x."""
+    """Return the table of ``az.compare`` with the column names of ArviZ 1.x."""
     elpds = {name: held_out_elpd(data) for name, data in models.items()}
     if has_data_tree():
         return az.compare(elpds, round_to="none")
@@ -137,7 +138,7 @@ def compared(models: Mapping[str, Any]) -> Any:
 
 
 def test_compare() -> None:
-    """The labels come from the first model, so it is the better, and by how much is known example by example."""
+    """The labels come from the first model, so that it is better, by a difference that is known per example."""
     torch.manual_seed(2)
     right, wrong = MLP((6, 5, 3)), MLP((6, 5, 3))
     x, _ = known_data()

@@ -1,4 +1,4 @@
-"""ArviZ data of guides without log α: draws, predictions and comparison are there, what says log α is left out."""
+"""ArviZ data of guides without log α: they have draws and predictions, can be compared, and have no log α."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_weights_removed_for_good() -> None:
         assert (tree["posterior"][name].values[:, :, ~mask.numpy()] == 0).all()
 
 
-@pytest.mark.filterwarnings("ignore:The inplace keyword in DataFrame.sort_values")  # ArviZ 0.23's own, under newer pandas
+@pytest.mark.filterwarnings("ignore:The inplace keyword in DataFrame.sort_values")  # a warning of ArviZ 0.23 with newer pandas
 def test_dropout_is_compared_with_variational_dropout() -> None:
     model, variational = known_pair()
     pairs = {"variational": (model, variational), "dropout": (model, BernoulliDropout(model, 0.3))}
