@@ -23,14 +23,16 @@ def register_layer(kind: LayerKind) -> None:
         kind: an instance of a subclass of :class:`~pyro_vd.networks.LayerKind`.
 
     Raises:
-        InputError: no such instance; or one of its classes, or another class of that name, belongs to a kind already.
+        InputError: ``kind`` is not such an instance; or a class of the same name as one of its classes is registered already.
     """
     if not isinstance(kind, LayerKind):
-        raise InputError(f"kind is a {type(kind).__name__}; it must be an instance of a subclass of LayerKind")
+        raise InputError(name="kind", value=kind, allowed="an instance of a subclass of LayerKind")
     known = layer_classes()
     if taken := [layer.__name__ for layer in kind.modules if layer.__name__ in known]:
         raise InputError(
-            f"classes named {', '.join(taken)} are registered already; every name must be different, as files hold the names"
+            f"classes named {', '.join(taken)} are registered already; every name must be different, as files hold the names",
+            name="kind",
+            value=kind,
         )
     _KINDS.update(dict.fromkeys(kind.modules, kind))
     LINEAR_MAPS.update({linear_map.function: linear_map for linear_map in kind.linear_maps})
