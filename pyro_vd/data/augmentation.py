@@ -40,9 +40,10 @@ class RandomAffine:
 
     def __call__(self, images: Tensor) -> Tensor:
         if not isinstance(images, Tensor) or images.ndim not in (3, 4):
+            given = tuple(images.shape) if isinstance(images, Tensor) else images
+            allowed = "images, (batch, height, width) or (batch, channels, height, width)"
             raise InputError(
-                f"augmentation needs images, (batch, height, width) or (batch, channels, height, width); these inputs are "
-                f"{quoted(images)}"
+                f"augmentation needs {allowed}; these inputs are {quoted(images)}", name="images", value=given, allowed=allowed
             )
         batch, (height, width) = len(images), images.shape[-2:]
 
@@ -71,6 +72,9 @@ def augmented(augment: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
     if not isinstance(changed, Tensor) or changed.shape[:1] != inputs.shape[:1]:
         raise InputError(
             f"augment gives {quoted(changed)} for inputs of shape {tuple(inputs.shape)}; it must give a tensor of as many "
-            "examples"
+            "examples",
+            name="augment",
+            value=tuple(changed.shape) if isinstance(changed, Tensor) else changed,
+            allowed="a tensor of as many examples",
         )
     return changed
