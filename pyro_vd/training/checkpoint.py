@@ -90,7 +90,7 @@ class Checkpoint:
         settings = {**self.settings, **saved["settings"]}  # a file of an earlier version has fewer
         if different := [key for key, value in self.settings.items() if settings[key] != value]:
             listed = ", ".join(f"{k} {quoted(settings[k], 300)}, now {quoted(self.settings[k], 300)}" for k in different)
-            raise InputError(f"{where} is of another training: {listed}")
+            raise InputError(f"{where} is of another training: {listed}", name=where, value=different)
         check_state(where, saved["module"], state.loss_of)
         for name, like in state.loss_of.state_dict().items():
             check_kind(f"{where}: {name}", saved["module"][name], like)
@@ -104,7 +104,7 @@ class Checkpoint:
         history = [record_of(f"{where}: history.{number}", row) for number, row in enumerate(saved["history"])]
         phase, epochs = state.spec.phase, [record.epoch for record in history]
         if epochs != list(range(1, len(history) + 1)) or any(record.phase != phase for record in history):
-            raise InputError(f"{where}: history must hold the epochs of {phase!r}, from 1 on")
+            raise InputError(name=f"{where}: history", value=epochs, allowed=f"the epochs of {phase!r}, from 1 on")
         skipped, in_a_row = saved["guard"]
         if not history or not 0 <= in_a_row <= skipped == history[-1].skipped:
             raise InputError(

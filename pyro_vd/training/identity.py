@@ -37,7 +37,9 @@ def identity(name: str, value: object, *, learnt: bool = False) -> str:
     except UnknownError as error:
         raise InputError(
             f"{name} (={quoted(value)}): a checkpoint must tell it from another in a new process, which {error} in it does not "
-            "allow; make it a function, or an object of which every field is a number, text, a tensor or such an object"
+            "allow; make it a function, or an object of which every field is a number, text, a tensor or such an object",
+            name=name,
+            value=value,
         ) from error
     return text if len(text) <= _LONGEST else f"{text[:200]}… {hashlib.sha256(text.encode()).hexdigest()[:16]}"
 

@@ -38,7 +38,7 @@ def prepare(
     """Start a training, or go back to where it stopped; the arguments are those of :func:`~pyro_vd.fit`.
 
     Returns:
-        The state before the next step, of which ``callbacks`` have been told, and the checkpoint to write, if any.
+        The state before the next step, with which ``callbacks`` have been started, and the checkpoint to write, if any.
 
     Raises:
         InputError: see :func:`~pyro_vd.fit`. Model and guide are then as they were.
@@ -56,7 +56,7 @@ def prepare(
         pruning_masks(guide, spec.rule)  # refuses what does not fit, before the first epoch
     saved = None if checkpoint is None else Checkpoint(checkpoint, spec.fingerprint(guide, batches))
     if resume and saved is None:
-        raise InputError("resume (=True) needs a checkpoint to go on from")
+        raise InputError("resume (=True) needs a checkpoint to go on from", name="resume", value=True)
     elbo = VariationalDropoutELBO(num_particles=spec.num_particles, noise=spec.noise)
     with placed(guide, target, batches.num_examples, spec.train_threshold):
         if isinstance(batches, TensorBatches):
