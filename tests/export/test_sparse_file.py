@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 from scipy.sparse import csr_array
-from support import ANYTHING, python, refuses
+from support import python, refuses
 from torch import Tensor, nn
 
 from pyro_vd import compact, load_pruned, save_pruned
@@ -151,7 +151,7 @@ def test_nothing_is_written_for_broken_weights(tmp_path: Path, broken: float) ->
     net[1].weight.data[2, 3] = broken
     with refuses("net", ["1.weight"], "1.weight"):
         save_pruned(net, tmp_path / "net", layout="quantised")
-    with refuses(ANYTHING, ANYTHING, "layout", "csr", "dense, sparse, quantised"):
+    with refuses("layout", "csr", "dense, sparse, quantised"):
         save_pruned(net, tmp_path / "net", layout="csr")  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
 

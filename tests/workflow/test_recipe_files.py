@@ -87,7 +87,7 @@ HOSTILE = {
     "braces": ("train: " + "{a: " * 200_000, " 16 "),
     "a date": ("seed: 2001-13-45", "seed (=2001-13-45)"),
     "no hexadecimal": ("seed: 0x_", "seed (=0x_)"),
-    "digits": ("seed: " + "1" * 5000, "seed (=111"),
+    "digits": ("seed: " + "1" * 5000, "seed (=inf)"),
     "hexadecimal digits": ("seed: 0x" + "f" * 5000, "seed (=0xfff"),
     "sixties": ("seed: 1:30", "seed (=1:30)"),
     "a tag": ("seed: !!float ''", "line 1"),
