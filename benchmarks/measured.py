@@ -17,6 +17,7 @@ import yaml
 from pyro_vd import load_pruned, load_run, log_alpha
 from pyro_vd._core.storage import save_figure
 from pyro_vd.evaluation.deployed import kilobytes
+from pyro_vd.evaluation.score import score_in
 from pyro_vd.experiments import NAMES, load_experiment
 from pyro_vd.export.pruned_file import read_info
 from pyro_vd.plots.drawing import image_shape, pruning_overview
@@ -26,7 +27,6 @@ from pyro_vd.workflow.tables import (
     SIZES,
     SPARSITY,
     chance_of_coverage,
-    error_cell,
     size_spreads,
     sparsities,
     sparsity_by_site,
@@ -117,7 +117,7 @@ def section(recipe: str, runs: list[dict[str, Any]]) -> list[str]:
     seeds = ", ".join(str(run["seed"]) for run in runs)
     took = spread([s / 60 for s in seconds], 1) + " minutes" if max(seconds) >= 60 else spread(seconds, 1) + " seconds"
     pruned = [run["networks"]["pruned"] for run in runs]
-    errors = [f"RMSE {cell}" if name == "RMSE" else f"{cell} %" for name, cell in map(error_cell, pruned)]
+    errors = [str(score_in(net)).removeprefix("error ") for net in pruned]
     files = [f", {kilobytes(net['deployed']['sparse_bytes'])}" if net.get("deployed") else "" for net in pruned]
     per_seed = "; ".join(
         f"{error} at {net['compression']:.1f}x{file}" for error, net, file in zip(errors, pruned, files, strict=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pyro_vd._core.errors import InputError
+from pyro_vd.networks.markers import GuideMarker, ModelMarker
 
 
 def check_model(model: object) -> None:
@@ -11,7 +12,7 @@ def check_model(model: object) -> None:
     Raises:
         InputError: naming what was given and what is wanted.
     """
-    if isinstance(model, type) or not hasattr(model, "initial_weights"):
+    if not isinstance(model, ModelMarker):
         raise InputError(
             f"model is a {type(model).__name__}; it must be a BayesianNetwork: BayesianNetwork(net) makes one, and a subclass "
             "may have a forward of its own; other models are trained with VariationalDropoutELBO"
@@ -24,9 +25,9 @@ def check_guide(guide: object) -> None:
     Raises:
         InputError: naming what was given and what is wanted.
     """
-    if not isinstance(guide, type) and hasattr(guide, "initial_weights"):
+    if isinstance(guide, ModelMarker):
         raise InputError(f"guide is a {type(guide).__name__}, a model; give its guide, such as VariationalDropout(model)")
-    if isinstance(guide, type) or not hasattr(guide, "site_names"):
+    if not isinstance(guide, GuideMarker):
         raise InputError(
             f"guide is a {type(guide).__name__}; it must be one of the model's, such as VariationalDropout(model), "
             "to which guides of other sites are added: guide.append(autoguide)"

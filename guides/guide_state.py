@@ -11,11 +11,12 @@ from torch import Tensor
 
 from pyro_vd._core.arguments import check_number
 from pyro_vd._core.errors import InputError
+from pyro_vd.networks.markers import GuideMarker
 
 _THRESHOLD = "train_threshold"  # in the state of a guide
 
 
-class GuideState(PyroModule):
+class GuideState(GuideMarker, PyroModule):
     """The state of a :class:`~pyro_vd.guides.WeightGuide`, saved and loaded with it."""
 
     site_names: list[str]

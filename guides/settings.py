@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
+from pyro_vd._core.errors import InputError
 from pyro_vd._core.tagged import TaggedUnion
 from pyro_vd.distributions.priors import LogUniform, NormalARD
 from pyro_vd.guides.weight_guide import WeightGuide
@@ -50,5 +51,12 @@ class GuideSettings(TaggedUnion, ABC):
 
 
 def register_guide(settings: type[GuideSettings]) -> None:
-    """Let recipes choose a kind of guide, by the value of the field ``kind`` of its settings."""
+    """Let recipes choose a kind of guide, by the value of the field ``kind`` of its settings.
+
+    Raises:
+        InputError: another class of settings has this kind.
+    """
+    if GuideSettings.kinds.get(settings.kind, settings) is not settings:
+        known = GuideSettings.kinds[settings.kind].__name__
+        raise InputError(name="kind", value=settings.kind, allowed=f"a new name; {known} has it")
     GuideSettings.kinds[settings.kind] = settings

@@ -33,8 +33,8 @@ class VariationalDropout(WeightGuide):
         log_sigma2: log σ² at the start, finite and at most 0. From −10 for a new network, about −8 for a trained one. A
             shared log α starts at it less the log of the mean θ².
         alpha_sharing: which weights share one α. ``"weight"``: every weight has its own. ``"row"``: those into one unit
-            (dimension 0 of the weight of a linear layer or a convolution). ``"column"``: those out of one unit (dimension 1).
-            ``"layer"``: all weights of a layer.
+            (dimension 0 of the weight of a linear layer or a convolution, 1 of a transposed convolution). ``"column"``: those
+            out of one unit (the other dimension). ``"layer"``: all weights of a layer.
 
     Raises:
         InputError: ``log_sigma2`` or ``alpha_sharing`` out of range; weights of half precision.
@@ -59,7 +59,8 @@ class VariationalDropout(WeightGuide):
         theta = super().initial_parameters(name, weight)
         if self.alpha_sharing == "weight":
             return {**theta, "log_sigma2": torch.full_like(weight, self._initial_log_sigma2)}
-        kept = {"row": 0, "column": 1}.get(self.alpha_sharing)
+        axis = {"row": "out", "column": "in"}.get(self.alpha_sharing)
+        kept = None if axis is None else self.model.weight_axes(name).index(axis)
         squares = weight.square().mean([d for d in range(weight.ndim) if d != kept], keepdim=True)
         return {**theta, "log_alpha": self._initial_log_sigma2 - (squares + 1e-30).log()}
 

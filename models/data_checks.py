@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 def check_data(
     name: str, data: Any, model: BayesianNetwork, batch: int | None = None, part: Part | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Inputs and observations as tensors, after :func:`check_arrays` and a try of the model, with its own weights.
+    """Inputs and observations as tensors, after a try of the model, with its own weights.
+
+    They are checked by :func:`~pyro_vd._core.arrays.check_arrays` first.
 
     Args:
         name: what they are called in an error.

@@ -26,10 +26,11 @@ from pyro_vd.networks.execution import trace_execution
 from pyro_vd.networks.layer_kind import LayerKind
 from pyro_vd.networks.layer_registry import kind_of, layer_classes, layers_in
 from pyro_vd.networks.layers import weight_name
+from pyro_vd.networks.markers import ModelMarker
 from pyro_vd.networks.modes import kept_in_evaluation_mode, put_back_in_evaluation_mode
 
 
-class WeightedNetwork(PyroModule):
+class WeightedNetwork(ModelMarker, PyroModule):
     """What :class:`~pyro_vd.models.BayesianNetwork` is of any network, whatever is to be inferred of its weights."""
 
     def _take(self, net: nn.Module, shared: Collection[str]) -> dict[str, Tensor]:

@@ -24,7 +24,7 @@ from pyro_vd._core.sealed import check_zip, seal_zip
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_FORMAT = "pyro_vd checkpoint 2"
+_FORMAT = "pyro_vd checkpoint 3"
 _CHECKPOINT = "a pyro_vd checkpoint"
 _TEMPORARY = ".pyro_vd-tmp"
 

@@ -71,10 +71,10 @@ def augmented(augment: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
     changed: object = augment(inputs)
     if not isinstance(changed, Tensor) or changed.shape[:1] != inputs.shape[:1]:
         raise InputError(
-            f"augment gives {quoted(changed)} for inputs of shape {tuple(inputs.shape)}; it must give a tensor of as many "
-            "examples",
+            f"augment returns {quoted(changed)} for inputs of shape {tuple(inputs.shape)}; it must return a tensor of the same "
+            "number of examples",
             name="augment",
-            value=tuple(changed.shape) if isinstance(changed, Tensor) else changed,
-            allowed="a tensor of as many examples",
+            value=changed,
+            allowed="a function that returns a tensor of as many examples",
         )
     return changed

@@ -1,8 +1,9 @@
 from .group_normal import GroupNormal
 from .log_normal import LogNormalUnits, TruncatedLogNormal
-from .priors import LogUniform, NormalARD, NormalJeffreys
+from .priors import LogUniform, NormalARD, NormalJeffreys, WeightPrior
 from .unit_dropout import UnitDropout
-from .weight_posterior import MultiplicativeNormal, SharedAlphaNormal
+from .unit_posterior import UnitPosterior
+from .weight_posterior import MultiplicativeNormal, SharedAlphaNormal, WeightPosterior
 
 __all__ = [
     "GroupNormal",
@@ -14,4 +15,7 @@ __all__ = [
     "SharedAlphaNormal",
     "TruncatedLogNormal",
     "UnitDropout",
+    "UnitPosterior",
+    "WeightPosterior",
+    "WeightPrior",
 ]

@@ -54,8 +54,9 @@ class LogUniform(WeightPrior):
 
     Args:
         shape: the batch shape; ``.to_event()`` makes it one event.
-        kl: which KL(q‖p) :func:`torch.distributions.kl_divergence` computes for a :class:`MultiplicativeNormal` q:
-            ``"approximate"`` (Molchanov 2017, eq. 14; off by at most 0.0094 nats per weight) or ``"exact"``.
+        kl: which KL(q‖p) :func:`torch.distributions.kl_divergence` computes for a q that is a
+            :class:`~pyro_vd.distributions.MultiplicativeNormal`: ``"approximate"`` (Molchanov 2017, eq. 14; off by at most
+            0.0094 nats per weight) or ``"exact"``.
 
     Raises:
         InputError: ``kl`` is neither; or :meth:`sample` is called.

@@ -4,9 +4,24 @@
 network that was read from a file.
 """
 
+from pyro_vd.evaluation.epoch_record import EpochRecord
 from pyro_vd.evaluation.metrics import Metrics, evaluate
 from pyro_vd.evaluation.prediction import Prediction, predict
+from pyro_vd.evaluation.predictors import Predictor
 from pyro_vd.evaluation.regression import RegressionMetrics
+from pyro_vd.evaluation.score import Score
 from pyro_vd.evaluation.uncertainty import OODMetrics, ood_metrics, risk_coverage
 
-__all__ = ["Metrics", "OODMetrics", "Prediction", "RegressionMetrics", "evaluate", "ood_metrics", "predict", "risk_coverage"]
+__all__ = [
+    "EpochRecord",
+    "Metrics",
+    "OODMetrics",
+    "Prediction",
+    "Predictor",
+    "RegressionMetrics",
+    "Score",
+    "evaluate",
+    "ood_metrics",
+    "predict",
+    "risk_coverage",
+]

@@ -17,6 +17,7 @@ from pyro_vd.evaluation.observations import (
     distribution_of,
 )
 from pyro_vd.networks.checks import dtype_of
+from pyro_vd.networks.markers import ModelMarker
 from pyro_vd.networks.modes import in_evaluation_mode
 
 
@@ -28,12 +29,12 @@ def check_network(
     batch: int | None = None,
     part: Part | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Inputs and observations as tensors, after :func:`check_arrays` and a try of a network.
+    """Inputs and observations as tensors, after :func:`~pyro_vd._core.arrays.check_arrays` and a try of a network.
 
     The observations are as the likelihood takes them: see :func:`~pyro_vd.evaluation.observations.check_observations`.
 
     Raises:
-        InputError: as :func:`check_data`.
+        InputError: data that do not fit the network, or observations that do not fit the likelihood.
     """
     check_likelihood(likelihood)
     x, y = tensors_of(name, data, net, part)
@@ -73,7 +74,7 @@ def output_of_some(
     free = not x.is_floating_point() or torch.is_autocast_enabled(x.device.type)
     if kinds and x.dtype not in kinds and not free:
         raise InputError(f"{name}: inputs of type {x.dtype}, a network of {', '.join(map(str, kinds))}; convert one of them")
-    weights = getattr(net, "initial_weights", None)
+    weights = cast(Any, net).initial_weights if isinstance(net, ModelMarker) else None
     sizes = sorted({min(2, len(x)), min(batch or len(x), len(x))})
     for size in sizes:
         first = x[:size].to(kept[0].device) if kept else x[:size]

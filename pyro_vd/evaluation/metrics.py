@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -21,9 +20,6 @@ from pyro_vd.evaluation.score import ERROR, Score
 from pyro_vd.evaluation.scores import scores
 from pyro_vd.evaluation.uncertainty import CALIBRATION_BINS, equal_mass_calibration_error
 from pyro_vd.networks.sizes import LayerSize
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,12 @@ class NetworkSize:
 
 @torch.no_grad()
 def network_size(net: nn.Module, example: Tensor, sites: Collection[str] | None = None) -> NetworkSize:
-    """Measure a network; ``net`` and ``sites`` as of :func:`~.sizes.layer_sizes`, ``example``: inputs ``(n, …)``."""
+    """Measure a network.
+
+    Args:
+        net, sites: as of :func:`~pyro_vd.networks.sizes.layer_sizes`.
+        example: inputs ``(n, …)``.
+    """
     net, sites = counted_network(net, sites)
     layers = layer_sizes(net, sites)
     parameters = sum(parameter.numel() for parameter in net.parameters())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -11,9 +11,6 @@ from pyro_vd.evaluation.observations import Observed
 from pyro_vd.evaluation.predictors import predictor_of
 from pyro_vd.evaluation.scores import class_scores
 from pyro_vd.evaluation.uncertainty import entropy
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)

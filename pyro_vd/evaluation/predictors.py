@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from pyro_vd.evaluation.draws import Draws
 from pyro_vd.evaluation.memory import rows_at_once
 from pyro_vd.evaluation.network_size import NetworkSize, network_size
 from pyro_vd.evaluation.observations import Observed, check_likelihood, distribution_of
+from pyro_vd.networks.markers import GuideMarker, ModelMarker
 from pyro_vd.networks.modes import in_evaluation_mode
 
 Observe = Callable[[Distribution, Any], Draws]
@@ -82,18 +83,18 @@ def predictor_of(name: str, net: object, num_samples: int, likelihood: Observed 
         InputError: neither a network nor a guide; a likelihood beside a guide, whose model has its own.
     """
     num_samples = check_number("num_samples", num_samples, low=1, high=LARGEST, whole=True)
-    if not isinstance(net, nn.Module) or hasattr(net, "initial_weights"):
+    if not isinstance(net, nn.Module) or isinstance(net, ModelMarker):
         raise InputError(
             f"{name} was given a {type(net).__name__}; it takes an ordinary network, or the guide of a model, such as "
             "VariationalDropout(model)"
         )
-    if not callable(make := getattr(net, "predictor", None)):
+    if not isinstance(net, GuideMarker):
         return NetworkPredictor(net, likelihood)
     if likelihood is not None:
         raise InputError(
             name="likelihood", value=type(likelihood).__name__, allowed="None with a guide: its model has a likelihood"
         )
-    predictor: Predictor = make(num_samples)
+    predictor: Predictor = cast(Any, net).predictor(num_samples)
     return predictor
 
 

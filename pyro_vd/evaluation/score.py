@@ -20,11 +20,7 @@ _SHOWN = {RMSE: "RMSE"}
 
 @dataclass(frozen=True)
 class Score:
-    """How wrong predictions are: the share of wrong classes, ``error``, or the root mean square error of numbers, ``rmse``.
-
-    A likelihood of your own may have another: its method ``score(output, y)`` gives it, of a network's outputs ``(n, …)`` and
-    the observations.
-    """
+    """How wrong predictions are: the share of wrong classes, ``error``, or the root mean square error of numbers, ``rmse``."""
 
     name: str
     value: float
@@ -81,9 +77,6 @@ def output_score(output: Tensor, y: Tensor, likelihood: Observed | None = None) 
         InputError: the observations do not fit the outputs.
     """
     y = check_observations("data", y, likelihood, output)
-    if callable(own := getattr(likelihood, "score", None)):
-        score: Score = own(output, y)
-        return score
     distribution = distribution_of(likelihood, output)
     found = logits_of(distribution)
     if found is not None:

@@ -46,9 +46,7 @@ def save_onnx(net: nn.Module, path: Path | str, example: Tensor) -> None:
         network = _network("the file", content)
     except Exception as error:  # the errors of both have no common type
         kind, why = type(net).__name__, one_line(error)[:200]
-        raise InputError(
-            f"{kind} cannot be written as ONNX and run by ONNX Runtime: {why}", name="net", value=kind
-        ) from error
+        raise InputError(f"{kind} cannot be written as ONNX and run by ONNX Runtime: {why}", name="net", value=kind) from error
     check_same("ONNX", network, pairs)
     write_atomically(Path(path), content)
 

@@ -2,7 +2,7 @@
 
 A weight with independent Gaussian entries gives a linear map a Gaussian output, f(x; w) ~ N(f(x; θ), f(x²; σ²)). Drawing
 that output, anew for every row of the batch, needs less noise and gives a gradient of far lower variance.
-:class:`LocalReparameterization` is the effect handler that switches it on; :class:`~.undrawn.LazyWeight` is what a
+:class:`LocalReparameterization` is the effect handler that switches it on; :class:`~.lazy_weight.LazyWeight` is what a
 weight site then holds. Nothing global is patched: a plain tensor in the same process, or another thread, is untouched.
 """
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pyro_vd._core.arrays import tensor_of
 from pyro_vd._core.errors import InputError
+from pyro_vd.networks.markers import GuideMarker, ModelMarker
 
 
 def check_state(name: str, tensors: Mapping[str, Tensor], module: nn.Module) -> None:
@@ -81,7 +82,7 @@ def check_module(name: str, net: object) -> None:
     if not isinstance(net, nn.Module):
         allowed = "a network, an nn.Module"
         raise InputError(f"{name} is a {type(net).__name__}; it must be {allowed}", name=name, value=net, allowed=allowed)
-    if hasattr(net, "to_module") or hasattr(net, "site_names"):
+    if isinstance(net, ModelMarker | GuideMarker):
         allowed = "an ordinary network, such as prune(guide) or posterior_mean(guide) makes"
         raise InputError(f"{name} is a {type(net).__name__}; it must be {allowed}", name=name, value=net, allowed=allowed)
 

@@ -14,6 +14,7 @@ from torch.nn.utils import parametrize
 
 from pyro_vd.networks.layer_registry import kind_of, layers_in, own_weights
 from pyro_vd.networks.layers import named_weights, weight_name
+from pyro_vd.networks.markers import GuideMarker, ModelMarker
 
 OTHERS = "other weights"
 """The name of the entry that counts all weights without a prior."""
@@ -66,8 +67,9 @@ def compression(net: nn.Module, sites: Collection[str] | None = None) -> float:
 
 def counted_network(net: Any, sites: Collection[str] | None) -> tuple[nn.Module, Collection[str] | None]:
     """The network to count, and its sites where they are known."""
-    net = net.model if hasattr(net, "site_names") else net  # of a guide
-    if hasattr(net, "to_module"):
+    net = cast(Any, net).model if isinstance(net, GuideMarker) else net
+    if isinstance(net, ModelMarker):
+        net = cast(Any, net)
         return net.to_module(net.initial_weights), net.weight_names
     return net, sites
 

@@ -95,6 +95,9 @@ def check_batches(batches: Batches, model: BayesianNetwork) -> tuple[Tensor, Ten
         needs_all = f"; one that needs all examples at once takes batch_size={n}"
         tries = [(batches.x[:k], batches.y[:k]) for k in dict.fromkeys((min(size, n), n % size or size))]
     else:
+        if len(batches) < 1 or batches.num_examples < 1:
+            given = f"{len(batches)} batches of {batches.num_examples} examples"
+            raise InputError(name=type(batches).__name__, value=given, allowed="at least one batch and one example per epoch")
         n, examples, needs_all = batches.num_examples, f"{type(batches).__name__} gives a batch of", ""
         tries = [_first_of(batches)]
     tries = [(x.to(device), y.to(device)) for x, y in tries]

@@ -90,7 +90,12 @@ class Checkpoint:
         settings = {**self.settings, **saved["settings"]}  # a file of an earlier version has fewer
         if different := [key for key, value in self.settings.items() if settings[key] != value]:
             listed = ", ".join(f"{k} {quoted(settings[k], 300)}, now {quoted(self.settings[k], 300)}" for k in different)
-            raise InputError(f"{where} is of another training: {listed}", name=where, value=different)
+            raise InputError(
+                f"{where} is of another training: {listed}",
+                name=where,
+                value={key: settings[key] for key in different},
+                allowed="a checkpoint of a training with these settings",
+            )
         check_state(where, saved["module"], state.loss_of)
         for name, like in state.loss_of.state_dict().items():
             check_kind(f"{where}: {name}", saved["module"][name], like)

@@ -40,6 +40,7 @@ def identity(name: str, value: object, *, learnt: bool = False) -> str:
             "allow; make it a function, or an object of which every field is a number, text, a tensor or such an object",
             name=name,
             value=value,
+            allowed="a function, or an object of plain values",
         ) from error
     return text if len(text) <= _LONGEST else f"{text[:200]}… {hashlib.sha256(text.encode()).hexdigest()[:16]}"
 

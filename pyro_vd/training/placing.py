@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 
 if TYPE_CHECKING:
     from pyro_vd.guides.weight_guide import WeightGuide
@@ -34,4 +35,21 @@ def placed(guide: WeightGuide, device: torch.device, num_data: int, train_thresh
             module._buffers.update(its_buffers)
         for tensor, value in values:
             tensor.data = value
+        raise
+
+
+@contextmanager
+def values_kept(module: nn.Module) -> Iterator[None]:
+    """Put the values of parameters and buffers, and the generator of the CPU, back after an error inside."""
+    values = {name: tensor.detach().clone() for name, tensor in module.named_parameters()}
+    values |= {name: tensor.detach().clone() for name, tensor in module.named_buffers()}
+    generator = torch.get_rng_state()
+    try:
+        yield
+    except BaseException:
+        torch.set_rng_state(generator)
+        with torch.no_grad():
+            for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+                if name in values:
+                    tensor.copy_(values[name])
         raise

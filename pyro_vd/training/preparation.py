@@ -20,7 +20,7 @@ from pyro_vd.training.callbacks import Callback
 from pyro_vd.training.checkpoint import Checkpoint
 from pyro_vd.training.guard import NonFiniteGuard
 from pyro_vd.training.optimizer import adam
-from pyro_vd.training.placing import placed
+from pyro_vd.training.placing import placed, values_kept
 from pyro_vd.training.spec import TrainingSpec
 from pyro_vd.training.state import TrainingState
 
@@ -56,7 +56,7 @@ def prepare(
         pruning_masks(guide, spec.rule)  # refuses what does not fit, before the first epoch
     saved = None if checkpoint is None else Checkpoint(checkpoint, spec.fingerprint(guide, batches))
     if resume and saved is None:
-        raise InputError("resume (=True) needs a checkpoint to go on from", name="resume", value=True)
+        raise InputError(name="resume", value=resume, allowed="False where no checkpoint is given")
     elbo = VariationalDropoutELBO(num_particles=spec.num_particles, noise=spec.noise)
     with placed(guide, target, batches.num_examples, spec.train_threshold):
         if isinstance(batches, TensorBatches):
@@ -77,7 +77,8 @@ def prepare(
             shuffle=torch.Generator().manual_seed(int(torch.randint(2**31, (), device="cpu"))),
             guard=NonFiniteGuard(loss_of, elbo),
         )
-        if saved is not None and resume:
-            saved.restore(state)
-        callbacks.on_start(state)
+        with values_kept(loss_of):
+            if saved is not None and resume:
+                saved.restore(state)
+            callbacks.on_start(state)
     return state, saved

@@ -123,12 +123,13 @@ def spec_of(spec: TrainingSpec | None, settings: dict[str, Any], allowed: Collec
     """
     known = [each.name for each in fields(TrainingSpec)]
     if unknown := [name for name in settings if name not in known]:
-        message = must_be_one_of("setting", unknown[0], allowed)
-        raise InputError(message, name="setting", value=unknown[0], allowed=f"one of {', '.join(allowed)}")
+        raise InputError(must_be_one_of("setting", unknown[0], allowed), name="setting", value=unknown[0])
     if spec is None:
         if "epochs" not in settings:
             raise InputError(
-                "epochs is missing; it must be given, as in fit(guide, data, epochs=10), or in a TrainingSpec", name="epochs"
+                "epochs is missing; it must be given, as in fit(guide, data, epochs=10), or in a TrainingSpec",
+                name="epochs",
+                allowed="given",
             )
         return TrainingSpec(**settings)
     if not isinstance(spec, TrainingSpec):

@@ -162,9 +162,9 @@ class Evil:
 def test_checkpoint_never_runs_code(tmp_path: Path, wrap: str) -> None:
     path, victim = tmp_path / "c.pt", tmp_path / "victim"
     if wrap == "pickle":
-        path.write_bytes(pickle.dumps({"format": "pyro_vd checkpoint 2", "evil": Evil(victim)}))
+        path.write_bytes(pickle.dumps({"format": "pyro_vd checkpoint 3", "evil": Evil(victim)}))
     else:
-        torch.save({"format": "pyro_vd checkpoint 2", "evil": Evil(victim)}, buffer := io.BytesIO())
+        torch.save({"format": "pyro_vd checkpoint 3", "evil": Evil(victim)}, buffer := io.BytesIO())
         path.write_bytes(seal_zip(buffer.getvalue()))  # with a right digest
     with pytest.raises(InputError, match=r"c\.pt is truncated or not a pyro_vd checkpoint"):
         load_checkpoint(path)

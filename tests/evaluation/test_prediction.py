@@ -115,3 +115,18 @@ def test_whole_numbers_are_inputs_of_a_network_that_takes_them() -> None:
     model = BayesianNetwork(net)
     p = predictive(VariationalDropout(model), x)
     torch.testing.assert_close(p.sum(1), torch.ones(5))
+
+
+def test_a_network_may_have_a_part_called_predictor() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.predictor, self.site_names, self.model, self.to_module = nn.Linear(6, 4), ["a"], nn.Linear(1, 1), nn.Identity()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.predictor(x)
+
+    net, x = Net(), torch.randn(9, 6)
+    torch.testing.assert_close(predict(net, x).log_p, net(x).double().log_softmax(-1))
+    assert evaluate(net, (x, torch.arange(9) % 4)).compression == 1
+    assert predict(VariationalDropout(BayesianNetwork(net)), x, num_samples=2).log_p.shape == (9, 4)

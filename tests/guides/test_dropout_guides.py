@@ -171,3 +171,14 @@ def test_point_estimate_has_no_noise_and_no_kl() -> None:
     assert loss(x, y) == loss(x, y)
     assert elbo.kl == 0
     assert isinstance(guide.posterior("1.weight"), Independent | pyro.distributions.Delta)
+
+
+@pytest.mark.parametrize(
+    "layer", [nn.Linear(6, 4), nn.Conv1d(6, 4, 3), nn.ConvTranspose1d(6, 4, 3)], ids=lambda one: type(one).__name__
+)
+def test_alphas_are_shared_by_units_whatever_the_order_of_the_axes(layer: nn.Module) -> None:
+    model = BayesianNetwork(nn.Sequential(layer))
+    for sharing, axis, units in (("row", "out", 4), ("column", "in", 6)):
+        guide = VariationalDropout(model, alpha_sharing=sharing)
+        assert guide.site("0.weight").log_alpha.numel() == units
+        assert guide.site("0.weight").log_alpha.shape[model.weight_axes("0.weight").index(axis)] == units

@@ -24,7 +24,7 @@ from pyro_vd import (
     save_pruned,
 )
 from pyro_vd.distributions import NormalJeffreys
-from pyro_vd.networks import LayerKind, named_weights, register_layer
+from pyro_vd.networks import LayerKind, LinearMap, named_weights, register_layer
 from pyro_vd.networks.flops import network_cost
 from pyro_vd.networks.layer_kind import Axes
 from pyro_vd.networks.layer_registry import LINEAR_MAPS, kind_of, unregister_layer
@@ -154,7 +154,6 @@ def test_a_linear_map_of_a_users_own_has_its_output_drawn() -> None:
     from pyro import poutine
 
     from pyro_vd.inference import LocalReparameterization
-    from pyro_vd.networks import LinearMap
 
     class ScaleKind(LayerKind):
         modules = (Scale,)
@@ -197,3 +196,14 @@ def test_what_cannot_be_registered() -> None:
     with refuses("kind", ScaledLinearKind, "LayerKind"):
         register_layer(ScaledLinearKind)  # type: ignore[arg-type]
     assert kind_of(Linear()) is None
+
+    class Renamed(nn.Module):
+        pass
+
+    class OtherMap(ScaledLinearKind):
+        modules = (Renamed,)
+        linear_maps = (LinearMap(F.linear, spatial=1),)
+
+    with refuses("kind", other := OtherMap(), "linear"):
+        register_layer(other)
+    assert kind_of(Renamed()) is None

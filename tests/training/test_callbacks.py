@@ -120,3 +120,16 @@ def test_the_network_of_a_state_is_the_pruned_one() -> None:
 def test_what_is_no_callback_is_refused(callbacks: Any) -> None:
     with refuses("callbacks", callbacks):
         train(callbacks)
+
+
+def test_a_callback_that_fails_after_a_checkpoint_was_read_leaves_all_as_it_was(tmp_path: Path) -> None:
+    files: dict[str, Any] = {"checkpoint": tmp_path / "c.pt", "progress": False}
+    fit(VariationalDropout(MLP((4, 3))), (X, Y), epochs=2, **files)
+    guide = VariationalDropout(MLP((4, 3)))
+    before = {name: value.clone() for module in (guide, guide.model) for name, value in module.state_dict().items()}
+    generator = torch.get_rng_state()
+    with pytest.raises(RuntimeError, match="start"):
+        fit(guide, (X, Y), epochs=2, resume=True, callbacks=[Listener("a", [], fails="start")], **files)
+    after = {name: value for module in (guide, guide.model) for name, value in module.state_dict().items()}
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    assert torch.equal(generator[:8], torch.get_rng_state()[:8])

@@ -214,8 +214,9 @@ def test_another_likelihood_is_refused(tmp_path: Path) -> None:
         train(first, resume=False)
         train(first)
         for other in others:
-            with refuses(ANYTHING, ["likelihood"], "likelihood"):
+            with refuses(ANYTHING, ANYTHING, "likelihood") as error:
                 train(other)
+            assert list(error.value.value) == ["likelihood"]
 
 
 def test_priors_are_told_apart_by_their_parameters() -> None:

@@ -75,7 +75,7 @@ def test_a_data_loader_is_resumed_bit_for_bit(tmp_path: Path) -> None:
         trained(Loaded(X, Y, 8), **files, callbacks=[Interrupt(2)])
     torch.manual_seed(9)
     assert trained(Loaded(X, Y, 8), **files) == whole
-    with refuses(str(files["checkpoint"]), ["data"], "26 rows", "others"):
+    with refuses(str(files["checkpoint"]), {"data": "26 rows"}, "others"):
         trained(Loaded(X, Y, 8, "others"), **files)
 
 
@@ -130,3 +130,12 @@ def test_what_cannot_be_trained_on_is_refused(broken: Loaded, name: object, valu
 def test_a_second_batch_size_is_refused(batches: Batches) -> None:
     with refuses("batch_size", 8):
         trained(batches, batch_size=8)
+
+
+def test_batches_without_a_batch_are_refused() -> None:
+    class Empty(Loaded):
+        def __len__(self) -> int:
+            return 0
+
+    with refuses("Empty"):
+        trained(Empty(X, Y, 8))

@@ -69,12 +69,13 @@ def test_both_forms_train_alike_and_a_keyword_replaces_a_field() -> None:
 
 
 def test_wrong_names_are_named() -> None:
-    for unknown, meant in {"epoch": "epochs", "learnrate": "", "klweight": "kl_weight", "progess": "progress"}.items():
+    for unknown, meant in {"epoch": "epochs", "learnrate": "", "klweight": "kl_weight", "progressbar": "progress"}.items():
         with refuses("setting", unknown, "epochs, batch_size, ") as error:
             trained(epochs=1, **{unknown: 1})
         assert str(error.value).endswith(f"; did you mean {meant!r}?" if meant else "progress")
-    with refuses("epochs", ANYTHING, "epochs=10"):
+    with refuses("epochs", ANYTHING, "epochs=10") as missing:
         trained(lr=0.1)
+    assert not missing.value.has_value
 
 
 def test_fine_tuning_takes_both_forms() -> None:
