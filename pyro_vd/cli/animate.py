@@ -51,7 +51,7 @@ def run(arguments: list[str]) -> None:
     gif, mp4, images = (folder / name for name in ("animation.gif", "animation.mp4", "first-layer.png"))
     for target in (gif, *([mp4] if ffmpeg else []), *([images] if shape else [])):
         if target.exists():
-            raise InputError(f"{target} exists; move it away first")
+            raise InputError(f"{target} exists; move it away first", name=str(target))
     frames = read_frames(folder / FRAMES)
     painter = Painter(frames)
     first_layer = first_layer_images(net, shape) if shape else None

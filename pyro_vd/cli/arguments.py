@@ -1,4 +1,4 @@
-"""What several commands share: arguments for data, runs and files, and the table or JSON object at the end."""
+"""Parts that several commands share: arguments for data, runs and files, and the table or JSON object at the end."""
 
 from __future__ import annotations
 
@@ -25,14 +25,18 @@ def add_data_dir(parser: Parser) -> None:
 
 
 def check_learns_alpha(run: Run) -> None:
-    """Make sure that the guide of a run learns α.
+    """Refuse a run whose guide learns no α.
 
     Raises:
-        InputError: it does not.
+        InputError: naming the run and the kind of its guide.
     """
     if not run.guide.learns_alpha:
         kind = run.recipe.train.guide.kind
-        raise InputError(f"{run.folder} was trained with train.guide.kind {kind!r}, which learns no α to prune by")
+        raise InputError(
+            f"{run.folder} was trained with train.guide.kind {kind!r}, which learns no α to prune by",
+            name="train.guide.kind",
+            value=kind,
+        )
 
 
 def source_of(values: Namespace) -> Path:
@@ -70,7 +74,8 @@ def data_of(source: Path, name: str | None, info: dict[str, Any], data_dir: str 
     from pyro_vd.data.loading import load_data
 
     if not (name or info.get("data")):
-        raise InputError(f"{source} does not name the data set that it was trained on; give it with --data NAME")
+        message = f"{source} does not name the data set that it was trained on; give it with --data NAME"
+        raise InputError(message, name="data", value=None)
     return load_data(name or str(info["data"]), data_dir)
 
 
@@ -82,7 +87,7 @@ def new_file(out: Path | str) -> Path:
     """
     path = Path(out)
     if path.exists():
-        raise InputError(f"{path} exists; choose another file with --out")
+        raise InputError(f"{path} exists; choose another file with --out", name="out", value=str(path))
     return path
 
 

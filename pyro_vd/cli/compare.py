@@ -31,7 +31,11 @@ def run(arguments: list[str]) -> None:
         if Path(values.out).suffix not in (".png", ".pdf", ".svg"):
             raise InputError(name="out", value=values.out, allowed="a .png, .pdf or .svg file")
         if len({result.score.name for result in results}) > 1:
-            raise InputError("out: shares of wrong predictions and RMSEs do not go into one figure; compare them apart")
+            raise InputError(
+                f"out (={values.out!r}): shares of wrong predictions and RMSEs cannot be in one figure; compare them apart",
+                name="out",
+                value=values.out,
+            )
         out = new_file(values.out)
         names = [f"{result.run}, on {result.data}" if notes else result.run for result in results]
         sizes = [f", {kilobytes(result.deployed.sparse_bytes)}" if result.deployed else "" for result in results]

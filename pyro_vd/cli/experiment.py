@@ -28,10 +28,12 @@ def run(arguments: list[str]) -> None:
     from pyro_vd.workflow.tables import print_table
 
     if values.name not in NAMES:
-        raise InputError(must_be_one_of("experiment", values.name, NAMES))
+        message = must_be_one_of("experiment", values.name, NAMES)
+        raise InputError(message, name="experiment", value=values.name, allowed=f"one of {', '.join(NAMES)}")
     folder = Path(values.out or Path("out") / values.name)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"output folder (={str(folder)!r}) exists and is not empty; choose another with --out")
+        message = f"output folder (={str(folder)!r}) exists and is not empty; choose another with --out"
+        raise InputError(message, name="output folder", value=str(folder))
     setting = Setting(values.name, values.quick, values.data_dir, progress=not values.quiet)
     outcome = load_experiment(values.name).run(setting)
     folder.mkdir(parents=True, exist_ok=True)

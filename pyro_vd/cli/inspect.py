@@ -1,6 +1,6 @@
 """``pyro-vd inspect``: what a run has learnt, as a table, as ArviZ data and as figures.
 
-In the JSON object an infinite quantile, as log α is where θ = 0, is null.
+An infinite quantile is null in the JSON object; log α is infinite where θ = 0.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ def run(arguments: list[str]) -> None:
     check_learns_alpha(run)
     targets = [run.folder / name for name in (FILE, *(FIGURES if values.plots else ()))]
     if not values.overwrite and (there := [path for path in targets if path.exists()]):
-        raise InputError(f"{there[0]} exists; replace what an earlier inspect has written with --overwrite")
+        message = f"{there[0]} exists; replace the files of an earlier inspect with --overwrite"
+        raise InputError(message, name=str(there[0]))
     rule = run_rule(run)
     threshold = rule.threshold
     layers = inspect_layers(run.guide, run.data.test, rule)

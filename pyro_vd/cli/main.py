@@ -54,6 +54,7 @@ def _run(arguments: list[str]) -> None:
         return
     command, *rest = arguments
     if command not in COMMANDS:
-        raise InputError(must_be_one_of("command", command, COMMANDS))
+        message = must_be_one_of("command", command, COMMANDS)
+        raise InputError(message, name="command", value=command, allowed=f"one of {', '.join(COMMANDS)}")
     check_installed("pyro-vd", "rich", "pyyaml")
     import_module(f"pyro_vd.cli.{command}").run(rest)

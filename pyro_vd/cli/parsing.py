@@ -18,7 +18,7 @@ class Parser(argparse.ArgumentParser):
 
     Args:
         usage: the command's name, and its arguments in short.
-        more: what the help says of the command after its line in the overview.
+        more: text of the help after the command's line in the overview.
     """
 
     def __init__(self, usage: str, more: str = "") -> None:
@@ -62,19 +62,19 @@ class Parser(argparse.ArgumentParser):
         except argparse.ArgumentError as error:
             if isinstance(error.__context__, InputError):  # of the value's type
                 raise error.__context__ from None
-            self.error(f"{error.argument_name}: {error.message}")
+            self.error(f"{error.argument_name}: {error.message}", error.argument_name)
         if unknown:
             name = unknown[0].partition("=")[0]
             if not name.startswith("-"):
-                self.error(f"there is no place for the argument {unknown[0]!r}")
+                self.error(f"there is no place for the argument {unknown[0]!r}", unknown[0])
             options = [text.lstrip("-") for action in self._actions for text in action.option_strings]
             meant = did_you_mean(name.lstrip("-"), options)
-            raise InputError(f"there is no option {name!r}{meant or f'; see {self.prog} --help'}")
+            raise InputError(f"there is no option {name!r}{meant or f'; see {self.prog} --help'}", name=name)
         return values
 
-    def error(self, message: str) -> NoReturn:
-        """Raise instead of ending the program."""
-        raise InputError(f"{message}; see {self.prog} --help")
+    def error(self, message: str, name: str | None = None) -> NoReturn:
+        """Raise an error about an argument instead of ending the program."""
+        raise InputError(f"{message}; see {self.prog} --help", name=name)
 
 
 def metavar(*hints: Any) -> str:

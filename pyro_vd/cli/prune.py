@@ -39,7 +39,11 @@ def run(arguments: list[str]) -> None:
     check_learns_alpha(run)
     by_hand = values.threshold is not None or values.max_inputs is not None
     if by_hand and values.max_error_rise is not None:
-        raise InputError("give --max-error-rise, or --threshold and --max-inputs, not both")
+        raise InputError(
+            "give --max-error-rise, or --threshold and --max-inputs, not both",
+            name="max-error-rise",
+            value=values.max_error_rise,
+        )
     config = run.recipe.prune
     if by_hand:
         threshold = run_rule(run).threshold if values.threshold is None else values.threshold

@@ -24,7 +24,7 @@ _EPILOG = (
 
 @dataclass(frozen=True)
 class RecipeArguments:
-    """What the arguments give: the file of the recipe, its contents with further files laid over them, and changed keys."""
+    """The values of the arguments: the file of the recipe, its contents with further files laid over it, and changed keys."""
 
     path: Path
     content: dict[str, Any]
@@ -69,7 +69,8 @@ def read_recipe_arguments(parser: Parser, arguments: list[str]) -> RecipeArgumen
     asks_for_help = arguments[:1] in (["-h"], ["--help"])
     if not asks_for_help and (not arguments or arguments[0].startswith("-")):
         listed = ", ".join(recipes())
-        raise InputError(f"{parser.command} needs a recipe first: one of {listed}, or the path of a .yaml file")
+        allowed = f"one of {listed}, or the path of a .yaml file"
+        raise InputError(f"{parser.command} needs a recipe first: {allowed}", name="recipe", allowed=allowed)
     values = parser.read(arguments if asks_for_help else arguments[1:])
     path = recipe_path(arguments[0])
     keys = {key: text for key, text in vars(values).items() if key in known}

@@ -41,12 +41,13 @@ def run(arguments: list[str]) -> None:
         check_number("seeds", values.seeds, low=1, high=10_000, whole=True)
         texts.append(f"seed={','.join(map(str, range(values.seeds)))}")
     if not texts:
-        raise InputError("sweep needs the values to try: --grid key=v1,v2 or --seeds N")
+        raise InputError("sweep needs the values to try: --grid key=v1,v2 or --seeds N", name="grid", value=None)
     if values.jobs is not None:
         check_number("jobs", values.jobs, low=1, whole=True)
     out = Path(values.out or Path("out") / f"sweep-{given.path.stem}")
     if out.exists() and not out.is_dir():
-        raise InputError(f"output folder (={str(out)!r}) is a file; choose another with --out")
+        message = f"output folder (={str(out)!r}) is a file; choose another with --out"
+        raise InputError(message, name="output folder", value=str(out))
 
     runs: dict[str, SweepRun] = {}
     same: dict[str, str] = {}
@@ -54,7 +55,8 @@ def run(arguments: list[str]) -> None:
         recipe = given.recipe(point)
         name = name_of(point)
         if name in runs or (other := same.setdefault(recipe_text(recipe), name)) != name:
-            raise InputError(f"grid: {name!r} is the same run as {name if name in runs else other!r}")
+            same_as = name if name in runs else other
+            raise InputError(f"grid: {name!r} is the same run as {same_as!r}", name="grid", value=name)
         runs[name] = SweepRun(out / name, recipe)
     for run in runs.values():
         run.check()

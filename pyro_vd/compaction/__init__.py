@@ -1,7 +1,7 @@
-"""A pruned network made smaller, exactly: units that do not matter are taken away.
+"""Compaction: a pruned network is made smaller, exactly, by removing the units that do not matter.
 
-:func:`compact` does it in one step. :func:`shrink_plan` finds what goes, and :func:`apply_plan` makes the smaller network;
-:func:`shrink_tensor` makes smaller what is shaped like its parameters, such as the state of an optimizer.
+:func:`compact` does it in one step. :func:`shrink_plan` finds the units to remove, and :func:`apply_plan` makes the smaller
+network; :func:`shrink_tensor` shrinks a tensor that is shaped like a parameter, such as the state of an optimizer.
 """
 
 from pyro_vd.compaction.applying import apply_plan

@@ -1,4 +1,4 @@
-"""A :class:`~.plan.ShrinkPlan` carried out: the network becomes smaller."""
+"""Application of a :class:`~.plan.ShrinkPlan` to a network, which becomes smaller."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ def apply_plan(net: nn.Module, plan: ShrinkPlan) -> nn.Module:
         The smaller network in evaluation mode, as :func:`~pyro_vd.compact` gives it.
 
     Raises:
-        InputError: the network has not the tensors that the plan was made for, its ``forward`` depends on the sizes of its
-            layers, tracing cannot follow it, or a parameter is not finite.
+        InputError: the network lacks a tensor that the plan was made for, its ``forward`` depends on the sizes of its layers,
+            tracing cannot follow it, or a parameter is not finite.
     """
     check_module("net", net)
     return applied(Trace(prepared(net)), plan)
 
 
 def prepared(net: nn.Module) -> nn.Module:
-    """A copy of a network in evaluation mode, to trace and to make smaller.
+    """Copy a network, in evaluation mode, to trace it and to make it smaller.
 
     Raises:
         InputError: one of its numbers is not finite.
     """
     for name, tensor in (*net.named_parameters(), *net.named_buffers()):
         if not torch.isfinite(tensor).all():
-            raise InputError(f"{name} holds NaN or infinite values; all must be finite")
+            raise InputError(f"{name} holds NaN or infinite values; all must be finite", name=name, allowed="finite")
     return copy_network(net).eval()
 
 
@@ -65,13 +65,13 @@ def applied(trace: Trace, plan: ShrinkPlan) -> nn.Module:
 
 
 def _shrink(net: nn.Module, plan: ShrinkPlan, found: TensorPlan) -> None:
-    """Add, set to zero and select, as the plan says for one tensor of the network."""
+    """Carry out the plan for one tensor of the network: add, set to zero, select."""
     path, _, name = found.name.rpartition(".")
     try:
         module = net.get_submodule(path)
         tensor = getattr(module, name)
     except AttributeError as error:
-        raise InputError(f"the network has no {found.name}, which the plan was made for") from error
+        raise InputError(f"the network has no {found.name}, which the plan was made for", name=found.name) from error
     if found.is_new and tensor is None:
         like = next(module.parameters())
         remember_shape(module, name)
@@ -79,7 +79,12 @@ def _shrink(net: nn.Module, plan: ShrinkPlan, found: TensorPlan) -> None:
         setattr(module, name, tensor)
     if not isinstance(tensor, Tensor) or tuple(tensor.shape) != found.shape:
         shape = tuple(tensor.shape) if isinstance(tensor, Tensor) else tensor
-        raise InputError(f"{found.name} has the shape {shape}; the plan is for {found.shape}")
+        raise InputError(
+            f"{found.name} has the shape {shape}; the plan is for {found.shape}",
+            name=found.name,
+            value=shape,
+            allowed=str(found.shape),
+        )
     new = tensor.detach().clone()
     if found.added:
         new = (new.double() + torch.tensor(found.added, dtype=torch.float64, device=new.device)).to(new.dtype)
@@ -99,10 +104,12 @@ def _replace(module: nn.Module, name: str, tensor: Tensor) -> None:
 
 
 def _check_same_operations(before: Trace, after: Trace) -> None:
-    """Make sure that the forward pass does the same things with the smaller layers, numbers in it included."""
+    """Refuse a network whose forward pass, numbers in it included, differs with the smaller layers."""
     lines = zip_longest(str(before).splitlines(), str(after).splitlines())
     if different := next(((old, new) for old, new in lines if old != new), None):
         raise InputError(
             f"the forward of {type(before.net).__name__} depends on the sizes of its layers: {different[0]} has become "
-            f"{different[1]}"
+            f"{different[1]}",
+            name="net",
+            value=type(before.net).__name__,
         )

@@ -1,4 +1,4 @@
-"""An exactly equivalent smaller network: units and inputs that no longer matter are removed."""
+"""Exact compaction in one step: the smaller network computes the same function as the pruned one."""
 
 from __future__ import annotations
 
@@ -28,17 +28,18 @@ def compact(net: nn.Module, example: Tensor | None = None) -> nn.Module:
 
     ============================================  ==================================================================
     linear layer                                  a unit is constant if all its weights are zero or their inputs constant
-    convolution                                   the same; it reads on a constant other than 0 if zeros are padded to it
-    transposed convolution                        the same; it reads on a constant other than 0
+    convolution                                   the same; with zero padding it still reads constants other than 0
+    transposed convolution                        the same; it still reads constants other than 0
     activation, dropout, batch normalisation      each unit by itself
     max, average and adaptive pooling             each filter by itself; an average that counts padding is not constant
-    sum, difference and product of two tensors    units at the same place are removed together; of a quotient all stay
+    sum, difference and product of two tensors    units at the same place are removed together
+    quotient of two tensors                       all units stay
     flattening                                    a filter becomes a block of features, which are removed together
     any other operation                           the units that it reads stay as they are, and a message names it
     ============================================  ==================================================================
 
-    Layers with a shared parameter, with groups, or without a batch dimension count as any other operation; layers of a kind
-    that was added (:func:`~pyro_vd.networks.register_layer`) as their kind says.
+    Layers with a shared parameter, with groups, or without a batch dimension count as any other operation. How layers of an
+    added kind count is defined by the kind (:func:`~pyro_vd.networks.register_layer`).
 
     Args:
         net: the network; it is copied, never changed. Tracing follows its ``forward``.
@@ -63,7 +64,7 @@ def compact(net: nn.Module, example: Tensor | None = None) -> nn.Module:
 @torch.no_grad()
 @alone()
 def compacted(net: nn.Module, example: Tensor | None = None) -> tuple[nn.Module, list[str]]:
-    """The smaller network, and what there is to say of it; arguments and errors are those of :func:`compact`."""
+    """Make the smaller network, and the messages about it. Args and errors: see :func:`compact`."""
     check_module("net", net)
     example = example if example is None else check_example(net, example)
     trace = Trace(prepared(net))

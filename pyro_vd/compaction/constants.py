@@ -21,7 +21,7 @@ def fold_constants(placement: Placement) -> None:
 
 
 def _constant(placement: Placement, node: fx.Node) -> Tensor:
-    """The constant features of a node's output: by its formula, or by carrying it out on the constants of its inputs."""
+    """The constant features of a node's output, by its formula or by running the node on the constants of its inputs."""
     part = placement.parts.get(node)
     if isinstance(part, Selection):
         return placement.units[node].constant
@@ -30,7 +30,7 @@ def _constant(placement: Placement, node: fx.Node) -> Tensor:
     inputs = {source: _spread_out(placement, source) for source in placement.tensors(node)}
     if isinstance(part, Norm):
         (values,) = inputs.values()
-        values.movedim(1, -1)[..., part.ignores] = 0  # what it multiplies by 0 can be any finite number
+        values.movedim(1, -1)[..., part.ignores] = 0  # an input that is multiplied by 0 can be any finite number
     before = [values.clone() for values in inputs.values()]
     result = _carried_out(placement, node, inputs)
     lowest, highest = _extremes(result, placement.units[node].axis)

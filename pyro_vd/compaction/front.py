@@ -1,4 +1,4 @@
-"""What stands in front of a compact network: the selection of the inputs that it reads, behind the flattening that it needs."""
+"""The front of a compact network: the flattening that it needs, then the selection of the inputs that it reads."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def default_example(trace: Trace) -> Tensor:
     """A batch for a network whose first layer takes ``(batch, features)``.
 
     Raises:
-        InputError: it begins with another layer.
+        InputError: the network begins with another layer.
     """
     modules = [module for node in trace.graph.nodes if (module := trace.module(node)) is not None]
     first = next((m for m in modules if isinstance(m, SelectInputs) or list(m.parameters())), None)
@@ -32,14 +32,16 @@ def default_example(trace: Trace) -> Tensor:
     else:
         raise InputError(
             f"the shape of the inputs of {type(trace.net).__name__} cannot be told from its first layer: give a batch of them "
-            "as the argument example"
+            "as the argument example",
+            name="example",
+            value=None,
         )
     like = next((p for p in trace.net.parameters() if p.is_floating_point()), torch.zeros(()))
     return torch.linspace(-1, 1, features).to(like)[None]
 
 
 def inputs_of(trace: Trace, example: Tensor) -> InputSelection | SelectInputs:
-    """The selection of all inputs, to be put in front of a network; or the one that the network begins with already."""
+    """The selection that a network begins with; else the description of a selection of all inputs, to put in front of it."""
     net, users = trace.net, list(trace.input.users)
     flatten = all(is_flatten(trace, user, example.ndim) or is_batch_size_only(user) for user in users)
     children = list(net.children()) if type(net) is nn.Sequential else [net]

@@ -7,7 +7,7 @@ from pyro_vd.compaction.placement import Placement
 
 
 def mark_live(placement: Placement) -> None:
-    """Go back from what is pinned, the output above all, and mark as live all units that are read on the way."""
+    """Walk back from the pinned units, above all those of the output, and mark every unit that is read on the way as live."""
     for units in placement.units.values():
         if units.space.pinned:
             units.space.live[:] = True

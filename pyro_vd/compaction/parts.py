@@ -1,4 +1,4 @@
-"""The modules of a network whose size can change: what they read, what is constant, and what of their tensors is kept."""
+"""The modules of a network whose size can change: the units they read, constant units, and the plans for their tensors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Layer:
     Attributes:
         module: the layer.
         kind: its kind.
-        source: the units of its input; None where they stay as they are.
+        source: the units of its input; None where these units stay as they are.
         output: the units that it makes.
         needed: mask of the outputs that are read. In a sum, others may be live because they are read before this layer adds
             to them.
@@ -80,7 +80,7 @@ class Layer:
         kept_in = torch.ones(self.matrix.shape[1], dtype=torch.bool) if self.source is None else self.source.kept
         read = kept_in if self.source is None else ~self.foldable & self.source.live
         kept_out = self.output.kept
-        # Constant inputs are folded even where they stay: others may have needed them, as ``reads`` has it.
+        # Constant inputs are folded even where they stay because another layer reads them; ``reads`` leaves them out too.
         silent_in = kept_in & ~read
         silent_out = kept_out & ~self.needed
         kept, zeroed = (

@@ -33,18 +33,18 @@ class Placement:
     units: dict[fx.Node, Units] = field(default_factory=dict)
     parts: dict[fx.Node, Part] = field(default_factory=dict)
     _pinning: dict[str, list[str]] = field(default_factory=dict)
-    """The nodes whose inputs are pinned, by what they do."""
+    """The nodes whose inputs are pinned, by the name of their operation."""
     _aliases: dict[fx.Node, list[fx.Node]] = field(default_factory=dict)
     """The nodes that may share the storage of a node's output."""
 
     @property
     def messages(self) -> list[str]:
-        """What there is to say of the units that are left as they are."""
+        """Messages about the units that are left as they are."""
         listed = "; ".join(some_of(kind, names) for kind, names in self._pinning.items())
-        return [f"units that these read are left as they are: {listed}"] if listed else []
+        return [f"units that these operations read are left as they are: {listed}"] if listed else []
 
     def tensors(self, node: fx.Node) -> list[fx.Node]:
-        """The inputs of a node that hold units; of a flattening not the batch size, which may be another input."""
+        """The inputs of a node that hold units. The batch size, which may be an input of a flattening, holds none."""
         sources = node.all_input_nodes
         return sources[:1] if sources and is_flatten(self.trace, node, len(self.shapes.get(sources[0], ()))) else sources
 
@@ -85,7 +85,7 @@ class Placement:
         return Layer(module, kind, source, Units(Space(shape[axis]), axis, shape[axis]))
 
     def _axis(self, node: fx.Node) -> int | None:
-        """Where a node's output holds the units of its inputs, None unless it passes on each of them by itself."""
+        """The dimension in which a node's output holds the units of its inputs; None if it does not act on each separately."""
         trace, shape, tensors = self.trace, self.shapes.get(node), self.tensors(node)
         if shape is None or not tensors or any(source not in self.units for source in tensors):
             return None

@@ -1,4 +1,4 @@
-"""Which units of a network go, as a value: apart from the network, so that it can be saved, compared and applied elsewhere."""
+"""The plan of which units of a network to remove: a value of its own, which can be saved, compared and applied elsewhere."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from pyro_vd._core.settings import typed
 
 @dataclass(frozen=True)
 class TensorPlan:
-    """What becomes of one parameter or buffer. The steps are, in this order: add, set to zero, select.
+    """The plan for one parameter or buffer. The steps are, in this order: add, set to zero, select.
 
     Attributes:
-        name: in the network.
-        shape: of the whole tensor.
-        kept: by dimension the indices that are kept, rising; None where all are.
-        zeroed: by dimension the indices of the whole tensor that are set to zero: units that stay because something else needs
-            them, but whose contribution here is in a bias, or is not needed.
-        added: numbers that are added to a bias, one per entry of the whole; empty where there is nothing to add.
-        is_new: whether the layer has no such bias yet; then it is made, and starts from zeros.
+        name: name of the tensor in the network.
+        shape: shape of the tensor before.
+        kept: per dimension, the indices that are kept, rising; None where all are kept.
+        zeroed: per dimension, the indices of the tensor before that are set to zero: units that stay because something else
+            needs them, but whose contribution here is in a bias, or is not needed.
+        added: numbers that are added to a bias, one per entry of the bias before; empty where there is nothing to add.
+        is_new: whether the layer has no such bias yet; then the bias is made, and starts from zeros.
 
     Raises:
         InputError: the fields do not fit together.
@@ -46,7 +46,9 @@ class TensorPlan:
         if not fits or not all(map(_are_indices, (*self.kept, *self.zeroed), self.shape * 2)) or () in self.kept:
             raise InputError(
                 f"the plan for {self.name!r} does not fit its shape {self.shape}: indices must rise from 0 to less than the "
-                "size of their dimension, at least one must be kept, and numbers to add must be as many as the entries"
+                "size of their dimension, at least one must be kept, and numbers to add must be as many as the entries",
+                name=self.name,
+                value=self.shape,
             )
 
 
@@ -68,7 +70,8 @@ class InputSelection:
 
     def __post_init__(self) -> None:
         if not self.kept or not _are_indices(self.kept, self.features):
-            raise InputError(f"the inputs that are kept must be at least one index, rising from 0 to less than {self.features}")
+            allowed = f"at least one index of an input, rising from 0 to less than {self.features}"
+            raise InputError(name="kept", value=self.kept, allowed=allowed)
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ class ShrinkPlan:
     Attributes:
         tensors: one entry for each parameter and buffer that changes.
         inputs: the selection of inputs that comes in front of the network; None where there is none.
-        messages: what there is to say, such as which units are left as they are because of what reads them.
+        messages: sentences for the user, such as which units are left as they are because of the operations that read them.
     """
 
     tensors: tuple[TensorPlan, ...]
@@ -90,7 +93,7 @@ class ShrinkPlan:
         return {tensor.name: tensor for tensor in self.tensors}
 
     def tensor(self, name: str) -> TensorPlan | None:
-        """What becomes of the parameter or buffer of this name; None where it stays as it is."""
+        """The plan for the parameter or buffer of this name; None where it stays as it is."""
         return self._by_name.get(name)
 
     def kept(self, name: str) -> dict[int, Tensor]:
@@ -99,16 +102,16 @@ class ShrinkPlan:
         return {} if found is None else {dim: torch.tensor(kept) for dim, kept in enumerate(found.kept) if kept is not None}
 
     def to_json(self) -> dict[str, Any]:
-        """The plan in lists, dictionaries, numbers and text; :meth:`from_json` gives it back."""
+        """The plan as lists, dictionaries, numbers and text, from which :meth:`from_json` makes it again."""
         tree: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return tree
 
     @classmethod
     def from_json(cls, tree: Any) -> Self:
-        """The plan that :meth:`to_json` has described.
+        """Make the plan that :meth:`to_json` has described.
 
         Raises:
-            InputError: ``tree`` is no such description.
+            InputError: ``tree`` is not such a description.
         """
         plan: Self = typed("the shrink plan", tree, cls)
         return plan
@@ -118,9 +121,9 @@ def shrink_tensor(tensor: Tensor, plan: ShrinkPlan, name: str) -> Tensor:
     """Select what a plan keeps of a tensor shaped like a parameter, such as its gradient or an optimizer's moments.
 
     Args:
-        tensor: of the parameter's shape.
-        plan: of the network.
-        name: of the parameter; where the plan does not change it, everything is kept.
+        tensor: a tensor of the parameter's shape.
+        plan: the plan for the network.
+        name: name of the parameter; where the plan does not change it, everything is kept.
 
     Returns:
         A new tensor.
@@ -132,7 +135,13 @@ def shrink_tensor(tensor: Tensor, plan: ShrinkPlan, name: str) -> Tensor:
     if found is None:
         return tensor.clone()
     if tuple(tensor.shape) != found.shape:
-        raise InputError(f"a tensor for {name!r} has the shape {tuple(tensor.shape)}; the plan is for {found.shape}")
+        shape = tuple(tensor.shape)
+        raise InputError(
+            f"a tensor for {name!r} has the shape {shape}; the plan is for {found.shape}",
+            name=name,
+            value=shape,
+            allowed=str(found.shape),
+        )
     selected = tensor.clone()
     for dim, kept in plan.kept(name).items():
         selected = selected.index_select(dim, kept.to(tensor.device))

@@ -54,14 +54,13 @@ from pyro_vd.networks.tracing import Trace
 @torch.no_grad()
 @alone()
 def shrink_plan(net: nn.Module, example: Tensor | None = None) -> ShrinkPlan:
-    """Find the units and inputs of a network that can go, by the weights that are exactly zero; nothing is changed.
+    """Find the units and inputs of a network that can be removed, by the weights that are exactly zero; nothing is changed.
 
-    :func:`~pyro_vd.compaction.apply_plan` then makes the smaller network, and
-    :func:`~pyro_vd.compaction.shrink_tensor` makes smaller what is shaped like its parameters.
+    :func:`~pyro_vd.compaction.apply_plan` then makes the smaller network, and :func:`~pyro_vd.compaction.shrink_tensor`
+    shrinks tensors that are shaped like its parameters.
 
     Args:
-        net: the network, as :func:`~pyro_vd.compact` takes it.
-        example: a batch that it takes, as there.
+        net, example: see :func:`~pyro_vd.compact`.
 
     Raises:
         InputError: tracing cannot follow the network, a parameter is not finite, or the example is missing or does not fit.
@@ -76,7 +75,7 @@ def plan_of(trace: Trace, example: Tensor | None) -> ShrinkPlan:
     """The plan for a traced network in evaluation mode; see :func:`shrink_plan`."""
     example = default_example(trace) if example is None else example
     if example.ndim < 2:
-        raise InputError(f"example has the shape {tuple(example.shape)}; it must be a batch, (n, …)")
+        raise InputError(name="example", value=tuple(example.shape), allowed="of the shape of a batch, (n, …)")
     net, inputs = trace.net, inputs_of(trace, example)
     if isinstance(inputs, SelectInputs):
         selection, whole = inputs, trace
@@ -96,7 +95,7 @@ def plan_of(trace: Trace, example: Tensor | None) -> ShrinkPlan:
 
 
 def _read_inputs(placement: Placement, selection: SelectInputs) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """The inputs that a selection keeps, and what there is to say of the network."""
+    """The inputs that a selection keeps, and the messages about the network."""
     messages = placement.messages
     kept: list[int] = []
     for units in (part.output for part in placement.parts.values() if part.module is selection):

@@ -17,7 +17,7 @@ class CompactSize:
     """The size of a compact network.
 
     Attributes:
-        units: as :func:`surviving_units` gives them.
+        units: the result of :func:`surviving_units`.
         parameters: the number of all parameters.
         flops: floating-point operations per example, as :class:`~pyro_vd.networks.flops.NetworkCost` counts them.
     """
@@ -30,7 +30,7 @@ class CompactSize:
 def surviving_units(net: nn.Module, example: Tensor | None = None) -> str:
     """Count the inputs and hidden units (or channels) per layer that are left in the compact network, such as ``"97-71-33"``.
 
-    Arguments and errors are those of :func:`~pyro_vd.compact`.
+    Args and errors: see :func:`~pyro_vd.compact`.
     """
     return _units(compact(net, example))
 
@@ -40,7 +40,7 @@ def _units(small: nn.Module) -> str:
 
 
 def compact_size(net: nn.Module, example: Tensor) -> CompactSize:
-    """Measure the compact network; arguments and errors are those of :func:`~pyro_vd.compact`."""
+    """Measure the compact network. Args and errors: see :func:`~pyro_vd.compact`."""
     example = check_example(net, example)
     small = compact(net, example)
     cost = network_cost(small, example[:1])

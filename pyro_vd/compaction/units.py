@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class Space:
-    """Units that are kept or removed together: the outputs of a layer, and all that they are summed or multiplied with by unit.
+    """Units that are kept or removed together: the outputs of a layer, and the units that they are summed or multiplied with.
 
     Attributes:
         live: mask of the units that the network's output depends on.
@@ -33,7 +33,7 @@ class Space:
         return self if self._joined is None else self._joined.root()
 
     def join(self, other: Space) -> None:
-        """Make one space of two of the same size."""
+        """Merge another space of the same size into this one."""
         mine, its = self.root(), other.root()
         if mine is not its:
             mine.pinned |= its.pinned

@@ -40,9 +40,10 @@ class RandomAffine:
 
     def __call__(self, images: Tensor) -> Tensor:
         if not isinstance(images, Tensor) or images.ndim not in (3, 4):
+            given = tuple(images.shape) if isinstance(images, Tensor) else images
+            allowed = "images, (batch, height, width) or (batch, channels, height, width)"
             raise InputError(
-                f"augmentation needs images, (batch, height, width) or (batch, channels, height, width); these inputs are "
-                f"{quoted(images)}"
+                f"augmentation needs {allowed}; these inputs are {quoted(images)}", name="images", value=given, allowed=allowed
             )
         batch, (height, width) = len(images), images.shape[-2:]
 

@@ -48,7 +48,11 @@ class Dataset:
         check_arrays(f"{self.name}, test data", self.x_test, self.y_test)
         if self.x_train.shape[1:] != self.x_test.shape[1:]:
             shapes = tuple(self.x_train.shape[1:]), tuple(self.x_test.shape[1:])
-            raise InputError(f"{self.name}: training inputs of shape {shapes[0]}, test inputs {shapes[1]}; they must agree")
+            raise InputError(
+                f"{self.name}: training inputs of shape {shapes[0]}, test inputs {shapes[1]}; they must agree",
+                name=self.name,
+                value=shapes,
+            )
 
     @property
     def test(self) -> tuple[Tensor, Tensor]:
@@ -91,7 +95,9 @@ def pair_of(name: str, data: Any, part: Part | None, dtype: torch.dtype) -> tupl
         if part is None:
             raise InputError(
                 f"{name} is a Dataset, whose test data are never for choosing; it must be the validation data of "
-                "train, validation = data.split(200)"
+                "train, validation = data.split(200)",
+                name=name,
+                value=data,
             )
         data = data.test if part == "test" else (data.x_train, data.y_train)
     elif isinstance(data, torch.utils.data.Dataset):
@@ -99,7 +105,9 @@ def pair_of(name: str, data: Any, part: Part | None, dtype: torch.dtype) -> tupl
     if not (isinstance(data, tuple | list) and len(data) == 2):
         raise InputError(
             f"{name} is a {type(data).__name__}{f' of {len(data)}' if isinstance(data, tuple | list) else ''}; it must be a "
-            "pair of tensors or arrays, inputs and labels, as Dataset.split() and Dataset.test are, or a Dataset"
+            "pair of tensors or arrays, inputs and labels, as Dataset.split() and Dataset.test are, or a Dataset",
+            name=name,
+            value=data,
         )
     x, y = data
     return tensor_of(f"{name}, inputs", x, dtype), tensor_of(f"{name}, labels", y)
@@ -110,7 +118,9 @@ def _read_whole(name: str, data: Any) -> Any:
         return torch.utils.data.default_collate([data[index] for index in range(len(data))])
     except (TypeError, RuntimeError, NotImplementedError, ValueError, IndexError) as error:
         raise InputError(
-            f"{name} is a {type(data).__name__} that cannot be read as pairs of tensors of one shape: {one_line(error)}"
+            f"{name} is a {type(data).__name__} that cannot be read as pairs of tensors of one shape: {one_line(error)}",
+            name=name,
+            value=data,
         ) from error
 
 
@@ -118,14 +128,23 @@ def dataset_of(name: str, x_train: np.ndarray, y_train: np.ndarray, x_test: np.n
     """A data set of arrays; 8-bit pixels are scaled to [0, 1].
 
     Raises:
-        InputError: arrays not of numbers, training and test data of different scale, or what :class:`Dataset` refuses.
+        InputError: an array that does not hold numbers, pixels in only one of the two parts, or see :class:`Dataset`.
     """
     if (x_train.dtype == np.uint8) != (x_test.dtype == np.uint8):
-        raise InputError(f"{name}: inputs of type {x_train.dtype} and {x_test.dtype}; training and test must be scaled alike")
+        raise InputError(
+            f"{name}: inputs of type {x_train.dtype} and {x_test.dtype}; training and test must be scaled alike",
+            name=name,
+            value=(x_train.dtype, x_test.dtype),
+        )
     tensors = []
     for x, y in ((x_train, y_train), (x_test, y_test)):
         if x.dtype.kind not in "fiub" or y.dtype.kind not in "fiu":
-            raise InputError(f"{name}: inputs of type {x.dtype}, labels of type {y.dtype}; they must be numbers")
+            raise InputError(
+                f"{name}: inputs of type {x.dtype}, labels of type {y.dtype}; they must be numbers",
+                name=name,
+                value=(x.dtype, y.dtype),
+                allowed="numbers",
+            )
         scale = 255.0 if x.dtype == np.uint8 else 1.0
         with np.errstate(over="ignore"):  # values too large for float32 become infinite, and are then refused
             inputs = np.asarray(x, np.float32) / np.float32(scale)

@@ -41,7 +41,9 @@ def load_image_folder(path: Path) -> Dataset:
         try:
             folder = ImageFolder(path / part)
         except OSError as error:
-            raise InputError(f"{path} needs {part}/<class>/ folders of images: {one_line(error)}") from error
+            raise InputError(
+                f"{path} needs {part}/<class>/ folders of images: {one_line(error)}", name=str(path), value=part
+            ) from error
         classes.append(folder.classes)
         images = []
         for file, _ in folder.samples:
@@ -49,8 +51,14 @@ def load_image_folder(path: Path) -> Dataset:
                 images.append(pil_to_tensor(folder.loader(file)))
         shapes = {tuple(image.shape) for image in images}
         if len(shapes) > 1:
-            raise InputError(f"{path / part}: images of shapes {sorted(shapes)}; all must have one shape (channels, h, w)")
+            raise InputError(
+                f"{path / part}: images of shapes {sorted(shapes)}; all must have one shape (channels, h, w)",
+                name=str(path / part),
+                value=sorted(shapes),
+            )
         arrays += [torch.stack(images).numpy(), np.asarray(folder.targets)]
     if classes[0] != classes[1]:
-        raise InputError(f"{path}: train has the classes {classes[0]}, test {classes[1]}; they must agree")
+        raise InputError(
+            f"{path}: train has the classes {classes[0]}, test {classes[1]}; they must agree", name=str(path), value=classes
+        )
     return dataset_of(str(path), *arrays)

@@ -27,4 +27,5 @@ def read_idx(path: Path, ndim: int) -> np.ndarray:
         shape = struct.unpack(f">{ndim}I", content[4:head])
         if math.prod(shape) == len(content) - head:
             return np.frombuffer(content, np.uint8, offset=head).reshape(shape)
-    raise InputError(f"{path} is truncated or of another format: an idx file of bytes, of {ndim} dimensions, is wanted")
+    allowed = f"an idx file of bytes, of {ndim} dimensions"
+    raise InputError(f"{path} is truncated or of another format; it must be {allowed}", name=str(path), allowed=allowed)

@@ -45,7 +45,9 @@ def load_data(name: str, data_dir: Path | str | None = None) -> Dataset:
         return load_npz(path)
     if path.is_dir():
         return load_image_folder(path)
-    raise InputError(must_be_one_of("data", name, NAMES, ", an .npz file or a folder of images that exists"))
+    allowed = f"one of {', '.join(NAMES)}, an .npz file or a folder of images that exists"
+    message = must_be_one_of("data", name, NAMES, ", an .npz file or a folder of images that exists")
+    raise InputError(message, name="data", value=name, allowed=allowed)
 
 
 def data_root(data_dir: Path | str | None = None) -> Path:
@@ -81,7 +83,10 @@ def _torchvision(name: str, root: Path) -> Dataset:
 
     if root.exists() and not root.is_dir():
         raise InputError(
-            name="data folder", value=str(root), allowed="a torchvision root or a folder to make one in; it is a file"
+            f"data_dir (={str(root)!r}) is a file; it must be a torchvision root, or a folder to make one in",
+            name="data_dir",
+            value=str(root),
+            allowed="a torchvision root",
         )
     kind: Callable[..., Any] = getattr(torchvision.datasets, _TORCHVISION[name])
     raw = root / kind.__name__ / "raw"
@@ -106,7 +111,9 @@ def _cifar10(kind: Callable[..., Any], root: Path) -> list[Any]:
     try:
         return [kind(root, train=train) for train in (True, False)]
     except Exception as error:
-        raise InputError(f"cifar10 in {folder} is truncated or of another format: {one_line(error)}") from error
+        raise InputError(
+            f"cifar10 in {folder} is truncated or of another format: {one_line(error)}", name=str(folder), value="cifar10"
+        ) from error
 
 
 def _download(name: str, kind: Callable[..., Any], root: Path) -> list[Any]:
@@ -117,7 +124,9 @@ def _download(name: str, kind: Callable[..., Any], root: Path) -> list[Any]:
         except (OSError, RuntimeError) as error:
             raise InputError(
                 f"{name} is not in {root}, and it could not be downloaded ({one_line(error)}). Set {DATA_VARIABLE} or "
-                "--data-dir to a torchvision root that holds it, or use the built-in data 'digits'."
+                "--data-dir to a torchvision root that holds it, or use the built-in data 'digits'.",
+                name="data",
+                value=name,
             ) from error
         for source in Path(temporary).rglob("*"):
             target = root / source.relative_to(temporary)

@@ -23,10 +23,10 @@ KINDS: dict[str, Callable[[float], GuideSettings]] = {
 
 
 def run(setting: Setting) -> Outcome:
-    """784-256-10 as in the report (Adam, learning rate 0.01, batches of 100), the same five epochs at each rate.
+    """Train 784-256-10 as in the report (Adam, learning rate 0.01, batches of 100) for five epochs at each rate.
 
-    It departs from the report where that was wrong: Gaussian noise is drawn for each example and unit (or weight), not once
-    for the whole batch and layer; the output layer is never dropped; there is no noise at test time.
+    The experiment departs from the report where the report was wrong: Gaussian noise is drawn for each example and unit (or
+    weight), not once for the whole batch and layer; the output layer is never dropped; there is no noise at test time.
     """
     data = setting.data()
     train_data = data.x_train, data.y_train

@@ -1,4 +1,4 @@
-"""Images that a network of digits was not trained on, in the shape and range of those that it was."""
+"""Images unlike those that a network of digits was trained on, in the same shape and range."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ def foreign_images(data: Dataset, data_dir: str | None = None) -> dict[str, Tens
     """Sets of images by name, each ``(n, h, w)`` in [0, 1], the same at every call.
 
     Test images turned by 90 degrees (some digits stay a digit) and under Gaussian noise of standard deviation 0.5, cut to
-    [0, 1]; smooth random fields; for 28 × 28 also scikit-learn's digits, another scanner's, made as large, and Fashion-MNIST
-    where it is in the torchvision root already.
+    [0, 1]; smooth random fields. For 28 × 28 also scikit-learn's digits, which come from another scanner, enlarged to that
+    size, and Fashion-MNIST where it is in the torchvision root already.
 
     Args:
-        data: square images; its test images are changed, its training images never looked at.
+        data: square images; its test images are changed; its training images are not used.
         data_dir: torchvision root; see :func:`~pyro_vd.data.loading.data_root`.
     """
     sides = image_shape(data.x_test.shape[1:])

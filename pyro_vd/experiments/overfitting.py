@@ -38,13 +38,13 @@ GUIDES: dict[str, dict[str, Any]] = {
 
 
 def run(setting: Setting) -> Outcome:
-    """784-256-10 under each guide, learning rate 0.001; the variational network is measured pruned at log α 3.
+    """Train 784-256-10 with each guide, learning rate 0.001; the variational network is measured pruned at log α 3.
 
-    The report left this open. Nothing is chosen on the errors, so test errors over the epochs are shown as they are. The
-    variational network's KL weight rises to 1 over the first half of the epochs, or is 1 throughout. After Molchanov 2017,
-    section 5.5, with 1,000 images: a network that memorises random labels has 0 % training error, one that does not has
-    90 %, or a little less, for some label is the most frequent. While the KL weight is small, weights are cheap, and what is
-    memorised then need not be forgotten: the ELBO has a local optimum there.
+    The report left this question open. Nothing is chosen by the errors, so test errors over the epochs are shown as they are.
+    The variational network's KL weight rises to 1 over the first half of the epochs, or is 1 throughout. Random labels follow
+    Molchanov 2017, section 5.5, with 1,000 images: a network that memorises them has a training error of 0 %; one that does not
+    has 90 %, or a little less, because one label is the most frequent. While the KL weight is small, weights cost little, and
+    the network need not forget later what it has memorised then: the ELBO has a local optimum there.
     """
     data = setting.data()
     few = setting.full(1000, 200)

@@ -1,4 +1,4 @@
-"""Is the posterior any good? Likelihood, calibration, refusal and foreign images, by five ways to predict."""
+"""The quality of the posterior: likelihood, calibration, refusal and foreign images, for five ways to predict."""
 
 from __future__ import annotations
 
@@ -29,15 +29,14 @@ HELP = "calibration, refusal and foreign images: plain, Bernoulli and variationa
 
 
 def run(setting: Setting) -> Outcome:
-    """784-300-100-10, trained on 55,000 images from scratch (Adam, learning rate 0.002, batches of 200), three seeds.
+    """Train 784-300-100-10 on 55,000 images from scratch (Adam, learning rate 0.002, batches of 200) with three seeds.
 
-    On the other 5,000 images is chosen, by the likelihood of the first seed's predictive: how long the plain network trains,
-    the rate of Bernoulli dropout, the KL weight of variational dropout; and, seed by seed, the threshold of the pruned
-    network, the lowest that raises its error by at most 0.1 percentage points. Test images are looked at once, at the end.
+    The other 5,000 images are for choices. By the likelihood of the first seed's predictive: the epochs of the plain network,
+    the rate of Bernoulli dropout, the KL weight of variational dropout. For each seed: the threshold of the pruned network,
+    the lowest that raises its error by at most 0.1 percentage points. Test images are used once, at the end.
 
     Monte Carlo dropout and the Monte Carlo predictive have 20 draws. FPR95 is the share of foreign images let through by a
-    bound that lets 95 % of the test images through. What the measures mean, and what they cannot show, is in
-    docs/posterior-quality.md.
+    bound that lets 95 % of the test images through. docs/posterior-quality.md explains the measures and their limits.
     """
     data = setting.data()
     foreign = foreign_images(data, setting.data_dir)

@@ -1,4 +1,4 @@
-"""The report's own numerics, written out for one experiment: where they end in NaN. Not for use."""
+"""The report's own numerics, written out for one experiment, which shows where they end in NaN. Not for use."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class ReportLayer(nn.Module):
         return F.linear(x, self.theta, self.bias) + std * torch.randn_like(std)
 
     def kl(self) -> Tensor:
-        """Molchanov 2017, eq. 14, as it stands there."""
+        """The KL of all weights, as in Molchanov 2017, eq. 14."""
         log_alpha = self.log_sigma2 - torch.log(self.theta**2)
         negative = _K1 * torch.sigmoid(_K2 + _K3 * log_alpha) - 0.5 * torch.log1p((-log_alpha).exp()) - _K1
         return -negative.sum()
 
 
 class ReportNetwork(nn.Module):
-    """One hidden layer; the loss weighs the *mean* cross-entropy by N/B, as the report did, so the KL is B times too heavy."""
+    """A network with one hidden layer. Its data term is N/B times a *mean*, as in the report: the KL is B times too heavy."""
 
     def __init__(self, sizes: tuple[int, int, int], log_sigma2: float, factor: float) -> None:
         super().__init__()

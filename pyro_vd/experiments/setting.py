@@ -28,16 +28,16 @@ class Setting:
 
     name: str
     quick: bool = False
-    """Whether it only has to show that it works, on the built-in digits within seconds, and not in full on MNIST."""
+    """Whether the experiment only shows that it works, on the built-in digits within seconds, instead of in full on MNIST."""
     data_dir: str | None = None
     progress: bool = True
 
     def data(self) -> Dataset:
-        """The data set: MNIST, or where it is quick the digits."""
+        """The data set: MNIST, or the built-in digits if the setting is quick."""
         return load_data("digits" if self.quick else "mnist", self.data_dir)
 
     def full(self, full: Any, quick: Any) -> Any:
-        """The first argument, or where it is quick the second."""
+        """The first argument, or the second if the setting is quick."""
         return quick if self.quick else full
 
 
@@ -66,7 +66,7 @@ class Outcome:
 
 
 class Experiment(Protocol):
-    """What a module of this package that holds an experiment has."""
+    """The members of a module that holds an experiment."""
 
     HELP: str
     """What it does, and how long it takes on two cores."""

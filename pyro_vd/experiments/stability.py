@@ -1,4 +1,4 @@
-"""The report's numerics beside ours, each to its first step that is not finite, or to the end."""
+"""The report's numerics beside ours: each is run to its first step that is not finite, or to the end."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ HELP = "the report's numerics beside ours to the first NaN or 100,000 steps; abo
 
 
 def run(setting: Setting) -> Outcome:
-    """``report-mlp2``: 784-256-10, Adam, rate 0.01, log σ² −25; the report's also with the data term weighted right.
+    """Train ``report-mlp2`` (784-256-10, Adam, learning rate 0.01, log σ² −25) with the report's numerics and with ours.
 
-    The report said that every variant of its numerics ends in NaN. Its formulas are written out in
-    ``pyro_vd/experiments/report_numerics.py`` and used nowhere else. Loss, gradients and parameters are looked at after
-    each step; nothing is skipped or repaired.
+    The report's numerics also run with the right weight of the data term. The report said that every variant of its numerics
+    ends in NaN. Its formulas are written out in ``pyro_vd/experiments/report_numerics.py`` and used nowhere else. Loss,
+    gradients and parameters are checked after each step; nothing is skipped or repaired.
     """
     data = setting.data()
     sizes = (data.x_train[0].numel(), setting.full(256, 64), 10)
@@ -69,7 +69,7 @@ def run(setting: Setting) -> Outcome:
 def watched_steps(
     loss_of: nn.Module, data: tuple[Tensor, Tensor], steps: int, batch: int, lr: float
 ) -> Iterator[tuple[int, Tensor, str | None]]:
-    """Train with Adam: each step, from 1, its loss, and which loss, gradient or parameter is not finite; None if all are."""
+    """Train with Adam, and yield for each step its number from 1, its loss, and the name of what is not finite, or None."""
     x, y = data
     parameters = dict(loss_of.named_parameters())
     optimizer = torch.optim.Adam(parameters.values(), lr=lr, fused=True)

@@ -1,4 +1,4 @@
-"""Error against compression, steered by the threshold on log α and by the weight of the KL."""
+"""Error against compression, for several thresholds on log α and several weights of the KL."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ PUBLISHED = {
 
 
 def run(setting: Setting) -> Outcome:
-    """784-300-100-10 from scratch, 30 epochs, without fine-tuning and without augmented images; one seed.
+    """Train 784-300-100-10 from scratch for 30 epochs, without fine-tuning and without augmented images; one seed.
 
     The KL weight rises over the first third of the epochs. Nothing is chosen here: every threshold and KL weight is shown
-    with its test error. The recipe ``lenet-300-100`` goes further, see above.
+    with its test error. The recipe ``lenet-300-100`` prunes further.
     """
     data = setting.data()
     sizes = [data.x_train[0].numel(), *setting.full([300, 100], [40, 20]), 10]

@@ -60,11 +60,11 @@ def not_described(net: nn.Module) -> str:
 
 
 def build(where: str, description: Any) -> nn.Module:
-    """The network that is described, on the meta device: it takes no memory, so that its sizes can be checked first.
+    """Build the network that is described, on the meta device: it takes no memory, so that its sizes can be checked first.
 
     Args:
         where: the file, for messages.
-        description: of :func:`describe`, from anywhere: nothing in it is trusted.
+        description: what :func:`describe` has returned; it comes from a file, and nothing in it is trusted.
 
     Raises:
         InputError: the description is malformed, asks for a layer that is not :func:`buildable`, or for layers whose output
@@ -73,17 +73,26 @@ def build(where: str, description: Any) -> nn.Module:
     with reading(where, "a network saved by pyro_vd"), torch.device("meta"):
         net = _built(where, description)
         if (times := growth(net.modules())) > MOST_GROWTH:
-            raise InputError(f"{where}: its layers make {times:,} positions of one; at most {MOST_GROWTH:,} are allowed")
+            raise InputError(
+                f"{where}: its layers make up to {times:,} output positions per input position; at most {MOST_GROWTH:,} are "
+                "allowed",
+                name=where,
+                value=times,
+                allowed=f"at most {MOST_GROWTH}",
+            )
     return net
 
 
 def _built(where: str, description: Any) -> nn.Module:
     if not isinstance(description, dict) or len(description) != 1:
-        raise InputError(f"{where} is corrupt: {quoted(description)} does not describe a layer")
+        raise InputError(f"{where} is corrupt: {quoted(description)} does not describe a layer", name=where, value=description)
     ((name, arguments),) = description.items()
     known = buildable()
     if not isinstance(arguments, dict) or name not in ("Sequential", *known):
-        raise InputError(f"{where} asks for a layer {name!r}; allowed are Sequential, {', '.join(known)}")
+        allowed = ", ".join(("Sequential", *known))
+        raise InputError(
+            f"{where} asks for a layer {name!r}; allowed are {allowed}", name=where, value=name, allowed=f"one of {allowed}"
+        )
     try:
         if name == "Sequential":
             return nn.Sequential(OrderedDict((child, _built(where, part)) for child, part in arguments.items()))
@@ -94,4 +103,6 @@ def _built(where: str, description: Any) -> nn.Module:
         raise
     except (TypeError, ValueError, RuntimeError, KeyError, ArithmeticError) as error:
         why = str(error).splitlines()[0]
-        raise InputError(f"{where} asks for {name}{quoted(arguments)}, which cannot be built: {why}") from error
+        raise InputError(
+            f"{where} asks for {name}{quoted(arguments)}, which cannot be built: {why}", name=where, value=arguments
+        ) from error

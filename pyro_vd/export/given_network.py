@@ -1,4 +1,4 @@
-"""Files that do not describe their network: the sizes that they hold, and a given network made as small as these say."""
+"""Files that do not describe their network: they hold its sizes, to which a given network is then made smaller."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from pyro_vd.networks.modules import SelectInputs
 def sizes_of(net: nn.Module, stored: Iterable[str]) -> dict[str, Any]:
     """Sizes of a network, for JSON.
 
-    ``shapes`` are those of the tensors that are not among the ``stored`` ones; ``whole`` are the shapes before compaction;
-    ``front`` describes the selection of inputs that compaction has put in front, which the network that a user gives has not.
+    ``shapes`` are the shapes of the tensors that are not among the ``stored`` ones; ``whole`` are the shapes before compaction;
+    ``front`` describes the selection of inputs that compaction has put in front, which the network of a user lacks.
     """
     stored = set(stored)
     front = list(net._modules.items())[:2] if type(net) is nn.Sequential else []
@@ -45,7 +45,7 @@ def in_the_sizes_of(where: str, net: nn.Module, sizes: Mapping[str, Any], stored
         stored: the file's tensors.
 
     Raises:
-        InputError: the network has other sizes than that of the file had; or ``sizes`` are not valid.
+        InputError: the network has other sizes than the network of the file had; or ``sizes`` are not valid.
     """
     net = copy_network(net)
     try:
@@ -59,13 +59,15 @@ def in_the_sizes_of(where: str, net: nn.Module, sizes: Mapping[str, Any], stored
         own = net.state_dict()
         like = {name: torch.empty(shape, device="meta", dtype=_dtype(name, own, stored)) for name, shape in shapes.items()}
     except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
-        raise InputError(f"{where} is corrupt, or of another architecture: its sizes do not fit: {one_line(error)}") from error
+        raise InputError(
+            f"{where} is corrupt, or of another architecture: its sizes do not fit: {one_line(error)}", name=where
+        ) from error
     check_kinds(where, like, own)
     return net
 
 
 def _dtype(name: str, own: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> torch.dtype:
-    """The type of the network's tensor, as a file has integers in smaller types; that of the file's if the network has none."""
+    """The type of the network's tensor, as a file has integers in smaller types; else the type of the file's tensor."""
     return own[name].dtype if name in own else stored[name].dtype if name in stored else torch.float32
 
 
@@ -96,7 +98,11 @@ def _resize(where: str, net: nn.Module, key: str, before: tuple[int, ...] | None
     if shape == after:
         return
     if shape != before or not is_resizable(layer):
-        raise InputError(f"{where} is of another architecture: {key} was {before} before it was made {after}, not {shape}")
+        raise InputError(
+            f"{where} is of another architecture: {key} was {before} before it was made {after}, not {shape}",
+            name=where,
+            value=shape,
+        )
     like = cast(Tensor, layer.weight if own is None else own)
     most = (like.numel(),) if before is None else before
     if len(after) != len(most) or not all(0 < size <= largest for size, largest in zip(after, most, strict=True)):

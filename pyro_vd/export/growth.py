@@ -1,4 +1,4 @@
-"""How much larger than its input the output of a file's layers can be: a few hundred bytes must not ask for gigabytes."""
+"""A bound on how much larger the output of a file's layers is than their input: small files must not ask for gigabytes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch import nn
 from pyro_vd.networks.layer_registry import kind_of
 
 MOST_GROWTH = 2**20
-"""Positions, such as pixels, that may come from one: 1024 times as many along each of two axes."""
+"""The most output positions, such as pixels, per input position: 1024 times as many along each of two axes."""
 
 
 def growth(layers: Iterable[nn.Module]) -> int:
-    """How many positions of the output come from one of the input, at most, if these layers run one after the other."""
+    """Return an upper bound on the output positions per input position of layers that run one after the other."""
     return math.prod(_of_layer(layer) for layer in layers)
 
 

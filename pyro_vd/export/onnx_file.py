@@ -45,8 +45,8 @@ def save_onnx(net: nn.Module, path: Path | str, example: Tensor) -> None:
         content = seal_onnx(_without_traces(exported.model_proto))
         network = _network("the file", content)
     except Exception as error:  # the errors of both have no common type
-        why = one_line(error)[:200]
-        raise InputError(f"{type(net).__name__} cannot be written as ONNX and run by ONNX Runtime: {why}") from error
+        kind, why = type(net).__name__, one_line(error)[:200]
+        raise InputError(f"{kind} cannot be written as ONNX and run by ONNX Runtime: {why}", name="net", value=kind) from error
     check_same("ONNX", network, pairs)
     write_atomically(Path(path), content)
 
@@ -55,8 +55,8 @@ def load_onnx(path: Path | str) -> nn.Module:
     """Load a file that :func:`save_onnx` wrote, as a network that ONNX Runtime runs on the CPU with as many threads as torch.
 
     Raises:
-        InputError: the extra is not installed; or the file is missing, broken, changed since, or written by other software. Use
-            ONNX Runtime itself for files of other software.
+        InputError: the extra is not installed; or the file is missing, broken, changed since it was written, or written by
+            other software. Use ONNX Runtime itself for files of other software.
     """
     check_installed("ONNX", *_PACKAGES)
     path = check_path("path", path)

@@ -31,7 +31,7 @@ logger: logging.Logger = logging.getLogger(__name__)
 MARK = "pyro_vd network 1"
 """Marks the files of pruned networks."""
 _NUMBERS, _NUMBERS_A_BYTE = 2**24, 1000
-"""The most numbers that a sparse file may become: so many, or so many per byte of the file, whichever is more."""
+"""The most numbers that a sparse file may expand to: the first, or the second per byte of the file, whichever is more."""
 
 
 class _Described(TypedDict):
@@ -67,15 +67,22 @@ def save_pruned(net: nn.Module, path: Path | str, info: dict[str, Any] | None = 
     state = net.state_dict()
     if foreign := [name for name, value in state.items() if not isinstance(value, Tensor)]:
         raise InputError(
-            f"the state of {type(net).__name__} holds {', '.join(foreign)}, not a tensor; a file holds tensors only"
+            f"the state of {type(net).__name__} holds {', '.join(foreign)}, not a tensor; a file holds tensors only",
+            name="net",
+            value=foreign,
         )
     if sparse := [name for name, tensor in state.items() if tensor.layout is not torch.strided]:
         raise InputError(
             f"{', '.join(sparse)} are not dense tensors: {type(net).__name__} is for running only; save the network that it "
-            "was made from, with layout='sparse' if wanted"
+            "was made from, with layout='sparse' if wanted",
+            name="net",
+            value=sparse,
         )
     if broken := [name for name, parameter in net.named_parameters() if not torch.isfinite(parameter.detach()).all()]:
-        raise InputError(f"the network to save holds NaN or infinite values in {', '.join(broken)}; all must be finite")
+        listed = ", ".join(broken)
+        raise InputError(
+            f"net holds NaN or infinite values in {listed}; all must be finite", name="net", value=broken, allowed="finite"
+        )
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
     info = {} if info is None else info
     _check_info(info)
@@ -84,7 +91,7 @@ def save_pruned(net: nn.Module, path: Path | str, info: dict[str, Any] | None = 
     described = description_of(net, info, tensors)
     architecture = described["architecture"]
     content = tensor_bytes(MARK, described, tensors)
-    _dense("the network to save", tensors, net if architecture is None else build("the network to save", architecture))
+    _dense("net", tensors, net if architecture is None else build("net", architecture))
     if architecture is None:
         logger.warning(
             "%s does not say how to build %s: load_pruned(path, net=...) will need the network", path, not_described(net)
@@ -105,8 +112,8 @@ def load_pruned(path: Path | str, net: nn.Module | None = None) -> nn.Module:
 
     Args:
         path: the file.
-        net: a network of the same architecture. It is needed if the file does not describe its network, or if the file becomes
-            more than 1000 numbers per byte. It is copied, never changed. For the file of a compact network, give the network
+        net: a network of the same architecture. It is needed if the file does not describe its network, or if the file expands
+            to more than 1000 numbers per byte. It is copied, never changed. For the file of a compact network, give the network
             from before :func:`~pyro_vd.compact`, or one with layers of the smaller sizes; the layers of the copy are made as
             small as those of the file, and the selection of inputs is put in front.
 
@@ -122,7 +129,9 @@ def load_pruned(path: Path | str, net: nn.Module | None = None) -> nn.Module:
         if described["architecture"] is None:
             raise InputError(
                 f"{path} holds a network that is not nn.Sequential of known, separate layers; give the network too: "
-                "load_pruned(path, net=...)"
+                "load_pruned(path, net=...)",
+                name="net",
+                value=None,
             )
         net = build(str(path), described["architecture"])
     elif described["architecture"] is None and "sizes" in described:
@@ -136,8 +145,10 @@ def load_pruned(path: Path | str, net: nn.Module | None = None) -> nn.Module:
     expanded = sum(tensor.numel() for name, tensor in wanted.items() if name not in stored)
     if not given and expanded > max(_NUMBERS, _NUMBERS_A_BYTE * (size := Path(path).stat().st_size)):
         raise InputError(
-            f"{path} is of another architecture, or very sparse: its {size} bytes are to become {expanded} numbers; if they "
-            "are, give the network too: load_pruned(path, net=...)"
+            f"{path} is of another architecture, or very sparse: its {size} bytes expand to {expanded} numbers; if this is "
+            "right, give the network too: load_pruned(path, net=...)",
+            name="net",
+            value=None,
         )
     tensors = _dense(str(path), stored, net)
     check_checksum(path, described, stored)
@@ -185,5 +196,5 @@ def _dense(where: str, stored: Mapping[str, Tensor], net: nn.Module) -> dict[str
         if isinstance(module, SelectInputs):
             index, features = tensors[f"{name}.index".lstrip(".")], module.in_features
             if not (isinstance(features, int) and ((index >= 0) & (index < features)).all()):
-                raise InputError(f"{where}: {name}.index goes beyond its {features!r} inputs")
+                raise InputError(f"{where}: {name}.index goes beyond its {features!r} inputs", name=where, value=index.tolist())
     return tensors

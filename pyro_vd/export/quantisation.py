@@ -12,7 +12,7 @@ ENTRIES = 64
 """Values per codebook. With 16, the error of LeNet-300-100 rises by 0.1 percentage points; with 64, by nothing measurable."""
 
 _POINTS = 100_000
-"""The most values that are clustered; of more values, so many quantiles are, which takes seconds instead of minutes."""
+"""The most values that are clustered. Of more values, this many quantiles are clustered: seconds instead of minutes."""
 
 
 def codebook(values: Tensor, entries: int = ENTRIES) -> tuple[Tensor, Tensor]:
@@ -32,7 +32,10 @@ def codebook(values: Tensor, entries: int = ENTRIES) -> tuple[Tensor, Tensor]:
         InputError: NaN or infinite values; or more different values than entries, and scikit-learn is not installed.
     """
     if not torch.isfinite(values).all():
-        raise InputError(f"{int((~torch.isfinite(values)).sum())} values to quantise are NaN or infinite; all must be finite")
+        bad = int((~torch.isfinite(values)).sum())
+        raise InputError(
+            f"{bad} values to quantise are NaN or infinite; all must be finite", name="values", value=bad, allowed="finite"
+        )
     different, places = values.unique(return_inverse=True)
     if len(different) <= entries:
         return places.to(torch.uint8), different

@@ -110,7 +110,6 @@ def unpack(where: str, stored: Mapping[str, Tensor], wanted: Mapping[str, Tensor
     """
     tensors = dict(stored)
     for name, like in wanted.items():
-        what = f"{where} is corrupt: {name}"
         if name in stored and like.dtype == torch.int64 and stored[name].dtype in _INTEGERS:
             tensors[name] = stored[name].long()
         if name in stored or f"{name}.crow" not in stored or like.ndim < 2:
@@ -118,37 +117,39 @@ def unpack(where: str, stored: Mapping[str, Tensor], wanted: Mapping[str, Tensor
         try:
             crow, col, values = (tensors.pop(f"{name}.{part}") for part in _PARTS)
         except KeyError as error:
-            raise InputError(f"{what} is incomplete: {error} is missing") from error
+            raise _corrupt(where, name, f"{error} is missing") from error
         if f"{name}.codebook" in stored:
-            values = _decoded(what, values, tensors.pop(f"{name}.codebook"))
+            values = _decoded(where, name, values, tensors.pop(f"{name}.codebook"))
         parts = {"crow": (crow, _INTEGERS), "col": (col, _INTEGERS), "values": (values, _FLOATS)}
         for part, (tensor, kinds) in parts.items():
             if tensor.ndim != 1 or tensor.dtype not in kinds:
-                found = f"{tensor.dtype} {tuple(tensor.shape)}"
-                raise InputError(
-                    f"{what}: {part} is {found}; it must have one dimension and be of {', '.join(map(str, kinds))}"
-                )
-        tensors[name] = _dense(what, crow.long(), col.long(), values, like.shape)
+                found, listed = f"{tensor.dtype} {tuple(tensor.shape)}", ", ".join(map(str, kinds))
+                raise _corrupt(where, name, f"{part} is {found}; it must have one dimension and be of {listed}")
+        tensors[name] = _dense(where, name, crow.long(), col.long(), values, like.shape)
     return tensors
 
 
-def _decoded(what: str, codes: Tensor, book: Tensor) -> Tensor:
+def _decoded(where: str, name: str, codes: Tensor, book: Tensor) -> Tensor:
     if book.ndim != 1 or book.dtype not in _FLOATS:
-        raise InputError(f"{what}: codebook is {book.dtype} {tuple(book.shape)}; it must be floats of one dimension")
+        raise _corrupt(where, name, f"codebook is {book.dtype} {tuple(book.shape)}; it must be floats of one dimension")
     if codes.dtype != torch.uint8 or (codes >= len(book)).any():
-        raise InputError(f"{what}: codes must be uint8, each less than {len(book)}, the length of the codebook")
+        raise _corrupt(where, name, f"values must be uint8, each less than {len(book)}, the length of the codebook")
     return book[codes.long()]
 
 
-def _dense(what: str, crow: Tensor, col: Tensor, values: Tensor, shape: torch.Size) -> Tensor:
+def _dense(where: str, name: str, crow: Tensor, col: Tensor, values: Tensor, shape: torch.Size) -> Tensor:
     rows, columns, count = shape[0], math.prod(shape[1:]), len(values)
     if len(crow) != rows + 1 or crow[0] != 0 or crow[-1] != count or (crow[1:] < crow[:-1]).any():
-        raise InputError(f"{what}: crow must be {rows + 1} integers rising from 0 to {count}, the number of values")
+        raise _corrupt(where, name, f"crow must be {rows + 1} integers rising from 0 to {count}, the number of values")
     if len(col) != count or (col < 0).any() or (col >= columns).any():
-        raise InputError(f"{what}: col must be {count} integers from 0 to {columns - 1}, one per value")
+        raise _corrupt(where, name, f"col must be {count} integers from 0 to {columns - 1}, one per value")
     place = torch.arange(rows).repeat_interleave(crow.diff()) * columns + col
     if (place[1:] <= place[:-1]).any():
-        raise InputError(f"{what}: the columns within a row must rise, without repetition")
+        raise _corrupt(where, name, "col must rise within a row, without repetition")
     tensor = values.new_zeros(rows * columns)
     tensor[place] = values
     return tensor.reshape(shape)
+
+
+def _corrupt(where: str, name: str, why: str) -> InputError:
+    return InputError(f"{where} is corrupt: {name}: {why}", name=where, value=name)

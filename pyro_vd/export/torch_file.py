@@ -49,16 +49,17 @@ class FileNetwork(nn.Module):
             InputError: ``x`` is not a tensor, or it has another shape or type than the file was made for.
         """
         if not isinstance(x, Tensor):
-            raise InputError(f"inputs are a {type(x).__name__}; they must be a tensor")
+            raise InputError(f"inputs are a {type(x).__name__}; they must be a tensor", name="x", value=x, allowed="a tensor")
         given = f"inputs of shape {tuple(x.shape)}, {x.dtype}, do not fit the network of {self.where}"
         fits = x.ndim == len(self.shape) and all(w in (None, size) for w, size in zip(self.shape, x.shape, strict=True))
         if not fits or self.dtype not in (None, x.dtype):
             wanted = ", ".join("any" if size is None else str(size) for size in self.shape)
-            raise InputError(f"{given}: it takes ({wanted}), {self.dtype}")
+            allowed = f"({wanted}), {self.dtype}"
+            raise InputError(f"{given}: it takes {allowed}", name="x", value=(tuple(x.shape), x.dtype), allowed=allowed)
         try:
             return self.run(x)
         except Exception as error:  # the errors of what runs graphs have no common type
-            raise InputError(f"{given}: {one_line(error)[:200]}") from error
+            raise InputError(f"{given}: {one_line(error)[:200]}", name="x", value=(tuple(x.shape), x.dtype)) from error
 
 
 @torch.no_grad()
@@ -69,7 +70,7 @@ def probes(net: nn.Module, example: Tensor) -> list[tuple[Tensor, Tensor]]:
         InputError: the example is empty, the network cannot take it, or its output is not one tensor.
     """
     if not example.ndim or not len(example):
-        raise InputError(f"example has the shape {tuple(example.shape)}; it must be (n, …), n >= 1")
+        raise InputError(name="example", value=tuple(example.shape), allowed="of the shape of a batch, (n, …), n >= 1")
     net, pairs = copy_network(net).cpu().eval(), []
     for batch in (1, 7):
         x = example.cpu()[torch.arange(batch) % len(example)]
@@ -78,10 +79,15 @@ def probes(net: nn.Module, example: Tensor) -> list[tuple[Tensor, Tensor]]:
         except (RuntimeError, IndexError, TypeError, ValueError) as error:
             shape = tuple(example.shape[1:])
             raise InputError(
-                f"example of shape {shape}, {example.dtype}, does not fit the network: {one_line(error)}"
+                f"example of shape {shape}, {example.dtype}, does not fit the network: {one_line(error)}",
+                name="example",
+                value=shape,
             ) from error
         if not isinstance(y, Tensor):
-            raise InputError(f"the network's output is a {type(y).__name__}; it must be one tensor")
+            kind = type(y).__name__
+            raise InputError(
+                f"the network's output is a {kind}; it must be one tensor", name="net", value=y, allowed="one tensor"
+            )
         pairs.append((x, y))
     return pairs
 
@@ -93,12 +99,13 @@ def program(net: nn.Module, example: Tensor) -> ExportedProgram:
         InputError: the network cannot be exported for every batch size; the message says why.
     """
     net = copy_network(net).cpu().eval()
-    blank = torch.zeros((2, *example.shape[1:]), dtype=example.dtype)  # of 1 the exporter takes that it is always 1
+    blank = torch.zeros((2, *example.shape[1:]), dtype=example.dtype)  # the exporter would take a batch size of 1 as fixed
     try:
         graph = torch.export.export(net, (blank,), dynamic_shapes=({0: Dim("batch")},), strict=False)
     except Exception as error:  # the exporter raises whatever the network's code does, and errors of its own
         why = one_line(error)[:200]
-        raise InputError(f"{type(net).__name__} cannot be exported for batches of any size: {why}") from error
+        kind = type(net).__name__
+        raise InputError(f"{kind} cannot be exported for batches of any size: {why}", name="net", value=kind) from error
     for node in graph.graph.nodes:
         for trace in _TRACES:
             node.meta.pop(trace, None)
@@ -116,13 +123,18 @@ def check_same(kind: str, exported: nn.Module, pairs: list[tuple[Tensor, Tensor]
     for x, wanted in pairs:
         found = exported(x)
         if wanted.shape != found.shape:
+            shape = tuple(found.shape)
             raise InputError(
-                f"as {kind} the network gives {tuple(found.shape)} for a batch of {len(x)}, not {tuple(wanted.shape)}"
+                f"as {kind} the network gives {shape} for a batch of {len(x)}, not {tuple(wanted.shape)}",
+                name="net",
+                value=shape,
             )
         apart, largest = (wanted - found).abs().max().item(), wanted.abs().max().item()
         if not apart <= 1e-5 * max(1, largest):
             raise InputError(
-                f"as {kind} the network is another function: for a batch of {len(x)}, an output differs by {apart:.1e}"
+                f"as {kind} the network is another function: for a batch of {len(x)}, an output differs by {apart:.1e}",
+                name="net",
+                value=apart,
             )
 
 
@@ -153,8 +165,8 @@ def load_torch_export(path: Path | str) -> nn.Module:
     """Load a network that :func:`save_torch_export` wrote. Do this only if you trust the writer of the file.
 
     Raises:
-        InputError: the file is missing, broken, changed since, or written by other software. Use ``torch.export.load`` for
-            files of other software.
+        InputError: the file is missing, broken, changed since it was written, or written by other software. Use
+            ``torch.export.load`` for files of other software.
     """
     path = check_path("path", path)
     with reading(path, what := "a torch.export file"):

@@ -14,7 +14,7 @@ from pyro_vd.networks.markers import GuideMarker, ModelMarker
 
 
 def check_state(name: str, tensors: Mapping[str, Tensor], module: nn.Module) -> None:
-    """Refuse tensors that do not match the state of ``module`` in names, shapes and kinds of numbers, or that are not finite.
+    """Refuse tensors that do not match the state of ``module`` in names, shapes and kinds of numbers, or are not finite.
 
     A number that is not finite in ``module`` already, such as −∞ in a causal mask, may be the same in the tensors. Tensors that
     a module lists in ``optional_state``, such as the masks of a guide, may be missing.
@@ -28,7 +28,10 @@ def check_state(name: str, tensors: Mapping[str, Tensor], module: nn.Module) -> 
         own |= {key: like for key, like in optional.items() if key in tensors}
     check_kinds(name, tensors, own)
     if broken := [key for key, tensor in tensors.items() if _is_broken(tensor, own[key])]:
-        raise InputError(f"{name} holds NaN or infinite values in {', '.join(broken)}; all must be finite")
+        listed = ", ".join(broken)
+        raise InputError(
+            f"{name} holds NaN or infinite values in {listed}; all must be finite", name=name, value=broken, allowed="finite"
+        )
 
 
 def check_kinds(name: str, tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
@@ -42,7 +45,7 @@ def check_kinds(name: str, tensors: Mapping[str, Tensor], own: Mapping[str, Tens
         wrong = [key for key in {**wanted, **given} if given.get(key) != wanted.get(key)]
         listed = "; ".join(f"{key} is {given.get(key, 'missing')}, not {wanted.get(key, 'wanted')}" for key in wrong[:3])
         more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise InputError(f"{name} is of another architecture: {listed}{more}")
+        raise InputError(f"{name} is of another architecture: {listed}{more}", name=name, value=wrong)
 
 
 def _is_broken(tensor: Tensor, own: Tensor) -> bool:
@@ -71,18 +74,17 @@ def check_example(net: Any, example: Any) -> Tensor:
 
 
 def check_module(name: str, net: object) -> None:
-    """Refuse a value that is not an ordinary network: no module, or a Bayesian network or a guide, which make one.
+    """Refuse a value that is not an ordinary network, such as a Bayesian network or a guide.
 
     Raises:
         InputError: naming the type of the value.
     """
     if not isinstance(net, nn.Module):
-        raise InputError(f"{name} is a {type(net).__name__}; it must be a network, an nn.Module")
+        allowed = "a network, an nn.Module"
+        raise InputError(f"{name} is a {type(net).__name__}; it must be {allowed}", name=name, value=net, allowed=allowed)
     if isinstance(net, ModelMarker | GuideMarker):
-        raise InputError(
-            f"{name} is a {type(net).__name__}; it must be an ordinary network, such as prune(guide) or posterior_mean(guide) "
-            "makes"
-        )
+        allowed = "an ordinary network, such as prune(guide) or posterior_mean(guide) makes"
+        raise InputError(f"{name} is a {type(net).__name__}; it must be {allowed}", name=name, value=net, allowed=allowed)
 
 
 def check_trainable(*modules: nn.Module) -> None:
@@ -95,5 +97,6 @@ def check_trainable(*modules: nn.Module) -> None:
         for name, tensor in (*module.named_parameters(), *module.named_buffers()):
             if tensor.is_inference():
                 raise InputError(
-                    f"{name!r} was made inside torch.inference_mode and cannot be trained; make model and guide outside of it"
+                    f"{name!r} was made inside torch.inference_mode and cannot be trained; make model and guide outside of it",
+                    name=name,
                 )

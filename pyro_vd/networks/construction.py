@@ -9,7 +9,7 @@ from torch import nn
 
 
 def constructor_arguments(module: nn.Module) -> dict[str, Any]:
-    """The arguments that are not the defaults. ``bias``, a parameter or None, stands for the truth value that made it."""
+    """Return the arguments that differ from the defaults; for ``bias``, a parameter or None, whether the module has one."""
     arguments = {}
     for name, default in constructor_defaults(type(module)).items():
         value = getattr(module, name)
@@ -20,6 +20,6 @@ def constructor_arguments(module: nn.Module) -> dict[str, Any]:
 
 
 def constructor_defaults(kind: type[nn.Module]) -> dict[str, Any]:
-    """The arguments of a module's class with their defaults, without ``device`` and ``dtype``."""
+    """Return the defaults of the arguments of a module's class, by name, without ``device`` and ``dtype``."""
     parameters = inspect.signature(kind).parameters.values()
     return {p.name: p.default for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD and p.name not in ("device", "dtype")}

@@ -26,7 +26,7 @@ class Execution:
 
     Attributes:
         rank: the place of a module's, or a parameter's, first use in that order, by path or name.
-        readers: the layers of registered kinds that read what depends on no other of them, by their paths.
+        readers: the paths of the layers of registered kinds whose input depends on no other such layer.
     """
 
     rank: dict[str, int]
@@ -42,7 +42,7 @@ class Execution:
 
 
 def trace_execution(net: nn.Module) -> Execution | None:
-    """Follow a forward pass with ``torch.fx``, without running it; None where that cannot follow. ``net`` is not changed."""
+    """Follow a forward pass with ``torch.fx``, without running it. None where ``torch.fx`` cannot; ``net`` is not changed."""
     try:
         apart = with_tensors(net, {name: buffer.clone() for name, buffer in net.named_buffers()}, {}, {})
         with alone():  # torch.fx patches nn.Module while it traces, for all threads

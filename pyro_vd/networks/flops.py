@@ -22,18 +22,21 @@ from pyro_vd.networks.sizes import layer_sizes
 
 @dataclass(frozen=True)
 class NetworkCost:
-    """All parameters; weights that are not zero, of two dimensions or more; multiplications and additions per example.
+    """The cost of a network.
 
-    The operations are those of every product of matrices and every convolution that the network carries out, recurrent layers
-    and attention included, as :class:`torch.utils.flop_counter.FlopCounterMode` counts them. ``flops`` counts all of them;
-    ``effective_flops`` leaves out those of weights that are zero, in layers of registered kinds. Sums, activations,
-    normalisation and pooling are not counted.
+    The operations are the multiplications and additions of every product of matrices and every convolution that the network
+    carries out, recurrent layers and attention included, as :class:`torch.utils.flop_counter.FlopCounterMode` counts them.
+    Sums, activations, normalisation and pooling are not counted.
     """
 
     parameters: int
+    """The number of all parameters."""
     nonzero: int
+    """The number of weights, in parameters of two dimensions or more, that are not zero."""
     flops: int
+    """Operations per example."""
     effective_flops: int
+    """Operations per example without those of weights that are zero, in layers of registered kinds."""
 
 
 @torch.no_grad()

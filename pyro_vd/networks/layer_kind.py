@@ -144,5 +144,5 @@ class LayerKind(ABC):
         return constructor_arguments(layer)
 
     def growth(self, layer: nn.Module) -> int:
-        """At most so many positions of the output come from one of the input; a bound for files from strangers."""
+        """Return an upper bound on the output positions per input position; it limits what a stranger's file can ask for."""
         return 1

@@ -23,21 +23,25 @@ def register_layer(kind: LayerKind) -> None:
         kind: an instance of a subclass of :class:`~pyro_vd.networks.LayerKind`.
 
     Raises:
-        InputError: no such instance; one of its classes, or another class of that name, belongs to a kind already; or another
-            kind describes one of its linear maps in another way.
+        InputError: ``kind`` is not such an instance; a class of the same name as one of its classes is registered already; or
+            another kind describes one of its linear maps in another way.
     """
     if not isinstance(kind, LayerKind):
-        raise InputError(f"kind is a {type(kind).__name__}; it must be an instance of a subclass of LayerKind")
+        raise InputError(name="kind", value=kind, allowed="an instance of a subclass of LayerKind")
     known = layer_classes()
     if taken := [layer.__name__ for layer in kind.modules if layer.__name__ in known]:
         raise InputError(
-            f"classes named {', '.join(taken)} are registered already; every name must be different, as files hold the names"
+            f"classes named {', '.join(taken)} are registered already; every name must be different, as files hold the names",
+            name="kind",
+            value=kind,
         )
     for linear_map in kind.linear_maps:
         if LINEAR_MAPS.get(linear_map.function, linear_map) != linear_map:
             raise InputError(
                 f"the linear map of {linear_map.function.__name__} is registered already, as "
-                f"{LINEAR_MAPS[linear_map.function]}; a kind must describe it in the same way"
+                f"{LINEAR_MAPS[linear_map.function]}; a kind must describe it in the same way",
+                name="kind",
+                value=kind,
             )
     _KINDS.update(dict.fromkeys(kind.modules, kind))
     LINEAR_MAPS.update({linear_map.function: linear_map for linear_map in kind.linear_maps})

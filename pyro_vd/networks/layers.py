@@ -28,7 +28,7 @@ def named_weights(net: nn.Module) -> Iterator[tuple[str, Tensor]]:
     A shared weight comes once, where it is first used, under the name that ``net.named_parameters()`` has for it.
     """
     names = {id(parameter): name for name, parameter in net.named_parameters()}
-    seen: dict[int, Tensor] = {}  # holds the tensors: a parametrized weight is a new one at every access
+    seen: dict[int, Tensor] = {}  # keeps the tensors alive: a parametrized weight is a new tensor at every access
     for path, module, kind in named_layers(net):
         for name in kind.weights(module):
             weight = cast(Tensor, getattr(module, name))
@@ -49,7 +49,7 @@ def widths(net: nn.Module) -> tuple[int, ...]:
 
 
 def as_matrix(layer: nn.Module) -> tuple[Tensor, Tensor | None] | None:
-    """The weight ``(outputs, inputs)`` and the bias of a layer that computes ``x @ weight.T + bias``; else None."""
+    """The weight ``(outputs, inputs)`` and the bias of a layer that computes ``x @ weight.T + bias``; None for any other."""
     kind = exact_kind_of(layer)
     if kind is None or kind.unit_axis(layer, 2) != 1 or not kind.is_uniform(layer) or (matrix := kind.matrix(layer)) is None:
         return None

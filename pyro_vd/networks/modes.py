@@ -13,9 +13,9 @@ _lock = threading.RLock()
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Let one thread at a time run: within, networks are in another mode, under effect handlers, or traced.
+    """Let one thread at a time run code that changes the mode of networks, runs them under effect handlers, or traces them.
 
-    Also a decorator, ``@alone()``. A thread may enter it again while it is inside.
+    It can also be used as a decorator, ``@alone()``. A thread may enter it again while it is inside.
     """
     with _lock:
         yield
@@ -25,8 +25,8 @@ def alone() -> Iterator[None]:
 def in_evaluation_mode(net: nn.Module) -> Iterator[None]:
     """Put a network into evaluation mode, and every module back into its own mode afterwards.
 
-    Modules can be in different modes: some may be frozen in a network that is trained. One thread at a time may be within:
-    another would take this mode for the network's own.
+    Modules can be in different modes: some may be frozen in a network that is trained. One thread at a time may be inside:
+    another thread would take this mode for the network's own.
     """
     with alone():
         modes = [(module, module.training) for module in net.modules()]
@@ -62,6 +62,6 @@ def _holds_statistics(module: nn.Module) -> bool:
 
 def put_back_in_evaluation_mode(net: nn.Module, kept: Collection[str]) -> None:
     """Put the modules at these paths into evaluation mode and all others into training mode, with each module's ``train``."""
-    for path, module in net.named_modules(remove_duplicate=False):  # a module comes before what is in it, and takes that along
+    for path, module in net.named_modules(remove_duplicate=False):  # parents come first: ``train`` sets children too
         if module.training == (path in kept):
             module.train(path not in kept)

@@ -1,4 +1,4 @@
-"""Modules that compact networks and regression networks need and PyTorch has not."""
+"""Modules that compact networks and regression networks need and that PyTorch lacks."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ class SelectInputs(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if not -x.ndim <= self.dim < x.ndim or x.shape[self.dim] != self.in_features:
-            raise InputError(f"an input has the shape {tuple(x.shape)}; its dimension {self.dim} must be {self.in_features}")
+            allowed = f"of size {self.in_features} in dimension {self.dim}"
+            given = tuple(x.shape)
+            raise InputError(f"an input has the shape {given}; it must be {allowed}", name="x", value=given, allowed=allowed)
         return x.index_select(self.dim, self.index)
 
     def extra_repr(self) -> str:
@@ -62,7 +64,8 @@ class Rescale(nn.Module):
         """
         mean, std = targets.double().mean(), targets.double().std(correction=0)
         if not std > 1e-12 * mean.abs():
-            raise InputError(f"training targets are all {mean.item():g}; they must not all be equal")
+            value = mean.item()
+            raise InputError(f"training targets are all {value:g}; they must not all be equal", name="targets", value=value)
         self.mean.copy_(mean)
         self.std.copy_(std)
         return self

@@ -1,4 +1,4 @@
-"""Which operations of a traced network pass its units on one by one."""
+"""Operations of a traced network that act on each unit separately."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def _ratio(weights: int, kept: int) -> float:
 
 
 def _sizes(net: nn.Module, sites: Collection[str] | None) -> tuple[LayerSize, ...]:
-    """In the order of registration."""
+    """Count the weights, in the order of registration."""
     weights = list(_weights(net))
     known = sites is not None
     if sites is None:
@@ -106,10 +106,10 @@ def _in_order(net: nn.Module, sites: Collection[str] | None, layers: tuple[Layer
 def _weights(net: nn.Module) -> Iterator[tuple[str, Tensor, bool]]:
     """Name and value of every weight, once, and whether it can have a prior: it belongs to a layer of a registered kind."""
     supported = {id(weight) for _, module, kind in layers_in(net) for weight in own_weights(kind, module).values()}
-    seen: dict[int, Any] = {}  # holds what it knows: the number of what is gone is given to another
+    seen: dict[int, Any] = {}  # keeps the objects alive: a new object may get the id of a deleted one
     for path, module in net.named_modules():
         if "parametrizations" in path.split("."):
-            continue  # what a weight is made of
+            continue  # the parameters that a weight is computed from
         kind = kind_of(module)
         of_layer = () if kind is None else kind.weights(module)
         for name, value, source in _own(module, of_layer):
@@ -131,7 +131,7 @@ def _own(module: nn.Module, of_layer: Collection[str]) -> Iterator[tuple[str, Te
             continue
         if part not in ("orig", "g", "v") or not isinstance(value := module.__dict__.get(made), Tensor):
             yield name, parameter, parameter
-        elif part != "g":  # torch.nn.utils: weight_norm makes one of two; spectral_norm and prune one of one
+        elif part != "g":  # in torch.nn.utils weight_norm computes a weight from two parameters, the others from one
             yield made, value, parameter
     for name in of_layer:
         if (held := module._buffers.get(name)) is not None:

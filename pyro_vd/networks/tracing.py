@@ -60,7 +60,7 @@ class _Tracer(fx.Tracer):
             raise
         except Exception as error:
             name = next((name for name, module in self.root.named_modules() if module is m), "of no name")
-            raise _not_followed(f"module {name!r} ({type(m).__name__})", error) from error
+            raise _not_followed(name, f"module {name!r} ({type(m).__name__})", error) from error
 
 
 class Trace:
@@ -79,11 +79,14 @@ class Trace:
         except InputError:
             raise
         except Exception as error:  # a forward of the user's own can raise anything
-            raise _not_followed(type(net).__name__, error) from error
+            raise _not_followed("net", type(net).__name__, error) from error
         inputs = self.graph.find_nodes(op="placeholder")
         if len(inputs) != 1:
+            names = [str(node) for node in inputs]
             raise InputError(
-                f"{type(net).__name__} takes {len(inputs)} inputs ({', '.join(map(str, inputs))}); it must take one"
+                f"{type(net).__name__} takes {len(inputs)} inputs ({', '.join(names)}); it must take one",
+                name="net",
+                value=names,
             )
         self.input: Any = inputs[0]
         self.net = net
@@ -122,11 +125,17 @@ class Trace:
         try:
             wanted = self.net(example.clone())
         except Exception as error:
-            raise InputError(f"an input of shape {tuple(example.shape)} does not fit the network: {one_line(error)}") from error
+            shape = tuple(example.shape)
+            raise InputError(
+                f"an input of shape {shape} does not fit the network: {one_line(error)}", name="example", value=shape
+            ) from error
         try:
             torch.testing.assert_close(interpreter.run(example.clone()), wanted, equal_nan=True)
         except Exception as error:
-            raise InputError(f"{type(self.net).__name__} does something else when it is traced: {one_line(error)}") from error
+            kind = type(self.net).__name__
+            raise InputError(
+                f"{kind} gives other outputs when it is traced: {one_line(error)}", name="net", value=kind
+            ) from error
         return interpreter.found
 
     def _tensors(self, node: fx.Node) -> Iterator[int]:
@@ -161,15 +170,17 @@ def check_hooks(net: nn.Module) -> None:
         if module._forward_hooks or module._forward_pre_hooks:
             raise InputError(
                 f"module {name!r} ({type(module).__name__}) has forward hooks, which can do anything; make their effect "
-                "permanent and remove them, as torch.nn.utils.prune.remove does"
+                "permanent and remove them, as torch.nn.utils.prune.remove does",
+                name=name or "net",
+                value=type(module).__name__,
             )
 
 
-def _not_followed(what: str, error: Exception) -> InputError:
+def _not_followed(name: str, what: str, error: Exception) -> InputError:
     """An error that quotes the line of the network's own code where following failed."""
     ours = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_foreign(frame.filename)]
     line = f" at `{ours[-1].line}`" if ours and ours[-1].line else ""
-    return InputError(f"{what} cannot be followed{line}: {one_line(error)}")
+    return InputError(f"{what} cannot be followed{line}: {one_line(error)}", name=name)
 
 
 def _is_foreign(filename: str) -> bool:

@@ -17,7 +17,7 @@ from pyro_vd.networks.layers import as_matrix
 from pyro_vd.networks.modules import SelectInputs
 from pyro_vd.networks.operations import ELEMENTWISE
 from pyro_vd.networks.tracing import check_hooks
-from pyro_vd.runtime.inputs import check_input, selects_channels
+from pyro_vd.runtime.inputs import check_input, selects_channels, wrong_features
 
 
 class CSRNetwork(nn.Module):
@@ -26,8 +26,8 @@ class CSRNetwork(nn.Module):
     Between the layers, activations are ``(features, batch)``, as the product ``CSR @ activations`` needs them.
 
     Args:
-        net: as :func:`~pyro_vd.runtime.sparsify.sparsify_runtime` takes it; it is copied.
-        sparse: for each linear layer, whether its weight is CSR; by default all are.
+        net: see :func:`~pyro_vd.runtime.sparsify.sparsify_runtime`; it is copied.
+        sparse: per linear layer, whether its weight is CSR; by default, all are.
 
     Raises:
         InputError: the network has any other module; or, when called, see :func:`~pyro_vd.runtime.inputs.check_input`.
@@ -48,7 +48,7 @@ class CSRNetwork(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         try:
             if self._selects_channels and x.ndim != 2:
-                raise IndexError("a dimension of its own is selected from")
+                raise IndexError("only the features of a matrix can be selected")
             h = (x.flatten(1) if self.flattens else x.reshape(-1, x.shape[-1])).t()
             for call in self._calls:
                 h = call(h)
@@ -68,7 +68,7 @@ class CSRNetwork(nn.Module):
             elif isinstance(step, SelectInputs):
                 self._calls.append(partial(_select, step.in_features, step.index))
             else:
-                fresh = type(step) is nn.ReLU and isinstance(before, CSRLinear)  # nobody else has its output
+                fresh = type(step) is nn.ReLU and isinstance(before, CSRLinear)  # nothing else holds its output
                 self._calls.append(torch.relu_ if fresh else step.forward)
             before = step
 
@@ -141,12 +141,12 @@ def _sum_rows(in_features: int, crow: Tensor, col: Tensor, values: Tensor, bias:
 def _select(in_features: int, index: Tensor, h: Tensor) -> Tensor:
     """Select the inputs from ``(features, batch)``."""
     _check_features(in_features, h)
-    return h[index]  # of a transposed tensor faster than index_select
+    return h[index]  # faster than index_select for a transposed tensor
 
 
 def _check_features(in_features: int, h: Tensor) -> None:
     if len(h) != in_features:
-        raise InputError(f"an input has {len(h)} features; it must have {in_features}")
+        raise wrong_features(len(h), in_features)
 
 
 def linear_steps(net: nn.Module) -> tuple[bool, list[nn.Module]]:
@@ -163,10 +163,12 @@ def linear_steps(net: nn.Module) -> tuple[bool, list[nn.Module]]:
         else:
             raise InputError(
                 f"module {name!r} ({type(module).__name__}) cannot be run as sparse matrices; the network must be Sequential "
-                "of, in this order, nn.Flatten, SelectInputs, and linear layers with activations between"
+                "of, in this order, nn.Flatten, SelectInputs, and linear layers with activations between",
+                name=name or "net",
+                value=type(module).__name__,
             )
     if all(as_matrix(step) is None for step in steps):
-        raise InputError(f"{type(net).__name__} has no linear layer; one is needed")
+        raise InputError(f"{type(net).__name__} has no linear layer; one is needed", name="net", value=type(net).__name__)
     return flattens, steps
 
 
@@ -178,5 +180,5 @@ def _csr(weight: Tensor) -> Tensor:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta", UserWarning)
         csr = weight.to_sparse_csr()
-        crow, col = csr.crow_indices().int(), csr.col_indices().int()  # as MKL takes them; others it converts at every product
+        crow, col = csr.crow_indices().int(), csr.col_indices().int()  # the type of MKL's own indices
         return torch.sparse_csr_tensor(crow, col, csr.values(), csr.shape, check_invariants=True)

@@ -21,10 +21,10 @@ from pyro_vd.runtime.csr import CSRLinear, CSRNetwork, linear_steps
 from pyro_vd.runtime.inputs import check_input
 
 _SECONDS, _ROUNDS = 0.05, (10, 200)
-"""A measurement takes about so many seconds; the number of its rounds is within these limits."""
+"""The approximate length of a measurement in seconds, and the limits of the number of its rounds."""
 
 _GAIN = 0.95
-"""A sparse form is chosen if it takes less than this share of the dense one's time; measurements vary by a few percent."""
+"""A sparse form is chosen if it takes less than this share of the dense form's time: measurements vary by a few percent."""
 
 
 @torch.no_grad()
@@ -37,10 +37,11 @@ def sparsify_runtime(net: nn.Module, batch_sizes: Sequence[int] = (1, 64, 1024))
     Args:
         net: an ``nn.Sequential`` of linear layers with activations between, and flattening and a selection of inputs in front;
             it is copied. It takes ``(…, features)``, or any ``(batch, …)`` if it flattens.
-        batch_sizes: the sizes to measure at; a batch of another size is run like the nearest of them, by ratio.
+        batch_sizes: the sizes to measure at; a batch of another size is run like the nearest of these, by ratio.
 
     Returns:
-        The same function, for running only: to save it, save ``net``. It holds a copy of ``net`` as well, for measuring sizes.
+        A network that computes the same, for running only: to save it, save ``net``. It also holds a copy of ``net``, whose
+        weights are counted where its size is measured.
 
     Raises:
         InputError: the network has any other module, or a batch size is below 1. The returned module raises it for inputs whose
@@ -49,7 +50,7 @@ def sparsify_runtime(net: nn.Module, batch_sizes: Sequence[int] = (1, 64, 1024))
     check_module("net", net)
     sizes = sorted(set(check_numbers("batch_sizes", batch_sizes, low=1, high=LARGEST)))
     if not sizes:
-        raise InputError("batch_sizes (=()) must hold at least one size")
+        raise InputError(name="batch_sizes", value=batch_sizes, allowed="a list of at least one size")
     limits = [math.sqrt(low * high) for low, high in pairwise(sizes)]
     dense = copy_network(net).eval().requires_grad_(False)
     return SparseRuntime(dense, [_fastest(dense, size) for size in sizes], limits)
@@ -60,10 +61,10 @@ class SparseRuntime(nn.Module):
 
     def __init__(self, net: nn.Module, forms: Sequence[nn.Module], limits: Sequence[float]) -> None:
         super().__init__()
-        self.net = net  # not run by itself: its weights are those that are counted
+        self.net = net  # not run by itself; its weights are counted where the size is measured
         self.forms: nn.ModuleList = nn.ModuleList(forms)
         self.limits: tuple[float, ...] = tuple(limits)
-        self._calls = tuple(form.forward for form in forms)  # found and called faster
+        self._calls = tuple(form.forward for form in forms)  # faster to look up and to call than modules
         self._flattens = any(isinstance(module, nn.Flatten) for module in net.modules())
         self.eval()
 
@@ -90,7 +91,7 @@ def _fastest(dense: nn.Module, batch_size: int) -> nn.Module:
         features = weight.shape[1]
         h = weight.new_ones(features, batch_size)
         if index == 0 and selected is None:
-            h = weight.new_ones(batch_size, features).t()  # as it is in the network
+            h = weight.new_ones(batch_size, features).t()  # transposed, as in the network
         as_dense, as_csr = _seconds(h, *(CSRLinear(weight, bias, csr).product() for csr in (False, True)))
         sparse.append(as_csr < as_dense)
     candidate = CSRNetwork(dense, sparse)

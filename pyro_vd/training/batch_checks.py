@@ -51,7 +51,10 @@ def _checked(train: Batches, model: BayesianNetwork) -> Batches:
     if taken.dtype != y.dtype or taken.shape != y.shape:
         raise InputError(
             f"{_NAME}: the batches hold observations of type {y.dtype} and shape {tuple(y.shape)}; the likelihood wants "
-            f"{taken.dtype} and {tuple(taken.shape)}"
+            f"{taken.dtype} and {tuple(taken.shape)}",
+            name=_NAME,
+            value=(y.dtype, tuple(y.shape)),
+            allowed=f"{taken.dtype} and {tuple(taken.shape)}",
         )
     return train
 
@@ -62,7 +65,10 @@ def _first_of(batches: Batches) -> tuple[Tensor, Tensor]:
     if not (isinstance(batch, tuple | list) and len(batch) == 2 and all(isinstance(each, Tensor) for each in batch)):
         raise InputError(
             f"{_NAME}: the first batch of {type(batches).__name__} is {quoted(batch)}; it must be a pair of tensors, inputs "
-            "and observations"
+            "and observations",
+            name=_NAME,
+            value=batch,
+            allowed="a pair of tensors, inputs and observations",
         )
     return batch[0], batch[1]
 
@@ -104,7 +110,9 @@ def check_batches(batches: Batches, model: BayesianNetwork) -> tuple[Tensor, Ten
             except Exception as error:  # a forward of the user's own can raise anything
                 raise InputError(
                     f"{_NAME}: {examples} {len(x)}, which does not fit the network in training mode: "
-                    f"{one_line(error)}{'' if len(x) == n else needs_all}"
+                    f"{one_line(error)}{'' if len(x) == n else needs_all}",
+                    name=_NAME,
+                    value=len(x),
                 ) from error
     return tries[0]
 
@@ -114,15 +122,21 @@ def _watched(net: nn.Module, examples: str) -> Iterator[None]:
     def check_output(_: nn.Module, __: Any, output: object) -> None:
         if not isinstance(output, Tensor):
             raise InputError(
-                f"training data: the network's output in training mode is a {type(output).__name__}; it must be one tensor. "
-                "Switch off what gives more while it trains, such as auxiliary heads (aux_logits=False)"
+                f"{_NAME}: the network's output in training mode is a {type(output).__name__}; it must be one tensor. "
+                "Switch off what gives more while it trains, such as auxiliary heads (aux_logits=False)",
+                name=_NAME,
+                value=output,
+                allowed="one tensor",
             )
 
     def check_norm(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         if (norm.training or norm._buffers.get("running_mean") is None) and inputs[0].numel() == inputs[0].shape[1]:
             raise InputError(
                 f"{examples} one, and {type(norm).__name__} cannot be trained on one number per channel; take "
-                "a batch_size that leaves more for the last batch, or an example less"
+                "a batch_size that leaves more for the last batch, or leave one example out",
+                name=_NAME,
+                value=1,
+                allowed="batches of more than one example",
             )
 
     with ExitStack() as hooks:

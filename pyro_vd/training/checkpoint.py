@@ -109,7 +109,7 @@ class Checkpoint:
         history = [record_of(f"{where}: history.{number}", row) for number, row in enumerate(saved["history"])]
         phase, epochs = state.spec.phase, [record.epoch for record in history]
         if epochs != list(range(1, len(history) + 1)) or any(record.phase != phase for record in history):
-            raise InputError(f"{where}: history must hold the epochs of {phase!r}, from 1 on")
+            raise InputError(name=f"{where}: history", value=epochs, allowed=f"the epochs of {phase!r}, from 1 on")
         skipped, in_a_row = saved["guard"]
         if not history or not 0 <= in_a_row <= skipped == history[-1].skipped:
             raise InputError(

@@ -27,9 +27,14 @@ def check_process() -> None:
     if (threads := torch.get_num_threads()) > 1:
         raise InputError(
             f"this process was forked and has {threads} threads of torch, which may wait forever for those of its parent; "
-            f"call torch.set_num_threads(1) in it first, or {instead}"
+            f"call torch.set_num_threads(1) in it first, or {instead}",
+            name="threads",
+            value=threads,
+            allowed="1",
         )
     try:
         torch.zeros(1, requires_grad=True).sum().backward()
     except RuntimeError as error:
-        raise InputError(f"this process was forked from one that has trained on a GPU, and cannot train; {instead}") from error
+        raise InputError(
+            f"this process was forked from one that has trained on a GPU, and cannot train; {instead}", name="process"
+        ) from error

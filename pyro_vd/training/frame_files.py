@@ -118,15 +118,17 @@ def read_frames(folder: Path) -> Frames:
     if not paths:
         raise InputError(
             f"{folder.parent} holds no frames of its training: the recipe's key train.frames (frames per epoch) was 0; "
-            "train again with, say, --train.frames=10"
+            "train again with, say, --train.frames=10",
+            name=str(folder.parent),
         )
     if missing := [f"{epoch:05}.npz" for epoch in range(len(paths)) if not (folder / f"{epoch:05}.npz").is_file()]:
-        raise InputError(f"{folder / missing[0]} is missing; every epoch up to the last must be there")
+        file = str(folder / missing[0])
+        raise InputError(f"{file} is missing; every epoch up to the last must be there", name=file)
     parts = [_read(path) for path in paths]
     shapes = [{key: (array.dtype, array.shape[1:]) for key, array in part.items()} for part in parts]
     for path, shape in zip(paths, shapes, strict=True):
         if shape != shapes[0]:
-            raise InputError(f"{path} is of another training than {paths[0]}")
+            raise InputError(f"{path} is of another training than {paths[0]}", name=str(path))
     arrays = {key: np.concatenate([part[key] for part in parts]) for key in parts[0] if key not in _SAID}
     sites = {key.removeprefix(_SITE): array for key, array in arrays.items() if key.startswith(_SITE)}
     sizes = np.stack([arrays[key] for key in _SIZES], 1) if arrays.keys() >= set(_SIZES) else None
@@ -138,13 +140,20 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     part = read_arrays(path, "a file of frames")
     wanted = {"epoch": ("f", 1), "score": ("f", 1), **dict.fromkeys(_SAID, ("U", 0))}
     if not wanted.keys() < part.keys():
-        raise InputError(f"{path} holds no frames; record them with train.frames")
+        missing = sorted(wanted.keys() - part.keys())
+        raise InputError(
+            f"{path} holds no frames, as it lacks {', '.join(missing)}; record them with train.frames",
+            name=str(path),
+            value=missing,
+        )
     wanted |= {key: ("i", 1) for key in _SIZES if key in part}
     for name, array in part.items():
         kind, ndim = wanted.get(name, ("i", None))
         is_right = array.ndim == ndim if name in wanted else name.startswith(_SITE) and array.ndim > 2 and array.itemsize == 1
         if array.dtype.kind != kind or not is_right or (array.ndim and len(array) != len(part["epoch"])):
-            raise InputError(f"{path} is corrupt: {name!r} is {array.dtype} {array.shape}, which no frame has")
+            raise InputError(
+                f"{path} is corrupt: {name!r} is {array.dtype} {array.shape}, which no frame has", name=str(path), value=name
+            )
     with reading(path, "a file of frames"):
         [str(part[key]).encode() for key in _SAID]  # any four bytes can stand for a character
     return part

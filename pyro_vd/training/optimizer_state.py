@@ -28,25 +28,29 @@ def check_optimizer_state(where: str, state: Any, optimizer: torch.optim.Optimiz
     """
     own = optimizer.state_dict()["param_groups"]
     if not isinstance(state, dict) or set(state) != {"state", "param_groups"}:
-        raise InputError(f"{where}: the optimizer must be a mapping of state and param_groups")
+        raise InputError(name=f"{where}: optimizer", value=state, allowed="a mapping with the keys state and param_groups")
     _check_groups(where, state["param_groups"], own)
     wanted, moments = _first_state(optimizer), state["state"]
     if not isinstance(moments, dict) or not moments.keys() <= wanted.keys():
-        raise InputError(f"{where}: the optimizer's state must be one of {len(wanted)} parameters, counted from 0")
+        raise InputError(
+            name=f"{where}: optimizer.state", value=moments, allowed=f"a mapping from {len(wanted)} parameters, counted from 0"
+        )
     for index, found in moments.items():
         name = f"optimizer.state.{index}"
         if not isinstance(found, dict) or found.keys() != wanted[index].keys():
-            raise InputError(f"{where}: {name} must hold {', '.join(map(str, wanted[index]))}")
+            allowed = f"a mapping with the keys {', '.join(map(str, wanted[index]))}"
+            raise InputError(name=f"{where}: {name}", value=found, allowed=allowed)
         for key, like in wanted[index].items():
             _check_value(f"{where}: {name}.{key}", found[key], like)
 
 
 def _check_groups(where: str, groups: Any, own: list[dict[str, Any]]) -> None:
     if not isinstance(groups, list) or len(groups) != len(own):
-        raise InputError(f"{where}: the optimizer must have {len(own)} groups of parameters")
+        raise InputError(name=f"{where}: optimizer.param_groups", value=groups, allowed=f"a list of {len(own)} groups")
     for number, (group, wanted) in enumerate(zip(groups, own, strict=True)):
         if not isinstance(group, dict) or group.keys() != wanted.keys():
-            raise InputError(f"{where}: optimizer.param_groups.{number} must have the keys {', '.join(wanted)}")
+            allowed = f"a mapping with the keys {', '.join(wanted)}"
+            raise InputError(name=f"{where}: optimizer.param_groups.{number}", value=group, allowed=allowed)
         for key, value in wanted.items():
             if not (type(group[key]) is float if key == _SCHEDULED else _is_same(group[key], value)):
                 name = f"{where}: optimizer.param_groups.{number}.{key}"
@@ -66,9 +70,9 @@ def _check_value(name: str, value: Any, like: Any) -> None:
         return
     check_kind(name, value, like)
     if not torch.isfinite(value).all():
-        raise InputError(f"{name} holds NaN or infinite values; all must be finite")
+        raise InputError(f"{name} holds NaN or infinite values; all must be finite", name=name, allowed="finite")
     if ("sq" in name.rsplit(".", 1)[-1] or name.endswith(".step")) and (value < 0).any():
-        raise InputError(f"{name} holds negative values; it must be a square or a count")
+        raise InputError(f"{name} holds negative values; it must be a square or a count", name=name, allowed="at least 0")
 
 
 def check_kind(name: str, value: Any, like: Tensor) -> None:
@@ -79,7 +83,8 @@ def check_kind(name: str, value: Any, like: Tensor) -> None:
     """
     if type(value) is not Tensor or (value.dtype, value.shape, value.layout) != (like.dtype, like.shape, like.layout):
         kind = f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-        raise InputError(f"{name} is {kind}; it must be {like.dtype} {tuple(like.shape)}")
+        allowed = f"{like.dtype} {tuple(like.shape)}"
+        raise InputError(f"{name} is {kind}; it must be {allowed}", name=name, value=kind, allowed=allowed)
 
 
 def _first_state(optimizer: torch.optim.Optimizer) -> dict[int, dict[str, Any]]:

@@ -38,7 +38,7 @@ def prepare(
     """Start a training, or go back to where it stopped; the arguments are those of :func:`~pyro_vd.fit`.
 
     Returns:
-        The state before the next step, of which ``callbacks`` have been told, and the checkpoint to write, if any.
+        The state before the next step, with which ``callbacks`` have been started, and the checkpoint to write, if any.
 
     Raises:
         InputError: see :func:`~pyro_vd.fit`. Model and guide are then as they were.

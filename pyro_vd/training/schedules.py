@@ -74,7 +74,9 @@ class LRSchedule:
         if (self.after and self.kind != "linear") or bool(self.steps) != (self.kind == "steps"):
             raise InputError(
                 f"kind (={self.kind!r}) with after={quoted(self.after)} and steps={quoted(dict(self.steps))}: after belongs to "
-                "'linear', steps to 'steps', which needs them"
+                "'linear', steps to 'steps', which needs them",
+                name="kind",
+                value=self.kind,
             )
         steps = {
             check_number("steps, an epoch", epoch, low=0): check_number(

@@ -66,7 +66,13 @@ class TrainingState:
             count += 1
             yield x.to(self.device), y.to(self.device)
         if count != len(self.batches):
-            raise InputError(f"training data: an epoch gave {count} batches; len(batches) is {len(self.batches)}")
+            said = len(self.batches)
+            raise InputError(
+                f"training data: an epoch gave {count} batches; len(batches) is {said}",
+                name="training data",
+                value=count,
+                allowed=f"{said} batches",
+            )
 
     def network(self) -> nn.Module:
         """The network as it would be pruned now."""

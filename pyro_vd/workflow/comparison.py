@@ -70,10 +70,12 @@ def read_results(folders: Sequence[Path], sort: Sort = "error", names: Sequence[
     seen: dict[Path, Path] = {}
     for folder in folders:
         if not folder.is_dir():
-            raise InputError(f"run (={str(folder)!r}) is not a folder")
+            raise InputError(name="run", value=str(folder), allowed="the folder of a run")
         if (other := seen.setdefault(folder.resolve(), folder)) is not folder:
             raise InputError(
-                f"run (={str(folder)!r}) is given twice" + (f", also as {str(other)!r}" if other != folder else "")
+                f"run (={str(folder)!r}) is given twice" + (f", also as {str(other)!r}" if other != folder else ""),
+                name="run",
+                value=str(folder),
             )
     results = [_result(folder, name) for folder, name in zip(folders, names or map(str, folders), strict=True)]
     return sorted(results, key=SORTS[sort])

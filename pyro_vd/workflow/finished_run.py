@@ -72,7 +72,7 @@ def load_run(folder: Path | str, data_dir: Path | str | None = None) -> Run:
     """
     folder = check_path("run", folder)
     if not folder.is_dir():
-        raise InputError(f"run (={str(folder)!r}) is not a folder")
+        raise InputError(name="run", value=str(folder), allowed="the folder of a run")
     recipe = parse_recipe(recipe_of(folder), str(folder / RECIPE))
     read_metrics(folder)
     net = recipe.model.build()

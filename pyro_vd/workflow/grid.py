@@ -33,9 +33,13 @@ def read_grid(texts: Sequence[str]) -> list[dict[str, str]]:
             )
         if key not in allowed:
             meant = did_you_mean(key, allowed)
-            raise InputError(f"grid (={text!r}): {key!r} must be a key of the recipe, such as train.lr or seed{meant}")
+            raise InputError(
+                f"grid (={text!r}): {key!r} must be a key of the recipe, such as train.lr or seed{meant}",
+                name="grid",
+                value=text,
+            )
         if key in grid or len(set(listed)) < len(listed):
-            raise InputError(f"grid (={text!r}): a key and a value may be given only once")
+            raise InputError(f"grid (={text!r}): a key and a value may be given only once", name="grid", value=text)
         grid[key] = listed
     return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
 
@@ -48,5 +52,9 @@ def name_of(point: Mapping[str, str]) -> str:
     """
     name = ",".join(f"{key}={_UNFIT.sub('_', value).strip('_')}" for key, value in point.items())
     if len(name.encode()) > _LONGEST_NAME:
-        raise InputError(f"grid: the name {name!r} is too long for a folder; keys of one value can be given as --key value")
+        raise InputError(
+            f"grid: the name {name!r} is too long for a folder; keys of one value can be given as --key value",
+            name="grid",
+            value=name,
+        )
     return name

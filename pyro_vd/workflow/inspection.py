@@ -1,4 +1,4 @@
-"""What a run has learnt: a summary of each layer, and its posterior as ArviZ data."""
+"""Inspection of a finished run: a summary of each layer, and its posterior as ArviZ data."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class LayerInspection(LayerSummary):
 
 
 def inspect_layers(guide: WeightGuide, data: Arrays, rule: Rule = DEFAULT_THRESHOLD) -> list[LayerInspection]:
-    """One :class:`LayerInspection` per weight site.
+    """Summarize each weight site in a :class:`LayerInspection`.
 
     Args:
         guide: a trained guide with variational noise.

@@ -1,4 +1,4 @@
-"""What a run measures at its end, on the test data."""
+"""Measurements at the end of a run, on the test data."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def measure_posterior(guide: WeightGuide, data: Arrays, seed: int, num_samples: 
 
 
 def file_info(recipe: Recipe, threshold: float, likelihood: Likelihood) -> dict[str, Any]:
-    """What the file of a pruned network says about its run.
+    """Make the ``info`` of a pruned network's file, which describes its run.
 
     A threshold that removes nothing, which is infinite, is None: JSON has no infinity.
     """

@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 from pyro_vd._core.arguments import HIGHEST_LR, LARGEST, check_number, check_numbers
 from pyro_vd._core.errors import InputError
-from pyro_vd._core.messages import quoted
 from pyro_vd.guides import GuideSettings, VariationalDropoutSettings
 from pyro_vd.inference.output_noise import OutputNoise, check_output_noise
 from pyro_vd.pruning.rule import PruningRule
@@ -79,7 +78,9 @@ class TrainConfig(StepsConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not isinstance(self.guide, GuideSettings):
-            raise InputError(f"guide (={quoted(self.guide)}) must be settings of a guide, such as VariationalDropoutSettings()")
+            raise InputError(
+                name="guide", value=self.guide, allowed="settings of a guide, such as VariationalDropoutSettings()"
+            )
         check_output_noise("noise", self.noise)
         self.frames = check_number("frames", self.frames, low=0, high=1000, whole=True)
         if self.train_threshold is not None:
@@ -118,7 +119,9 @@ class PruneConfig:
         if self.max_inputs is not None and self.max_error_rise is not None:
             raise InputError(
                 f"max_inputs (={self.max_inputs}) and max_error_rise (={self.max_error_rise}) cannot both be given: so many "
-                "inputs are kept whatever the error"
+                "inputs are kept whatever the error",
+                name="max_inputs",
+                value=self.max_inputs,
             )
         if self.max_error_rise is not None:
             self.max_error_rise = check_number("max_error_rise", self.max_error_rise, low=0, high=1)

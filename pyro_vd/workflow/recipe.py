@@ -74,7 +74,8 @@ class ModelConfig:
         try:
             return mlp(self.sizes, dropout)
         except (RuntimeError, TypeError) as error:
-            raise InputError(f"sizes (={self.sizes!r}): a network that large does not fit into memory") from error
+            message = f"sizes (={self.sizes!r}): a network that large does not fit into memory"
+            raise InputError(message, name="sizes", value=self.sizes) from error
 
     def build(self, dropout: float = 0.0, targets: Tensor | None = None) -> nn.Module:
         """A new network with random weights from torch's generator. With the normal likelihood it ends with a ``Rescale``.
@@ -162,8 +163,9 @@ class Recipe:
         layers = len(self.model.sizes) - 1
         if self.prune.max_inputs is not None and len(self.prune.max_inputs) != layers:
             raise InputError(
-                f"prune.max_inputs (={self.prune.max_inputs}) must have one number for each of the {layers} layers of "
-                "model.sizes"
+                name="prune.max_inputs",
+                value=self.prune.max_inputs,
+                allowed=f"one number for each of the {layers} layers of model.sizes",
             )
         if self.prune.max_inputs is not None and not guide.ranks_inputs:
             raise InputError(
@@ -173,7 +175,9 @@ class Recipe:
             )
         if self.prune.max_error_rise is not None and self.data.validation == 0:
             raise InputError(
-                f"prune.max_error_rise (={self.prune.max_error_rise}) needs validation data: set data.validation above 0"
+                f"prune.max_error_rise (={self.prune.max_error_rise}) needs validation data: set data.validation above 0",
+                name="prune.max_error_rise",
+                value=self.prune.max_error_rise,
             )
 
     def from_anywhere(self) -> Recipe:

@@ -1,4 +1,4 @@
-"""What ``metrics.json`` holds, as far as it is read again; further keys are allowed."""
+"""The keys of ``metrics.json`` that are read again; further keys are allowed."""
 
 from __future__ import annotations
 
@@ -76,14 +76,19 @@ def check_results(where: str, content: Any) -> dict[str, Any]:
     check_tree(where, content, _Results)
     networks: dict[str, dict[str, Any]] = content["networks"]
     if "pruned" not in networks:
-        raise InputError(f"{where}: 'networks.pruned' is missing")
+        raise InputError(f"{where}: 'networks.pruned' is missing", name="networks.pruned")
     for name, network in networks.items():
         key = f"networks.{name}"
         check_tree(where, network, _Numbers if "rmse" in network else _Classes, key)
         for layer in network["layers"]:
             if not 0 <= layer["nonzero"] <= layer["weights"] or not layer["weights"]:
-                raise InputError(f"{where}: {key}.layers (={layer}) must have 0 <= nonzero <= weights, and weights >= 1")
+                allowed = "0 <= nonzero <= weights, and weights >= 1"
+                raise InputError(
+                    f"{where}: {key}.layers (={layer}) must have {allowed}", name=f"{key}.layers", value=layer, allowed=allowed
+                )
         if network.get("examples", 1) < 1:
-            raise InputError(f"{where}: {key}.examples (={network['examples']}) must be an integer >= 1")
+            examples, allowed = network["examples"], "an integer >= 1"
+            message = f"{where}: {key}.examples (={examples}) must be {allowed}"
+            raise InputError(message, name=f"{key}.examples", value=examples, allowed=allowed)
     results: dict[str, Any] = content
     return results

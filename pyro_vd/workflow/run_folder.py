@@ -39,7 +39,8 @@ def prepare_run_dir(folder: Path, recipe: Recipe, resume: bool) -> None:
             nothing is changed.
     """
     if folder.exists() and not folder.is_dir():
-        raise InputError(f"output folder (={str(folder)!r}) is a file; choose another with --out")
+        message = f"output folder (={str(folder)!r}) is a file; choose another with --out"
+        raise InputError(message, name="output folder", value=str(folder))
     recipe = recipe.from_anywhere()
     wanted = load_yaml(recipe_text(recipe))
     if resume and folder.exists():
@@ -47,21 +48,26 @@ def prepare_run_dir(folder: Path, recipe: Recipe, resume: bool) -> None:
     if folder.exists() and any(folder.iterdir()):
         if not resume:
             raise InputError(
-                f"output folder (={str(folder)!r}) is not empty; go on with --resume, or choose another with --out"
+                f"output folder (={str(folder)!r}) is not empty; go on with --resume, or choose another with --out",
+                name="output folder",
+                value=str(folder),
             )
         found = recipe_of(folder)
         if different := sorted(_differences(found, wanted)):
-            raise InputError(f"{folder} holds a run of another recipe: {'; '.join(different)}")
+            raise InputError(
+                f"{folder} holds a run of another recipe: {'; '.join(different)}", name="output folder", value=str(folder)
+            )
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"output folder (={str(folder)!r}) cannot be made: {error.strerror}") from error
+        message = f"output folder (={str(folder)!r}) cannot be made: {error.strerror}"
+        raise InputError(message, name="output folder", value=str(folder)) from error
     write_atomically(folder / RECIPE, recipe_text(recipe).encode())
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:
-    """What a finished run has measured.
+    """Read the results of a finished run.
 
     Raises:
         InputError: the folder holds no finished run, or the file is not as a run writes it.
@@ -69,7 +75,9 @@ def read_metrics(folder: Path) -> dict[str, Any]:
     path = folder / METRICS
     if not path.is_file():
         raise InputError(
-            f"{folder} holds no finished run: {METRICS} is not there. Finish it: pyro-vd train RECIPE --resume --out {folder}"
+            f"{folder} holds no finished run: {METRICS} is not there. Finish it: pyro-vd train RECIPE --resume --out {folder}",
+            name="run",
+            value=str(folder),
         )
     return check_results(f"{path} is corrupt", read_json(path, "the results of a run"))
 
@@ -77,7 +85,7 @@ def read_metrics(folder: Path) -> dict[str, Any]:
 def read_history(folder: Path) -> list[EpochRecord]:
     """The log of a run, one record per epoch, the phases in order.
 
-    Numbers that JSON does not have are null in the file: a loss is then NaN here, a compression infinite.
+    Numbers that JSON lacks are null in the file; in the records, such a loss is NaN, and such a compression infinite.
 
     Raises:
         InputError: the log is missing or broken.
@@ -92,7 +100,7 @@ def recipe_of(folder: Path) -> dict[str, Any]:
         InputError: the folder holds no run, or its recipe is no YAML.
     """
     if not (folder / RECIPE).is_file():
-        raise InputError(f"{folder} holds no run: {RECIPE} is not there")
+        raise InputError(f"{folder} holds no run: {RECIPE} is not there", name="run", value=str(folder))
     return read_yaml(folder / RECIPE)
 
 

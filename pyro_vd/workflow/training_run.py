@@ -75,7 +75,7 @@ def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progr
     train, validation = data.split(recipe.data.validation)
     augment = None if recipe.augment == RandomAffine() else recipe.augment
     if augment:
-        augment(train[0][:1])  # refuses what is no image, before anything is written
+        augment(train[0][:1])  # refuses inputs that are not images, before anything is written
     prepare_run_dir(folder, recipe, resume)
     if resume and (folder / METRICS).exists():
         return read_metrics(folder)
@@ -108,7 +108,7 @@ def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progr
     if guide.learns_alpha:
         rule = chosen_rule(recipe.prune, guide, validation)
         threshold, pruned = rule.threshold, prune(guide, rule)
-    else:  # it learns no α that could say what to remove
+    else:  # without α, nothing says which weights to remove
         threshold, pruned = math.inf, posterior_mean(guide)
     trained = copy.deepcopy(guide)
     if recipe.finetune.epochs:
@@ -152,7 +152,11 @@ def chosen_rule(config: PruneConfig, guide: WeightGuide, validation: Arrays | No
             )
         return config.rule()
     if validation is None:
-        raise InputError(f"max_error_rise (={config.max_error_rise}) needs a run with validation data, data.validation > 0")
+        raise InputError(
+            f"max_error_rise (={config.max_error_rise}) needs a run with validation data, data.validation > 0",
+            name="max_error_rise",
+            value=config.max_error_rise,
+        )
     return PruningRule(choose_threshold(guide, validation, config.max_error_rise), config.max_inputs)
 
 
@@ -164,7 +168,7 @@ def _pretrain(
     validation: Arrays | None,
     options: dict[str, Any],
 ) -> tuple[nn.Module, FitResult]:
-    """Train the network without noise on its weights, with ordinary dropout if the recipe has it; the same network again."""
+    """Train the network in place without noise on its weights, with ordinary dropout if the recipe has it, and return it."""
     noisy = recipe.model.build(recipe.pretrain.dropout)
     noisy.load_state_dict(dict(zip(noisy.state_dict(), net.state_dict().values(), strict=True)))
     model = BayesianNetwork(noisy, likelihood)

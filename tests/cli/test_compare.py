@@ -173,7 +173,7 @@ def test_figure_file(runs: list[Path], tmp_path: Path, suffix: str, magic: bytes
     assert str(target) in out
     assert target.read_bytes().startswith(magic)
     before = contents(tmp_path)
-    refused("compare", *runs, "--out", target, quoted=[str(target), "exists"])
+    refused("compare", *runs, "--out", target, quoted=[str(target), "--out"])
     assert contents(tmp_path) == before
 
 
@@ -181,15 +181,15 @@ def test_refused(runs: list[Path], tmp_path: Path) -> None:
     refused("compare", quoted=["runs"])
     refused("compare", *runs, "--sort=size", quoted=["size", "error"])
     refused("compare", *runs, "--out", tmp_path / "figure.exe", quoted=["figure.exe", ".png"])
-    refused("compare", *runs, "--out", tmp_path / "none" / "figure.png", quoted=["figure.png", "No such file"])
-    refused("compare", *runs, tmp_path / "none", quoted=[str(tmp_path / "none"), "not a folder"])
-    refused("compare", runs[0], runs[1], runs[0], quoted=[str(runs[0]), "twice"])
+    refused("compare", *runs, "--out", tmp_path / "none" / "figure.png", quoted=[str(tmp_path / "none" / "figure.png")])
+    refused("compare", *runs, tmp_path / "none", quoted=[f"run (='{tmp_path / 'none'}')"])
+    refused("compare", runs[0], runs[1], runs[0], quoted=[f"run (='{runs[0]}')"])
     (tmp_path / "link").symlink_to(runs[0])
-    refused("compare", runs[0], tmp_path / "link", quoted=[str(runs[0]), str(tmp_path / "link"), "twice"])
+    refused("compare", runs[0], tmp_path / "link", quoted=[f"run (='{tmp_path / 'link'}')", str(runs[0])])
     metrics = runs[0] / "metrics.json"
     good = json.loads(metrics.read_text())
     for bad in ("{", "[]", "{}", json.dumps({**good, "networks": {}}), json.dumps({**good, "seconds": 3})):
         metrics.write_text(bad)
-        refused("compare", *runs, quoted=[f"{metrics} is "])
+        refused("compare", *runs, quoted=[str(metrics)])
     metrics.unlink()
-    refused("compare", *runs, quoted=[str(runs[0]), "no finished run"])
+    refused("compare", *runs, quoted=[str(runs[0]), "metrics.json", "--resume"])

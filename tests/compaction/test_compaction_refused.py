@@ -9,9 +9,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from compaction_support import Around, check_compact
+from support import ANYTHING, refuses
 from torch import Tensor, nn
 
-from pyro_vd import InputError, compact
+from pyro_vd import compact
 from pyro_vd.models import MLP
 from pyro_vd.networks.layers import widths
 
@@ -37,21 +38,21 @@ def set_item(net: Any, h: Tensor) -> Tensor:
     return h
 
 
-REFUSED: dict[str, tuple[Callable[[Any, Tensor], Any], str]] = {
-    "control flow": (double_if_positive, r"module 'inner' \(Around\).*`return 2 \* h if h.sum\(\) > 0 else h`.*control flow"),
-    "assignment": (set_item, r"module 'inner' .*`h\[:, 0\] = 1`"),
-    "numbers": (lambda net, h: h * float(h.mean()), "module 'inner'"),
-    "types": (lambda net, h: h if isinstance(h, Tensor) else h + 1, "something else when it is traced"),
-    "chance": (lambda net, h: F.dropout(h), "something else when it is traced"),
-    "sizes": (lambda net, h: h * net.first.out_features, r"depends on the sizes of its layers.* 8\).* 6\)"),
-    "layers": (lambda net, h: h if net.first.out_features == 8 else h + 1, "depends on the sizes of its layers"),
+REFUSED: dict[str, tuple[Callable[[Any, Tensor], Any], str, list[str]]] = {
+    "control flow": (double_if_positive, "inner", ["Around", "`return 2 * h if h.sum() > 0 else h`"]),
+    "assignment": (set_item, "inner", ["Around", "`h[:, 0] = 1`"]),
+    "numbers": (lambda net, h: h * float(h.mean()), "inner", ["Around", "h.mean()"]),
+    "types": (lambda net, h: h if isinstance(h, Tensor) else h + 1, "net", ["Sequential"]),
+    "chance": (lambda net, h: F.dropout(h), "net", ["Sequential"]),
+    "sizes": (lambda net, h: h * net.first.out_features, "net", ["Raises", " 8)", " 6)"]),
+    "layers": (lambda net, h: h if net.first.out_features == 8 else h + 1, "net", ["Raises", "add"]),
 }
 
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_refused(case: str) -> None:
-    function, message = REFUSED[case]
-    with pytest.raises(InputError, match=message):
+    function, name, mentioned = REFUSED[case]
+    with refuses(name, ANYTHING, *mentioned):
         compact(Raises(function), torch.randn(2, 6))
 
 
@@ -65,29 +66,29 @@ def test_tensors_made_of_sizes() -> None:
     assert widths(check_compact(net, 6)) == (6, 6, 3)
     assert not [name for name in vars(compact(net, torch.randn(2, 6).double())) if "tensor" in name]
     net.factor = lambda net: torch.tensor(float(net.first.out_features))
-    with pytest.raises(InputError, match="depends on the sizes of its layers"):
+    with refuses("net", ANYTHING, "Scaled", "tensor_()"):
         compact(net, torch.randn(2, 6).double())
 
 
 def test_bad_input() -> None:
     linear, conv = nn.Sequential(nn.Linear(4, 2)), nn.Sequential(nn.Conv2d(1, 2, 3))
-    with pytest.raises(InputError, match="net is a str"):
+    with refuses("net", "net", "str"):
         compact("net")  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=r"prune\(guide\)"):
-        compact(MLP((4, 2)))
-    with pytest.raises(InputError, match=r"the argument example"):
+    with refuses("net", model := MLP((4, 2)), "MLP", "prune(guide)"):
+        compact(model)
+    with refuses("example", None, "Sequential"):
         compact(conv)
-    with pytest.raises(InputError, match=r"shape \(2, 3\) does not fit the network"):
+    with refuses("example", (2, 3)):
         compact(linear, torch.randn(2, 3))
-    with pytest.raises(InputError, match=r"shape \(4,\); it must be a batch"):
+    with refuses("example", (4,)):
         compact(linear, torch.randn(4))
-    with pytest.raises(InputError, match=r"takes 2 inputs \(input1, input2\)"):
+    with refuses("net", ["input1", "input2"], "Bilinear"):
         compact(nn.Bilinear(4, 4, 2), torch.randn(2, 4))
     handle = linear[0].register_forward_hook(lambda module, args, output: 2 * output)
-    with pytest.raises(InputError, match=r"module '0' \(Linear\) has forward hooks"):
+    with refuses("0", "Linear", "Linear"):
         compact(linear)
     handle.remove()
     with torch.no_grad():
         linear[0].bias[0] = torch.nan
-    with pytest.raises(InputError, match=r"0\.bias holds NaN"):
+    with refuses("0.bias"):
         compact(linear)

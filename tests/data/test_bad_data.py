@@ -24,26 +24,26 @@ def replaced(array: np.ndarray, value: float) -> np.ndarray:
 
 
 BAD_ARRAYS = [
-    ({"y_test": None}, ["lacks y_test", "x_train"]),
-    ({"x_train": np.array([{"an": "object"}] * 30)}, ["type object"]),
-    ({"x_train": replaced(X, np.nan)}, ["1 NaN or infinite", "example 7"]),
-    ({"x_train": replaced(X, 1e300)}, ["1 NaN or infinite", "example 7"]),
-    ({"x_test": replaced(X, -np.inf), "y_test": Y}, ["test data", "1 NaN or infinite", "example 7"]),
-    ({"y_train": Y.astype(float)}, ["labels of type float64", "integers"]),
-    ({"y_train": Y - 1}, ["label -1", "0 or more"]),
-    ({"y_train": Y > 0}, ["labels of type bool"]),
-    ({"y_train": Y[:, None]}, ["labels of shape (30, 1)"]),
-    ({"y_train": np.int64(1)}, ["labels of shape ()"]),
-    ({"y_train": Y[:-1]}, ["30 inputs and 29 labels"]),
+    ({"y_test": None}, ["y_test", "x_train"]),
+    ({"x_train": np.array([{"an": "object"}] * 30)}, ["object"]),
+    ({"x_train": replaced(X, np.nan)}, [": 1 NaN", "example 7"]),
+    ({"x_train": replaced(X, 1e300)}, [": 1 NaN", "example 7"]),
+    ({"x_test": replaced(X, -np.inf), "y_test": Y}, ["test data", ": 1 NaN", "example 7"]),
+    ({"y_train": Y.astype(float)}, ["float64"]),
+    ({"y_train": Y - 1}, ["label -1"]),
+    ({"y_train": Y > 0}, ["bool"]),
+    ({"y_train": Y[:, None]}, ["(30, 1)"]),
+    ({"y_train": np.int64(1)}, ["labels", "()"]),
+    ({"y_train": Y[:-1]}, ["30 inputs", "29 labels"]),
     ({"y_train": Y + 7}, ["label 9", "(1, 3)"]),
     ({"y_test": Y[:9] + 7}, ["test data", "label 9", "(1, 3)"]),
-    ({"x_train": X.astype(str)}, ["inputs of type <U", "numbers"]),
+    ({"x_train": X.astype(str)}, ["inputs", "<U"]),
     ({"x_train": X.astype(complex)}, ["complex128"]),
     ({"x_train": X[:0], "y_train": Y[:0]}, ["(0, 4)"]),
     ({"x_train": X[:, 0]}, ["(30,)"]),
-    ({"x_train": np.float32(1)}, ["inputs of shape ()"]),
-    ({"x_test": X[:9, :3]}, ["(4,)", "(3,)", "agree"]),
-    ({"x_train": X[:, :3], "x_test": X[:9, :3]}, ["(3,)", "do not fit the network", "4x3"]),
+    ({"x_train": np.float32(1)}, ["inputs", "()"]),
+    ({"x_test": X[:9, :3]}, ["(4,)", "(3,)"]),
+    ({"x_train": X[:, :3], "x_test": X[:9, :3]}, ["(3,)", "4x3"]),
 ]
 
 
@@ -88,15 +88,15 @@ HUGE = struct.pack(">HBB", 0, 8, 3) + struct.pack(">III", 2**31, 2**15, 2**15) +
 @pytest.mark.parametrize(
     ("file", "content", "quoted"),
     [
-        ("train_images_idx3_ubyte", IMAGES[:-100], ["truncated"]),
-        ("train_images_idx3_ubyte", IMAGES[:8], ["truncated"]),
-        ("train_images_idx3_ubyte", b"", ["truncated"]),
-        ("train_images_idx3_ubyte", b"garbage" * 1000, ["another format"]),
-        ("train_images_idx3_ubyte", HUGE, ["truncated"]),
-        ("train_images_idx3_ubyte", idx(np.zeros((40, 784))), ["another format"]),
+        ("train_images_idx3_ubyte", IMAGES[:-100], ["train-images-idx3-ubyte"]),
+        ("train_images_idx3_ubyte", IMAGES[:8], ["train-images-idx3-ubyte"]),
+        ("train_images_idx3_ubyte", b"", ["train-images-idx3-ubyte"]),
+        ("train_images_idx3_ubyte", b"garbage" * 1000, ["train-images-idx3-ubyte"]),
+        ("train_images_idx3_ubyte", HUGE, ["train-images-idx3-ubyte"]),
+        ("train_images_idx3_ubyte", idx(np.zeros((40, 784))), ["train-images-idx3-ubyte", " 3 "]),
         ("train_images_idx3_ubyte", idx(np.zeros((40, 20, 20))), ["(20, 20)", "(28, 28)"]),
-        ("train_labels_idx1_ubyte", b"\0\1\2", ["another format"]),
-        ("train_labels_idx1_ubyte", idx(np.arange(30) % 10), ["40 inputs and 30 labels"]),
+        ("train_labels_idx1_ubyte", b"\0\1\2", ["train-labels-idx1-ubyte", " 1 "]),
+        ("train_labels_idx1_ubyte", idx(np.arange(30) % 10), ["40 inputs", "30 labels"]),
         ("t10k_labels_idx1_ubyte", idx(np.full(20, 255)), ["test data", "label 255", "(1, 10)"]),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -109,7 +109,7 @@ def test_bad_mnist_files(tmp_path: Path, file: str, content: bytes, quoted: list
 
 def test_data_folder_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
-    refused_data(tmp_path, "mnist", f"--data.dir={tmp_path / 'file'}", quoted=[f"'{tmp_path / 'file'}'", "is a file"])
+    refused_data(tmp_path, "mnist", f"--data.dir={tmp_path / 'file'}", quoted=["data_dir", f"'{tmp_path / 'file'}'"])
 
 
 def test_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +119,7 @@ def test_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     root = tmp_path / "empty"
     root.mkdir()
-    quoted = ["mnist is not in", str(root), "could not be downloaded", "--data-dir", "'digits'"]
+    quoted = ["mnist", str(root), "PYRO_VD_DATA", "--data-dir", "'digits'"]
     refused_data(tmp_path, "mnist", f"--data.dir={root}", quoted=quoted)
     refused_data(tmp_path, "mnist", f"--data.dir={tmp_path / 'not there'}", quoted=quoted[2:])
     assert [path.name for path in tmp_path.iterdir()] == ["empty"]
@@ -154,12 +154,12 @@ def _empty_class(root: Path) -> None:
     ("spoil", "quoted"),
     [
         (_break_image, ["train/cat/1.png"]),
-        (_cut_image, ["test/dog/2.png", "truncated"]),
-        (_other_shape, ["(3, 4, 5)", "(3, 9, 9)", "one shape"]),
+        (_cut_image, ["test/dog/2.png"]),
+        (_other_shape, ["(3, 4, 5)", "(3, 9, 9)"]),
         (_no_test, ["test/<class>/"]),
         (_other_classes, ["['cat', 'dog']", "['cat', 'cow']"]),
         (_empty_class, ["emu"]),
-        (lambda root: None, ["(3, 4, 5)", "do not fit the network", "60"]),
+        (lambda root: None, ["(3, 4, 5)", "60"]),
     ],
 )
 def test_bad_image_folder(tmp_path: Path, spoil: Callable[[Path], None], quoted: list[str]) -> None:

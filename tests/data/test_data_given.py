@@ -10,13 +10,13 @@ import numpy as np
 import pyro.distributions as dist
 import pytest
 import torch
+from support import ANYTHING, refuses
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 import pyro_vd
 from pyro_vd import (
     BayesianNetwork,
-    InputError,
     VariationalDropout,
     choose_threshold,
     compact,
@@ -102,7 +102,7 @@ def test_a_data_set_is_trained_on_in_its_training_part_and_measured_on_its_test_
     assert torch.equal(predict(net, data).log_p, predict(net, X[16:]).log_p)
     assert to_inference_data(guide, data, num_samples=2)["observed_data"]["y"].shape == (8,)
     for use in (lambda: fit(guide, data, data, **OPTIONS), lambda: choose_threshold(guide, data)):
-        with pytest.raises(InputError, match="validation data is a Dataset, whose test data are never for choosing"):
+        with refuses("validation data", data, "Dataset", "split"):
             use()
 
 
@@ -110,30 +110,30 @@ def unusual() -> dict[str, tuple[Any, str]]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return {
-            "sparse": (X.to_sparse(), "sparse .torch.sparse_coo"),
-            "rows": (X.to_sparse_csr(), "sparse .torch.sparse_csr"),
-            "mkldnn": (X.to_mkldnn(), "sparse .torch._mkldnn") if torch.backends.mkldnn.is_available() else (1, "is a int"),
-            "quantised": (torch.quantize_per_tensor(X, 0.1, 0, torch.qint8), "is a quantised tensor"),
-            "nested": (torch.nested.nested_tensor([X, X]), "is a nested tensor"),
-            "jagged": (torch.nested.nested_tensor([X, X], layout=torch.jagged), "is a nested tensor"),
-            "meta": (X.to("meta"), "is a meta tensor"),
-            "complex": (X.to(torch.complex64), "is a complex tensor"),
-            "complex array": (X.numpy().astype(complex), "values of type complex128"),
-            "float8": (X.to(torch.float8_e4m3fn), "is a torch.float8_e4m3fn tensor"),
-            "width 0": (X[:, :0], r"inputs of shape \(24, 0\)"),
-            "width 0 array": (X.numpy()[:, :0], r"inputs of shape \(24, 0\)"),
-            "none": (X[:0], r"inputs of shape \(0, 4\)"),
-            "masked": (np.ma.masked_array(X.numpy(), X.numpy() > 1), "is a masked array"),
-            "objects": (np.array([[object()]]), "values of type object"),
-            "texts": ([["a", "b"]], "values of type <U1"),
-            "ragged": ([[1.0], [1.0, 2.0]], "is a list that is no array of numbers"),
-            "generator": ((row for row in X), "is a generator"),
+            "sparse": (X.to_sparse(), "torch.sparse_coo"),
+            "rows": (X.to_sparse_csr(), "torch.sparse_csr"),
+            "mkldnn": (X.to_mkldnn(), "torch._mkldnn") if torch.backends.mkldnn.is_available() else (1, "int"),
+            "quantised": (torch.quantize_per_tensor(X, 0.1, 0, torch.qint8), "quantised"),
+            "nested": (torch.nested.nested_tensor([X, X]), "nested"),
+            "jagged": (torch.nested.nested_tensor([X, X], layout=torch.jagged), "nested"),
+            "meta": (X.to("meta"), "meta"),
+            "complex": (X.to(torch.complex64), "complex"),
+            "complex array": (X.numpy().astype(complex), "complex128"),
+            "float8": (X.to(torch.float8_e4m3fn), "torch.float8_e4m3fn"),
+            "width 0": (X[:, :0], "(24, 0)"),
+            "width 0 array": (X.numpy()[:, :0], "(24, 0)"),
+            "none": (X[:0], "(0, 4)"),
+            "masked": (np.ma.masked_array(X.numpy(), X.numpy() > 1), "masked"),
+            "objects": (np.array([[object()]]), "object"),
+            "texts": ([["a", "b"]], "<U1"),
+            "ragged": ([[1.0], [1.0, 2.0]], "list"),
+            "generator": ((row for row in X), "generator"),
         }
 
 
 @pytest.mark.parametrize("kind", unusual())
 def test_other_inputs_are_named(kind: str) -> None:
-    x, message = unusual()[kind]
+    x, mentioned = unusual()[kind]
     model, net = BayesianNetwork(nn.Linear(4, 3)), nn.Linear(4, 3)
     guide = VariationalDropout(model)
     uses: list[Callable[[], object]] = [
@@ -144,18 +144,18 @@ def test_other_inputs_are_named(kind: str) -> None:
         lambda: fine_tune(net, (x, Y), **OPTIONS),
     ]
     for use in uses:
-        with pytest.raises(InputError, match=message):
+        with refuses(ANYTHING, ANYTHING, mentioned):
             use()
 
 
 def test_labels_beyond_int64_are_quoted() -> None:
-    with pytest.raises(InputError, match="labels holds 18446744073709551615; integers must be below"):
+    with refuses(ANYTHING, ANYTHING, "labels", 2**64 - 1, "2**63"):
         trained((X, np.full(24, 2**64 - 1, np.uint64)))
 
 
 def test_a_loader_is_no_data_set() -> None:
-    with pytest.raises(InputError, match="training data is a DataLoader; it must be"):
-        trained(DataLoader(TensorDataset(X, Y)))
+    with refuses("training data", loader := DataLoader(TensorDataset(X, Y)), "DataLoader", "Dataset.split()"):
+        trained(loader)
 
 
 def of_logits(output: Tensor) -> dist.TorchDistribution:
@@ -167,17 +167,17 @@ def of_numbers(output: Tensor) -> dist.TorchDistribution:
 
 
 @pytest.mark.parametrize(
-    ("y", "message"),
+    ("y", "mentioned"),
     [
-        (Y, "label 2 does not fit .* of which the likelihood makes 2 classes"),
-        (Y - 1, "label -1; labels must be 0 or more"),
-        (Y[:, None] % 2, r"labels of shape \(24, 1\)"),
-        ((Y % 2).float(), "labels of type float32"),
+        (Y, ["label 2", "2 classes"]),
+        (Y - 1, ["label -1"]),
+        (Y[:, None] % 2, ["(24, 1)"]),
+        ((Y % 2).float(), ["float32"]),
     ],
 )
-def test_labels_of_a_likelihood_that_is_a_function(y: Tensor, message: str) -> None:
+def test_labels_of_a_likelihood_that_is_a_function(y: Tensor, mentioned: list[str]) -> None:
     model = BayesianNetwork(nn.Linear(4, 3), of_logits)
-    with pytest.raises(InputError, match=f"training data: {message}"):
+    with refuses(ANYTHING, ANYTHING, "training data", *mentioned):
         fit(PointEstimate(model), (X, y), **OPTIONS)
     fit(PointEstimate(model), (X, Y % 2), **OPTIONS)
 
@@ -192,7 +192,7 @@ def test_numbers_of_a_likelihood_that_is_a_function_are_not_measured_outside_of_
         lambda: choose_threshold(guide, data),
     ]
     for use in uses:
-        with pytest.raises(InputError, match="the likelihood is a function and gives a Normal"):
+        with refuses(ANYTHING, ANYTHING, "likelihood", "Normal"):
             use()
 
 
@@ -203,7 +203,7 @@ def test_figures_and_examples() -> None:
     assert compact_size(net, X.numpy()) == compact_size(net, X)  # type: ignore[arg-type]
     assert surviving_units(net, X.double().numpy()) == "4-5"  # type: ignore[arg-type]
     for use in (lambda: compact(net, "x"), lambda: compact(3), lambda: sparsify_runtime(net, "3"), lambda: risk_coverage(p, Y)):
-        with pytest.raises(InputError):
+        with refuses():
             use()
 
 

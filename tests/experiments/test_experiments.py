@@ -134,7 +134,14 @@ def test_command_writes_the_table_the_numbers_and_the_figures(tmp_path: Path) ->
     for name in ("elbo", "sparsity"):
         assert matplotlib.image.imread(tmp_path / "x" / f"{name}.png").std() > 0.05
     before = (tmp_path / "x" / "table.md").read_bytes()
-    refused("experiment", "report-mlp3", "--quick", "--out", tmp_path / "x", quoted=[str(tmp_path / "x"), "not empty"])
+    refused(
+        "experiment",
+        "report-mlp3",
+        "--quick",
+        "--out",
+        tmp_path / "x",
+        quoted=[f"output folder (='{tmp_path / 'x'}')", "--out"],
+    )
     assert (tmp_path / "x" / "table.md").read_bytes() == before
 
 

@@ -18,25 +18,25 @@ from torch import Tensor
 
 BILLION = 10**9
 HOSTILE = [
-    ({"Sequential": {"0": {"Linear": {"in_features": BILLION, "out_features": BILLION}}}}, "another architecture"),
-    ({"Sequential": {"0": {"Linear": {"in_features": 10**40, "out_features": 1}}}}, "cannot be built"),
-    ({"Linear": {"in_features": -1, "out_features": 1}}, "cannot be built"),
-    ({"Linear": {"in_features": "3", "out_features": 1}}, "cannot be built"),
-    ({"Sequential": {"0": {"Linear": {"in_features": 20_000, "out_features": 20_000}}}}, "another architecture"),
-    ({"Linear": {"in_features": 20_000, "out_features": 20_000, "device": "cpu"}}, "unknown arguments device"),
-    ({"Linear": {"in_features": 1, "out_features": 1, "dtype": 3}}, "unknown arguments dtype"),
-    ({"Linear": {}}, "cannot be built"),
-    ({"Linear": [3, 4]}, "asks for a layer"),
-    ({"Conv2d": {"in_channels": 1, "out_channels": 1, "kernel_size": [BILLION, BILLION]}}, "another architecture"),
-    ({"Conv2d": {"in_channels": 1, "out_channels": 1, "kernel_size": 3, "groups": 0}}, "cannot be built"),
-    ({"Dropout": {"p": 7}}, "cannot be built"),
+    ({"Sequential": {"0": {"Linear": {"in_features": BILLION, "out_features": BILLION}}}}, f"({BILLION}, {BILLION})"),
+    ({"Sequential": {"0": {"Linear": {"in_features": 10**40, "out_features": 1}}}}, "Linear{'in_features': 1000"),
+    ({"Linear": {"in_features": -1, "out_features": 1}}, "Linear{'in_features': -1"),
+    ({"Linear": {"in_features": "3", "out_features": 1}}, "Linear{'in_features': '3'"),
+    ({"Sequential": {"0": {"Linear": {"in_features": 20_000, "out_features": 20_000}}}}, "(20000, 20000)"),
+    ({"Linear": {"in_features": 20_000, "out_features": 20_000, "device": "cpu"}}, "'device': 'cpu'"),
+    ({"Linear": {"in_features": 1, "out_features": 1, "dtype": 3}}, "'dtype': 3"),
+    ({"Linear": {}}, "Linear{}"),
+    ({"Linear": [3, 4]}, "'Linear'"),
+    ({"Conv2d": {"in_channels": 1, "out_channels": 1, "kernel_size": [BILLION, BILLION]}}, f"{BILLION**2 + 1}"),
+    ({"Conv2d": {"in_channels": 1, "out_channels": 1, "kernel_size": 3, "groups": 0}}, "'groups': 0"),
+    ({"Dropout": {"p": 7}}, "Dropout{'p': 7}"),
     ({"eval": {}}, "'eval'"),
     ({"Sequential": {"0": {"__import__": {"name": "os"}}}}, "'__import__'"),
-    ({"Sequential": {"a.b": {"ReLU": {}}}}, "cannot be built"),
-    ({"ReLU": {}, "Tanh": {}}, "does not describe a layer"),
-    ([1, 2], "does not describe a layer"),
-    ("Linear", "does not describe a layer"),
-    ({"Sequential": {}}, "another architecture"),
+    ({"Sequential": {"a.b": {"ReLU": {}}}}, "Sequential{'a.b'"),
+    ({"ReLU": {}, "Tanh": {}}, "{'ReLU': {}, 'Tanh': {}}"),
+    ([1, 2], "[1, 2]"),
+    ("Linear", "'Linear'"),
+    ({"Sequential": {}}, "0.weight"),
 ]
 
 
@@ -45,12 +45,12 @@ def write(path: Path, described: str) -> None:
     save_file({"0.weight": torch.zeros(2, 2), "0.bias": torch.zeros(2)}, path, {"pyro_vd network 1": described})
 
 
-@pytest.mark.parametrize(("architecture", "message"), HOSTILE, ids=lambda value: value if isinstance(value, str) else "")
-def test_hostile_architecture(tmp_path: Path, architecture: Any, message: str) -> None:
+@pytest.mark.parametrize(("architecture", "mentioned"), HOSTILE, ids=lambda value: value if isinstance(value, str) else "")
+def test_hostile_architecture(tmp_path: Path, architecture: Any, mentioned: str) -> None:
     path = tmp_path / "net.safetensors"
     write(path, json.dumps({"architecture": architecture, "info": {}}))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    refused("evaluate", path, "--data=digits", quoted=[str(path), message])
+    refused("evaluate", path, "--data=digits", quoted=[str(path), mentioned])
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 100_000, "kilobytes"
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from support import contents, refused
+from support import ANYTHING, contents, refused, refuses
 from torch import Tensor, nn
 
 from pyro_vd import InputError, load_pruned, save_pruned
@@ -44,63 +44,64 @@ def part(name: str, *values: float, dtype: torch.dtype = torch.uint8) -> dict[st
 
 
 F32, I16, I64 = torch.float32, torch.int16, torch.int64
-SPOILT: dict[str, tuple[dict[str, Tensor | None], str]] = {
-    "crow falls": (part("crow", 0, 3, 2, 3), "crow must be 4 integers rising from 0 to 3"),
-    "crow begins later": (part("crow", 1, 2, 2, 3), "crow must be"),
-    "crow ends late": (part("crow", 0, 2, 2, 4), "crow must be"),
-    "crow negative": (part("crow", 0, -2, 2, 3, dtype=I16), "crow must be"),
-    "crow huge": (part("crow", 0, 2**62, 2**62, 3, dtype=I64), "crow must be"),
-    "crow short": (part("crow", 0, 2, 3), "crow must be"),
-    "crow empty": (part("crow"), "crow must be"),
-    "crow of floats": (part("crow", 0, 2, 2, 3, dtype=F32), "torch.float32 (4,)"),
-    "crow of NaN": (part("crow", 0, NAN, 2, 3, dtype=F32), "torch.float32 (4,)"),
-    "crow of two dimensions": ({"0.weight.crow": torch.zeros(2, 2, dtype=torch.uint8)}, "torch.uint8 (2, 2)"),
-    "col too large": (part("col", 1, 20, 0), "col must be 3 integers from 0 to 19"),
-    "col negative": (part("col", 1, -1, 0, dtype=I16), "col must be"),
-    "col huge": (part("col", 1, 2**62, 0, dtype=I64), "col must be"),
-    "col twice": (part("col", 1, 1, 0), "without repetition"),
-    "col falls": (part("col", 3, 1, 0), "must rise"),
-    "col short": (part("col", 1, 3), "col must be"),
-    "col empty": (part("col"), "col must be"),
-    "col of NaN": (part("col", 1, NAN, 0, dtype=F32), "torch.float32 (3,)"),
-    "col of truths": (part("col", 1, 0, 0, dtype=torch.bool), "torch.bool (3,)"),
-    "col of uint16": (part("col", 1, 3, 0, dtype=torch.uint16), "torch.uint16 (3,)"),
-    "no col": ({"0.weight.col": None}, "'0.weight.col' is missing"),
-    "no values": ({"0.weight.values": None}, "'0.weight.values' is missing"),
-    "no crow": ({"0.weight.crow": None}, "0.weight is missing"),
-    "values short": (part("values", 1, 2, dtype=F32), "crow must be 4 integers rising from 0 to 2"),
-    "values of NaN": (part("values", 1, NAN, 3, dtype=F32), "NaN or infinite"),
-    "values of integers": (part("values", 1, 2, 3, dtype=I64), "values is torch.int64 (3,)"),
-    "values of one dimension more": ({"0.weight.values": torch.ones(3, 1)}, "torch.float32 (3, 1)"),
-    "other values": (part("values", 1, 2, 4, dtype=F32), "checksum"),
-    "dense as well": ({"0.weight": torch.zeros(3, 20)}, "another architecture"),
-    "rows of a bias": ({"0.bias": None, "0.bias.crow": torch.zeros(4, dtype=torch.uint8)}, "another architecture"),
-    "rows of nothing": ({"7.weight.crow": torch.zeros(4, dtype=torch.uint8)}, "7.weight.crow is uint8 (4,), not wanted"),
-    "code too large": (part("values", 0, 1, 2) | part("codebook", 1, 2, dtype=F32), "each less than 2"),
-    "empty codebook": (part("values", 0, 0, 0) | part("codebook", dtype=F32), "each less than 0"),
-    "codes of floats": (part("values", 0, 1, NAN, dtype=F32) | part("codebook", 1, 2, dtype=F32), "codes must be uint8"),
-    "codes negative": (part("values", 0, -1, 1, dtype=torch.int8) | part("codebook", 1, 2, dtype=F32), "codes must be uint8"),
-    "codebook of NaN": (part("values", 0, 1, 0) | part("codebook", NAN, 2, dtype=F32), "NaN or infinite"),
-    "codebook of integers": (part("values", 0, 1, 0) | part("codebook", 1, 2), "codebook is torch.uint8 (2,)"),
+SPOILT: dict[str, tuple[dict[str, Tensor | None], list[str]]] = {
+    "crow falls": (part("crow", 0, 3, 2, 3), ["0.weight", "crow", " 4 ", " 3,"]),
+    "crow begins later": (part("crow", 1, 2, 2, 3), ["0.weight", "crow"]),
+    "crow ends late": (part("crow", 0, 2, 2, 4), ["0.weight", "crow"]),
+    "crow negative": (part("crow", 0, -2, 2, 3, dtype=I16), ["0.weight", "crow"]),
+    "crow huge": (part("crow", 0, 2**62, 2**62, 3, dtype=I64), ["0.weight", "crow"]),
+    "crow short": (part("crow", 0, 2, 3), ["0.weight", "crow"]),
+    "crow empty": (part("crow"), ["0.weight", "crow"]),
+    "crow of floats": (part("crow", 0, 2, 2, 3, dtype=F32), ["0.weight", "crow", "torch.float32 (4,)"]),
+    "crow of NaN": (part("crow", 0, NAN, 2, 3, dtype=F32), ["0.weight", "crow", "torch.float32 (4,)"]),
+    "crow of two dimensions": ({"0.weight.crow": torch.zeros(2, 2, dtype=torch.uint8)}, ["crow", "torch.uint8 (2, 2)"]),
+    "col too large": (part("col", 1, 20, 0), ["0.weight", "col", " 3 ", " 19"]),
+    "col negative": (part("col", 1, -1, 0, dtype=I16), ["0.weight", "col", " 19"]),
+    "col huge": (part("col", 1, 2**62, 0, dtype=I64), ["0.weight", "col", " 19"]),
+    "col twice": (part("col", 1, 1, 0), ["0.weight", "col"]),
+    "col falls": (part("col", 3, 1, 0), ["0.weight", "col"]),
+    "col short": (part("col", 1, 3), ["0.weight", "col", " 3 "]),
+    "col empty": (part("col"), ["0.weight", "col", " 3 "]),
+    "col of NaN": (part("col", 1, NAN, 0, dtype=F32), ["0.weight", "col", "torch.float32 (3,)"]),
+    "col of truths": (part("col", 1, 0, 0, dtype=torch.bool), ["0.weight", "col", "torch.bool (3,)"]),
+    "col of uint16": (part("col", 1, 3, 0, dtype=torch.uint16), ["0.weight", "col", "torch.uint16 (3,)"]),
+    "no col": ({"0.weight.col": None}, ["'0.weight.col'"]),
+    "no values": ({"0.weight.values": None}, ["'0.weight.values'"]),
+    "no crow": ({"0.weight.crow": None}, ["0.weight", "(3, 20)"]),
+    "values short": (part("values", 1, 2, dtype=F32), ["0.weight", "crow", " 4 ", " 2,"]),
+    "values of NaN": (part("values", 1, NAN, 3, dtype=F32), ["0.weight", "NaN"]),
+    "values of integers": (part("values", 1, 2, 3, dtype=I64), ["0.weight", "values", "torch.int64 (3,)"]),
+    "values of one dimension more": ({"0.weight.values": torch.ones(3, 1)}, ["values", "torch.float32 (3, 1)"]),
+    "other values": (part("values", 1, 2, 4, dtype=F32), []),
+    "dense as well": ({"0.weight": torch.zeros(3, 20)}, ["0.weight.crow", "uint8 (4,)"]),
+    "rows of a bias": ({"0.bias": None, "0.bias.crow": torch.zeros(4, dtype=torch.uint8)}, ["0.bias.crow", "uint8 (4,)"]),
+    "rows of nothing": ({"7.weight.crow": torch.zeros(4, dtype=torch.uint8)}, ["7.weight.crow", "uint8 (4,)"]),
+    "code too large": (part("values", 0, 1, 2) | part("codebook", 1, 2, dtype=F32), ["0.weight", "values", "uint8", " 2,"]),
+    "empty codebook": (part("values", 0, 0, 0) | part("codebook", dtype=F32), ["0.weight", "values", "uint8", " 0,"]),
+    "codes of floats": (part("values", 0, 1, NAN, dtype=F32) | part("codebook", 1, 2, dtype=F32), ["values", "uint8"]),
+    "codes negative": (part("values", 0, -1, 1, dtype=torch.int8) | part("codebook", 1, 2, dtype=F32), ["values", "uint8"]),
+    "codebook of NaN": (part("values", 0, 1, 0) | part("codebook", NAN, 2, dtype=F32), ["0.weight", "NaN"]),
+    "codebook of integers": (part("values", 0, 1, 0) | part("codebook", 1, 2), ["codebook", "torch.uint8 (2,)"]),
     "codebook of a matrix": (
         part("values", 0, 1, 0) | {"0.weight.codebook": torch.ones(2, 2)},
-        "codebook is torch.float32 (2, 2)",
+        ["codebook", "torch.float32 (2, 2)"],
     ),
-    "8 bits": (part("values", 1, 2, 3, dtype=torch.float8_e4m3fn), "values is torch.float8_e4m3fn (3,)"),
-    "complex": (part("values", 1, 2, 3, dtype=torch.complex64), "values is torch.complex64 (3,)"),
-    "unsigned": (part("values", 1, 2, 3, dtype=torch.uint32), "values is torch.uint32 (3,)"),
+    "8 bits": (part("values", 1, 2, 3, dtype=torch.float8_e4m3fn), ["0.weight.values", "torch.float8_e4m3fn (3,)"]),
+    "complex": (part("values", 1, 2, 3, dtype=torch.complex64), ["0.weight", "values", "torch.complex64 (3,)"]),
+    "unsigned": (part("values", 1, 2, 3, dtype=torch.uint32), ["0.weight", "values", "torch.uint32 (3,)"]),
 }
+"""Changed tensors, and names and numbers that the error must mention."""
 
 
 @pytest.mark.parametrize("name", SPOILT)
 def test_spoilt_parts(tmp_path: Path, sparse: Path, name: str) -> None:
-    changes, message = SPOILT[name]
+    changes, mentioned = SPOILT[name]
     bad = spoil(sparse, changes)
     before = contents(tmp_path)
-    refused("evaluate", bad, quoted=[str(bad), message])
-    refused("export", bad, "--format=sparse", quoted=[str(bad), message])
+    refused("evaluate", bad, quoted=[str(bad), *mentioned])
+    refused("export", bad, "--format=sparse", quoted=[str(bad), *mentioned])
     assert contents(tmp_path) == before
-    with pytest.raises(InputError, match="bad"):
+    with refuses(ANYTHING, ANYTHING, bad):
         load_pruned(bad, nn.Sequential(nn.Linear(20, 3)))
 
 
@@ -121,7 +122,7 @@ def test_a_giant_shape(tmp_path: Path, inputs: int, outputs: int) -> None:
     parts = {"0.weight.crow": torch.zeros(4, dtype=torch.uint8), "0.weight.col": empty, "0.weight.values": torch.zeros(0)}
     save_file(parts, tmp_path / "net", metadata)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    refused("evaluate", tmp_path / "net", "--data=digits", quoted=[str(tmp_path / "net"), "numbers; if they are"])
+    refused("evaluate", tmp_path / "net", "--data=digits", quoted=[str(tmp_path / "net"), str(inputs * outputs)])
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 100_000, "kilobytes"
 
 
@@ -131,7 +132,7 @@ def test_a_giant_that_is_given(tmp_path: Path) -> None:
     nn.init.zeros_(net[0].weight)
     save_pruned(net, tmp_path / "net", layout="sparse")
     assert (tmp_path / "net").stat().st_size < 2000
-    with pytest.raises(InputError, match="20000000 numbers"):
+    with refuses("net", None, tmp_path / "net", 20_000_000):
         load_pruned(tmp_path / "net")
     assert not load_pruned(tmp_path / "net", nn.Sequential(nn.Linear(20_000, 1000, bias=False)))[0].weight.any()
 
@@ -142,9 +143,9 @@ def test_an_input_that_is_not_there(tmp_path: Path, index: list[int], layout: An
     net = nn.Sequential(SelectInputs(20, 2), nn.Linear(2, 3))
     save_pruned(net, tmp_path / "good", {"data": "digits"}, layout=layout)
     bad = spoil(tmp_path / "good", {"0.index": torch.tensor(index)})
-    refused("evaluate", bad, quoted=[str(bad), "0.index goes beyond its 20 inputs"])
+    refused("evaluate", bad, quoted=[str(bad), "0.index", "20"])
     given = nn.Sequential(SelectInputs(20, 2), nn.Linear(2, 3))
-    with pytest.raises(InputError, match="goes beyond"):
+    with refuses(str(bad), index, "0.index", 20):
         load_pruned(bad, given)
     assert given[0].index.tolist() == [0, 1], "left as it was"
 
@@ -153,7 +154,7 @@ def test_inputs_that_are_no_number(tmp_path: Path) -> None:
     architecture = {"SelectInputs": {"in_features": "20", "out_features": 2}}
     metadata = {"pyro_vd network 1": json.dumps({"architecture": architecture, "info": {"data": "digits"}})}
     save_file({"index": torch.arange(2)}, tmp_path / "net", metadata)
-    refused("evaluate", tmp_path / "net", quoted=[str(tmp_path / "net"), "beyond its '20' inputs"])
+    refused("evaluate", tmp_path / "net", quoted=[str(tmp_path / "net"), "index", "'20'"])
 
 
 @pytest.fixture(params=["dense", "sparse", "quantised"])
@@ -188,7 +189,7 @@ def test_every_truncation_is_noticed(small: Path) -> None:
     good = small.read_bytes()
     for length in range(0, len(good), 17):
         small.write_bytes(good[:length])
-        with pytest.raises(InputError, match="truncated"):
+        with refuses(ANYTHING, ANYTHING, small):
             load_pruned(small)
 
 
@@ -198,5 +199,5 @@ def test_a_file_without_a_checksum(small: Path) -> None:
         described: dict[str, Any] = json.loads(file.metadata()["pyro_vd network 1"])
     assert isinstance(described.pop("crc32"), int)
     save_file(load_file(small), small, {"pyro_vd network 1": json.dumps(described)})
-    with pytest.raises(InputError, match=f"{small} lacks a checksum"):
+    with refuses(ANYTHING, ANYTHING, small):
         load_pruned(small)

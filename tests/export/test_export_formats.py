@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -11,10 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from support import python
+from support import ANYTHING, python, refuses
 from torch import Tensor, nn
 
-from pyro_vd import InputError, load_onnx, save_onnx
+from pyro_vd import load_onnx, save_onnx
 from pyro_vd.export import load_torch_export, save_torch_export
 from pyro_vd.networks.modules import SelectInputs
 from pyro_vd.networks.ready import mlp
@@ -81,22 +80,22 @@ class Noise(nn.Module):
         return x + torch.rand_like(x)
 
 
-REFUSED: dict[str, tuple[nn.Module, Tensor, str]] = {
-    "depends on the batch": (Branch(), torch.ones(2, 3), "Branch cannot be exported for batches of any size"),
-    "two outputs": (Pair(), torch.ones(2, 3), "output is a tuple; it must be one tensor"),
-    "random": (Noise(), torch.ones(2, 3), "another function: for a batch of 1, an output differs by"),
-    "no example": (nn.Linear(3, 2), torch.ones(0, 3), r"example has the shape \(0, 3\); it must be \(n, …\), n >= 1"),
-    "another shape": (nn.Linear(3, 2), torch.ones(2, 4), r"example of shape \(4,\), torch.float32, does not fit the network"),
-    "another type": (nn.Linear(3, 2), torch.ones(2, 3).double(), "torch.float64, does not fit the network"),
+REFUSED: dict[str, tuple[nn.Module, Tensor, str, object, list[str]]] = {
+    "depends on the batch": (Branch(), torch.ones(2, 3), "net", "Branch", ["Branch"]),
+    "two outputs": (Pair(), torch.ones(2, 3), "net", ANYTHING, ["tuple"]),
+    "random": (Noise(), torch.ones(2, 3), "net", ANYTHING, [" 1,", "e-"]),
+    "no example": (nn.Linear(3, 2), torch.ones(0, 3), "example", (0, 3), ["(n, …)"]),
+    "another shape": (nn.Linear(3, 2), torch.ones(2, 4), "example", (4,), ["torch.float32"]),
+    "another type": (nn.Linear(3, 2), torch.ones(2, 3).double(), "example", (3,), ["torch.float64"]),
 }
 
 
 @pytest.mark.parametrize("name", REFUSED)
 @pytest.mark.parametrize("save", SAVES)
 def test_refusals_write_nothing(tmp_path: Path, save: Save, name: str) -> None:
-    net, example, message = REFUSED[name]
+    net, example, field, value, mentioned = REFUSED[name]
     (tmp_path / "net").write_text("mine")
-    with pytest.raises(InputError, match=message):
+    with refuses(field, value, *mentioned):
         save(net, tmp_path / "net", example)
     assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
 
@@ -108,18 +107,17 @@ def test_inputs_that_a_file_is_not_for(tmp_path: Path, save: Save, load: Callabl
     net = load(tmp_path / "net")
     assert net(x[:0]).shape == (0, 3)
     for wrong in (x.double(), x.long(), x.bfloat16(), x[0], x[:, None], torch.randn(2, 4, 3), torch.randn(2, 12)):
-        given = f"shape {tuple(wrong.shape)}, {wrong.dtype}, do not fit the network of {tmp_path / 'net'}"
-        said = re.escape(f"{given}: it takes (any, 3, 4), torch.float32")
-        with pytest.raises(InputError, match=said):
+        shape = tuple(wrong.shape)
+        with refuses("x", (shape, wrong.dtype), shape, wrong.dtype, tmp_path / "net", "(any, 3, 4), torch.float32"):
             net(wrong)
-    with pytest.raises(InputError, match="ndarray"):
-        net(x.numpy())
+    with refuses("x", array := x.numpy(), "ndarray"):
+        net(array)
 
 
 @needs_onnx
 def test_what_onnx_runtime_cannot_run_is_refused(tmp_path: Path) -> None:
     net = nn.Sequential(nn.Conv2d(1, 2, 3)).double()
-    with pytest.raises(InputError, match=r"cannot be written as ONNX and run by ONNX Runtime: .*implementation for Conv"):
+    with refuses("net", "Sequential", "Conv"):
         save_onnx(net, tmp_path / "net", torch.ones(2, 1, 4, 4).double())
     assert not list(tmp_path.iterdir())
 
@@ -127,20 +125,20 @@ def test_what_onnx_runtime_cannot_run_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("save", "load"), PAIRS)
 def test_broken_files_are_refused(tmp_path: Path, save: Save, load: Callable[[Path], nn.Module]) -> None:
     path = tmp_path / "net"
-    with pytest.raises(InputError, match="not there"):
+    with refuses(ANYTHING, ANYTHING, path):
         load(path)
     save(mlp((4, 3, 2)), path, torch.ones(1, 4))
     whole = path.read_bytes()
     for content in (b"", b"garbage" * 100, whole[: len(whole) // 2]):
         path.write_bytes(content)
-        with pytest.raises(InputError, match="net is truncated or not"):
+        with refuses(ANYTHING, ANYTHING, path):
             load(path)
 
 
 def test_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     for call in (lambda: save_onnx(mlp((4, 2)), tmp_path / "net", torch.ones(1, 4)), lambda: load_onnx(tmp_path / "net")):
-        with pytest.raises(InputError, match=r"ONNX needs onnxscript: pip install 'pyro_vd\[onnx\]'"):
+        with refuses("onnxscript", ANYTHING, "ONNX", "pip install 'pyro_vd[onnx]'"):
             call()
     assert not list(tmp_path.iterdir())
 

@@ -12,10 +12,10 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 from scipy.sparse import csr_array
-from support import python
+from support import python, refuses
 from torch import Tensor, nn
 
-from pyro_vd import InputError, compact, load_pruned, save_pruned
+from pyro_vd import compact, load_pruned, save_pruned
 from pyro_vd.export.pruned_file import read_info
 from pyro_vd.export.sparse_file import pack, unpack
 from pyro_vd.networks.ready import mlp
@@ -149,9 +149,9 @@ def test_scipy_reads_the_rows(tmp_path: Path) -> None:
 def test_nothing_is_written_for_broken_weights(tmp_path: Path, broken: float) -> None:
     net = pruned(mlp((64, 30, 10)))
     net[1].weight.data[2, 3] = broken
-    with pytest.raises(InputError, match=r"NaN or infinite values in 1\.weight"):
+    with refuses("net", ["1.weight"], "1.weight"):
         save_pruned(net, tmp_path / "net", layout="quantised")
-    with pytest.raises(InputError, match=r"layout \(='csr'\) must be one of dense, sparse, quantised"):
+    with refuses("layout", "csr", "dense, sparse, quantised"):
         save_pruned(net, tmp_path / "net", layout="csr")  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
 
@@ -168,7 +168,7 @@ class Gated(nn.Module):
 def test_a_network_of_ones_own_class(tmp_path: Path) -> None:
     net = pruned(Gated())
     save_pruned(net, tmp_path / "net", layout="sparse")
-    with pytest.raises(InputError, match="net="):
+    with refuses("net", None, tmp_path / "net", "load_pruned"):
         load_pruned(tmp_path / "net")
     again = load_pruned(tmp_path / "net", Gated())
     x = torch.randn(3, 50)

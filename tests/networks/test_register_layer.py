@@ -10,12 +10,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from layer_kind_support import Gated, GatedKind, ScaledLinear, ScaledLinearKind
+from support import ANYTHING, refuses
 from torch import Tensor, nn
 
 from pyro_vd import (
     BayesianNetwork,
     GroupVariationalDropout,
-    InputError,
     VariationalDropout,
     compact,
     fit,
@@ -106,7 +106,7 @@ def test_a_file_that_needs_an_unknown_kind_is_refused(tmp_path: Path) -> None:
     register_layer(kind)
     save_pruned(nn.Sequential(ScaledLinear(6, 5)), tmp_path / "net")
     unregister_layer(kind)
-    with pytest.raises(InputError, match="asks for a layer 'ScaledLinear'"):
+    with refuses(str(tmp_path / "net"), "ScaledLinear"):
         load_pruned(tmp_path / "net")
 
 
@@ -128,8 +128,9 @@ def test_a_layer_of_two_weights(gated: nn.Sequential, caplog: pytest.LogCaptureF
 
 
 def test_noise_on_units_needs_a_column_per_input(gated: nn.Sequential) -> None:
-    with pytest.raises(InputError, match=r"'0\.gate' is a Gated|'0\.value' is a Gated"):
+    with refuses(ANYTHING, ANYTHING, "Gated") as caught:
         GroupVariationalDropout(BayesianNetwork(gated, prior=NormalJeffreys))
+    assert any(name in str(caught.value) for name in ("0.gate", "0.value"))
 
 
 def scale_rows(input: Tensor, weight: Tensor, bias: None = None) -> Tensor:
@@ -190,9 +191,9 @@ def test_what_cannot_be_registered() -> None:
     class Another(ScaledLinearKind):
         modules = (Linear,)
 
-    with pytest.raises(InputError, match="named Linear are registered already"):
-        register_layer(Another())
-    with pytest.raises(InputError, match="must be an instance of a subclass"):
+    with refuses("kind", another := Another(), "Linear"):
+        register_layer(another)
+    with refuses("kind", ScaledLinearKind, "LayerKind"):
         register_layer(ScaledLinearKind)  # type: ignore[arg-type]
     assert kind_of(Linear()) is None
 
@@ -203,6 +204,6 @@ def test_what_cannot_be_registered() -> None:
         modules = (Renamed,)
         linear_maps = (LinearMap(F.linear, spatial=1),)
 
-    with pytest.raises(InputError, match="linear"):
-        register_layer(OtherMap())
+    with refuses("kind", other := OtherMap(), "linear"):
+        register_layer(other)
     assert kind_of(Renamed()) is None

@@ -13,9 +13,9 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+from support import ANYTHING, refuses
 from torch import nn
 
-from pyro_vd import InputError
 from pyro_vd._core import storage
 from pyro_vd._core.storage import load_checkpoint, save_checkpoint
 from pyro_vd.export import load_pruned, pruned_file, save_pruned
@@ -64,7 +64,7 @@ def test_another_format_number_is_refused(
         if change == 0:
             read()
         else:
-            with pytest.raises(InputError, match=wanted):
+            with refuses(ANYTHING, ANYTHING, wanted):
                 read()
 
 
@@ -79,7 +79,7 @@ def test_a_network_may_say_more_than_is_known(tmp_path: Path, monkeypatch: pytes
 def test_recipes_take_defaults_and_refuse_unknown_keys() -> None:
     content = {"data": {"name": "digits"}, "model": {"sizes": [64, 10]}}
     assert parse_recipe(content).seed == parse_recipe({**content, "seed": 0}).seed
-    with pytest.raises(InputError, match="'later'"):
+    with refuses(ANYTHING, ANYTHING, "'later'"):
         parse_recipe({**content, "later": 1})
 
 
@@ -95,7 +95,7 @@ def test_results_may_have_keys_that_are_not_known_and_may_lack_new_ones(finished
         (tmp_path / "metrics.json").write_text(json.dumps(version))
         assert read_metrics(tmp_path) == version
     (tmp_path / "metrics.json").write_text(json.dumps({key: value for key, value in content.items() if key != "seed"}))
-    with pytest.raises(InputError, match="'seed' is missing"):
+    with refuses(ANYTHING, ANYTHING, tmp_path / "metrics.json", "'seed'"):
         read_metrics(tmp_path)
 
 
@@ -107,9 +107,9 @@ def test_logs_may_lack_new_keys_and_refuse_unknown_ones(finished_run: Path, tmp_
     log.write_text(json.dumps({key: value for key, value in row.items() if key not in optional}) + "\n")
     (record,) = read_history(tmp_path)
     assert (record.epoch, record.sparse_bytes) == (1, None)
-    for spoilt in ({**row, "later": 1}, {key: value for key, value in row.items() if key != "kl"}):
+    for key, spoilt in (("later", {**row, "later": 1}), ("kl", {key: value for key, value in row.items() if key != "kl"})):
         log.write_text(json.dumps(spoilt) + "\n")
-        with pytest.raises(InputError, match=r"later|kl"):
+        with refuses(ANYTHING, ANYTHING, f"'{key}'"):
             read_history(tmp_path)
 
 
@@ -124,5 +124,5 @@ def test_frames_may_lack_their_sizes_and_refuse_unknown_arrays(tmp_path: Path) -
     np.savez(path, **{key: value for key, value in arrays.items() if key not in sizes})
     assert read_frames(tmp_path).sizes is None
     np.savez(path, **arrays, later=np.zeros(1))
-    with pytest.raises(InputError, match="'later'"):
+    with refuses(ANYTHING, "later", "'later'"):
         read_frames(tmp_path)

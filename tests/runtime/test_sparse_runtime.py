@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from compaction_support import prune_at_random
-from support import python
+from support import ANYTHING, python, refuses
 from torch import nn
 
 from pyro_vd import InputError, compact
@@ -177,64 +177,66 @@ def test_any_shape_in_front_of_the_features(name: str, shape: tuple[int, ...]) -
 
 
 FLAT, MATRIX = mlp((20, 15, 4)), nn.Sequential(SelectInputs(20, 20, dim=1), nn.Linear(20, 4))
-WRONG: list[tuple[nn.Module, Any, str]] = [
-    (nn.Linear(20, 4), torch.randn(2, 20).double(), r"torch\.float64 .* must be torch\.float32"),
-    (nn.Linear(20, 4), torch.randint(9, (2, 20)), r"torch\.int64 .* must be torch\.float32"),
-    (nn.Linear(20, 4), torch.randint(9, (2, 20)).to(torch.uint8), r"torch\.uint8"),
-    (FLAT.double(), torch.randn(2, 20), r"torch\.float32 .* must be torch\.float64"),
-    (nn.Linear(20, 4), torch.tensor(1.0), r"shape \(\); it must be \(…, 20\)"),
-    (nn.Linear(20, 4), torch.randn(2, 10), "10 features; it must have 20"),
-    (nn.Linear(20, 4), torch.randn(20, 2, 3), "3 features; it must have 20"),
-    (nn.Linear(20, 4), torch.randn(2, 0), "0 features; it must have 20"),
-    (copy.deepcopy(FLAT).float(), torch.randn(20), r"shape \(20,\); it must be \(n, …\), 20 features in each"),
-    (copy.deepcopy(FLAT).float(), torch.randn(2, 5, 5), "25 features; it must have 20"),
-    (MATRIX, torch.randn(2, 20, 20), r"shape \(2, 20, 20\); it must be \(n, 20\)"),
-    (MATRIX, torch.randn(20), r"shape \(20,\); it must be \(n, 20\)"),
-    (nn.Linear(20, 4), torch.randn(2, 20).numpy(), "an input is a ndarray"),
-    (nn.Linear(20, 4), [1.0] * 20, "an input is a list"),
+CPU, ARRAY = torch.device("cpu"), torch.randn(2, 20).numpy()
+WRONG: list[tuple[nn.Module, Any, object, str]] = [
+    (nn.Linear(20, 4), torch.randn(2, 20).double(), (torch.float64, CPU), "torch.float32"),
+    (nn.Linear(20, 4), torch.randint(9, (2, 20)), (torch.int64, CPU), "torch.float32"),
+    (nn.Linear(20, 4), torch.randint(9, (2, 20)).to(torch.uint8), (torch.uint8, CPU), "torch.float32"),
+    (FLAT.double(), torch.randn(2, 20), (torch.float32, CPU), "torch.float64"),
+    (nn.Linear(20, 4), torch.tensor(1.0), (), "(…, 20)"),
+    (nn.Linear(20, 4), torch.randn(2, 10), 10, "20"),
+    (nn.Linear(20, 4), torch.randn(20, 2, 3), 3, "20"),
+    (nn.Linear(20, 4), torch.randn(2, 0), 0, "20"),
+    (copy.deepcopy(FLAT).float(), torch.randn(20), (20,), "(n, …), 20"),
+    (copy.deepcopy(FLAT).float(), torch.randn(2, 5, 5), 25, "20"),
+    (MATRIX, torch.randn(2, 20, 20), (2, 20, 20), "(n, 20)"),
+    (MATRIX, torch.randn(20), (20,), "(n, 20)"),
+    (nn.Linear(20, 4), ARRAY, ARRAY, "ndarray"),
+    (nn.Linear(20, 4), [1.0] * 20, [1.0] * 20, "list"),
 ]
 
 
 @pytest.mark.parametrize("case", range(len(WRONG)))
 def test_what_no_form_can_take_is_refused_with_a_sentence(case: int) -> None:
-    net, x, message = WRONG[case]
+    net, x, value, mentioned = WRONG[case]
     forms: list[nn.Module] = [CSRNetwork(net), CSRNetwork(net, [False] * 3)]
     if net is not MATRIX:  # which itself selects in dimension 1 of whatever it is given
         forms += [sparsify_runtime(net), SparseRuntime(net, [net], [])]
     for form in forms:
-        with pytest.raises(InputError, match=message):
+        with refuses("x", value, mentioned):
             form(x)
 
 
 def test_inputs_are_selected_from_a_dimension_that_is_there() -> None:
     for x in (torch.tensor(1.0), torch.randn(20)):
-        with pytest.raises(InputError, match=r"its dimension 1 must be 20"):
+        with refuses("x", tuple(x.shape), 20, "dimension 1"):
             SelectInputs(20, 3, dim=1)(x)
 
 
 def test_bad_input() -> None:
     net = mlp((4, 3, 2))
-    refused: list[tuple[nn.Module, str]] = [
-        (nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3)), r"module '1' \(BatchNorm1d\) cannot be run as sparse matrices"),
-        (nn.Sequential(nn.Linear(4, 3), nn.Sequential(nn.Flatten())), r"module '1\.0' \(Flatten\)"),
-        (nn.Sequential(nn.Conv2d(1, 1, 1)), r"module '0' \(Conv2d\)"),
-        (nn.Sequential(nn.Flatten(2), nn.Linear(4, 3)), r"module '0' \(Flatten\)"),
-        (nn.Sequential(nn.ReLU()), "no linear layer"),
+    refused: list[tuple[nn.Module, str, str]] = [
+        (nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3)), "1", "BatchNorm1d"),
+        (nn.Sequential(nn.Linear(4, 3), nn.Sequential(nn.Flatten())), "1.0", "Flatten"),
+        (nn.Sequential(nn.Conv2d(1, 1, 1)), "0", "Conv2d"),
+        (nn.Sequential(nn.Flatten(2), nn.Linear(4, 3)), "0", "Flatten"),
+        (nn.Sequential(nn.ReLU()), "net", "Sequential"),
     ]
-    for other, message in refused:
-        with pytest.raises(InputError, match=message):
+    for other, name, mentioned in refused:
+        with refuses(name, ANYTHING, mentioned):
             sparsify_runtime(other)
-    for sizes, message in (
-        ([0], r"batch_sizes\[0\] \(=0\)"),
-        ([2.5], r"batch_sizes\[0\] \(=2\.5\)"),
-        ([], "at least one size"),
-    ):
-        with pytest.raises(InputError, match=message):
-            sparsify_runtime(net, sizes)
+    sizes: list[tuple[list[Any], str, object]] = [
+        ([0], "batch_sizes[0]", 0),
+        ([2.5], "batch_sizes[0]", 2.5),
+        ([], "batch_sizes", []),
+    ]
+    for batch_sizes, name, value in sizes:
+        with refuses(name, value):
+            sparsify_runtime(net, batch_sizes)
     with torch.no_grad():
         net[1].weight[:, 2] = 0
-    with pytest.raises(InputError, match="an input has 3 features; it must have 4"):
+    with refuses("x", 3, 4):
         CSRNetwork(compact(net))(torch.randn(5, 3))
     net[1].register_forward_hook(lambda module, args, output: 2 * output)
-    with pytest.raises(InputError, match=r"module '1' \(Linear\) has forward hooks"):
+    with refuses("1", ANYTHING, "Linear"):
         sparsify_runtime(net)

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from support import ANYTHING, refuses
 from torch import nn
 
-from pyro_vd import BayesianNetwork, InputError, VariationalDropout, fit
+from pyro_vd import BayesianNetwork, VariationalDropout, fit
 from pyro_vd.guides import PointEstimate
 from pyro_vd.models import MLP
 
@@ -89,17 +90,16 @@ def test_the_last_smaller_batch_is_trained_on() -> None:
     ],
 )
 def test_bad_options(option: str, value: Any) -> None:
-    with pytest.raises(InputError) as error:
+    with refuses(ANYTHING, ANYTHING, f"{option} (={value!r})"):
         fit(pair()[1], TRAIN, **{**OPTIONS, option: value})
-    assert f"{option} (={value!r})" in str(error.value)
 
 
 def test_bad_data() -> None:
-    with pytest.raises(InputError, match="validation data: label 3 does not fit"):
+    with refuses(ANYTHING, ANYTHING, "validation data", "label 3"):
         fit(pair()[1], TRAIN, (X, Y + 1), **OPTIONS)
-    with pytest.raises(InputError, match=r"training data: inputs of shape \(5,\) do not fit"):
+    with refuses(ANYTHING, ANYTHING, "training data", (5,)):
         fit(pair()[1], (X[:, :5], Y), **OPTIONS)
     broken = X.clone()
     broken[3, 2] = math.nan
-    with pytest.raises(InputError, match="training data: 1 NaN or infinite inputs, the first in example 3"):
+    with refuses(ANYTHING, ANYTHING, "training data", "1 NaN", "inputs", "example 3"):
         fit(pair()[1], (broken, Y), **OPTIONS)

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 import torch
+from support import ANYTHING, refuses
 from torch import Tensor, nn
 
-from pyro_vd import BayesianNetwork, InputError, KLWeight, NonFiniteError, VariationalDropout, fit, posterior_mean
+from pyro_vd import BayesianNetwork, KLWeight, NonFiniteError, VariationalDropout, fit, posterior_mean
 from pyro_vd.distributions import NormalARD
 from pyro_vd.guides import BernoulliDropout, GaussianDropout, PointEstimate, WeightGuide
 from pyro_vd.training import LRSchedule, MetricsLog
@@ -91,9 +92,9 @@ def test_another_training_is_refused(tmp_path: Path, key: str, value: Any) -> No
     path = tmp_path / "c.pt"
     fit(pair(1, VariationalDropout)[1], DATA, **OPTIONS, checkpoint=path)
     before = path.read_bytes()
-    with pytest.raises(InputError) as error:
+    with refuses(str(path), ANYTHING, key) as error:
         fit(pair(1, VariationalDropout)[1], DATA, **{**OPTIONS, key: value}, checkpoint=path, resume=True)
-    assert (error.value.name, set(error.value.value)) == (str(path), {key})
+    assert set(error.value.value) == {key}
     assert path.read_bytes() == before
     fit(pair(1, VariationalDropout)[1], DATA, **{**OPTIONS, key: value}, checkpoint=path)
     assert path.read_bytes() != before, "without resume it starts anew"
@@ -102,7 +103,7 @@ def test_another_training_is_refused(tmp_path: Path, key: str, value: Any) -> No
 def test_other_data_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "c.pt"
     fit(pair(1, VariationalDropout)[1], DATA, **OPTIONS, checkpoint=path)
-    with pytest.raises(InputError, match="num_data 50, now 48") as error:
+    with refuses(str(path), ANYTHING, "num_data 50", 48) as error:
         fit(pair(1, VariationalDropout)[1], (DATA[0][2:], DATA[1][2:]), **OPTIONS, checkpoint=path, resume=True)
     assert set(error.value.value) == {"num_data", "data"}
 
@@ -119,24 +120,24 @@ def test_other_data_of_the_same_size_are_refused(tmp_path: Path, part: int) -> N
     fit(pair(1, VariationalDropout)[1], DATA, **OPTIONS, checkpoint=path)
     same = DATA[0].clone().t().contiguous().t(), DATA[1].clone()
     fit(pair(2, VariationalDropout)[1], same, **OPTIONS, checkpoint=path, resume=True)
-    with pytest.raises(InputError) as error:
+    with refuses(str(path)) as error:
         fit(pair(1, VariationalDropout)[1], changed(DATA, part), **OPTIONS, checkpoint=path, resume=True)
     assert list(error.value.value) == ["data"]
 
 
 OTHERS: dict[str, tuple[Callable[[BayesianNetwork], WeightGuide], str]] = {
-    "p": (partial(GaussianDropout, p=0.3), r"GaussianDropout\(p=0\.2, noise_on='weight'\).*, now .GaussianDropout\(p=0\.3, "),
-    "per": (partial(GaussianDropout, p=0.2, noise_on="unit"), "now .*noise_on='unit'"),
-    "kind": (partial(BernoulliDropout, p=0.2), r"now 'BernoulliDropout\(p=0\.2\)'"),
+    "p": (partial(GaussianDropout, p=0.3), "GaussianDropout(p=0.3, noise_on='weight')"),
+    "noise_on": (partial(GaussianDropout, p=0.2, noise_on="unit"), "GaussianDropout(p=0.2, noise_on='unit')"),
+    "kind": (partial(BernoulliDropout, p=0.2), "BernoulliDropout(p=0.2)"),
 }
 
 
 @pytest.mark.parametrize("case", OTHERS)
 def test_another_guide_is_refused(tmp_path: Path, case: str) -> None:
-    path, (other, message) = tmp_path / "c.pt", OTHERS[case]
+    path, (other, said) = tmp_path / "c.pt", OTHERS[case]
     fit(pair(1, partial(GaussianDropout, p=0.2))[1], DATA, **OPTIONS, checkpoint=path)
     fit(pair(2, partial(GaussianDropout, p=0.2))[1], DATA, **OPTIONS, checkpoint=path, resume=True)
-    with pytest.raises(InputError, match=f"of another training: guide .*{message}"):
+    with refuses(str(path), {"guide": "GaussianDropout(p=0.2, noise_on='weight')"}, said):
         fit(pair(1, other)[1], DATA, **OPTIONS, checkpoint=path, resume=True)
 
 
@@ -144,7 +145,7 @@ def test_another_prior_is_refused(tmp_path: Path) -> None:
     path, (_model, guide) = tmp_path / "c.pt", pair(1, VariationalDropout)
     fit(guide, DATA, **OPTIONS, checkpoint=path)
     again = BayesianNetwork(posterior_mean(guide), prior=NormalARD)
-    with pytest.raises(InputError, match=r"priors \[\"LogUniform\(kl='approximate'\)\"\], now \['NormalARD\(\)'\]"):
+    with refuses(str(path), {"priors": ["LogUniform(kl='approximate')"]}, "NormalARD()"):
         fit(VariationalDropout(again), DATA, **OPTIONS, checkpoint=path, resume=True)
 
 
@@ -153,6 +154,6 @@ def test_a_streak_of_bad_steps_goes_on(tmp_path: Path) -> None:
     path, options = tmp_path / "c.pt", {**OPTIONS, "batch_size": 5}
     with pytest.raises(KeyboardInterrupt):
         fit(pair(1, VariationalDropout, 11, range(2, 11))[1], DATA, **options, checkpoint=path)
-    with pytest.raises(NonFiniteError, match="10 steps in a row"):
+    with pytest.raises(NonFiniteError, match="10 "):
         fit(pair(1, VariationalDropout, None, [1])[1], DATA, **options, checkpoint=path, resume=True)
     assert fit(pair(1, VariationalDropout)[1], DATA, **options, checkpoint=path, resume=True).skipped == 9

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support import SMALL, EachStep, contents, refused, run_cli
+from support import ANYTHING, SMALL, EachStep, contents, refused, refuses, run_cli
 from torch import Tensor, nn
 
-from pyro_vd import BayesianNetwork, InputError, VariationalDropout, fit, load_run, prune
+from pyro_vd import BayesianNetwork, VariationalDropout, fit, load_run, prune
 from pyro_vd.evaluation.deployed import stored_size
 from pyro_vd.evaluation.score import score_of
 from pyro_vd.guides import PointEstimate
@@ -166,21 +166,18 @@ def test_broken_frames(tmp_path: Path) -> None:
     good = path.read_bytes()
     record(tmp_path / "smaller", nn.Linear(6, 8), DATA)
     smaller = (tmp_path / "smaller" / "00000.npz").read_bytes()
-    for bad, said in (
-        (good[:-50], "truncated"),
-        (b"", "truncated"),
-        (b"PK\3\4", "truncated"),
-        (smaller, "of another training"),
-    ):
+    for bad in (good[:-50], b"", b"PK\3\4"):
         path.write_bytes(bad)
-        with pytest.raises(InputError, match=said) as caught:
+        with refuses(ANYTHING, ANYTHING, path):
             read_frames(tmp_path)
-        assert str(path) in str(caught.value)
+    path.write_bytes(smaller)
+    with refuses(str(path), ANYTHING, tmp_path / "00000.npz"):
+        read_frames(tmp_path)
     path.unlink()
-    with pytest.raises(InputError, match=r"00002\.npz is missing"):
+    with refuses(str(path)):
         read_frames(tmp_path)
     np.savez(path, something=np.zeros(3))
-    with pytest.raises(InputError, match="holds no frames"):
+    with refuses(str(path), ["epoch", "measured on", "score", "score name"], "train.frames"):
         read_frames(tmp_path)
 
 
@@ -189,6 +186,5 @@ def test_refused(tmp_path: Path, finished_run: Path) -> None:
         keys = (*SMALL, f"--train.frames={value}", "--out", tmp_path / "run")
         refused("train", "digits", *keys, quoted=["train.frames", value])
     refused("animate", finished_run, quoted=[str(finished_run), "train.frames"])
-    with pytest.raises(InputError) as error:
+    with refuses("frames_per_epoch", 0):
         FrameRecorder(tmp_path, 0, DATA, "training")
-    assert (error.value.name, error.value.value) == ("frames_per_epoch", 0)

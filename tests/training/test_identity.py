@@ -14,11 +14,11 @@ import numpy as np
 import pyro.distributions as dist
 import pytest
 import torch
-from support import ENVIRONMENT, python
+from support import ANYTHING, ENVIRONMENT, python, refuses
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
-from pyro_vd import BayesianNetwork, InputError, KLWeight, VariationalDropout, fit
+from pyro_vd import BayesianNetwork, KLWeight, VariationalDropout, fit
 from pyro_vd.data import RandomAffine
 from pyro_vd.guides import PointEstimate
 from pyro_vd.models import MLP, Normal
@@ -153,15 +153,13 @@ def test_what_has_no_identity_is_refused_where_a_checkpoint_is_asked_for(tmp_pat
         options: dict[str, Any] = {"epochs": 1, "progress": False, "augment": change}
         data = torch.randn(9, 4), torch.arange(9) % 3
         fit(VariationalDropout(model), data, **options)
-        with pytest.raises(InputError) as error:
+        with refuses("augment", change, "<function "):
             fit(VariationalDropout(model), data, **options, checkpoint=tmp_path / "c.pt")
-        assert (error.value.name, error.value.value) == ("augment", change)
         assert list(tmp_path.iterdir()) == []
         module = Stateful(0.0)
         module.held = held  # type: ignore[assignment]
-        with pytest.raises(InputError) as error:
+        with refuses("augment", module):
             identity("augment", module)
-        assert error.value.value is module
 
 
 SCRIPT = """
@@ -216,7 +214,7 @@ def test_another_likelihood_is_refused(tmp_path: Path) -> None:
         train(first, resume=False)
         train(first)
         for other in others:
-            with pytest.raises(InputError) as error:
+            with refuses(ANYTHING, ANYTHING, "likelihood") as error:
                 train(other)
             assert list(error.value.value) == ["likelihood"]
 

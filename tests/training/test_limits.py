@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 import torch
+from support import ANYTHING, refuses
 from torch import Tensor, nn
 
 from pyro_vd import (
     BayesianNetwork,
     GroupVariationalDropout,
-    InputError,
     KLWeight,
     NonFiniteError,
     VariationalDropout,
@@ -58,18 +58,18 @@ def point() -> Pair:
 @pytest.mark.parametrize("batch_size", [16, 48])
 def test_a_rate_that_blows_up_ends_with_the_site(pair: Callable[[], Pair], lr: float, batch_size: int) -> None:
     """Also where the step that did it is the last one."""
-    with pytest.raises(NonFiniteError, match=r"Not finite: .*(sites\.|loss|data term)"):
+    with pytest.raises(NonFiniteError, match=r"sites\.|loss|data term"):
         fit(pair()[1], (X, Y), epochs=1, batch_size=batch_size, lr=lr, progress=False)
 
 
 def test_the_parameters_are_named() -> None:
-    with pytest.raises(NonFiniteError, match=r"the parameters guide\.sites\.0\.weight\.theta"):
+    with pytest.raises(NonFiniteError, match=r"guide\.sites\.0\.weight\.theta"):
         fit(variational()[1], (X, Y), epochs=1, batch_size=48, lr=1e37, progress=False)
 
 
 @pytest.mark.parametrize("norm", [nn.BatchNorm1d(8), nn.BatchNorm1d(8, affine=False), nn.BatchNorm1d(8, momentum=None)])
 def test_running_statistics_that_overflow_are_named(norm: nn.Module) -> None:
-    with pytest.raises(NonFiniteError, match=r"the buffers model\.net\.0\.running_var"):
+    with pytest.raises(NonFiniteError, match=r"model\.net\.0\.running_var"):
         fit(variational(nn.Sequential(norm, nn.Linear(8, 3)))[1], (X * 1e30, Y), **OPTIONS)
 
 
@@ -88,7 +88,7 @@ class Grows(nn.Module):
 
 
 def test_other_buffers_are_looked_at_and_may_be_infinite_from_the_start() -> None:
-    with pytest.raises(NonFiniteError, match=r"the buffers model\.net\.0\.seen\."):
+    with pytest.raises(NonFiniteError, match=r"model\.net\.0\.seen\."):
         fit(variational(nn.Sequential(Grows(), nn.Linear(8, 3)))[1], (X, Y), **{**OPTIONS, "epochs": 9})
     fit(variational(nn.Sequential(Grows(), nn.Linear(8, 3)))[1], (X, Y), **{**OPTIONS, "epochs": 1, "batch_size": 48})
 
@@ -97,7 +97,7 @@ def test_other_buffers_are_looked_at_and_may_be_infinite_from_the_start() -> Non
 def test_an_epoch_without_a_step_is_the_end(batch_size: int) -> None:
     """exp(1e4) is infinite: no step of any epoch can be taken, be they eight or one."""
     pair = variational(nn.Linear(8, 1), Poisson())
-    with pytest.raises(NonFiniteError, match="every step of an epoch was not finite and was skipped"):
+    with pytest.raises(NonFiniteError):
         fit(pair[1], (X * 1e4, Y), epochs=1, batch_size=batch_size, progress=False)
 
 
@@ -145,9 +145,8 @@ def test_a_run_ends_in_the_phase_that_blows_up(tmp_path: Path, phase: str) -> No
     ],
 )
 def test_arguments_beyond_float32_are_refused(option: str, value: float) -> None:
-    with pytest.raises(InputError) as error:
+    with refuses(option, value):
         fit(variational()[1], (X, Y), **{**OPTIONS, option: value})
-    assert (error.value.name, error.value.value) == (option, value)
 
 
 def test_the_highest_weight_of_the_kl_still_trains() -> None:
@@ -185,9 +184,9 @@ def test_what_inference_mode_has_made_cannot_be_trained() -> None:
     with torch.inference_mode():
         _model, guide = variational()
         net = plain()
-    with pytest.raises(InputError, match=r"'net\.0\.bias' was made inside torch\.inference_mode"):
+    with refuses("net.0.bias", ANYTHING, "torch.inference_mode"):
         fit(guide, (X, Y), **OPTIONS)
-    with pytest.raises(InputError, match=r"'0\.weight' was made inside torch\.inference_mode"):
+    with refuses("0.weight", ANYTHING, "torch.inference_mode"):
         fine_tune(net, (X, Y), **OPTIONS)
 
 

@@ -10,10 +10,10 @@ from typing import Literal
 import pytest
 import torch
 import yaml
-from support import SMALL, refused, run_cli
+from support import SMALL, refused, refuses, run_cli
 from torch import Tensor
 
-from pyro_vd import BayesianNetwork, InputError, load_run
+from pyro_vd import BayesianNetwork, load_run
 from pyro_vd._core.arguments import check_number
 from pyro_vd.distributions.weight_posterior import MultiplicativeNormal
 from pyro_vd.guides import GuideSettings, WeightGuide, register_guide
@@ -97,9 +97,9 @@ def test_it_is_documented_and_checked(tmp_path: Path) -> None:
         "digits",
         *settings,
         "--train.guide.alpha_sharing=row",
-        quoted=["'train.guide.alpha_sharing' of the kind 'layer-noise'"],
+        quoted=["'train.guide.alpha_sharing'", "'layer-noise'"],
     )
-    refused("train", "digits", "--train.guide=layer-nose", quoted=["did you mean 'layer-noise'?"])
+    refused("train", "digits", "--train.guide=layer-nose", quoted=["train.guide", "(=layer-nose)", "'layer-noise'"])
 
 
 @pytest.mark.parametrize(
@@ -130,5 +130,5 @@ def test_the_short_form_in_a_file() -> None:
     content = read_recipe("digits")
     content["train"]["guide"] = "log-normal"
     assert parse_recipe(content).train.guide == GuideSettings.kinds["log-normal"]()
-    with pytest.raises(InputError, match=r"^recipe: train.guide.kind \(=3\) must be one of 'variational', 'group'"):
+    with refuses("train.guide.kind", 3, "recipe", "'variational', 'group'"):
         parse_recipe({"train": {"guide": {"kind": 3}}})

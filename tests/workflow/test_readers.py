@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from support import python, refused, write_npz
+from support import ANYTHING, python, refused, refuses, write_npz
 from torch import Tensor, nn
 
 from pyro_vd import VariationalDropout, fit, load_pruned, save_pruned
@@ -188,12 +188,12 @@ def test_the_state_of_every_optimizer(make: Any) -> None:
             state["state"] = {0: {**state["state"][0], key: wrong}}
             if wrong is not None and isinstance(wrong, Tensor) and (wrong < 0).all() and not ("sq" in key or key == "step"):
                 continue  # may be negative
-            with pytest.raises(InputError, match=rf"file: optimizer\.state\.0\.{key} "):
+            with refuses(f"file: optimizer.state.0.{key}"):
                 check_optimizer_state("file", state, optimizer)
     for key in optimizer.state_dict()["param_groups"][0]:
         state = optimizer.state_dict()
         del state["param_groups"][0][key]
-        with pytest.raises(InputError, match=r"param_groups\.0 must have the keys"):
+        with refuses("file: optimizer.param_groups.0", state["param_groups"][0], key):
             check_optimizer_state("file", state, optimizer)
 
 
@@ -216,12 +216,16 @@ for _ in range(2000):
     DEEP = {"a": DEEP}
 
 
-@pytest.mark.parametrize(
-    "info", [*INFOS, {"a": "\ud800"}, {"a": 10**5000}, {"a": "x" * 2_000_000}, CYCLE, DEEP], ids=lambda info: ""
-)
+@pytest.mark.parametrize("info", [*INFOS, {"a": "\ud800"}, {"a": 10**5000}, CYCLE, DEEP], ids=lambda info: "")
 def test_what_could_not_be_read_again_is_not_written(tmp_path: Path, info: Any) -> None:
-    with pytest.raises(InputError, match=r"info|description"):
+    with refuses("info", info):
         save_pruned(nn.Linear(2, 2), tmp_path / "net", info)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_would_be_too_large_to_be_read_again_is_not_written(tmp_path: Path) -> None:
+    with refuses(ANYTHING, ANYTHING, f"{2**20:,}"):
+        save_pruned(nn.Linear(2, 2), tmp_path / "net", {"a": "x" * 2_000_000})
     assert not list(tmp_path.iterdir())
 
 
@@ -229,8 +233,14 @@ def test_networks_that_could_not_be_read_again_are_not_written(tmp_path: Path) -
     nan, float8 = nn.Linear(2, 2), nn.Linear(2, 2)
     nan.weight.data[0, 1] = torch.nan
     float8.register_buffer("small", torch.zeros(3).to(torch.float8_e4m3fn))
-    for net, message in ((nan, "NaN"), (float8, "float8"), (nn.AdaptiveAvgPool2d(20_000), "400,000,000 positions of one")):
-        with pytest.raises(InputError, match=message):
+    pool = nn.AdaptiveAvgPool2d(20_000)
+    refused: list[tuple[nn.Module, object, object, str]] = [
+        (nan, "net", ["weight"], "weight"),
+        (float8, ANYTHING, ANYTHING, "float8"),
+        (pool, "net", 400_000_000, "400,000,000"),
+    ]
+    for net, name, value, mentioned in refused:
+        with refuses(name, value, mentioned):
             save_pruned(net, tmp_path / "net")
     assert not list(tmp_path.iterdir())
 
@@ -251,7 +261,7 @@ def test_a_small_file_that_would_take_gigabytes(tmp_path: Path, layer: dict[str,
     metadata = {"pyro_vd network 1": json.dumps({"architecture": {"Sequential": {"0": layer}}, "info": {}})}
     kernel = arguments.get("kernel_size", 1)
     save_file({} if "Adaptive" in name else {"0.weight": torch.zeros(1, 1, kernel, kernel)}, tmp_path / "net", metadata)
-    with pytest.raises(InputError, match=r"net.*(positions of one|not a network)"):
+    with refuses(ANYTHING, ANYTHING, tmp_path / "net"):
         load_pruned(tmp_path / "net")
 
 
@@ -291,7 +301,7 @@ ARRAYS = {
 def test_arrays_that_are_none(tmp_path: Path, case: str) -> None:
     npz(path := tmp_path / "a.npz", ARRAYS[case])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(InputError, match=r"a\.npz"):
+    with refuses(ANYTHING, ANYTHING, path):
         read_arrays(path, "an .npz file")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 200_000, "kilobytes"
 
@@ -304,9 +314,9 @@ def test_encrypted_and_foreign_members(tmp_path: Path) -> None:
         place = good.find(first) + flag
         good = good[:place] + bytes([good[place] | 1]) + good[place + 1 :]
     path.write_bytes(good)
-    with pytest.raises(InputError, match=r"a\.npz is truncated or not an .npz file of plain arrays: .*encrypted"):
+    with refuses(ANYTHING, ANYTHING, path, "x_train.npy"):
         load_npz(path)
-    refused("train", "digits", f"--data.name={path}", "--out", tmp_path / "out", quoted=["a.npz", "encrypted"])
+    refused("train", "digits", f"--data.name={path}", "--out", tmp_path / "out", quoted=["a.npz", "x_train.npy"])
 
 
 def test_arrays_of_every_kind_come_back(tmp_path: Path) -> None:
@@ -338,19 +348,19 @@ def test_hdf5_that_takes_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     other = tmp_path / "other.nc"
     write_inference_data_of(other)
     cases: list[tuple[Callable[[h5py.File], object], str]] = [
-        (lambda file: file.create_dataset("x", shape=(10**12,), dtype="f8", chunks=(1000,)), "too large"),
-        (lambda file: file.__setitem__("x", h5py.ExternalLink(str(other), "/")), "link to somewhere else"),
-        (lambda file: file.__setitem__("x", h5py.SoftLink("/posterior")), "link to somewhere else"),
-        (lambda file: file["posterior"].__setitem__("x", file), "levels of groups"),
-        (lambda file: file.create_dataset("x", (3,), "f8", external=[(str(other), 0, 24)]), "kept in other files"),
+        (lambda file: file.create_dataset("x", shape=(10**12,), dtype="f8", chunks=(1000,)), ""),
+        (lambda file: file.__setitem__("x", h5py.ExternalLink(str(other), "/")), "'x'"),
+        (lambda file: file.__setitem__("x", h5py.SoftLink("/posterior")), "'x'"),
+        (lambda file: file["posterior"].__setitem__("x", file), ""),
+        (lambda file: file.create_dataset("x", (3,), "f8", external=[(str(other), 0, 24)]), "'/x'"),
     ]
-    for change, message in cases:
-        with pytest.raises(InputError, match=rf"a\.nc is .*{message}"):
+    for change, mentioned in cases:
+        with refuses(ANYTHING, ANYTHING, tmp_path / "a.nc", mentioned):
             read_inference_data(spoil(change))
     write_inference_data_of(tmp_path / "a.nc")
     read_inference_data(tmp_path / "a.nc")
     monkeypatch.setattr(arviz_files, "_SECONDS", 1)
-    with pytest.raises(InputError, match=r"a\.nc is .*cannot be read in time"):
+    with refuses(ANYTHING, ANYTHING, tmp_path / "a.nc"):
         read_inference_data(spoil(many_paths))
 
 
@@ -376,14 +386,14 @@ def test_a_changed_netcdf_file_is_noticed(tmp_path: Path) -> None:
     good = path.read_bytes()
     for place in range(0, len(good) - 100, len(good) // 20):
         path.write_bytes(good[:place] + bytes([good[place] ^ 4]) + good[place + 1 :])
-        with pytest.raises(InputError, match=r"a\.nc is corrupt: its digest"):
+        with refuses(ANYTHING, ANYTHING, path):
             read_inference_data(path)
 
 
 @pytest.mark.parametrize("kind", [0x00, 0x09, 0x0B, 0x0D, 0x0E, 0xFF])
 def test_idx_of_another_type(tmp_path: Path, kind: int) -> None:
     (path := tmp_path / "t").write_bytes(bytes([0, 0, kind, 1, 0, 0, 0, 2, 1, 2]))
-    with pytest.raises(InputError, match="t is truncated or of another format"):
+    with refuses(str(path), ANYTHING, " 1 "):
         read_idx(path, 1)
 
 
@@ -405,19 +415,20 @@ def test_a_seal_is_no_proof_of_sense(tmp_path: Path) -> None:
         for member in source.infolist():
             target.writestr(member.filename, source.read(member) + bytes(10**8))
     path.write_bytes(seal_zip(buffer.getvalue()))
-    with pytest.raises(InputError, match=r"c\.pt is corrupt: its members are larger than the file"):
+    with refuses(ANYTHING, ANYTHING, path):
         load_checkpoint(path)
 
 
 def test_a_schema_names_the_key() -> None:
     hint = dict[str, list[float | None]]
     check_tree("file", {"a": [1, 2.5, None]}, hint)
-    for tree, message in (
-        ({"a": [True]}, r"file: a\.0 \(=True\) must be a finite number or null"),
-        ({"a": 3}, r"file: a \(=3\) must be a list"),
-        ({3: []}, r"file: 3 \(=3\) must be text"),
-        ({"a": [10**400]}, r"file: a\.0 \(=1000*\.\.\.\) must be"),
-        ([], r"file: the whole \(=\[\]\) must be keys and values"),
-    ):
-        with pytest.raises(InputError, match=message):
+    cases: list[tuple[Any, str, object, str]] = [
+        ({"a": [True]}, "a.0", True, "file: a.0 (=True)"),
+        ({"a": 3}, "a", 3, "file: a (=3)"),
+        ({3: []}, "3", 3, "file: 3 (=3)"),
+        ({"a": [10**400]}, "a.0", 10**400, "file: a.0 (=1000"),
+        ([], "", [], "file: "),
+    ]
+    for tree, name, value, mentioned in cases:
+        with refuses(name, value, mentioned):
             check_tree("file", tree, hint)

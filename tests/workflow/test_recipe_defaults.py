@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 import torch
+from support import ANYTHING, refuses
 from torch import nn
 
-from pyro_vd import BayesianNetwork, GroupVariationalDropout, InputError, VariationalDropout
+from pyro_vd import BayesianNetwork, GroupVariationalDropout, VariationalDropout
 from pyro_vd.data import RandomAffine
 from pyro_vd.distributions import LogUniform, NormalJeffreys
 from pyro_vd.guides import GuideSettings, LogNormalDropout
@@ -47,18 +48,17 @@ def test_shipped_recipes_say_where_their_guide_starts(name: str) -> None:
 @pytest.mark.parametrize("guide", ["gaussian", "bernoulli", "none"])
 def test_hold_is_refused_where_no_alpha_is_learnt(guide: str) -> None:
     settings = GuideSettings.kinds[guide]()
-    refusal = rf"train_threshold \(=3.0\) must be null where guide.kind is '{guide}'"
-    with pytest.raises(InputError, match=f"^{refusal}"):
+    with refuses("train_threshold", 3.0, guide):
         TrainConfig(guide=settings, train_threshold=3.0)
-    with pytest.raises(InputError, match=rf"^recipe: train\.{refusal}"):
+    with refuses("train.train_threshold", 3.0, guide, "recipe"):
         parse_recipe({"train": {"guide": guide, "train_threshold": 3.0}})
-    with pytest.raises(InputError, match=rf"^recipe: there is no key 'train\.guide\.weight_noise' of the kind '{guide}'"):
+    with refuses(ANYTHING, ANYTHING, "recipe", "'train.guide.weight_noise'", guide):
         parse_recipe({"train": {"guide": {"kind": guide, "weight_noise": True}}})
     assert TrainConfig(guide=settings).train_threshold is None
 
 
 def test_settings_of_a_guide_are_wanted() -> None:
-    with pytest.raises(InputError, match=r"^guide \(='group'\) must be settings of a guide"):
+    with refuses("guide", "group", "VariationalDropoutSettings()"):
         TrainConfig(guide="group")  # type: ignore[arg-type]
 
 
@@ -80,11 +80,10 @@ KEYS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", KEYS)
 def test_a_value_goes_by_the_name_that_the_recipe_has_for_it(name: str) -> None:
-    with pytest.raises(InputError) as caught:
+    with refuses(name.split()[0], ANYTHING, f"recipe: {name}"):
         parse_recipe(KEYS[name])
-    assert str(caught.value).startswith(f"recipe: {name}")
 
 
 def test_in_python_it_goes_by_its_own_name() -> None:
-    with pytest.raises(InputError, match=r"^degrees \(=200\)"):
+    with refuses("degrees", 200):
         RandomAffine(degrees=200)

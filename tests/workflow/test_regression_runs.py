@@ -81,12 +81,12 @@ def test_own_data(tmp_path: Path, likelihood: str, key: str) -> None:
 @pytest.mark.parametrize(
     ("y", "keys", "quoted"),
     [
-        (np.linspace(0, 1, 30), ["--model.likelihood=categorical"], ["labels of type float64", "model.likelihood"]),
-        (np.linspace(0, 1, 30), ["--model.likelihood=poisson"], ["observation 0.03", "whole numbers"]),
-        (np.arange(30), ["--model.likelihood=bernoulli"], ["observation 2 in example 2", "0 or 1"]),
-        (np.linspace(0, 1, 30), ["--model.sizes=[4,3]"], ["shape (30,)", "(n, 3)"]),
-        (np.full(30, 2.5), [], ["all 2.5", "must not all be equal"]),
-        (np.full(30, np.inf), [], ["30 NaN or infinite observations"]),
+        (np.linspace(0, 1, 30), ["--model.likelihood=categorical"], ["float64", "model.likelihood"]),
+        (np.linspace(0, 1, 30), ["--model.likelihood=poisson"], ["observation 0.03"]),
+        (np.arange(30), ["--model.likelihood=bernoulli"], ["observation 2", "example 2", "0 or 1"]),
+        (np.linspace(0, 1, 30), ["--model.sizes=[4,3]"], ["(30,)", "(n, 3)"]),
+        (np.full(30, 2.5), [], ["2.5"]),
+        (np.full(30, np.inf), [], ["30 NaN", "observations"]),
         (np.arange(30), ["--model.likelihood=cauchy"], ["cauchy"]),
     ],
 )
