@@ -116,11 +116,14 @@ class GuideState(GuideMarker, PyroModule):
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
         if self._train_threshold is not None:
-            destination[f"{prefix}{_THRESHOLD}"] = torch.tensor(self._train_threshold, dtype=torch.float64)
+            destination[f"{prefix}{_THRESHOLD}"] = torch.tensor(self._train_threshold, dtype=torch.float64, device="cpu")
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         given = state_dict.pop(f"{prefix}{_THRESHOLD}", None)
         super()._load_from_state_dict(state_dict, prefix, *rest)
+        strict: bool = rest[1]
+        if given is None and not strict:
+            return  # a state with some of the entries leaves all others as they are
         try:
             self.train_threshold = None if given is None else float(given)
         except (InputError, TypeError, ValueError, RuntimeError) as error:

@@ -7,10 +7,19 @@ installed.
 """
 
 import pkgutil
+from threading import RLock
+from typing import Any
 
 import lazy_loader
 
-__getattr__, __dir__, _listed = lazy_loader.attach_stub(__name__, __file__)
+_get, __dir__, _listed = lazy_loader.attach_stub(__name__, __file__)
+_importing = RLock()
+
+
+def __getattr__(name: str) -> Any:
+    with _importing:  # Python's own locks are one per module, and threads that import in another order meet half-made modules
+        return _get(name)
+
 
 __all__ = sorted(set(_listed) - {module.name for module in pkgutil.iter_modules(__path__)})
 """What ``from pyro_vd import *`` gives: the functions and classes. Packages have names, such as ``data``, that users need."""

@@ -55,6 +55,10 @@ class MissingPackageError(InputError, ImportError):
     def __init__(self, what: str, packages: Sequence[str], command: str) -> None:
         names = ", ".join(packages)
         super().__init__(f"{what} needs {names}: {command}", name=names, allowed=command)
+        self._arguments = what, tuple(packages), command
+
+    def __reduce__(self) -> tuple[type[MissingPackageError], tuple[str, tuple[str, ...], str]]:
+        return type(self), self._arguments
 
 
 class NonFiniteError(ArithmeticError):

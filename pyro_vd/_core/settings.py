@@ -61,7 +61,8 @@ def made(tree: Any, hint: Any, key: str = "") -> Any:
 def overlaid(base: Any, over: Any, hint: Any) -> Any:
     """Return a tree of settings in which the values of ``over`` replace those of ``base``, key by key.
 
-    If ``over`` names another kind of a :class:`~pyro_vd._core.tagged.TaggedUnion`, it replaces the whole union.
+    If ``over`` names another kind, of a :class:`~pyro_vd._core.tagged.TaggedUnion` or of a dataclass with a field ``kind``, it
+    replaces the whole, because the other settings are those of the former kind.
 
     Args:
         base: a tree that fits ``hint``.
@@ -80,4 +81,6 @@ def overlaid(base: Any, over: Any, hint: Any) -> Any:
             return over
         hint = hint.kinds[kind]
     hints = field_hints(hint)
+    if "kind" in hints and over.get("kind", base.get("kind")) != base.get("kind"):
+        return over  # the other settings are those of the former kind
     return base | {name: overlaid(base[name], value, hints[name]) if name in base else value for name, value in over.items()}

@@ -50,7 +50,8 @@ def register_layer(kind: LayerKind) -> None:
 def unregister_layer(kind: LayerKind) -> None:
     """Remove a kind of layer that :func:`register_layer` has added."""
     for layer in kind.modules:
-        del _KINDS[layer]
+        if _KINDS.get(layer) is kind:
+            del _KINDS[layer]
     left = {linear_map.function: linear_map for other in _KINDS.values() for linear_map in other.linear_maps}
     for function in LINEAR_MAPS.keys() - left.keys():
         del LINEAR_MAPS[function]

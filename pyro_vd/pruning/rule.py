@@ -47,6 +47,9 @@ class PruningRule:
         max_inputs: Sequence[int] | Mapping[str, int] | None = None,
         thresholds: Mapping[str, Threshold] = MappingProxyType({}),
     ) -> None:
+        for what, given in {"max_inputs": max_inputs, "thresholds": thresholds}.items():
+            if isinstance(given, Mapping) and not all(isinstance(site, str) for site in given):
+                raise InputError(name=what, value=given, allowed="a mapping whose keys are the names of weight sites")
         limits: tuple[int, ...] | dict[str, int] | None = None
         if isinstance(max_inputs, Mapping):
             named = {site: (f"max_inputs of {quoted(site)}", most) for site, most in max_inputs.items()}
@@ -58,6 +61,10 @@ class PruningRule:
         own = {site: check_threshold(value, f"threshold of {quoted(site)}") for site, value in thresholds.items()}
         for name, value in {"threshold": check_threshold(threshold), "max_inputs": limits, "thresholds": own}.items():
             object.__setattr__(self, name, value)
+
+    def __hash__(self) -> int:
+        most = tuple(sorted(self.max_inputs.items())) if isinstance(self.max_inputs, Mapping) else self.max_inputs
+        return hash((self.threshold, most, tuple(sorted(self.thresholds.items()))))
 
     def masks(self, guide: WeightGuide) -> dict[str, Tensor]:
         """Return masks that are True for every weight to keep, by site; see :func:`pruning_masks`."""

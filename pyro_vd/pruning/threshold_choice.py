@@ -67,6 +67,13 @@ def choose_threshold(
         )
     unpruned, validation = prune(guide, highest), check_measured("validation data", validation, model)
     best = score_of(unpruned, validation, model.observed)
+    if not math.isfinite(best.value):
+        raise InputError(
+            f"validation data: the {best.name} of the unpruned network is {best.value}; it must be finite to choose by it",
+            name="validation data",
+            value=best.value,
+            allowed="a finite score",
+        )
     trials, good = [], []
     for threshold in tried:
         net = prune(guide, threshold)

@@ -43,7 +43,7 @@ def batches_of(train: Data | Batches, batch_size: int | None, model: BayesianNet
 
 
 def _checked(train: Batches, model: BayesianNetwork) -> Batches:
-    if isinstance(train, TensorBatches):
+    if type(train) is TensorBatches:
         return TensorBatches(*check_data(_NAME, (train.x, train.y), model, train.batch_size), train.batch_size)
     check_number(f"{_NAME}: num_examples", train.num_examples, low=1, high=LARGEST, whole=True)
     x, y = _first_of(train)
@@ -89,7 +89,7 @@ def check_batches(batches: Batches, model: BayesianNetwork) -> tuple[Tensor, Ten
     tried = model.apart().train()
     weights = tried.initial_weights
     device = next(iter(weights.values())).device
-    if isinstance(batches, TensorBatches):
+    if type(batches) is TensorBatches:
         n, size = batches.num_examples, batches.batch_size
         examples = f"{n} examples with batch_size (={size}) make a batch of"
         needs_all = f"; one that needs all examples at once takes batch_size={n}"

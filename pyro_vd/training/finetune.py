@@ -14,6 +14,7 @@ from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.models.likelihoods import Likelihood
 from pyro_vd.networks.checks import check_trainable
 from pyro_vd.training.fitting import FitOptions, FitResult, fit
+from pyro_vd.training.spec import TrainingSpec
 
 
 def fine_tune(
@@ -42,7 +43,7 @@ def fine_tune(
     model = BayesianNetwork(net, likelihood)
     check_trainable(net)
     guide = PointEstimate(model, {name: weight != 0 for name, weight in model.initial_weights.items()})
-    if options.get("spec") is None:
+    if (spec := options.get("spec")) is None or spec.phase == TrainingSpec.phase:
         options.setdefault("phase", "finetune")
     result = fit(guide, train, validation, **options)
     _copy(posterior_mean(guide), net)

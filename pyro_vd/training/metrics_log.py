@@ -71,6 +71,8 @@ def record_of(where: str, row: Any) -> EpochRecord:
     """
     given = row if isinstance(row, dict) else {}
     lost = {key: value for key, value in _LOST.items() if key in given and _is_lost(given[key])}
+    if isinstance(score := given.get("score"), float) and not math.isfinite(score):
+        lost["score"] = score  # of a network whose predictions are not finite; in a log it is null
     check_tree(where, {**row, **dict.fromkeys(lost, 0.0)} if given else row, EpochRecord)
     return EpochRecord(**{**row, **lost})
 

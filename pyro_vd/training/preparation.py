@@ -59,7 +59,7 @@ def prepare(
         raise InputError(name="resume", value=resume, allowed="False where no checkpoint is given")
     elbo = VariationalDropoutELBO(num_particles=spec.num_particles, noise=spec.noise)
     with placed(guide, target, batches.num_examples, spec.train_threshold):
-        if isinstance(batches, TensorBatches):
+        if type(batches) is TensorBatches:
             batches = batches.to(target)
         first = check_batches(batches, model)
         held_out = held_out and (held_out[0].to(target), held_out[1].to(target))

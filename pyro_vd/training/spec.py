@@ -88,7 +88,7 @@ class TrainingSpec:
         functions = ("lr_schedule", "kl_weight", "augment")
         settings: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in functions}
         settings |= {"rule": asdict(self.rule), "num_data": batches.num_examples}
-        settings |= {"batch_size": batches.batch_size if isinstance(batches, TensorBatches) else None}
+        settings |= {"batch_size": batches.batch_size if type(batches) is TensorBatches else None}
         settings |= {name: identity(name, getattr(self, name)) for name in functions}
         return {**settings, **pair_identity(guide.model, guide), "data": batches.fingerprint()}
 

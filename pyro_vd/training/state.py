@@ -64,6 +64,8 @@ class TrainingState:
         count = 0
         for x, y in self.batches.epoch(self.shuffle):
             count += 1
+            if count > len(self.batches):
+                break  # an endless one would never end
             yield x.to(self.device), y.to(self.device)
         if count != len(self.batches):
             said = len(self.batches)

@@ -194,3 +194,12 @@ def test_a_training_that_is_refused_leaves_the_threshold() -> None:
     with refuses(ANYTHING, ANYTHING, " 3 "):
         fit(guide, (X, Y + 1), epochs=1, progress=False, train_threshold=2.0)
     assert guide.train_threshold == 1.5
+
+
+def test_a_state_with_some_entries_leaves_the_threshold() -> None:
+    _, guide = pair()
+    guide.train_threshold = 1.5
+    guide.load_state_dict({}, strict=False)
+    assert guide.train_threshold == 1.5
+    with torch.device("meta"):
+        assert not guide.state_dict()["train_threshold"].is_meta

@@ -198,3 +198,11 @@ def test_units_of_a_run_whose_threshold_was_chosen(finished_run: Path, tmp_path:
     for extra, name in ((), f"pruned-{run_rule(load_run(run)).threshold:g}-9-4"), (("--threshold=-1",), "pruned--1-9-4"):
         assert run_cli("prune", run, "--max-inputs", "9", "4", *extra)[0] == 0
         assert surviving_units(load_pruned(run / f"{name}.safetensors")) == "9-4"
+
+
+def test_rules_are_equal_and_hashed_by_what_they_say() -> None:
+    rules = [PruningRule(), PruningRule(1.0, [2, 3]), PruningRule(1.0, {"a": 2}), PruningRule(thresholds={"a": 1.0, "b": 2.0})]
+    assert len(set(rules)) == len(rules)
+    assert hash(PruningRule(thresholds={"b": 2, "a": 1})) == hash(rules[-1])
+    with refuses("max_inputs"):
+        PruningRule(1.0, {0: 3, "a": 2})  # type: ignore[dict-item]

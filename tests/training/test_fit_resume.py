@@ -18,7 +18,9 @@ from torch import Tensor, nn
 from pyro_vd import BayesianNetwork, KLWeight, NonFiniteError, VariationalDropout, fit, posterior_mean
 from pyro_vd.distributions import NormalARD
 from pyro_vd.guides import BernoulliDropout, GaussianDropout, PointEstimate, WeightGuide
-from pyro_vd.training import LRSchedule, MetricsLog
+from pyro_vd.models import Poisson
+from pyro_vd.testing.interrupting import Interrupt
+from pyro_vd.training import FitResult, LRSchedule, MetricsLog
 
 
 class Crash(nn.Module):
@@ -157,3 +159,20 @@ def test_a_streak_of_bad_steps_goes_on(tmp_path: Path) -> None:
     with pytest.raises(NonFiniteError, match="10 "):
         fit(pair(1, VariationalDropout, None, [1])[1], DATA, **options, checkpoint=path, resume=True)
     assert fit(pair(1, VariationalDropout)[1], DATA, **options, checkpoint=path, resume=True).skipped == 9
+
+
+def test_a_score_that_is_not_finite_does_not_stop_a_resumed_training(tmp_path: Path) -> None:
+    x, counts = torch.randn(20, 3), torch.arange(20.0) % 4
+    options: dict[str, Any] = {"checkpoint": tmp_path / "c.pt", "progress": False}
+
+    def train(epochs: int, resume: bool) -> FitResult:
+        torch.manual_seed(0)
+        guide = VariationalDropout(BayesianNetwork(nn.Linear(3, 1), Poisson()))
+        return fit(guide, (x, counts), (torch.cat([x[:2], x[2:] * 1e4]), counts), epochs=3, resume=resume, callbacks=[Interrupt(epochs)], **options)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(2, resume=False)
+    history = train(9, resume=True).history
+    assert len(history) == 3
+    assert history[0].score is not None
+    assert not math.isfinite(history[0].score)

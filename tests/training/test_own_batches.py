@@ -12,7 +12,7 @@ from support import ANYTHING, refuses
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from pyro_vd import VariationalDropout, fit
+from pyro_vd import InputError, VariationalDropout, fit
 from pyro_vd.data import Batches, TensorBatches
 from pyro_vd.models import MLP
 from pyro_vd.testing.interrupting import Interrupt
@@ -139,3 +139,23 @@ def test_batches_without_a_batch_are_refused() -> None:
 
     with refuses("Empty"):
         trained(Empty(X, Y, 8))
+
+
+def test_a_subclass_of_tensor_batches_draws_as_it_says() -> None:
+    class OnlyFirst(TensorBatches):
+        def epoch(self, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+            for _ in range(len(self)):
+                yield self.x[:1].expand(8, -1), self.y[:1].expand(8)
+
+    assert trained(OnlyFirst(X, Y, 8)) != trained(TensorBatches(X, Y, 8))
+
+
+def test_endless_batches_end_at_their_length() -> None:
+    class Endless(Loaded):
+        def epoch(self, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+            while True:
+                yield X[:8], Y[:8]
+
+    with pytest.raises(InputError) as caught:
+        trained(Endless(X, Y, 8))
+    assert caught.value.value == 5
