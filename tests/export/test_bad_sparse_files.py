@@ -189,7 +189,7 @@ def test_every_truncation_is_noticed(small: Path) -> None:
     good = small.read_bytes()
     for length in range(0, len(good), 17):
         small.write_bytes(good[:length])
-        with refuses(ANYTHING, ANYTHING, small):
+        with refuses(str(small)):
             load_pruned(small)
 
 
@@ -199,5 +199,5 @@ def test_a_file_without_a_checksum(small: Path) -> None:
         described: dict[str, Any] = json.loads(file.metadata()["pyro_vd network 1"])
     assert isinstance(described.pop("crc32"), int)
     save_file(load_file(small), small, {"pyro_vd network 1": json.dumps(described)})
-    with refuses(ANYTHING, ANYTHING, small):
+    with refuses(str(small)):
         load_pruned(small)

@@ -125,13 +125,13 @@ def test_what_onnx_runtime_cannot_run_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("save", "load"), PAIRS)
 def test_broken_files_are_refused(tmp_path: Path, save: Save, load: Callable[[Path], nn.Module]) -> None:
     path = tmp_path / "net"
-    with refuses(ANYTHING, ANYTHING, path):
+    with refuses(str(path)):
         load(path)
     save(mlp((4, 3, 2)), path, torch.ones(1, 4))
     whole = path.read_bytes()
     for content in (b"", b"garbage" * 100, whole[: len(whole) // 2]):
         path.write_bytes(content)
-        with refuses(ANYTHING, ANYTHING, path):
+        with refuses(str(path)):
             load(path)
 
 

@@ -194,7 +194,7 @@ def test_sizes_in_a_file_are_not_trusted(tmp_path: Path, name: str, layout: Any)
     _, small, _ = made("linear")
     save_pruned(small, tmp_path / "net", layout=layout)
     bad = with_sizes(tmp_path / "net", HOSTILE[name])
-    with refuses(ANYTHING, ANYTHING, bad):
+    with refuses(str(bad)):
         load_pruned(bad, Own())
 
 

@@ -79,7 +79,7 @@ def test_a_network_may_say_more_than_is_known(tmp_path: Path, monkeypatch: pytes
 def test_recipes_take_defaults_and_refuse_unknown_keys() -> None:
     content = {"data": {"name": "digits"}, "model": {"sizes": [64, 10]}}
     assert parse_recipe(content).seed == parse_recipe({**content, "seed": 0}).seed
-    with refuses(ANYTHING, ANYTHING, "'later'"):
+    with refuses("later", 1):
         parse_recipe({**content, "later": 1})
 
 
@@ -95,7 +95,7 @@ def test_results_may_have_keys_that_are_not_known_and_may_lack_new_ones(finished
         (tmp_path / "metrics.json").write_text(json.dumps(version))
         assert read_metrics(tmp_path) == version
     (tmp_path / "metrics.json").write_text(json.dumps({key: value for key, value in content.items() if key != "seed"}))
-    with refuses(ANYTHING, ANYTHING, tmp_path / "metrics.json", "'seed'"):
+    with refuses("seed", ANYTHING, tmp_path / "metrics.json"):
         read_metrics(tmp_path)
 
 
@@ -109,7 +109,7 @@ def test_logs_may_lack_new_keys_and_refuse_unknown_ones(finished_run: Path, tmp_
     assert (record.epoch, record.sparse_bytes) == (1, None)
     for key, spoilt in (("later", {**row, "later": 1}), ("kl", {key: value for key, value in row.items() if key != "kl"})):
         log.write_text(json.dumps(spoilt) + "\n")
-        with refuses(ANYTHING, ANYTHING, f"'{key}'"):
+        with refuses(key):
             read_history(tmp_path)
 
 

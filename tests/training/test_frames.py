@@ -168,7 +168,7 @@ def test_broken_frames(tmp_path: Path) -> None:
     smaller = (tmp_path / "smaller" / "00000.npz").read_bytes()
     for bad in (good[:-50], b"", b"PK\3\4"):
         path.write_bytes(bad)
-        with refuses(ANYTHING, ANYTHING, path):
+        with refuses(str(path)):
             read_frames(tmp_path)
     path.write_bytes(smaller)
     with refuses(str(path), ANYTHING, tmp_path / "00000.npz"):

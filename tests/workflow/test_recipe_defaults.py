@@ -52,7 +52,7 @@ def test_hold_is_refused_where_no_alpha_is_learnt(guide: str) -> None:
         TrainConfig(guide=settings, train_threshold=3.0)
     with refuses("train.train_threshold", 3.0, guide, "recipe"):
         parse_recipe({"train": {"guide": guide, "train_threshold": 3.0}})
-    with refuses(ANYTHING, ANYTHING, "recipe", "'train.guide.weight_noise'", guide):
+    with refuses("train.guide.weight_noise", True, "recipe", guide):
         parse_recipe({"train": {"guide": {"kind": guide, "weight_noise": True}}})
     assert TrainConfig(guide=settings).train_threshold is None
 
