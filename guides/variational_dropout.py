@@ -82,7 +82,7 @@ class VariationalDropoutSettings(GuideSettings):
     log_sigma2: float = -10.0
     """The initial log σ² of every weight, in [−60, 0]: about −10 for a new network, −8 for a pretrained one."""
     alpha_sharing: Sharing = "weight"
-    """Which weights share one α: no two (weight), or those of one row, one column or one layer."""
+    """The weights that share one α: no two (weight), or those of one row, one column or one layer."""
 
     guide: ClassVar[type[VariationalDropout]] = VariationalDropout
 

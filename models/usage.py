@@ -30,7 +30,7 @@ class WeightUsage:
     """The ways in which a forward pass used the weights."""
 
     linear: Counter[str] = field(default_factory=Counter)
-    """How often each site's weight was the weight of a linear map, in the order of the first use."""
+    """The number of times that each site's weight was the weight of a linear map, in the order of the first use."""
     otherwise: set[str] = field(default_factory=set)
     """The sites whose weight was used in another way than as the weight or the bias of a linear map."""
     read_data: set[str] = field(default_factory=set)

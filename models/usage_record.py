@@ -14,7 +14,7 @@ from pyro_vd.networks.layers import weight_name
 
 
 class UsageRecord:
-    """What is known about how a network uses its weights.
+    """A record of how a network uses its weights.
 
     There are two sources. ``torch.fx`` follows most networks when the model is built, without running them. And every network
     is watched the first time it runs in each mode, training and evaluation. The record holds names only, no part of the
