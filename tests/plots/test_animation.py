@@ -183,4 +183,4 @@ def test_command_without_ffmpeg(recorded: Path, tmp_path: Path, monkeypatch: pyt
     first_layer_images(load_pruned(run / "pruned.safetensors"), (8, 8)).savefig(buffer := io.BytesIO(), format="png", dpi=150)
     assert (run / "first-layer.png").read_bytes() == buffer.getvalue()
     (run / "metrics.json").unlink()
-    refused("animate", run, quoted=[str(run)])
+    refused("animate", run, quoted=[str(run), "metrics.json"])
