@@ -210,3 +210,11 @@ def test_mnist_is_learnt(tmp_path: Path) -> None:
     result = json_of("train", "lenet-300-100", *keys, *sizes, "--out", tmp_path / "run", "--quiet")
     assert result["networks"]["pruned"]["error"] < 0.12
     assert result["networks"]["pruned"]["compression"] > 1.5
+
+
+def test_another_kind_of_schedule_replaces_the_whole_schedule() -> None:
+    """The key ``after`` of the recipe belongs to its linear schedule."""
+    schedule = yaml.safe_load(text_of("train", "digits", "--train.lr_schedule={kind: constant}", "--print-config"))["train"]
+    assert schedule["lr_schedule"] == {"kind": "constant", "after": 0.0, "steps": {}}
+    kept = yaml.safe_load(text_of("train", "digits", "--train.lr_schedule={kind: linear}", "--print-config"))["train"]
+    assert kept["lr_schedule"]["after"] == 0.5

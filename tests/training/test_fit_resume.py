@@ -168,7 +168,8 @@ def test_a_score_that_is_not_finite_does_not_stop_a_resumed_training(tmp_path: P
     def train(epochs: int, resume: bool) -> FitResult:
         torch.manual_seed(0)
         guide = VariationalDropout(BayesianNetwork(nn.Linear(3, 1), Poisson()))
-        return fit(guide, (x, counts), (torch.cat([x[:2], x[2:] * 1e4]), counts), epochs=3, resume=resume, callbacks=[Interrupt(epochs)], **options)
+        held_out = torch.cat([x[:2], x[2:] * 1e4]), counts  # whose rates overflow
+        return fit(guide, (x, counts), held_out, epochs=3, resume=resume, callbacks=[Interrupt(epochs)], **options)
 
     with pytest.raises(KeyboardInterrupt):
         train(2, resume=False)
