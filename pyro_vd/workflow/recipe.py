@@ -21,6 +21,7 @@ from pyro_vd.models.likelihoods import LIKELIHOODS, Likelihood, Normal
 from pyro_vd.networks.layers import named_weights
 from pyro_vd.networks.modules import Rescale
 from pyro_vd.networks.ready import mlp
+from pyro_vd.pruning.thresholds import highest_threshold
 from pyro_vd.workflow.phases import FinetuneConfig, PretrainConfig, PruneConfig, TrainConfig
 
 InitialTheta = Literal["default", "uniform-fan-out", "normal-fan-out"]
@@ -139,7 +140,7 @@ class Recipe:
     def __post_init__(self) -> None:
         self.seed = check_number("seed", self.seed, low=0, high=2**32 - 1, whole=True)
         self.threads = check_number("threads", self.threads, low=1, high=1024, whole=True)
-        if self.train.train_threshold is not None and self.prune.threshold > self.train.train_threshold:
+        if self.prune.threshold > highest_threshold(self.train.train_threshold):
             raise InputError(
                 name="prune.threshold",
                 value=self.prune.threshold,

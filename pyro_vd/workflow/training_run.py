@@ -31,6 +31,7 @@ from pyro_vd.models.likelihoods import Likelihood
 from pyro_vd.pruning.pruned import prune
 from pyro_vd.pruning.rule import PruningRule, pruning_masks
 from pyro_vd.pruning.threshold_choice import choose_threshold
+from pyro_vd.pruning.thresholds import highest_threshold
 from pyro_vd.training.fitting import FitResult, fit
 from pyro_vd.training.frames import FrameRecorder
 from pyro_vd.training.metrics_log import MetricsLog
@@ -146,7 +147,7 @@ def chosen_rule(config: PruneConfig, guide: WeightGuide, validation: Arrays | No
             there are no validation data, or no threshold is low enough.
     """
     if config.max_error_rise is None:
-        if guide.train_threshold is not None and config.threshold > guide.train_threshold:
+        if config.threshold > highest_threshold(guide.train_threshold):
             raise InputError(
                 name="threshold", value=config.threshold, allowed=f"at most train.train_threshold (={guide.train_threshold})"
             )
