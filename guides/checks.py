@@ -45,6 +45,15 @@ def check_guide(guide: object) -> None:
         )
 
 
+def check_log_sigma2(value: Any) -> float:
+    """Return a value for ``log_sigma2``, log σ² at the start, as a number in [−60, 0].
+
+    Raises:
+        InputError: any other value.
+    """
+    return check_number("log_sigma2", value, low=-60, high=0)
+
+
 def check_train_threshold(value: Any) -> float | None:
     """Return a value for ``train_threshold`` as a number in [−100, 100], or None.
 
