@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,12 @@ _PRIORS: dict[str, tuple[Any, dict[str, Any]]] = {
 }
 """The types of priors, with their options."""
 
+if TYPE_CHECKING:  # a type checker cannot read the names from a mapping
+    PriorName = str
+    LikelihoodName = str
+else:
+    PriorName, LikelihoodName = Literal[*_PRIORS], Literal[*LIKELIHOODS]
+
 
 @dataclass
 class DataConfig:
@@ -59,11 +65,11 @@ class ModelConfig:
     initial_theta: InitialTheta = "default"
     """How weights are drawn at the start: as PyTorch does, uniformly from [-1/√n_out, 1/√n_out], or normally with standard
     deviation 1/√n_out, where n_out is the number of outputs of the layer."""
-    prior: Literal["log-uniform", "log-uniform-exact", "ard", "normal-jeffreys"] = "log-uniform"
+    prior: PriorName = "log-uniform"
     """The prior of the weights: log-uniform with the approximate or with the exact KL, automatic relevance determination, or,
     for the guide ``group``, normal–Jeffreys."""
 
-    likelihood: Literal["categorical", "normal", "poisson", "bernoulli"] = "categorical"
+    likelihood: LikelihoodName = "categorical"
     """What is observed: class labels (categorical), numbers with noise of a learnt scale (normal), counts (poisson), or zeros
     and ones (bernoulli)."""
 
