@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from pyro_vd._core.arguments import check_number
 from pyro_vd._core.errors import InputError
 from pyro_vd.networks.markers import GuideMarker, ModelMarker
 
@@ -40,3 +43,21 @@ def check_guide(guide: object) -> None:
             value=guide,
             allowed=allowed,
         )
+
+
+def check_log_sigma2(value: Any) -> float:
+    """Return a value for ``log_sigma2``, log σ² at the start, as a number in [−60, 0].
+
+    Raises:
+        InputError: any other value.
+    """
+    return check_number("log_sigma2", value, low=-60, high=0)
+
+
+def check_train_threshold(value: Any) -> float | None:
+    """Return a value for ``train_threshold`` as a number in [−100, 100], or None.
+
+    Raises:
+        InputError: any other value.
+    """
+    return None if value is None else check_number("train_threshold", value, low=-100, high=100)

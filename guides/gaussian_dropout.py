@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import pyro.distributions as dist
 
@@ -14,6 +14,9 @@ from pyro_vd.distributions.weight_posterior import SharedAlphaNormal
 from pyro_vd.guides.dropout_guide import DropoutGuide
 from pyro_vd.guides.settings import GuideSettings
 from pyro_vd.models.bayesian import BayesianNetwork
+
+NoiseOn = Literal["weight", "unit"]
+"""What has noise: every weight, or every hidden unit."""
 
 
 class GaussianDropout(DropoutGuide):
@@ -33,8 +36,8 @@ class GaussianDropout(DropoutGuide):
             units: the model has no hidden units, or a layer that does not read the data is a transposed or grouped convolution.
     """
 
-    def __init__(self, model: BayesianNetwork, p: float, noise_on: Literal["weight", "unit"] = "weight") -> None:
-        check_choice("noise_on", noise_on, ("weight", "unit"))
+    def __init__(self, model: BayesianNetwork, p: float, noise_on: NoiseOn = "weight") -> None:
+        check_choice("noise_on", noise_on, get_args(NoiseOn))
         self.noise_on = noise_on
         super().__init__(model, p)
         if noise_on == "unit":
@@ -62,14 +65,14 @@ class GaussianDropoutSettings(GuideSettings):
     kind: Literal["gaussian"] = field(default="gaussian", init=False)
     p: float = 0.5
     """The dropout rate, in [0, 1); the variance of the noise is p/(1 − p)."""
-    noise_on: Literal["weight", "unit"] = "weight"
+    noise_on: NoiseOn = "weight"
     """Whether each weight or each hidden unit has noise."""
 
     guide: ClassVar[type[GaussianDropout]] = GaussianDropout
 
     def __post_init__(self) -> None:
         self.p = check_rate("p", self.p)
-        check_choice("noise_on", self.noise_on, ("weight", "unit"))
+        check_choice("noise_on", self.noise_on, get_args(NoiseOn))
 
     @property
     def priors(self) -> tuple[type[Any], ...]:

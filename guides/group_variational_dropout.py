@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from pyro_vd._core.arguments import check_flag, check_number
+from pyro_vd._core.arguments import check_flag
 from pyro_vd.distributions.group_normal import GroupNormal
 from pyro_vd.distributions.priors import NormalJeffreys
+from pyro_vd.guides.checks import check_log_sigma2
 from pyro_vd.guides.settings import GuideSettings
 from pyro_vd.guides.unit_guide import UnitGuide
 from pyro_vd.models.bayesian import BayesianNetwork
@@ -52,12 +53,12 @@ class GroupVariationalDropoutSettings(GuideSettings):
     guide: ClassVar[type[GroupVariationalDropout]] = GroupVariationalDropout
 
     def __post_init__(self) -> None:
-        self.log_sigma2 = check_number("log_sigma2", self.log_sigma2, low=-60, high=0)
+        self.log_sigma2 = check_log_sigma2(self.log_sigma2)
         self.weight_noise = check_flag("weight_noise", self.weight_noise)
 
     @property
     def priors(self) -> tuple[type[Any], ...]:
-        return (NormalJeffreys,)
+        return (self.guide.prior,)
 
     def build(self, model: BayesianNetwork) -> GroupVariationalDropout:
         return GroupVariationalDropout(model, self.log_sigma2, self.weight_noise)

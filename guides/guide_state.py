@@ -9,8 +9,8 @@ import torch
 from pyro.nn import PyroModule
 from torch import Tensor
 
-from pyro_vd._core.arguments import check_number
 from pyro_vd._core.errors import InputError
+from pyro_vd.guides.checks import check_train_threshold
 from pyro_vd.networks.markers import GuideMarker
 
 _THRESHOLD = "train_threshold"  # the key in a guide's state
@@ -47,10 +47,8 @@ class GuideState(GuideMarker, PyroModule):
         Raises:
             InputError: :attr:`train_threshold` cannot have this value.
         """
-        if value is None:
-            return None
-        number: float = check_number("train_threshold", value, low=-100, high=100)
-        if not self.learns_alpha:
+        number = check_train_threshold(value)
+        if number is not None and not self.learns_alpha:
             raise InputError(
                 name="train_threshold",
                 value=number,

@@ -7,9 +7,10 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
-from pyro_vd._core.arguments import check_flag, check_number
+from pyro_vd._core.arguments import check_flag
 from pyro_vd.distributions.log_normal import LogNormalUnits, TruncatedLogNormal
 from pyro_vd.distributions.priors import LogUniform
+from pyro_vd.guides.checks import check_log_sigma2
 from pyro_vd.guides.settings import GuideSettings
 from pyro_vd.guides.unit_guide import UnitGuide
 from pyro_vd.models.bayesian import BayesianNetwork
@@ -60,12 +61,12 @@ class LogNormalDropoutSettings(GuideSettings):
     guide: ClassVar[type[LogNormalDropout]] = LogNormalDropout
 
     def __post_init__(self) -> None:
-        self.log_sigma2 = check_number("log_sigma2", self.log_sigma2, low=-60, high=0)
+        self.log_sigma2 = check_log_sigma2(self.log_sigma2)
         self.weight_noise = check_flag("weight_noise", self.weight_noise)
 
     @property
     def priors(self) -> tuple[type[Any], ...]:
-        return (LogUniform,)
+        return (self.guide.prior,)
 
     def build(self, model: BayesianNetwork) -> LogNormalDropout:
         return LogNormalDropout(model, self.log_sigma2, self.weight_noise)

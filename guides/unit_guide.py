@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyro_vd._core.arguments import check_flag, check_number
+from pyro_vd._core.arguments import check_flag
 from pyro_vd._core.errors import InputError
 from pyro_vd.distributions.unit_posterior import UnitPosterior, unit_shape
 from pyro_vd.evaluation.observations import base_distribution
+from pyro_vd.guides.checks import check_log_sigma2
 from pyro_vd.guides.weight_guide import WeightGuide, check_units
 from pyro_vd.models.bayesian import BayesianNetwork
 
@@ -39,7 +40,7 @@ class UnitGuide(WeightGuide):
     """The class of the posterior, built from θ, ``z_mu``, ``z_log_sigma2``, ``log_sigma2`` or None, and the mask."""
 
     def __init__(self, model: BayesianNetwork, log_sigma2: float, weight_noise: bool) -> None:
-        self._initial_log_sigma2 = check_number("log_sigma2", log_sigma2, low=-60, high=0)
+        self._initial_log_sigma2 = check_log_sigma2(log_sigma2)
         self.weight_noise: bool = check_flag("weight_noise", weight_noise)
         super().__init__(model)
         check_units(model, self.site_names)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
 
-from pyro_vd._core.arguments import check_choice, check_number
+from pyro_vd._core.arguments import check_choice
 from pyro_vd.distributions.weight_posterior import MultiplicativeNormal, SharedAlphaNormal, WeightPosterior
+from pyro_vd.guides.checks import check_log_sigma2
 from pyro_vd.guides.settings import GuideSettings
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.models.bayesian import BayesianNetwork
@@ -19,10 +20,19 @@ _NO_INFORMATION = 60.0  # log α of a removed weight where α is shared: its KL 
 
 Sharing = Literal["weight", "row", "column", "layer"]
 """The weights that share one α: no two weights, those into one unit, those out of one unit, or those of one layer."""
-_DIFFERS_BETWEEN_INPUTS: tuple[Sharing, ...] = ("weight", "column")
 
 
-class VariationalDropout(WeightGuide):
+class _HasSharing:
+    """What the guide and its settings have in common."""
+
+    alpha_sharing: Sharing
+
+    @property
+    def ranks_inputs(self) -> bool:
+        return self.alpha_sharing in ("weight", "column")
+
+
+class VariationalDropout(_HasSharing, WeightGuide):
     """q(w) = N(θ, αθ²) with θ and α learnt (Molchanov 2017, arXiv 1701.05369, section 4).
 
     With one α per weight, the parameters are θ and log σ², where σ² = αθ². Where several weights share one α, the parameters
@@ -43,17 +53,13 @@ class VariationalDropout(WeightGuide):
     learns_alpha = True
 
     def __init__(self, model: BayesianNetwork, log_sigma2: float = -10.0, alpha_sharing: Sharing = "weight") -> None:
-        self._initial_log_sigma2 = check_number("log_sigma2", log_sigma2, low=-60, high=0)
-        check_choice("alpha_sharing", alpha_sharing, ("weight", "row", "column", "layer"))
+        self._initial_log_sigma2 = check_log_sigma2(log_sigma2)
+        check_choice("alpha_sharing", alpha_sharing, get_args(Sharing))
         self.alpha_sharing = alpha_sharing
         super().__init__(model)
 
     def extra_repr(self) -> str:
         return f"alpha_sharing={self.alpha_sharing!r}"
-
-    @property
-    def ranks_inputs(self) -> bool:
-        return self.alpha_sharing in _DIFFERS_BETWEEN_INPUTS
 
     def initial_parameters(self, name: str, weight: Tensor) -> dict[str, Tensor]:
         theta = super().initial_parameters(name, weight)
@@ -75,7 +81,7 @@ class VariationalDropout(WeightGuide):
 
 
 @dataclass
-class VariationalDropoutSettings(GuideSettings):
+class VariationalDropoutSettings(_HasSharing, GuideSettings):
     """Variational dropout: Gaussian noise of a learnt variance on every weight."""
 
     kind: Literal["variational"] = field(default="variational", init=False)
@@ -87,12 +93,8 @@ class VariationalDropoutSettings(GuideSettings):
     guide: ClassVar[type[VariationalDropout]] = VariationalDropout
 
     def __post_init__(self) -> None:
-        self.log_sigma2 = check_number("log_sigma2", self.log_sigma2, low=-60, high=0)
-        check_choice("alpha_sharing", self.alpha_sharing, ("weight", "row", "column", "layer"))
-
-    @property
-    def ranks_inputs(self) -> bool:
-        return self.alpha_sharing in _DIFFERS_BETWEEN_INPUTS
+        self.log_sigma2 = check_log_sigma2(self.log_sigma2)
+        check_choice("alpha_sharing", self.alpha_sharing, get_args(Sharing))
 
     def build(self, model: BayesianNetwork) -> VariationalDropout:
         return VariationalDropout(model, self.log_sigma2, self.alpha_sharing)

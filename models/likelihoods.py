@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
 from pyro_vd._core.arguments import check_number
-from pyro_vd._core.errors import InputError
-from pyro_vd._core.messages import one_line
-from pyro_vd.export.pruned_file import read_info
 
 
 class Likelihood(Protocol):
@@ -70,7 +65,7 @@ class Normal(nn.Module):
 
     @property
     def options(self) -> dict[str, float]:
-        """The constructor's arguments that a file keeps; see :func:`describe`."""
+        """The constructor's arguments that a file keeps; see :func:`~pyro_vd.models.likelihood_files.describe`."""
         return {"scale": self.scale}
 
     def forward(self, output: Tensor) -> dist.TorchDistribution:
@@ -111,60 +106,3 @@ def _one_per_example(distribution: dist.TorchDistribution) -> dist.TorchDistribu
 
 LIKELIHOODS: dict[str, type] = {"categorical": Categorical, "normal": Normal, "poisson": Poisson, "bernoulli": Bernoulli}
 """The classes of likelihoods by the names that recipes and files have for them."""
-
-
-def describe(likelihood: Likelihood) -> dict[str, Any]:
-    """Return the entry for a likelihood in the ``info`` of a network's file; it is empty for a categorical one.
-
-    A class whose constructor has arguments gives them in its property ``options``, as plain numbers or text by name.
-
-    Args:
-        likelihood: an instance of one of :data:`LIKELIHOODS`.
-
-    Raises:
-        InputError: the likelihood has another class.
-    """
-    name = next((name for name, kind in LIKELIHOODS.items() if type(likelihood) is kind), None)
-    if name is None:
-        allowed = f"one of {', '.join(LIKELIHOODS)}, because a file names it"
-        raise InputError(name="likelihood", value=likelihood, allowed=allowed)
-    return {} if name == "categorical" else {"likelihood": {"name": name, **getattr(likelihood, "options", {})}}
-
-
-def described(description: Any) -> Likelihood:
-    """Return the likelihood that an entry of :func:`describe` describes.
-
-    Raises:
-        InputError: the entry is not one that :func:`describe` makes.
-    """
-    try:
-        options = dict(description)
-        likelihood: Likelihood = LIKELIHOODS[options.pop("name")](**options)
-    except (KeyError, TypeError, ValueError) as error:
-        allowed = f"a mapping with the name of one of {', '.join(LIKELIHOODS)}, and its options"
-        raise InputError(name="likelihood", value=description, allowed=allowed) from error
-    return likelihood
-
-
-def likelihood_of(info: Mapping[str, Any]) -> Likelihood | None:
-    """Return the likelihood of a network's file with this ``info``; None, for classes from logits, where ``info`` has none.
-
-    Raises:
-        InputError: the entry is not one that :func:`describe` makes.
-    """
-    if "likelihood" not in info:
-        return None
-    return described(info["likelihood"])
-
-
-def read_likelihood(path: Path | str) -> Likelihood | None:
-    """Return the likelihood in the ``info`` of a network's file; None, for classes from logits, where ``info`` has none.
-
-    Raises:
-        InputError: the file is missing, broken or not a file of pyro_vd, or its entry is not one that a run writes.
-    """
-    info = read_info(path)
-    try:
-        return likelihood_of(info)
-    except Exception as error:  # the file can hold anything
-        raise InputError(f"{path}: {one_line(error)[:300]}", name=str(path), value=info) from error

@@ -50,19 +50,24 @@ def source_of(values: Namespace) -> Path:
     return Path(values.source)
 
 
-def likelihood_of(file: Path) -> Observed | None:
+def read_likelihood(file: Path) -> Observed | None:
     """The likelihood that a network's file names; None, for which Pyro is not needed, where it names none.
 
     Raises:
         InputError: the file is missing, broken or foreign, or says something else than a run writes.
     """
+    from pyro_vd._core.messages import one_line
     from pyro_vd.export.pruned_file import read_info
 
-    if "likelihood" not in read_info(file):
+    info = read_info(file)
+    if "likelihood" not in info:
         return None
-    from pyro_vd.models.likelihoods import read_likelihood
+    from pyro_vd.models.likelihood_files import likelihood_of
 
-    return read_likelihood(file)
+    try:
+        return likelihood_of(info)
+    except Exception as error:  # the file can hold anything
+        raise InputError(f"{file}: {one_line(error)[:300]}", name=str(file), value=info) from error
 
 
 def data_of(source: Path, name: str | None, info: dict[str, Any], data_dir: str | None) -> Dataset:

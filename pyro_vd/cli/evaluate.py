@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from pyro_vd.cli.arguments import SOURCE, add_data_dir, data_of, finish, likelihood_of, source_of
+from pyro_vd.cli.arguments import SOURCE, add_data_dir, data_of, finish, read_likelihood, source_of
 from pyro_vd.cli.parsing import Parser
 
 
@@ -37,7 +37,7 @@ def run(arguments: list[str]) -> None:
     else:
         net = load_pruned(file := source)
         data = data_of(source, values.data, read_info(file), values.data_dir)
-    networks["pruned"] = evaluate(net, data.test, likelihood=likelihood_of(file))
+    networks["pruned"] = evaluate(net, data.test, likelihood=read_likelihood(file))
     cost = {**asdict(network_cost(net, data.x_test[:1])), "bytes": file.stat().st_size}
     measured = {name: asdict(metrics) for name, metrics in networks.items()}
     result = {"source": str(source), "data": data.name, "networks": measured, "cost": cost}

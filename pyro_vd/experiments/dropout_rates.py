@@ -8,7 +8,7 @@ from pyro_vd.evaluation.score import score_of
 from pyro_vd.experiments.setting import Outcome, Setting, new_guide, train
 from pyro_vd.guides import BernoulliDropoutSettings, GaussianDropoutSettings, GuideSettings, VariationalDropoutSettings
 from pyro_vd.plots.experiments import bands
-from pyro_vd.training.state import current_network
+from pyro_vd.pruning.pruned import pruned_or_mean
 from pyro_vd.workflow.phases import TrainConfig
 from pyro_vd.workflow.tables import spread
 
@@ -40,7 +40,7 @@ def run(setting: Setting) -> Outcome:
         for seed in range(seeds):
             guide = new_guide(sizes, config, seed)
             train(guide, config, train_data, setting, f"{phase}, seed {seed}")
-            found.append(1 - score_of(current_network(guide), data.test).value)
+            found.append(1 - score_of(pruned_or_mean(guide), data.test).value)
         return found
 
     curves = {

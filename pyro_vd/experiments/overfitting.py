@@ -21,9 +21,10 @@ from pyro_vd.guides import (
 )
 from pyro_vd.networks.sizes import compression
 from pyro_vd.plots.experiments import learning_curves, memorisation
+from pyro_vd.pruning.pruned import pruned_or_mean
 from pyro_vd.training.callbacks import Callback
 from pyro_vd.training.schedules import KLWeight
-from pyro_vd.training.state import TrainingState, current_network
+from pyro_vd.training.state import TrainingState
 from pyro_vd.workflow.phases import TrainConfig
 
 HELP = "train and test error over the epochs on 60,000 and 1,000 images, and on random labels; about 35 minutes"
@@ -99,4 +100,4 @@ def _follow(
                 points.append((score_of(net, training).value, score_of(net, test).value))
 
     train(guide, config, training, setting, phase, Measure())
-    return points, current_network(guide)
+    return points, pruned_or_mean(guide)

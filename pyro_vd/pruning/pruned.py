@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from pyro_vd.guides.checks import check_guide
+from pyro_vd.guides.means import posterior_mean
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.pruning.rule import Rule, pruning_masks
 from pyro_vd.pruning.thresholds import DEFAULT_THRESHOLD
@@ -27,3 +28,16 @@ def prune(guide: WeightGuide, rule: Rule = DEFAULT_THRESHOLD) -> nn.Module:
     check_guide(guide)
     masks = pruning_masks(guide, rule)
     return guide.model.to_module({name: guide.mean(name) * mask for name, mask in masks.items()})
+
+
+def pruned_or_mean(guide: WeightGuide, rule: Rule = DEFAULT_THRESHOLD) -> nn.Module:
+    """Return the pruned network of a guide that learns α, and the posterior mean of any other.
+
+    Args:
+        guide: a trained guide.
+        rule: see :func:`prune`; unused where the guide learns no α, since nothing says which weights to remove.
+
+    Raises:
+        InputError: see :func:`prune`.
+    """
+    return prune(guide, rule) if guide.learns_alpha else posterior_mean(guide)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -16,11 +15,7 @@ from pyro_vd.guides.checks import check_guide
 from pyro_vd.models.data_checks import check_measured
 from pyro_vd.networks.sizes import compression
 from pyro_vd.pruning.pruned import prune
-from pyro_vd.pruning.thresholds import (
-    ThresholdChoice,
-    ThresholdTrial,
-    check_thresholds,
-)
+from pyro_vd.pruning.thresholds import ThresholdChoice, ThresholdTrial, check_thresholds, highest_threshold
 
 if TYPE_CHECKING:
     from pyro_vd.guides.weight_guide import WeightGuide
@@ -56,7 +51,7 @@ def choose_threshold(
     check_guide(guide)
     model = guide.model
     max_error_rise = check_number("max_error_rise", max_error_rise, low=0, high=1)
-    highest = math.inf if guide.train_threshold is None else guide.train_threshold
+    highest = highest_threshold(guide.train_threshold)
     tried = sorted(threshold for threshold in check_thresholds("candidates", candidates) if threshold <= highest)
     if not tried:
         raise InputError(

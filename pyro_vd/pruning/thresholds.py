@@ -51,6 +51,15 @@ Threshold = float | ThresholdChoice
 """The argument of every function with a threshold: a number, or the result of :func:`~pyro_vd.choose_threshold`."""
 
 
+def highest_threshold(train_threshold: float | None) -> float:
+    """Return the highest threshold to prune by: that of the training, which held means with a larger log α at zero.
+
+    Args:
+        train_threshold: see :attr:`~pyro_vd.guides.WeightGuide.train_threshold`; with None, no threshold is too high.
+    """
+    return math.inf if train_threshold is None else train_threshold
+
+
 def check_threshold(threshold: Any, name: str = "threshold") -> float:
     """Return a threshold as a number; it may be +∞, which prunes only weights of infinite log α, or −∞, which prunes all.
 

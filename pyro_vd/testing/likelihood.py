@@ -21,7 +21,8 @@ from pyro_vd.evaluation.score import Score, output_score
 from pyro_vd.evaluation.scores import expected, log_likelihood
 from pyro_vd.guides.variational_dropout import VariationalDropout
 from pyro_vd.models.bayesian import BayesianNetwork
-from pyro_vd.models.likelihoods import LIKELIHOODS, Likelihood, describe, likelihood_of
+from pyro_vd.models.likelihood_files import describe, likelihood_of
+from pyro_vd.models.likelihoods import LIKELIHOODS, Likelihood
 from pyro_vd.posterior.arviz_files import to_tree
 from pyro_vd.posterior.inference_data import to_inference_data
 from pyro_vd.posterior.summary import predictive

@@ -12,6 +12,7 @@ from pyro_vd._core.arguments import HIGHEST_LR, LARGEST, check_number, take
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import must_be_one_of
 from pyro_vd.data.batches import Batches, TensorBatches
+from pyro_vd.guides.checks import check_train_threshold
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.inference.output_noise import OutputNoise, check_output_noise
 from pyro_vd.pruning.rule import PruningRule, Rule, rule_of
@@ -67,8 +68,7 @@ class TrainingSpec:
         take(self, "lr", check_number("lr", self.lr, low=0, high=HIGHEST_LR, low_open=True))
         take(self, "weight_decay", check_number("weight_decay", self.weight_decay, low=0, high=HIGHEST_LR))
         take(self, "num_particles", check_number("num_particles", self.num_particles, low=1, high=LARGEST, whole=True))
-        if self.train_threshold is not None:
-            take(self, "train_threshold", check_number("train_threshold", self.train_threshold, low=-100, high=100))
+        take(self, "train_threshold", check_train_threshold(self.train_threshold))
         lr_schedule, kl_weight = check_schedules(self.lr_schedule, self.kl_weight)
         for name, value in {"lr_schedule": lr_schedule, "kl_weight": kl_weight, "rule": rule_of(self.rule)}.items():
             take(self, name, value)

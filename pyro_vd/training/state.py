@@ -11,12 +11,9 @@ from torch import Tensor, nn
 from pyro_vd._core.errors import InputError
 from pyro_vd.data.batches import Batches
 from pyro_vd.evaluation.epoch_record import EpochRecord
-from pyro_vd.guides.means import posterior_mean
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.inference.elbo import VariationalDropoutELBO
-from pyro_vd.pruning.pruned import prune
-from pyro_vd.pruning.rule import Rule
-from pyro_vd.pruning.thresholds import DEFAULT_THRESHOLD
+from pyro_vd.pruning.pruned import pruned_or_mean
 from pyro_vd.training.guard import NonFiniteGuard
 from pyro_vd.training.spec import TrainingSpec
 
@@ -78,9 +75,4 @@ class TrainingState:
 
     def network(self) -> nn.Module:
         """The network as it would be pruned now."""
-        return current_network(self.guide, self.spec.rule)
-
-
-def current_network(guide: WeightGuide, rule: Rule = DEFAULT_THRESHOLD) -> nn.Module:
-    """The pruned network of a guide that learns log α, and the posterior mean of any other."""
-    return prune(guide, rule) if guide.learns_alpha else posterior_mean(guide)
+        return pruned_or_mean(self.guide, self.spec.rule)

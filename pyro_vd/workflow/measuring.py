@@ -11,10 +11,11 @@ from torch import nn
 from pyro_vd.data.dataset import Arrays
 from pyro_vd.evaluation.metrics import Metrics, evaluate
 from pyro_vd.evaluation.regression import RegressionMetrics
-from pyro_vd.guides.means import posterior_mean
 from pyro_vd.guides.weight_guide import WeightGuide
-from pyro_vd.models.likelihoods import Likelihood, describe
-from pyro_vd.pruning.pruned import prune
+from pyro_vd.models.likelihood_files import describe
+from pyro_vd.models.likelihoods import Likelihood
+from pyro_vd.pruning.pruned import pruned_or_mean
+from pyro_vd.pruning.thresholds import highest_threshold
 from pyro_vd.workflow.baselines import ridge_regression
 from pyro_vd.workflow.recipe import Recipe
 
@@ -54,8 +55,7 @@ def measure_networks(
 
 def measure_posterior(guide: WeightGuide, data: Arrays, seed: int, num_samples: int = 20) -> Measured:
     """Measure the posterior mean and the Monte Carlo predictive, as trained: means that were held at zero are zero."""
-    held = guide.train_threshold
-    mean = posterior_mean(guide) if held is None else prune(guide, held)
+    mean = pruned_or_mean(guide, highest_threshold(guide.train_threshold))
     pyro.set_rng_seed(seed)
     monte_carlo = evaluate(guide, data, num_samples=num_samples)
     return {"posterior mean": evaluate(mean, data, likelihood=guide.model.likelihood), "Monte Carlo": monte_carlo}

@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
-from pyro_vd._core.arguments import HIGHEST_LR, LARGEST, check_number, check_numbers
+from pyro_vd._core.arguments import LARGEST, check_number, check_numbers
 from pyro_vd._core.errors import InputError
+from pyro_vd.data.batches import DEFAULT_BATCH_SIZE
 from pyro_vd.guides import GuideSettings, VariationalDropoutSettings
-from pyro_vd.inference.output_noise import OutputNoise, check_output_noise
+from pyro_vd.inference.output_noise import OutputNoise
 from pyro_vd.pruning.rule import PruningRule
 from pyro_vd.pruning.thresholds import DEFAULT_THRESHOLD, check_threshold
 from pyro_vd.training.schedules import KLWeight, LRSchedule
+from pyro_vd.training.spec import TrainingSpec
 
-_FIT_OPTIONS = ("epochs", "batch_size", "lr", "lr_schedule", "kl_weight", "train_threshold", "noise", "weight_decay")
+_OF_TRAINING = frozenset(each.name for each in fields(TrainingSpec))
 
 
 @dataclass
@@ -22,37 +24,38 @@ class StepsConfig:
 
     epochs: int = 0
     """Passes over the data; 0 skips this phase."""
-    batch_size: int = 100
+    batch_size: int = DEFAULT_BATCH_SIZE
     """Examples per step."""
-    lr: float = 1e-3
+    lr: float = TrainingSpec.lr
     """Adam's learning rate at the start."""
     lr_schedule: LRSchedule = field(default_factory=LRSchedule)
     """The factor on the learning rate over the epochs."""
 
     def fit_options(self) -> dict[str, Any]:
         """These settings as keyword arguments of :func:`~pyro_vd.fit`."""
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name in _FIT_OPTIONS}
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name in _OF_TRAINING}
 
     _fewest: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
         self.epochs = check_number("epochs", self.epochs, low=self._fewest, high=LARGEST, whole=True)
-        self.batch_size = check_number("batch_size", self.batch_size, low=1, high=LARGEST, whole=True)
-        self.lr = check_number("lr", self.lr, low=0, high=HIGHEST_LR, low_open=True)
+        spec = TrainingSpec(**self.fit_options() | {"epochs": max(1, self.epochs)})  # its ranges hold here too
+        for name in self.fit_options().keys() - {"epochs"}:
+            setattr(self, name, getattr(spec, name))
+        self.batch_size = spec.batch_size or DEFAULT_BATCH_SIZE
 
 
 @dataclass
 class PretrainConfig(StepsConfig):
     """Pretraining: the same network is first trained without noise on its weights."""
 
-    weight_decay: float = 0.0
+    weight_decay: float = TrainingSpec.weight_decay
     """The L2 penalty, relative to the mean loss per example, as usual."""
     dropout: float = 0.0
     """The rate of ordinary dropout on the hidden units."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.weight_decay = check_number("weight_decay", self.weight_decay, low=0, high=HIGHEST_LR)
         self.dropout = check_number("dropout", self.dropout, low=0, high=0.99)
 
 
@@ -66,9 +69,9 @@ class TrainConfig(StepsConfig):
     """The guide, which is what is learnt about the weights: its kind and its parameters."""
     kl_weight: KLWeight = field(default_factory=KLWeight)
     """β, the weight of the KL, over the epochs."""
-    train_threshold: float | None = None
+    train_threshold: float | None = TrainingSpec.train_threshold
     """Hold means with log α at or above this threshold at zero in the forward pass; null holds none. The guide must learn α."""
-    noise: OutputNoise = "position"
+    noise: OutputNoise = TrainingSpec.noise
     """Whether the noise of a convolution's output is drawn for each position independently, or once per example."""
     frames: int = 0
     """Frames to record per epoch, for pyro-vd animate; 0 records none."""
@@ -81,16 +84,13 @@ class TrainConfig(StepsConfig):
             raise InputError(
                 name="guide", value=self.guide, allowed="settings of a guide, such as VariationalDropoutSettings()"
             )
-        check_output_noise("noise", self.noise)
         self.frames = check_number("frames", self.frames, low=0, high=1000, whole=True)
-        if self.train_threshold is not None:
-            self.train_threshold = check_number("train_threshold", self.train_threshold, low=-100, high=100)
-            if not self.guide.learns_alpha:
-                raise InputError(
-                    name="train_threshold",
-                    value=self.train_threshold,
-                    allowed=f"null where guide.kind is {self.guide.kind!r}, which learns no α to hold means by",
-                )
+        if self.train_threshold is not None and not self.guide.learns_alpha:
+            raise InputError(
+                name="train_threshold",
+                value=self.train_threshold,
+                allowed=f"null where guide.kind is {self.guide.kind!r}, which learns no α to hold means by",
+            )
 
 
 @dataclass

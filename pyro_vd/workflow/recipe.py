@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from pyro_vd.models.likelihoods import LIKELIHOODS, Likelihood, Normal
 from pyro_vd.networks.layers import named_weights
 from pyro_vd.networks.modules import Rescale
 from pyro_vd.networks.ready import mlp
+from pyro_vd.pruning.thresholds import highest_threshold
 from pyro_vd.workflow.phases import FinetuneConfig, PretrainConfig, PruneConfig, TrainConfig
 
 InitialTheta = Literal["default", "uniform-fan-out", "normal-fan-out"]
@@ -32,6 +33,12 @@ _PRIORS: dict[str, tuple[Any, dict[str, Any]]] = {
     "normal-jeffreys": (NormalJeffreys, {}),
 }
 """The types of priors, with their options."""
+
+if TYPE_CHECKING:  # a type checker cannot read the names from a mapping
+    PriorName = str
+    LikelihoodName = str
+else:
+    PriorName, LikelihoodName = Literal[*_PRIORS], Literal[*LIKELIHOODS]
 
 
 @dataclass
@@ -58,11 +65,11 @@ class ModelConfig:
     initial_theta: InitialTheta = "default"
     """How weights are drawn at the start: as PyTorch does, uniformly from [-1/√n_out, 1/√n_out], or normally with standard
     deviation 1/√n_out, where n_out is the number of outputs of the layer."""
-    prior: Literal["log-uniform", "log-uniform-exact", "ard", "normal-jeffreys"] = "log-uniform"
+    prior: PriorName = "log-uniform"
     """The prior of the weights: log-uniform with the approximate or with the exact KL, automatic relevance determination, or,
     for the guide ``group``, normal–Jeffreys."""
 
-    likelihood: Literal["categorical", "normal", "poisson", "bernoulli"] = "categorical"
+    likelihood: LikelihoodName = "categorical"
     """What is observed: class labels (categorical), numbers with noise of a learnt scale (normal), counts (poisson), or zeros
     and ones (bernoulli)."""
 
@@ -139,7 +146,7 @@ class Recipe:
     def __post_init__(self) -> None:
         self.seed = check_number("seed", self.seed, low=0, high=2**32 - 1, whole=True)
         self.threads = check_number("threads", self.threads, low=1, high=1024, whole=True)
-        if self.train.train_threshold is not None and self.prune.threshold > self.train.train_threshold:
+        if self.prune.threshold > highest_threshold(self.train.train_threshold):
             raise InputError(
                 name="prune.threshold",
                 value=self.prune.threshold,

@@ -28,9 +28,10 @@ from pyro_vd.guides import PointEstimate, WeightGuide
 from pyro_vd.guides.means import posterior_mean
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.models.likelihoods import Likelihood
-from pyro_vd.pruning.pruned import prune
+from pyro_vd.pruning.pruned import pruned_or_mean
 from pyro_vd.pruning.rule import PruningRule, pruning_masks
 from pyro_vd.pruning.threshold_choice import choose_threshold
+from pyro_vd.pruning.thresholds import highest_threshold
 from pyro_vd.training.fitting import FitResult, fit
 from pyro_vd.training.frames import FrameRecorder
 from pyro_vd.training.metrics_log import MetricsLog
@@ -105,11 +106,8 @@ def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progr
     model.cpu(), guide.cpu()
     save_posterior(folder, guide)
 
-    if guide.learns_alpha:
-        rule = chosen_rule(recipe.prune, guide, validation)
-        threshold, pruned = rule.threshold, prune(guide, rule)
-    else:  # without α, nothing says which weights to remove
-        threshold, pruned = math.inf, posterior_mean(guide)
+    rule = chosen_rule(recipe.prune, guide, validation) if guide.learns_alpha else PruningRule(math.inf)
+    pruned = pruned_or_mean(guide, rule)
     trained = copy.deepcopy(guide)
     if recipe.finetune.epochs:
         guide.apply_masks(pruning_masks(guide, rule))
@@ -118,12 +116,12 @@ def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progr
         pruned = posterior_mean(guide).cpu()
     # Everything is chosen; only now are the test data used.
     networks = measure_networks(recipe, train, data.test, pretrained, trained, (pruned, likelihood))
-    save_pruned(pruned, folder / PRUNED, file_info(recipe, threshold, likelihood))
+    save_pruned(pruned, folder / PRUNED, file_info(recipe, rule.threshold, likelihood))
     metrics = {
         "data": recipe.data.name,
         "test_size": len(data.test[0]),
         "seed": recipe.seed,
-        "threshold": threshold,
+        "threshold": rule.threshold,
         **validation_score(pruned, validation, likelihood),
         "networks": {name: asdict(value) for name, value in networks.items()},
         "compact": asdict(compact_size(pruned, data.test[0][:1])),
@@ -146,7 +144,7 @@ def chosen_rule(config: PruneConfig, guide: WeightGuide, validation: Arrays | No
             there are no validation data, or no threshold is low enough.
     """
     if config.max_error_rise is None:
-        if guide.train_threshold is not None and config.threshold > guide.train_threshold:
+        if config.threshold > highest_threshold(guide.train_threshold):
             raise InputError(
                 name="threshold", value=config.threshold, allowed=f"at most train.train_threshold (={guide.train_threshold})"
             )

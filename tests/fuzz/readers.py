@@ -24,11 +24,13 @@ from torch import Tensor, nn
 from pyro_vd import InputError, VariationalDropout, compact, fit, load_pruned, save_pruned
 from pyro_vd._core.sealed import seal_zip
 from pyro_vd._core.yaml_files import read_yaml
+from pyro_vd.cli.arguments import read_likelihood
 from pyro_vd.data.files import load_image_folder, load_npz
 from pyro_vd.data.idx_files import read_idx
 from pyro_vd.export.pruned_file import read_info
 from pyro_vd.models.bayesian import BayesianNetwork
-from pyro_vd.models.likelihoods import Normal, describe, read_likelihood
+from pyro_vd.models.likelihood_files import describe
+from pyro_vd.models.likelihoods import Normal
 from pyro_vd.networks.ready import mlp
 from pyro_vd.posterior.arviz_files import read_inference_data, to_tree, write_inference_data
 from pyro_vd.training import TrainingState

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from pyro_vd import BayesianNetwork, VariationalDropout, VariationalDropoutELBO, fit
 from pyro_vd.guides import PointEstimate
 from pyro_vd.models import Bernoulli, Categorical, Normal, Poisson
-from pyro_vd.models.likelihoods import describe, described, likelihood_of
+from pyro_vd.models.likelihood_files import describe, likelihood_of
 
 EVERY = {"normal": Normal(0.7), "learnt": Normal(initial_scale=2.0), "poisson": Poisson(), "bernoulli": Bernoulli()}
 every_likelihood = pytest.mark.parametrize("name", EVERY)
@@ -125,9 +125,12 @@ BAD: dict[str, tuple[Callable[[], object], tuple[object, ...]]] = {
     "complex": (lambda: check(Normal(), [1j, 0j, 0j, 0j]), (ANYTHING, ANYTHING, "complex")),
     "unequal lengths": (lambda: check(Normal(), [0.0, 1.0, 2.0]), (ANYTHING, ANYTHING, "4 ", "3 ")),
     "fractions as classes": (lambda: check(Categorical(), [0.0, 1.0, 2.0, 1.0]), (ANYTHING, ANYTHING, "float32", "normal")),
-    "unknown name": (lambda: described({"name": "cauchy"}), ("likelihood", {"name": "cauchy"}, "poisson")),
-    "no mapping": (lambda: described(3), ("likelihood", 3, "poisson")),
-    "bad option": (lambda: described({"name": "normal", "scale": -1}), ("likelihood", {"name": "normal", "scale": -1})),
+    "unknown name": (lambda: likelihood_of({"likelihood": {"name": "cauchy"}}), ("likelihood", {"name": "cauchy"}, "poisson")),
+    "no mapping": (lambda: likelihood_of({"likelihood": 3}), ("likelihood", 3, "poisson")),
+    "bad option": (
+        lambda: likelihood_of({"likelihood": {"name": "normal", "scale": -1}}),
+        ("likelihood", {"name": "normal", "scale": -1}),
+    ),
 }
 """Calls, each with what its error must be about: the arguments of ``refuses``."""
 
