@@ -6,6 +6,7 @@ from torch import nn
 
 from pyro_vd.networks.layer_registry import kind_of
 from pyro_vd.networks.modules import SelectInputs
+from pyro_vd.networks.norms import CHANNEL_NORMS
 
 Shape = tuple[int, ...] | None
 """The shape of a tensor; None where there was no tensor, such as a bias that was added later."""
@@ -13,7 +14,7 @@ Shape = tuple[int, ...] | None
 
 def is_resizable(layer: nn.Module) -> bool:
     """Whether :func:`take_sizes` knows the layer."""
-    return isinstance(layer, nn.modules.batchnorm._NormBase | SelectInputs) or kind_of(layer) is not None
+    return isinstance(layer, (*CHANNEL_NORMS, SelectInputs)) or kind_of(layer) is not None
 
 
 def take_sizes(layer: nn.Module) -> None:
