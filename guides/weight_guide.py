@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pyro_vd._core.eager import uncompiled
 from pyro_vd._core.errors import InputError
+from pyro_vd._core.messages import type_name
 from pyro_vd.guides.checks import check_model
 from pyro_vd.guides.guide_state import GuideState
 from pyro_vd.guides.predictor import GuidePredictor
@@ -86,8 +87,8 @@ class WeightGuide(GuideState):
             for what, tensor in ((name, weight), *own):
                 if self.needs_float32 and is_coarse(tensor.dtype):
                     raise InputError(
-                        f"{what} (={_type(tensor)}) must be float32 or float64, because smaller types are too coarse for the "
-                        f"variances of {type(self).__name__}: call fit inside torch.autocast('cpu' or 'cuda', "
+                        f"{what} (={type_name(tensor.dtype)}) must be float32 or float64, because smaller types are too coarse "
+                        f"for the variances of {type(self).__name__}: call fit inside torch.autocast('cpu' or 'cuda', "
                         "dtype=torch.bfloat16), and convert the plain network afterwards",
                         name=what,
                         value=tensor.dtype,
@@ -95,11 +96,11 @@ class WeightGuide(GuideState):
                     )
                 if tensor.dtype != weight.dtype:
                     raise InputError(
-                        f"{what} (={_type(tensor)}) must be {_type(weight)}, the type of the network's weight; convert model "
-                        "and guide to one type",
+                        f"{what} (={type_name(tensor.dtype)}) must be {type_name(weight.dtype)}, the type of the network's "
+                        "weight; convert model and guide to one type",
                         name=what,
                         value=tensor.dtype,
-                        allowed=_type(weight),
+                        allowed=type_name(weight.dtype),
                     )
 
     def append(self, guide: Callable[..., Any]) -> None:
@@ -173,7 +174,3 @@ def check_units(model: BayesianNetwork, names: Sequence[str]) -> None:
                 value=layer,
                 allowed="a linear layer, or a convolution with groups=1",
             )
-
-
-def _type(tensor: Tensor) -> str:
-    return str(tensor.dtype).removeprefix("torch.")
