@@ -52,9 +52,9 @@ class WeightGuide(GuideState):
     def __init__(self, model: BayesianNetwork) -> None:
         super().__init__()
         check_model(model)
-        self.check_types(model)
-        self.site_names: list[str] = model.weight_names
         self.__dict__["model"] = model  # not registered as a submodule: the guide's state must not contain the model's
+        self.check_types()
+        self.site_names: list[str] = model.weight_names
         self.sites: PyroModule = PyroModule()  # a separate module, because a layer may have the name "mean" or "posterior"
         for name, weight in model.initial_weights.items():
             module = cast(PyroModule, self._modules["sites"])
@@ -71,7 +71,7 @@ class WeightGuide(GuideState):
         """Return the predictor with ``num_samples`` joint draws; see :func:`~pyro_vd.evaluate`."""
         return GuidePredictor(self, num_samples)
 
-    def check_types(self, model: BayesianNetwork) -> None:
+    def check_types(self) -> None:
         """Refuse floating-point types of the model and of the guide that are too coarse for learning, or differ.
 
         A coarse type loses a step of Adam: in bfloat16, the neighbours of log σ² = −10 are −9.94 and −10.06. Training checks
@@ -81,8 +81,8 @@ class WeightGuide(GuideState):
             InputError: weights have half precision or less, and the guide has variances; a likelihood's parameters have such a
                 type; or the guide has another type than its model.
         """
-        check_likelihood_type(model.likelihood)
-        for name, weight in model.initial_weights.items():
+        check_likelihood_type(self.model.likelihood)
+        for name, weight in self.model.initial_weights.items():
             own = self.site(name).named_parameters(prefix=f"sites.{name}") if "sites" in self._modules else ()
             for what, tensor in ((name, weight), *own):
                 if self.needs_float32 and is_coarse(tensor.dtype):
