@@ -32,7 +32,7 @@ class BernoulliDropout(DropoutGuide):
 
     def __init__(self, model: BayesianNetwork, p: float) -> None:
         super().__init__(model, p)
-        self.check_units(model)
+        self.check_units()
 
     def posterior(self, name: str) -> dist.TorchDistribution:
         return self.unit_posterior(name, "bernoulli")

@@ -46,22 +46,22 @@ class DropoutGuide(WeightGuide):
     def extra_repr(self) -> str:
         return f"p={self.p}"
 
-    def check_units(self, model: BayesianNetwork) -> None:
+    def check_units(self) -> None:
         """Refuse a model without hidden units that can have noise.
 
         Raises:
             InputError: every layer reads the data; or a layer that does not is a transposed or grouped convolution.
         """
-        after = [name for name in self.site_names if not model.reads_data(name)]
+        after = [name for name in self.site_names if not self.model.reads_data(name)]
         if not after:
             raise InputError(
                 f"model has the weights {', '.join(self.site_names)}, whose layers all read the data; it must have hidden "
                 f"units for the noise of {type(self).__name__} on units",
                 name="model",
-                value=model,
+                value=self.model,
                 allowed="a model with hidden units",
             )
-        check_units(model, after)
+        check_units(self.model, after)
 
     def unit_posterior(self, name: str, noise: UnitNoise) -> dist.TorchDistribution:
         """Return q(w) of a site under noise on the hidden units; there is none where the layer reads the data."""

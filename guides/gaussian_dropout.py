@@ -41,7 +41,7 @@ class GaussianDropout(DropoutGuide):
         self.noise_on = noise_on
         super().__init__(model, p)
         if noise_on == "unit":
-            self.check_units(model)
+            self.check_units()
 
     @property
     def needs_float32(self) -> bool:

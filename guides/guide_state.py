@@ -119,8 +119,7 @@ class GuideState(GuideMarker, PyroModule):
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         given = state_dict.pop(f"{prefix}{_THRESHOLD}", None)
         super()._load_from_state_dict(state_dict, prefix, *rest)
-        strict: bool = rest[1]
-        if given is None and not strict:
+        if given is None and not all(f"{prefix}sites.{name}.theta" in state_dict for name in self.site_names):
             return  # a state with some of the entries leaves all others as they are
         try:
             self.train_threshold = None if given is None else float(given)

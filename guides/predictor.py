@@ -44,7 +44,7 @@ class GuidePredictor:
 
     def means(self, x: Tensor, y: Tensor | None, observe: Observe) -> Draws:
         means = DrawMeans()
-        joint_draws(self._guide.model, self._guide, x, y, self._num_samples, observe, lambda _, found: means.add(found))
+        joint_draws(self._guide, x, y, self._num_samples, observe, lambda _, found: means.add(found))
         return means.means()
 
     @torch.no_grad()

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pyro_vd._core.eager import uncompiled
 from pyro_vd._core.errors import InputError
+from pyro_vd._core.messages import type_name
 from pyro_vd.guides.checks import check_model
 from pyro_vd.guides.guide_state import GuideState
 from pyro_vd.guides.predictor import GuidePredictor
@@ -51,9 +52,9 @@ class WeightGuide(GuideState):
     def __init__(self, model: BayesianNetwork) -> None:
         super().__init__()
         check_model(model)
-        self.check_types(model)
-        self.site_names: list[str] = model.weight_names
         self.__dict__["model"] = model  # not registered as a submodule: the guide's state must not contain the model's
+        self.check_types()
+        self.site_names: list[str] = model.weight_names
         self.sites: PyroModule = PyroModule()  # a separate module, because a layer may have the name "mean" or "posterior"
         for name, weight in model.initial_weights.items():
             module = cast(PyroModule, self._modules["sites"])
@@ -70,7 +71,7 @@ class WeightGuide(GuideState):
         """Return the predictor with ``num_samples`` joint draws; see :func:`~pyro_vd.evaluate`."""
         return GuidePredictor(self, num_samples)
 
-    def check_types(self, model: BayesianNetwork) -> None:
+    def check_types(self) -> None:
         """Refuse floating-point types of the model and of the guide that are too coarse for learning, or differ.
 
         A coarse type loses a step of Adam: in bfloat16, the neighbours of log σ² = −10 are −9.94 and −10.06. Training checks
@@ -80,13 +81,13 @@ class WeightGuide(GuideState):
             InputError: weights have half precision or less, and the guide has variances; a likelihood's parameters have such a
                 type; or the guide has another type than its model.
         """
-        check_likelihood_type(model.likelihood)
-        for name, weight in model.initial_weights.items():
+        check_likelihood_type(self.model.likelihood)
+        for name, weight in self.model.initial_weights.items():
             own = self.site(name).named_parameters(prefix=f"sites.{name}") if "sites" in self._modules else ()
             for what, tensor in ((name, weight), *own):
                 if self.needs_float32 and is_coarse(tensor.dtype):
                     raise InputError(
-                        f"{what!r} is of type {_type(tensor)}; it must be float32 or float64, because smaller types are too "
+                        f"{what!r} is of type {type_name(tensor.dtype)}; it must be float32 or float64, because smaller types are too "
                         f"coarse for the variances of {type(self).__name__}: call fit inside torch.autocast('cpu' or 'cuda', "
                         "dtype=torch.bfloat16), and convert the plain network afterwards",
                         name=what,
@@ -95,11 +96,11 @@ class WeightGuide(GuideState):
                     )
                 if tensor.dtype != weight.dtype:
                     raise InputError(
-                        f"{what!r} is of type {_type(tensor)}; it must be {_type(weight)}, the type of the network's weight: "
+                        f"{what!r} is of type {type_name(tensor.dtype)}; it must be {type_name(weight.dtype)}, the type of the network's weight: "
                         "convert model and guide to one type",
                         name=what,
                         value=tensor.dtype,
-                        allowed=_type(weight),
+                        allowed=type_name(weight.dtype),
                     )
 
     def append(self, guide: Callable[..., Any]) -> None:
@@ -173,7 +174,3 @@ def check_units(model: BayesianNetwork, names: Sequence[str]) -> None:
                 value=layer,
                 allowed="a linear layer, or a convolution with groups=1",
             )
-
-
-def _type(tensor: Tensor) -> str:
-    return str(tensor.dtype).removeprefix("torch.")

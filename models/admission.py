@@ -12,7 +12,7 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from pyro_vd._core.errors import InputError
-from pyro_vd._core.messages import one_line
+from pyro_vd._core.messages import one_line, type_name
 from pyro_vd.networks.copies import copy_network
 from pyro_vd.networks.layer_registry import kind_of, own_weights
 from pyro_vd.networks.layers import weight_name
@@ -160,7 +160,7 @@ def _check_tensor(what: str, name: str, tensor: torch.Tensor) -> None:
         )
     if tensor.is_complex() and tensor.requires_grad:
         raise InputError(
-            f"{what} is of type {str(tensor.dtype).removeprefix('torch.')}; a learnt parameter must be real: learn a real and "
+            f"{what} is of type {type_name(tensor.dtype)}; a learnt parameter must be real: learn a real and "
             "an imaginary part, and combine them in forward by torch.complex",
             name=name,
             value=tensor.dtype,

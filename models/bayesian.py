@@ -21,6 +21,7 @@ from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import quoted
 from pyro_vd.distributions.priors import LogUniform, standing_in
 from pyro_vd.evaluation.observations import check_likelihood
+from pyro_vd.inference.joint_draws import OBSERVED
 from pyro_vd.models.admission import check_likelihood_type
 from pyro_vd.models.likelihoods import Categorical, Likelihood
 from pyro_vd.models.weighted_network import WeightedNetwork
@@ -127,7 +128,7 @@ class BayesianNetwork(WeightedNetwork):
                 allowed=f"({len(x)},)",
             )
         with pyro.plate("data", len(x)), poutine.scale(scale=scale):
-            pyro.sample("y", observation, obs=y)
+            pyro.sample(OBSERVED, observation, obs=y)
         return output
 
     @uncompiled

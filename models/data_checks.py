@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pyro.poutine as poutine
 from torch import Tensor
 from torch.distributions import Distribution
 
@@ -17,6 +18,8 @@ from pyro_vd.evaluation.observations import (
     check_observations,
     is_classes,
 )
+from pyro_vd.inference.handlers import own_parameters
+from pyro_vd.inference.joint_draws import OBSERVED
 from pyro_vd.networks.modes import in_evaluation_mode
 
 if TYPE_CHECKING:
@@ -71,16 +74,13 @@ def check_measured(name: str, data: Any, model: BayesianNetwork) -> tuple[Tensor
 
 def _as_the_model_observes(model: BayesianNetwork, x: Tensor) -> Observed:
     """Return a likelihood that runs the model's own likelihood inside the model, on the first of ``x`` and with own weights."""
-    import pyro.poutine as poutine
-
-    from pyro_vd.inference.handlers import own_parameters  # needs Pyro
 
     def observation(output: Tensor) -> Distribution:
         device = next(iter(model.initial_weights.values())).device
         first = x[: len(output)].to(device)
         conditioned = poutine.condition(model, data=model.initial_weights)
         with generators_kept(device), own_parameters(), in_evaluation_mode(model):
-            found: Distribution = poutine.trace(conditioned).get_trace(first).nodes["y"]["fn"]
+            found: Distribution = poutine.trace(conditioned).get_trace(first).nodes[OBSERVED]["fn"]
         return found
 
     return observation

@@ -10,11 +10,9 @@ from torch import nn
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import did_you_mean, some_of
 from pyro_vd.networks.layer_registry import layer_classes, layers_in
+from pyro_vd.networks.norms import NORMS
 
 logger: logging.Logger = logging.getLogger(__name__)
-
-NORMALISATIONS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
-"""Layers whose parameters no user expects to have a prior."""
 
 
 def weight_places(net: nn.Module) -> dict[str, list[str]]:
@@ -34,7 +32,7 @@ def weight_places(net: nn.Module) -> dict[str, list[str]]:
         owner, attribute = owner_of(net, names[0])
         if key in weights:
             sites[names[0]] = names
-        elif not isinstance(owner, NORMALISATIONS) and "bias" not in attribute:
+        elif not isinstance(owner, NORMS) and "bias" not in attribute:
             plain.setdefault(type(owner).__name__, []).append(names[0])
     if plain:
         logger.warning(

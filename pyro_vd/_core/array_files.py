@@ -11,10 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from pyro_vd._core.errors import InputError
-from pyro_vd._core.reading import reading
-
-_LEAST, _A_BYTE = 2**28, 100
-"""Limits of the unpacked size: bytes for any file, and bytes per byte of the file; the larger one applies."""
+from pyro_vd._core.reading import most_unpacked, reading
 
 _KINDS = "biufcU"
 _LONGEST_HEADER = 2000
@@ -44,7 +41,7 @@ def read_arrays(path: Path, what: str, needed: Collection[str] = ()) -> dict[str
             if len(set(names)) < len(names):
                 raise InputError(f"{path} is corrupt: it has two arrays of the same name", name=str(path), value=names)
             members = {n: member for n, member in zip(names, archive.infolist(), strict=True) if n in needed or not needed}
-            size, most = sum(member.file_size for member in members.values()), max(_LEAST, _A_BYTE * path.stat().st_size)
+            size, most = sum(member.file_size for member in members.values()), most_unpacked(path.stat().st_size)
             if size > most:
                 raise InputError(
                     f"{path} would take {size:,} bytes; for a file of this size at most {most:,} are allowed. Write it without "

@@ -5,7 +5,10 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Collection, Iterable, Sequence
 from difflib import get_close_matches
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
 
 MAPPING = "keys and values, {key: value, …}"
 """The words for a dict in an error."""
@@ -59,6 +62,11 @@ def quoted(value: object, most: int = 80) -> str:
     except Exception:  # a foreign ``__repr__`` can raise anything
         text = f"<{type(value).__name__}>"
     return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def type_name(dtype: torch.dtype) -> str:
+    """Return the name of a type of numbers, such as ``float32``."""
+    return str(dtype).removeprefix("torch.")
 
 
 def did_you_mean(given: object, allowed: Iterable[str]) -> str:

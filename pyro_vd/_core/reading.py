@@ -56,6 +56,11 @@ def check_size(path: Path | str, what: str, size: int, most: int) -> None:
         raise InputError(message, name=str(path), value=size, allowed=f"at most {most} bytes")
 
 
+def most_unpacked(size: int) -> int:
+    """Return how many bytes the arrays of a file may take: 256 MB, or 100 times the ``size`` of the file if that is more."""
+    return max(2**28, 100 * size)
+
+
 def read_bytes(path: Path | str, what: str, most: int | None = None) -> bytes:
     """Read a whole file.
 

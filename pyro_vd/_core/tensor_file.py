@@ -14,6 +14,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from pyro_vd._core.errors import InputError
+from pyro_vd._core.messages import type_name
 from pyro_vd._core.reading import MOST_TEXT, check_size, plain_json, reading
 from pyro_vd._core.storage import checksum
 
@@ -55,7 +56,7 @@ def size_of(mark: str, described: Mapping[str, Any], tensors: Mapping[str, Tenso
 
 def _name(dtype: torch.dtype) -> str:
     """Return the name of a type in safetensors files, such as ``F32``."""
-    name = str(dtype).removeprefix("torch.")
+    name = type_name(dtype)
     kind = name.rstrip("0123456789")
     return {"float": "F", "bfloat": "BF", "int": "I", "uint": "U", "complex": "C"}.get(kind, kind.upper()) + name[len(kind) :]
 

@@ -12,7 +12,7 @@ from pyro_vd.compaction.front import behind_selection
 from pyro_vd.compaction.plan import ShrinkPlan, TensorPlan, shrink_tensor
 from pyro_vd.networks.checks import check_module
 from pyro_vd.networks.copies import copy_network
-from pyro_vd.networks.layer_sizes import remember_shape, take_sizes
+from pyro_vd.networks.layer_sizes import replace_tensor
 from pyro_vd.networks.modes import alone
 from pyro_vd.networks.tracing import Trace
 
@@ -59,8 +59,7 @@ def applied(trace: Trace, plan: ShrinkPlan) -> nn.Module:
     if plan.inputs is None:
         return net
     whole, selection = behind_selection(net, plan.inputs)
-    _replace(selection, "index", selection.index[torch.tensor(plan.inputs.kept, device=selection.index.device)])
-    take_sizes(selection)
+    replace_tensor(selection, "index", selection.index[torch.tensor(plan.inputs.kept, device=selection.index.device)])
     return whole
 
 
@@ -73,10 +72,8 @@ def _shrink(net: nn.Module, plan: ShrinkPlan, found: TensorPlan) -> None:
     except AttributeError as error:
         raise InputError(f"the network has no {found.name}, which the plan was made for", name=found.name) from error
     if found.is_new and tensor is None:
-        like = next(module.parameters())
-        remember_shape(module, name)
-        tensor = nn.Parameter(like.new_zeros(found.shape), like.requires_grad)
-        setattr(module, name, tensor)
+        replace_tensor(module, name, next(module.parameters()).new_zeros(found.shape))
+        tensor = getattr(module, name)
     if not isinstance(tensor, Tensor) or tuple(tensor.shape) != found.shape:
         shape = tuple(tensor.shape) if isinstance(tensor, Tensor) else tensor
         raise InputError(
@@ -90,17 +87,7 @@ def _shrink(net: nn.Module, plan: ShrinkPlan, found: TensorPlan) -> None:
         new = (new.double() + torch.tensor(found.added, dtype=torch.float64, device=new.device)).to(new.dtype)
     for dim, indices in enumerate(found.zeroed):
         new.index_fill_(dim, torch.tensor(indices, dtype=torch.int64, device=new.device), 0)
-    _replace(module, name, shrink_tensor(new, plan, found.name))
-    take_sizes(module)
-
-
-def _replace(module: nn.Module, name: str, tensor: Tensor) -> None:
-    """Put another tensor in the place of a parameter or buffer."""
-    old = getattr(module, name)
-    if old.shape != tensor.shape:
-        remember_shape(module, name)
-    new = tensor.contiguous()
-    setattr(module, name, nn.Parameter(new, old.requires_grad) if isinstance(old, nn.Parameter) else new)
+    replace_tensor(module, name, shrink_tensor(new, plan, found.name))
 
 
 def _check_same_operations(before: Trace, after: Trace) -> None:

@@ -13,7 +13,8 @@ from pyro_vd.compaction.parts import Layer, Norm, Part, Selection
 from pyro_vd.compaction.units import Space, Units
 from pyro_vd.networks.layer_registry import exact_kind_of
 from pyro_vd.networks.modules import SelectInputs
-from pyro_vd.networks.operations import NORMS, POOLING, is_batch_size_only, is_elementwise, is_flatten, is_in_place
+from pyro_vd.networks.norms import BATCH_NORMS
+from pyro_vd.networks.operations import POOLING, is_batch_size_only, is_elementwise, is_flatten, is_in_place
 from pyro_vd.networks.tracing import Trace
 
 
@@ -60,7 +61,7 @@ class Placement:
                 first.space.join(other.space)
             self.units[node] = Units(first.space, axis, self.shapes[node][axis])
             self._note_storage(node)
-            if self.trace.operation(node) in NORMS:
+            if self.trace.operation(node) in BATCH_NORMS:
                 self.parts[node] = Norm(cast(nn.Module, self.trace.module(node)), self.units[node])
         elif not is_batch_size_only(node):
             self._pin(node)
@@ -93,7 +94,7 @@ class Placement:
         axis, ndims = sources[0].axis, {len(self.shapes[source]) for source in tensors}
         if is_flatten(trace, node, max(ndims)):
             fits = axis == 1
-        elif operation in NORMS:
+        elif operation in BATCH_NORMS:
             norm = cast(Any, trace.module(node))
             fits = axis == 1 and trace.owns_its_tensors(node) and norm.running_mean is not None and not norm.training
         elif operation in POOLING:

@@ -14,7 +14,7 @@ from pyro_vd.evaluation.deployed import DeployedSize
 from pyro_vd.evaluation.network_size import NetworkSize
 from pyro_vd.evaluation.observations import Observed, class_labels
 from pyro_vd.evaluation.prediction import Prediction
-from pyro_vd.evaluation.predictors import predictor_of
+from pyro_vd.evaluation.predictors import Predictor, predictor_of
 from pyro_vd.evaluation.regression import RegressionMetrics, measure_numbers
 from pyro_vd.evaluation.score import ERROR, Score
 from pyro_vd.evaluation.scores import scores
@@ -63,24 +63,26 @@ class Metrics:
 
 
 def evaluate(
-    net: nn.Module, data: Data, *, num_samples: int = 20, likelihood: Observed | None = None
+    net: nn.Module | Predictor, data: Data, *, num_samples: int = 20, likelihood: Observed | None = None
 ) -> Metrics | RegressionMetrics:
-    """Measure an ordinary network, or the Monte Carlo predictive of a guide.
+    """Measure an ordinary network, the Monte Carlo predictive of a guide, or another predictor.
 
     Args:
-        net: an ordinary network, or a trained guide.
+        net: an ordinary network, a trained guide, or an object of your own with the interface
+            :class:`~pyro_vd.evaluation.Predictor`, such as an ensemble.
         data: inputs ``(n, …)`` and observations ``(n, …)``, as tensors, NumPy arrays or lists; or a data set, of which the test
             data are taken.
         num_samples: number of draws of all latent sites for a guide's predictive, at least 1.
         likelihood: maps the output of an ordinary network to the distribution of the observations, such as
-            ``model.likelihood``; None for classes from logits. Must be None for a guide, whose model has a likelihood.
+            ``model.likelihood``; None for classes from logits. Must be None for a guide, whose model has a likelihood,
+            and for a predictor.
 
     Returns:
         :class:`Metrics` for classes, or zeros and ones; :class:`~pyro_vd.evaluation.RegressionMetrics` for numbers.
 
     Raises:
-        InputError: ``net`` is neither a network nor a guide; the data do not fit the network; its outputs are not finite; or,
-            for classes, scikit-learn or torchmetrics is not installed.
+        InputError: ``net`` is not a network, guide or predictor; the data do not fit the network; its outputs are not finite;
+            or, for classes, scikit-learn or torchmetrics is not installed.
     """
     predictor = predictor_of("evaluate", net, num_samples, likelihood)
     x, y = predictor.check_data("data", data)

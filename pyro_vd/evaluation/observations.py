@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution, Independent
 
 from pyro_vd._core.errors import InputError
-from pyro_vd._core.messages import one_line
+from pyro_vd._core.messages import one_line, type_name
 from pyro_vd.evaluation.support import check_support
 
 Observed = Callable[[Tensor], Distribution]
@@ -98,7 +98,7 @@ def check_observations(name: str, y: Tensor, likelihood: Observed | None, output
         )
     if y.dtype == torch.bool or y.is_complex():
         raise InputError(
-            f"{name}: observations of type {_type(y)}; a {kind} likelihood needs integers or floating-point numbers",
+            f"{name}: observations of type {type_name(y.dtype)}; a {kind} likelihood needs integers or floating-point numbers",
             name=name,
             value=y.dtype,
             allowed="integers or floating-point numbers",
@@ -118,8 +118,8 @@ def _check_classes(name: str, y: Tensor, distribution: Distribution, output: Ten
         )
     if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
         raise InputError(
-            f"{name}: labels of type {_type(y)}; they must be integers. For numbers use another likelihood, such as normal "
-            "(model.likelihood of a recipe)",
+            f"{name}: labels of type {type_name(y.dtype)}; they must be integers. For numbers use another likelihood, such as "
+            "normal (model.likelihood of a recipe)",
             name=name,
             value=y.dtype,
             allowed="integers",
@@ -137,7 +137,3 @@ def _check_classes(name: str, y: Tensor, distribution: Distribution, output: Ten
             allowed=f"from 0 to {base.logits.shape[-1] - 1}",
         )
     return y.long()
-
-
-def _type(y: Tensor) -> str:
-    return str(y.dtype).removeprefix("torch.")

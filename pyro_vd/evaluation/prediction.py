@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from pyro_vd.evaluation.observations import Observed
-from pyro_vd.evaluation.predictors import predictor_of
+from pyro_vd.evaluation.predictors import Predictor, predictor_of
 from pyro_vd.evaluation.scores import class_scores
 from pyro_vd.evaluation.uncertainty import entropy
 
@@ -45,20 +45,22 @@ class Prediction:
         return entropy(self.log_p)
 
 
-def predict(net: nn.Module, x: Any, *, num_samples: int = 20, likelihood: Observed | None = None) -> Prediction:
-    """Predict class probabilities and their uncertainty, with an ordinary network or with a guide.
+def predict(net: nn.Module | Predictor, x: Any, *, num_samples: int = 20, likelihood: Observed | None = None) -> Prediction:
+    """Predict class probabilities and their uncertainty, with an ordinary network, a guide, or another predictor.
 
     Args:
-        net: an ordinary network; or a guide, which predicts with draws of all latent sites of its model. All inputs share each
-            draw, so the Monte Carlo errors of different inputs are not independent.
+        net: an ordinary network; an object of your own with the interface :class:`~pyro_vd.evaluation.Predictor`, such as an
+            ensemble; or a guide, which predicts with draws of all latent sites of its model. All inputs share each draw, so the
+            Monte Carlo errors of different inputs are not independent.
         x: inputs ``(n, …)``, as a tensor, array or list; or a data set, of which the test inputs are taken.
         num_samples: number of draws of a guide's predictive, at least 1.
         likelihood: maps the output of an ordinary network to the distribution of the observations, such as
-            ``model.likelihood``; None for classes from logits. Must be None for a guide, whose model has a likelihood.
+            ``model.likelihood``; None for classes from logits. Must be None for a guide, whose model has a likelihood,
+            and for a predictor.
 
     Raises:
-        InputError: ``net`` is neither a network nor a guide; the inputs do not fit the network; or the model observes numbers,
-            for which :func:`~pyro_vd.posterior.predictive` predicts the mean.
+        InputError: ``net`` is not a network, guide or predictor; the inputs do not fit the network; or the model observes
+            numbers, for which :func:`~pyro_vd.posterior.predictive` predicts the mean.
     """
     predictor = predictor_of("predict", net, num_samples, likelihood)
     x = predictor.check_inputs("x", x)

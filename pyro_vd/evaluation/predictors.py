@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -24,8 +24,11 @@ Observe = Callable[[Distribution, Any], Draws]
 """Maps the distribution of the observations of n examples, and the observations or None, to tensors ``(n, …)`` by name."""
 
 
+@runtime_checkable
 class Predictor(Protocol):
     """The interface that :func:`~pyro_vd.evaluate` and :func:`~pyro_vd.predict` use: checks of data, and means over draws.
+
+    Networks and guides have predictors; both functions also take an object of a user's own class with this interface.
 
     Predictors return means over draws of functions of the observations' distribution, not outputs, because in a Pyro model that
     distribution need not be a function of the network's output, and because all draws of all outputs may not fit into memory.
@@ -71,33 +74,36 @@ class NetworkPredictor:
 
 
 def predictor_of(name: str, net: object, num_samples: int, likelihood: Observed | None) -> Predictor:
-    """Return the predictor of a guide or of an ordinary network.
+    """Return the predictor of a guide or of an ordinary network; a predictor itself is returned as it is.
 
     Args:
         name: name of the function that was called, for errors.
-        net: an ordinary network, or a guide.
-        num_samples: number of draws of a guide's predictive, at least 1.
-        likelihood: likelihood of an ordinary network's output; must be None for a guide, whose model has a likelihood.
+        net: an ordinary network, a guide, or a predictor that is not an ``nn.Module``.
+        num_samples: number of draws of a guide's predictive, at least 1; a predictor decides for itself.
+        likelihood: likelihood of an ordinary network's output; must be None for a guide, whose model has a likelihood, and for
+            a predictor.
 
     Raises:
-        InputError: ``net`` is neither a network nor a guide; or another argument is not allowed.
+        InputError: ``net`` is neither a network nor a guide nor a predictor; or another argument is not allowed.
     """
     num_samples = check_number("num_samples", num_samples, low=1, high=LARGEST, whole=True)
-    if not isinstance(net, nn.Module) or isinstance(net, ModelMarker):
+    if not isinstance(net, nn.Module | type) and isinstance(net, Predictor):
+        predictor: Predictor = net
+    elif isinstance(net, GuideMarker):
+        predictor = cast(Any, net).predictor(num_samples)
+    elif isinstance(net, nn.Module) and not isinstance(net, ModelMarker):
+        return NetworkPredictor(net, likelihood)
+    else:
         raise InputError(
-            f"{name} was given a {type(net).__name__}; it takes an ordinary network, or the guide of a model, such as "
-            "VariationalDropout(model)",
+            f"{name} was given a {type(net).__name__}; it takes an ordinary network, the guide of a model, such as "
+            "VariationalDropout(model), or a Predictor",
             name="net",
             value=net,
-            allowed="an ordinary network or a guide",
+            allowed="an ordinary network, a guide or a Predictor",
         )
-    if not isinstance(net, GuideMarker):
-        return NetworkPredictor(net, likelihood)
     if likelihood is not None:
-        raise InputError(
-            name="likelihood", value=type(likelihood).__name__, allowed="None with a guide: its model has a likelihood"
-        )
-    predictor: Predictor = cast(Any, net).predictor(num_samples)
+        allowed = "None with a guide, whose model has a likelihood, and with a Predictor"
+        raise InputError(name="likelihood", value=type(likelihood).__name__, allowed=allowed)
     return predictor
 
 

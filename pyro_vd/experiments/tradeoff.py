@@ -13,6 +13,7 @@ from pyro_vd.guides import VariationalDropoutSettings, log_alpha
 from pyro_vd.plots.experiments import log_alpha_histogram, tradeoff
 from pyro_vd.pruning.pruned import prune
 from pyro_vd.pruning.threshold_choice import CANDIDATES
+from pyro_vd.pruning.thresholds import DEFAULT_THRESHOLD
 from pyro_vd.training.schedules import KLWeight, LRSchedule
 from pyro_vd.workflow.phases import TrainConfig
 from pyro_vd.workflow.tables import SIZES, size_spreads
@@ -52,7 +53,7 @@ def run(setting: Setting) -> Outcome:
         guide = new_guide(sizes, config, 0, "default")
         train(guide, config, (data.x_train, data.y_train), setting, f"KL weight {weight:g}")
         net = prune(guide)
-        size = sizes_of[weight, 3] = network_size(net, data.x_test)
+        size = sizes_of[weight, DEFAULT_THRESHOLD] = network_size(net, data.x_test)
         by_weight.append((weight, size.compression, 100 * score_of(net, data.test).value))
         if weight == 1.0:
             log_alphas = log_alpha(guide)
@@ -62,16 +63,17 @@ def run(setting: Setting) -> Outcome:
                 by_threshold.append((threshold, size.compression, 100 * score_of(net, data.test).value))
 
     by_threshold = [point for point in by_threshold if math.isfinite(point[1])]
-    steered = [((value, 3.0), error) for value, _, error in by_weight]
+    steered = [((value, DEFAULT_THRESHOLD), error) for value, _, error in by_weight]
     steered += [((1.0, value), error) for value, _, error in by_threshold if value % 1 == 0]
     rows = [
         [f"KL weight {by[0]:g}, threshold {by[1]:g}", *size_spreads([asdict(sizes_of[by])]), f"{error:.2f}"]
         for by, error in steered
     ]
     published = {} if setting.quick else PUBLISHED
+    kilobytes_of_weights = [_kilobytes(sizes_of[value, DEFAULT_THRESHOLD]) for value, *_ in by_weight]
     figures = {
-        "tradeoff": tradeoff(by_threshold, by_weight, published, [_kilobytes(sizes_of[value, 3]) for value, *_ in by_weight]),
-        "log-alpha": log_alpha_histogram(log_alphas, 3.0),
+        "tradeoff": tradeoff(by_threshold, by_weight, published, kilobytes_of_weights),
+        "log-alpha": log_alpha_histogram(log_alphas, DEFAULT_THRESHOLD),
     }
     series = {"by_threshold": by_threshold, "by_kl_weight": by_weight}
     return Outcome(["steered by", *SIZES, "test error %"], rows, figures, series)

@@ -15,13 +15,14 @@ from pyro_vd.export.growth import MOST_GROWTH, growth
 from pyro_vd.networks.construction import constructor_arguments, constructor_defaults
 from pyro_vd.networks.layer_registry import exact_kind_of, layer_classes
 from pyro_vd.networks.modules import Rescale, SelectInputs
+from pyro_vd.networks.norms import BATCH_NORMS
 
 _OTHERS: dict[str, type[nn.Module]] = {
     layer.__name__: layer
     for layer in (
         *(nn.ReLU, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Sigmoid, nn.Tanh, nn.Softplus, nn.Identity, nn.Flatten),
         *(nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Dropout, nn.Dropout2d),
-        *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm, SelectInputs, Rescale),
+        *(*BATCH_NORMS, nn.LayerNorm, SelectInputs, Rescale),
     )
 }
 """Modules that a file may ask for, inside ``nn.Sequential``, beside the layers of registered kinds."""

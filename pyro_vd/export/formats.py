@@ -10,7 +10,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from pyro_vd.export.onnx_file import load_onnx, save_onnx
 from pyro_vd.export.pruned_file import Layout, load_pruned, save_pruned
+from pyro_vd.export.torch_file import load_torch_export, save_torch_export
 
 
 @dataclass(frozen=True)
@@ -29,27 +31,11 @@ def _save_safetensors(layout: Layout, net: nn.Module, path: Path, example: Tenso
 
 
 def _save_onnx(net: nn.Module, path: Path, example: Tensor, info: dict[str, Any]) -> None:
-    from pyro_vd.export.onnx_file import save_onnx
-
     save_onnx(net, path, example)
 
 
-def _load_onnx(path: Path) -> nn.Module:
-    from pyro_vd.export.onnx_file import load_onnx
-
-    return load_onnx(path)
-
-
 def _save_torch(net: nn.Module, path: Path, example: Tensor, info: dict[str, Any]) -> None:
-    from pyro_vd.export.torch_file import save_torch_export
-
     save_torch_export(net, path, example)
-
-
-def _load_torch(path: Path) -> nn.Module:
-    from pyro_vd.export.torch_file import load_torch_export
-
-    return load_torch_export(path)
 
 
 FORMATS = {
@@ -61,7 +47,7 @@ FORMATS = {
         partial(_save_safetensors, "quantised"),
         load_pruned,
     ),
-    "onnx": Format("for ONNX Runtime", ".onnx", _save_onnx, _load_onnx),
-    "torch": Format("a .pt2 file of torch.export", ".pt2", _save_torch, _load_torch),
+    "onnx": Format("for ONNX Runtime", ".onnx", _save_onnx, load_onnx),
+    "torch": Format("a .pt2 file of torch.export", ".pt2", _save_torch, load_torch_export),
 }
 """The formats by name, as ``pyro-vd export --format`` takes them."""

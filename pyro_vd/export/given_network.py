@@ -14,7 +14,7 @@ from pyro_vd._core.messages import one_line
 from pyro_vd.export.sparse_file import PARTS
 from pyro_vd.networks.checks import check_kinds
 from pyro_vd.networks.copies import copy_network
-from pyro_vd.networks.layer_sizes import is_resizable, remember_shape, take_sizes, whole_shapes
+from pyro_vd.networks.layer_sizes import is_resizable, replace_tensor, whole_shapes
 from pyro_vd.networks.modules import SelectInputs
 
 
@@ -107,7 +107,4 @@ def _resize(where: str, net: nn.Module, key: str, before: tuple[int, ...] | None
     most = (like.numel(),) if before is None else before
     if len(after) != len(most) or not all(0 < size <= largest for size, largest in zip(after, most, strict=True)):
         raise ValueError(f"{key} cannot have been made {after} of {before}")
-    remember_shape(layer, name)
-    tensor = like.detach().new_zeros(after)
-    setattr(layer, name, nn.Parameter(tensor, like.requires_grad) if isinstance(like, nn.Parameter) else tensor)
-    take_sizes(layer)
+    replace_tensor(layer, name, like.detach().new_zeros(after))

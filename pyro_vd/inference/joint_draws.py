@@ -24,6 +24,7 @@ from pyro_vd.evaluation.scores import expected
 from pyro_vd.inference.handlers import trace_of
 from pyro_vd.inference.lazy_weight import draw_weight
 from pyro_vd.inference.reparam import LocalReparameterization
+from pyro_vd.networks.markers import GuideMarker
 from pyro_vd.networks.modes import alone, in_evaluation_mode
 
 OBSERVED = "y"
@@ -31,13 +32,13 @@ OBSERVED = "y"
 
 
 @contextmanager
-def evaluation_mode(model: nn.Module, guide: nn.Module) -> Iterator[torch.device]:
-    """Set model and guide to evaluation mode, and yield their device; their modes and Pyro's parameter store are restored.
+def evaluation_mode(guide: GuideMarker) -> Iterator[torch.device]:
+    """Set a guide and its model to evaluation mode, and yield the device; their modes and Pyro's parameter store are restored.
 
     Effect handlers around the call do not apply inside: a mask or a scale of log p must not change predictions. Entries of the
     parameter store with the name of a parameter of model or guide are hidden, because they may belong to another model.
     """
-    store = pyro.get_param_store()
+    model, store = guide.model, pyro.get_param_store()
     own = {name.removesuffix("_unconstrained") for module in (model, guide) for name, _ in module.named_parameters()}
     with alone(), poutine.block():
         state: Any = store.get_state()
@@ -51,8 +52,7 @@ def evaluation_mode(model: nn.Module, guide: nn.Module) -> Iterator[torch.device
 
 @torch.no_grad()
 def joint_draws(
-    model: nn.Module,
-    guide: nn.Module,
+    guide: GuideMarker,
     x: Tensor,
     y: Tensor | None,
     num_samples: int,
@@ -67,8 +67,8 @@ def joint_draws(
     many draws and examples at a time as :mod:`~pyro_vd.evaluation.memory` allows.
 
     Args:
-        model: a module with an observed site ``y``; it may have further latent sites and its own ``forward``.
-        guide: draws the same latent sites; a site inside the plate of the examples has one value per example.
+        guide: draws all latent sites of its model; a site inside the plate of the examples has one value per example. The model
+            has an observed site ``y``, and may have latent sites beside the weights and its own ``forward``.
         x: inputs ``(n, …)``, on any device.
         y: observations ``(n, …)``; None if they are not known.
         num_samples: S, at least 1.
@@ -80,7 +80,8 @@ def joint_draws(
         InputError: ``num_samples`` is below 1; model and guide do not have the same latent sites; the model has no site ``y``.
     """
     num_samples = check_number("num_samples", num_samples, low=1, whole=True)
-    with evaluation_mode(model, guide) as device, pyro.validation_enabled(False):
+    model = guide.model
+    with evaluation_mode(guide) as device, pyro.validation_enabled(False):
         x, y = x.to(device), None if y is None else y.to(device)
 
         def observed(latents: Draws, rows: slice) -> Draws:

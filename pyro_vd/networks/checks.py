@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pyro_vd._core.arrays import tensor_of
 from pyro_vd._core.errors import InputError
+from pyro_vd._core.messages import type_name
 from pyro_vd.networks.markers import GuideMarker, ModelMarker
 
 
@@ -54,7 +55,7 @@ def _is_broken(tensor: Tensor, own: Tensor) -> bool:
 
 
 def _kind(tensor: Tensor) -> str:
-    return f"{'float' if tensor.is_floating_point() else str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
+    return f"{'float' if tensor.is_floating_point() else type_name(tensor.dtype)} {tuple(tensor.shape)}"
 
 
 def dtype_of(net: nn.Module) -> torch.dtype:

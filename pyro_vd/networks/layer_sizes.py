@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 
 from pyro_vd.networks.layer_registry import kind_of
 from pyro_vd.networks.modules import SelectInputs
+from pyro_vd.networks.norms import CHANNEL_NORMS
 
 Shape = tuple[int, ...] | None
 """The shape of a tensor; None where there was no tensor, such as a bias that was added later."""
@@ -13,7 +14,7 @@ Shape = tuple[int, ...] | None
 
 def is_resizable(layer: nn.Module) -> bool:
     """Whether :func:`take_sizes` knows the layer."""
-    return isinstance(layer, nn.modules.batchnorm._NormBase | SelectInputs) or kind_of(layer) is not None
+    return isinstance(layer, (*CHANNEL_NORMS, SelectInputs)) or kind_of(layer) is not None
 
 
 def take_sizes(layer: nn.Module) -> None:
@@ -27,14 +28,28 @@ def take_sizes(layer: nn.Module) -> None:
         layer.num_features = sizes[0]  # type: ignore[assignment]
 
 
-def remember_shape(layer: nn.Module, name: str) -> None:
+def replace_tensor(layer: nn.Module, name: str, tensor: Tensor) -> None:
+    """Put another tensor in the place of a parameter or buffer, or of a bias that was None; the layer's sizes follow.
+
+    If its shape is another one, the layer remembers the first shape, which :func:`whole_shapes` returns.
+    """
+    old = getattr(layer, name)
+    if old is None or old.shape != tensor.shape:
+        _remember_shape(layer, name)
+    like = next(layer.parameters()) if old is None else old
+    new = tensor.contiguous()
+    setattr(layer, name, nn.Parameter(new, like.requires_grad) if isinstance(like, nn.Parameter) else new)
+    take_sizes(layer)
+
+
+def _remember_shape(layer: nn.Module, name: str) -> None:
     """Note the shape that a tensor of a layer has before it is made smaller for the first time; copies of the layer keep it."""
     tensor = getattr(layer, name)
     vars(layer).setdefault("whole_shapes", {}).setdefault(name, None if tensor is None else tuple(tensor.shape))
 
 
 def whole_shapes(net: nn.Module) -> dict[str, Shape]:
-    """The shapes that :func:`remember_shape` has noted, by the names of the tensors in the network."""
+    """The first shapes of the tensors that :func:`replace_tensor` has made smaller, by their names in the network."""
     modules = net.named_modules()
     return {
         f"{path}.{name}".lstrip("."): shape

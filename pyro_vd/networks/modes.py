@@ -8,6 +8,8 @@ from contextlib import contextmanager
 
 from torch import nn
 
+from pyro_vd.networks.norms import holds_statistics
+
 _lock = threading.RLock()
 
 
@@ -48,16 +50,12 @@ def kept_in_evaluation_mode(net: nn.Module) -> frozenset[str]:
     modules = dict(net.named_modules(remove_duplicate=False))
     if any(module.training for module in modules.values()):
         return frozenset(path for path, module in modules.items() if not module.training)
-    kept = {module for module in modules.values() if _holds_statistics(module)}
+    kept = {module for module in modules.values() if holds_statistics(module)}
     for module in modules.values():
         learns = [parameter.requires_grad for parameter in module.parameters()]
         if learns and not any(learns):
             kept.update(module.modules())
     return frozenset(path for path, module in modules.items() if module in kept)
-
-
-def _holds_statistics(module: nn.Module) -> bool:
-    return isinstance(module, nn.modules.batchnorm._NormBase) or "running_mean" in module._buffers
 
 
 def put_back_in_evaluation_mode(net: nn.Module, kept: Collection[str]) -> None:

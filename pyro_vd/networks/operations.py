@@ -43,8 +43,6 @@ POOLING: dict[Any, int] = {
 }
 """Pooling operations, with the number of their spatial dimensions."""
 
-NORMS: tuple[type[nn.Module], ...] = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-
 
 def is_batch_size(node: fx.Node) -> bool:
     """Whether a node is ``x.size(0)`` or ``x.shape[0]``."""

@@ -67,7 +67,7 @@ def compression(net: nn.Module, sites: Collection[str] | None = None) -> float:
 
 def counted_network(net: Any, sites: Collection[str] | None) -> tuple[nn.Module, Collection[str] | None]:
     """The network to count, and its sites where they are known."""
-    net = cast(Any, net).model if isinstance(net, GuideMarker) else net
+    net = net.model if isinstance(net, GuideMarker) else net
     if isinstance(net, ModelMarker):
         net = cast(Any, net)
         return net.to_module(net.initial_weights), net.weight_names

@@ -12,6 +12,7 @@ from matplotlib.ticker import LogLocator
 from torch import Tensor
 
 from pyro_vd.plots.drawing import COLOURS, MARKERS, draw_band, draw_log_alpha
+from pyro_vd.pruning.thresholds import DEFAULT_THRESHOLD
 
 
 def bands(
@@ -105,7 +106,7 @@ def tradeoff(
     axes = figure.subplots()
     for points, label, colour, marker in (
         (by_threshold, "threshold on log α, one training at KL weight 1", COLOURS[0], "."),
-        (by_weight, "KL weight β, one training per point, threshold 3", COLOURS[5], "s"),
+        (by_weight, f"KL weight β, one training per point, threshold {DEFAULT_THRESHOLD:g}", COLOURS[5], "s"),
     ):
         ordered = sorted((c, e, value) for value, c, e in points if math.isfinite(c))
         axes.plot([c for c, _, _ in ordered], [e for _, e, _ in ordered], color=colour, marker=marker, label=label)

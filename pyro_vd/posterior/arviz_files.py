@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pyro_vd._core.arguments import check_path
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.extras import check_installed
-from pyro_vd._core.reading import read_bytes, reading
+from pyro_vd._core.reading import most_unpacked, read_bytes, reading
 from pyro_vd._core.sealed import check_end, has_seal, seal_end
 from pyro_vd._core.storage import write_atomically
 
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
 _WHAT = "a NetCDF file of groups"
 _HDF5_CHECK = Path(__file__).with_name("hdf5_check.py")
-_LEAST, _PER_BYTE = 2**28, 100
-"""The bytes that the arrays of any file may take, and the bytes per byte of the file; the larger limit holds."""
-
 _SECONDS = 5
 """The processor time in seconds for a small file, a hundred times what reading it takes."""
 
@@ -137,7 +134,7 @@ def _check_hdf5(path: Path, size: int) -> None:
     Raises:
         ValueError: the file cannot be read within its limits of memory and time.
     """
-    most, seconds = max(_LEAST, _PER_BYTE * size), _SECONDS + size // 2**21
+    most, seconds = most_unpacked(size), _SECONDS + size // 2**21
     line = [sys.executable, str(_HDF5_CHECK), str(path.resolve()), str(most), str(seconds)]
     try:  # longer than the processor time: the processor may be busy, and Windows cannot limit the processor time
         done = subprocess.run(line, capture_output=True, text=True, errors="replace", timeout=60 + 10 * seconds)

@@ -99,7 +99,7 @@ def to_inference_data(
 
     with alone(), torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
-        joint_draws(model, guide, data[0], data[1], num_samples, _observe, take)
+        joint_draws(guide, data[0], data[1], num_samples, _observe, take)
     found = join(observed, 0)
     predictions: dict[str, tuple[Tensor, Sequence[str]]] = {OBSERVED: (found["sample"], ["example"])}
     if "probability" in found:

@@ -76,7 +76,7 @@ def site_kl(guide: WeightGuide, data: tuple[Tensor, Tensor]) -> dict[str, float]
         InputError: model and guide do not have the same latent sites, or a weight site has no registered KL.
     """
     elbo = VariationalDropoutELBO()
-    with evaluation_mode(guide.model, guide) as device:
+    with evaluation_mode(guide) as device:
         elbo.loss(guide.model, guide, *(part[:1].to(device) for part in data))
     return {name: value.item() for name, value in elbo.site_kl.items()}
 

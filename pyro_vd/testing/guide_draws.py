@@ -20,6 +20,7 @@ from pyro_vd.posterior.arviz_files import to_tree
 from pyro_vd.posterior.inference_data import to_inference_data
 from pyro_vd.pruning.pruned import prune
 from pyro_vd.pruning.rule import pruning_masks
+from pyro_vd.pruning.thresholds import DEFAULT_THRESHOLD
 from pyro_vd.testing.guide_case import DRAWS, GuideCase
 from pyro_vd.testing.statistics import ERRORS, check_alike, check_mean
 
@@ -92,7 +93,7 @@ class DrawsOfGuide(GuideCase):
             assert torch.equal(values.isfinite(), masks[name])
             assert (values[~masks[name]] == torch.inf).all()
         values = torch.cat([each[each.isfinite()] for each in log_alpha(guide).values()])
-        for threshold in (values.median().item(), 3.0):
+        for threshold in (values.median().item(), DEFAULT_THRESHOLD):
             net, kept = prune(guide, threshold), pruning_masks(guide, threshold)
             for name, mask in kept.items():
                 assert torch.equal(mask, log_alpha(guide)[name] < threshold)

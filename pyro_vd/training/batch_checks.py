@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import pyro.poutine as poutine
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from pyro_vd._core.arguments import LARGEST, check_number
 from pyro_vd._core.errors import InputError
@@ -19,6 +18,7 @@ from pyro_vd.data.batches import DEFAULT_BATCH_SIZE, Batches, TensorBatches
 from pyro_vd.data.dataset import Data
 from pyro_vd.inference.handlers import own_parameters
 from pyro_vd.models.data_checks import check_data
+from pyro_vd.networks.norms import normalises_over_batch
 
 if TYPE_CHECKING:
     from pyro_vd.models.bayesian import BayesianNetwork
@@ -142,6 +142,6 @@ def _watched(net: nn.Module, examples: str) -> Iterator[None]:
     with ExitStack() as hooks:
         hooks.enter_context(net.register_forward_hook(check_output))
         for module in net.modules():
-            if isinstance(module, _BatchNorm):
+            if normalises_over_batch(module):
                 hooks.enter_context(module.register_forward_pre_hook(check_norm))
         yield

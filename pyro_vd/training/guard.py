@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
 
 from pyro_vd._core.errors import NonFiniteError
 from pyro_vd._core.generators import generators_kept
 from pyro_vd.inference.elbo import VariationalDropoutELBO
 from pyro_vd.inference.handlers import own_parameters
 from pyro_vd.networks.modes import in_evaluation_mode
+from pyro_vd.networks.norms import CHANNEL_NORMS
 
 MAX_IN_A_ROW = 10
 
@@ -32,7 +32,7 @@ class NonFiniteGuard:
         self._elbo = elbo
         self._named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
         self._statistics = [
-            buffer for part in module.modules() if isinstance(part, _NormBase) for buffer in part.buffers(recurse=False)
+            buffer for part in module.modules() if isinstance(part, CHANNEL_NORMS) for buffer in part.buffers(recurse=False)
         ]
         self._module = module
         self.start()

@@ -12,7 +12,6 @@ from pyro_vd.training.identity_values import UnknownError, ValueWriter
 
 if TYPE_CHECKING:
     from pyro_vd.guides.weight_guide import WeightGuide
-    from pyro_vd.models.bayesian import BayesianNetwork
 
 _LONGEST = 300
 
@@ -45,13 +44,13 @@ def identity(name: str, value: object, *, learnt: bool = False) -> str:
     return text if len(text) <= _LONGEST else f"{text[:200]}… {hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
-def pair_identity(model: BayesianNetwork, guide: WeightGuide) -> dict[str, Any]:
-    """The identity of a model and its guide apart from what they learn: kind and settings of the guide, priors, likelihood.
+def pair_identity(guide: WeightGuide) -> dict[str, Any]:
+    """The identity of a guide and its model apart from what they learn: kind and settings of the guide, priors, likelihood.
 
     Raises:
         InputError: as :func:`identity`.
     """
-    kind = type(guide)
+    kind, model = type(guide), guide.model
     priors = {identity("prior", base_distribution(model.prior(name))) for name in model.weight_names}
     return {
         "guide": f"{identity('guide', kind)}({guide.extra_repr()})",

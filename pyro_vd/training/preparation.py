@@ -44,7 +44,7 @@ def prepare(
         InputError: see :func:`~pyro_vd.fit`. Model and guide are then as they were.
     """
     model = guide.model
-    guide.check_types(model)
+    guide.check_types()
     check_trainable(model, guide)
     guide.check_train_threshold(spec.train_threshold)
     resume = check_flag("resume", resume)

@@ -90,7 +90,7 @@ class TrainingSpec:
         settings |= {"rule": asdict(self.rule), "num_data": batches.num_examples}
         settings |= {"batch_size": batches.batch_size if type(batches) is TensorBatches else None}
         settings |= {name: identity(name, getattr(self, name)) for name in functions}
-        return {**settings, **pair_identity(guide.model, guide), "data": batches.fingerprint()}
+        return {**settings, **pair_identity(guide), "data": batches.fingerprint()}
 
 
 class TrainingSettings(TypedDict, total=False):

@@ -127,7 +127,7 @@ def test_numbers_are_measured_at_the_observed_site() -> None:
 
 def test_what_each_example_has_goes_with_it_into_every_part() -> None:
     """Examples run two at a time: what was drawn for each of all of them is cut as they are."""
-    model, guide, (x, y) = hierarchical()
+    _, guide, (x, y) = hierarchical()
     found: dict[int, Tensor] = {}
     for rows in (1, 2, 7, N):
         parts: list[Tensor] = []
@@ -138,7 +138,7 @@ def test_what_each_example_has_goes_with_it_into_every_part() -> None:
         torch.manual_seed(5)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("pyro_vd.evaluation.memory.MOST_ROWS", rows)
-            joint_draws(model, guide, x, y, 3, lambda observed, _: {"mean": observed.mean}, take)
+            joint_draws(guide, x, y, 3, lambda observed, _: {"mean": observed.mean}, take)
         found[rows] = torch.cat(parts)
         torch.testing.assert_close(found[rows], found[1])
 

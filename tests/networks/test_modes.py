@@ -60,7 +60,7 @@ MEASURES: dict[str, Callable[[nn.Module], object]] = {
 DRAWS: dict[str, Callable[[BayesianNetwork, VariationalDropout], object]] = {
     "predictive": lambda model, guide: predictive(guide, X, 2),
     "evaluate": lambda model, guide: evaluate(guide, (X, Y), num_samples=2),
-    "joint_draws": lambda model, guide: joint_draws(model, guide, X, Y, 2, lambda *_: {}, lambda *_: None),
+    "joint_draws": lambda model, guide: joint_draws(guide, X, Y, 2, lambda *_: {}, lambda *_: None),
 }
 
 

@@ -222,7 +222,7 @@ def test_another_likelihood_is_refused(tmp_path: Path) -> None:
 def test_priors_are_told_apart_by_their_parameters() -> None:
     def found(scale: float) -> dict[str, Any]:
         model = BayesianNetwork(nn.Linear(4, 1), prior=lambda shape: dist.Normal(torch.zeros(shape), scale))
-        return pair_identity(model, PointEstimate(model))
+        return pair_identity(PointEstimate(model))
 
     assert found(1.0) == found(1.0) != found(2.0)
 
