@@ -87,8 +87,8 @@ class WeightGuide(GuideState):
             for what, tensor in ((name, weight), *own):
                 if self.needs_float32 and is_coarse(tensor.dtype):
                     raise InputError(
-                        f"{what!r} is of type {type_name(tensor.dtype)}; it must be float32 or float64, because smaller types are too "
-                        f"coarse for the variances of {type(self).__name__}: call fit inside torch.autocast('cpu' or 'cuda', "
+                        f"{what!r} is of type {type_name(tensor.dtype)}; it must be float32 or float64, because smaller types are "
+                        f"too coarse for the variances of {type(self).__name__}: call fit inside torch.autocast('cpu' or 'cuda', "
                         "dtype=torch.bfloat16), and convert the plain network afterwards",
                         name=what,
                         value=tensor.dtype,
@@ -96,8 +96,8 @@ class WeightGuide(GuideState):
                     )
                 if tensor.dtype != weight.dtype:
                     raise InputError(
-                        f"{what!r} is of type {type_name(tensor.dtype)}; it must be {type_name(weight.dtype)}, the type of the network's weight: "
-                        "convert model and guide to one type",
+                        f"{what!r} is of type {type_name(tensor.dtype)}; it must be {type_name(weight.dtype)}, the type of "
+                        "the network's weight: convert model and guide to one type",
                         name=what,
                         value=tensor.dtype,
                         allowed=type_name(weight.dtype),
