@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fingerprint_results import Parts, inference_data, parameters
+from fingerprint_trainings import Parts, inference_data, parameters
 from safetensors.torch import load_file
 
 import pyro_vd as vd

@@ -7,34 +7,15 @@ from __future__ import annotations
 
 import inspect
 import shutil
-import statistics
 from dataclasses import asdict, replace
-from pathlib import Path
-from typing import Any
 
 import yaml
+from measured_runs import OUT, ROOT, folder, section
 
-from pyro_vd import load_pruned, load_run, log_alpha
-from pyro_vd._core.storage import save_figure
-from pyro_vd.evaluation.deployed import kilobytes
-from pyro_vd.evaluation.score import score_in
 from pyro_vd.experiments import NAMES, load_experiment
-from pyro_vd.export.pruned_file import read_info
-from pyro_vd.plots.drawing import image_shape, pruning_overview
 from pyro_vd.workflow.recipe_files import parse_recipe, read_recipe
 from pyro_vd.workflow.run_folder import read_metrics
-from pyro_vd.workflow.tables import (
-    SIZES,
-    SPARSITY,
-    chance_of_coverage,
-    size_spreads,
-    sparsities,
-    sparsity_by_site,
-    spread,
-)
 
-ROOT = Path(__file__).resolve().parent.parent
-OUT = ROOT / "out"
 COUNTED = (
     "Compression is |W| / |W kept|: W are all weights of the network, its parameters of two dimensions or more, biases not",
     "counted; a weight without a prior counts as kept. All weights of the networks below have one. Where parameters and bytes",
@@ -53,30 +34,6 @@ BENCHMARKS = {
     "step_time": "python benchmarks/step_time.py",
     "inference": "python benchmarks/inference.py out/lenet-300-100-0",
 }
-CLASSES = {
-    "error %": ("error", 100, 2),
-    "NLL": ("nll", 1, 4),
-    "ROC-AUC": ("roc_auc", 1, 4),
-    "ECE": ("ece", 1, 4),
-    "Brier": ("brier", 1, 4),
-}
-"""Columns of classes: the measure, what it is multiplied by, and the digits that are shown."""
-NUMBERS = {
-    "RMSE": ("rmse", 1, 2),
-    "NLL": ("nll", 1, 4),
-    "% in 50 % interval": ("coverage_50", 100, 1),
-    "% in 90 % interval": ("coverage_90", 100, 1),
-}
-"""The same of numbers."""
-PUBLISHED = {
-    "lenet-300-100": "1.92 % error, 68.0x, sparsity 98.9 97.2 62.0 (Molchanov 2017, table 1), without augmentation",
-    "structured-lenet-300-100": "97-71-33 at 1.6 % error (VIBNet, Dai 2018), 311-86-14 at 1.8 % (Bayesian compression, Louizos "
-    "2017); of 784-500-300, 245-160-55 at 1.55 % (structured Bayesian pruning, Neklyudov 2017), without augmentation",
-}
-
-
-def folder(recipe: str, seed: int) -> Path:
-    return OUT / f"{recipe}-{seed}"
 
 
 def check(recipe: str, seed: int) -> None:
@@ -85,107 +42,6 @@ def check(recipe: str, seed: int) -> None:
     found = asdict(parse_recipe(yaml.safe_load((folder(recipe, seed) / "recipe.yaml").read_text())))
     if found != wanted:
         raise SystemExit(f"{folder(recipe, seed)} is not of the recipe {recipe} as it is now: {found} against {wanted}")
-
-
-def columns(runs: list[dict[str, Any]]) -> dict[str, tuple[str, int, int]]:
-    return NUMBERS if "rmse" in runs[0]["networks"]["pruned"] else CLASSES
-
-
-def size_columns(runs: list[dict[str, Any]]) -> tuple[str, ...]:
-    """Those that all runs have: earlier versions measured the compression alone."""
-    return SIZES if all("deployed" in network for run in runs for network in run["networks"].values()) else SIZES[:1]
-
-
-def rows(runs: list[dict[str, Any]]) -> list[str]:
-    lines = []
-    for name in runs[0]["networks"]:
-        networks = [run["networks"][name] for run in runs]
-        shares = [sparsity_by_site(n["layers"]) for n in networks]
-        sparsity = {site: statistics.mean(share[site] for share in shares) for site in shares[0]}
-        cells = [
-            name,
-            *(spread([factor * n[key] for n in networks], digits) for key, factor, digits in columns(runs).values()),
-            *size_spreads(networks)[: len(size_columns(runs))],
-            sparsities(sparsity),
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return lines
-
-
-def section(recipe: str, runs: list[dict[str, Any]]) -> list[str]:
-    seconds = [sum(run["seconds"].values()) for run in runs]
-    seeds = ", ".join(str(run["seed"]) for run in runs)
-    took = spread([s / 60 for s in seconds], 1) + " minutes" if max(seconds) >= 60 else spread(seconds, 1) + " seconds"
-    pruned = [run["networks"]["pruned"] for run in runs]
-    errors = [str(score_in(net)).removeprefix("error ") for net in pruned]
-    files = [f", {kilobytes(net['deployed']['sparse_bytes'])}" if net.get("deployed") else "" for net in pruned]
-    per_seed = "; ".join(
-        f"{error} at {net['compression']:.1f}x{file}" for error, net, file in zip(errors, pruned, files, strict=True)
-    )
-    recipe_text = (ROOT / "runs" / f"{recipe}.yaml").read_text().rstrip()
-    versions = ", ".join(f"{name} {value}" for name, value in runs[0]["versions"].items())
-    lines = [
-        f"## {recipe}",
-        "",
-        "```",
-        *(f"pyro-vd train {recipe} --seed {run['seed']} --out {folder(recipe, run['seed']).relative_to(ROOT)}" for run in runs),
-        "```",
-        "",
-        f"The recipe, `runs/{recipe}.yaml`; `kl_weight` is β, and at β = 1 the loss is the ELBO:",
-        "",
-        "```yaml",
-        recipe_text,
-        "```",
-        "",
-        f"Test data of {runs[0]['data']}; seeds {seeds}; mean ± standard deviation over seeds. Threshold on log α "
-        f"{runs[0]['threshold']:g}. Training took {took} of wall clock "
-        f"with {runs[0]['threads']} thread(s) on {runs[0]['device']}; "
-        f"{sum(run['skipped'] for run in runs)} steps were skipped. {versions}.",
-        "",
-        f"| network | {' | '.join([*columns(runs), *size_columns(runs)])} | {SPARSITY} |",
-        "|---" * (len(columns(runs)) + len(size_columns(runs)) + 2) + "|",
-        *rows(runs),
-        "",
-        f"Pruned, seed by seed: {per_seed}.",
-    ]
-    if columns(runs) is NUMBERS:
-        examples, rmse_se = runs[0]["test_size"], statistics.mean(net["rmse_se"] for net in pruned)
-        half, ninety = (chance_of_coverage(level, examples) for level in (50, 90))
-        lines.append(
-            f'With {examples} test examples the RMSE of one network has a standard error of {rmse_se:.1f} (of "pruned"), and '
-            f"the coverage of right intervals varies by {half:.1f} and {ninety:.1f} percentage points."
-        )
-    if recipe.startswith("structured"):
-        sizes = "; ".join("{units} with {parameters:,} parameters and {flops:,} FLOPs".format(**run["compact"]) for run in runs)
-        lines.append(f"Compact, inputs and units that are left, seed by seed: {sizes}.")
-    if recipe in PUBLISHED:
-        lines.append(f"Published: {PUBLISHED[recipe]}.")
-        lines += ["", f"![log α and the pixels that are left]({draw(recipe, runs[0]['seed'])})"]
-    return [*lines, "", *animation(recipe, runs[0]["seed"])]
-
-
-def animation(recipe: str, seed: int) -> list[str]:
-    """What ``pyro-vd animate`` made of a run, if it did, copied beside the documentation."""
-    run = folder(recipe, seed)
-    if not (run / "animation.gif").exists():
-        return []
-    lines = ["```", f"pyro-vd animate {run.relative_to(ROOT)} --max-frames 50", "```", ""]
-    for name, text in (("animation.gif", "the weights while training"), ("first-layer.png", "the first layer, unit by unit")):
-        shutil.copyfile(run / name, ROOT / "docs" / f"{recipe}-{name}")
-        lines += [f"![{recipe}: {text}](../docs/{recipe}-{name})", ""]
-    return lines
-
-
-def draw(recipe: str, seed: int) -> str:
-    """The picture of one run, written beside the documentation; its path as seen from runs/."""
-    run = load_run(folder(recipe, seed))
-    info = read_info(run.folder / "pruned.safetensors")
-    net = load_pruned(run.folder / "pruned.safetensors")
-    figure = pruning_overview(log_alpha(run.guide), net, info["threshold"], image_shape(run.data.x_train.shape[1:]))
-    path = ROOT / "docs" / f"{recipe}.png"
-    path.parent.mkdir(exist_ok=True)
-    save_figure(figure, path, dpi=110)
-    return f"../{path.relative_to(ROOT)}"
 
 
 def experiment(name: str) -> list[str]:

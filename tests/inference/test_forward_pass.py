@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import functools
-import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -12,101 +10,16 @@ import pyro
 import pytest
 import torch
 import torch.nn.functional as F
+from forward_pass_support import Net, X, Y, plainly
 from support import ANYTHING, refuses
 from torch import Tensor, nn
 
 from pyro_vd import BayesianNetwork, VariationalDropout, VariationalDropoutELBO, compact, fit, predict, prune
 from pyro_vd.distributions import MultiplicativeNormal
-from pyro_vd.guides import BernoulliDropout, PointEstimate
+from pyro_vd.guides import PointEstimate
 from pyro_vd.inference import LocalReparameterization
 from pyro_vd.inference.reparam import GaussianWeight
 from pyro_vd.models.gradient_watch import LOOKS
-
-X, Y = torch.randn(24, 6, generator=torch.Generator().manual_seed(0)), torch.arange(24) % 3
-
-
-class Net(nn.Module):
-    """Two layers; ``forward`` is what a test gives, and ``prepare`` what it does at construction."""
-
-    def __init__(self, forward: Callable[[Any, Tensor], Tensor], prepare: Callable[[Any], object] = lambda net: None) -> None:
-        super().__init__()
-        self.a, self.b = nn.Linear(6, 6), nn.Linear(6, 3)
-        self.of = forward
-        prepare(self)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.of(self, x)
-
-
-def plainly(net: Any, x: Tensor) -> Tensor:
-    return net.b(net.a(x).relu())
-
-
-def own_list(net: Any) -> None:
-    net.w = [net.a.weight, {"b": (net.b.weight,)}]
-
-
-def own_modules(net: Any) -> None:
-    net.layers = [net.a, net.b]
-
-
-def own_method(net: Any) -> None:
-    net.first = net.a.forward
-
-
-def own_partial(net: Any) -> None:
-    net.first = functools.partial(F.linear, weight=net.a.weight, bias=net.a.bias)
-
-
-def hook(net: Any) -> None:
-    net.seen = []
-    net.a.register_forward_hook(net.scale)
-
-
-class Hooked(Net):
-    def scale(self, module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        return output * self.b.weight.sum()
-
-
-REACHED = {
-    "a list of weights": Net(lambda n, x: F.linear(F.linear(x, n.w[0]).relu(), n.w[1]["b"][0]), own_list),
-    "a list of modules": Net(lambda n, x: n.layers[1](n.layers[0](x).relu()), own_modules),
-    "a bound method": Net(lambda n, x: n.b(n.first(x).relu()), own_method),
-    "a partial function": Net(lambda n, x: n.b(n.first(x).relu()), own_partial),
-    "a hook": Hooked(lambda n, x: n.b(n.a(x).relu()), hook),
-    "the parameters": Net(lambda n, x: plainly(n, x.to(next(n.parameters()))) + sum(p.norm() for p in n.parameters())),
-    "named parameters": Net(lambda n, x: F.linear(plainly(n, x), dict(n.named_parameters())["b.weight"][:, :3])),
-    "metadata": Net(lambda n, x: plainly(n, x[:, : n.a.weight.stride(0)]) * n.a.weight.is_contiguous() * n.b.weight.dim()),
-    "its data": Net(lambda n, x: plainly(n, x) / n.a.weight.data.abs().max()),
-}
-
-
-def trained(net: nn.Module, make: Callable[[BayesianNetwork], Any]) -> tuple[BayesianNetwork, Any, dict[str, Tensor]]:
-    model = BayesianNetwork(net)
-    guide = make(model)
-    VariationalDropoutELBO(0.0)(model, guide)(X, Y).backward()
-    return model, guide, {name: guide.site(name).theta.grad for name in guide.site_names}
-
-
-@pytest.mark.parametrize("make", [PointEstimate, functools.partial(VariationalDropout, log_sigma2=-30.0)])
-@pytest.mark.parametrize("how", REACHED)
-def test_every_way_to_a_weight_is_trained(how: str, make: Callable[[BayesianNetwork], Any]) -> None:
-    net = REACHED[how]
-    plain = copy.deepcopy(net)
-    F.cross_entropy(plain(X), Y, reduction="sum").backward()
-    model, guide, gradients = trained(net, make)
-    for name, parameter in plain.named_parameters():
-        if name in gradients:
-            torch.testing.assert_close(gradients[name], parameter.grad, rtol=1e-3, atol=1e-4)
-    with torch.no_grad():
-        for name in guide.site_names:
-            guide.site(name).theta.mul_(0.5)
-    out = model.to_module({name: guide.mean(name) for name in guide.site_names})
-    with torch.no_grad():
-        for parameter in (plain.a.weight, plain.b.weight):
-            parameter.mul_(0.5)
-    torch.testing.assert_close(out(X), plain(X))
-
 
 CHANGED: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "data.clamp_": lambda n, x: (n.a.weight.data.clamp_(-1, 1), plainly(n, x))[1],
@@ -147,39 +60,6 @@ def test_a_drawn_weight_is_not_changed_through_its_data() -> None:
     assert isinstance(LocalReparameterization(), LocalReparameterization)
 
 
-def test_metadata_leaves_local_reparameterization_on() -> None:
-    seen: list[float] = []
-
-    def forward(net: Any, x: Tensor) -> Tensor:
-        weight = net.a.weight
-        assert weight.stride() == (6, 1)
-        assert weight.is_contiguous()
-        assert (weight.storage_offset(), weight.element_size(), weight.is_complex(), weight.is_sparse) == (0, 4, False, False)
-        h = net.a(x)
-        seen.append((h[0] - h[1]).norm().item())  # rows of equal input differ by their noise alone
-        return net.b(h.relu())
-
-    model = BayesianNetwork(Net(forward))
-    guide = VariationalDropout(model, log_sigma2=-1.0)
-    same = X[:1].expand(24, 6)
-    VariationalDropoutELBO()(model, guide)(same, Y)
-    assert seen[-1] > 0.1
-
-
-@pytest.mark.filterwarnings("ignore:`torch.jit.script` is")  # deprecated, and still in use
-def test_a_weight_that_goes_where_nothing_is_seen_is_drawn() -> None:
-    @torch.jit.script
-    def product(x: Tensor, w: Tensor) -> Tensor:
-        return x @ w.t()
-
-    model = BayesianNetwork(Net(lambda n, x: n.b(product(x, n.a.weight).relu())))
-    guide = VariationalDropout(model, log_sigma2=-1.0)
-    loss_of = VariationalDropoutELBO()(model, guide)
-    assert len({loss_of(X, Y).item() for _ in range(5)}) == 5
-    loss_of(X, Y).backward()
-    assert guide.site("a.weight").theta.grad.any()
-
-
 def test_an_activation_that_is_kept_does_not_hinder_a_copy() -> None:
     def forward(net: Any, x: Tensor) -> Tensor:
         net.last = net.a(x)
@@ -198,76 +78,6 @@ def test_an_activation_that_is_kept_does_not_hinder_a_copy() -> None:
     plain(X)
     torch.testing.assert_close(compact(plain, X[:1])(X), plain(X))
     copy.deepcopy(model)
-
-
-def beside(how: str) -> nn.Module:
-    """A network that reaches its first layer past its own modules, where a copy keeps hold of the original's."""
-    net = Net(plainly)
-    held = net.a
-    if how == "a closure":
-        net.of = lambda n, x: n.b(held(x).relu())
-    elif how == "a weak reference":
-        net.reference = weakref.ref(held)
-        net.of = lambda n, x: n.b(n.reference()(x).relu())
-    elif how == "a compiled method":
-        net.run = torch.compile(held.forward, backend="eager")
-        net.of = lambda n, x: n.b(n.run(x).relu())
-    elif how == "a hook":
-        net.b.register_forward_hook(lambda module, given, output: output + held(given[0])[:, :3])
-    elif how == "a cache":
-        net.run = functools.lru_cache(held.forward)
-        net.of = lambda n, x: n.b(n.run(x).relu())
-    return net
-
-
-@pytest.mark.parametrize("make", [PointEstimate, VariationalDropout])
-@pytest.mark.parametrize("how", ["a closure", "a weak reference", "a compiled method", "a hook", "a cache"])
-def test_parameters_of_no_module_of_its_own_are_refused(how: str, make: Callable[[BayesianNetwork], Any]) -> None:
-    net = beside(how)
-    model = BayesianNetwork(net)
-    with refuses(ANYTHING, ANYTHING, (6, 6)):
-        VariationalDropoutELBO()(model, make(model))(X, Y)
-
-
-@pytest.mark.parametrize("make", [PointEstimate, VariationalDropout])
-def test_references_follow_a_conversion(make: Callable[[BayesianNetwork], Any]) -> None:
-    model = BayesianNetwork(REACHED["a list of weights"])
-    model.double().float()
-    guide = make(model)
-    with torch.no_grad():
-        for name in guide.site_names:
-            guide.site(name).theta.add_(1)
-    VariationalDropoutELBO(0.0)(model, guide)(X, Y).backward()
-    assert guide.site("a.weight").theta.grad.any()
-    plain = model.to_module({name: guide.mean(name) for name in guide.site_names})
-    assert plain.w[0] is plain.a.weight
-    model.double()
-    assert model.output({name: guide.mean(name).double() for name in guide.site_names}, X.double()).dtype == torch.float64
-
-
-QUESTIONS: dict[str, Callable[[Any, Tensor], object]] = {
-    "type_as": lambda n, x: x.type_as(n.a.weight),
-    "to": lambda n, x: x.to(n.a.weight),
-    "new_zeros": lambda n, x: n.a.weight.new_zeros(3),
-    "zeros_like": lambda n, x: torch.zeros_like(n.a.weight),
-    "result_type": lambda n, x: torch.result_type(x, n.a.weight),
-    "grad": lambda n, x: n.a.weight.grad is None,
-    "grad_fn": lambda n, x: n.a.weight.grad_fn,
-    "data_ptr": lambda n, x: n.a.weight.data_ptr(),
-    "requires_grad_": lambda n, x: n.a.requires_grad_(True),
-    "zero_grad": lambda n, x: n.zero_grad(),
-    "is_shared": lambda n, x: n.a.weight.is_shared(),
-}
-
-
-@pytest.mark.parametrize("question", QUESTIONS)
-def test_a_question_leaves_local_reparameterization_on(question: str) -> None:
-    net = Net(lambda n, x: (QUESTIONS[question](n, x), plainly(n, x))[1])
-    model = BayesianNetwork(net).train()
-    assert not model.watch_use(X).to_draw(model.weight_names)
-    guide = VariationalDropout(model)
-    VariationalDropoutELBO()(model, guide)(X, Y).backward()
-    assert guide.site("a.weight").theta.grad.any()
 
 
 def test_what_a_pass_keeps_in_evaluation_goes_with_it() -> None:
@@ -330,31 +140,6 @@ def test_removed_weights_are_drawn_as_zero() -> None:
     guide.apply_masks({name: torch.zeros_like(weight, dtype=torch.bool) for name, weight in model.initial_weights.items()})
     with LocalReparameterization():
         assert not any(weight.draw().any() for weight in guide().values())
-
-
-def test_a_question_for_the_type_is_none_for_another_type() -> None:
-    q = MultiplicativeNormal(torch.ones(3, 5), torch.zeros(3, 5))
-    assert GaussianWeight(q.theta, q.variance).type() == "torch.FloatTensor"
-    weight = GaussianWeight(q.theta, q.variance)
-    assert torch.equal(weight.type(torch.float64), weight.draw().double())
-
-
-def test_integers_and_what_stands_before_the_first_layer() -> None:
-    class First(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.norm, self.a, self.b = nn.LayerNorm(6), nn.Linear(6, 4), nn.Linear(4, 3)
-            self.index = nn.Parameter(torch.arange(6), requires_grad=False)
-
-        def forward(self, x: Tensor) -> Tensor:
-            h = self.norm(x[:, self.index])
-            return self.b(self.a(h if h.sum() > -1e9 else -h).relu())
-
-    model = BayesianNetwork(First())
-    with torch.inference_mode():
-        VariationalDropoutELBO().loss(model, BernoulliDropout(model, 0.5), X.clone(), Y)
-    assert [model.reads_data(name) for name in ("a.weight", "b.weight")] == [True, False]
-    fit(BernoulliDropout(model, 0.5), (X, Y), epochs=1, progress=False)
 
 
 @pytest.mark.parametrize("make", [PointEstimate, VariationalDropout])

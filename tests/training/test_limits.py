@@ -3,44 +3,23 @@
 from __future__ import annotations
 
 import math
-import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from support import ANYTHING, refuses
+from limit_support import OPTIONS, Pair, X, Y, plain, variational
+from support import refuses
 from torch import Tensor, nn
 
-from pyro_vd import (
-    BayesianNetwork,
-    GroupVariationalDropout,
-    KLWeight,
-    NonFiniteError,
-    VariationalDropout,
-    fine_tune,
-    fit,
-)
+from pyro_vd import BayesianNetwork, GroupVariationalDropout, KLWeight, NonFiniteError, fine_tune, fit
 from pyro_vd.distributions import NormalJeffreys
-from pyro_vd.guides import PointEstimate, WeightGuide
+from pyro_vd.guides import PointEstimate
 from pyro_vd.models import Normal, Poisson
 from pyro_vd.training import LRSchedule, MetricsLog
 from pyro_vd.workflow.recipe_files import parse_recipe
 from pyro_vd.workflow.training_run import train_run
-
-X, Y = torch.randn(48, 8, generator=torch.Generator().manual_seed(0)), torch.arange(48) % 3
-OPTIONS: dict[str, Any] = {"epochs": 2, "batch_size": 16, "progress": False}
-Pair = tuple[BayesianNetwork, WeightGuide]
-
-
-def plain() -> nn.Module:
-    return nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 3))
-
-
-def variational(net: nn.Module | None = None, likelihood: Any = None) -> Pair:
-    model = BayesianNetwork(net or plain(), likelihood)
-    return model, VariationalDropout(model)
 
 
 def group() -> Pair:
@@ -165,63 +144,6 @@ def test_generators_are_left_as_they_were_by_the_look_at_an_epoch() -> None:
     assert torch.equal(state, torch.get_rng_state())
     assert all(torch.equal(a, b) for a, b in zip(statistics, module.buffers(), strict=True))
     assert all(part.training for part in module.modules())
-
-
-def test_training_where_gradients_are_switched_off_is_the_same() -> None:
-    def trained(context: Any) -> list[Any]:
-        torch.manual_seed(0)
-        pair = variational()
-        with context:
-            fit(pair[1], (X * 1, Y * 1), (X + 0, Y + 0), **OPTIONS)
-        return [tensor.tolist() for module in pair for tensor in module.state_dict().values()]
-
-    expected = trained(torch.enable_grad())
-    assert trained(torch.no_grad()) == expected
-    assert trained(torch.inference_mode()) == expected
-
-
-def test_what_inference_mode_has_made_cannot_be_trained() -> None:
-    with torch.inference_mode():
-        _model, guide = variational()
-        net = plain()
-    with refuses("net.0.bias", ANYTHING, "torch.inference_mode"):
-        fit(guide, (X, Y), **OPTIONS)
-    with refuses("0.weight", ANYTHING, "torch.inference_mode"):
-        fine_tune(net, (X, Y), **OPTIONS)
-
-
-def _train(queue: Any, threads: int) -> None:
-    torch.set_num_threads(threads)
-    try:
-        queue.put(len(fit(variational()[1], (X, Y), **OPTIONS).history))
-    except Exception as error:
-        queue.put(f"{type(error).__name__}: {error}")
-
-
-@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")  # Python 3.12 says so
-@pytest.mark.parametrize(("threads", "expected"), [(1, 2), (2, "InputError: this process was forked and has 2 threads")])
-def test_a_forked_process_trains_with_one_thread_and_is_refused_with_more(threads: int, expected: int | str) -> None:
-    """With more it would wait for ever for threads that only its parent has."""
-    fit(variational()[1], (X, Y), **OPTIONS)
-    context = multiprocessing.get_context("fork")
-    queue = context.Queue()
-    process = context.Process(target=_train, args=(queue, threads))
-    process.start()
-    found = queue.get(timeout=60)
-    process.join()
-    assert found == expected or str(found).startswith(str(expected))
-
-
-@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
-def test_a_loader_s_worker_trains() -> None:
-    class Training(torch.utils.data.Dataset[int]):
-        def __len__(self) -> int:
-            return 1
-
-        def __getitem__(self, index: int) -> int:
-            return len(fit(variational()[1], (X, Y), **OPTIONS).history)
-
-    assert [batch.item() for batch in torch.utils.data.DataLoader(Training(), num_workers=1)] == [2]
 
 
 def test_a_scale_that_is_learnt_is_looked_at_as_well() -> None:
