@@ -43,7 +43,8 @@ def fine_tune(
     model = BayesianNetwork(net, likelihood)
     check_trainable(net)
     guide = PointEstimate(model, {name: weight != 0 for name, weight in model.initial_weights.items()})
-    if (spec := options.get("spec")) is None or spec.phase == TrainingSpec.phase:
+    spec = options.get("spec")
+    if spec is None or (isinstance(spec, TrainingSpec) and spec.phase == TrainingSpec.phase):
         options.setdefault("phase", "finetune")
     result = fit(guide, train, validation, **options)
     _copy(posterior_mean(guide), net)

@@ -10,7 +10,6 @@ import pytest
 from conformance_support import FAILED, given
 from torch import Tensor
 
-from pyro_vd.evaluation.score import Score
 from pyro_vd.models import Normal
 from pyro_vd.models.likelihoods import LIKELIHOODS
 from pyro_vd.testing import LikelihoodConformance
@@ -36,11 +35,6 @@ class ShiftedDraws(dist.Normal):
 class Shifted(RightLikelihood):
     def forward(self, output: Tensor) -> Any:
         return ShiftedDraws(output[:, 0], self.log_scale.exp())
-
-
-class HigherIsBetter(RightLikelihood):
-    def score(self, output: Tensor, y: Tensor) -> Score:
-        return Score("distance", (output[:, 0] - y).abs().mean().item(), lower_is_better=False)
 
 
 class OtherOptions(RightLikelihood):
@@ -71,7 +65,6 @@ LIKELIHOOD_KINDS: dict[str, tuple[type[RightLikelihood], str]] = {
     "shape": (Column, "test_one_distribution_per_example"),
     "density": (Shifted, "test_its_density_is_that_of_its_samples"),
     "mean": (Shifted, "test_its_expectation_is_the_mean_of_its_samples"),
-    "score": (HigherIsBetter, "test_a_right_output_scores_better"),
     "file": (OtherOptions, "test_a_file_describes_it"),
     "unused": (Unused, "test_a_model_learns_with_it"),
     "predictions": (CountingLikelihood, "test_predictions_have_its_expectation"),
