@@ -38,10 +38,13 @@ def run(arguments: list[str]) -> None:
     from pyro_vd.evaluation.score import output_score, validation_score
     from pyro_vd.export.pruned_file import load_pruned, read_info, save_pruned
     from pyro_vd.networks.sizes import layer_sizes
-    from pyro_vd.workflow.run_folder import PRUNED
 
     source, form = source_of(values), FORMATS[values.format]
-    file = source / PRUNED if source.is_dir() else source
+    file = source
+    if source.is_dir():
+        from pyro_vd.workflow.run_folder import PRUNED  # needs Pyro, which a file does not
+
+        file = source / PRUNED
     out = new_file(values.out or file.with_name(file.stem + form.suffix))
     net, info = load_pruned(file), read_info(file)
     data, validation = _data(source, values.data, info, values.data_dir)
