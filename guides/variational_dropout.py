@@ -55,7 +55,7 @@ class VariationalDropout(_HasSharing, WeightGuide):
     def __init__(self, model: BayesianNetwork, log_sigma2: float = -10.0, alpha_sharing: Sharing = "weight") -> None:
         self._initial_log_sigma2 = check_log_sigma2(log_sigma2)
         check_choice("alpha_sharing", alpha_sharing, get_args(Sharing))
-        self.alpha_sharing = alpha_sharing
+        self.alpha_sharing: Sharing = alpha_sharing
         super().__init__(model)
 
     def extra_repr(self) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
+
+from pyro_vd._core.threads import alone
 
 
 def generator_state(device: torch.device) -> Tensor:
@@ -21,6 +24,8 @@ def set_generator_state(device: torch.device, state: Tensor) -> None:
         torch.set_rng_state(state)
 
 
-def generators_kept(device: torch.device) -> AbstractContextManager[None]:
-    """Return a context manager that restores the generators of the CPU and of ``device`` at its end, and no others."""
-    return torch.random.fork_rng([device] if device.type == "cuda" else [])
+@contextmanager
+def generators_kept(device: torch.device) -> Iterator[None]:
+    """Restore the generators of the CPU and of ``device`` at the end, and no others; no other thread draws meanwhile."""
+    with alone(), torch.random.fork_rng([device] if device.type == "cuda" else []):
+        yield

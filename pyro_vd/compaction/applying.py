@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vd._core.errors import InputError
+from pyro_vd._core.threads import alone
 from pyro_vd.compaction.front import behind_selection
 from pyro_vd.compaction.plan import ShrinkPlan, TensorPlan, shrink_tensor
 from pyro_vd.networks.checks import check_module
 from pyro_vd.networks.copies import copy_network
 from pyro_vd.networks.layer_sizes import replace_tensor
-from pyro_vd.networks.modes import alone
 from pyro_vd.networks.tracing import Trace
 
 

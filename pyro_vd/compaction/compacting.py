@@ -7,11 +7,11 @@ import logging
 import torch
 from torch import Tensor, nn
 
+from pyro_vd._core.threads import alone
 from pyro_vd.compaction.applying import applied, prepared
 from pyro_vd.compaction.planning import plan_of
 from pyro_vd.networks.checks import check_example, check_module
 from pyro_vd.networks.layer_registry import kind_of
-from pyro_vd.networks.modes import alone
 from pyro_vd.networks.tracing import Trace
 
 logger: logging.Logger = logging.getLogger(__name__)

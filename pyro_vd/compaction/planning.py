@@ -39,6 +39,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vd._core.errors import InputError
+from pyro_vd._core.threads import alone
 from pyro_vd.compaction.applying import prepared
 from pyro_vd.compaction.constants import fold_constants
 from pyro_vd.compaction.front import behind_selection, default_example, inputs_of
@@ -46,7 +47,6 @@ from pyro_vd.compaction.liveness import mark_live
 from pyro_vd.compaction.placement import Placement, place
 from pyro_vd.compaction.plan import ShrinkPlan
 from pyro_vd.networks.checks import check_example, check_module
-from pyro_vd.networks.modes import alone
 from pyro_vd.networks.modules import SelectInputs
 from pyro_vd.networks.tracing import Trace
 

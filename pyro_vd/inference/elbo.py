@@ -18,12 +18,13 @@ from pyro_vd._core.arguments import HIGHEST_KL_WEIGHT, LARGEST, check_number
 from pyro_vd._core.eager import uncompiled
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.generators import generators_kept
+from pyro_vd._core.threads import alone
 from pyro_vd.inference.handlers import check_stored, own_parameters, trace_of
 from pyro_vd.inference.output_noise import OutputNoise, check_output_noise
 from pyro_vd.inference.reparam import LocalReparameterization
 from pyro_vd.inference.site_checks import PairSites, check_sites, to_replay
 from pyro_vd.inference.site_terms import auxiliary_terms, log_likelihood, site_kl
-from pyro_vd.networks.modes import alone, in_evaluation_mode
+from pyro_vd.networks.modes import in_evaluation_mode
 
 PyroFunction = Callable[..., Any]
 """A model or a guide: any callable with sample statements."""

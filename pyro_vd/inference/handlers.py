@@ -13,7 +13,7 @@ import pyro.poutine as poutine
 from torch import nn
 
 from pyro_vd._core.errors import InputError
-from pyro_vd.networks.modes import alone
+from pyro_vd._core.threads import alone
 
 _OF_MODULE = re.compile(r"\$\$\$|(^|\.)sites\.")  # the separator of pyro.module; the prefix of a WeightGuide's parameters
 

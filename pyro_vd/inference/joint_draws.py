@@ -17,6 +17,7 @@ from torch.distributions import Distribution
 
 from pyro_vd._core.arguments import check_number
 from pyro_vd._core.errors import InputError
+from pyro_vd._core.threads import alone
 from pyro_vd.evaluation.draws import Draws, each_draw, join, stack
 from pyro_vd.evaluation.memory import draws_at_once
 from pyro_vd.evaluation.predictors import Observe
@@ -25,7 +26,7 @@ from pyro_vd.inference.handlers import trace_of
 from pyro_vd.inference.lazy_weight import draw_weight
 from pyro_vd.inference.reparam import LocalReparameterization
 from pyro_vd.networks.markers import GuideMarker
-from pyro_vd.networks.modes import alone, in_evaluation_mode
+from pyro_vd.networks.modes import in_evaluation_mode
 
 OBSERVED = "y"
 """The observed site of a :class:`~pyro_vd.models.BayesianNetwork`."""

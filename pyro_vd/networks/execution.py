@@ -8,8 +8,8 @@ from typing import cast
 
 from torch import fx, nn
 
+from pyro_vd._core.threads import alone
 from pyro_vd.networks.layer_registry import kind_of
-from pyro_vd.networks.modes import alone
 from pyro_vd.networks.substitution import with_tensors
 
 

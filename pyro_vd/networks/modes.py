@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from torch import nn
 
+from pyro_vd._core.threads import alone
 from pyro_vd.networks.norms import holds_statistics
-
-_lock = threading.RLock()
-
-
-@contextmanager
-def alone() -> Iterator[None]:
-    """Let one thread at a time run code that changes the mode of networks, runs them under effect handlers, or traces them.
-
-    It can also be used as a decorator, ``@alone()``. A thread may enter it again while it is inside.
-    """
-    with _lock:
-        yield
 
 
 @contextmanager

@@ -15,8 +15,8 @@ from torch import Tensor, fx, nn
 
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import one_line
+from pyro_vd._core.threads import alone
 from pyro_vd.networks.layer_registry import exact_kind_of
-from pyro_vd.networks.modes import alone
 from pyro_vd.networks.modules import Rescale, SelectInputs
 
 _IN_PLACE = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "xor", "lshift", "rshift")

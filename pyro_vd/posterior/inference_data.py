@@ -11,6 +11,7 @@ from torch import Tensor
 from pyro_vd._core.arguments import LARGEST, check_number
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import did_you_mean, quoted
+from pyro_vd._core.threads import alone
 from pyro_vd.data.dataset import Data
 from pyro_vd.evaluation.draws import Draws, join
 from pyro_vd.evaluation.epoch_record import EpochRecord
@@ -21,7 +22,6 @@ from pyro_vd.guides.checks import check_guide
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.inference.joint_draws import OBSERVED, joint_draws
 from pyro_vd.models.data_checks import check_data
-from pyro_vd.networks.modes import alone
 from pyro_vd.posterior.arviz_files import check_arviz, from_tree
 from pyro_vd.pruning.rule import Rule
 from pyro_vd.pruning.thresholds import DEFAULT_THRESHOLD

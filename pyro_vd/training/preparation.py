@@ -8,6 +8,7 @@ import torch
 
 from pyro_vd._core.arguments import check_device, check_file, check_flag
 from pyro_vd._core.errors import InputError
+from pyro_vd._core.threads import alone
 from pyro_vd.data.batches import Batches, TensorBatches
 from pyro_vd.data.dataset import Data
 from pyro_vd.guides.weight_guide import WeightGuide
@@ -65,6 +66,8 @@ def prepare(
         held_out = held_out and (held_out[0].to(target), held_out[1].to(target))
         elbo.try_out(model, guide, *first)
         loss_of = elbo(model, guide)
+        with alone():
+            seed = int(torch.randint(2**31, (), device="cpu"))
         state = TrainingState(
             guide=guide,
             spec=spec,
@@ -74,7 +77,7 @@ def prepare(
             elbo=elbo,
             loss_of=loss_of,
             optimizer=adam(loss_of, model.likelihood, spec.lr, spec.weight_decay * batches.num_examples),
-            shuffle=torch.Generator().manual_seed(int(torch.randint(2**31, (), device="cpu"))),
+            shuffle=torch.Generator().manual_seed(seed),
             guard=NonFiniteGuard(loss_of, elbo),
         )
         with values_kept(loss_of):
