@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from pyro_vd._core.arguments import check_flag
 from pyro_vd.distributions.group_normal import GroupNormal
 from pyro_vd.distributions.priors import NormalJeffreys
-from pyro_vd.guides.checks import check_log_sigma2
-from pyro_vd.guides.settings import GuideSettings
-from pyro_vd.guides.unit_guide import UnitGuide
+from pyro_vd.guides.unit_guide import UnitGuide, UnitGuideSettings
 from pyro_vd.models.bayesian import BayesianNetwork
 
 
@@ -41,24 +38,11 @@ class GroupVariationalDropout(UnitGuide):
 
 
 @dataclass
-class GroupVariationalDropoutSettings(GuideSettings):
+class GroupVariationalDropoutSettings(UnitGuideSettings):
     """Group variational dropout: Gaussian noise of a learnt variance on every input unit and filter."""
 
     kind: Literal["group"] = field(default="group", init=False)
-    log_sigma2: float = -8.0
-    """The initial log σ² of every unit, and of every weight with noise, in [−60, 0]."""
     weight_noise: bool = True
     """Whether weights have their own noise too."""
 
     guide: ClassVar[type[GroupVariationalDropout]] = GroupVariationalDropout
-
-    def __post_init__(self) -> None:
-        self.log_sigma2 = check_log_sigma2(self.log_sigma2)
-        self.weight_noise = check_flag("weight_noise", self.weight_noise)
-
-    @property
-    def priors(self) -> tuple[type[Any], ...]:
-        return (self.guide.prior,)
-
-    def build(self, model: BayesianNetwork) -> GroupVariationalDropout:
-        return GroupVariationalDropout(model, self.log_sigma2, self.weight_noise)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from pyro_vd._core.arguments import check_flag
 from pyro_vd.distributions.log_normal import LogNormalUnits, TruncatedLogNormal
 from pyro_vd.distributions.priors import LogUniform
-from pyro_vd.guides.checks import check_log_sigma2
-from pyro_vd.guides.settings import GuideSettings
-from pyro_vd.guides.unit_guide import UnitGuide
+from pyro_vd.guides.unit_guide import UnitGuide, UnitGuideSettings
 from pyro_vd.models.bayesian import BayesianNetwork
 
 
@@ -49,24 +46,11 @@ class LogNormalDropout(UnitGuide):
 
 
 @dataclass
-class LogNormalDropoutSettings(GuideSettings):
+class LogNormalDropoutSettings(UnitGuideSettings):
     """Structured Bayesian pruning: learnt, truncated log-normal noise on every input unit and filter."""
 
     kind: Literal["log-normal"] = field(default="log-normal", init=False)
-    log_sigma2: float = -8.0
-    """The initial log σ² of every unit, and of every weight with noise, in [−60, 0]."""
     weight_noise: bool = False
     """Whether weights have their own noise too."""
 
     guide: ClassVar[type[LogNormalDropout]] = LogNormalDropout
-
-    def __post_init__(self) -> None:
-        self.log_sigma2 = check_log_sigma2(self.log_sigma2)
-        self.weight_noise = check_flag("weight_noise", self.weight_noise)
-
-    @property
-    def priors(self) -> tuple[type[Any], ...]:
-        return (self.guide.prior,)
-
-    def build(self, model: BayesianNetwork) -> LogNormalDropout:
-        return LogNormalDropout(model, self.log_sigma2, self.weight_noise)

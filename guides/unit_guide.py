@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from pyro_vd._core.errors import InputError
 from pyro_vd.distributions.unit_posterior import UnitPosterior, unit_shape
 from pyro_vd.evaluation.observations import base_distribution
 from pyro_vd.guides.checks import check_log_sigma2
+from pyro_vd.guides.settings import GuideSettings
 from pyro_vd.guides.weight_guide import WeightGuide, check_units
 from pyro_vd.models.bayesian import BayesianNetwork
 
@@ -77,3 +79,28 @@ class UnitGuide(WeightGuide):
     def mean(self, name: str) -> Tensor:
         """Return E w = θ E z of a site's weight, 0 where the weight is removed."""
         return self.posterior(name).mean
+
+
+@dataclass
+class UnitGuideSettings(GuideSettings):
+    """The settings that the guides with a factor per unit have in common."""
+
+    kind: str = field(default="", init=False)
+    log_sigma2: float = -8.0
+    """The initial log σ² of every unit, and of every weight with noise, in [−60, 0]."""
+    weight_noise: bool = False
+    """Whether weights have their own noise too."""
+
+    guide: ClassVar[type[Any]]
+
+    def __post_init__(self) -> None:
+        self.log_sigma2 = check_log_sigma2(self.log_sigma2)
+        self.weight_noise = check_flag("weight_noise", self.weight_noise)
+
+    @property
+    def priors(self) -> tuple[type[Any], ...]:
+        return (self.guide.prior,)
+
+    def build(self, model: BayesianNetwork) -> UnitGuide:
+        guide: UnitGuide = self.guide(model, self.log_sigma2, self.weight_noise)
+        return guide

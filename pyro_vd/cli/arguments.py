@@ -50,16 +50,14 @@ def source_of(values: Namespace) -> Path:
     return Path(values.source)
 
 
-def read_likelihood(file: Path) -> Observed | None:
-    """The likelihood that a network's file names; None, for which Pyro is not needed, where it names none.
+def likelihood_in(info: dict[str, Any], file: Path) -> Observed | None:
+    """The likelihood that the ``info`` of a network's file names; None, for which Pyro is not needed, where it names none.
 
     Raises:
-        InputError: the file is missing, broken or foreign, or says something else than a run writes.
+        InputError: it says something else than a run writes.
     """
     from pyro_vd._core.messages import one_line
-    from pyro_vd.export.pruned_file import read_info
 
-    info = read_info(file)
     if "likelihood" not in info:
         return None
     from pyro_vd.models.likelihood_files import likelihood_of

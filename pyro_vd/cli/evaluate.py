@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from pyro_vd.cli.arguments import SOURCE, add_data_dir, data_of, finish, read_likelihood, source_of
+from pyro_vd.cli.arguments import SOURCE, add_data_dir, data_of, finish, likelihood_in, source_of
 from pyro_vd.cli.parsing import Parser
 
 
@@ -33,11 +33,11 @@ def run(arguments: list[str]) -> None:
         run = load_run(source, values.data_dir)
         data = load_data(values.data, values.data_dir) if values.data else run.data
         networks = measure_posterior(run.guide, data.test, run.recipe.seed, values.num_samples)
-        net = load_pruned(file := source / PRUNED)
+        net, info = load_pruned(file := source / PRUNED), read_info(file)
     else:
-        net = load_pruned(file := source)
-        data = data_of(source, values.data, read_info(file), values.data_dir)
-    networks["pruned"] = evaluate(net, data.test, likelihood=read_likelihood(file))
+        net, info = load_pruned(file := source), read_info(file)
+        data = data_of(source, values.data, info, values.data_dir)
+    networks["pruned"] = evaluate(net, data.test, likelihood=likelihood_in(info, file))
     cost = {**asdict(network_cost(net, data.x_test[:1])), "bytes": file.stat().st_size}
     measured = {name: asdict(metrics) for name, metrics in networks.items()}
     result = {"source": str(source), "data": data.name, "networks": measured, "cost": cost}

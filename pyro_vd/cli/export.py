@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
-from pyro_vd.cli.arguments import SOURCE, add_data_dir, data_of, new_file, read_likelihood, source_of
+from pyro_vd.cli.arguments import SOURCE, add_data_dir, data_of, likelihood_in, new_file, source_of
 from pyro_vd.cli.parsing import Parser
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def run(arguments: list[str]) -> None:
     out = new_file(values.out or file.with_name(file.stem + form.suffix))
     net, info = load_pruned(file), read_info(file)
     data, validation = _data(source, values.data, info, values.data_dir)
-    likelihood = read_likelihood(file)
+    likelihood = likelihood_in(info, file)
     x, y = check_network("test data", data.test, net, likelihood)
     small = net if values.no_compact else compact(net, x[:2])
 

@@ -46,6 +46,8 @@ def _checked(train: Batches, model: BayesianNetwork) -> Batches:
     if type(train) is TensorBatches:
         return TensorBatches(*check_data(_NAME, (train.x, train.y), model, train.batch_size), train.batch_size)
     check_number(f"{_NAME}: num_examples", train.num_examples, low=1, high=LARGEST, whole=True)
+    if len(train) < 1:
+        raise InputError(name=type(train).__name__, value=f"{len(train)} batches", allowed="at least one batch per epoch")
     x, y = _first_of(train)
     taken = check_data(_NAME, (x, y), model, len(x))[1]
     if taken.dtype != y.dtype or taken.shape != y.shape:
@@ -95,9 +97,6 @@ def check_batches(batches: Batches, model: BayesianNetwork) -> tuple[Tensor, Ten
         needs_all = f"; one that needs all examples at once takes batch_size={n}"
         tries = [(batches.x[:k], batches.y[:k]) for k in dict.fromkeys((min(size, n), n % size or size))]
     else:
-        if len(batches) < 1 or batches.num_examples < 1:
-            given = f"{len(batches)} batches of {batches.num_examples} examples"
-            raise InputError(name=type(batches).__name__, value=given, allowed="at least one batch and one example per epoch")
         n, examples, needs_all = batches.num_examples, f"{type(batches).__name__} gives a batch of", ""
         tries = [_first_of(batches)]
     tries = [(x.to(device), y.to(device)) for x, y in tries]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pyro_vd import fit, load_pruned
 from pyro_vd._core.yaml_files import read_yaml
-from pyro_vd.cli.arguments import read_likelihood
+from pyro_vd.cli.arguments import likelihood_in
 from pyro_vd.data.files import load_image_folder
 from pyro_vd.export.pruned_file import read_info
 from pyro_vd.posterior.arviz_files import read_inference_data, to_tree
@@ -47,7 +47,8 @@ def read_results_file(path: Path) -> str:
 
 def read_pruned_file(path: Path) -> str:
     net = load_pruned(path)
-    return f"{read_info(path)} {read_likelihood(path)} {net} {text_of(net.state_dict())}"
+    info = read_info(path)
+    return f"{info} {likelihood_in(info, path)} {net} {text_of(net.state_dict())}"
 
 
 class Own(nn.Module):
