@@ -50,6 +50,6 @@ def test_nested_inputs_keep_their_form():
 @pytest.mark.parametrize(
     "given", [(), {"flag": True}, (X, Y[:2]), (torch.tensor(1.0),)], ids=["none", "flags", "two", "scalar"]
 )
-def test_inputs_without_one_number_of_examples_are_refused(given):
+def test_inputs_without_one_number_of_examples(given):
     with refuses("x", [tuple(tensor.shape) for tensor in tensors_in(given)], "dimension 0"):
         num_examples(given)
