@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyro.distributions as dist
@@ -21,6 +23,7 @@ from pyro_vd.evaluation.selection import joined, of_part, part_of
 from pyro_vd.guides import PointEstimate
 from pyro_vd.models import Normal
 from pyro_vd.models.likelihood_files import describe, likelihood_of
+from pyro_vd.testing.interrupting import Interrupt
 
 X, Y = torch.arange(12.0).reshape(4, 3), torch.arange(4) % 3
 
@@ -144,6 +147,27 @@ def test_parameters_of_the_inner_likelihood_are_trained_in_place() -> None:
     model = BayesianNetwork(Talkative(2), normal, output="logits")
     fit(PointEstimate(model), (X, X), epochs=1, lr=0.1, progress=False)
     assert normal.scale != 1
+
+
+def test_the_selector_identifies_a_training(tmp_path: Path) -> None:
+    def train(output: Any, epochs: int) -> int:
+        guide = PointEstimate(BayesianNetwork(Talkative(3), output=output))
+        options: dict[str, Any] = {"checkpoint": tmp_path / "c.pt", "resume": True, "progress": False}
+        return len(fit(copy.deepcopy(guide), (X, Y), epochs=3, callbacks=[Interrupt(epochs)], **options).history)
+
+    def logits(output: dict[str, Any]) -> Tensor:
+        return output["logits"]
+
+    def doubled(output: dict[str, Any]) -> Tensor:
+        return 2 * output["logits"]
+
+    for chosen in ("logits", logits):
+        (tmp_path / "c.pt").unlink(missing_ok=True)
+        with pytest.raises(KeyboardInterrupt):
+            train(chosen, 1)
+        assert train(chosen, 9) == 3
+        with refuses(str(tmp_path / "c.pt")):
+            train(doubled, 9)
 
 
 def test_classes_are_observed_through_a_selector_given_as_the_likelihood() -> None:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import pyro
+import pyro.distributions as dist
+import pyro.optim
+import pyro.poutine as poutine
 import pytest
 import torch
+from pyro.infer import SVI, Predictive
+from pyro.infer.autoguide import AutoNormal
+from support import refuses
 from torch import Tensor, nn
 from zoo import ZOO
 
@@ -22,6 +30,8 @@ from pyro_vd import (
     prune,
     to_inference_data,
 )
+from pyro_vd.evaluation import memory
+from pyro_vd.evaluation.predictors import outputs
 from pyro_vd.inference import VariationalDropoutELBO
 from pyro_vd.networks.flops import network_cost
 from pyro_vd.networks.inputs import named_tensors, rows, run
@@ -196,3 +206,54 @@ def test_every_public_function(name: str) -> None:
         assert kept.dtype == tensor.numpy().dtype
         assert kept.shape == tensor.shape
     assert network_cost(plain, rows(tensors, slice(1))).flops > 0
+
+
+def test_pyro_s_own_tools_take_them() -> None:
+    torch.manual_seed(0)
+    x, y = keywords(), labels()
+    model = BayesianNetwork(Keywords(), output=1)
+    guide = VariationalDropout(model)
+    with pyro.get_param_store().scope():
+        svi = SVI(model, guide, pyro.optim.Adam({"lr": 0.01}), VariationalDropoutELBO())
+        assert math.isfinite(svi.step(x, y))
+        assert Predictive(model, guide=guide, num_samples=3)(x)["y"].shape == (3, N)
+
+
+def test_inside_a_larger_model() -> None:
+    """Every example has a latent shift, and the whole output comes out of ``sample_output``."""
+    torch.manual_seed(0)
+
+    class Shifted(BayesianNetwork):
+        def forward(self, x: Any, y: Tensor | None = None) -> None:
+            _, logits = self.sample_output(x)
+            with pyro.plate("data", len(x["category"])):
+                shift = pyro.sample("shift", dist.Normal(logits.new_zeros(len(logits)), 1.0))
+                pyro.sample("y", dist.Categorical(logits=logits + shift[:, None] * torch.arange(CLASSES)), obs=y)
+
+    data = keywords(), labels()
+    model = Shifted(Keywords(), output=1)
+    guide = VariationalDropout(model)
+    guide.append(AutoNormal(poutine.block(model, hide=guide.site_names)))
+    assert fit(guide, data, epochs=2, batch_size=N, progress=False).skipped == 0
+    assert predict(guide, data[0], num_samples=3).log_p.shape == (N, CLASSES)
+    with refuses("x, category"):
+        predict(guide, {**data[0], "category": [[1], [1, 2]]})
+
+
+def test_few_examples_at_a_time_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    net, x = Keywords(), keywords()
+    guide = VariationalDropout(BayesianNetwork(net, output=1), log_sigma2=-2.0)
+    sizes: list[int] = []
+    net_hook = guide.model.net.register_forward_pre_hook(
+        lambda _, args, kwargs: sizes.append(len(kwargs["category"])), with_kwargs=True
+    )
+    found = []
+    for most in (memory.BYTES_ON_CPU, 1000):
+        monkeypatch.setattr(memory, "BYTES_ON_CPU", most)
+        torch.manual_seed(1)
+        found.append((predict(guide, x, num_samples=3).log_p, outputs(net, x, guide.model.likelihood)))
+    net_hook.remove()
+    assert set(sizes) & set(range(3, N)), "some batches are a part of all examples"
+    torch.testing.assert_close(found[0], found[1])
+    assert found[0][1].shape == (N, CLASSES)
