@@ -23,7 +23,8 @@ from pyro_vd.distributions.priors import LogUniform, standing_in
 from pyro_vd.evaluation.observations import check_likelihood
 from pyro_vd.inference.joint_draws import OBSERVED
 from pyro_vd.models.admission import check_likelihood_type
-from pyro_vd.models.likelihoods import Categorical, Likelihood
+from pyro_vd.models.likelihood import Likelihood, pyro_distribution
+from pyro_vd.models.likelihoods import Categorical
 from pyro_vd.models.weighted_network import WeightedNetwork
 from pyro_vd.networks.checks import check_module
 
@@ -49,7 +50,7 @@ class BayesianNetwork(WeightedNetwork):
 
     Args:
         net: maps a batch ``(batch, …)`` to the likelihood's input.
-        likelihood: maps the network's output to the distribution of an observation, by default
+        likelihood: maps the network's output to the distribution of an observation, of ``torch`` or Pyro; by default
             :class:`~pyro_vd.models.Categorical`. A likelihood with parameters, such as :class:`~pyro_vd.models.Normal`, is not
             copied: its parameters are trained in place.
         prior: maps a weight's shape to its prior, by default :class:`~pyro_vd.distributions.priors.LogUniform`. The priors are
@@ -86,6 +87,7 @@ class BayesianNetwork(WeightedNetwork):
             )
         check_likelihood_type(likelihood)
         self.likelihood: Likelihood = Categorical() if likelihood is None else likelihood
+        self._given_function = likelihood if isinstance(likelihood, FunctionType) else None
         self.num_data: int | None = None if num_data is None else check_number("num_data", num_data, low=1, whole=True)
         sites = self._take(net, shared)
         self._priors = {name: _prior_event(prior, weight.shape) for name, weight in sites.items()}
@@ -94,12 +96,12 @@ class BayesianNetwork(WeightedNetwork):
 
     @property
     def observed(self) -> Likelihood | None:
-        """The likelihood for use outside of ``forward``; None, which stands for classes from logits, where it is a function.
+        """The likelihood for use outside of ``forward``; None, which stands for classes from logits, where ``forward`` sets it.
 
-        A function may use what ``forward`` draws, so that it cannot be called outside of it.
+        A function that ``forward`` sets may use what it draws, so that it cannot be called outside of it.
         """
         likelihood: Likelihood = self.likelihood
-        return None if isinstance(likelihood, FunctionType) else likelihood
+        return None if isinstance(likelihood, FunctionType) and likelihood is not self._given_function else likelihood
 
     def prior(self, name: str) -> dist.TorchDistribution:
         """Return the prior of a site's weight, a distribution with an empty batch shape."""
@@ -118,7 +120,7 @@ class BayesianNetwork(WeightedNetwork):
         """
         output = self.sample_output(x)
         scale = 1.0 if self.num_data is None else self.num_data / len(x)
-        observation = self.likelihood(output)
+        observation = pyro_distribution(self.likelihood(output))
         if observation.batch_shape != (len(x),):
             raise InputError(
                 f"the likelihood of a batch of {len(x)} has the batch shape {tuple(observation.batch_shape)}; it must be "

@@ -10,9 +10,9 @@ from pyro_vd.models.likelihoods import LIKELIHOODS, Likelihood
 
 
 def describe(likelihood: Likelihood) -> dict[str, Any]:
-    """Return the entry for a likelihood in the ``info`` of a network's file; it is empty for a categorical one.
+    """Return the entry for a likelihood in the ``info`` of a network's file; it is empty for a categorical one without options.
 
-    A class whose constructor has arguments gives them in its property ``options``, as plain numbers or text by name.
+    A class whose constructor has arguments gives them in its property ``options``, as plain numbers, text or lists by name.
 
     Args:
         likelihood: an instance of one of :data:`~pyro_vd.models.likelihoods.LIKELIHOODS`.
@@ -24,7 +24,8 @@ def describe(likelihood: Likelihood) -> dict[str, Any]:
     if name is None:
         allowed = f"one of {', '.join(LIKELIHOODS)}, because a file names it"
         raise InputError(name="likelihood", value=likelihood, allowed=allowed)
-    return {} if name == "categorical" else {"likelihood": {"name": name, **getattr(likelihood, "options", {})}}
+    entry = {"name": name, **getattr(likelihood, "options", {})}
+    return {} if entry == {"name": "categorical"} else {"likelihood": entry}
 
 
 def likelihood_of(info: Mapping[str, Any]) -> Likelihood | None:
