@@ -67,7 +67,7 @@ class Categorical:
         return options if self.weight is None else {**options, "weight": self.weight.tolist()}
 
     def __call__(self, output: Tensor) -> dist.TorchDistribution:
-        logits = output.movedim(self.dim, -1)
+        logits = output if self.dim == -1 else output.movedim(self.dim, -1)
         weight = self.weight
         if weight is not None:
             if len(weight) != logits.shape[-1]:

@@ -39,9 +39,9 @@ class ClassLabels(Categorical):
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Self:
         """Return the distribution with a larger batch shape."""
-        logits = self.logits.expand(*batch_shape, self.logits.shape[-1])
-        options: dict[str, Any] = {name: vars(self)[name] for name in ("ignore_index", "weight", "label_smoothing")}
-        return type(self)(logits, **options)
+        found: Self = super().expand(batch_shape, self._get_checked_instance(ClassLabels, _instance))
+        found.ignore_index, found.weight, found.label_smoothing = self.ignore_index, self.weight, self.label_smoothing
+        return found
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log probability of labels or soft labels, with the options of the loss, in nats."""
