@@ -18,14 +18,13 @@ def run(arguments: list[str]) -> None:
     values = parser.read(arguments)
 
     from pyro_vd.data.loading import load_data
-    from pyro_vd.evaluation.metrics import Metrics, evaluate
-    from pyro_vd.evaluation.regression import RegressionMetrics
+    from pyro_vd.evaluation.metrics import AnyMetrics, evaluate
     from pyro_vd.export.pruned_file import load_pruned, read_info
     from pyro_vd.networks.flops import network_cost
     from pyro_vd.networks.inputs import rows
 
     source = source_of(values)
-    networks: dict[str, Metrics | RegressionMetrics] = {}
+    networks: dict[str, AnyMetrics] = {}
     if source.is_dir():
         from pyro_vd.workflow.finished_run import load_run
         from pyro_vd.workflow.measuring import measure_posterior

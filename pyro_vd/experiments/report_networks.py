@@ -5,7 +5,8 @@ from __future__ import annotations
 from copy import deepcopy
 from dataclasses import asdict
 
-from pyro_vd.evaluation.metrics import Metrics, evaluate
+from pyro_vd.evaluation.classification import Metrics
+from pyro_vd.evaluation.metrics import evaluate
 from pyro_vd.experiments.setting import Outcome, Setting, new_guide, records, train
 from pyro_vd.guides import PointEstimateSettings, VariationalDropoutSettings
 from pyro_vd.guides.means import posterior_mean
