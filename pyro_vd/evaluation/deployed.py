@@ -14,7 +14,7 @@ from pyro_vd.export.pruned_file import MARK, Layout, description_of
 from pyro_vd.export.sparse_file import packed_shapes
 from pyro_vd.export.tied_weights import once
 from pyro_vd.networks.copies import is_compiled
-from pyro_vd.runtime.sparsify import SparseRuntime
+from pyro_vd.runtime.sparse_runtime import SparseRuntime
 
 
 @dataclass(frozen=True)

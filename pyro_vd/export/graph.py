@@ -15,6 +15,7 @@ from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import one_line
 from pyro_vd.export.named_tensors import INPUT, OUTPUT, named, named_inputs, unnamed
 from pyro_vd.export.recurrent_shapes import whole_recurrent_layers
+from pyro_vd.networks.checks import check_takes
 from pyro_vd.networks.copies import copy_network
 from pyro_vd.networks.inputs import Inputs, call_arguments, map_tensors, run
 
@@ -61,16 +62,7 @@ def probes(net: nn.Module, example: Inputs, dynamic: Mapping[str, Sequence[int]]
     net, pairs = copy_network(net).cpu().eval(), []
     for batch, shorter in ((1, 0), (7, 1)):
         x = _resized(example, dynamic, lambda d, size, n=batch, less=shorter: (n if d == 0 else size - less) or 2)
-        try:
-            y = run(net, x)
-        except (RuntimeError, IndexError, TypeError, ValueError) as error:
-            shapes = {name: tuple(tensor.shape[1:]) for name, tensor in named_inputs(x).items()}
-            kinds = ", ".join(f"{shapes[name]}, {tensor.dtype}" for name, tensor in named_inputs(x).items())
-            raise InputError(
-                f"example of shape {kinds}, does not fit the network: {one_line(error)}",
-                name="example",
-                value=shapes.get(INPUT, shapes),
-            ) from error
+        y = check_takes(net, x)
         if not named(y, OUTPUT):
             kind = type(y).__name__
             raise InputError(

@@ -47,8 +47,8 @@ def tensors_in(x: Any) -> Iterator[Tensor]:
             yield from tensors_in(item)
 
 
-def num_examples(x: Inputs) -> int:
-    """The number n of examples, the size of dimension 0 of every tensor.
+def num_examples(x: Inputs, name: str = "x") -> int:
+    """The number n of examples, the size of dimension 0 of every tensor; ``name`` is what an error calls the inputs.
 
     Raises:
         InputError: there is no tensor, one has no dimension, or the sizes differ.
@@ -59,7 +59,7 @@ def num_examples(x: Inputs) -> int:
         raise InputError(
             f"inputs have the shapes {shapes}; there must be at least one tensor, and all must have the same number of "
             "examples in dimension 0",
-            name="x",
+            name=name,
             value=shapes,
             allowed="tensors with one number of examples in dimension 0",
         )
