@@ -10,9 +10,24 @@ from pyro_vd.networks.layer_registry import register_layer
 from pyro_vd.networks.layers import named_weights
 from pyro_vd.networks.linear_kind import LinearKind
 from pyro_vd.networks.modules import Rescale, SelectInputs
-from pyro_vd.networks.ready import mlp
+from pyro_vd.networks.ready import lenet5, mlp, vgg_like
+from pyro_vd.networks.ready_residual import resnet20
+from pyro_vd.networks.ready_sequences import lstm_classifier, transformer_encoder
 
 for _kind in (LinearKind(), ConvolutionKind(), TransposedConvolutionKind()):
     register_layer(_kind)
 
-__all__ = ["LayerKind", "LinearMap", "Rescale", "SelectInputs", "mlp", "named_weights", "register_layer"]
+__all__ = [
+    "LayerKind",
+    "LinearMap",
+    "Rescale",
+    "SelectInputs",
+    "lenet5",
+    "lstm_classifier",
+    "mlp",
+    "named_weights",
+    "register_layer",
+    "resnet20",
+    "transformer_encoder",
+    "vgg_like",
+]
