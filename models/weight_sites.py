@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from torch import nn
 
 from pyro_vd._core.errors import InputError
-from pyro_vd._core.messages import did_you_mean
+from pyro_vd._core.messages import did_you_mean, quoted
 from pyro_vd._core.patterns import names_matching
 from pyro_vd.networks.layer_registry import layer_classes, layers_in
 from pyro_vd.networks.layers import weight_name
@@ -48,7 +48,6 @@ def weight_places(net: nn.Module, include: Selection, exclude: Selection) -> dic
     refused = {id(learnt[name]) for name in _selected("exclude", exclude, learnt)}
     keys = {id(learnt[name]) for name in chosen & learnt.keys()} - refused
     sites = {names[0]: names for key, names in places.items() if key in keys}
-    _say_what_stays_plain(net, sites)
     if not sites:
         raise InputError(
             f"net is a {type(net).__name__} without a weight that can have a prior; at least one of its layers must be one of "
@@ -59,7 +58,10 @@ def weight_places(net: nn.Module, include: Selection, exclude: Selection) -> dic
     for path, module, kind in layers_in(net):
         own = {weight_name(path, name) for name in kind.weights(module)}
         if own & {name for names in sites.values() for name in names} and (why := kind.refusal(module)) is not None:
-            raise InputError(f"module {path!r} ({module}) cannot have weights with a prior: {why}", name=path, value=module)
+            raise InputError(
+                f"module {path!r} ({quoted(module)}) cannot have weights with a prior: {why}", name=path, value=module
+            )
+    _say_what_stays_plain(net, sites)
     return sites
 
 
