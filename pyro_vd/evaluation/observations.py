@@ -12,7 +12,8 @@ from torch.distributions import Distribution
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import did_you_mean, one_line, type_name
 from pyro_vd.evaluation.class_checks import check_classes
-from pyro_vd.evaluation.class_labels import ClassLabels, base_distribution, is_classes
+from pyro_vd.evaluation.class_labels import base_distribution, is_classes
+from pyro_vd.evaluation.selection import observation_of, of_part
 from pyro_vd.evaluation.structured import VALUE, WEIGHT, Joint, Weighted, without_weights
 from pyro_vd.evaluation.support import check_support, parameter_of
 from pyro_vd.networks.inputs import map_tensors, num_examples, rows, tensors_in, to_device
@@ -22,38 +23,25 @@ __all__ = [
     "base_distribution",
     "check_likelihood",
     "check_observations",
-    "checked_distribution",
     "distribution_of",
     "is_classes",
 ]
 
 Observed = Callable[[Any], Distribution]
-"""A likelihood: maps the network's output ``(n, …)`` to a distribution with batch shape ``(n,)``."""
+"""A likelihood: maps the network's output ``(n, …)``, in any form, to a distribution with batch shape ``(n,)``."""
 
 
 def distribution_of(likelihood: Observed | None, output: Any) -> Distribution:
-    """Return the distribution of the observations, on the likelihood's device; None stands for classes from logits."""
-    if likelihood is None:
-        return ClassLabels(output)
+    """Return the distribution of the observations, on the likelihood's device; None stands for classes from logits.
+
+    Args:
+        likelihood: the likelihood; of one of a part of the output, its inner likelihood is used.
+        output: the part of the network's output that the likelihood takes, see :func:`~.selection.part_of`.
+    """
+    likelihood = of_part(likelihood)
     if isinstance(likelihood, nn.Module):
         output = to_device(output, next((tensor.device for tensor in likelihood.state_dict().values()), None))
-    return checked_distribution(likelihood(output))
-
-
-def checked_distribution(found: object) -> Distribution:
-    """Refuse what a likelihood has given if it is not a distribution.
-
-    Raises:
-        InputError: naming its type.
-    """
-    if isinstance(found, Distribution):
-        return found
-    raise InputError(
-        f"the likelihood gives a {type(found).__name__}; it must give a distribution of torch or Pyro",
-        name="likelihood",
-        value=found,
-        allowed="a map from an output to a distribution of torch or Pyro",
-    )
+    return observation_of(likelihood, output)
 
 
 def check_likelihood(likelihood: object) -> None:
