@@ -12,7 +12,7 @@ from pyro_vd._core.errors import InputError
 from pyro_vd.evaluation.cdf import cdf
 from pyro_vd.evaluation.class_labels import ClassLabels, base_distribution, is_classes
 from pyro_vd.evaluation.draws import Draws
-from pyro_vd.evaluation.structured import Joint, Weighted, unweighted
+from pyro_vd.evaluation.structured import JointDistribution, WeightedDistribution, unweighted
 from pyro_vd.evaluation.uncertainty import entropy
 
 
@@ -24,7 +24,7 @@ def expected(distribution: Distribution) -> Tensor:
     Raises:
         InputError: torch does not implement the mean of this distribution.
     """
-    if isinstance(distribution, Joint):
+    if isinstance(distribution, JointDistribution):
         return torch.cat(
             [
                 expected(head).flatten(1) if head.event_shape or is_classes(head) else expected(head)[:, None]
@@ -32,7 +32,7 @@ def expected(distribution: Distribution) -> Tensor:
             ],
             1,
         )
-    if isinstance(distribution, Weighted):
+    if isinstance(distribution, WeightedDistribution):
         return expected(distribution.base)
     found: Any = base_distribution(distribution)
     try:
@@ -130,7 +130,7 @@ def scores(distribution: Distribution, y: Any) -> Draws:
     The names of a head's scores end in ``.<head>``, and there is the ``log_likelihood`` ``(n,)`` of all observed heads. With
     weights of examples, there is ``kept`` for numbers too.
     """
-    if isinstance(distribution, Joint):
+    if isinstance(distribution, JointDistribution):
         found = {
             f"{name}.{key}": value for key, part in y.items() for name, value in scores(distribution.heads[key], part).items()
         }
@@ -146,7 +146,7 @@ def log_likelihood(distribution: Distribution, y: Any) -> Tensor:
     It does not depend on weights of classes or of examples, except that an example of weight 0 is not observed, nor on label
     smoothing, which change the loss only.
     """
-    if isinstance(distribution, Joint):
+    if isinstance(distribution, JointDistribution):
         return torch.stack([log_likelihood(distribution.heads[key], part) for key, part in y.items()]).sum(0)
     distribution, y, weight = unweighted(distribution, y)
     base = base_distribution(distribution)

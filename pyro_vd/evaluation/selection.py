@@ -70,10 +70,10 @@ class Selected(nn.Module):
 
 
 def part_of(likelihood: object, output: Any) -> Any:
-    """Return the part of a network's whole output that a likelihood takes."""
+    """Return the part of a network's whole output that a likelihood takes; its method ``select``, if it has one, says which."""
     while isinstance(likelihood, Selected):
         output, likelihood = likelihood.select(output), likelihood.likelihood
-    return output
+    return likelihood.select(output) if hasattr(likelihood, "select") else output
 
 
 def of_part(likelihood: Any) -> Any:
