@@ -59,23 +59,14 @@ def logits_of(distribution: Distribution) -> Tensor | None:
     return base.logits if is_classes(distribution) else None
 
 
-def class_scores(distribution: Distribution, y: Tensor | None = None) -> Draws:
+def class_scores(distribution: Distribution, logits: Tensor, y: Tensor | None = None) -> Draws:
     """Return ``log_p`` ``(n, …, classes)``, the log probabilities of :func:`logits_of`, and ``entropy`` ``(n, …)``, in nats.
 
     With labels there is also ``kept`` ``(n, …)``, see :func:`kept`. All are in float64, on the CPU.
 
     Raises:
-        InputError: numbers are observed, or there is only one class.
+        InputError: there is only one class.
     """
-    logits = logits_of(distribution)
-    if logits is None:
-        kind = type(base_distribution(distribution)).__name__
-        raise InputError(
-            f"a {kind} likelihood has no class probabilities; use predictive for the mean, and evaluate to measure it",
-            name="likelihood",
-            value=kind,
-            allowed="a likelihood of classes",
-        )
     if logits.shape[-1] < 2:
         raise InputError(
             f"outputs of shape {tuple(logits.shape)} are not those of classes, of which there must be at least 2; for a "
@@ -136,7 +127,8 @@ def scores(distribution: Distribution, y: Any) -> Draws:
         }
         return {**found, "log_likelihood": log_likelihood(distribution, y).cpu().double()}
     base, y, weight = unweighted(distribution, y)
-    found = number_scores(base, y) if logits_of(base) is None else class_scores(base, y)
+    logits = logits_of(base)
+    found = number_scores(base, y) if logits is None else class_scores(base, logits, y)
     return found if weight is None else {**found, "kept": kept(base, y, weight).cpu().double()}
 
 
