@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pyro_vd._core.errors import InputError
 from pyro_vd.evaluation.observations import check_likelihood, distribution_of
-from pyro_vd.evaluation.structured import JointDistribution, WeightedDistribution
+from pyro_vd.evaluation.structured import JointDistribution, WeightedDistribution, has_weights
 from pyro_vd.models.likelihood import Likelihood, pyro_distribution
 
 
@@ -41,6 +41,10 @@ class Heads(nn.Module):
             check_likelihood(likelihood)
             if likelihood is None or isinstance(likelihood, Heads):
                 raise InputError(name=f"heads[{name!r}]", value=likelihood, allowed="a likelihood of one head: Categorical()")
+        if has_weights(heads):
+            raise InputError(
+                name="heads", value=list(heads), allowed="other names: with these, observations would have weights"
+            )
         self.heads = dict(heads)
         self.learnt = nn.ModuleDict({name: part for name, part in heads.items() if isinstance(part, nn.Module)})
 

@@ -17,7 +17,7 @@ from pyro_vd.evaluation.mixture import KeptDraws, Mixture
 from pyro_vd.evaluation.observations import Observed
 from pyro_vd.evaluation.predictors import Predictor, predictor_of
 from pyro_vd.evaluation.scores import class_scores, expected, logits_of
-from pyro_vd.evaluation.structured import JointDistribution, unweighted
+from pyro_vd.evaluation.structured import heads_of, unweighted
 from pyro_vd.evaluation.uncertainty import entropy
 from pyro_vd.networks.inputs import device_of
 
@@ -147,9 +147,8 @@ def predict(net: nn.Module | Predictor, x: Any, *, num_samples: int = 20, likeli
 
 def _observed(distribution: Distribution, kept: dict[str, KeptDraws]) -> Draws:
     """Return what a prediction needs of the distribution under one draw, by name; of several heads, of all heads."""
-    heads = distribution.heads if isinstance(distribution, JointDistribution) else {"": distribution}
     found: Draws = {}
-    for head, of_head in heads.items():
+    for head, of_head in heads_of(distribution).items():
         observed = unweighted(of_head, None)[0]
         logits = logits_of(observed)
         if logits is None:

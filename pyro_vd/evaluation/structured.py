@@ -80,6 +80,11 @@ class WeightedDistribution(Distribution):
         return self.base.sample(torch.Size(sample_shape))
 
 
+def heads_of(distribution: Distribution) -> dict[str, Distribution]:
+    """Return the distributions of the heads by name; of a distribution that has none, itself, by an empty name."""
+    return distribution.heads if isinstance(distribution, JointDistribution) else {"": distribution}
+
+
 def unweighted(distribution: Distribution, y: Any) -> tuple[Distribution, Any, Tensor | None]:
     """Return the distribution inside of a :class:`WeightedDistribution`, the observations, and the weights or None."""
     if isinstance(distribution, WeightedDistribution):
@@ -89,4 +94,9 @@ def unweighted(distribution: Distribution, y: Any) -> tuple[Distribution, Any, T
 
 def without_weights(y: Any) -> tuple[Any, Tensor | None]:
     """Return the observations for :class:`WeightedDistribution` without their weights, and the weights or None."""
-    return (y[VALUE], y[WEIGHT]) if isinstance(y, Mapping) else (y, None)
+    return (y[VALUE], y[WEIGHT]) if has_weights(y) else (y, None)
+
+
+def has_weights(y: Any) -> bool:
+    """Whether observations are a mapping of one head's observations and weights."""
+    return isinstance(y, Mapping) and set(y) == {VALUE, WEIGHT}

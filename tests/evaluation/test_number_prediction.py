@@ -30,6 +30,7 @@ from pyro_vd.models import (
     StudentT,
     Weighted,
 )
+from pyro_vd.posterior import predictive
 
 X = torch.linspace(-1, 1, 12).reshape(6, 2).double()
 
@@ -181,6 +182,8 @@ def test_several_heads_are_predicted_by_name() -> None:
     assert isinstance(found["label"], Prediction)
     assert isinstance(found["size"], NumberPrediction)
     assert found["label"].mutual_information.shape == (6,)
+    with refuses("guide", ["label", "size"], "predict gives"):
+        predictive(guide, X)
     plain = predict(net, X, likelihood=guide.model.likelihood)
     torch.testing.assert_close(plain["size"].mean, net.size(X)[:, 0].detach())
     torch.testing.assert_close(found["label"].log_p, plain["label"].log_p, rtol=0.05, atol=0.05)

@@ -181,6 +181,7 @@ def test_files(make: Any, run: Any) -> None:
     [
         (lambda: Heads({}), "heads"),
         (lambda: Heads({"a.b": Normal()}), "heads"),
+        (lambda: Heads({"y": Normal(), "weight": Normal()}), "heads"),
         (lambda: Heads({"a": Normal}), "likelihood"),
         (lambda: Heads({"a": Heads({"b": Normal()})}), "heads['a']"),
         (lambda: Weighted(Heads({"b": Normal()})), "likelihood"),
