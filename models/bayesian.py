@@ -20,14 +20,16 @@ from pyro_vd._core.arguments import check_number
 from pyro_vd._core.eager import uncompiled
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import quoted
+from pyro_vd._core.patterns import by_pattern
 from pyro_vd.distributions.priors import LogUniform, standing_in
-from pyro_vd.evaluation.observations import Observed, check_likelihood
-from pyro_vd.evaluation.selection import Output, Selected, observation_of, with_inner
+from pyro_vd.evaluation.observations import check_likelihood
+from pyro_vd.evaluation.selection import Output, Selected, observation_of, of_part, with_inner
 from pyro_vd.inference.joint_draws import OBSERVED
 from pyro_vd.models.admission import check_likelihood_type
 from pyro_vd.models.likelihood import Likelihood, pyro_distribution
 from pyro_vd.models.likelihoods import Categorical
 from pyro_vd.models.structured_likelihoods import Heads
+from pyro_vd.models.weight_sites import Selection
 from pyro_vd.models.weighted_network import WeightedNetwork
 from pyro_vd.networks.checks import check_module
 from pyro_vd.networks.inputs import Inputs, num_examples
@@ -41,11 +43,12 @@ Prior = Callable[[torch.Size], dist.TorchDistribution]
 class BayesianNetwork(WeightedNetwork):
     """A Pyro model over any ``nn.Module``: a prior on its weights, and a likelihood of its output.
 
-    The weight of every linear layer, convolution and transposed convolution becomes a sample site, named as in
-    ``net.named_parameters()``. All other parameters, such as biases and those of normalisation layers, stay plain parameters:
-    they are fitted by maximum likelihood, or stay as they are where they are frozen (``requires_grad=False``). Parameters of
-    other layers are named in a log message. The network is copied and never changed. Its weights are kept as
-    ``initial_weights``, from which a guide starts, so that a trained network keeps what it has learnt.
+    Every weight of a layer of a registered kind becomes a sample site, named as in ``net.named_parameters()``: those of linear
+    and bilinear layers, convolutions, transposed convolutions, embeddings, multi-head attention and recurrent layers. All other
+    parameters, such as biases and those of normalisation layers, stay plain parameters unless ``include`` names them: they are
+    fitted by maximum likelihood, or stay as they are where they are frozen (``requires_grad=False``). If there are others than
+    biases and normalisation, one log message lists what stays plain. The network is copied and never changed. Its weights are
+    kept as ``initial_weights``, from which a guide starts, so that a trained network keeps what it has learnt.
 
     Modules in evaluation mode stay in it: :meth:`train` puts all other modules into training mode, so that the statistics of a
     frozen backbone stay as they are, bit for bit. Where all modules are in evaluation mode, the network was just loaded or
@@ -63,17 +66,22 @@ class BayesianNetwork(WeightedNetwork):
             or a function. The model's :attr:`likelihood` is then a :class:`~pyro_vd.evaluation.Selected`, which takes the whole
             output. None takes all of it.
         prior: maps a weight's shape to its prior, by default :class:`~pyro_vd.distributions.priors.LogUniform`. The priors are
-            made once: tensors in them stay on their device.
-        shared: names of weights that are used more than once in one forward pass (tied layers, recurrence). Each is drawn once
-            per pass.
+            made once: tensors in them stay on their device. A mapping gives priors by pattern, of which the first that matches
+            a weight's name counts: ``{"embedding.*": NormalJeffreys, "*": LogUniform}``.
+        include: further parameters that get a prior, such as biases: names and patterns as ``"*.bias"``, or a function of a
+            parameter's name and the parameter. Each is drawn once per pass.
+        exclude: parameters that get no prior, in the same form.
+        shared: names of weights that are drawn once per pass, whatever their use. Weights that are used more than once in a
+            forward pass (tied layers, recurrence) are found without it.
         num_data: N, the size of the whole training set. The log likelihood of a batch of B examples is multiplied by N/B, so
             that the loss estimates the loss of all data. None takes each batch as the whole training set. ``fit`` sets it.
 
     Raises:
-        InputError: ``net`` is not a network, has no supported layer, or is refused by
+        InputError: ``net`` is not a network, has no weight for a prior, or is refused by
             :func:`~pyro_vd.models.admission.check_admission`; ``likelihood`` is not a likelihood, or has learnt parameters of
             half precision; ``output`` is not a key, an index or a function; ``prior`` gives no distribution of the weight's
-            shape; ``shared`` names an unknown weight; ``num_data`` is not an integer of at least 1.
+            shape; ``shared`` names an unknown weight; a pattern in ``include``, ``exclude`` or ``prior`` matches no name;
+            ``num_data`` is not an integer of at least 1.
     """
 
     def __init__(
@@ -82,7 +90,9 @@ class BayesianNetwork(WeightedNetwork):
         likelihood: Likelihood | Mapping[str, Likelihood] | None = None,
         *,
         output: Output | None = None,
-        prior: Prior = LogUniform,
+        prior: Prior | Mapping[str, Prior] = LogUniform,
+        include: Selection = (),
+        exclude: Selection = (),
         shared: Collection[str] = (),
         num_data: int | None = None,
     ) -> None:
@@ -90,35 +100,37 @@ class BayesianNetwork(WeightedNetwork):
         super().__init__()
         likelihood = Heads(likelihood) if isinstance(likelihood, Mapping) else likelihood
         check_likelihood(likelihood)
-        if not callable(prior):
+        if not all(map(callable, prior.values() if isinstance(prior, Mapping) else (prior,))):
             raise InputError(
                 name="prior",
                 value=prior,
-                allowed="a function from a weight's shape to its prior, such as LogUniform or NormalJeffreys",
+                allowed="a function from a weight's shape to its prior, such as LogUniform or NormalJeffreys, or a mapping "
+                "from patterns of names to such functions",
             )
         check_likelihood_type(likelihood)
         self.likelihood: Likelihood = with_inner(
             likelihood if output is None else Selected(output, likelihood),
             lambda inner: Categorical() if inner is None else inner,
         )
-        self._given_function = likelihood if isinstance(likelihood, FunctionType) else None
+        self._given_function = given if isinstance(given := of_part(likelihood), FunctionType) else None
         self.num_data: int | None = None if num_data is None else check_number("num_data", num_data, low=1, whole=True)
-        sites = self._take(net, shared)
-        self._priors = {name: _prior_event(prior, weight.shape) for name, weight in sites.items()}
+        sites = self._take(net, shared, include, exclude)
+        priors = by_pattern("prior", prior if isinstance(prior, Mapping) else {"*": prior}, list(sites), complete=True)
+        self._priors = {name: _prior_event(priors[name], weight.shape) for name, weight in sites.items()}
 
     _said_unconditioned = False
 
     @property
-    def observed(self) -> Observed | None:
+    def observed(self) -> Likelihood | None:
         """The likelihood for use outside of ``forward``, of the network's whole output.
 
         A function that ``forward`` sets is None here, which stands for classes from logits: it may use what ``forward`` draws,
         so that it cannot be called outside.
         """
-        return with_inner(self.likelihood, lambda inner: None if self._is_set_by_forward(inner) else inner)
+        return with_inner(self.likelihood, self._outside)
 
-    def _is_set_by_forward(self, likelihood: object) -> bool:
-        return isinstance(likelihood, FunctionType) and likelihood is not self._given_function
+    def _outside(self, inner: Likelihood) -> Likelihood | None:
+        return None if isinstance(inner, FunctionType) and inner is not self._given_function else inner
 
     def prior(self, name: str) -> dist.TorchDistribution:
         """Return the prior of a site's weight, a distribution with an empty batch shape."""

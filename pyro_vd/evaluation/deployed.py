@@ -12,9 +12,10 @@ from pyro_vd._core.tensor_file import size_of
 from pyro_vd.compaction.compacting import compacted, holds_zeros
 from pyro_vd.export.pruned_file import MARK, Layout, description_of
 from pyro_vd.export.sparse_file import packed_shapes
+from pyro_vd.export.tied_weights import once
 from pyro_vd.networks.copies import is_compiled
 from pyro_vd.networks.inputs import Inputs, rows, to_device
-from pyro_vd.runtime.sparsify import SparseRuntime
+from pyro_vd.runtime.sparse_runtime import SparseRuntime
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,8 @@ def stored_size(net: nn.Module) -> StoredSize:
 
 
 def _file_bytes(net: nn.Module, layout: Layout) -> int:
-    tensors = {name: _strided(value) for name, value in net.state_dict().items() if isinstance(value, Tensor)}
+    state = {name: value for name, value in net.state_dict().items() if isinstance(value, Tensor)}
+    tensors = {name: _strided(value) for name, value in once(net, state).items()}
     if layout != "dense":
         tensors = packed_shapes(tensors)
     return size_of(MARK, description_of(net, {}, tensors), tensors)

@@ -32,7 +32,7 @@ def run(setting: Setting) -> Outcome:
     recipe = parse_recipe(read_recipe(setting.name))
     data = setting.data()
     training, _ = data.split(setting.full(recipe.data.validation, 200))
-    sizes = [data.x_train[0].numel(), *recipe.model.sizes[1:]]
+    sizes = [data.x_train[0].numel(), *recipe.model.units[1:]]
     config = deepcopy(recipe.train)
     if setting.quick:  # digits are few: the recipe's rates would change nothing in seconds
         config.epochs, config.lr, config.guide = 40, 0.01, VariationalDropoutSettings(-8.0)
