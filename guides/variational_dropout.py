@@ -66,7 +66,8 @@ class VariationalDropout(_HasSharing, WeightGuide):
         if self.alpha_sharing == "weight":
             return {**theta, "log_sigma2": torch.full_like(weight, self._initial_log_sigma2)}
         axis = {"row": "out", "column": "in"}.get(self.alpha_sharing)
-        kept = None if axis is None else self.model.weight_axes(name).index(axis)
+        axes = self.model.weight_axes(name)
+        kept = axes.index(axis) if axis in axes else None
         squares = weight.square().mean([d for d in range(weight.ndim) if d != kept], keepdim=True)
         return {**theta, "log_alpha": self._initial_log_sigma2 - (squares + 1e-30).log()}
 

@@ -165,8 +165,8 @@ def check_units(model: BayesianNetwork, names: Sequence[str]) -> None:
         InputError: naming a site and its layer, such as a transposed or grouped convolution.
     """
     for name in names:
-        layer = model.layer(name)
-        if not model.layer_kind(name).takes_unit_noise(layer):
+        layer, kind = model.layer(name), model.layer_kind(name)
+        if kind is None or not kind.takes_unit_noise(layer):
             raise InputError(
                 f"site {name!r} is a {layer}, whose units cannot have noise; it must be a linear layer or a convolution with "
                 "groups=1. Use a guide with noise on weights for this network",

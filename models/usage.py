@@ -15,14 +15,17 @@ from torch.overrides import TorchFunctionMode
 from pyro_vd._core.eager import eagerly
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.generators import generators_kept
+from pyro_vd.inference.attention import DECOMPOSED
 from pyro_vd.inference.tensor_functions import (
+    CHUNKS,
     DATA,
     NO_GRADIENT_OF_ITS_OWN,
     check_not_changed,
     is_question,
     replaced,
 )
-from pyro_vd.networks.layer_registry import LINEAR_MAPS
+from pyro_vd.networks.inputs import Inputs, device_of, map_tensors, run
+from pyro_vd.networks.layer_registry import linear_call
 
 
 @dataclass
@@ -30,7 +33,12 @@ class WeightUsage:
     """The ways in which a forward pass used the weights."""
 
     linear: Counter[str] = field(default_factory=Counter)
-    """The number of times that each site's weight was the weight of a linear map, in the order of the first use."""
+    """The number of times that each site's weight was the weight of a linear map, in the order of the first use.
+
+    A division of its rows by :func:`torch.chunk` counts as one use; each part is then the weight of one linear map.
+    """
+    parts: Counter[tuple[str, int]] = field(default_factory=Counter)
+    """The number of times that each part of a site's weight was the weight of a linear map."""
     otherwise: set[str] = field(default_factory=set)
     """The sites whose weight was used in another way than as the weight or the bias of a linear map."""
     read_data: set[str] = field(default_factory=set)
@@ -43,7 +51,18 @@ class WeightUsage:
 
         These include the weights for which no use was seen: code in another language may use them.
         """
-        return frozenset(name for name in sites if name in self.otherwise or self.linear[name] != 1)
+        more = {name for (name, _), times in self.parts.items() if times > 1}
+        return frozenset(name for name in sites if name in self.otherwise | more or self.linear[name] != 1)
+
+    def merged(self, other: WeightUsage) -> WeightUsage:
+        """Return the ways of this pass and of another one, with the larger number of uses of each weight."""
+        return WeightUsage(
+            self.linear | other.linear,
+            self.parts | other.parts,
+            self.otherwise | other.otherwise,
+            self.read_data | other.read_data,
+            self.run_again or other.run_again,
+        )
 
 
 class _WatchedWeight(Tensor):
@@ -52,18 +71,20 @@ class _WatchedWeight(Tensor):
     value_: Tensor
     site_: str
     usage_: WeightUsage
+    part_: int | None
 
     @classmethod
-    def of(cls, value: Tensor, site: str, usage: WeightUsage) -> Self:
+    def of(cls, value: Tensor, site: str, usage: WeightUsage, part: int | None = None) -> Self:
         """Return a watched weight.
 
         Args:
             value: the weight's value, which functions receive in its place.
             site: the name of its site.
             usage: the record to write to.
+            part: the place of this part of the weight's rows; None for the whole weight.
         """
         weight = Tensor._make_subclass(cls, value.detach())
-        weight.value_, weight.site_, weight.usage_ = value, site, usage
+        weight.value_, weight.site_, weight.usage_, weight.part_ = value, site, usage, part
         return weight
 
     @classmethod
@@ -76,18 +97,35 @@ class _WatchedWeight(Tensor):
         weight = next(each for each in _watched((args, kwargs)))
         check_not_changed(func, args, kwargs, _WatchedWeight, f"the weight {weight.site_!r}")
         if func in DATA:
-            return _WatchedWeight.of(weight.value_.detach(), weight.site_, weight.usage_)
-        usage = weight.usage_
-        arguments = LINEAR_MAPS[func].by_name(args, kwargs) if func in LINEAR_MAPS else {}
+            return _WatchedWeight.of(weight.value_.detach(), weight.site_, weight.usage_, weight.part_)
+        if func in DECOMPOSED:
+            return DECOMPOSED[func](*args, **kwargs)
+        if func in CHUNKS and args[0] is weight and weight.part_ is None and len(args) == 2 and not kwargs:
+            return weight.chunked(args[1])
+        call = linear_call(func, args, kwargs)
+        own, bias, inputs = (None, None, []) if call is None else call[0].roles(call[1])
         for each in _watched((args, kwargs)):
-            usage.run_again |= not torch.is_grad_enabled()
-            if each is arguments.get("weight") and each is not arguments.get("input"):
-                usage.linear[each.site_] += 1
-                if not arguments["input"].requires_grad and torch.is_grad_enabled():
-                    usage.read_data.add(each.site_)
-            elif each is not arguments.get("bias"):
-                usage.otherwise.add(each.site_)
+            each.usage_.run_again |= not torch.is_grad_enabled()
+            if each is own and not any(each is given for given in inputs):
+                each.count(is_of_data=not any(given.requires_grad for given in inputs))
+            elif each is not bias:
+                each.usage_.otherwise.add(each.site_)
         return func(*_plain(args), **_plain(kwargs))
+
+    def chunked(self, count: int) -> tuple[Tensor, ...]:
+        """Record that the rows are divided, and return the parts."""
+        self.usage_.linear[self.site_] += 1
+        parts = self.value_.chunk(count)
+        return tuple(_WatchedWeight.of(value, self.site_, self.usage_, part) for part, value in enumerate(parts))
+
+    def count(self, is_of_data: bool) -> None:
+        """Record a use as the weight of a linear map."""
+        if self.part_ is None:
+            self.usage_.linear[self.site_] += 1
+        else:
+            self.usage_.parts[self.site_, self.part_] += 1
+        if is_of_data and torch.is_grad_enabled():
+            self.usage_.read_data.add(self.site_)
 
 
 class _ForeignParameters(TorchFunctionMode):
@@ -128,7 +166,7 @@ def watch_forward(
     places: Mapping[str, list[str]],
     others: Mapping[str, Tensor],
     layers: Iterable[str],
-    x: Tensor,
+    x: Inputs,
 ) -> WeightUsage:
     """Run a forward pass and return how it uses the weights. The random state stays as it was.
 
@@ -146,7 +184,7 @@ def watch_forward(
     """
     usage = WeightUsage()
     with (
-        generators_kept(x.device),
+        generators_kept(device_of(x)),
         torch.inference_mode(False),
         torch.enable_grad(),
         warnings.catch_warnings(),
@@ -156,7 +194,7 @@ def watch_forward(
         tensors = {name: tensor.detach().clone() for name, tensor in others.items()}
         for name in layers:
             tensors[name].requires_grad_()
-        x = x.clone() if x.is_inference() else x
+        x = map_tensors(lambda tensor: tensor.clone() if tensor.is_inference() else tensor, x)
         versions = {name: value._version for name, value in values.items()}
         watched = {name: _WatchedWeight.of(value, name, usage) for name, value in values.items()}
         for name, weight in watched.items():
@@ -164,7 +202,7 @@ def watch_forward(
         net = network(tensors)
         names = dict(net.named_parameters(remove_duplicate=False))
         with eagerly(), _ForeignParameters() as others_used:
-            net(x)
+            run(net, x)
     for name, value in values.items():
         if value._version != versions[name] or not torch.equal(value, weights[name]):
             raise InputError(

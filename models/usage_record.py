@@ -62,9 +62,11 @@ class UsageRecord:
         """Return what the watched run in this mode has shown; None before that run."""
         return self._watched.get(training)
 
-    def add(self, training: bool, usage: WeightUsage) -> None:
-        """Record what the watched run in this mode has shown."""
-        self._watched[training] = usage
+    def add(self, training: bool, usage: WeightUsage) -> WeightUsage:
+        """Record what a watched run in this mode has shown, and return what all of them have shown."""
+        before = self._watched.get(training)
+        self._watched[training] = usage if before is None else before.merged(usage)
+        return self._watched[training]
 
     def copied(self) -> UsageRecord:
         """Return a record with the same content, to which runs can be added independently."""

@@ -3,51 +3,94 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
 
 from torch import nn
 
 from pyro_vd._core.errors import InputError
-from pyro_vd._core.messages import did_you_mean, some_of
+from pyro_vd._core.messages import did_you_mean
+from pyro_vd._core.patterns import names_matching
 from pyro_vd.networks.layer_registry import layer_classes, layers_in
+from pyro_vd.networks.layers import weight_name
 from pyro_vd.networks.norms import NORMS
 
 logger: logging.Logger = logging.getLogger(__name__)
 
+Selection = Collection[str] | Callable[[str, nn.Parameter], bool]
+"""A choice of parameters: names and patterns such as ``"*.bias"``, or a function of a parameter's name and the parameter."""
 
-def weight_places(net: nn.Module) -> dict[str, list[str]]:
-    """Return every name of each weight that gets a prior, by its first name; log other parameters that may be expected there.
+_LISTED = 8
+"""The number of groups of parameters that the message lists."""
+
+
+def weight_places(net: nn.Module, include: Selection, exclude: Selection) -> dict[str, list[str]]:
+    """Return every name of each parameter that gets a prior, by its first name; log what stays plain.
+
+    Args:
+        net: the network.
+        include: further parameters, beside the weights of layers of registered kinds.
+        exclude: parameters that get no prior.
 
     Raises:
-        InputError: there is no such weight.
+        InputError: there is no such parameter; a pattern matches no parameter that is learnt; or the layer of a weight has an
+            option with which the weight cannot be drawn.
     """
     places: dict[int, list[str]] = {}
+    learnt: dict[str, nn.Parameter] = {}
     for name, parameter in net.named_parameters(remove_duplicate=False):
         places.setdefault(id(parameter), []).append(name)
-    found = [module._parameters.get(name) for _, module, kind in layers_in(net) for name in kind.weights(module)]
-    weights = {id(weight): weight.numel() for weight in found if weight is not None and weight.requires_grad}
-    sites: dict[str, list[str]] = {}
-    plain: dict[str, list[str]] = {}
-    for key, names in places.items():
-        owner, attribute = owner_of(net, names[0])
-        if key in weights:
-            sites[names[0]] = names
-        elif not isinstance(owner, NORMS) and "bias" not in attribute:
-            plain.setdefault(type(owner).__name__, []).append(names[0])
-    if plain:
-        logger.warning(
-            "kept as plain parameters, without a prior: %s; with biases and normalisation %.3g %% of all parameters have none",
-            "; ".join(some_of(kind, names) for kind, names in plain.items()),
-            100 * (1 - sum(weights.values()) / sum(parameter.numel() for parameter in net.parameters())),
-        )
+        if parameter.requires_grad:
+            learnt[name] = parameter
+    chosen = {weight_name(path, name) for path, module, kind in layers_in(net, False) for name in kind.weights(module)}
+    chosen |= set(_selected("include", include, learnt))
+    refused = {id(learnt[name]) for name in _selected("exclude", exclude, learnt)}
+    keys = {id(learnt[name]) for name in chosen & learnt.keys()} - refused
+    sites = {names[0]: names for key, names in places.items() if key in keys}
+    _say_what_stays_plain(net, sites)
     if not sites:
         raise InputError(
             f"net is a {type(net).__name__} without a weight that can have a prior; at least one of its layers must be one of "
-            f"{', '.join(layer_classes())}, with a weight that is not frozen",
+            f"{', '.join(layer_classes())}, with a weight that is not frozen, or include must name a parameter",
             name="net",
             value=net,
         )
+    for path, module, kind in layers_in(net):
+        own = {weight_name(path, name) for name in kind.weights(module)}
+        if own & {name for names in sites.values() for name in names} and (why := kind.refusal(module)) is not None:
+            raise InputError(f"module {path!r} ({module}) cannot have weights with a prior: {why}", name=path, value=module)
     return sites
+
+
+def _selected(what: str, selection: Selection, learnt: Mapping[str, nn.Parameter]) -> list[str]:
+    if callable(selection):
+        return [name for name, parameter in learnt.items() if selection(name, parameter)]
+    return names_matching(what, selection, learnt)
+
+
+def _say_what_stays_plain(net: nn.Module, sites: Collection[str]) -> None:
+    """Log the parameters without a prior by groups, with their numbers, if there are others than biases and normalisation."""
+    plain: Counter[str] = Counter()
+    total, expected = 0, ("biases", "normalisation")
+    for name, parameter in net.named_parameters():
+        total += parameter.numel()
+        if name not in sites:
+            owner, attribute = owner_of(net, name)
+            group = re.sub(r"(?<![^.])\d+(?![^.])", "*", name) + f" of {type(owner).__name__}"  # blocks.*.scale for all blocks
+            group = expected[0] if "bias" in attribute else group
+            group = expected[1] if isinstance(owner, NORMS) else group
+            plain[group if parameter.requires_grad else "frozen ones"] += parameter.numel()
+    if plain.keys() <= set(expected):
+        return
+    listed = [f"{group} ({count:,})" for group, count in plain.most_common(_LISTED)]
+    if rest := plain.total() - sum(count for _, count in plain.most_common(_LISTED)):
+        listed.append(f"{len(plain) - _LISTED} more groups ({rest:,})")
+    logger.warning(
+        "%.3g %% of the parameters stay plain, without a prior: %s; BayesianNetwork(net, include=[...]) gives a prior to more",
+        100 * plain.total() / total,
+        ", ".join(listed),
+    )
 
 
 def shared_sites(shared: object, sites: Mapping[str, list[str]]) -> frozenset[str]:

@@ -12,16 +12,17 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from pyro_vd._core.eager import eagerly, uncompiled
-from pyro_vd.inference.lazy_weight import LazyWeight, draw_weight
+from pyro_vd.inference.lazy_weight import LazyWeight, UsedAgainError, draw_weight
 from pyro_vd.inference.reparam import KnownWeight
 from pyro_vd.models.admission import admitted_copy
 from pyro_vd.models.gradient_watch import GradientWatch
 from pyro_vd.models.template import Template, tensors_of
 from pyro_vd.models.usage import WeightUsage
 from pyro_vd.models.usage_record import UsageRecord
-from pyro_vd.models.weight_sites import owner_of, shared_sites, weight_places
+from pyro_vd.models.weight_sites import Selection, owner_of, shared_sites, weight_places
 from pyro_vd.networks.copies import detached_copies, uncompiled_network
 from pyro_vd.networks.execution import trace_execution
+from pyro_vd.networks.inputs import Inputs, run
 from pyro_vd.networks.layer_kind import LayerKind
 from pyro_vd.networks.layer_registry import kind_of
 from pyro_vd.networks.markers import ModelMarker
@@ -34,20 +35,24 @@ class WeightedNetwork(ModelMarker, PyroModule):
     It holds a copy of a network, knows which of its weights are sample sites, and runs it with weights from outside.
     """
 
-    def _take(self, net: nn.Module, shared: Collection[str]) -> dict[str, Tensor]:
+    def _take(
+        self, net: nn.Module, shared: Collection[str], include: Selection = (), exclude: Selection = ()
+    ) -> dict[str, Tensor]:
         """Copy ``net`` into this module, and return its weights by site, in the order of execution.
 
         Args:
             net: the network that the user gave.
             shared: names of weights that are used more than once in one forward pass.
+            include: parameters that become sites beside the weights of known layers.
+            exclude: parameters that do not become sites.
 
         Raises:
-            InputError: ``net`` has no supported layer, or :func:`~pyro_vd.models.admission.admitted_copy` refuses it;
-                ``shared`` is not a list of names of its weights.
+            InputError: ``net`` has no weight for a prior, or :func:`~pyro_vd.models.admission.admitted_copy` refuses it;
+                ``shared`` is not a list of names of its weights; ``include`` or ``exclude`` matches no parameter.
         """
         net = admitted_copy(net)
         self._evaluated = kept_in_evaluation_mode(net)
-        places = weight_places(net)
+        places = weight_places(net, include, exclude)
         self.shared: frozenset[str] = shared_sites(shared, places)
         if (execution := trace_execution(net)) is not None:
             places = dict(sorted(places.items(), key=lambda site: execution.rank_of(site[1])))
@@ -96,24 +101,26 @@ class WeightedNetwork(ModelMarker, PyroModule):
         return {name: self._net.get_buffer(name) for name in self._template.sites}
 
     def layer(self, name: str) -> nn.Module:
-        """Return the layer that a site's weight belongs to; where layers share it, the first of a registered kind."""
+        """Return the module that a site's parameter belongs to: of several, the first layer whose weight it is."""
         return self._owner(name)[0]
 
-    def layer_kind(self, name: str) -> LayerKind:
-        """Return the kind of the layer that a site's weight belongs to."""
+    def layer_kind(self, name: str) -> LayerKind | None:
+        """Return the kind of layer whose weight a site is; None for another parameter, such as a bias."""
         return self._owner(name)[1]
 
     def weight_axes(self, name: str) -> tuple[str, ...]:
-        """Return the names of the dimensions of a site's weight, such as ``("out", "in")``.
+        """Return the names of the dimensions of a site's parameter, such as ``("out", "in")``.
 
-        See :class:`~pyro_vd.networks.LayerKind` for the names.
+        See :class:`~pyro_vd.networks.LayerKind` for the names. A parameter that is not the weight of a known layer has
+        ``("kernel_0", "kernel_1", …)``.
         """
         return self._owner(name)[2]
 
-    def _owner(self, name: str) -> tuple[nn.Module, LayerKind, tuple[str, ...]]:
-        owners = (owner_of(self._net, place) for place in self._template.sites[name])
-        found = ((layer, kind, kind.weights(layer).get(own)) for layer, own in owners if (kind := kind_of(layer)) is not None)
-        return next((layer, kind, axes) for layer, kind, axes in found if axes is not None)
+    def _owner(self, name: str) -> tuple[nn.Module, LayerKind | None, tuple[str, ...]]:
+        for layer, own in (owners := [owner_of(self._net, place) for place in self._template.sites[name]]):
+            if (kind := kind_of(layer)) is not None and own in (weights := kind.weights(layer)):
+                return layer, kind, weights[own]
+        return owners[0][0], None, tuple(f"kernel_{k}" for k in range(self._net.get_buffer(name).ndim))
 
     @property
     def is_followed(self) -> bool:
@@ -133,9 +140,18 @@ class WeightedNetwork(ModelMarker, PyroModule):
         return self._usage.reads_data(name)
 
     @uncompiled
-    def output(self, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
-        """Return the network's output for a batch ``x`` with these weights, by site."""
+    def output(self, weights: Mapping[str, Tensor], x: Inputs) -> Any:
+        """Return the network's whole output for a batch ``x`` with these weights, by site."""
         usage = self._usage_for(weights, x)
+        try:
+            return self._run(usage, weights, x)
+        except UsedAgainError:  # in this batch only: what follows depends on the data
+            usage = self.watch_use(x)
+            unused = {name: w.over(lambda t: t) if isinstance(w, LazyWeight) else w for name, w in weights.items()}
+            return self._run(usage, unused, x)
+
+    def _run(self, usage: WeightUsage, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        """Run the network with weights that were not used yet, which it uses in these ways."""
         drawn = self.shared | usage.to_draw(self._template.sites)
         learns = self.training and torch.is_grad_enabled()
         if learns:
@@ -149,14 +165,14 @@ class WeightedNetwork(ModelMarker, PyroModule):
         _ = self.net  # this access registers the network's parameters with Pyro while a trace is recorded
         net = self._template.filled(self._net, tensors, apart=not self.training)
         with eagerly():
-            result: Tensor = net(x)
+            result = run(net, x)
         if self.training:
             self._template.keep_changes(self._net, net)
         if learns:
             self.gradient_watch.through(result)
         return result
 
-    def _usage_for(self, weights: Mapping[str, Tensor], x: Tensor) -> WeightUsage:
+    def _usage_for(self, weights: Mapping[str, Tensor], x: Inputs) -> WeightUsage:
         """Return how the forward pass uses the weights; it is watched the first time that it runs in the present mode."""
         usage = self._usage.of_mode(self.training)
         if usage is None:
@@ -165,16 +181,17 @@ class WeightedNetwork(ModelMarker, PyroModule):
             usage = self.watch_use(x)
         return usage
 
-    def watch_use(self, x: Tensor) -> WeightUsage:
+    def watch_use(self, x: Inputs) -> WeightUsage:
         """Run the network once on a batch, in its present mode, to record how it uses its weights; nothing else changes.
+
+        Returns:
+            How it has used them in all runs so far in this mode.
 
         Raises:
             InputError: the forward pass changes a weight in place, makes new parameters, or reaches parameters that are not
                 those of its own modules.
         """
-        usage = self._template.watch(self._net, self.initial_weights, x)
-        self._usage.add(self.training, usage)
-        return usage
+        return self._usage.add(self.training, self._template.watch(self._net, self.initial_weights, x))
 
     def apart(self) -> Self:
         """Return a model with its own modules and buffers, for a trial run that does not change this model.

@@ -20,13 +20,14 @@ def prune_at_random(net: nn.Module, density: float = 0.3, units: float = 0.3) ->
     Biases and what batch normalisation has learnt become random numbers.
     """
     for module in net.modules():
-        if kind_of(module) is not None:
-            weight = cast(nn.Parameter, module.weight)
-            weight *= torch.rand_like(weight) < density
-            weight[torch.rand(len(weight)) < units] = 0
-            weight[:, torch.rand(weight.shape[1]) < units] = 0
-            if module.bias is not None:
-                module.bias.copy_(torch.randn_like(module.bias))
+        if (kind := kind_of(module)) is not None:
+            for name in kind.weights(module):
+                weight = cast(nn.Parameter, getattr(module, name))
+                weight *= torch.rand_like(weight) < density
+                weight[torch.rand(len(weight)) < units] = 0
+                weight[:, torch.rand(weight.shape[1]) < units] = 0
+            if isinstance(bias := getattr(module, "bias", None), Tensor):
+                bias.copy_(torch.randn_like(bias))
         elif isinstance(module, nn.modules.batchnorm._BatchNorm):
             for tensor in (module.weight, module.bias, module.running_mean, module.running_var):
                 if tensor is not None:

@@ -22,6 +22,7 @@ def run(arguments: list[str]) -> None:
     from pyro_vd.evaluation.regression import RegressionMetrics
     from pyro_vd.export.pruned_file import load_pruned, read_info
     from pyro_vd.networks.flops import network_cost
+    from pyro_vd.networks.inputs import rows
 
     source = source_of(values)
     networks: dict[str, Metrics | RegressionMetrics] = {}
@@ -38,7 +39,7 @@ def run(arguments: list[str]) -> None:
         net, info = load_pruned(file := source), read_info(file)
         data = data_of(source, values.data, info, values.data_dir)
     networks["pruned"] = evaluate(net, data.test, likelihood=likelihood_in(info, file))
-    cost = {**asdict(network_cost(net, data.x_test[:1])), "bytes": file.stat().st_size}
+    cost = {**asdict(network_cost(net, rows(data.x_test, slice(1)))), "bytes": file.stat().st_size}
     measured = {name: asdict(metrics) for name, metrics in networks.items()}
     result = {"source": str(source), "data": data.name, "networks": measured, "cost": cost}
     finish(values, result, f"{source}: test data of {data.name}")

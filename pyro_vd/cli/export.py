@@ -37,6 +37,7 @@ def run(arguments: list[str]) -> None:
     from pyro_vd.evaluation.predictors import outputs
     from pyro_vd.evaluation.score import output_score, validation_score
     from pyro_vd.export.pruned_file import load_pruned, read_info, save_pruned
+    from pyro_vd.networks.inputs import rows
     from pyro_vd.networks.sizes import layer_sizes
 
     source, form = source_of(values), FORMATS[values.format]
@@ -50,9 +51,9 @@ def run(arguments: list[str]) -> None:
     data, validation = _data(source, values.data, info, values.data_dir)
     likelihood = likelihood_in(info, file)
     x, y = check_network("test data", data.test, net, likelihood)
-    small = net if values.no_compact else compact(net, x[:2])
+    small = net if values.no_compact else compact(net, rows(x, slice(2)))
 
-    form.save(small, out, x[:7], info)
+    form.save(small, out, rows(x, slice(7)), info)
     try:
         written = form.load(out)
         with TemporaryDirectory() as folder:

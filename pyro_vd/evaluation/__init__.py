@@ -10,6 +10,7 @@ from pyro_vd.evaluation.prediction import Prediction, predict
 from pyro_vd.evaluation.predictors import Predictor
 from pyro_vd.evaluation.regression import RegressionMetrics
 from pyro_vd.evaluation.score import Score
+from pyro_vd.evaluation.selection import Selected
 from pyro_vd.evaluation.uncertainty import OODMetrics, ood_metrics, risk_coverage
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Predictor",
     "RegressionMetrics",
     "Score",
+    "Selected",
     "evaluate",
     "ood_metrics",
     "predict",

@@ -11,10 +11,12 @@ from torch.distributions import Categorical, Distribution, Independent
 
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import one_line, type_name
+from pyro_vd.evaluation.selection import observation_of, of_part
 from pyro_vd.evaluation.support import check_support
+from pyro_vd.networks.inputs import to_device
 
-Observed = Callable[[Tensor], Distribution]
-"""A likelihood: maps the network's output ``(n, …)`` to a distribution with batch shape ``(n,)``."""
+Observed = Callable[[Any], Distribution]
+"""A likelihood: maps the network's output ``(n, …)``, in any form, to a distribution with batch shape ``(n,)``."""
 
 
 def base_distribution(distribution: Distribution) -> Distribution:
@@ -22,13 +24,17 @@ def base_distribution(distribution: Distribution) -> Distribution:
     return distribution.base_dist if isinstance(distribution, Independent) else distribution
 
 
-def distribution_of(likelihood: Observed | None, output: Tensor) -> Distribution:
-    """Return the distribution of the observations, on the likelihood's device; None stands for classes from logits."""
-    if likelihood is None:
-        return Categorical(logits=output, validate_args=False)
+def distribution_of(likelihood: Observed | None, output: Any) -> Distribution:
+    """Return the distribution of the observations, on the likelihood's device; None stands for classes from logits.
+
+    Args:
+        likelihood: the likelihood; of one of a part of the output, its inner likelihood is used.
+        output: the part of the network's output that the likelihood takes, see :func:`~.selection.part_of`.
+    """
+    likelihood = of_part(likelihood)
     if isinstance(likelihood, nn.Module):
-        output = output.to(next((tensor.device for tensor in likelihood.state_dict().values()), output.device))
-    return likelihood(output)
+        output = to_device(output, next((tensor.device for tensor in likelihood.state_dict().values()), None))
+    return observation_of(likelihood, output)
 
 
 def check_likelihood(likelihood: object) -> None:

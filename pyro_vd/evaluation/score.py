@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pyro_vd.data.dataset import Arrays
 from pyro_vd.evaluation.observations import Observed, check_observations, class_labels, distribution_of
 from pyro_vd.evaluation.predictors import outputs
 from pyro_vd.evaluation.scores import logits_of
@@ -58,7 +59,7 @@ class Score:
         return worse <= rise * (1 if self.is_share else abs(self.value)) + 1e-12
 
 
-def score_of(net: nn.Module, data: tuple[Tensor, Tensor], likelihood: Observed | None = None) -> Score:
+def score_of(net: nn.Module, data: Arrays, likelihood: Observed | None = None) -> Score:
     """Return the score of an ordinary network.
 
     Args:
@@ -69,7 +70,7 @@ def score_of(net: nn.Module, data: tuple[Tensor, Tensor], likelihood: Observed |
     Raises:
         InputError: the observations do not fit the network's outputs.
     """
-    return output_score(outputs(net, data[0]), data[1], likelihood)
+    return output_score(outputs(net, data[0], likelihood), data[1], likelihood)
 
 
 @torch.no_grad()
@@ -101,9 +102,7 @@ def label_in(metrics: Mapping[str, Any]) -> str:
     return (score_in(metrics) or Score(ERROR, 0.0)).label
 
 
-def validation_score(
-    net: nn.Module, validation: tuple[Tensor, Tensor] | None, likelihood: Observed | None
-) -> dict[str, float | None]:
+def validation_score(net: nn.Module, validation: Arrays | None, likelihood: Observed | None) -> dict[str, float | None]:
     """Return ``{"validation_error": …}`` or ``{"validation_rmse": …}``; the value is None without validation data."""
     if validation is None:
         return {f"validation_{ERROR}": None}

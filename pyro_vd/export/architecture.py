@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from pyro_vd._core.errors import InputError
-from pyro_vd._core.messages import quoted, some_of
+from pyro_vd._core.messages import one_line, quoted, some_of
 from pyro_vd._core.reading import reading
 from pyro_vd.export.growth import MOST_GROWTH, growth
 from pyro_vd.networks.construction import constructor_arguments, constructor_defaults
-from pyro_vd.networks.layer_registry import exact_kind_of, layer_classes
+from pyro_vd.networks.layer_registry import described_classes, exact_kind_of
 from pyro_vd.networks.modules import Rescale, SelectInputs
 from pyro_vd.networks.norms import BATCH_NORMS
 
@@ -30,7 +30,7 @@ _OTHERS: dict[str, type[nn.Module]] = {
 
 def buildable() -> dict[str, type[nn.Module]]:
     """The modules that a file may ask for inside ``nn.Sequential``, by the names of their classes."""
-    return {**layer_classes(), **_OTHERS}
+    return {**described_classes(), **_OTHERS}
 
 
 def describe(module: nn.Module) -> Any:
@@ -102,8 +102,8 @@ def _built(where: str, description: Any) -> nn.Module:
         return known[name](**{key: tuple(v) if isinstance(v, list) else v for key, v in arguments.items()})
     except InputError:
         raise
-    except (TypeError, ValueError, RuntimeError, KeyError, ArithmeticError) as error:
-        why = str(error).splitlines()[0]
+    except (TypeError, ValueError, RuntimeError, KeyError, ArithmeticError, AssertionError) as error:
+        why = one_line(str(error).partition("\n")[0] or error)
         raise InputError(
             f"{where} asks for {name}{quoted(arguments)}, which cannot be built: {why}", name=where, value=arguments
         ) from error

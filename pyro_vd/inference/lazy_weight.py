@@ -13,38 +13,48 @@ from torch.distributions import Distribution
 
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.generators import generator_state, set_generator_state
+from pyro_vd.inference.attention import DECOMPOSED
 from pyro_vd.inference.tensor_functions import (
+    CHUNKS,
     DATA,
     NO_GRADIENT_OF_ITS_OWN,
     check_not_changed,
     is_question,
     replaced,
 )
-from pyro_vd.networks.layer_registry import LINEAR_MAPS
+from pyro_vd.networks.layer_registry import linear_call
+from pyro_vd.networks.linear_map import LinearMap
+
+
+class UsedAgainError(InputError):
+    """A weight is used again in a forward pass after the output of its first use was drawn."""
 
 
 class LazyWeight(Tensor):
     """A weight known by its distribution, not by its value.
 
-    A linear map, convolution or transposed convolution with it as its ``weight`` draws the output of the map. Any other
-    operation draws the weight once and uses the drawn value. One LazyWeight allows one output, because two outputs drawn
-    separately would not share one weight. If activation checkpointing repeats an operation in the backward pass, the same
-    output is drawn again.
+    A linear map of a registered kind of layer with it as its weight draws the output of the map. Any other operation draws the
+    weight once and uses the drawn value. One LazyWeight allows one output, because two outputs drawn separately would not share
+    one weight; the parts that :func:`torch.chunk` makes of its rows allow one output each. If activation checkpointing repeats
+    an operation in the backward pass, the same output is drawn again.
 
     Raises:
-        InputError: the weight is used a second time after an output was drawn (call :func:`draw_weight` before the first use),
-            or is changed in place.
+        UsedAgainError: the weight is used a second time after an output was drawn (call :func:`draw_weight` before the first
+            use).
+        InputError: the weight is changed in place.
     """
 
     mean_: Tensor
     drawn_: Tensor | None
     noise_: Tensor | None
     """State of the random generator just before the output was drawn; None if none was drawn."""
+    chunks_: tuple[LazyWeight, ...]
+    """The parts that :func:`torch.chunk` has made of the rows."""
 
     @classmethod
     def _of_mean(cls, mean: Tensor) -> Self:
         weight = Tensor._make_subclass(cls, mean.detach())
-        weight.mean_, weight.drawn_, weight.noise_ = mean, None, None
+        weight.mean_, weight.drawn_, weight.noise_, weight.chunks_ = mean, None, None, ()
         return weight
 
     def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
@@ -55,8 +65,16 @@ class LazyWeight(Tensor):
         """Draw the weight."""
 
     @abstractmethod
-    def sample_output(self, linear_map: Callable[..., Tensor], arguments: dict[str, Any]) -> Tensor:
-        """Draw the output of ``linear_map``, whose ``arguments`` are given by name."""
+    def sample_output(self, linear_map: LinearMap, arguments: dict[str, Any]) -> Tensor:
+        """Draw the output of ``linear_map``, whose ``arguments`` are given by name, without the weight."""
+
+    def draws_output(self, linear_map: LinearMap) -> bool:
+        """Whether the output of ``linear_map`` is drawn, and not the weight."""
+        return True
+
+    def chunks(self, count: int) -> tuple[LazyWeight, ...]:
+        """Return unused parts of the weight with consecutive rows, as :func:`torch.chunk`; none if it must be drawn whole."""
+        return ()
 
     @abstractmethod
     def over(self, parameters: Callable[[Tensor], Tensor]) -> LazyWeight:
@@ -64,11 +82,11 @@ class LazyWeight(Tensor):
 
     def draw(self) -> Tensor:
         """Return the weight as a plain tensor: drawn at the first call, the same tensor at each later call."""
-        if self.noise_ is not None:
-            raise InputError(
+        if self.noise_ is not None or self.chunks_:
+            raise UsedAgainError(
                 f"a weight of shape {tuple(self.mean_.shape)} is used more than once in one forward pass. Local "
-                "reparameterization draws its output at each use, and the draws would not share one weight. Name it in "
-                "BayesianNetwork(..., shared=[...]), so that it is drawn once.",
+                "reparameterization draws its output at each use, and the draws would not share one weight. Draw it before "
+                "its first use: pyro_vd.inference.draw_weight(weight)",
                 name="weight",
                 value=tuple(self.mean_.shape),
             )
@@ -76,12 +94,15 @@ class LazyWeight(Tensor):
             self.drawn_ = self.sample_weight()
         return self.drawn_
 
-    def draw_output(self, linear_map: Callable[..., Tensor], arguments: dict[str, Any]) -> Tensor:
+    def draw_output(self, linear_map: LinearMap, arguments: dict[str, Any]) -> Tensor:
         """Draw the output of a linear map; if the weight itself was drawn before, compute the output with that value."""
         again = self.noise_ is not None and is_recomputing()
-        if not again and (self.noise_ is not None or self.drawn_ is not None):
-            return linear_map(**{**arguments, "weight": self.draw()})
-        arguments = {**arguments, "bias": drawn(arguments.get("bias"))}
+        used = self.noise_ is not None or self.drawn_ is not None or bool(self.chunks_)
+        if not again and (used or not self.draws_output(linear_map)):
+            return linear_map.output(arguments, self.draw())
+        arguments = {name: value for name, value in arguments.items() if name != linear_map.weight}
+        if linear_map.bias is not None:
+            arguments[linear_map.bias] = drawn(arguments.get(linear_map.bias))
         device = self.mean_.device
         if self.noise_ is None or not again:
             self.noise_ = generator_state(device)
@@ -97,6 +118,17 @@ class LazyWeight(Tensor):
             if repeats:
                 set_generator_state(device, now)
 
+    def chunk(self, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+        """Return parts of the rows, each of which can be the weight of a linear map; parts of the drawn weight otherwise."""
+        if self.chunks_ and is_recomputing():
+            return self.chunks_
+        if dim == 0 and self.noise_ is None and self.drawn_ is None and not self.chunks_:
+            with torch.enable_grad():  # activation checkpointing runs without gradients first, and uses the same parts again
+                self.chunks_ = self.chunks(chunks)
+        else:
+            return self.draw().chunk(chunks, dim)
+        return self.chunks_ or self.draw().chunk(chunks, dim)
+
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
         kwargs = kwargs or {}
@@ -104,11 +136,14 @@ class LazyWeight(Tensor):
             return args[0] if func is Tensor.requires_grad_ else None
         if is_question(func, args, kwargs, LazyWeight):
             return func(*_means(args), **dict(zip(kwargs, _means(tuple(kwargs.values())), strict=True)))
-        if func in LINEAR_MAPS:
-            arguments = LINEAR_MAPS[func].by_name(args, kwargs)
-            weight = arguments["weight"]
-            if isinstance(weight, LazyWeight) and not isinstance(arguments["input"], LazyWeight):
-                return weight.draw_output(func, arguments)
+        if func in DECOMPOSED:
+            return DECOMPOSED[func](*args, **kwargs)
+        if (call := linear_call(func, args, kwargs)) is not None:
+            weight, _, inputs = call[0].roles(call[1])
+            if isinstance(weight, LazyWeight) and not any(isinstance(each, LazyWeight) for each in inputs):
+                return weight.draw_output(*call)
+        if func in CHUNKS and isinstance(args[0], LazyWeight):
+            return args[0].chunk(*args[1:], **kwargs)
         if func in DATA:
             return _Detached.of(args[0])
         check_not_changed(func, args, kwargs, LazyWeight, "a weight with a prior")
@@ -129,8 +164,8 @@ class _Detached(LazyWeight):
     def sample_weight(self) -> Tensor:
         return self.weight_.draw().detach()
 
-    def sample_output(self, linear_map: Callable[..., Tensor], arguments: dict[str, Any]) -> Tensor:
-        return linear_map(**{**arguments, "weight": self.sample_weight()})
+    def sample_output(self, linear_map: LinearMap, arguments: dict[str, Any]) -> Tensor:
+        return linear_map.output(arguments, self.sample_weight())
 
     def over(self, parameters: Callable[[Tensor], Tensor]) -> LazyWeight:
         return self

@@ -20,7 +20,8 @@ from pyro_vd.distributions.unit_posterior import UnitPosterior
 from pyro_vd.distributions.weight_posterior import WeightPosterior
 from pyro_vd.evaluation.observations import base_distribution
 from pyro_vd.inference.lazy_weight import LazyWeight, cut_off, drawn, is_recomputing, over_tensors
-from pyro_vd.inference.output_noise import OutputNoise, check_output_noise, example_noise, serves_one_position
+from pyro_vd.inference.output_noise import OutputNoise, check_output_noise
+from pyro_vd.networks.linear_map import LinearMap
 
 TRAIN_THRESHOLD = "train_threshold"
 """Key of a site's ``infer``: the log α from which on means are zero in the forward pass; None zeroes no mean."""
@@ -32,7 +33,8 @@ class GaussianWeight(LazyWeight):
     """A weight with mean θ and variance σ² per entry, whose output f(x) is drawn from N(f(x; θ) + b, f(x²; σ²)).
 
     With ``output_noise`` "position", the output at each position of an example is drawn independently, as in the paper. With
-    "example", all positions are drawn together, as with one weight per example: see :func:`~.output_noise.example_noise`.
+    "example", all positions are drawn together, as with one weight per example: see
+    :meth:`~pyro_vd.networks.LinearMap.example_noise`.
     """
 
     variance_: Tensor
@@ -48,25 +50,31 @@ class GaussianWeight(LazyWeight):
         std = (self.variance_ + _EPS).sqrt() * (self.variance_ > 0)  # a removed weight is exactly 0
         return torch.addcmul(self.mean_, std, torch.randn_like(self.mean_))
 
-    def sample_output(self, linear_map: Callable[..., Tensor], arguments: dict[str, Any]) -> Tensor:
-        x = arguments["input"]
-        mean = linear_map(**{**arguments, "weight": self.mean_})
-        deviation = self._deviation
-        if self.output_noise_ == "example" and not serves_one_position(linear_map, mean):
-            deviation = self._example_deviation
-        if torch.is_autocast_enabled(x.device.type):  # σ² and its square root underflow in half precision
-            with torch.autocast(x.device.type, enabled=False):
-                x = x.to(self.variance_.dtype)
-                return deviation(mean, linear_map, {**arguments, "input": x, "bias": None})
-        return deviation(mean, linear_map, {**arguments, "bias": None})
+    def draws_output(self, linear_map: LinearMap) -> bool:
+        return self.output_noise_ == "position" or linear_map.tells_examples_apart
 
-    def _deviation(self, mean: Tensor, linear_map: Callable[..., Tensor], arguments: dict[str, Any]) -> Tensor:
-        variance = linear_map(**{**arguments, "input": arguments["input"].square(), "weight": self.variance_})
-        std = (variance + _EPS).sqrt().to(mean.dtype)
+    def sample_output(self, linear_map: LinearMap, arguments: dict[str, Any]) -> Tensor:
+        mean = linear_map.output(arguments, self.mean_)
+        deviation = self._deviation
+        if self.output_noise_ == "example" and not linear_map.serves_one_position(mean):
+            deviation = self._example_deviation
+        device, dtype = self.mean_.device.type, self.variance_.dtype
+        if torch.is_autocast_enabled(device):  # σ² and its square root underflow in half precision
+            with torch.autocast(device, enabled=False):
+                floats = {n: a.to(dtype) for n, a in arguments.items() if isinstance(a, Tensor) and a.is_floating_point()}
+                return deviation(mean, linear_map, {**arguments, **floats})
+        return deviation(mean, linear_map, arguments)
+
+    def _deviation(self, mean: Tensor, linear_map: LinearMap, arguments: dict[str, Any]) -> Tensor:
+        std = (linear_map.variance(arguments, self.variance_) + _EPS).sqrt().to(mean.dtype)
         return torch.addcmul(mean, std, torch.randn_like(mean))
 
-    def _example_deviation(self, mean: Tensor, linear_map: Callable[..., Tensor], arguments: dict[str, Any]) -> Tensor:
-        return mean + example_noise(linear_map, arguments, (self.variance_ + _EPS).sqrt()).to(mean.dtype)
+    def _example_deviation(self, mean: Tensor, linear_map: LinearMap, arguments: dict[str, Any]) -> Tensor:
+        return mean + linear_map.example_noise(arguments, (self.variance_ + _EPS).sqrt()).to(mean.dtype)
+
+    def chunks(self, count: int) -> tuple[LazyWeight, ...]:
+        parts = zip(self.mean_.chunk(count), self.variance_.chunk(count), strict=True)
+        return tuple(GaussianWeight(mean, variance, self.output_noise_) for mean, variance in parts)
 
     def over(self, parameters: Callable[[Tensor], Tensor]) -> GaussianWeight:
         return GaussianWeight(parameters(self.mean_), parameters(self.variance_), self.output_noise_)
@@ -98,15 +106,16 @@ class UnitNoiseWeight(LazyWeight):
         weight = self.posterior_.rsample()
         return weight if self.kept_ is None else weight * self.kept_
 
-    def sample_output(self, linear_map: Callable[..., Tensor], arguments: dict[str, Any]) -> Tensor:
-        x, q = arguments["input"], self.posterior_
+    def sample_output(self, linear_map: LinearMap, arguments: dict[str, Any]) -> Tensor:
+        (name,), q = linear_map.inputs, self.posterior_
+        x = arguments[name]
         places = x.shape[: x.ndim - len(q.unit_shape)]
         units = q.units(places if self.output_noise_ == "position" else (*places[:1], *(1 for _ in places[1:])))
         if self.kept_ is not None:
             units = units * self.kept_
         variance = q.weight_variance
         v = q.theta if variance is None else GaussianWeight(q.theta, variance, self.output_noise_)
-        return linear_map(**{**arguments, "input": x * units.to(x.dtype), "weight": v})
+        return linear_map.output({**arguments, name: x * units.to(x.dtype)}, v)
 
     def over(self, parameters: Callable[[Tensor], Tensor]) -> UnitNoiseWeight:
         weight = UnitNoiseWeight(over_tensors(self.posterior_, parameters), output_noise=self.output_noise_)
@@ -127,11 +136,11 @@ class KnownWeight(LazyWeight):
     def draw(self) -> Tensor:
         return cut_off(self.mean_) if is_recomputing() else self.mean_
 
-    def draw_output(self, linear_map: Callable[..., Tensor], arguments: dict[str, Any]) -> Tensor:
-        return self.sample_output(linear_map, arguments)
+    def draw_output(self, linear_map: LinearMap, arguments: dict[str, Any]) -> Tensor:
+        return self.sample_output(linear_map, {name: value for name, value in arguments.items() if name != linear_map.weight})
 
-    def sample_output(self, linear_map: Callable[..., Tensor], arguments: dict[str, Any]) -> Tensor:
-        return linear_map(**{name: drawn(value) for name, value in arguments.items()})
+    def sample_output(self, linear_map: LinearMap, arguments: dict[str, Any]) -> Tensor:
+        return linear_map.output({name: drawn(value) for name, value in arguments.items()}, self.draw())
 
     def over(self, parameters: Callable[[Tensor], Tensor]) -> KnownWeight:
         return KnownWeight(parameters(self.mean_))
@@ -149,8 +158,8 @@ class LocalReparameterization(Messenger):
             linear layer with inputs ``(batch, …, features)``. "position" draws the output's noise independently per position,
             as in the paper; it averages out where positions are pooled. "example" draws it once per example (first dimension),
             which is exactly the noise of a drawn weight, but the gradient has a higher variance: see
-            :func:`~.output_noise.example_noise`. The same holds for noise on units. For layers with one position per example
-            both are the same.
+            :meth:`~pyro_vd.networks.LinearMap.example_noise`. The same holds for noise on units. For layers with one position
+            per example both are the same.
 
     Raises:
         InputError: ``noise`` is neither of these.

@@ -48,6 +48,9 @@ DATA: frozenset[Any] = frozenset({Tensor.data.__get__, Tensor.detach, torch.deta
 NO_GRADIENT_OF_ITS_OWN: frozenset[Any] = frozenset({vars(torch._C.TensorBase)["grad"].__get__, Tensor.requires_grad_})
 """Functions that concern the gradient of a leaf; a drawn weight is not a leaf."""
 
+CHUNKS: frozenset[Any] = frozenset({torch.chunk, Tensor.chunk})
+"""Functions that divide a tensor into equal parts."""
+
 _HARMLESS = ("requires_grad_", "retain_grad", "share_memory_", "pin_memory")
 
 _SET_DATA: Any = vars(torch._C.TensorBase)["data"].__set__

@@ -4,15 +4,24 @@
 registry what a layer's weights are, how they are counted and how the layer is made smaller.
 """
 
+from pyro_vd.networks.attention_kind import AttentionKind
+from pyro_vd.networks.bilinear_kind import BilinearKind
 from pyro_vd.networks.convolution_kinds import ConvolutionKind, TransposedConvolutionKind
-from pyro_vd.networks.layer_kind import LayerKind, LinearMap
+from pyro_vd.networks.embedding_kinds import EmbeddingBagKind, EmbeddingKind
+from pyro_vd.networks.foreign_kinds import Conv1DKind, GeometricLinearKind
+from pyro_vd.networks.layer_kind import FixedUnitsKind, LayerKind
 from pyro_vd.networks.layer_registry import register_layer
 from pyro_vd.networks.layers import named_weights
 from pyro_vd.networks.linear_kind import LinearKind
+from pyro_vd.networks.linear_map import LinearMap
 from pyro_vd.networks.modules import Rescale, SelectInputs
 from pyro_vd.networks.ready import mlp
+from pyro_vd.networks.recurrent_kinds import RecurrentCellKind, RecurrentKind
 
-for _kind in (LinearKind(), ConvolutionKind(), TransposedConvolutionKind()):
+for _kind in (
+    *(LinearKind(), ConvolutionKind(), TransposedConvolutionKind(), EmbeddingKind(), EmbeddingBagKind(), AttentionKind()),
+    *(RecurrentKind(), RecurrentCellKind(), BilinearKind(), Conv1DKind(), GeometricLinearKind()),
+):
     register_layer(_kind)
 
-__all__ = ["LayerKind", "LinearMap", "Rescale", "SelectInputs", "mlp", "named_weights", "register_layer"]
+__all__ = ["FixedUnitsKind", "LayerKind", "LinearMap", "Rescale", "SelectInputs", "mlp", "named_weights", "register_layer"]

@@ -33,6 +33,6 @@ def constructor_arguments(module: nn.Module) -> dict[str, Any]:
 
 
 def constructor_defaults(kind: type[nn.Module]) -> dict[str, Any]:
-    """Return the defaults of the arguments of a module's class, by name, without ``device`` and ``dtype``."""
-    parameters = inspect.signature(kind).parameters.values()
-    return {p.name: p.default for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD and p.name not in ("device", "dtype")}
+    """Return the defaults of the public arguments of a module's class, by name, without ``device`` and ``dtype``."""
+    parameters = [p for p in inspect.signature(kind).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    return {p.name: p.default for p in parameters if p.name not in ("device", "dtype") and not p.name.startswith("_")}

@@ -9,7 +9,8 @@ from typing import Any
 import torch.nn.functional as F
 from torch import nn
 
-from pyro_vd.networks.layer_kind import Axes, LayerKind, LinearMap
+from pyro_vd.networks.layer_kind import Axes, LayerKind
+from pyro_vd.networks.linear_map import LinearMap
 
 _RANKS = (1, 2, 3)
 

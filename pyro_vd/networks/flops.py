@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,14 +11,17 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from pyro_vd.networks.inputs import Inputs, run
 from pyro_vd.networks.layer_kind import LayerKind
 from pyro_vd.networks.layer_registry import layers_in
 from pyro_vd.networks.modes import in_evaluation_mode
 from pyro_vd.networks.sizes import layer_sizes
+
+Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -40,20 +44,19 @@ class NetworkCost:
 
 
 @torch.no_grad()
-def network_cost(net: nn.Module, example: Tensor) -> NetworkCost:
-    """The cost of a network in evaluation mode; ``example`` is one input, ``(1, …)``, on its device."""
+def network_cost(net: nn.Module, example: Inputs) -> NetworkCost:
+    """The cost of a network in evaluation mode; ``example`` is one input in any form, ``(1, …)``, on its device."""
     saved = 0
 
     def count(kind: LayerKind, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         nonlocal saved
-        for name in kind.weights(layer):
-            zeros = int((getattr(layer, name) == 0).sum())
-            saved += 2 * zeros * kind.applications(layer, name, (*args, *kwargs.values()), output)
+        for weight, times in kind.products(layer, (*args, *kwargs.values()), output):
+            saved += 2 * int((weight == 0).sum()) * times
 
     hooks = [layer.register_forward_hook(partial(count, kind), with_kwargs=True) for _, layer, kind in layers_in(net)]
     try:
-        with in_evaluation_mode(net), _in_single_products(), FlopCounterMode(display=False) as counter:
-            net(example)
+        with in_evaluation_mode(net), operations_counted() as counter:
+            run(net, example)
     finally:
         for hook in hooks:
             hook.remove()
@@ -62,16 +65,24 @@ def network_cost(net: nn.Module, example: Tensor) -> NetworkCost:
     return NetworkCost(sum(parameter.numel() for parameter in net.parameters()), nonzero, flops, flops - saved)
 
 
+def _bilinear_flops(first: Shape, weight: Shape, *args: Any, **kwargs: Any) -> int:
+    return 2 * math.prod(first[:-1]) * math.prod(weight)
+
+
 @contextmanager
-def _in_single_products() -> Iterator[None]:
-    """Run recurrent layers and attention as single products of matrices: fused operations are not counted."""
+def operations_counted() -> Iterator[FlopCounterMode]:
+    """Count the operations of products of matrices, convolutions and bilinear layers.
+
+    Recurrent layers and attention run as single products, because fused operations are not counted.
+    """
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "TF32 acceleration", UserWarning)
             flags = torch.backends.mkldnn.flags(enabled=False), torch.backends.cudnn.flags(enabled=False)
-            with flags[0], flags[1], sdpa_kernel(SDPBackend.MATH):
-                yield
+            counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten._trilinear: _bilinear_flops})
+            with flags[0], flags[1], sdpa_kernel(SDPBackend.MATH), counter:
+                yield counter
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)

@@ -7,53 +7,35 @@ A kind is a subclass of :class:`LayerKind`, in a file of its own, which :func:`~
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 from torch import Tensor, nn
 
 from pyro_vd.networks.construction import constructor_arguments
+from pyro_vd.networks.linear_map import LinearMap
 
 Axes = tuple[str, ...]
 """Names of a weight's dimensions: ``out`` for output units, ``in`` for input units, ``kernel_0``, … for those of a kernel."""
 
 
-@dataclass(frozen=True)
-class LinearMap:
-    """A function whose output local reparameterization may draw, in place of drawing the weight.
-
-    Its output must be a sum of products of an input and an entry of the weight, no entry twice in one sum, plus a bias. It must
-    hand over to ``__torch_function__``, as all of torch's functions do (:func:`torch.overrides.handle_torch_function`).
-
-    Attributes:
-        function: the function, such as ``torch.nn.functional.linear``.
-        arguments: the names of its arguments by position; ``input``, ``weight`` and ``bias`` must be among them.
-        spatial: how many dimensions for positions stand at the end of its input and output, after the units, as in a
-            convolution. None where the units stand last, and all dimensions between the batch and them are for positions.
-    """
-
-    function: Callable[..., Tensor]
-    arguments: tuple[str, ...] = ("input", "weight", "bias")
-    spatial: int | None = None
-
-    def by_name(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        """The arguments of a call by name."""
-        return {**dict(zip(self.arguments, args, strict=False)), **kwargs}
-
-
 class LayerKind(ABC):
     """Description of a kind of layer; the defaults are for a layer that maps ``(…, in_features)`` to ``(…, out_features)``.
 
-    A kind must define :attr:`modules` and :meth:`weights`. A kind whose layers' output is not linear in their inputs must also
-    override :meth:`matrix` to return None, which is also the default for several weights; compaction then leaves their units as
-    they are. A weight that the forward pass gives to one of the :attr:`linear_maps`, once, is not drawn: the output of the map
-    is. A weight that is used in any other way is drawn once per forward pass.
+    A kind must define :attr:`modules` or :attr:`class_names`, and :meth:`weights`. A kind whose layers' output is not linear in
+    their inputs must also override :meth:`matrix` to return None, which is also the default for several weights; compaction
+    then leaves their units as they are. A weight that the forward pass gives to one of the :attr:`linear_maps`, once, is not
+    drawn: the output of the map is. A weight that is used in any other way is drawn once per forward pass.
     :class:`pyro_vd.testing.LayerKindConformance` tests everything that a kind claims.
     """
 
-    modules: tuple[type[nn.Module], ...]
+    modules: tuple[type[nn.Module], ...] = ()
     """The classes of its layers. Subclasses of them belong to the kind too, but are never made smaller."""
+    class_names: tuple[str, ...] = ()
+    """Classes of packages that need not be installed, and are never imported for this: ``"package.module.Class"``."""
+    is_described: bool = True
+    """Whether files describe its layers: those of :attr:`modules` that take one tensor and return one, inside
+    ``nn.Sequential``."""
     linear_maps: tuple[LinearMap, ...] = ()
     """The functions that its layers call with a weight; empty if a weight never goes into one as it is."""
     sizes: tuple[str, str] = ("in_features", "out_features")
@@ -91,10 +73,22 @@ class LayerKind(ABC):
         """
         return output.numel() // self.units(layer)[1]
 
+    def products(self, layer: nn.Module, inputs: Sequence[Any], output: Any) -> Iterator[tuple[Tensor, int]]:
+        """Every weight that a forward pass of the layer itself multiplies by something, with its :meth:`applications`."""
+        for name in self.weights(layer):
+            yield getattr(layer, name), self.applications(layer, name, inputs, output)
+
+    def refusal(self, layer: nn.Module) -> str | None:
+        """Why the layer's weights cannot be drawn, and what to do instead; None where they can be."""
+        return None
+
     # Making a layer smaller
 
     def unit_axis(self, layer: nn.Module, ndim: int) -> int | None:
-        """The dimension that holds the units in an input or output of ``ndim`` dimensions; None where it has no batch."""
+        """The dimension that holds the units in an input or output of ``ndim`` dimensions.
+
+        None where it has no batch, and where an input has no dimension for units.
+        """
         return ndim - 1
 
     def matrix(self, layer: nn.Module) -> Tensor | None:
@@ -146,3 +140,21 @@ class LayerKind(ABC):
     def growth(self, layer: nn.Module) -> int:
         """Return an upper bound on the output positions per input position; it limits what a stranger's file can ask for."""
         return 1
+
+
+class FixedUnitsKind(LayerKind):
+    """The base class of kinds whose units stay as they are, and whose layers do not stand in ``nn.Sequential``.
+
+    Their output is not a linear map of one input, or they have several inputs or outputs.
+    """
+
+    is_described: bool = False
+
+    def takes_unit_noise(self, layer: nn.Module) -> bool:
+        return False
+
+    def unit_axis(self, layer: nn.Module, ndim: int) -> int | None:
+        return None
+
+    def matrix(self, layer: nn.Module) -> Tensor | None:
+        return None

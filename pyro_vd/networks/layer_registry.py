@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
 from pyro_vd._core.errors import InputError
-from pyro_vd.networks.layer_kind import LayerKind, LinearMap
+from pyro_vd.networks.layer_kind import LayerKind
+from pyro_vd.networks.linear_map import LinearMap
 
 _KINDS: dict[type[nn.Module], LayerKind] = {}
+_NAMED: dict[str, LayerKind] = {}
 
 LINEAR_MAPS: dict[Callable[..., Tensor], LinearMap] = {}
 """The linear maps of all kinds, by function."""
@@ -44,6 +46,7 @@ def register_layer(kind: LayerKind) -> None:
                 value=kind,
             )
     _KINDS.update(dict.fromkeys(kind.modules, kind))
+    _NAMED.update(dict.fromkeys(kind.class_names, kind))
     LINEAR_MAPS.update({linear_map.function: linear_map for linear_map in kind.linear_maps})
 
 
@@ -52,25 +55,46 @@ def unregister_layer(kind: LayerKind) -> None:
     for layer in kind.modules:
         if _KINDS.get(layer) is kind:
             del _KINDS[layer]
-    left = {linear_map.function: linear_map for other in _KINDS.values() for linear_map in other.linear_maps}
+    for name in kind.class_names:
+        if _NAMED.get(name) is kind:
+            del _NAMED[name]
+    others = (*_KINDS.values(), *_NAMED.values())
+    left = {linear_map.function: linear_map for other in others for linear_map in other.linear_maps}
     for function in LINEAR_MAPS.keys() - left.keys():
         del LINEAR_MAPS[function]
     LINEAR_MAPS.update(left)
 
 
+def _of_class(kind: type[Any]) -> LayerKind | None:
+    return _KINDS.get(kind) or _NAMED.get(f"{kind.__module__}.{kind.__qualname__}")
+
+
 def kind_of(module: nn.Module) -> LayerKind | None:
     """The kind of a layer, or of the nearest class that it is derived from; None where there is none."""
-    return next((_KINDS[base] for base in type(module).__mro__ if base in _KINDS), None)
+    return next((kind for base in type(module).__mro__ if (kind := _of_class(base)) is not None), None)
 
 
 def exact_kind_of(module: nn.Module | None) -> LayerKind | None:
     """The kind of a layer, but None for a layer of a derived class: its forward pass may be another."""
-    return None if module is None else _KINDS.get(type(module))
+    return None if module is None else _of_class(type(module))
+
+
+def linear_call(function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[LinearMap, dict[str, Any]] | None:
+    """The linear map that a call of a function is, with the arguments by name; None where it is none."""
+    if (linear_map := LINEAR_MAPS.get(function)) is None:
+        return None
+    arguments = linear_map.by_name(args, kwargs)
+    return (linear_map, arguments) if linear_map.applies(arguments) else None
 
 
 def layer_classes() -> dict[str, type[nn.Module]]:
     """The classes of all kinds by name, in the order in which they were registered."""
     return {layer.__name__: layer for layer in _KINDS}
+
+
+def described_classes() -> dict[str, type[nn.Module]]:
+    """The classes of the layers that files describe, by name, in the order in which they were registered."""
+    return {layer.__name__: layer for layer, kind in _KINDS.items() if kind.is_described}
 
 
 def layers_in(net: nn.Module, remove_duplicate: bool = True) -> Iterator[tuple[str, nn.Module, LayerKind]]:

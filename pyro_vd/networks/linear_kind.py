@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import nn
 
-from pyro_vd.networks.layer_kind import Axes, LayerKind, LinearMap
+from pyro_vd.networks.layer_kind import Axes, LayerKind
+from pyro_vd.networks.linear_map import LinearMap
 
 
 class LinearKind(LayerKind):

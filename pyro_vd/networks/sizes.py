@@ -38,8 +38,9 @@ class LayerSize:
 def layer_sizes(net: nn.Module, sites: Collection[str] | None = None) -> tuple[LayerSize, ...]:
     """Count the weights of a network and those that are kept: one entry per site, and one for all other weights, if any.
 
-    A weight is any parameter of two dimensions or more, in whatever module. A shared weight counts once. A weight that is
-    computed from other parameters (``parametrize``, ``weight_norm``, ``torch.nn.utils.prune``) counts with its computed values.
+    A weight is any parameter of two dimensions or more, in whatever module, and any site. A shared weight counts once. A weight
+    that is computed from other parameters (``parametrize``, ``weight_norm``, ``torch.nn.utils.prune``) counts with its computed
+    values.
 
     Args:
         net: an ordinary network; for a :class:`~pyro_vd.models.BayesianNetwork` or its guide, the network that it was made
@@ -84,7 +85,7 @@ def _ratio(weights: int, kept: int) -> float:
 
 def _sizes(net: nn.Module, sites: Collection[str] | None) -> tuple[LayerSize, ...]:
     """Count the weights, in the order of registration."""
-    weights = list(_weights(net))
+    weights = list(_weights(net, sites or ()))
     known = sites is not None
     if sites is None:
         possible = {name: tensor for name, tensor, can in weights if can}
@@ -103,8 +104,11 @@ def _in_order(net: nn.Module, sites: Collection[str] | None, layers: tuple[Layer
     return tuple(sorted(layers, key=lambda layer: rank.get(layer.site, len(rank) + (layer.site == OTHERS))))
 
 
-def _weights(net: nn.Module) -> Iterator[tuple[str, Tensor, bool]]:
-    """Name and value of every weight, once, and whether it can have a prior: it belongs to a layer of a registered kind."""
+def _weights(net: nn.Module, sites: Collection[str]) -> Iterator[tuple[str, Tensor, bool]]:
+    """Name and value of every weight, once, and whether it can have a prior: it belongs to a layer of a registered kind.
+
+    A weight has two dimensions or more, or is among the ``sites``.
+    """
     supported = {id(weight) for _, module, kind in layers_in(net) for weight in own_weights(kind, module).values()}
     seen: dict[int, Any] = {}  # keeps the objects alive: a new object may get the id of a deleted one
     for path, module in net.named_modules():
@@ -113,7 +117,7 @@ def _weights(net: nn.Module) -> Iterator[tuple[str, Tensor, bool]]:
         kind = kind_of(module)
         of_layer = () if kind is None else kind.weights(module)
         for name, value, source in _own(module, of_layer):
-            if value.ndim >= 2 and id(source) not in seen:
+            if (value.ndim >= 2 or weight_name(path, name) in sites) and id(source) not in seen:
                 seen[id(source)] = source
                 yield weight_name(path, name), value, name in of_layer or id(source) in supported
 

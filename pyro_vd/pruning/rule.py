@@ -72,13 +72,15 @@ class PruningRule:
         _check_sites("thresholds", self.thresholds, sites)
         masks = threshold_masks(values, {site: self.thresholds.get(site, self.threshold) for site in sites})
         for name, most in self._limits(guide).items():
-            if not guide.model.layer_kind(name).is_dense(layer := guide.model.layer(name)):
+            layer, kind, axes = guide.model.layer(name), guide.model.layer_kind(name), guide.model.weight_axes(name)
+            if kind is None or not kind.is_dense(layer):
+                why = "it is not the weight of a layer" if kind is None else "its groups are not 1"
                 raise InputError(
-                    f"max_inputs (={most}) must not limit site {name!r}, a {layer}, because its groups are not 1",
+                    f"max_inputs (={most}) must not limit site {name!r}, of {layer}, because {why}",
                     name="max_inputs",
                     value=most,
                 )
-            masks[name] &= _least_inputs(values[name], guide.model.weight_axes(name).index("in"), most)
+            masks[name] &= _least_inputs(values[name], axes.index("in"), most)
         return masks
 
     def _limits(self, guide: WeightGuide) -> Mapping[str, int]:

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from pyro_vd.inference.attention import DECOMPOSED
 from pyro_vd.networks import LayerKind, LinearMap, register_layer
-from pyro_vd.networks.layer_registry import LINEAR_MAPS, exact_kind_of, unregister_layer
+from pyro_vd.networks.inputs import Inputs, map_tensors, run, tensors_in
+from pyro_vd.networks.layer_registry import exact_kind_of, linear_call, unregister_layer
 
 
 class LayerCase:
@@ -22,14 +24,15 @@ class LayerCase:
         """Make a layer of a few units; at least two inputs and two outputs."""
         raise NotImplementedError
 
-    def example(self) -> Tensor:
-        """Make a batch of inputs for the layer, of at least two examples."""
+    def example(self) -> Inputs:
+        """Make a batch of inputs for the layer, of at least two examples; a tuple for several inputs."""
         raise NotImplementedError
 
     def setup_method(self) -> None:
         torch.manual_seed(0)
         self.made: nn.Module = self.layer().double().eval()
-        self.x: Tensor = self.example().double()
+        self.inputs: Inputs = map_tensors(lambda t: t.double() if t.is_floating_point() else t, self.example())
+        self.x: Tensor = next(tensors_in(self.inputs))
         self._registers = exact_kind_of(self.made) is None
         if self._registers:
             register_layer(self.kind)
@@ -46,11 +49,13 @@ class LayerCase:
         """The linear maps that a forward pass applies to weights of the layer, by the weight, with arguments and output."""
         weights = {id(getattr(self.made, name)): name for name in self.kind.weights(self.made)}
         with _Calls() as calls:
-            self.made(self.x)
-        by_weight = [
-            (weights.get(id(arguments["weight"])), *rest, arguments, output) for *rest, arguments, output in calls.made
-        ]
+            self.output()
+        by_weight = [(weights.get(id(call[1][call[0].weight])), *call) for call in calls.made]
         return [(name, linear_map, arguments, output) for name, linear_map, arguments, output in by_weight if name is not None]
+
+    def output(self) -> Tensor:
+        """The output for the batch, the first of several."""
+        return next(tensors_in(run(self.made, self.inputs)))
 
     def axis(self, tensor: Tensor) -> int:
         return cast(int, self.kind.unit_axis(self.made, tensor.ndim))
@@ -78,7 +83,11 @@ class _Calls(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        output = func(*args, **(kwargs or {}))
-        if func in LINEAR_MAPS:
-            self.made.append((LINEAR_MAPS[func], LINEAR_MAPS[func].by_name(args, kwargs or {}), output))
+        kwargs = kwargs or {}
+        if func in DECOMPOSED:
+            with self:
+                return DECOMPOSED[func](*args, **kwargs)
+        output = func(*args, **kwargs)
+        if (call := linear_call(func, args, kwargs)) is not None:
+            self.made.append((*call, output))
         return output

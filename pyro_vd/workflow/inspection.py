@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -61,7 +62,7 @@ def inspect_layers(guide: WeightGuide, data: Arrays, rule: Rule = DEFAULT_THRESH
         site = summary.site
         signal = (-0.5 * log_alphas[site]).exp()  # |θ|/σ is the root of 1/α
         left = signal[masks[site]]
-        made, read = (_left(masks[site], model.weight_axes(site).index(axis)) for axis in ("out", "in"))
+        made, read = (_left(masks[site], model.weight_axes(site), axis) for axis in ("out", "in"))
         layers.append(
             LayerInspection(
                 **asdict(summary),
@@ -78,9 +79,9 @@ def inspect_layers(guide: WeightGuide, data: Arrays, rule: Rule = DEFAULT_THRESH
     return layers
 
 
-def _left(mask: Tensor, axis: int) -> Tensor:
-    """True for each index of the axis at which a weight is left."""
-    return mask.movedim(axis, 0).flatten(1).any(1)
+def _left(mask: Tensor, axes: Sequence[str], axis: str) -> Tensor:
+    """True for each index of the axis at which a weight is left; without such an axis, everything counts as one unit."""
+    return mask.movedim(axes.index(axis), 0).flatten(1).any(1) if axis in axes else mask.any()[None]
 
 
 def run_inference_data(run: Run, **options: Any) -> Any:

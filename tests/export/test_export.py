@@ -23,6 +23,8 @@ MADE: dict[str, tuple[Any, ...]] = {
     **{f"ConvTranspose{d}d": (2, 3, 3, 2, 1) for d in (1, 2, 3)},
     **{f"{kind}Pool{d}d": (3, 2, 1) for kind in ("Max", "Avg") for d in (1, 2)},
     "AdaptiveAvgPool2d": ((2, None),),
+    "Embedding": (5, 3, 2),
+    "EmbeddingBag": (5, 3, None, 2.0, False, "sum"),
     **{f"BatchNorm{d}d": (3, 1e-3, None) for d in (1, 2, 3)},
     "LayerNorm": ((3, 4), 1e-3, False),
     "LeakyReLU": (0.3,),

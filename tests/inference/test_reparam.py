@@ -117,7 +117,7 @@ def test_zero_inputs_are_finite(case: Case) -> None:
 def test_a_second_use_is_refused(again: Callable[[Tensor], Tensor]) -> None:
     weight = undrawn(posterior(3, 5))
     F.linear(torch.ones(2, 5), weight)
-    with refuses("weight", (3, 5), "(3, 5)", "shared=["):
+    with refuses("weight", (3, 5), "(3, 5)", "draw_weight"):
         again(weight)
 
 

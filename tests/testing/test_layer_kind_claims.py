@@ -74,7 +74,7 @@ WRONG: dict[str, tuple[LayerKind, str]] = {
     "no kernel": (NoKernel(), "test_weights_have_one_axis_per_dimension"),
     "uniform though padded": (AlwaysUniform(), "test_constants_are_folded_where_the_kind_says"),
     "units last": (UnitsLast(), "test_units_are_where_the_kind_says"),
-    "once per example": (OncePerExample(), "test_applications_agree_with_pytorchs_count_of_operations"),
+    "once per example": (OncePerExample(), "test_products_agree_with_pytorchs_count_of_operations"),
     "no maps": (NoMaps(), "test_linear_maps_are_those_of_the_forward_pass"),
     "arguments in another order": (AnotherOrder(), "test_linear_maps_are_those_of_the_forward_pass"),
     "bias not made smaller": (OnlyWeights(), "test_a_smaller_layer_agrees_with_zeros_in_the_rest"),

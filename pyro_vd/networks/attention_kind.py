@@ -1,0 +1,37 @@
+"""Multi-head attention."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pyro_vd.networks.layer_kind import Axes, FixedUnitsKind
+from pyro_vd.networks.linear_map import LinearMap
+
+_SEPARATE = ("q_proj_weight", "k_proj_weight", "v_proj_weight")
+
+
+class AttentionKind(FixedUnitsKind):
+    """``nn.MultiheadAttention``: the projections of queries, keys and values, in one packed weight or in three.
+
+    The projection of the output is a linear layer of its own, ``out_proj``, although ``MultiheadAttention`` does not call it.
+    """
+
+    modules: tuple[type[nn.Module], ...] = (nn.MultiheadAttention,)
+    linear_maps: tuple[LinearMap, ...] = (LinearMap(F.linear),)
+    sizes: tuple[str, str] = ("embed_dim", "embed_dim")
+
+    def weights(self, layer: Any) -> dict[str, Axes]:
+        names = ("in_proj_weight",) if layer._qkv_same_embed_dim else _SEPARATE
+        return dict.fromkeys(names, ("out", "in"))
+
+    def applications(self, layer: Any, name: str, inputs: Sequence[Any], output: Any) -> int:
+        positions = [tensor.numel() // tensor.shape[-1] for tensor in inputs[:3]]
+        return sum(positions) // 3 if name == "in_proj_weight" else positions[_SEPARATE.index(name)]
+
+    def products(self, layer: Any, inputs: Sequence[Any], output: Any) -> Iterator[tuple[Tensor, int]]:
+        yield from super().products(layer, inputs, output)
+        yield layer.out_proj.weight, output[0].numel() // layer.embed_dim

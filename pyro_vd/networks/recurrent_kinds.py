@@ -1,0 +1,34 @@
+"""Recurrent layers and their cells: matrices that are used at every time step, and so are drawn once per forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+from torch.nn.utils.rnn import PackedSequence
+
+from pyro_vd.networks.layer_kind import Axes, FixedUnitsKind
+
+
+class RecurrentKind(FixedUnitsKind):
+    """``nn.RNN``, ``nn.LSTM`` and ``nn.GRU``: the matrices of all layers and directions, with all gates as outputs."""
+
+    modules: tuple[type[nn.Module], ...] = (nn.RNN, nn.LSTM, nn.GRU)
+    sizes: tuple[str, str] = ("input_size", "hidden_size")
+
+    def weights(self, layer: Any) -> dict[str, Axes]:
+        return {name: ("out", "in") for name in layer._flat_weights_names if name.startswith("weight")}
+
+    def applications(self, layer: Any, name: str, inputs: Sequence[Any], output: Any) -> int:
+        given = inputs[0].data if isinstance(inputs[0], PackedSequence) else inputs[0]
+        return given.numel() // layer.input_size
+
+
+class RecurrentCellKind(RecurrentKind):
+    """``nn.RNNCell``, ``nn.LSTMCell`` and ``nn.GRUCell``."""
+
+    modules: tuple[type[nn.Module], ...] = (nn.RNNCell, nn.LSTMCell, nn.GRUCell)
+
+    def weights(self, layer: Any) -> dict[str, Axes]:
+        return {"weight_ih": ("out", "in"), "weight_hh": ("out", "in")}
