@@ -22,11 +22,12 @@ from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import quoted
 from pyro_vd._core.patterns import by_pattern
 from pyro_vd.distributions.priors import LogUniform, standing_in
-from pyro_vd.evaluation.observations import Observed, check_likelihood
-from pyro_vd.evaluation.selection import Output, Selected, observation_of, with_inner
+from pyro_vd.evaluation.observations import check_likelihood
+from pyro_vd.evaluation.selection import Output, Selected, observation_of, of_part, with_inner
 from pyro_vd.inference.joint_draws import OBSERVED
 from pyro_vd.models.admission import check_likelihood_type
-from pyro_vd.models.likelihoods import Categorical, Likelihood
+from pyro_vd.models.likelihood import Likelihood, pyro_distribution
+from pyro_vd.models.likelihoods import Categorical
 from pyro_vd.models.weight_sites import Selection
 from pyro_vd.models.weighted_network import WeightedNetwork
 from pyro_vd.networks.checks import check_module
@@ -56,7 +57,7 @@ class BayesianNetwork(WeightedNetwork):
     Args:
         net: maps a batch of inputs to the likelihood's input. Inputs are one tensor ``(batch, …)``, a tuple for ``net(*x)`` or
             a mapping for ``net(**x)``; see :data:`~pyro_vd.networks.inputs.Inputs`.
-        likelihood: maps the network's output to the distribution of an observation, by default
+        likelihood: maps the network's output to the distribution of an observation, of ``torch`` or Pyro; by default
             :class:`~pyro_vd.models.Categorical`. A likelihood with parameters, such as :class:`~pyro_vd.models.Normal`, is not
             copied: its parameters are trained in place.
         output: which part of the network's output the likelihood takes: a key or an attribute, such as ``"logits"``, an index,
@@ -108,6 +109,7 @@ class BayesianNetwork(WeightedNetwork):
             likelihood if output is None else Selected(output, likelihood),
             lambda inner: Categorical() if inner is None else inner,
         )
+        self._given_function = given if isinstance(given := of_part(likelihood), FunctionType) else None
         self.num_data: int | None = None if num_data is None else check_number("num_data", num_data, low=1, whole=True)
         sites = self._take(net, shared, include, exclude)
         priors = by_pattern("prior", prior if isinstance(prior, Mapping) else {"*": prior}, list(sites), complete=True)
@@ -116,13 +118,16 @@ class BayesianNetwork(WeightedNetwork):
     _said_unconditioned = False
 
     @property
-    def observed(self) -> Observed | None:
+    def observed(self) -> Likelihood | None:
         """The likelihood for use outside of ``forward``, of the network's whole output.
 
-        A function is None here, which stands for classes from logits: it may use what ``forward`` draws, so that it
-        cannot be called outside.
+        A function that ``forward`` sets is None here, which stands for classes from logits: it may use what ``forward`` draws,
+        so that it cannot be called outside.
         """
-        return with_inner(self.likelihood, lambda inner: None if isinstance(inner, FunctionType) else inner)
+        return with_inner(self.likelihood, self._outside)
+
+    def _outside(self, inner: Likelihood) -> Likelihood | None:
+        return None if isinstance(inner, FunctionType) and inner is not self._given_function else inner
 
     def prior(self, name: str) -> dist.TorchDistribution:
         """Return the prior of a site's weight, a distribution with an empty batch shape."""
@@ -141,7 +146,7 @@ class BayesianNetwork(WeightedNetwork):
         """
         output, n = self.sample_output(x), num_examples(x)
         scale = 1.0 if self.num_data is None else self.num_data / n
-        observation = observation_of(self.likelihood, output)
+        observation = pyro_distribution(observation_of(self.likelihood, output))
         if observation.batch_shape != (n,):
             raise InputError(
                 f"the likelihood of a batch of {n} has the batch shape {tuple(observation.batch_shape)}; it must be "

@@ -57,14 +57,16 @@ def check_measured(name: str, data: Any, model: BayesianNetwork) -> Arrays:
         model: the Bayesian network.
 
     Raises:
-        InputError: see :func:`check_data`; or the likelihood is a function and observes anything but classes from logits. A
-            function may depend on what the model draws, so that it cannot be called without the model.
+        InputError: see :func:`check_data`; or the model sets a function as its likelihood in ``forward``, and this observes
+            anything but classes from logits. Such a function may depend on what the model draws, so that it cannot be called
+            without the model.
     """
     x, y = check_data(name, data, model)
     if of_part(model.observed) is None and not is_classes(found := _as_the_model_observes(model, x)(x)):
         raise InputError(
-            f"{name}: the likelihood is a function and gives a {type(base_distribution(found)).__name__}; errors are measured "
-            "without the model, so the likelihood must be an nn.Module or another object with a method __call__",
+            f"{name}: the likelihood is a function that forward sets, and gives a {type(base_distribution(found)).__name__}; "
+            "errors are measured without the model, so the function must be given to the model, or the likelihood must be an "
+            "nn.Module or another object with a method __call__",
             name="likelihood",
             value=model.likelihood,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 from pyro_vd._core.errors import InputError
 from pyro_vd.evaluation.selection import Selected
@@ -11,9 +11,9 @@ from pyro_vd.models.likelihoods import LIKELIHOODS, Likelihood
 
 
 def describe(likelihood: Likelihood) -> dict[str, Any]:
-    """Return the entry for a likelihood in the ``info`` of a network's file; it is empty for a categorical one.
+    """Return the entry for a likelihood in the ``info`` of a network's file; it is empty for a categorical one without options.
 
-    A class whose constructor has arguments gives them in its property ``options``, as plain numbers or text by name.
+    A class whose constructor has arguments gives them in its property ``options``, as plain numbers, text or lists by name.
 
     Args:
         likelihood: an instance of one of :data:`~pyro_vd.models.likelihoods.LIKELIHOODS`, or a
@@ -25,13 +25,14 @@ def describe(likelihood: Likelihood) -> dict[str, Any]:
     if isinstance(likelihood, Selected):
         if not isinstance(likelihood.output, str | int):
             raise InputError(name="output", value=likelihood.output, allowed="a key or an index, because a file names it")
-        inner = {} if likelihood.likelihood is None else describe(cast(Likelihood, likelihood.likelihood))
+        inner = {} if likelihood.likelihood is None else describe(likelihood.likelihood)
         return {"likelihood": {"output": likelihood.output, **inner.get("likelihood", {"name": "categorical"})}}
     name = next((name for name, kind in LIKELIHOODS.items() if type(likelihood) is kind), None)
     if name is None:
         allowed = f"one of {', '.join(LIKELIHOODS)}, because a file names it"
         raise InputError(name="likelihood", value=likelihood, allowed=allowed)
-    return {} if name == "categorical" else {"likelihood": {"name": name, **getattr(likelihood, "options", {})}}
+    entry = {"name": name, **getattr(likelihood, "options", {})}
+    return {} if entry == {"name": "categorical"} else {"likelihood": entry}
 
 
 def likelihood_of(info: Mapping[str, Any]) -> Likelihood | None:

@@ -150,7 +150,7 @@ class WeightedNetwork(ModelMarker, PyroModule):
             unused = {name: w.over(lambda t: t) if isinstance(w, LazyWeight) else w for name, w in weights.items()}
             return self._run(usage, unused, x)
 
-    def _run(self, usage: WeightUsage, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
+    def _run(self, usage: WeightUsage, weights: Mapping[str, Tensor], x: Inputs) -> Any:
         """Run the network with weights that were not used yet, which it uses in these ways."""
         drawn = self.shared | usage.to_draw(self._template.sites)
         learns = self.training and torch.is_grad_enabled()

@@ -4,8 +4,10 @@
 guide, or a network that was loaded from a file.
 """
 
+from pyro_vd.evaluation.classification import Metrics
 from pyro_vd.evaluation.epoch_record import EpochRecord
-from pyro_vd.evaluation.metrics import Metrics, evaluate
+from pyro_vd.evaluation.heads import HeadsMetrics
+from pyro_vd.evaluation.metrics import evaluate
 from pyro_vd.evaluation.prediction import Prediction, predict
 from pyro_vd.evaluation.predictors import Predictor
 from pyro_vd.evaluation.regression import RegressionMetrics
@@ -15,6 +17,7 @@ from pyro_vd.evaluation.uncertainty import OODMetrics, ood_metrics, risk_coverag
 
 __all__ = [
     "EpochRecord",
+    "HeadsMetrics",
     "Metrics",
     "OODMetrics",
     "Prediction",

@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Categorical, Distribution
+from torch.distributions import Distribution
 
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import quoted
+from pyro_vd.evaluation.class_labels import ClassLabels
 from pyro_vd.networks.inputs import map_leaves, named_leaves
 
 Output = str | int | Callable[[Any], Any]
@@ -97,7 +98,7 @@ def observation_of(likelihood: Callable[[Any], Any] | None, output: Any) -> Any:
         InputError: the output is not a tensor, and the likelihood cannot take it.
     """
     try:
-        return Categorical(logits=output, validate_args=False) if likelihood is None else likelihood(output)
+        return ClassLabels(output) if likelihood is None else likelihood(output)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         if isinstance(output, Tensor) or isinstance(error, InputError):
             raise

@@ -135,9 +135,14 @@ def test_an_output_that_is_no_tensor_names_its_parts(use: Callable[[nn.Module], 
 
 
 def test_a_function_as_the_likelihood_of_a_part() -> None:
-    model = BayesianNetwork(Talkative(2), lambda output: dist.Categorical(logits=output), output="logits")
+    def labels(output: Tensor) -> dist.TorchDistribution:
+        return dist.Categorical(logits=output)
+
+    model = BayesianNetwork(Talkative(2), labels, output="logits")
     assert isinstance(model.observed, Selected)
-    assert of_part(model.observed) is None, "a function may use what the model draws"
+    assert of_part(model.observed) is labels
+    model.likelihood = Selected("logits", lambda output: labels(output + 1))
+    assert of_part(model.observed) is None, "a function that is set later may use what the model draws"
     record = fit(PointEstimate(model), (X, Y), (X, Y), epochs=1, progress=False).history[0]
     assert record.score_name == "error"
 
