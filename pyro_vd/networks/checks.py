@@ -80,7 +80,7 @@ def check_inputs_of(net: Any, example: Any) -> Inputs:
     """Convert example inputs of a network, in any form, to tensors; see :func:`~pyro_vd.networks.input_checks.inputs_of`.
 
     Raises:
-        InputError: ``net`` is not a network; or ``example`` is neither a tensor nor an array, nor a tuple or a mapping.
+        InputError: ``net`` is not a network, or ``example`` holds no inputs.
     """
     check_module("net", net)
     return inputs_of("example", example, dtype_of(net))
