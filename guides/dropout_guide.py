@@ -13,6 +13,7 @@ from pyro_vd._core.errors import InputError
 from pyro_vd.distributions.unit_dropout import UnitDropout, UnitNoise
 from pyro_vd.guides.weight_guide import WeightGuide, check_units
 from pyro_vd.models.bayesian import BayesianNetwork
+from pyro_vd.networks.inputs import Inputs, tensors_in
 
 
 class DropoutGuide(WeightGuide):
@@ -32,16 +33,16 @@ class DropoutGuide(WeightGuide):
         self.p = p
 
     def forward(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
-        if not self.model.is_followed and (x := self._first_tensor(args, kwargs)) is not None:
+        if not self.model.is_followed and (x := self._inputs(args, kwargs)) is not None:
             self.model.watch_use(x)
         return super().forward(*args, **kwargs)
 
-    def _first_tensor(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
-        """Return the model's input: the first tensor among the arguments, in the order of the model's own parameters."""
+    def _inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Inputs | None:
+        """Return the model's inputs: the first argument that holds a tensor, in the order of the model's own parameters."""
         rank = {name: place for place, name in enumerate(signature(self.model.forward).parameters)}
         named = sorted(kwargs, key=lambda name: rank.get(name, len(rank)))
         given = (*args, *(kwargs[name] for name in named))
-        return next((value for value in given if isinstance(value, Tensor)), None)
+        return next((value for value in given if any(True for _ in tensors_in(value))), None)
 
     def extra_repr(self) -> str:
         return f"p={self.p}"

@@ -169,7 +169,7 @@ def check_units(model: BayesianNetwork, names: Sequence[str]) -> None:
         if kind is None or not kind.takes_unit_noise(layer):
             raise InputError(
                 f"site {name!r} is of {quoted(layer)}, whose units cannot have noise; it must be a linear layer or a "
-                "convolution with groups=1. Use a guide with noise on weights for this network",
+                f"convolution with groups=1. Use a guide with noise on weights, or leave it plain: exclude=[{name!r}]",
                 name=name,
                 value=layer,
                 allowed="a linear layer, or a convolution with groups=1",

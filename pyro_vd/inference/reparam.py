@@ -19,8 +19,9 @@ from torch import Tensor
 from pyro_vd.distributions.unit_posterior import UnitPosterior
 from pyro_vd.distributions.weight_posterior import WeightPosterior
 from pyro_vd.evaluation.observations import base_distribution
-from pyro_vd.inference.lazy_weight import LazyWeight, cut_off, drawn, is_recomputing, over_tensors
+from pyro_vd.inference.lazy_weight import LazyWeight, drawn
 from pyro_vd.inference.output_noise import OutputNoise, check_output_noise
+from pyro_vd.inference.recomputation import cut_off, is_recomputing, over_tensors
 from pyro_vd.networks.linear_map import LinearMap
 
 TRAIN_THRESHOLD = "train_threshold"

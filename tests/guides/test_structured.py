@@ -32,7 +32,7 @@ from pyro_vd.guides import LogNormalDropout
 from pyro_vd.guides.unit_guide import UnitGuide
 from pyro_vd.inference import LocalReparameterization
 from pyro_vd.models import MLP
-from pyro_vd.models.bayesian import Prior
+from pyro_vd.models.site_priors import Prior
 from pyro_vd.posterior import predictive, summarize
 from pyro_vd.pruning import threshold_masks
 from pyro_vd.workflow import inspect_layers
