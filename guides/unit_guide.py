@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -12,7 +13,7 @@ from pyro_vd._core.arguments import check_flag
 from pyro_vd._core.errors import InputError
 from pyro_vd.distributions.unit_posterior import UnitPosterior, unit_shape
 from pyro_vd.evaluation.observations import base_distribution
-from pyro_vd.guides.checks import check_log_sigma2
+from pyro_vd.guides.checks import check_log_sigma2, check_model, initial_log_sigma2
 from pyro_vd.guides.settings import GuideSettings
 from pyro_vd.guides.weight_guide import WeightGuide, check_units
 from pyro_vd.models.bayesian import BayesianNetwork
@@ -25,7 +26,8 @@ class UnitGuide(WeightGuide):
 
     Args:
         model: the Bayesian network, whose weights have the prior :attr:`prior`; θ starts at its weights.
-        log_sigma2: ``z_log_sigma2``, and ``log_sigma2`` of the weights, at the start, in [−60, 0].
+        log_sigma2: ``z_log_sigma2``, and ``log_sigma2`` of the weights, at the start, in [−60, 0]: a number, or
+            numbers by name or pattern, of which the first that matches a site counts.
         weight_noise: whether weights have their own noise too, of a variance with the parameter ``log_sigma2``.
 
     Raises:
@@ -41,11 +43,12 @@ class UnitGuide(WeightGuide):
     posterior_type: type[Any]
     """The class of the posterior, built from θ, ``z_mu``, ``z_log_sigma2``, ``log_sigma2`` or None, and the mask."""
 
-    def __init__(self, model: BayesianNetwork, log_sigma2: float, weight_noise: bool) -> None:
-        self._initial_log_sigma2 = check_log_sigma2(log_sigma2)
+    def __init__(self, model: BayesianNetwork, log_sigma2: float | Mapping[str, float], weight_noise: bool) -> None:
+        check_model(model)
+        check_units(model, model.weight_names)
+        self._initial_log_sigma2 = initial_log_sigma2(log_sigma2, model.weight_names)
         self.weight_noise: bool = check_flag("weight_noise", weight_noise)
         super().__init__(model)
-        check_units(model, self.site_names)
         for name in self.site_names:
             prior = base_distribution(model.prior(name))
             if not isinstance(prior, self.prior):
@@ -63,10 +66,10 @@ class UnitGuide(WeightGuide):
 
     def initial_parameters(self, name: str, weight: Tensor) -> dict[str, Tensor]:
         z_mu = torch.full(unit_shape(weight), self.initial_z_mu, dtype=weight.dtype, device=weight.device)
-        z_log_sigma2 = torch.full_like(z_mu, self._initial_log_sigma2)
+        z_log_sigma2 = torch.full_like(z_mu, self._initial_log_sigma2[name])
         parameters = {**super().initial_parameters(name, weight), "z_mu": z_mu, "z_log_sigma2": z_log_sigma2}
         if self.weight_noise:
-            parameters["log_sigma2"] = torch.full_like(weight, self._initial_log_sigma2)
+            parameters["log_sigma2"] = torch.full_like(weight, self._initial_log_sigma2[name])
         return parameters
 
     def posterior(self, name: str) -> UnitPosterior:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pyro_vd._core.eager import uncompiled
 from pyro_vd._core.errors import InputError
-from pyro_vd._core.messages import type_name
+from pyro_vd._core.messages import quoted, type_name
 from pyro_vd.guides.checks import check_model
 from pyro_vd.guides.guide_state import GuideState
 from pyro_vd.guides.predictor import GuidePredictor
@@ -168,8 +168,8 @@ def check_units(model: BayesianNetwork, names: Sequence[str]) -> None:
         layer, kind = model.layer(name), model.layer_kind(name)
         if kind is None or not kind.takes_unit_noise(layer):
             raise InputError(
-                f"site {name!r} is a {layer}, whose units cannot have noise; it must be a linear layer or a convolution with "
-                "groups=1. Use a guide with noise on weights for this network",
+                f"site {name!r} is of {quoted(layer)}, whose units cannot have noise; it must be a linear layer or a "
+                "convolution with groups=1. Use a guide with noise on weights for this network",
                 name=name,
                 value=layer,
                 allowed="a linear layer, or a convolution with groups=1",

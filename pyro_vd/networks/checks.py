@@ -77,7 +77,7 @@ def check_example(net: Any, example: Any) -> Tensor:
 
 
 def check_inputs_of(net: Any, example: Any) -> Inputs:
-    """Convert example inputs of a network, in any form, to tensors; see :func:`~.input_checks.inputs_of`.
+    """Convert example inputs of a network, in any form, to tensors; see :func:`~pyro_vd.networks.input_checks.inputs_of`.
 
     Raises:
         InputError: ``net`` is not a network, or ``example`` holds no inputs.
