@@ -1,0 +1,196 @@
+"""A walk along a network's graph that finds its units, those that are constant, and those that its outputs depend on.
+
+Every tensor of the graph gets a :class:`~.values.Value`. The rules, one per operation, make the value of an output from those
+of the inputs (:mod:`.rules`). Three things come out:
+
+labels      which entries of activations and parameters belong to the same unit, and so are kept or removed together
+constants   which entries are the same for all inputs
+liveness    which entries the outputs depend on; marks go backward along :attr:`~.values.Value.flow` as gradients do
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from pyro_vd.compaction.exported import Exported
+from pyro_vd.compaction.labels import Labels, Places, Sources, core, varying
+from pyro_vd.compaction.values import Value, unknown, values_in
+
+
+@dataclass(frozen=True)
+class Held:
+    """Units that stay because an operation needs all of them; ``constant`` are those that could go but for it."""
+
+    node: fx.Node | None
+    labels: Tensor
+    constant: Tensor
+
+
+@dataclass
+class Product:
+    """An operation that multiplies units by a weight and sums: a layer.
+
+    Attributes:
+        node: the operation.
+        inputs: ``(inputs,)``, the labels of the units that it reads.
+        outputs: ``(outputs,)``, the labels of the units that it makes.
+        into: the places of the weight that the inputs stand for.
+        out_of: the places of weight and bias that the outputs stand for.
+        folded: mask of the constant inputs whose contribution is in ``added``.
+        added: ``(outputs,)``, what the folded inputs contribute.
+        bias: the name of the bias to which it is added; None if there is none and none can be made.
+        needed: mask of the outputs that are read.
+    """
+
+    node: fx.Node
+    inputs: Tensor
+    outputs: Tensor
+    into: Sources = field(default_factory=dict)
+    out_of: Sources = field(default_factory=dict)
+    folded: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
+    added: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
+    bias: str | None = None
+    needed: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
+
+
+@dataclass(frozen=True)
+class Heads:
+    """The units of an attention: ``query`` and ``key`` ``(heads, width)`` and ``value`` ``(heads, width)``, by label."""
+
+    node: fx.Node
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    scale: float | None
+
+
+class Analysis:
+    """What is known of all tensors in a network's graph.
+
+    Attributes:
+        graph: the graph.
+        labels: of all units.
+        places: the labels of the indices of parameters and buffers.
+        values: what is known of the output of every node.
+        live: by label, after :meth:`mark_live`, whether the outputs depend on it.
+    """
+
+    def __init__(self, graph: Exported) -> None:
+        self.graph = graph
+        self.labels = Labels()
+        names = dict.fromkeys(graph.names.values())
+        self.places = Places(self.labels, {name: graph.tensor(name).shape for name in names})
+        self.values: dict[fx.Node, Any] = {}
+        self.held: list[Held] = []
+        self.products: list[Product] = []
+        self.heads: list[Heads] = []
+        self.equal_parts: list[tuple[fx.Node, list[Tensor]]] = []
+        with torch.inference_mode(False):
+            self.root: Tensor = torch.zeros((), requires_grad=True)
+        self.sinks: list[Tensor] = []
+        self._marks: list[Tensor] = []
+        self.live: Tensor = torch.zeros(0, dtype=torch.bool)
+
+    # Units
+
+    def hold(self, node: fx.Node | None, labels: Tensor, constant: Tensor | None = None) -> None:
+        """Note that the units with these labels stay."""
+        labels = core(labels)
+        if constant is not None:
+            constant = constant.expand(labels.shape) if constant.ndim == 0 else constant
+        known_entries = torch.zeros(labels.shape, dtype=torch.bool) if constant is None else constant.isfinite()
+        valid = labels >= 0
+        if valid.any():
+            self.held.append(Held(node, labels[valid], known_entries[valid]))
+
+    def hold_value(self, node: fx.Node | None, value: Value) -> None:
+        """Note that all units of a value, and those of the parameters that it is made of, stay."""
+        small = core(value.labels)
+        numbers = value.constant
+        for dim, size in enumerate(small.shape):
+            if size == 1:
+                numbers = numbers.narrow(dim, 0, 1)
+        self.hold(node, small, numbers)
+        for place, index in value.sources.items():
+            self.hold(node, self.places.labels_at(place, core(index)))
+
+    def units_along(self, value: Value, axis: int, node: fx.Node | None = None) -> tuple[Tensor, Tensor]:
+        """The labels and constants of the units along an axis; along all others, units at the same index are united.
+
+        A constant that differs along the other axes is NaN.
+        """
+        axis %= len(value.shape)
+        small = core(value.labels)
+        rows = small.movedim(axis, 0).reshape(small.shape[axis], -1)
+        vector = rows.amax(1)
+        if bool((mixed := (rows < 0) & (vector >= 0)[:, None]).any()):
+            self.hold(node, rows.where(mixed.any(1)[:, None], -1))
+        if rows.shape[1] > 1:
+            self.labels.unite(rows, vector[:, None])
+        vector = vector.expand(value.shape[axis]) if len(vector) == 1 else vector
+        numbers = core(value.constant)
+        values = numbers.movedim(axis, 0).reshape(numbers.shape[axis], -1)
+        low, high = values.amin(1), values.amax(1)  # NaN where one is NaN
+        same = high - low <= 1e-12 * high.abs()
+        return vector, low.where(same, torch.nan).expand(value.shape[axis])
+
+    def link(self, node: fx.Node, sources: Sources, labels: Tensor) -> None:
+        """Unite the units of parameters with those of an activation where both differ along the same axis."""
+        axes = varying(labels)
+        for place, index in sources.items():
+            if axes & varying(index):
+                small, other = core(index), core(labels)
+                self.hold(node, self.places.link(place, small, other))
+
+    def fresh(self, count: int, axis: int, shape: Sequence[int]) -> Tensor:
+        """New labels along an axis of a tensor of this shape."""
+        return self.labels.new(count).reshape([-1 if dim == axis else 1 for dim in range(len(shape))]).expand(shape)
+
+    # Values and marks
+
+    def unknown(self, node: fx.Node, *given: Any) -> Any:
+        """The output of an operation that has no rule: all units that it reads stay, and are needed."""
+        flow = self.root * 0
+        for value in values_in(given):
+            self.hold_value(node, value)
+            flow = flow + value.flow.sum()
+        self.sinks.append(flow)
+        made = node.meta.get("val")
+        return [_of_shape(part, flow) for part in made] if isinstance(made, tuple | list) else _of_shape(made, flow)
+
+    def watched(self, value: Any) -> Any:
+        """Note which entries of a value are live when marks go backward."""
+        if not isinstance(value, Value) or not value.flow.requires_grad:
+            return value
+        flow, labels = value.flow.view_as(value.flow), core(value.labels)
+
+        def arrived(gradient: Tensor) -> Tensor:
+            marks = gradient > 0
+            dims = [dim for dim, size in enumerate(labels.shape) if size == 1 and marks.shape[dim] != 1]
+            reached = marks.any(dim=dims, keepdim=True) if dims else marks
+            self._marks.append(labels[reached & (labels >= 0)])
+            return marks.to(gradient.dtype)
+
+        flow.register_hook(arrived)
+        return Value(value.labels, flow, value.numbers, value.concrete, value.sources)
+
+    @torch.inference_mode(False)
+    def mark_live(self) -> None:
+        """Go back from the outputs and mark the units that they depend on."""
+        flows = [value.flow.sum() for node in self.graph.outputs if isinstance(value := self.values[node], Value)]
+        flows = [flow for flow in (*flows, *self.sinks) if flow.requires_grad]
+        if flows:
+            torch.autograd.grad(torch.stack(flows).sum(), self.root, allow_unused=True)
+        self.live = torch.zeros(self.labels.size, dtype=torch.bool)
+        if self._marks:
+            self.live[self.labels.find(torch.cat([marks.flatten() for marks in self._marks]))] = True
+        self._marks.clear()
+
+
+def _of_shape(made: Any, flow: Tensor) -> Any:
+    return Value(unknown(made.shape).labels, flow.expand(made.shape)) if isinstance(made, Tensor) else made

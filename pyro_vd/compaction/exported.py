@@ -1,0 +1,126 @@
+"""A network as the graph of operations that ``torch.export`` finds, with the tensors that each operation reads."""
+
+from __future__ import annotations
+
+import logging
+import operator
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.export.graph_signature import InputKind
+
+from pyro_vd._core.errors import InputError
+from pyro_vd._core.messages import one_line
+from pyro_vd._core.threads import alone
+from pyro_vd.networks.inputs import Inputs, call_arguments, map_tensors, run
+from pyro_vd.networks.tracing import check_hooks
+
+_OF_THE_NETWORK = {InputKind.PARAMETER, InputKind.BUFFER}
+
+
+class Exported:
+    """The graph of a network in evaluation mode for one batch of inputs.
+
+    Attributes:
+        net: the network.
+        nodes: the operations in their order, without placeholders and output.
+        names: by placeholder, the name of the parameter or buffer that it stands for; one name for a shared tensor.
+        constants: by placeholder, the value of a tensor that the forward pass makes by itself.
+        inputs: the placeholders of the tensors that the user gives.
+        outputs: the nodes that the network returns.
+
+    Raises:
+        InputError: the network has hooks, or cannot take the inputs.
+        NotExportedError: ``torch.export`` cannot follow it, for example because of a choice that depends on values.
+    """
+
+    def __init__(self, net: nn.Module, example: Inputs) -> None:
+        check_hooks(net)
+        self.net = net
+        args, kwargs = call_arguments(map_tensors(torch.clone, example))
+        try:
+            with _quiet(), torch.no_grad():
+                program = torch.export.export(net, args, kwargs, strict=False)
+        except Exception as error:  # a forward of the user's own can raise anything
+            _check_fits(net, example)
+            raise NotExportedError(one_line(error)) from error
+        signature = {spec.arg.name: spec for spec in program.graph_signature.input_specs}
+        self.names: dict[fx.Node, str] = {}
+        self.constants: dict[fx.Node, Tensor] = {}
+        self.inputs: list[fx.Node] = []
+        first_names: dict[int, str] = {}
+        for node in program.graph.find_nodes(op="placeholder"):
+            spec = signature[node.name]
+            if spec.kind in _OF_THE_NETWORK:
+                name = str(spec.target)
+                self.names[node] = first_names.setdefault(id(operator.attrgetter(name)(net)), name)
+            elif spec.kind is InputKind.CONSTANT_TENSOR:
+                self.constants[node] = program.constants[str(spec.target)]
+            elif isinstance(node.meta.get("val"), Tensor):
+                self.inputs.append(node)
+        (end,) = program.graph.find_nodes(op="output")
+        self.outputs: list[fx.Node] = list(end.all_input_nodes)
+        self.nodes: list[fx.Node] = [node for node in program.graph.nodes if node.op not in ("placeholder", "output")]
+        self.program = program
+
+    def tensor(self, name: str) -> Tensor:
+        """The parameter or buffer of this name."""
+        found: Tensor = operator.attrgetter(name)(self.net)
+        return found.detach()
+
+    def uses(self, name: str) -> int:
+        """How many operations read a parameter or buffer."""
+        return sum(len(node.users) for node, found in self.names.items() if found == name)
+
+    def path(self, node: fx.Node) -> str:
+        """The path of the module whose forward pass runs a node."""
+        stack = list(node.meta.get("nn_module_stack", {}).values())
+        return str(stack[-1][0]) if stack else ""
+
+    def describe(self, node: fx.Node) -> str:
+        """The operation of a node and the module that runs it, for a message."""
+        name, path = operation(node), self.path(node)
+        return f"{name} in {path}" if path else name
+
+
+class NotExportedError(Exception):
+    """The network cannot be followed; the text says why."""
+
+
+def operation(node: fx.Node) -> str:
+    """The name of a node's operation, such as ``conv2d``."""
+    target: Any = node.target
+    name = getattr(target, "_opname", None) or getattr(target, "__name__", str(target))
+    return str(name)
+
+
+def _check_fits(net: nn.Module, example: Inputs) -> None:
+    """Refuse inputs that the network itself cannot take."""
+    try:
+        with torch.no_grad():
+            run(net, map_tensors(torch.clone, example))
+    except Exception as error:
+        shapes = map_tensors(lambda tensor: tuple(tensor.shape), example)
+        raise InputError(
+            f"an input of shape {shapes} does not fit the network: {one_line(error)}", name="example", value=shapes
+        ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Let one thread at a time export, without messages of PyTorch about itself."""
+    loggers = [logging.getLogger(name) for name in ("torch", "torch.__trace")]
+    levels = [found.level for found in loggers]
+    with alone(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for found in loggers:
+            found.setLevel(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            for found, level in zip(loggers, levels, strict=True):
+                found.setLevel(level)

@@ -1,0 +1,85 @@
+"""Rules for operations that mix units: layer normalisation and others of its kind, and attention."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from pyro_vd.compaction.analysis import Analysis, Heads
+from pyro_vd.compaction.labels import core
+from pyro_vd.compaction.rules_elementwise import joined_labels
+from pyro_vd.compaction.values import Value
+
+
+def _layer_norm(analysis: Analysis, node: fx.Node, args: Any, kwargs: Any) -> Value:
+    value, sizes, *rest = args
+    dims = [len(value.shape) - 1 - place for place in range(len(sizes))]
+    return _normalised(analysis, node, value, dims, [part for part in rest if isinstance(part, Value)])
+
+
+def _group_norm(analysis: Analysis, node: fx.Node, args: Any, kwargs: Any) -> Value:
+    value, _, *rest = args
+    by_axis = [-1, *[1] * (len(value.shape) - 2)]
+    given = [part.moved(lambda tensor: tensor.reshape(by_axis)) for part in rest if isinstance(part, Value)]
+    return _normalised(analysis, node, value, [*range(1, len(value.shape))], given)
+
+
+def _normalised(analysis: Analysis, node: fx.Node, value: Value, dims: list[int], given: list[Value]) -> Value:
+    """The output of a normalisation over units: all that it reads stay; where the gain is 0, the output is the shift."""
+    analysis.hold_value(node, value)
+    labels = joined_labels(analysis, node, [value, *given], value.shape)
+    flow = value.flow.sum(dims, keepdim=True).expand(value.shape)
+    if not given:
+        return Value(labels, flow)
+    scale = given[0].constant
+    shift = given[1].constant if len(given) > 1 else torch.zeros((), dtype=torch.float64)
+    numbers = shift.where(scale == 0, torch.nan).expand(value.shape)
+    return Value(labels, flow.where(scale.expand(value.shape) != 0, torch.zeros(())), numbers)
+
+
+def _attention(analysis: Analysis, node: fx.Node, args: Any, kwargs: Any) -> Any:
+    """The rule for attention over positions, with the heads in dimension −3 and their units in the last one.
+
+    A unit of query and key that is 0 in one of them, or constant in the key, does not matter: softmax over the positions
+    cancels what is the same for all of them.
+    """
+    query, key, value = args[:3]
+    mask = args[3] if len(args) > 3 else kwargs.get("attn_mask")
+    scale = kwargs.get("scale")
+    shape = node.meta["val"].shape
+    grouped = query.shape[1] != key.shape[1]
+    masked_by_units = isinstance(mask, Value) and mask.has_units
+    if len(shape) != 4 or grouped or masked_by_units or not all(part.has_units for part in (query, key, value)):
+        return analysis.unknown(node, args, kwargs)
+    (q, q_numbers), (k, k_numbers), (v, v_numbers) = (_by_head(analysis, node, part) for part in (query, key, value))
+    analysis.labels.unite(q, k)
+    analysis.heads.append(Heads(node, q, k, v, scale))
+    matters = ~((q_numbers == 0) | k_numbers.isfinite())
+    marks = value.flow.sum([0, 2], keepdim=True)
+    scores = sum(part.flow.sum([0, 2]).where(matters, torch.zeros(())).sum(1) for part in (query, key))
+    flow = (marks + scores.reshape(1, -1, 1, 1)).expand(shape)
+    if isinstance(mask, Value):
+        v_numbers = v_numbers.where(v_numbers == 0, torch.nan)
+        flow = flow + mask.flow.sum()
+    return Value(v[None, :, None].expand(shape), flow, v_numbers[None, :, None].expand(shape))
+
+
+def _by_head(analysis: Analysis, node: fx.Node, value: Value) -> tuple[Tensor, Tensor]:
+    """Labels and constants ``(heads, width)`` of the units of a query, key or value ``(batch, heads, positions, width)``."""
+    labels = core(value.labels)
+    labels = labels.movedim(2, 1).reshape(-1, labels.shape[1], labels.shape[3])
+    numbers = value.constant.amin([0, 2]).where(value.constant.amin([0, 2]) == value.constant.amax([0, 2]), torch.nan)
+    if len(labels) > 1:
+        analysis.labels.unite(labels, labels[:1])
+    return labels[0].expand(numbers.shape), numbers
+
+
+RULES: dict[str, Callable[[Analysis, fx.Node, Any, Any], Any]] = {
+    **dict.fromkeys(("layer_norm", "rms_norm"), _layer_norm),
+    "group_norm": _group_norm,
+    "scaled_dot_product_attention": _attention,
+}
+"""By the name of an operation."""
