@@ -123,7 +123,8 @@ class LazyWeight(Tensor):
         if self.chunks_ and is_recomputing():
             return self.chunks_
         if dim == 0 and self.noise_ is None and self.drawn_ is None and not self.chunks_:
-            self.chunks_ = self.chunks(chunks)
+            with torch.enable_grad():  # activation checkpointing runs without gradients first, and uses the same parts again
+                self.chunks_ = self.chunks(chunks)
         else:
             return self.draw().chunk(chunks, dim)
         return self.chunks_ or self.draw().chunk(chunks, dim)
