@@ -25,8 +25,8 @@ class GroupVariationalDropout(UnitGuide):
             the KL is that of z alone.
 
     Raises:
-        InputError: the model has another prior, or a transposed or grouped convolution; ``log_sigma2`` is out of range;
-            ``weight_noise`` is not a bool; or weights have half precision.
+        InputError: the model has another prior; ``log_sigma2`` is out of range; ``weight_noise`` is not a bool; or weights have
+            half precision.
     """
 
     initial_z_mu: float = 1.0

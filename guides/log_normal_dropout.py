@@ -28,8 +28,8 @@ class LogNormalDropout(UnitGuide):
             alone.
 
     Raises:
-        InputError: the model has another prior, or a transposed or grouped convolution; ``log_sigma2`` is out of range;
-            ``weight_noise`` is not a bool; or weights have half precision.
+        InputError: the model has another prior; ``log_sigma2`` is out of range; ``weight_noise`` is not a bool; or weights have
+            half precision.
     """
 
     initial_z_mu: float = 0.0
@@ -42,7 +42,8 @@ class LogNormalDropout(UnitGuide):
     def initial_parameters(self, name: str, weight: Tensor) -> dict[str, Tensor]:
         parameters = super().initial_parameters(name, weight)
         z = TruncatedLogNormal(parameters["z_mu"], parameters["z_log_sigma2"])
-        return {**parameters, "theta": weight / z.mean.to(weight.dtype)}
+        factors = self._layouts[name].over_weight(z.mean.to(weight.dtype), weight.shape)
+        return {**parameters, "theta": weight / factors}
 
 
 @dataclass

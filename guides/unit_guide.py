@@ -10,11 +10,11 @@ from torch import Tensor
 
 from pyro_vd._core.arguments import check_flag
 from pyro_vd._core.errors import InputError
-from pyro_vd.distributions.unit_posterior import UnitPosterior, unit_shape
+from pyro_vd.distributions.unit_posterior import UnitPosterior
 from pyro_vd.evaluation.observations import base_distribution
 from pyro_vd.guides.checks import check_log_sigma2
 from pyro_vd.guides.settings import GuideSettings
-from pyro_vd.guides.weight_guide import WeightGuide, check_units
+from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.models.bayesian import BayesianNetwork
 
 
@@ -29,8 +29,8 @@ class UnitGuide(WeightGuide):
         weight_noise: whether weights have their own noise too, of a variance with the parameter ``log_sigma2``.
 
     Raises:
-        InputError: ``log_sigma2`` is out of range; ``weight_noise`` is not a bool; the model has another prior, or a
-            transposed or grouped convolution; or weights have half precision.
+        InputError: ``log_sigma2`` is out of range; ``weight_noise`` is not a bool; the model has another prior; or
+            weights have half precision.
     """
 
     learns_alpha = True
@@ -39,13 +39,12 @@ class UnitGuide(WeightGuide):
     prior: type[Any]
     """The prior that the model's weights must have."""
     posterior_type: type[Any]
-    """The class of the posterior, built from θ, ``z_mu``, ``z_log_sigma2``, ``log_sigma2`` or None, and the mask."""
+    """The class of the posterior, built from θ, ``z_mu``, ``z_log_sigma2``, ``log_sigma2`` or None, the mask and the layout."""
 
     def __init__(self, model: BayesianNetwork, log_sigma2: float, weight_noise: bool) -> None:
         self._initial_log_sigma2 = check_log_sigma2(log_sigma2)
         self.weight_noise: bool = check_flag("weight_noise", weight_noise)
         super().__init__(model)
-        check_units(model, self.site_names)
         for name in self.site_names:
             prior = base_distribution(model.prior(name))
             if not isinstance(prior, self.prior):
@@ -62,7 +61,7 @@ class UnitGuide(WeightGuide):
         return f"weight_noise={self.weight_noise}"
 
     def initial_parameters(self, name: str, weight: Tensor) -> dict[str, Tensor]:
-        z_mu = torch.full(unit_shape(weight), self.initial_z_mu, dtype=weight.dtype, device=weight.device)
+        z_mu = torch.full((self._layouts[name].count,), self.initial_z_mu, dtype=weight.dtype, device=weight.device)
         z_log_sigma2 = torch.full_like(z_mu, self._initial_log_sigma2)
         parameters = {**super().initial_parameters(name, weight), "z_mu": z_mu, "z_log_sigma2": z_log_sigma2}
         if self.weight_noise:
@@ -73,7 +72,8 @@ class UnitGuide(WeightGuide):
         """Return the posterior of a weight site, of the class :attr:`posterior_type`."""
         site = self.site(name)
         log_sigma2 = site.log_sigma2 if self.weight_noise else None
-        q: UnitPosterior = self.posterior_type(site.theta, site.z_mu, site.z_log_sigma2, log_sigma2, self.mask(name))
+        z = site.z_mu, site.z_log_sigma2
+        q: UnitPosterior = self.posterior_type(site.theta, *z, log_sigma2, self.mask(name), self.unit_layout(name))
         return q
 
     def mean(self, name: str) -> Tensor:
