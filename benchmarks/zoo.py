@@ -23,6 +23,7 @@ class Specimen:
         batch: makes n inputs and class labels ``(n,)``, or ``(n, length)`` for a language model.
         output: which part of the network's output holds the logits; None for all.
         has_length: whether dimension 1 of every input may have any length.
+        make_small: makes a narrower network of the same class, for tests that train; None where ``make`` makes a small one.
     """
 
     name: str
@@ -30,13 +31,19 @@ class Specimen:
     batch: Callable[[int], tuple[Any, Tensor]]
     output: str | None = None
     has_length: bool = False
+    make_small: Callable[[], nn.Module] | None = None
 
-    def seeded(self, seed: int = 0) -> nn.Module:
-        """The network with weights of this seed; the random state is left as it was."""
+    def seeded(self, seed: int = 0, *, small: bool = False) -> nn.Module:
+        """The network, or the narrower one, with weights of this seed; the random state is left as it was."""
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             torch.manual_seed(seed)
-            return self.make()
+            return self.make_small() if small and self.make_small else self.make()
+
+    @property
+    def dynamic(self) -> tuple[int, ...]:
+        """The dimensions of the inputs that may have any size."""
+        return (0, 1) if self.has_length else (0,)
 
     def seeded_batch(self, n: int, seed: int = 0) -> tuple[Any, Tensor]:
         """A batch of this seed; the random state is left as it was."""
@@ -86,6 +93,30 @@ def _torchvision(name: str, **arguments: Any) -> Callable[[], nn.Module]:
         return getattr(models, name)(num_classes=CLASSES, **arguments)
 
     return make
+
+
+def _narrow_vgg() -> nn.Module:
+    from torchvision.models.vgg import VGG, make_layers
+
+    with torch.device("meta"):  # its own linear layers have 120 million weights
+        net = VGG(nn.Sequential(), init_weights=False)
+    net.features = make_layers([8, "M", 12, "M", 16, 16, "M", 20, 20, "M", 24, 24, "M"], batch_norm=True)
+    layers = [nn.Linear(24 * 7 * 7, 48), nn.ReLU(), nn.Dropout(), nn.Linear(48, 48), nn.ReLU(), nn.Dropout()]
+    net.classifier = nn.Sequential(*layers, nn.Linear(48, CLASSES))
+    return net
+
+
+def _narrow_convnext() -> nn.Module:
+    from torchvision.models.convnext import CNBlockConfig, ConvNeXt
+
+    blocks = [CNBlockConfig(16, 24, 2), CNBlockConfig(24, 32, 2), CNBlockConfig(32, None, 2)]
+    return ConvNeXt(blocks, stochastic_depth_prob=0.1, num_classes=CLASSES)
+
+
+def _narrow_densenet() -> nn.Module:
+    from torchvision.models import DenseNet
+
+    return DenseNet(growth_rate=8, block_config=(2, 3, 2), num_init_features=16, num_classes=CLASSES)
 
 
 def _torchvision_vit() -> nn.Module:
@@ -191,10 +222,10 @@ ZOO = (
     Specimen("torchvision resnet18", _torchvision("resnet18"), _images(64)),
     Specimen("torchvision mobilenet_v3_small", _torchvision("mobilenet_v3_small"), _images(64)),
     Specimen("torchvision efficientnet_b0", _torchvision("efficientnet_b0"), _images(64)),
-    Specimen("torchvision densenet121", _torchvision("densenet121"), _images(64)),
-    Specimen("torchvision convnext_tiny", _torchvision("convnext_tiny"), _images(64)),
+    Specimen("torchvision densenet121", _torchvision("densenet121"), _images(64), make_small=_narrow_densenet),
+    Specimen("torchvision convnext_tiny", _torchvision("convnext_tiny"), _images(64), make_small=_narrow_convnext),
     Specimen("torchvision shufflenet_v2_x0_5", _torchvision("shufflenet_v2_x0_5"), _images(64)),
-    Specimen("torchvision vgg11_bn", _torchvision("vgg11_bn"), _images(32)),
+    Specimen("torchvision vgg11_bn", _torchvision("vgg11_bn"), _images(32), make_small=_narrow_vgg),
     Specimen("torchvision VisionTransformer", _torchvision_vit, _images(32)),
     Specimen("timm vit_tiny_patch16_224", _timm("vit_tiny_patch16_224", img_size=32, patch_size=8, depth=2), _images(32)),
     Specimen("Hugging Face BERT", _bert, _masked_tokens, "logits", has_length=True),

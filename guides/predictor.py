@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
-from pyro_vd.data.dataset import Data
+from pyro_vd.data.dataset import Arrays, Data
 from pyro_vd.evaluation.checks import check_inputs
 from pyro_vd.evaluation.draws import DrawMeans, Draws
 from pyro_vd.evaluation.network_size import NetworkSize, network_size
@@ -15,6 +14,7 @@ from pyro_vd.evaluation.predictors import Observe
 from pyro_vd.guides.means import posterior_mean
 from pyro_vd.inference.joint_draws import joint_draws
 from pyro_vd.models.data_checks import check_data
+from pyro_vd.networks.inputs import Inputs
 
 if TYPE_CHECKING:
     from pyro_vd.guides.weight_guide import WeightGuide
@@ -36,17 +36,17 @@ class GuidePredictor:
     def __init__(self, guide: WeightGuide, num_samples: int) -> None:
         self._guide, self._num_samples = guide, num_samples
 
-    def check_inputs(self, name: str, x: Any) -> Tensor:
-        return check_inputs(name, x, self._guide.model)
+    def check_inputs(self, name: str, x: Any) -> Inputs:
+        return check_inputs(name, x, self._guide.model, self._guide.model.observed)
 
-    def check_data(self, name: str, data: Data) -> tuple[Tensor, Tensor]:
+    def check_data(self, name: str, data: Data) -> Arrays:
         return check_data(name, data, self._guide.model, part="test")
 
-    def means(self, x: Tensor, y: Tensor | None, observe: Observe) -> Draws:
+    def means(self, x: Inputs, y: Any, observe: Observe) -> Draws:
         means = DrawMeans()
         joint_draws(self._guide, x, y, self._num_samples, observe, lambda _, found: means.add(found))
         return means.means()
 
     @torch.no_grad()
-    def size(self, x: Tensor) -> NetworkSize:
+    def size(self, x: Inputs) -> NetworkSize:
         return network_size(posterior_mean(self._guide), x, self._guide.site_names)

@@ -1,14 +1,22 @@
 from .bayesian import BayesianNetwork
-from .likelihoods import Bernoulli, Categorical, Likelihood, Normal, Poisson
+from .class_likelihoods import Bernoulli, Categorical, OrderedLogistic
+from .count_likelihoods import NegativeBinomial, Poisson
+from .likelihood import Likelihood
 from .mlp import MLP, LeNet300
+from .number_likelihoods import HeteroscedasticNormal, MixtureOfNormals, Normal, StudentT
 
 __all__ = [
     "MLP",
     "BayesianNetwork",
     "Bernoulli",
     "Categorical",
+    "HeteroscedasticNormal",
     "LeNet300",
     "Likelihood",
+    "MixtureOfNormals",
+    "NegativeBinomial",
     "Normal",
+    "OrderedLogistic",
     "Poisson",
+    "StudentT",
 ]

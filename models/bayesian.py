@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from types import FunctionType
+from typing import Any
 
 import pyro
 import pyro.distributions as dist
@@ -22,12 +23,15 @@ from pyro_vd._core.messages import quoted
 from pyro_vd._core.patterns import by_pattern
 from pyro_vd.distributions.priors import LogUniform, standing_in
 from pyro_vd.evaluation.observations import check_likelihood
+from pyro_vd.evaluation.selection import Output, Selected, observation_of, of_part, with_inner
 from pyro_vd.inference.joint_draws import OBSERVED
 from pyro_vd.models.admission import check_likelihood_type
-from pyro_vd.models.likelihoods import Categorical, Likelihood
+from pyro_vd.models.likelihood import Likelihood, pyro_distribution
+from pyro_vd.models.likelihoods import Categorical
 from pyro_vd.models.weight_sites import Selection
 from pyro_vd.models.weighted_network import WeightedNetwork
 from pyro_vd.networks.checks import check_module
+from pyro_vd.networks.inputs import Inputs, num_examples
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -51,10 +55,14 @@ class BayesianNetwork(WeightedNetwork):
     normalisation, and for modules whose parameters are all frozen, with everything inside them.
 
     Args:
-        net: maps a batch ``(batch, …)`` to the likelihood's input.
-        likelihood: maps the network's output to the distribution of an observation, by default
+        net: maps a batch of inputs to the likelihood's input. Inputs are one tensor ``(batch, …)``, a tuple for ``net(*x)`` or
+            a mapping for ``net(**x)``; see :data:`~pyro_vd.networks.inputs.Inputs`.
+        likelihood: maps the network's output to the distribution of an observation, of ``torch`` or Pyro; by default
             :class:`~pyro_vd.models.Categorical`. A likelihood with parameters, such as :class:`~pyro_vd.models.Normal`, is not
             copied: its parameters are trained in place.
+        output: which part of the network's output the likelihood takes: a key or an attribute, such as ``"logits"``, an index,
+            or a function. The model's :attr:`likelihood` is then a :class:`~pyro_vd.evaluation.Selected`, which takes the whole
+            output. None takes all of it.
         prior: maps a weight's shape to its prior, by default :class:`~pyro_vd.distributions.priors.LogUniform`. The priors are
             made once: tensors in them stay on their device. A mapping gives priors by pattern, of which the first that matches
             a weight's name counts: ``{"embedding.*": NormalJeffreys, "*": LogUniform}``.
@@ -69,8 +77,9 @@ class BayesianNetwork(WeightedNetwork):
     Raises:
         InputError: ``net`` is not a network, has no weight for a prior, or is refused by
             :func:`~pyro_vd.models.admission.check_admission`; ``likelihood`` is not a likelihood, or has learnt parameters of
-            half precision; ``prior`` gives no distribution of the weight's shape; ``shared`` names an unknown weight; a
-            pattern in ``include``, ``exclude`` or ``prior`` matches no name; ``num_data`` is not an integer of at least 1.
+            half precision; ``output`` is not a key, an index or a function; ``prior`` gives no distribution of the weight's
+            shape; ``shared`` names an unknown weight; a pattern in ``include``, ``exclude`` or ``prior`` matches no name;
+            ``num_data`` is not an integer of at least 1.
     """
 
     def __init__(
@@ -78,6 +87,7 @@ class BayesianNetwork(WeightedNetwork):
         net: nn.Module,
         likelihood: Likelihood | None = None,
         *,
+        output: Output | None = None,
         prior: Prior | Mapping[str, Prior] = LogUniform,
         include: Selection = (),
         exclude: Selection = (),
@@ -95,7 +105,11 @@ class BayesianNetwork(WeightedNetwork):
                 "from patterns of names to such functions",
             )
         check_likelihood_type(likelihood)
-        self.likelihood: Likelihood = Categorical() if likelihood is None else likelihood
+        self.likelihood: Likelihood = with_inner(
+            likelihood if output is None else Selected(output, likelihood),
+            lambda inner: Categorical() if inner is None else inner,
+        )
+        self._given_function = given if isinstance(given := of_part(likelihood), FunctionType) else None
         self.num_data: int | None = None if num_data is None else check_number("num_data", num_data, low=1, whole=True)
         sites = self._take(net, shared, include, exclude)
         priors = by_pattern("prior", prior if isinstance(prior, Mapping) else {"*": prior}, list(sites), complete=True)
@@ -105,54 +119,57 @@ class BayesianNetwork(WeightedNetwork):
 
     @property
     def observed(self) -> Likelihood | None:
-        """The likelihood for use outside of ``forward``; None, which stands for classes from logits, where it is a function.
+        """The likelihood for use outside of ``forward``, of the network's whole output.
 
-        A function may use what ``forward`` draws, so that it cannot be called outside of it.
+        A function that ``forward`` sets is None here, which stands for classes from logits: it may use what ``forward`` draws,
+        so that it cannot be called outside.
         """
-        likelihood: Likelihood = self.likelihood
-        return None if isinstance(likelihood, FunctionType) else likelihood
+        return with_inner(self.likelihood, self._outside)
+
+    def _outside(self, inner: Likelihood) -> Likelihood | None:
+        return None if isinstance(inner, FunctionType) and inner is not self._given_function else inner
 
     def prior(self, name: str) -> dist.TorchDistribution:
         """Return the prior of a site's weight, a distribution with an empty batch shape."""
         return self._priors[name]
 
     @uncompiled
-    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+    def forward(self, x: Inputs, y: Any = None) -> Any:
         """Return the network's output for a batch under one draw of the weights, and observe or sample the site ``y``.
 
         Args:
-            x: inputs ``(batch, …)``.
+            x: inputs in any form, a batch.
             y: observations ``(batch, …)``, which are scored; None samples them.
 
         Raises:
             InputError: the likelihood does not give one distribution per example; a weight has another shape than one draw.
         """
-        output = self.sample_output(x)
-        scale = 1.0 if self.num_data is None else self.num_data / len(x)
-        observation = self.likelihood(output)
-        if observation.batch_shape != (len(x),):
+        output, n = self.sample_output(x), num_examples(x)
+        scale = 1.0 if self.num_data is None else self.num_data / n
+        observation = pyro_distribution(observation_of(self.likelihood, output))
+        if observation.batch_shape != (n,):
             raise InputError(
-                f"the likelihood of a batch of {len(x)} has the batch shape {tuple(observation.batch_shape)}; it must be "
-                f"({len(x)},), one distribution per example, with further dimensions declared by to_event",
+                f"the likelihood of a batch of {n} has the batch shape {tuple(observation.batch_shape)}; it must be "
+                f"({n},), one distribution per example, with further dimensions declared by to_event",
                 name="likelihood",
                 value=tuple(observation.batch_shape),
-                allowed=f"({len(x)},)",
+                allowed=f"({n},)",
             )
-        with pyro.plate("data", len(x)), poutine.scale(scale=scale):
+        with pyro.plate("data", n), poutine.scale(scale=scale):
             pyro.sample(OBSERVED, observation, obs=y)
         return output
 
     @uncompiled
     @pyro_method
-    def sample_output(self, x: Tensor) -> Tensor:
-        """Return the network's output for a batch under one draw of the weights, for use inside a larger Pyro model.
+    def sample_output(self, x: Inputs) -> Any:
+        """Return the network's whole output for a batch under one draw of the weights, for use inside a larger Pyro model.
 
         The weights are sample sites of the larger model, which observes the data itself and scales their log likelihood. An
         improper prior has no samples: where no guide gives the weights, as in a trace of the model's shapes, the network's own
         weights are used, and a log message says so.
 
         Args:
-            x: inputs ``(batch, …)``.
+            x: inputs in any form, a batch.
 
         Raises:
             InputError: a weight has another shape than one draw, as in a plate or with parallel draws.

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pyro.poutine as poutine
-from torch import Tensor
 from torch.distributions import Distribution
 
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.generators import generators_kept
-from pyro_vd.data.dataset import Part
+from pyro_vd.data.dataset import Arrays, Part
 from pyro_vd.evaluation.checks import output_of_some, tensors_of
 from pyro_vd.evaluation.observations import (
     Observed,
@@ -18,17 +17,17 @@ from pyro_vd.evaluation.observations import (
     check_observations,
     is_classes,
 )
+from pyro_vd.evaluation.selection import of_part
 from pyro_vd.inference.handlers import own_parameters
 from pyro_vd.inference.joint_draws import OBSERVED
+from pyro_vd.networks.inputs import Inputs, num_examples, rows, to_device
 from pyro_vd.networks.modes import in_evaluation_mode
 
 if TYPE_CHECKING:
     from pyro_vd.models.bayesian import BayesianNetwork
 
 
-def check_data(
-    name: str, data: Any, model: BayesianNetwork, batch: int | None = None, part: Part | None = None
-) -> tuple[Tensor, Tensor]:
+def check_data(name: str, data: Any, model: BayesianNetwork, batch: int | None = None, part: Part | None = None) -> Arrays:
     """Return inputs and observations as tensors, after a trial run of the model with its own weights.
 
     Args:
@@ -39,17 +38,17 @@ def check_data(
         part: the part of a data set to take; None refuses a data set.
 
     Raises:
-        InputError: the data are not arrays of equal length, see :func:`~pyro_vd._core.arrays.check_arrays`; the network cannot
-            take the inputs; or the model's likelihood cannot take the observations, see
+        InputError: the data are not arrays of equal length, see :func:`~pyro_vd.networks.input_checks.check_pair`; the network
+            cannot take the inputs; or the model's likelihood cannot take the observations, see
             :func:`~pyro_vd.evaluation.observations.check_observations`.
     """
     x, y = tensors_of(name, data, model, part)
     output = output_of_some(name, x, model, model.observed, batch)
-    likelihood = _as_the_model_observes(model, x) if model.observed is None else model.observed
+    likelihood = _as_the_model_observes(model, x) if of_part(model.observed) is None else model.observed
     return x, check_observations(name, y, likelihood, output)
 
 
-def check_measured(name: str, data: Any, model: BayesianNetwork) -> tuple[Tensor, Tensor]:
+def check_measured(name: str, data: Any, model: BayesianNetwork) -> Arrays:
     """Return inputs and observations as tensors, after :func:`check_data`, for a measurement of errors without the model.
 
     Args:
@@ -58,26 +57,28 @@ def check_measured(name: str, data: Any, model: BayesianNetwork) -> tuple[Tensor
         model: the Bayesian network.
 
     Raises:
-        InputError: see :func:`check_data`; or the likelihood is a function and observes anything but classes from logits. A
-            function may depend on what the model draws, so that it cannot be called without the model.
+        InputError: see :func:`check_data`; or the model sets a function as its likelihood in ``forward``, and this observes
+            anything but classes from logits. Such a function may depend on what the model draws, so that it cannot be called
+            without the model.
     """
     x, y = check_data(name, data, model)
-    if model.observed is None and not is_classes(found := _as_the_model_observes(model, x)(x)):
+    if of_part(model.observed) is None and not is_classes(found := _as_the_model_observes(model, x)(x)):
         raise InputError(
-            f"{name}: the likelihood is a function and gives a {type(base_distribution(found)).__name__}; errors are measured "
-            "without the model, so the likelihood must be an nn.Module or another object with a method __call__",
+            f"{name}: the likelihood is a function that forward sets, and gives a {type(base_distribution(found)).__name__}; "
+            "errors are measured without the model, so the function must be given to the model, or the likelihood must be an "
+            "nn.Module or another object with a method __call__",
             name="likelihood",
             value=model.likelihood,
         )
     return x, y
 
 
-def _as_the_model_observes(model: BayesianNetwork, x: Tensor) -> Observed:
+def _as_the_model_observes(model: BayesianNetwork, x: Inputs) -> Observed:
     """Return a likelihood that runs the model's own likelihood inside the model, on the first of ``x`` and with own weights."""
 
-    def observation(output: Tensor) -> Distribution:
+    def observation(output: Any) -> Distribution:
         device = next(iter(model.initial_weights.values())).device
-        first = x[: len(output)].to(device)
+        first = to_device(rows(x, slice(num_examples(output))), device)
         conditioned = poutine.condition(model, data=model.initial_weights)
         with generators_kept(device), own_parameters(), in_evaluation_mode(model):
             found: Distribution = poutine.trace(conditioned).get_trace(first).nodes[OBSERVED]["fn"]

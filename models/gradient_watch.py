@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from pyro_vd.inference.lazy_weight import LazyWeight
+from pyro_vd.networks.inputs import tensors_in
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -36,12 +38,14 @@ class GradientWatch:
             return weights
         return {name: _watched(weight, partial(self._arrived, name)) for name, weight in weights.items()}
 
-    def through(self, output: Tensor) -> None:
-        """Watch the output of the same forward pass, whose gradient marks a backward pass."""
-        if self._waiting and output.requires_grad:
-            output.register_hook(self._look)
-        elif self._waiting:
-            self._looks += 1
+    def through(self, output: Any) -> None:
+        """Watch the output of the same forward pass, in any form, whose gradient marks a backward pass."""
+        if not self._waiting:
+            return
+        learnt = [tensor for tensor in tensors_in(output) if tensor.requires_grad]
+        for tensor in learnt:
+            tensor.register_hook(self._look)
+        self._looks += not learnt
 
     def report(self) -> None:
         """Log the sites that no gradient has reached so far, and stop watching."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from pyro_vd.models.usage import WeightUsage, watch_forward
 from pyro_vd.models.weight_sites import owner_of
 from pyro_vd.networks.copies import copy_network
+from pyro_vd.networks.inputs import Inputs
 from pyro_vd.networks.layer_registry import layers_in
 from pyro_vd.networks.layers import weight_name
 from pyro_vd.networks.substitution import find_references, keep_changes, rewire, with_tensors
@@ -101,7 +102,7 @@ class Template:
         self._rewire(net, parts)
         return net.eval()
 
-    def watch(self, net: nn.Module, weights: Mapping[str, Tensor], x: Tensor) -> WeightUsage:
+    def watch(self, net: nn.Module, weights: Mapping[str, Tensor], x: Inputs) -> WeightUsage:
         """Run ``net`` once, in its present mode, and return how it uses its weights; ``net`` is not changed.
 
         Args:

@@ -24,6 +24,7 @@ from pyro_vd.inference.tensor_functions import (
     is_question,
     replaced,
 )
+from pyro_vd.networks.inputs import Inputs, device_of, map_tensors, run
 from pyro_vd.networks.layer_registry import linear_call
 
 
@@ -165,7 +166,7 @@ def watch_forward(
     places: Mapping[str, list[str]],
     others: Mapping[str, Tensor],
     layers: Iterable[str],
-    x: Tensor,
+    x: Inputs,
 ) -> WeightUsage:
     """Run a forward pass and return how it uses the weights. The random state stays as it was.
 
@@ -183,7 +184,7 @@ def watch_forward(
     """
     usage = WeightUsage()
     with (
-        generators_kept(x.device),
+        generators_kept(device_of(x)),
         torch.inference_mode(False),
         torch.enable_grad(),
         warnings.catch_warnings(),
@@ -193,7 +194,7 @@ def watch_forward(
         tensors = {name: tensor.detach().clone() for name, tensor in others.items()}
         for name in layers:
             tensors[name].requires_grad_()
-        x = x.clone() if x.is_inference() else x
+        x = map_tensors(lambda tensor: tensor.clone() if tensor.is_inference() else tensor, x)
         versions = {name: value._version for name, value in values.items()}
         watched = {name: _WatchedWeight.of(value, name, usage) for name, value in values.items()}
         for name, weight in watched.items():
@@ -201,7 +202,7 @@ def watch_forward(
         net = network(tensors)
         names = dict(net.named_parameters(remove_duplicate=False))
         with eagerly(), _ForeignParameters() as others_used:
-            net(x)
+            run(net, x)
     for name, value in values.items():
         if value._version != versions[name] or not torch.equal(value, weights[name]):
             raise InputError(

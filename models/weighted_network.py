@@ -22,6 +22,7 @@ from pyro_vd.models.usage_record import UsageRecord
 from pyro_vd.models.weight_sites import Selection, owner_of, shared_sites, weight_places
 from pyro_vd.networks.copies import detached_copies, uncompiled_network
 from pyro_vd.networks.execution import trace_execution
+from pyro_vd.networks.inputs import Inputs, run
 from pyro_vd.networks.layer_kind import LayerKind
 from pyro_vd.networks.layer_registry import kind_of
 from pyro_vd.networks.markers import ModelMarker
@@ -139,8 +140,8 @@ class WeightedNetwork(ModelMarker, PyroModule):
         return self._usage.reads_data(name)
 
     @uncompiled
-    def output(self, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
-        """Return the network's output for a batch ``x`` with these weights, by site."""
+    def output(self, weights: Mapping[str, Tensor], x: Inputs) -> Any:
+        """Return the network's whole output for a batch ``x`` with these weights, by site."""
         usage = self._usage_for(weights, x)
         try:
             return self._run(usage, weights, x)
@@ -149,7 +150,7 @@ class WeightedNetwork(ModelMarker, PyroModule):
             unused = {name: w.over(lambda t: t) if isinstance(w, LazyWeight) else w for name, w in weights.items()}
             return self._run(usage, unused, x)
 
-    def _run(self, usage: WeightUsage, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
+    def _run(self, usage: WeightUsage, weights: Mapping[str, Tensor], x: Inputs) -> Any:
         """Run the network with weights that were not used yet, which it uses in these ways."""
         drawn = self.shared | usage.to_draw(self._template.sites)
         learns = self.training and torch.is_grad_enabled()
@@ -164,14 +165,14 @@ class WeightedNetwork(ModelMarker, PyroModule):
         _ = self.net  # this access registers the network's parameters with Pyro while a trace is recorded
         net = self._template.filled(self._net, tensors, apart=not self.training)
         with eagerly():
-            result: Tensor = net(x)
+            result = run(net, x)
         if self.training:
             self._template.keep_changes(self._net, net)
         if learns:
             self.gradient_watch.through(result)
         return result
 
-    def _usage_for(self, weights: Mapping[str, Tensor], x: Tensor) -> WeightUsage:
+    def _usage_for(self, weights: Mapping[str, Tensor], x: Inputs) -> WeightUsage:
         """Return how the forward pass uses the weights; it is watched the first time that it runs in the present mode."""
         usage = self._usage.of_mode(self.training)
         if usage is None:
@@ -180,7 +181,7 @@ class WeightedNetwork(ModelMarker, PyroModule):
             usage = self.watch_use(x)
         return usage
 
-    def watch_use(self, x: Tensor) -> WeightUsage:
+    def watch_use(self, x: Inputs) -> WeightUsage:
         """Run the network once on a batch, in its present mode, to record how it uses its weights; nothing else changes.
 
         Returns:

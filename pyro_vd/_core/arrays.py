@@ -73,38 +73,6 @@ def _plain(name: str, tensor: Tensor) -> Tensor:
     return whole
 
 
-def check_arrays(name: str, x: Tensor, y: Tensor) -> None:
-    """Refuse inputs and observations that no network and likelihood can be trained on.
-
-    Raises:
-        InputError: there are no examples, or not as many inputs as observations; inputs are not floating point; or a number is
-            not finite.
-    """
-    check_shape(name, x)
-    if not x.is_floating_point():
-        message = f"{name}: inputs of type {x.dtype}; they must be floating point"
-        raise InputError(message, name=name, value=x.dtype, allowed="floating point")
-    check_finite(name, "inputs", x)
-    if y.ndim == 0 or y.numel() == 0:
-        message = f"{name}: labels of shape {tuple(y.shape)}; they must be (n,), or (n, …) for several numbers per example"
-        raise InputError(message, name=name, value=tuple(y.shape), allowed="of shape (n,) or (n, …)")
-    if len(x) != len(y):
-        message = f"{name}: {len(x)} inputs and {len(y)} labels; the numbers must be equal"
-        raise InputError(message, name=name, value=(len(x), len(y)), allowed="as many inputs as labels")
-    check_finite(name, "observations", y)
-
-
-def check_shape(name: str, x: Tensor) -> None:
-    """Refuse a tensor that is not a batch of inputs.
-
-    Raises:
-        InputError: fewer than two dimensions, or no numbers.
-    """
-    if x.ndim < 2 or x.numel() == 0:
-        message = f"{name}: inputs of shape {tuple(x.shape)}; it must be (n, …) with n >= 1 and at least one number per example"
-        raise InputError(message, name=name, value=tuple(x.shape), allowed="of shape (n, …)")
-
-
 def check_finite(name: str, what: str, values: Tensor) -> None:
     """Refuse NaN and infinity.
 

@@ -11,7 +11,7 @@ from functools import cache
 from itertools import pairwise
 from typing import Any, Literal
 
-from pyro_vd._core.schema import below, field_hints
+from pyro_vd._core.schema import below, field_hints, key_of
 from pyro_vd._core.tagged import is_tagged
 
 
@@ -49,11 +49,12 @@ def sections(hint: Any, key: str = "", title: str = "") -> Iterator[Section]:
         yield Section(key, title, tuple(_tagged_settings(hint, key)))
         return
     hints, docs = field_hints(hint), _field_docs(hint)
-    own = [part for part in fields(hint) if not _is_section(hints[part.name])]
-    yield Section(key, title, tuple(_setting(below(key, part.name), hints[part.name], _text(part, docs)) for part in own))
-    for part in fields(hint):
-        if _is_section(hints[part.name]):
-            yield from sections(hints[part.name], below(key, part.name), docs.get(part.name, ""))
+    parts = {key_of(part.name): part for part in fields(hint)}
+    own = {name: part for name, part in parts.items() if not _is_section(hints[name])}
+    yield Section(key, title, tuple(_setting(below(key, name), hints[name], _text(part, docs)) for name, part in own.items()))
+    for name, part in parts.items():
+        if _is_section(hints[name]):
+            yield from sections(hints[name], below(key, name), docs.get(part.name, ""))
 
 
 def _is_section(hint: Any) -> bool:
@@ -74,8 +75,8 @@ def _tagged_settings(hint: Any, key: str) -> Iterator[Setting]:
         types, docs = field_hints(kind), _field_docs(kind)
         for part in fields(kind):
             if part.init:
-                found.setdefault(part.name, {}).setdefault(_text(part, docs), []).append(name)
-                hints.setdefault(part.name, []).append(types[part.name])
+                found.setdefault(own := key_of(part.name), {}).setdefault(_text(part, docs), []).append(name)
+                hints.setdefault(own, []).append(types[own])
     for field_name, texts in found.items():
         text = " ".join(f"{', '.join(names)}: {text}" for text, names in texts.items())
         yield Setting(below(key, field_name), tuple(hints[field_name]), text)

@@ -5,6 +5,7 @@ Errors name the key that does not fit, its value, and what is allowed.
 
 from __future__ import annotations
 
+import keyword
 import math
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
@@ -66,10 +67,16 @@ def leaves(hint: Any, key: str = "") -> list[str]:
     return [leaf for name, part in field_hints(hint).items() for leaf in leaves(part, below(key, name))]
 
 
+def key_of(field_name: str) -> str:
+    """Return the key of a field in a tree: its name, but ``class`` for ``class_``, because Python reserves such words."""
+    word = field_name.removesuffix("_")
+    return word if keyword.iskeyword(word) else field_name
+
+
 def field_hints(hint: Any) -> dict[str, Any]:
-    """Return the types of a dataclass's fields by name."""
+    """Return the types of a dataclass's fields by key."""
     hints = get_type_hints(hint)
-    return {part.name: hints[part.name] for part in fields(hint)}
+    return {key_of(part.name): hints[part.name] for part in fields(hint)}
 
 
 def _check_keys(where: str, tree: Any, hint: Any, key: str) -> None:
@@ -77,7 +84,7 @@ def _check_keys(where: str, tree: Any, hint: Any, key: str) -> None:
         raise _wrong(where, tree, hint, key)
     if is_dataclass(hint):
         hints = field_hints(hint)
-        needed = {part.name for part in fields(hint) if _has_no_default(part)}
+        needed = {key_of(part.name) for part in fields(hint) if _has_no_default(part)}
         if unknown := [name for name in tree if name not in hints]:
             given = below(key, unknown[0])
             full = given + "".join(f".{name}" for name in list(tree[unknown[0]])[:1]) if _is_tree(tree[unknown[0]]) else given

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import keyword
 from collections.abc import Mapping
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
 
 from pyro_vd._core.errors import InputError
-from pyro_vd._core.schema import as_key, below, check_tree, field_hints
+from pyro_vd._core.schema import as_key, below, check_tree, field_hints, key_of
 from pyro_vd._core.tagged import is_tagged, long_form
 
 
@@ -42,7 +43,7 @@ def made(tree: Any, hint: Any, key: str = "") -> Any:
         return made({name: value for name, value in tree.items() if name != "kind"}, hint.kinds[hint.kind_of(tree)], key)
     if is_dataclass(hint):
         hints = field_hints(hint)
-        parts = {name: made(value, hints[name], below(key, name)) for name, value in tree.items()}
+        parts = {_field_of(name): made(value, hints[name], below(key, name)) for name, value in tree.items()}
         try:
             return hint(**parts)  # type: ignore[operator]
         except InputError as error:
@@ -56,6 +57,19 @@ def made(tree: Any, hint: Any, key: str = "") -> Any:
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return {as_key(key, hint): made(value, inner[1]) for key, value in tree.items()}
     return float(tree) if hint is float else tree
+
+
+def tree_of(value: Any) -> Any:
+    """Return the plain tree from which :func:`made` makes a dataclass again."""
+    if is_dataclass(value):
+        return {key_of(part.name): tree_of(getattr(value, part.name)) for part in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: tree_of(item) for key, item in value.items()}
+    return [tree_of(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _field_of(key: str) -> str:
+    return f"{key}_" if keyword.iskeyword(key) else key
 
 
 def overlaid(base: Any, over: Any, hint: Any) -> Any:

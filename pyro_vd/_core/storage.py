@@ -75,7 +75,7 @@ def clear_temporaries(folder: Path) -> None:
 def checksum(tensors: Iterable[Tensor], value: int = 0) -> int:
     """Return the CRC-32 of the tensors' bytes, continued from ``value``; it detects damage, not deliberate changes."""
     for tensor in tensors:
-        value = zlib.crc32(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data, value)
+        value = zlib.crc32(tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().data, value)
     return value
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 import yaml
 
@@ -81,13 +82,17 @@ def from_text(name: str, text: str, *hints: Any) -> Any:
     Raises:
         InputError: the text is not a value in YAML.
     """
-    if any(str in (hint, *get_args(hint)) for hint in hints) and not (text == "null" and str not in hints):
+    if any(_may_be_text(hint) for hint in hints) and not (text == "null" and str not in hints):
         return text
     try:
         return load_yaml(text)
     except yaml.YAMLError as error:
         message = f"{name} (={quoted(text)}) cannot be read as a value in YAML: {error}"
         raise InputError(message, name=name, value=text, allowed="a value in YAML") from error
+
+
+def _may_be_text(hint: Any) -> bool:
+    return hint is str or (get_origin(hint) in (Union, UnionType) and str in get_args(hint))
 
 
 def _tree(event: Any, events: Iterator[Any], levels: int) -> Any:

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from pyro_vd._core.errors import InputError
+from pyro_vd.cli.arguments import add_trust, take_trust
 from pyro_vd.cli.parsing import Parser
 
 _MORE = (
@@ -22,21 +23,23 @@ def run(arguments: list[str]) -> None:
     parser = Parser("animate RUN [--max-frames N]", _MORE)
     parser.value("run", str, "folder of a finished run that recorded frames")
     parser.value("--max-frames", int, "most frames of the GIF, closer together at the start (default: 150)", default=150)
+    add_trust(parser)
     values = parser.read(arguments)
+    take_trust(values)
 
     from rich.console import Console
     from rich.progress import MofNCompleteColumn
 
     from pyro_vd._core.arguments import check_number
     from pyro_vd._core.storage import as_json, save_figure, write_atomically
-    from pyro_vd.export.pruned_file import load_pruned
     from pyro_vd.networks.layers import named_weights
     from pyro_vd.plots.animation import Painter, gif_of, mp4_of
     from pyro_vd.plots.drawing import image_shape
     from pyro_vd.plots.weights import first_layer_images
     from pyro_vd.training.frame_files import read_frames
     from pyro_vd.training.progress import Bars
-    from pyro_vd.workflow.run_folder import FRAMES, PRUNED, read_metrics
+    from pyro_vd.workflow.finished_run import run_pruned
+    from pyro_vd.workflow.run_folder import FRAMES, read_metrics
     from pyro_vd.workflow.tables import print_table
 
     check_number("max-frames", values.max_frames, low=2, whole=True)
@@ -45,7 +48,7 @@ def run(arguments: list[str]) -> None:
         raise InputError(name="run", value=values.run, allowed="the folder of a finished run")
     read_metrics(folder)
     ffmpeg = shutil.which("ffmpeg")
-    net = load_pruned(folder / PRUNED)
+    net = run_pruned(folder)
     first = next(weight for _, weight in named_weights(net))
     shape = image_shape(first.shape[1:]) if first.ndim == 2 else None
     gif, mp4, images = (folder / name for name in ("animation.gif", "animation.mp4", "first-layer.png"))

@@ -24,6 +24,25 @@ def add_data_dir(parser: Parser) -> None:
     parser.value("--data-dir", str, "torchvision root (default: the recipe's data.dir, then $PYRO_VD_DATA)")
 
 
+def add_trust(parser: Parser) -> None:
+    """Give a parser the option ``--trust``."""
+    parser.value(
+        "--trust", str, "a package from which the recipe's model.class may be imported; may be repeated", action="append"
+    )
+
+
+def take_trust(values: Namespace) -> None:
+    """Trust the packages that the option ``--trust`` names.
+
+    Raises:
+        InputError: a value is not the name of a package.
+    """
+    if values.trust:
+        from pyro_vd.workflow.named_networks import trust
+
+        trust(*values.trust)
+
+
 def check_learns_alpha(run: Run) -> None:
     """Refuse a run whose guide learns no α.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
-from pyro_vd.cli.arguments import SOURCE, add_data_dir, data_of, likelihood_in, new_file, source_of
+from pyro_vd.cli.arguments import SOURCE, add_data_dir, add_trust, data_of, likelihood_in, new_file, source_of, take_trust
 from pyro_vd.cli.parsing import Parser
 
 if TYPE_CHECKING:
@@ -17,7 +17,9 @@ def run(arguments: list[str]) -> None:
     """Carry the command out."""
     from pyro_vd.export.formats import FORMATS
 
-    parser = Parser("export RUN|FILE --format FORMAT [--no-compact] [--out FILE] [--data NAME] [--data-dir DIR]")
+    parser = Parser(
+        "export RUN|FILE --format FORMAT [--no-compact] [--out FILE] [--data NAME] [--data-dir DIR] [--trust PACKAGE]"
+    )
     parser.value("source", str, SOURCE)
     parser.value(
         "--format",
@@ -29,6 +31,7 @@ def run(arguments: list[str]) -> None:
     parser.value("--out", str, "file to write (default: beside the pruned network, named after the format)")
     parser.value("--data", str, "data set to measure on (default: the one that the network was trained on)")
     add_data_dir(parser)
+    add_trust(parser)
     values = parser.read(arguments)
 
     from pyro_vd._core.storage import as_json
@@ -37,22 +40,26 @@ def run(arguments: list[str]) -> None:
     from pyro_vd.evaluation.predictors import outputs
     from pyro_vd.evaluation.score import output_score, validation_score
     from pyro_vd.export.pruned_file import load_pruned, read_info, save_pruned
+    from pyro_vd.networks.inputs import rows
     from pyro_vd.networks.sizes import layer_sizes
 
     source, form = source_of(values), FORMATS[values.format]
+    take_trust(values)
     file = source
     if source.is_dir():
-        from pyro_vd.workflow.run_folder import PRUNED  # needs Pyro, which a file does not
+        from pyro_vd.workflow.finished_run import run_pruned  # needs Pyro, which a file does not
+        from pyro_vd.workflow.run_folder import PRUNED
 
         file = source / PRUNED
     out = new_file(values.out or file.with_name(file.stem + form.suffix))
-    net, info = load_pruned(file), read_info(file)
+    net = run_pruned(source) if source.is_dir() else load_pruned(source)
+    info = read_info(file)
     data, validation = _data(source, values.data, info, values.data_dir)
     likelihood = likelihood_in(info, file)
     x, y = check_network("test data", data.test, net, likelihood)
-    small = net if values.no_compact else compact(net, x[:2])
+    small = net if values.no_compact else compact(net, rows(x, slice(2)))
 
-    form.save(small, out, x[:7], info)
+    form.save(small, out, rows(x, slice(7)), info)
     try:
         written = form.load(out)
         with TemporaryDirectory() as folder:

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from pyro_vd._core.errors import InputError
-from pyro_vd.cli.arguments import add_data_dir, check_learns_alpha
+from pyro_vd.cli.arguments import add_data_dir, add_trust, check_learns_alpha, take_trust
 from pyro_vd.cli.parsing import Parser
 
 if TYPE_CHECKING:
@@ -35,7 +35,9 @@ def run(arguments: list[str]) -> None:
     parser.value("--num-samples", int, "draws of the posterior and of the predictions (default: 100)", default=100)
     parser.value("--weights", int, "weights per layer to keep draws of: those of largest |θ|/σ (default: 20)", default=20)
     add_data_dir(parser)
+    add_trust(parser)
     values = parser.read(arguments)
+    take_trust(values)
 
     from pyro_vd._core.storage import as_json, save_figure
     from pyro_vd.evaluation.network_size import network_size

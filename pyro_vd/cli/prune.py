@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from pyro_vd._core.errors import InputError
-from pyro_vd.cli.arguments import add_data_dir, check_learns_alpha, finish, new_file
+from pyro_vd.cli.arguments import add_data_dir, add_trust, check_learns_alpha, finish, new_file, take_trust
 from pyro_vd.cli.parsing import Parser
 
 
@@ -24,7 +24,9 @@ def run(arguments: list[str]) -> None:
     )
     parser.value("--out", str, "file to write (default: RUN/pruned-THRESHOLD-INPUTS.safetensors)")
     add_data_dir(parser)
+    add_trust(parser)
     values = parser.read(arguments)
+    take_trust(values)
 
     from pyro_vd.evaluation.metrics import evaluate
     from pyro_vd.evaluation.score import score_in, validation_score

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyro_vd._core.errors import InputError
-from pyro_vd.cli.arguments import add_data_dir
+from pyro_vd.cli.arguments import add_data_dir, add_trust, take_trust
 from pyro_vd.cli.parsing import Parser, metavar
 from pyro_vd.runs import recipe_path, recipes
 
@@ -56,6 +56,7 @@ def read_recipe_arguments(parser: Parser, arguments: list[str]) -> RecipeArgumen
     parser.value("--config", str, "a further YAML file of keys, laid over the recipe; may be repeated", action="append")
     parser.flag("--quiet", "show no progress")
     add_data_dir(parser)
+    add_trust(parser)
     known = []
     for section in recipe_sections():
         group = parser.add_argument_group(f"{section.key}: {section.title}" if section.key else "recipe")
@@ -72,6 +73,7 @@ def read_recipe_arguments(parser: Parser, arguments: list[str]) -> RecipeArgumen
         allowed = f"one of {listed}, or the path of a .yaml file"
         raise InputError(f"{parser.command} needs a recipe first: {allowed}", name="recipe", allowed=allowed)
     values = parser.read(arguments if asks_for_help else arguments[1:])
+    take_trust(values)
     path = recipe_path(arguments[0])
     keys = {key: text for key, text in vars(values).items() if key in known}
     return RecipeArguments(path, read_recipe(arguments[0], *(values.config or ())), keys, values)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,7 @@ from torch import Tensor
 from pyro_vd._core.arguments import check_number, take
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import quoted
+from pyro_vd.networks.inputs import Inputs, num_examples, shapes_of, tensors_in
 
 
 @dataclass(frozen=True)
@@ -62,16 +64,16 @@ class RandomAffine:
         return F.grid_sample(planes, grid, align_corners=False).view(images.shape)
 
 
-def augmented(augment: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
-    """A batch of inputs after ``augment``.
+def augmented(augment: Callable[[Any], Any], inputs: Inputs) -> Any:
+    """A batch of inputs after ``augment``, which is given several inputs in their form.
 
     Raises:
-        InputError: ``augment`` does not return a tensor, or returns another number of examples.
+        InputError: ``augment`` does not return tensors, or returns another number of examples.
     """
     changed: object = augment(inputs)
-    if not isinstance(changed, Tensor) or changed.shape[:1] != inputs.shape[:1]:
+    if {tensor.shape[:1] for tensor in tensors_in(changed)} != {(num_examples(inputs),)}:
         raise InputError(
-            f"augment returns {quoted(changed)} for inputs of shape {tuple(inputs.shape)}; it must return a tensor of the same "
+            f"augment returns {quoted(changed)} for inputs of shape {shapes_of(inputs)}; it must return a tensor of the same "
             "number of examples",
             name="augment",
             value=changed,

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from pyro_vd._core.arguments import LARGEST, check_number, take
 from pyro_vd._core.storage import checksum
+from pyro_vd.data.dataset import Arrays
+from pyro_vd.networks.inputs import Inputs, device_of, named_leaves, num_examples, rows, shapes_of, to_device
 
 DEFAULT_BATCH_SIZE = 100
+_PLAIN = (str, int, float, type(None))
 
 
 @runtime_checkable
@@ -29,8 +33,10 @@ class Batches(Protocol):
 
     def __len__(self) -> int: ...
 
-    def epoch(self, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(self, generator: torch.Generator) -> Iterator[Arrays]:
         """Yield the batches of one epoch: inputs ``(B, …)`` and observations ``(B, …)`` as the likelihood takes them.
+
+        Several inputs are a tuple, a list or a mapping of tensors, such as a batch of Hugging Face.
 
         Args:
             generator: on the CPU, for the order of the examples. Its state is saved in checkpoints, so that a resumed training
@@ -51,9 +57,9 @@ class TensorBatches:
         InputError: a batch size out of range.
     """
 
-    x: Tensor
-    """Inputs ``(n, …)``, floating point."""
-    y: Tensor
+    x: Inputs
+    """Inputs ``(n, …)``; several are a tuple or a mapping of tensors, on one device."""
+    y: Any
     """Observations ``(n, …)``."""
     batch_size: int = DEFAULT_BATCH_SIZE
     """Examples per batch, at least 1."""
@@ -62,26 +68,35 @@ class TensorBatches:
         take(self, "batch_size", check_number("batch_size", self.batch_size, low=1, high=LARGEST, whole=True))
 
     def __repr__(self) -> str:
-        return f"TensorBatches(x {tuple(self.x.shape)}, y {tuple(self.y.shape)}, batch_size={self.batch_size})"
+        return f"TensorBatches(x {shapes_of(self.x)}, y {shapes_of(self.y)}, batch_size={self.batch_size})"
 
     @property
     def num_examples(self) -> int:
         """The number of examples."""
-        return len(self.x)
+        return num_examples(self.x)
 
     def __len__(self) -> int:
-        return -(-len(self.x) // self.batch_size)
+        return -(-self.num_examples // self.batch_size)
 
-    def epoch(self, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(self, generator: torch.Generator) -> Iterator[Arrays]:
         """Yield the batches of one epoch, in an order that ``generator`` draws."""
-        order = torch.randperm(len(self.x), generator=generator, device="cpu").to(self.x.device)
+        order = torch.randperm(self.num_examples, generator=generator, device="cpu").to(device_of(self.x))
         for chosen in order.split(self.batch_size):
-            yield self.x[chosen], self.y[chosen]
+            yield rows(self.x, chosen), rows(self.y, chosen)
 
     def fingerprint(self) -> int:
-        """CRC-32 of all examples, in their order."""
-        return checksum((self.x, self.y))
+        """CRC-32 of all examples, in their order; the order of the keys of a mapping does not count."""
+        return _checksum(self.y, _checksum(self.x))
 
     def to(self, device: torch.device) -> TensorBatches:
         """The same batches, on a device."""
-        return TensorBatches(self.x.to(device), self.y.to(device), self.batch_size)
+        return TensorBatches(to_device(self.x, device), to_device(self.y, device), self.batch_size)
+
+
+def _checksum(x: Any, value: int = 0) -> int:
+    """CRC-32 of tensors, of their names where there are several, and of the flags beside them."""
+    for name, leaf in sorted(named_leaves(x), key=lambda pair: pair[0]):
+        text = name if isinstance(leaf, Tensor) else f"{name}={leaf!r}" if isinstance(leaf, _PLAIN) else ""
+        value = zlib.crc32(text.encode(), value)  # of no text, the value stays
+        value = checksum([leaf], value) if isinstance(leaf, Tensor) else value
+    return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,12 +12,13 @@ import torch.utils.data
 from torch import Tensor
 
 from pyro_vd._core.arguments import check_number
-from pyro_vd._core.arrays import check_arrays, tensor_of
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import one_line
+from pyro_vd.networks.input_checks import check_pair, inputs_of
+from pyro_vd.networks.inputs import num_examples, rows, shapes_of
 
-Arrays = tuple[Tensor, Tensor]
-"""Inputs ``(n, …)`` and observations ``(n, …)``; the observations of classes are integer labels ``(n,)``."""
+Arrays = tuple[Any, Any]
+"""Inputs in any form (see :data:`~pyro_vd.networks.inputs.Inputs`) and observations ``(n, …)``; of classes, integer labels."""
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 
@@ -25,29 +27,29 @@ KEYS = ("x_train", "y_train", "x_test", "y_test")
 class Dataset:
     """Training and test data.
 
-    Inputs ``(n, …)`` are float32, pixels in [0, 1]. Observations are class labels ``(n,)`` from 0, as int64, or numbers
-    ``(n, …)``.
+    Inputs ``(n, …)`` are float32, pixels in [0, 1], or integers, such as token ids; several inputs are a tuple or a mapping.
+    Observations are class labels ``(n,)`` from 0, as int64, or numbers ``(n, …)``.
 
     Raises:
-        InputError: see :func:`~pyro_vd._core.arrays.check_arrays`; or the shapes of training and test inputs differ.
+        InputError: see :func:`~pyro_vd.networks.input_checks.check_pair`; or the shapes of training and test inputs differ.
     """
 
     name: str
-    x_train: Tensor
+    x_train: Any
     y_train: Tensor
-    x_test: Tensor
+    x_test: Any
     y_test: Tensor
 
     def __repr__(self) -> str:
-        return f"Dataset({self.name!r}, {', '.join(f'{key} {tuple(getattr(self, key).shape)}' for key in KEYS)})"
+        return f"Dataset({self.name!r}, {', '.join(f'{key} {shapes_of(getattr(self, key))}' for key in KEYS)})"
 
     def __post_init__(self) -> None:
         for key in KEYS:
-            object.__setattr__(self, key, tensor_of(f"{self.name}, {key}", getattr(self, key), torch.get_default_dtype()))
-        check_arrays(f"{self.name}, training data", self.x_train, self.y_train)
-        check_arrays(f"{self.name}, test data", self.x_test, self.y_test)
-        if self.x_train.shape[1:] != self.x_test.shape[1:]:
-            shapes = tuple(self.x_train.shape[1:]), tuple(self.x_test.shape[1:])
+            object.__setattr__(self, key, inputs_of(f"{self.name}, {key}", getattr(self, key), torch.get_default_dtype()))
+        check_pair(f"{self.name}, training data", self.x_train, self.y_train)
+        check_pair(f"{self.name}, test data", self.x_test, self.y_test)
+        shapes = shapes_of(rows(self.x_train, 0)), shapes_of(rows(self.x_test, 0))
+        if shapes[0] != shapes[1]:
             raise InputError(
                 f"{self.name}: training inputs of shape {shapes[0]}, test inputs {shapes[1]}; they must agree",
                 name=self.name,
@@ -55,36 +57,40 @@ class Dataset:
             )
 
     @property
-    def test(self) -> tuple[Tensor, Tensor]:
+    def test(self) -> Arrays:
         """Test inputs and observations, for the final measurement only, never for choosing anything."""
         return self.x_test, self.y_test
 
-    def split(self, validation: int, seed: int = 0) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor] | None]:
+    def split(self, validation: int, seed: int = 0) -> tuple[Arrays, Arrays | None]:
         """Split the training data at random into training data and ``validation`` held-out examples; None for 0 of these.
 
         Raises:
             InputError: ``validation`` is negative, or leaves no training example.
         """
-        validation = check_number("validation", validation, low=0, high=len(self.x_train) - 1, whole=True)
+        n = num_examples(self.x_train)
+        validation = check_number("validation", validation, low=0, high=n - 1, whole=True)
         seed = check_number("seed", seed, low=0, high=2**63 - 1, whole=True)
-        order = torch.randperm(len(self.x_train), generator=torch.Generator().manual_seed(seed))
+        order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
         held, rest = order[:validation].sort().values, order[validation:].sort().values
-        train = self.x_train[rest], self.y_train[rest]
-        return train, (self.x_train[held], self.y_train[held]) if validation else None
+        train = rows(self.x_train, rest), rows(self.y_train, rest)
+        return train, (rows(self.x_train, held), rows(self.y_train, held)) if validation else None
 
 
 Part = Literal["train", "test"]
 Data = Any
-"""Inputs and observations: a pair of tensors, NumPy arrays or lists of numbers; or a data set. See :func:`pair_of`."""
+"""Inputs and observations: a pair of tensors, NumPy arrays or lists of numbers; or a data set. See :func:`pair_of`.
+
+Several inputs are a tuple or a mapping of these, as the network takes them: ``((images, ages), y)``, ``({"input_ids": …}, y)``.
+"""
 
 
-def pair_of(name: str, data: Any, part: Part | None, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def pair_of(name: str, data: Any, part: Part | None, dtype: torch.dtype) -> Arrays:
     """Inputs and observations as tensors.
 
     Args:
         name: what they are called in an error.
-        data: a pair of tensors, arrays or lists of numbers; a :class:`Dataset`, of which ``part`` is taken; or a
-            ``torch.utils.data.Dataset`` of such examples, which is read completely.
+        data: a pair of tensors, arrays or lists of numbers, or of tuples and mappings of these; a :class:`Dataset`, of which
+            ``part`` is taken; or a ``torch.utils.data.Dataset`` of such examples, which is read completely.
         part: the part of a :class:`Dataset`; None refuses a :class:`Dataset`.
         dtype: type of inputs that are not given as a tensor.
 
@@ -110,18 +116,25 @@ def pair_of(name: str, data: Any, part: Part | None, dtype: torch.dtype) -> tupl
             value=data,
         )
     x, y = data
-    return tensor_of(f"{name}, inputs", x, dtype), tensor_of(f"{name}, labels", y)
+    return inputs_of(f"{name}, inputs", x, dtype), inputs_of(f"{name}, labels", y)
 
 
 def _read_whole(name: str, data: Any) -> Any:
     try:
-        return torch.utils.data.default_collate([data[index] for index in range(len(data))])
+        return as_tuples(torch.utils.data.default_collate([data[index] for index in range(len(data))]))
     except (TypeError, RuntimeError, NotImplementedError, ValueError, IndexError) as error:
         raise InputError(
             f"{name} is a {type(data).__name__} that cannot be read as pairs of tensors of one shape: {one_line(error)}",
             name=name,
             value=data,
         ) from error
+
+
+def as_tuples(x: Any) -> Any:
+    """Turn lists into tuples: a ``DataLoader`` makes lists of tuples, and a list of inputs would be read as one array."""
+    if isinstance(x, list):
+        return tuple(map(as_tuples, x))
+    return {key: as_tuples(part) for key, part in x.items()} if isinstance(x, Mapping) else x
 
 
 def dataset_of(name: str, x_train: np.ndarray, y_train: np.ndarray, x_test: np.ndarray, y_test: np.ndarray) -> Dataset:

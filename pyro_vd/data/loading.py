@@ -17,20 +17,21 @@ from pyro_vd._core.storage import write_atomically
 from pyro_vd.data.dataset import Dataset, dataset_of
 from pyro_vd.data.files import load_image_folder, load_npz
 from pyro_vd.data.idx_files import read_idx
+from pyro_vd.data.imdb import load_imdb
 
 DATA_VARIABLE = "PYRO_VD_DATA"
 _TORCHVISION = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "cifar10": "CIFAR10"}
-NAMES = ("digits", "diabetes", *_TORCHVISION)
+NAMES = ("digits", "diabetes", *_TORCHVISION, "imdb")
 
 
 def load_data(name: str, data_dir: Path | str | None = None) -> Dataset:
     """Load a data set.
 
     Args:
-        name: ``digits`` and ``diabetes`` (scikit-learn's, built in), ``mnist``, ``fashion-mnist``, ``cifar10``; the path of an
-            ``.npz`` file with x_train, y_train, x_test and y_test, class labels or numbers; or a folder of images in
-            ``train/<class>/`` and ``test/<class>/``.
-        data_dir: torchvision root; see :func:`data_root`. Missing files are downloaded if possible.
+        name: ``digits`` and ``diabetes`` (scikit-learn's, built in), ``mnist``, ``fashion-mnist``, ``cifar10``; ``imdb``,
+            reviews as tokens; the path of an ``.npz`` file with x_train, y_train, x_test and y_test, class labels or numbers;
+            or a folder of images in ``train/<class>/`` and ``test/<class>/``.
+        data_dir: torchvision root; see :func:`data_root`. Missing files are downloaded if possible, but not those of ``imdb``.
 
     Raises:
         InputError: an unknown name; data that are missing, broken or unfit for training; or a package that reads them is not
@@ -40,6 +41,8 @@ def load_data(name: str, data_dir: Path | str | None = None) -> Dataset:
         return built_in()
     if name in _TORCHVISION:
         return _torchvision(name, data_root(data_dir))
+    if name == "imdb":
+        return load_imdb(data_root(data_dir))
     path = Path(name)
     if path.suffix == ".npz" and path.is_file():
         return load_npz(path)

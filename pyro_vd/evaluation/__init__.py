@@ -4,22 +4,27 @@
 guide, or a network that was loaded from a file.
 """
 
+from pyro_vd.evaluation.classification import Metrics
 from pyro_vd.evaluation.epoch_record import EpochRecord
-from pyro_vd.evaluation.metrics import Metrics, evaluate
+from pyro_vd.evaluation.heads import HeadsMetrics
+from pyro_vd.evaluation.metrics import evaluate
 from pyro_vd.evaluation.prediction import Prediction, predict
 from pyro_vd.evaluation.predictors import Predictor
 from pyro_vd.evaluation.regression import RegressionMetrics
 from pyro_vd.evaluation.score import Score
+from pyro_vd.evaluation.selection import Selected
 from pyro_vd.evaluation.uncertainty import OODMetrics, ood_metrics, risk_coverage
 
 __all__ = [
     "EpochRecord",
+    "HeadsMetrics",
     "Metrics",
     "OODMetrics",
     "Prediction",
     "Predictor",
     "RegressionMetrics",
     "Score",
+    "Selected",
     "evaluate",
     "ood_metrics",
     "predict",

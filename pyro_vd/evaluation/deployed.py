@@ -12,8 +12,10 @@ from pyro_vd._core.tensor_file import size_of
 from pyro_vd.compaction.compacting import compacted, holds_zeros
 from pyro_vd.export.pruned_file import MARK, Layout, description_of
 from pyro_vd.export.sparse_file import packed_shapes
+from pyro_vd.export.tied_weights import once
 from pyro_vd.networks.copies import is_compiled
-from pyro_vd.runtime.sparsify import SparseRuntime
+from pyro_vd.networks.inputs import Inputs, rows, to_device
+from pyro_vd.runtime.sparse_runtime import SparseRuntime
 
 
 @dataclass(frozen=True)
@@ -44,13 +46,13 @@ class StoredSize:
 
 
 @torch.no_grad()
-def deployed_size(net: nn.Module, example: Tensor | None = None) -> DeployedSize | None:
+def deployed_size(net: nn.Module, example: Inputs | None = None) -> DeployedSize | None:
     """Return the deployed size of an ordinary network; None if it has no parameters, as a network from an ONNX file.
 
     Args:
         net: the network, which is not changed. Of a result of :func:`~pyro_vd.runtime.sparsify_runtime`, the network inside is
             measured.
-        example: inputs ``(n, …)``, of which :func:`~pyro_vd.compact` gets the first.
+        example: inputs in any form, of which :func:`~pyro_vd.compact` gets the first.
     """
     if isinstance(net, SparseRuntime):
         net = net.net
@@ -58,8 +60,9 @@ def deployed_size(net: nn.Module, example: Tensor | None = None) -> DeployedSize
         return None
     refused = None
     try:
+        first = None if example is None else to_device(rows(example, slice(1)), next(net.parameters()).device)
         if holds_zeros(net) or any(map(is_compiled, net.modules())):  # otherwise it cannot become smaller
-            net, _ = compacted(net, None if example is None else example[:1].to(next(net.parameters()).device))
+            net, _ = compacted(net, first)
     except Exception as error:  # a network's own code can raise anything; its size can still be measured
         refused = one_line(error)
     parameters = sum(parameter.numel() for parameter in net.parameters())
@@ -74,7 +77,8 @@ def stored_size(net: nn.Module) -> StoredSize:
 
 
 def _file_bytes(net: nn.Module, layout: Layout) -> int:
-    tensors = {name: _strided(value) for name, value in net.state_dict().items() if isinstance(value, Tensor)}
+    state = {name: value for name, value in net.state_dict().items() if isinstance(value, Tensor)}
+    tensors = {name: _strided(value) for name, value in once(net, state).items()}
     if layout != "dense":
         tensors = packed_shapes(tensors)
     return size_of(MARK, description_of(net, {}, tensors), tensors)

@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from pyro_vd.networks.inputs import tensors_in
+
 BYTES_ON_CPU, BYTES_ELSEWHERE = 16 * 2**20, 512 * 2**20
 """Bytes of activations at a time. A CPU is slower with more than its caches hold, a GPU with too little work."""
 MOST_ROWS, MOST_DRAWS = 2048, 16
@@ -58,7 +60,7 @@ def _storage(tensor: Tensor) -> Any:
     return tensor.untyped_storage()
 
 
-def bytes_per_example(outputs: Callable[[int], Tensor], n: int) -> int | None:
+def bytes_per_example(outputs: Callable[[int], Any], n: int) -> int | None:
     """Return the bytes that ``outputs`` needs per example, measured with two; None if examples cannot run separately.
 
     Examples cannot run separately if ``outputs`` fails for so few, as with a graph network, or if the output of an example
@@ -66,7 +68,7 @@ def bytes_per_example(outputs: Callable[[int], Tensor], n: int) -> int | None:
     restored.
 
     Args:
-        outputs: maps k to the outputs of the first k examples, ``(k, …)``.
+        outputs: maps k to the outputs of the first k examples, ``(k, …)``, in any form.
         n: the number of examples.
     """
     few = min(2, n)
@@ -75,24 +77,27 @@ def bytes_per_example(outputs: Callable[[int], Tensor], n: int) -> int | None:
             first = outputs(1)  # before counting, because it may create tensors once and keep them
             with PeakBytes() as measured:
                 several = outputs(few)
-            if _differ(first, several[:1]) and not _differ(first, outputs(1)):  # else outputs are random
+            if _differ(first, several) and not _differ(first, outputs(1)):  # else outputs are random
                 return None
     except Exception:  # the run with all examples shows whether this is an error
         return None
     return max(measured.peak // few, 1)
 
 
-def _differ(a: Tensor, b: Tensor) -> bool:
-    return bool((a - b).abs().max() > 0.01 * torch.maximum(a.abs().max(), b.abs().max()))
+def _differ(first: Any, others: Any) -> bool:
+    """Whether the outputs of the first example differ in two runs."""
+    both = zip(tensors_in(first), tensors_in(others), strict=True)
+    pairs = ((a, b[:1]) for a, b in both if a.shape[:1] == (1,) and a.dtype != torch.bool)
+    return any(bool((a - b).abs().max() > 0.01 * torch.maximum(a.abs().max(), b.abs().max())) for a, b in pairs)
 
 
-def rows_at_once(outputs: Callable[[int], Tensor], n: int, device: torch.device) -> int:
+def rows_at_once(outputs: Callable[[int], Any], n: int, device: torch.device) -> int:
     """Return the number of examples to run at a time, all if they cannot run separately; see :func:`bytes_per_example`."""
     each = bytes_per_example(outputs, n)
     return n if each is None else max(1, min(_bytes(device) // each, MOST_ROWS, n))
 
 
-def draws_at_once(outputs: Callable[[int], Tensor], n: int, device: torch.device, weights: int) -> tuple[int, int]:
+def draws_at_once(outputs: Callable[[int], Any], n: int, device: torch.device, weights: int) -> tuple[int, int]:
     """Return the number of draws, and the number of examples per draw, to run at a time.
 
     There are several draws only if all examples fit into memory at a time; otherwise one draw after another is as fast.

@@ -7,9 +7,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pyro_vd.evaluation.deployed import DeployedSize, deployed_size
+from pyro_vd.networks.inputs import Inputs
 from pyro_vd.networks.sizes import OTHERS, LayerSize, compression, counted_network, layer_sizes
 
 
@@ -24,12 +25,12 @@ class NetworkSize:
 
 
 @torch.no_grad()
-def network_size(net: nn.Module, example: Tensor, sites: Collection[str] | None = None) -> NetworkSize:
+def network_size(net: nn.Module, example: Inputs, sites: Collection[str] | None = None) -> NetworkSize:
     """Measure the size of a network.
 
     Args:
         net: see :func:`~pyro_vd.networks.sizes.layer_sizes`.
-        example: inputs ``(n, …)``.
+        example: inputs, in any form.
         sites: see :func:`~pyro_vd.networks.sizes.layer_sizes`.
     """
     net, sites = counted_network(net, sites)

@@ -1,34 +1,64 @@
-"""Observations of a likelihood: classes, zeros and ones, or numbers. Needs only torch."""
+"""Observations of a likelihood: classes, zeros and ones, numbers, or several of these. Needs only torch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Categorical, Distribution, Independent
+from torch.distributions import Distribution
 
 from pyro_vd._core.errors import InputError
-from pyro_vd._core.messages import one_line, type_name
-from pyro_vd.evaluation.support import check_support
+from pyro_vd._core.messages import did_you_mean, one_line, type_name
+from pyro_vd.evaluation.class_checks import check_classes
+from pyro_vd.evaluation.class_labels import base_distribution, is_classes
+from pyro_vd.evaluation.selection import observation_of, of_part
+from pyro_vd.evaluation.structured import VALUE, WEIGHT, Joint, Weighted, without_weights
+from pyro_vd.evaluation.support import check_support, parameter_of
+from pyro_vd.networks.inputs import map_tensors, num_examples, rows, tensors_in, to_device
 
-Observed = Callable[[Tensor], Distribution]
-"""A likelihood: maps the network's output ``(n, …)`` to a distribution with batch shape ``(n,)``."""
+__all__ = [
+    "Observed",
+    "base_distribution",
+    "check_likelihood",
+    "check_observations",
+    "checked_distribution",
+    "distribution_of",
+    "is_classes",
+]
+
+Observed = Callable[[Any], Distribution]
+"""A likelihood: maps the network's output ``(n, …)``, in any form, to a distribution with batch shape ``(n,)``."""
 
 
-def base_distribution(distribution: Distribution) -> Distribution:
-    """Return the distribution of one number, without the ``Independent`` that ``to_event`` puts around it."""
-    return distribution.base_dist if isinstance(distribution, Independent) else distribution
+def distribution_of(likelihood: Observed | None, output: Any) -> Distribution:
+    """Return the distribution of the observations, on the likelihood's device; None stands for classes from logits.
 
-
-def distribution_of(likelihood: Observed | None, output: Tensor) -> Distribution:
-    """Return the distribution of the observations, on the likelihood's device; None stands for classes from logits."""
-    if likelihood is None:
-        return Categorical(logits=output, validate_args=False)
+    Args:
+        likelihood: the likelihood; of one of a part of the output, its inner likelihood is used.
+        output: the part of the network's output that the likelihood takes, see :func:`~.selection.part_of`.
+    """
+    likelihood = of_part(likelihood)
     if isinstance(likelihood, nn.Module):
-        output = output.to(next((tensor.device for tensor in likelihood.state_dict().values()), output.device))
-    return likelihood(output)
+        output = to_device(output, next((tensor.device for tensor in likelihood.state_dict().values()), None))
+    return checked_distribution(observation_of(likelihood, output))
+
+
+def checked_distribution(found: object) -> Distribution:
+    """Refuse what a likelihood has given if it is not a distribution.
+
+    Raises:
+        InputError: naming its type.
+    """
+    if isinstance(found, Distribution):
+        return found
+    raise InputError(
+        f"the likelihood gives a {type(found).__name__}; it must give a distribution of torch or Pyro",
+        name="likelihood",
+        value=found,
+        allowed="a map from an output to a distribution of torch or Pyro",
+    )
 
 
 def check_likelihood(likelihood: object) -> None:
@@ -43,24 +73,15 @@ def check_likelihood(likelihood: object) -> None:
         )
 
 
-def is_classes(distribution: Distribution) -> bool:
-    """Whether the distribution is that of a class."""
-    return isinstance(base_distribution(distribution), Categorical)
-
-
-def class_labels(y: Tensor) -> Tensor:
-    """Return the labels ``(n,)`` for the logits of :func:`~pyro_vd.evaluation.scores.logits_of`."""
-    return y.flatten().long()
-
-
-def check_observations(name: str, y: Tensor, likelihood: Observed | None, output: Tensor) -> Tensor:
+def check_observations(name: str, y: Any, likelihood: Observed | None, output: Any) -> Any:
     """Return the observations in the form that the likelihood needs.
 
-    Classes become int64, numbers the type of the output; a column ``(n, 1)`` becomes ``(n,)`` if the likelihood needs that.
+    Classes become int64, numbers the type of the distribution; a column ``(n, 1)`` becomes ``(n,)`` if the likelihood needs
+    that.
 
     Args:
         name: what the observations are called in an error.
-        y: observations ``(n, …)``.
+        y: observations ``(n, …)``; for several heads a mapping of them, and with weights a mapping of ``y`` and ``weight``.
         likelihood: see :func:`distribution_of`.
         output: the network's output for all examples or for the first ones.
 
@@ -68,30 +89,95 @@ def check_observations(name: str, y: Tensor, likelihood: Observed | None, output
         InputError: the observations have a shape, a type or values that the likelihood does not allow; or the likelihood cannot
             be applied to the network's output.
     """
-    output = output if len(output) == len(y) else output[:1]
-    if not torch.is_inference_mode_enabled():
-        output = output.detach().requires_grad_(output.is_floating_point())  # shows which bounds of a support depend on it
+    if num_examples(output) != num_examples(y):
+        output = rows(output, slice(1))
+    if not torch.is_inference_mode_enabled():  # the gradient shows which bounds of a support depend on the output
+        output = map_tensors(lambda part: part.detach().requires_grad_(part.is_floating_point()), output)
+    shape = tuple(output.shape) if isinstance(output, Tensor) else [tuple(part.shape) for part in tensors_in(output)]
     try:
         with torch.enable_grad():
             distribution = distribution_of(likelihood, output)
-        event = tuple(distribution.event_shape)
-    except (RuntimeError, IndexError, TypeError, ValueError, AttributeError) as error:
+        _ = distribution.event_shape
+    except InputError:
+        raise
+    except (RuntimeError, LookupError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
-            f"{name}: the likelihood cannot take the network's output of shape {tuple(output.shape)}: {one_line(error)}",
+            f"{name}: the likelihood cannot take the network's output of shape {shape}: {one_line(error)}",
             name=name,
-            value=tuple(output.shape),
+            value=shape,
         ) from error
-    if is_classes(distribution) and event == ():
-        return _check_classes(name, y, distribution, output)
-    base = base_distribution(distribution)
-    kind = type(base).__name__
+    of_first = _Lazy(lambda: distribution_of(likelihood, rows(output, slice(1))))
+    return _checked(name, y, distribution, of_first, output)
+
+
+class _Lazy:
+    """The distribution of the first example, or that of one of its parts, which is made where it is needed."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self.make = make
+
+    def head(self, key: str) -> _Lazy:
+        return _Lazy(lambda: self.make().heads[key])
+
+
+def _checked(name: str, y: Any, distribution: Distribution, of_first: _Lazy, output: Any) -> Any:
+    """Return the observations of a distribution, or of its heads, in the form that it needs."""
+    if isinstance(distribution, Joint):
+        heads = distribution.heads
+        _check_keys(name, y, heads, required=())
+        return {key: _checked(f"{name}, {key}", part, heads[key], of_first.head(key), output) for key, part in y.items()}
+    if isinstance(distribution, Weighted):
+        if isinstance(y, Mapping):
+            _check_keys(name, y, (VALUE, WEIGHT), required=(VALUE, WEIGHT))
+        value, weight = without_weights(y)
+        value = _checked(name, value, distribution.base, _Lazy(lambda: of_first.make().base), output)
+        return value if weight is None else {VALUE: value, WEIGHT: _check_weight(name, weight, value)}
+    if not isinstance(y, Tensor):
+        allowed = "one tensor for this likelihood; a mapping needs a mapping of likelihoods, or Weighted(likelihood)"
+        raise InputError(name=name, value=type(y).__name__, allowed=allowed)
+    shape = tuple(output.shape) if isinstance(output, Tensor) else ()
+    if is_classes(distribution):
+        return check_classes(name, y, distribution, num_examples(output), (1, *shape[1:]))
+    return _check_numbers(name, y, distribution, of_first, shape)
+
+
+def _check_keys(name: str, y: Any, allowed: Any, required: tuple[str, ...]) -> None:
+    keys = list(allowed)
+    if not isinstance(y, Mapping) or not y or not set(required) <= set(y) <= set(keys):
+        given = list(y) if isinstance(y, Mapping) else type(y).__name__
+        wrong = next((key for key in given if key not in keys), "") if isinstance(given, list) else ""
+        raise InputError(
+            f"{name}: observations are {given}; they must be a mapping of {', '.join(keys)}{did_you_mean(wrong, keys)}",
+            name=name,
+            value=given,
+            allowed=f"a mapping of {', '.join(keys)}",
+        )
+
+
+def _check_weight(name: str, weight: Any, y: Any) -> Tensor:
+    """Return the weights of examples, as the numbers of a likelihood are."""
+    n = num_examples(y)
+    if not isinstance(weight, Tensor) or tuple(weight.shape) != (n,) or weight.is_complex():
+        given = tuple(weight.shape) if isinstance(weight, Tensor) else type(weight).__name__
+        raise InputError(name=f"{name}, {WEIGHT}", value=given, allowed=f"one number per example, of shape ({n},)")
+    wrong = ~weight.isfinite() | (weight < 0)
+    if bool(wrong.any()) or not bool((weight > 0).any()):
+        value = weight[wrong][0].item() if bool(wrong.any()) else 0.0
+        allowed = "finite numbers of at least 0, at least one of them above 0"
+        raise InputError(name=f"{name}, {WEIGHT}", value=value, allowed=allowed)
+    return weight if weight.is_floating_point() else weight.to(torch.get_default_dtype())
+
+
+def _check_numbers(name: str, y: Tensor, distribution: Distribution, of_first: _Lazy, output_shape: tuple[int, ...]) -> Tensor:
+    event = tuple(distribution.event_shape)
+    kind = type(base_distribution(distribution)).__name__
     if event == () and y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if tuple(y.shape[1:]) != event:
         wanted = ", ".join(map(str, ("n", *event))) + ("" if event else ",")
+        of_output = f" of the network's output, whose shape is {output_shape}," if output_shape else ""
         raise InputError(
-            f"{name}: observations of shape {tuple(y.shape)}; a {kind} likelihood of the network's output, whose shape is "
-            f"{tuple(output.shape)}, needs the shape ({wanted})",
+            f"{name}: observations of shape {tuple(y.shape)}; a {kind} likelihood{of_output} needs the shape ({wanted})",
             name=name,
             value=tuple(y.shape),
             allowed=f"of shape ({wanted})",
@@ -103,37 +189,7 @@ def check_observations(name: str, y: Tensor, likelihood: Observed | None, output
             value=y.dtype,
             allowed="integers or floating-point numbers",
         )
-    y = y.to(output.dtype)
-    check_support(name, y, distribution, lambda: distribution_of(likelihood, output[:1]))
+    found = parameter_of(distribution)
+    y = y.to(torch.get_default_dtype() if found is None else found.dtype)
+    check_support(name, y, distribution, of_first.make)
     return y
-
-
-def _check_classes(name: str, y: Tensor, distribution: Distribution, output: Tensor) -> Tensor:
-    if y.ndim != 1:
-        raise InputError(
-            f"{name}: labels of shape {tuple(y.shape)}; they must be integers of shape (n,)",
-            name=name,
-            value=tuple(y.shape),
-            allowed="of shape (n,)",
-        )
-    if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
-        raise InputError(
-            f"{name}: labels of type {type_name(y.dtype)}; they must be integers. For numbers use another likelihood, such as "
-            "normal (model.likelihood of a recipe)",
-            name=name,
-            value=y.dtype,
-            allowed="integers",
-        )
-    if int(y.min()) < 0:
-        raise InputError(f"{name}: label {int(y.min())}; labels must be >= 0", name=name, value=int(y.min()), allowed=">= 0")
-    base: Any = base_distribution(distribution)
-    if distribution.batch_shape != output.shape[:1] or int(y.max()) >= base.logits.shape[-1]:
-        raise InputError(
-            f"{name}: label {int(y.max())} does not fit the network, whose output for one example has the shape "
-            f"{(1, *output.shape[1:])}, from which the likelihood makes {base.logits.shape[-1]} classes; the shape must be "
-            "(1, classes), and labels must be from 0 to classes - 1",
-            name=name,
-            value=int(y.max()),
-            allowed=f"from 0 to {base.logits.shape[-1] - 1}",
-        )
-    return y.long()

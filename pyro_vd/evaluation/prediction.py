@@ -11,6 +11,7 @@ from pyro_vd.evaluation.observations import Observed
 from pyro_vd.evaluation.predictors import Predictor, predictor_of
 from pyro_vd.evaluation.scores import class_scores
 from pyro_vd.evaluation.uncertainty import entropy
+from pyro_vd.networks.inputs import device_of
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ def predict(net: nn.Module | Predictor, x: Any, *, num_samples: int = 20, likeli
         net: an ordinary network; an object of your own with the interface :class:`~pyro_vd.evaluation.Predictor`, such as an
             ensemble; or a guide, which predicts with draws of all latent sites of its model. All inputs share each draw, so the
             Monte Carlo errors of different inputs are not independent.
-        x: inputs ``(n, …)``, as a tensor, array or list; or a data set, of which the test inputs are taken.
+        x: inputs ``(n, …)``, as a tensor, array or list; a tuple or a mapping of several; or a data set, of which the test
+            inputs are taken.
         num_samples: number of draws of a guide's predictive, at least 1.
         likelihood: maps the output of an ordinary network to the distribution of the observations, such as
             ``model.likelihood``; None for classes from logits. Must be None for a guide, whose model has a likelihood,
@@ -65,5 +67,5 @@ def predict(net: nn.Module | Predictor, x: Any, *, num_samples: int = 20, likeli
     predictor = predictor_of("predict", net, num_samples, likelihood)
     x = predictor.check_inputs("x", x)
     means = predictor.means(x, None, class_scores)
-    log_p = means["log_p"].to(x.device)
-    return Prediction.of_means(log_p, means["entropy"].to(x.device)) if predictor.has_draws else Prediction(log_p)
+    log_p = means["log_p"].to(device_of(x))
+    return Prediction.of_means(log_p, means["entropy"].to(log_p.device)) if predictor.has_draws else Prediction(log_p)

@@ -6,17 +6,19 @@ from collections.abc import Callable
 from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.distributions import Distribution
 
 from pyro_vd._core.arguments import LARGEST, check_number
 from pyro_vd._core.errors import InputError
-from pyro_vd.data.dataset import Data
+from pyro_vd.data.dataset import Arrays, Data
 from pyro_vd.evaluation.checks import check_inputs, check_network
 from pyro_vd.evaluation.draws import Draws
 from pyro_vd.evaluation.memory import rows_at_once
 from pyro_vd.evaluation.network_size import NetworkSize, network_size
 from pyro_vd.evaluation.observations import Observed, check_likelihood, distribution_of
+from pyro_vd.evaluation.selection import joined, part_of
+from pyro_vd.networks.inputs import Inputs, device_of, map_tensors, num_examples, rows, run, to_device
 from pyro_vd.networks.markers import GuideMarker, ModelMarker
 from pyro_vd.networks.modes import in_evaluation_mode
 
@@ -37,16 +39,16 @@ class Predictor(Protocol):
     has_draws: bool
     """Whether it predicts with several draws of the weights."""
 
-    def check_inputs(self, name: str, x: Any) -> Tensor:
-        """Return the inputs as a tensor, after running the network on some; ``name`` is what an error calls them."""
+    def check_inputs(self, name: str, x: Any) -> Inputs:
+        """Return the inputs as tensors, after running the network on some; ``name`` is what an error calls them."""
 
-    def check_data(self, name: str, data: Data) -> tuple[Tensor, Tensor]:
+    def check_data(self, name: str, data: Data) -> Arrays:
         """Return inputs and observations (of a data set, the test data) as tensors, after running the network on some."""
 
-    def means(self, x: Tensor, y: Tensor | None, observe: Observe) -> Draws:
+    def means(self, x: Inputs, y: Any, observe: Observe) -> Draws:
         """Return the means over the draws of the tensors of ``observe``, in float64; see :class:`~.draws.DrawMeans`."""
 
-    def size(self, x: Tensor) -> NetworkSize:
+    def size(self, x: Inputs) -> NetworkSize:
         """Return the size of the network that would be deployed."""
 
 
@@ -59,17 +61,18 @@ class NetworkPredictor:
         check_likelihood(likelihood)
         self._net, self._likelihood = net, likelihood
 
-    def check_inputs(self, name: str, x: Any) -> Tensor:
-        return check_inputs(name, x, self._net)
+    def check_inputs(self, name: str, x: Any) -> Inputs:
+        return check_inputs(name, x, self._net, self._likelihood)
 
-    def check_data(self, name: str, data: Data) -> tuple[Tensor, Tensor]:
+    def check_data(self, name: str, data: Data) -> Arrays:
         return check_network(name, data, self._net, self._likelihood, part="test")
 
     @torch.no_grad()
-    def means(self, x: Tensor, y: Tensor | None, observe: Observe) -> Draws:
-        return observe(distribution_of(self._likelihood, outputs(self._net, x).double()), y)
+    def means(self, x: Inputs, y: Any, observe: Observe) -> Draws:
+        output = map_tensors(lambda tensor: tensor.double(), outputs(self._net, x, self._likelihood))
+        return observe(distribution_of(self._likelihood, output), y)
 
-    def size(self, x: Tensor) -> NetworkSize:
+    def size(self, x: Inputs) -> NetworkSize:
         return network_size(self._net, x)
 
 
@@ -108,12 +111,19 @@ def predictor_of(name: str, net: object, num_samples: int, likelihood: Observed 
 
 
 @torch.no_grad()
-def outputs(net: nn.Module, x: Tensor) -> Tensor:
+def outputs(net: nn.Module, x: Inputs, likelihood: Observed | None = None) -> Any:
     """Return the network's outputs in evaluation mode, on the device of ``x``; the network's modes are restored.
 
-    The network runs on its own device, with as many examples at a time as :mod:`~pyro_vd.evaluation.memory` allows.
+    The network runs on its own device, with as many examples at a time as :mod:`~pyro_vd.evaluation.memory` allows. Of each
+    batch only the part of the output is kept that the likelihood takes; None keeps all of it.
     """
-    device = next((tensor.device for tensor in (*net.parameters(), *net.buffers())), x.device)
+    home, n = device_of(x), num_examples(x)
+    device = next((tensor.device for tensor in (*net.parameters(), *net.buffers())), home)
+
+    def output(chosen: slice) -> Any:
+        return part_of(likelihood, run(net, to_device(rows(x, chosen), device)))
+
     with in_evaluation_mode(net):
-        rows = rows_at_once(lambda k: net(x[:k].to(device)), len(x), device)
-        return torch.cat([net(part.to(device)).to(x.device) for part in x.split(rows)])
+        size = rows_at_once(lambda k: output(slice(k)), n, device)
+        parts = [to_device(output(slice(start, start + size)), home) for start in range(0, n, size)]
+        return joined(parts, [min(size, n - start) for start in range(0, n, size)])

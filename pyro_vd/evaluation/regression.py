@@ -57,13 +57,16 @@ def measure_numbers(means: Draws, y: Tensor, size: NetworkSize) -> RegressionMet
     Its central interval of level l needs no further draws: y is inside if (1 − l)/2 ≤ P(Y ≤ y) and P(Y < y) ≤ (1 + l)/2.
 
     Args:
-        means: means over the draws of :func:`~pyro_vd.evaluation.scores.number_scores`.
+        means: means over the draws of :func:`~pyro_vd.evaluation.scores.scores`; examples that are not ``kept`` are left out.
         y: observations ``(n, …)``, checked by :func:`~pyro_vd.evaluation.observations.check_observations`.
         size: size of the network.
 
     Raises:
         InputError: a prediction is not finite.
     """
+    if "kept" in means:
+        kept = means["kept"] > 0.5
+        means, y = {name: value[kept] for name, value in means.items()}, y[kept.to(y.device)]
     errors = means["mean"] - y.to(means["mean"])
     broken = int((~errors.isfinite()).reshape(len(y), -1).any(1).logical_or(means["log_likelihood"].isnan()).sum())
     if broken:

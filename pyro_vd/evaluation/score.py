@@ -9,18 +9,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pyro_vd.evaluation.observations import Observed, check_observations, class_labels, distribution_of
+from pyro_vd.data.dataset import Arrays
+from pyro_vd.evaluation.class_labels import hard_labels
+from pyro_vd.evaluation.observations import Observed, check_observations, distribution_of
 from pyro_vd.evaluation.predictors import outputs
-from pyro_vd.evaluation.scores import logits_of
+from pyro_vd.evaluation.scores import kept, log_likelihood, logits_of
+from pyro_vd.evaluation.structured import Joint, unweighted
 
-ERROR, RMSE = "error", "rmse"
+ERROR, RMSE, NLL = "error", "rmse", "nll"
 _SHARES = (ERROR,)  # in [0, 1], shown in %
-_SHOWN = {RMSE: "RMSE"}
+_SHOWN = {RMSE: "RMSE", NLL: "NLL"}
 
 
 @dataclass(frozen=True)
 class Score:
-    """A measure of the error of predictions: the share of wrong classes, ``error``, or the RMSE of numbers, ``rmse``."""
+    """A measure of the error of predictions, by its name.
+
+    It is the share of wrong classes, ``error``; the RMSE of numbers, ``rmse``; or, where several heads are observed, the
+    negative log likelihood of all, ``nll``, in nats per example.
+    """
 
     name: str
     value: float
@@ -58,7 +65,7 @@ class Score:
         return worse <= rise * (1 if self.is_share else abs(self.value)) + 1e-12
 
 
-def score_of(net: nn.Module, data: tuple[Tensor, Tensor], likelihood: Observed | None = None) -> Score:
+def score_of(net: nn.Module, data: Arrays, likelihood: Observed | None = None) -> Score:
     """Return the score of an ordinary network.
 
     Args:
@@ -69,7 +76,7 @@ def score_of(net: nn.Module, data: tuple[Tensor, Tensor], likelihood: Observed |
     Raises:
         InputError: the observations do not fit the network's outputs.
     """
-    return output_score(outputs(net, data[0]), data[1], likelihood)
+    return output_score(outputs(net, data[0], likelihood), data[1], likelihood)
 
 
 @torch.no_grad()
@@ -81,16 +88,21 @@ def output_score(output: Tensor, y: Tensor, likelihood: Observed | None = None) 
     """
     y = check_observations("data", y, likelihood, output)
     distribution = distribution_of(likelihood, output)
-    found = logits_of(distribution)
-    if found is not None:
-        return Score(ERROR, (found.argmax(-1) != class_labels(y).to(found.device)).float().mean().item())
-    mean = distribution.mean
-    return Score(RMSE, (mean - y.to(mean)).double().square().mean().sqrt().item())
+    if isinstance(distribution, Joint):
+        return Score(NLL, -log_likelihood(distribution, y).double().mean().item())
+    observed, y, weight = unweighted(distribution, y)
+    logits = logits_of(observed)
+    counted = kept(observed, y, weight)
+    if logits is not None:
+        wrong = logits.argmax(-1) != hard_labels(y, logits).to(logits.device)
+        return Score(ERROR, wrong[counted.to(wrong.device)].float().mean().item())
+    errors: Tensor = observed.mean - y.to(observed.mean)
+    return Score(RMSE, errors[counted.to(errors.device)].double().square().mean().sqrt().item())
 
 
 def score_in(metrics: Mapping[str, Any], prefix: str = "") -> Score | None:
     """Return the score among measured values by name, such as ``rmse`` after ``prefix``; None if there is none."""
-    for name in (RMSE, ERROR):
+    for name in (RMSE, ERROR, NLL):
         if (value := metrics.get(f"{prefix}{name}")) is not None:
             return Score(name, value)
     return None
@@ -101,9 +113,7 @@ def label_in(metrics: Mapping[str, Any]) -> str:
     return (score_in(metrics) or Score(ERROR, 0.0)).label
 
 
-def validation_score(
-    net: nn.Module, validation: tuple[Tensor, Tensor] | None, likelihood: Observed | None
-) -> dict[str, float | None]:
+def validation_score(net: nn.Module, validation: Arrays | None, likelihood: Observed | None) -> dict[str, float | None]:
     """Return ``{"validation_error": …}`` or ``{"validation_rmse": …}``; the value is None without validation data."""
     if validation is None:
         return {f"validation_{ERROR}": None}

@@ -6,20 +6,34 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Bernoulli, Distribution, Poisson
+from torch.distributions import Bernoulli, Distribution
 
 from pyro_vd._core.errors import InputError
+from pyro_vd.evaluation.cdf import cdf
+from pyro_vd.evaluation.class_labels import ClassLabels, base_distribution, is_classes
 from pyro_vd.evaluation.draws import Draws
-from pyro_vd.evaluation.observations import base_distribution, is_classes
+from pyro_vd.evaluation.structured import Joint, Weighted, unweighted
 from pyro_vd.evaluation.uncertainty import entropy
 
 
 def expected(distribution: Distribution) -> Tensor:
-    """Return class probabilities ``(n, classes)``, or the mean of numbers ``(n, …)``.
+    """Return class probabilities ``(n, …, classes)``, or the mean of numbers ``(n, …)``; of several heads all side by side.
+
+    Of several heads, it is ``(n, k)``: the values of all heads of an example, in the order of the heads.
 
     Raises:
         InputError: torch does not implement the mean of this distribution.
     """
+    if isinstance(distribution, Joint):
+        return torch.cat(
+            [
+                expected(head).flatten(1) if head.event_shape or is_classes(head) else expected(head)[:, None]
+                for head in distribution.heads.values()
+            ],
+            1,
+        )
+    if isinstance(distribution, Weighted):
+        return expected(distribution.base)
     found: Any = base_distribution(distribution)
     try:
         mean: Tensor = found.probs if is_classes(distribution) else found.mean
@@ -35,7 +49,7 @@ def expected(distribution: Distribution) -> Tensor:
 
 
 def logits_of(distribution: Distribution) -> Tensor | None:
-    """Return logits ``(n, classes)`` if a class is observed, None if numbers are.
+    """Return logits ``(n, …, classes)`` if classes are observed, None if numbers are.
 
     Zeros and ones are two classes; if an example has several, ``(n, d)``, each counts as one example, ``(n · d, 2)``.
     """
@@ -46,9 +60,9 @@ def logits_of(distribution: Distribution) -> Tensor | None:
 
 
 def class_scores(distribution: Distribution, y: Tensor | None = None) -> Draws:
-    """Return ``log_p`` ``(n, classes)``, the log probabilities of :func:`logits_of`, and ``entropy`` ``(n,)``, in nats.
+    """Return ``log_p`` ``(n, …, classes)``, the log probabilities of :func:`logits_of`, and ``entropy`` ``(n, …)``, in nats.
 
-    Both are in float64, on the CPU.
+    With labels there is also ``kept`` ``(n, …)``, see :func:`kept`. All are in float64, on the CPU.
 
     Raises:
         InputError: numbers are observed, or there is only one class.
@@ -71,41 +85,71 @@ def class_scores(distribution: Distribution, y: Tensor | None = None) -> Draws:
             allowed="outputs of shape (n, classes) with classes >= 2",
         )
     log_p = logits.cpu().double().log_softmax(-1)
-    return {"log_p": log_p, "entropy": entropy(log_p)}
+    found = {"log_p": log_p, "entropy": entropy(log_p)}
+    return found if y is None else {**found, "kept": kept(distribution, y).cpu().double()}
+
+
+def kept(distribution: Distribution, y: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Return whether each label, ``(n, …)``, or each example of numbers, ``(n,)``, is observed.
+
+    A label that a likelihood ignores is not, nor is an example of weight 0. Zeros and ones are flattened as in
+    :func:`logits_of`.
+    """
+    base = base_distribution(distribution)
+    if isinstance(base, ClassLabels):
+        found = base.is_kept(y)
+    else:
+        by_number = isinstance(base, Bernoulli) or is_classes(distribution)
+        shape = y.flatten().shape if isinstance(base, Bernoulli) else y.shape if by_number else y.shape[:1]
+        found = torch.ones(shape, dtype=torch.bool, device=y.device)
+    if weight is None:
+        return found
+    by_label = (weight > 0).repeat_interleave(len(found) // len(weight))
+    return found & by_label.reshape(-1, *(1,) * (found.ndim - 1))
 
 
 def number_scores(distribution: Distribution, y: Tensor) -> Draws:
     """Return the mean, the log likelihood and the distribution function of numbers, in float64 on the CPU.
 
     These are ``mean`` ``(n, …)``, ``log_likelihood`` ``(n,)`` in nats, and ``below`` and ``upto``, P(Y < y) and P(Y ≤ y),
-    ``(n, …)``; the last two are NaN if torch does not implement the distribution function.
+    ``(n, …)``; the last two are NaN if the distribution function is not known. See :func:`~pyro_vd.evaluation.cdf.cdf`.
 
     Raises:
         InputError: torch does not implement the mean of this distribution.
     """
     mean = expected(distribution)
     y = y.to(mean)
-    below, upto = _cdf(base_distribution(distribution), y)
+    below, upto = cdf(base_distribution(distribution), y)
     found = {"mean": mean, "log_likelihood": log_likelihood(distribution, y), "below": below, "upto": upto}
     return {name: value.cpu().double() for name, value in found.items()}
 
 
-def scores(distribution: Distribution, y: Tensor) -> Draws:
-    """Return :func:`class_scores` if classes are observed, and :func:`number_scores` if numbers are."""
-    return number_scores(distribution, y) if logits_of(distribution) is None else class_scores(distribution)
+def scores(distribution: Distribution, y: Any) -> Draws:
+    """Return :func:`class_scores` if classes are observed, :func:`number_scores` if numbers are, and those of each head.
+
+    The names of a head's scores end in ``.<head>``, and there is the ``log_likelihood`` ``(n,)`` of all observed heads. With
+    weights of examples, there is ``kept`` for numbers too.
+    """
+    if isinstance(distribution, Joint):
+        found = {
+            f"{name}.{key}": value for key, part in y.items() for name, value in scores(distribution.heads[key], part).items()
+        }
+        return {**found, "log_likelihood": log_likelihood(distribution, y).cpu().double()}
+    base, y, weight = unweighted(distribution, y)
+    found = number_scores(base, y) if logits_of(base) is None else class_scores(base, y)
+    return found if weight is None else {**found, "kept": kept(base, y, weight).cpu().double()}
 
 
-def log_likelihood(distribution: Distribution, y: Tensor) -> Tensor:
-    """Return log p(y) per example in nats, ``(n,)``, the sum over the numbers of an example."""
-    found: Tensor = distribution.log_prob(y)
-    return found.flatten(1).sum(1) if found.ndim > 1 else found
+def log_likelihood(distribution: Distribution, y: Any) -> Tensor:
+    """Return log p(y) per example in nats, ``(n,)``, the sum over all that is observed of an example.
 
-
-def _cdf(base: Distribution, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Return P(Y < y) and P(Y ≤ y); NaN if torch does not implement the distribution function."""
-    if isinstance(base, Poisson):
-        return torch.special.gammaincc(y, base.rate), torch.special.gammaincc(y + 1, base.rate)
-    try:
-        return (base.cdf(y),) * 2
-    except NotImplementedError:
-        return (torch.full_like(y, torch.nan),) * 2
+    It does not depend on weights of classes or of examples, except that an example of weight 0 is not observed, nor on label
+    smoothing, which change the loss only.
+    """
+    if isinstance(distribution, Joint):
+        return torch.stack([log_likelihood(distribution.heads[key], part) for key, part in y.items()]).sum(0)
+    distribution, y, weight = unweighted(distribution, y)
+    base = base_distribution(distribution)
+    found = base.log_p_of(y) if isinstance(base, ClassLabels) else distribution.log_prob(y)
+    found = found.flatten(1).sum(1) if found.ndim > 1 else found
+    return found if weight is None else torch.where(weight > 0, found, 0.0)

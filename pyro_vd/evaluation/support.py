@@ -63,11 +63,19 @@ def _has_probability(y: Tensor, of_first: Callable[[], Distribution]) -> Tensor:
     return finite if bool(finite.any()) else torch.ones_like(finite)
 
 
+def parameter_of(distribution: Distribution) -> Tensor | None:
+    """Return a floating-point tensor of a distribution, or of one inside it, for its type and device; None if none has one."""
+    for value in vars(distribution).values():
+        found = parameter_of(value) if isinstance(value, Distribution) else value
+        if isinstance(found, Tensor) and found.is_floating_point():
+            return found
+    return None
+
+
 def _device(distribution: Distribution, y: Tensor) -> torch.device:
     """Return the device of the distribution's parameters."""
-    while isinstance(distribution, Independent):
-        distribution = distribution.base_dist
-    return next((value.device for value in vars(distribution).values() if isinstance(value, Tensor)), y.device)
+    found = parameter_of(distribution)
+    return y.device if found is None else found.device
 
 
 def _offending(value: Tensor, base: Any) -> tuple[float, ...]:

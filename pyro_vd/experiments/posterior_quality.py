@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from pyro_vd.data.dataset import Arrays
-from pyro_vd.evaluation.metrics import measure
+from pyro_vd.evaluation.classification import measure
 from pyro_vd.evaluation.network_size import network_size
 from pyro_vd.evaluation.prediction import Prediction, predict
 from pyro_vd.evaluation.uncertainty import ood_metrics, risk_coverage

@@ -5,7 +5,8 @@ from __future__ import annotations
 from copy import deepcopy
 from dataclasses import asdict
 
-from pyro_vd.evaluation.metrics import Metrics, evaluate
+from pyro_vd.evaluation.classification import Metrics
+from pyro_vd.evaluation.metrics import evaluate
 from pyro_vd.experiments.setting import Outcome, Setting, new_guide, records, train
 from pyro_vd.guides import PointEstimateSettings, VariationalDropoutSettings
 from pyro_vd.guides.means import posterior_mean
@@ -31,7 +32,7 @@ def run(setting: Setting) -> Outcome:
     recipe = parse_recipe(read_recipe(setting.name))
     data = setting.data()
     training, _ = data.split(setting.full(recipe.data.validation, 200))
-    sizes = [data.x_train[0].numel(), *recipe.model.sizes[1:]]
+    sizes = [data.x_train[0].numel(), *recipe.model.units[1:]]
     config = deepcopy(recipe.train)
     if setting.quick:  # digits are few: the recipe's rates would change nothing in seconds
         config.epochs, config.lr, config.guide = 40, 0.01, VariationalDropoutSettings(-8.0)

@@ -18,8 +18,8 @@ from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.training.callbacks import Callback
 from pyro_vd.training.fitting import FitResult, fit
+from pyro_vd.workflow.model_config import InitialTheta, ModelConfig
 from pyro_vd.workflow.phases import TrainConfig
-from pyro_vd.workflow.recipe import InitialTheta, ModelConfig
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def new_guide(
     """The guide of ``config`` over a new fully connected network of these sizes."""
     torch.set_num_threads(1)
     pyro.set_rng_seed(seed)
-    return config.guide.build(BayesianNetwork(ModelConfig(list(sizes), initial_theta).build()))
+    return config.guide.build(BayesianNetwork(ModelConfig(list(sizes), initial_theta=initial_theta).build()))
 
 
 def train(

@@ -15,7 +15,7 @@ from pyro_vd.inference.elbo import VariationalDropoutELBO
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.plots.experiments import losses
 from pyro_vd.training.progress import Progress
-from pyro_vd.workflow.recipe import ModelConfig
+from pyro_vd.workflow.model_config import ModelConfig
 
 HELP = "the report's numerics beside ours to the first NaN or 100,000 steps; about 30 minutes"
 
@@ -36,7 +36,7 @@ def run(setting: Setting) -> Outcome:
         return ReportNetwork(sizes, -25.0, factor)
 
     def ours() -> nn.Module:
-        model = BayesianNetwork(ModelConfig(list(sizes), "uniform-fan-out").build(), num_data=count)
+        model = BayesianNetwork(ModelConfig(list(sizes), initial_theta="uniform-fan-out").build(), num_data=count)
         loss_of: nn.Module = VariationalDropoutELBO()(model, VariationalDropout(model, -25.0))
         return loss_of
 

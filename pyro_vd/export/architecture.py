@@ -20,7 +20,19 @@ from pyro_vd.networks.norms import BATCH_NORMS
 _OTHERS: dict[str, type[nn.Module]] = {
     layer.__name__: layer
     for layer in (
-        *(nn.ReLU, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Sigmoid, nn.Tanh, nn.Softplus, nn.Identity, nn.Flatten),
+        *(
+            nn.ReLU,
+            nn.LeakyReLU,
+            nn.ELU,
+            nn.GELU,
+            nn.SiLU,
+            nn.Sigmoid,
+            nn.Tanh,
+            nn.Softplus,
+            nn.Identity,
+            nn.Flatten,
+            nn.Unflatten,
+        ),
         *(nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Dropout, nn.Dropout2d),
         *(*BATCH_NORMS, nn.LayerNorm, SelectInputs, Rescale),
     )

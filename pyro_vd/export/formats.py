@@ -8,11 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from pyro_vd.export.onnx_file import load_onnx, save_onnx
 from pyro_vd.export.pruned_file import Layout, load_pruned, save_pruned
 from pyro_vd.export.torch_file import load_torch_export, save_torch_export
+from pyro_vd.networks.inputs import Inputs
 
 
 @dataclass(frozen=True)
@@ -22,19 +23,19 @@ class Format:
     what: str
     """What a file of this format holds, for the help of the command."""
     suffix: str
-    save: Callable[[nn.Module, Path, Tensor, dict[str, Any]], None]
+    save: Callable[[nn.Module, Path, Inputs, dict[str, Any]], None]
     load: Callable[[Path], nn.Module]
 
 
-def _save_safetensors(layout: Layout, net: nn.Module, path: Path, example: Tensor, info: dict[str, Any]) -> None:
+def _save_safetensors(layout: Layout, net: nn.Module, path: Path, example: Inputs, info: dict[str, Any]) -> None:
     save_pruned(net, path, info, layout=layout)
 
 
-def _save_onnx(net: nn.Module, path: Path, example: Tensor, info: dict[str, Any]) -> None:
+def _save_onnx(net: nn.Module, path: Path, example: Inputs, info: dict[str, Any]) -> None:
     save_onnx(net, path, example)
 
 
-def _save_torch(net: nn.Module, path: Path, example: Tensor, info: dict[str, Any]) -> None:
+def _save_torch(net: nn.Module, path: Path, example: Inputs, info: dict[str, Any]) -> None:
     save_torch_export(net, path, example)
 
 

@@ -1,4 +1,4 @@
-"""ONNX files of networks, for batches of any size, run by ONNX Runtime. They need the extra ``onnx``."""
+"""ONNX files of networks, for inputs of any size, run by ONNX Runtime. They need the extra ``onnx``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.export import ExportedProgram
 
 from pyro_vd._core.arguments import check_path
 from pyro_vd._core.errors import InputError
@@ -15,32 +16,56 @@ from pyro_vd._core.messages import one_line
 from pyro_vd._core.reading import read_bytes, reading
 from pyro_vd._core.sealed import check_onnx_seal, seal_onnx
 from pyro_vd._core.storage import write_atomically
-from pyro_vd.export.torch_file import FileNetwork, check_same, probes, program
-from pyro_vd.networks.checks import check_example
+from pyro_vd.export.file_network import FileNetwork, InputForm
+from pyro_vd.export.graph import Dynamic, check_dynamic, check_same, probes, program
+from pyro_vd.export.named_tensors import OUTPUT, named, named_inputs, unnamed
+from pyro_vd.export.recurrent_shapes import whole_recurrent_layers
+from pyro_vd.networks.checks import check_inputs_of
+from pyro_vd.networks.inputs import Inputs
 
 _PACKAGES = ("onnx", "onnxruntime", "onnxscript")
-_TYPES = {"tensor(float)": torch.float32, "tensor(double)": torch.float64, "tensor(float16)": torch.float16}
+_TYPES = {
+    "tensor(float)": torch.float32,
+    "tensor(double)": torch.float64,
+    "tensor(float16)": torch.float16,
+    **{f"tensor({kind})": getattr(torch, kind) for kind in ("bool", "uint8", "int8", "int16", "int32", "int64")},
+}
 
 
-def save_onnx(net: nn.Module, path: Path | str, example: Tensor) -> None:
-    """Write an ONNX file with one ``input`` and one ``output``, atomically, after comparing its outputs in ONNX Runtime.
+def save_onnx(net: nn.Module, path: Path | str, example: Inputs, *, dynamic: Dynamic = (0,)) -> None:
+    """Write an ONNX file, atomically, after comparing its outputs in ONNX Runtime with those of the network.
+
+    A tensor is named ``input`` or ``output`` in the file; the tensors of a tuple are ``input_0``, ``input_1``, …; those of a
+    mapping have the names of its keys. Outputs that are no tensors, such as caches, are left out.
 
     Args:
         net: the network.
         path: the file; replaced if it exists.
-        example: inputs ``(n, …)``, n ≥ 1; the file takes ``(any n, …)``.
+        example: inputs, each tensor ``(n, …)``, n ≥ 1: a tensor, a tuple, or a mapping of keywords; the file takes
+            ``(any n, …)``. What is no tensor in it becomes part of the file.
+        dynamic: the dimensions that may have any size, as for :func:`~.torch_file.save_torch_export`.
 
     Raises:
         InputError: the extra is not installed, the example does not fit, or the network cannot be exported or run.
         OSError: the disk is full or the folder is not writable; then nothing is changed.
     """
     check_installed("ONNX", *_PACKAGES)
-    path, example = check_path("path", path), check_example(net, example)
-    pairs, graph = probes(net, example), program(net, example)
+    from pyro_vd.export.onnx_rnn import rnn_translations
+
+    path, example = check_path("path", path), check_inputs_of(net, example)
+    sizes = check_dynamic(dynamic, example)
+    pairs, graph = probes(net, example, sizes), program(net, example, sizes)
     try:
-        exported = torch.onnx.export(
-            graph, dynamo=True, verbose=False, input_names=["input"], output_names=["output"], dynamic_shapes=({0: "batch"},)
-        )
+        with whole_recurrent_layers():
+            exported = torch.onnx.export(
+                graph,
+                dynamo=True,
+                verbose=False,
+                input_names=list(named_inputs(example)),
+                output_names=list(named(pairs[0][1], OUTPUT)),
+                dynamic_shapes=_names_of_sizes(graph),
+                custom_translation_table=rnn_translations(),
+            )
         assert exported is not None
         content = seal_onnx(_without_traces(exported.model_proto))
         network = _network("the file", content)
@@ -65,6 +90,18 @@ def load_onnx(path: Path | str) -> nn.Module:
         return _network(str(path), content)
 
 
+def _names_of_sizes(graph: ExportedProgram) -> tuple[dict[int, str], ...]:
+    """The name of each dimension of any size, by input; the exporter wants the name of two equal sizes once."""
+    known, names = set[str](), []
+    for node in graph.graph.find_nodes(op="placeholder"):
+        if node.name in graph.graph_signature.user_inputs:
+            sizes = enumerate(getattr(node.meta["val"], "shape", ()))
+            fresh = {d: str(size) for d, size in sizes if not isinstance(size, int) and str(size) not in known}
+            known.update(fresh.values())
+            names.append({d: "batch" if d == 0 else f"{node.name}_{d}" for d in fresh})
+    return tuple(names)
+
+
 def _without_traces(model: Any) -> bytes:
     """The bytes of the file without the exporter's notes about the machine and the code, a third of a small file."""
     graph = model.graph
@@ -80,10 +117,14 @@ def _network(where: str, content: bytes) -> nn.Module:
     options.intra_op_num_threads = torch.get_num_threads()
     options.add_session_config_entry("session.force_spinning_stop", "1")  # its threads take no core between calls
     session = InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    (given,) = session.get_inputs()
-    shape = [size if isinstance(size, int) else None for size in given.shape]
+    names = [output.name for output in session.get_outputs()]
 
-    def run(x: Tensor) -> Tensor:
-        return torch.from_numpy(session.run(None, {given.name: x.detach().cpu().numpy()})[0])
+    def run(tensors: dict[str, Tensor]) -> Any:
+        arrays = {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
+        return unnamed(dict(zip(names, map(torch.from_numpy, session.run(names, arrays)), strict=True)), OUTPUT)
 
-    return FileNetwork(where, run, shape, _TYPES.get(given.type))
+    return FileNetwork(where, run, {given.name: _form_of(given) for given in session.get_inputs()})
+
+
+def _form_of(given: Any) -> InputForm:
+    return InputForm(tuple(size if isinstance(size, int) else None for size in given.shape), _TYPES.get(given.type))

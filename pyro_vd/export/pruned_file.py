@@ -21,6 +21,7 @@ from pyro_vd._core.tensor_file import check_checksum, read_tensors, tensor_bytes
 from pyro_vd.export.architecture import build, describe, not_described
 from pyro_vd.export.given_network import in_the_sizes_of, sizes_of
 from pyro_vd.export.sparse_file import pack, unpack
+from pyro_vd.export.tied_weights import everywhere, once, tied_names
 from pyro_vd.networks.checks import check_kinds, check_module, check_state
 from pyro_vd.networks.copies import copy_network
 from pyro_vd.networks.modules import SelectInputs
@@ -83,7 +84,7 @@ def save_pruned(net: nn.Module, path: Path | str, info: dict[str, Any] | None = 
         raise InputError(
             f"net holds NaN or infinite values in {listed}; all must be finite", name="net", value=broken, allowed="finite"
         )
-    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in once(net, state).items()}
     info = {} if info is None else info
     _check_info(info)
     if layout != "dense":
@@ -91,7 +92,7 @@ def save_pruned(net: nn.Module, path: Path | str, info: dict[str, Any] | None = 
     described = description_of(net, info, tensors)
     architecture = described["architecture"]
     content = tensor_bytes(MARK, described, tensors)
-    _dense("net", tensors, net if architecture is None else build("net", architecture))
+    _dense("net", tensors, net if architecture is None else build("net", architecture), tied_names(net))
     if architecture is None:
         logger.warning(
             "%s does not say how to build %s: load_pruned(path, net=...) will need the network", path, not_described(net)
@@ -101,8 +102,7 @@ def save_pruned(net: nn.Module, path: Path | str, info: dict[str, Any] | None = 
 
 def description_of(net: nn.Module, info: dict[str, Any], stored: Iterable[str]) -> dict[str, Any]:
     """The description of a network in a file, beside its tensors, which the file holds under the names ``stored``."""
-    tied = len(list(net.parameters())) < len(list(net.named_parameters(remove_duplicate=False)))
-    architecture = None if tied else describe(net)  # a description would untie them
+    architecture = None if tied_names(net) else describe(net)  # a description would untie them
     described = {"architecture": architecture, "info": info}
     return described if architecture is not None else {**described, "sizes": sizes_of(net, stored)}
 
@@ -124,7 +124,7 @@ def load_pruned(path: Path | str, net: nn.Module | None = None) -> nn.Module:
     if net is not None:
         check_module("net", net)
     described, stored = _read(path)
-    given = net is not None
+    given, tied = net is not None, {} if net is None else tied_names(net)
     if net is None:
         if described["architecture"] is None:
             raise InputError(
@@ -150,7 +150,7 @@ def load_pruned(path: Path | str, net: nn.Module | None = None) -> nn.Module:
             name="net",
             value=None,
         )
-    tensors = _dense(str(path), stored, net)
+    tensors = _dense(str(path), stored, net, tied)
     check_checksum(path, described, stored)
     state = net.state_dict()  # with the versions of its modules, which some need to read their state
     state.update(tensors)
@@ -188,9 +188,9 @@ def _check_info(info: Any) -> None:
         )
 
 
-def _dense(where: str, stored: Mapping[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
-    """The dense tensors of a file, checked against this network."""
-    tensors = unpack(where, stored, net.state_dict())
+def _dense(where: str, stored: Mapping[str, Tensor], net: nn.Module, tied: Mapping[str, str]) -> dict[str, Tensor]:
+    """The dense tensors of a file, checked against this network, which had its parameters ``tied`` when it was given."""
+    tensors = everywhere(tied, unpack(where, stored, net.state_dict()))
     check_state(where, tensors, net)
     for name, module in net.named_modules():
         if isinstance(module, SelectInputs):

@@ -1,144 +1,27 @@
-"""Files of ``torch.export`` (.pt2): a network's graph for batches of any size, which runs without the code of the network."""
+"""Files of ``torch.export`` (.pt2): a network's graph for inputs of any size, which runs without the code of the network."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.export import Dim, ExportedProgram
+from torch.utils._pytree import tree_unflatten
 
 from pyro_vd._core.arguments import check_path
-from pyro_vd._core.errors import InputError
-from pyro_vd._core.messages import one_line
 from pyro_vd._core.reading import read_bytes, reading
 from pyro_vd._core.sealed import check_zip, seal_zip
 from pyro_vd._core.storage import write_atomically
-from pyro_vd.networks.checks import check_example
-from pyro_vd.networks.copies import copy_network
-
-_TRACES = ("stack_trace", "nn_module_stack", "source_fn_stack", "from_node", "torch_fn")
-"""The entries of a graph that describe the machine and the code it was made with."""
-
-
-class FileNetwork(nn.Module):
-    """A graph that was read from a file, called like any network. It shows no parameters and is always in evaluation mode.
-
-    Args:
-        where: the file, for messages.
-        run: computes the outputs for a batch.
-        shape: of the inputs; None where any size is allowed.
-        dtype: of the inputs; None if it is not known.
-    """
-
-    def __init__(
-        self, where: str, run: Callable[[Tensor], Tensor], shape: Sequence[int | None], dtype: torch.dtype | None
-    ) -> None:
-        super().__init__()
-        self.where: str = where
-        self.run: Callable[[Tensor], Tensor] = run
-        self.shape: tuple[int | None, ...] = tuple(shape)
-        self.dtype: torch.dtype | None = dtype
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The outputs for a batch ``x``, on the CPU.
-
-        Raises:
-            InputError: ``x`` is not a tensor, or it has another shape or type than the file was made for.
-        """
-        if not isinstance(x, Tensor):
-            raise InputError(f"inputs are a {type(x).__name__}; they must be a tensor", name="x", value=x, allowed="a tensor")
-        given = f"inputs of shape {tuple(x.shape)}, {x.dtype}, do not fit the network of {self.where}"
-        fits = x.ndim == len(self.shape) and all(w in (None, size) for w, size in zip(self.shape, x.shape, strict=True))
-        if not fits or self.dtype not in (None, x.dtype):
-            wanted = ", ".join("any" if size is None else str(size) for size in self.shape)
-            allowed = f"({wanted}), {self.dtype}"
-            raise InputError(f"{given}: it takes {allowed}", name="x", value=(tuple(x.shape), x.dtype), allowed=allowed)
-        try:
-            return self.run(x)
-        except Exception as error:  # the errors of what runs graphs have no common type
-            raise InputError(f"{given}: {one_line(error)[:200]}", name="x", value=(tuple(x.shape), x.dtype)) from error
+from pyro_vd.export.file_network import FileNetwork, InputForm
+from pyro_vd.export.graph import Dynamic, check_dynamic, check_same, probes, program
+from pyro_vd.export.named_tensors import named_inputs
+from pyro_vd.networks.checks import check_inputs_of
+from pyro_vd.networks.inputs import Inputs
 
 
-@torch.no_grad()
-def probes(net: nn.Module, example: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Inputs and outputs of a network in evaluation mode on the CPU, for batches of 1 and of 7, to compare a file with.
-
-    Raises:
-        InputError: the example is empty, the network cannot take it, or its output is not one tensor.
-    """
-    if not example.ndim or not len(example):
-        raise InputError(name="example", value=tuple(example.shape), allowed="of the shape of a batch, (n, …), n >= 1")
-    net, pairs = copy_network(net).cpu().eval(), []
-    for batch in (1, 7):
-        x = example.cpu()[torch.arange(batch) % len(example)]
-        try:
-            y = net(x)
-        except (RuntimeError, IndexError, TypeError, ValueError) as error:
-            shape = tuple(example.shape[1:])
-            raise InputError(
-                f"example of shape {shape}, {example.dtype}, does not fit the network: {one_line(error)}",
-                name="example",
-                value=shape,
-            ) from error
-        if not isinstance(y, Tensor):
-            kind = type(y).__name__
-            raise InputError(
-                f"the network's output is a {kind}; it must be one tensor", name="net", value=y, allowed="one tensor"
-            )
-        pairs.append((x, y))
-    return pairs
-
-
-def program(net: nn.Module, example: Tensor) -> ExportedProgram:
-    """The graph of a network in evaluation mode on the CPU, for any batch size; only the shape of ``example`` goes into it.
-
-    Raises:
-        InputError: the network cannot be exported for every batch size; the message says why.
-    """
-    net = copy_network(net).cpu().eval()
-    blank = torch.zeros((2, *example.shape[1:]), dtype=example.dtype)  # the exporter would take a batch size of 1 as fixed
-    try:
-        graph = torch.export.export(net, (blank,), dynamic_shapes=({0: Dim("batch")},), strict=False)
-    except Exception as error:  # the exporter raises whatever the network's code does, and errors of its own
-        why = one_line(error)[:200]
-        kind = type(net).__name__
-        raise InputError(f"{kind} cannot be exported for batches of any size: {why}", name="net", value=kind) from error
-    for node in graph.graph.nodes:
-        for trace in _TRACES:
-            node.meta.pop(trace, None)
-    graph.example_inputs = None
-    return graph
-
-
-@torch.no_grad()
-def check_same(kind: str, exported: nn.Module, pairs: list[tuple[Tensor, Tensor]]) -> None:
-    """Refuse an exported network whose outputs differ from those of :func:`probes` by more than 1e-5 of the largest.
-
-    Raises:
-        InputError: saying by how much they differ.
-    """
-    for x, wanted in pairs:
-        found = exported(x)
-        if wanted.shape != found.shape:
-            shape = tuple(found.shape)
-            raise InputError(
-                f"as {kind} the network gives {shape} for a batch of {len(x)}, not {tuple(wanted.shape)}",
-                name="net",
-                value=shape,
-            )
-        apart, largest = (wanted - found).abs().max().item(), wanted.abs().max().item()
-        if not apart <= 1e-5 * max(1, largest):
-            raise InputError(
-                f"as {kind} the network is another function: for a batch of {len(x)}, an output differs by {apart:.1e}",
-                name="net",
-                value=apart,
-            )
-
-
-def save_torch_export(net: nn.Module, path: Path | str, example: Tensor) -> None:
+def save_torch_export(net: nn.Module, path: Path | str, example: Inputs, *, dynamic: Dynamic = (0,)) -> None:
     """Write a ``torch.export`` file, atomically, after comparing its outputs with those of the network.
 
     ``torch.export.load(path).module()`` reads it where pyro_vd is not installed. As with every file of PyTorch that holds more
@@ -147,15 +30,19 @@ def save_torch_export(net: nn.Module, path: Path | str, example: Tensor) -> None
     Args:
         net: the network.
         path: the file; replaced if it exists.
-        example: inputs ``(n, …)``, n ≥ 1; the file takes ``(any n, …)``.
+        example: inputs, each tensor ``(n, …)``, n ≥ 1: a tensor, a tuple, or a mapping of keywords; the file takes the same
+            form, ``(any n, …)``. What is no tensor in it becomes part of the file.
+        dynamic: the dimensions that may have any size, beside dimension 0: ``(0, 1)`` where dimension 1 is the length of a
+            sequence; or by the name of an input, ``{"input_ids": (1,)}``, the inputs of a tuple being ``input_0``, ``input_1``.
 
     Raises:
-        InputError: the example does not fit, or the network cannot be exported; see :func:`program`.
+        InputError: the example does not fit, or the network cannot be exported; see :func:`~.graph.program`.
         OSError: the disk is full or the folder is not writable; then nothing is changed.
     """
-    path, example = check_path("path", path), check_example(net, example)
-    pairs, buffer = probes(net, example), io.BytesIO()
-    torch.export.save(program(net, example), buffer)
+    path, example = check_path("path", path), check_inputs_of(net, example)
+    sizes, buffer = check_dynamic(dynamic, example), io.BytesIO()
+    pairs = probes(net, example, sizes)
+    torch.export.save(program(net, example, sizes), buffer)
     content = seal_zip(buffer.getvalue())
     check_same("a torch.export file", _network("the file", content), pairs)
     write_atomically(Path(path), content)
@@ -176,7 +63,19 @@ def load_torch_export(path: Path | str) -> nn.Module:
 
 def _network(where: str, content: bytes) -> nn.Module:
     program = torch.export.load(io.BytesIO(content))
-    (name,) = program.graph_signature.user_inputs
-    given = next(node.meta["val"] for node in program.graph.find_nodes(op="placeholder") if node.name == name)
-    shape = [size if isinstance(size, int) else None for size in given.shape]
-    return FileNetwork(where, program.module().forward, shape, given.dtype)
+    module, spec = program.module(), program.call_spec.in_spec
+    placeholders = {node.name: node.meta["val"] for node in program.graph.find_nodes(op="placeholder")}
+    # In place of a tensor there is the name of its placeholder; what is no tensor stands for itself.
+    leaves = [placeholders.get(leaf, leaf) if isinstance(leaf, str) else leaf for leaf in program.graph_signature.user_inputs]
+
+    def run(tensors: dict[str, Tensor]) -> Any:
+        given = iter(tensors.values())
+        args, kwargs = tree_unflatten([next(given) if isinstance(leaf, Tensor) else leaf for leaf in leaves], spec)
+        return module(*args, **kwargs)
+
+    args, kwargs = tree_unflatten(leaves, spec)
+    return FileNetwork(where, run, {name: _form_of(like) for name, like in named_inputs(kwargs or args).items()})
+
+
+def _form_of(like: Tensor) -> InputForm:
+    return InputForm(tuple(size if isinstance(size, int) else None for size in like.shape), like.dtype)

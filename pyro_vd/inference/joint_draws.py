@@ -25,6 +25,7 @@ from pyro_vd.evaluation.scores import expected
 from pyro_vd.inference.handlers import trace_of
 from pyro_vd.inference.lazy_weight import draw_weight
 from pyro_vd.inference.reparam import LocalReparameterization
+from pyro_vd.networks.inputs import Inputs, num_examples, rows, to_device
 from pyro_vd.networks.markers import GuideMarker
 from pyro_vd.networks.modes import in_evaluation_mode
 
@@ -54,8 +55,8 @@ def evaluation_mode(guide: GuideMarker) -> Iterator[torch.device]:
 @torch.no_grad()
 def joint_draws(
     guide: GuideMarker,
-    x: Tensor,
-    y: Tensor | None,
+    x: Inputs,
+    y: Any,
     num_samples: int,
     observe: Observe,
     take: Callable[[Draws, Draws], None],
@@ -70,7 +71,7 @@ def joint_draws(
     Args:
         guide: draws all latent sites of its model; a site inside the plate of the examples has one value per example. The model
             has an observed site ``y``, and may have latent sites beside the weights and its own ``forward``.
-        x: inputs ``(n, …)``, on any device.
+        x: n inputs in any form, on any device.
         y: observations ``(n, …)``; None if they are not known.
         num_samples: S, at least 1.
         observe: maps the distribution of ``y`` and the observations to the tensors to keep; runs under ``torch.vmap``.
@@ -83,26 +84,24 @@ def joint_draws(
     num_samples = check_number("num_samples", num_samples, low=1, whole=True)
     model = guide.model
     with evaluation_mode(guide) as device, pyro.validation_enabled(False):
-        x, y = x.to(device), None if y is None else y.to(device)
+        x, y, n = to_device(x, device), to_device(y, device), num_examples(x)
 
-        def observed(latents: Draws, rows: slice) -> Draws:
-            part = None if y is None else y[rows]
-            return each_draw(
-                lambda values: observe(_Conditioned(values, rows, len(x)).run(model, x[rows], part), part), latents
-            )
+        def observed(latents: Draws, chosen: slice) -> Draws:
+            some, part = rows(x, chosen), rows(y, chosen)
+            return each_draw(lambda values: observe(_Conditioned(values, chosen, n).run(model, some, part), part), latents)
 
         def first_rows(k: int) -> Tensor:  # also registers parameters, which is not possible under vmap
-            return expected(_Conditioned(first, slice(k), len(x)).run(model, x[:k], None if y is None else y[:k]))
+            return expected(_Conditioned(first, slice(k), n).run(model, rows(x, slice(k)), rows(y, slice(k))))
 
         first = _run_guide(guide, x, y)
-        draws, rows = draws_at_once(first_rows, len(x), device, sum(value.nbytes for value in first.values()))
+        draws, size = draws_at_once(first_rows, n, device, sum(value.nbytes for value in first.values()))
         for done in range(0, num_samples, draws):
             latents = stack([_run_guide(guide, x, y) for _ in range(min(draws, num_samples - done))])
-            parts = [observed(latents, slice(start, start + rows)) for start in range(0, len(x), rows)]
+            parts = [observed(latents, slice(start, start + size)) for start in range(0, n, size)]
             take(latents, join(parts, 1))
 
 
-def _run_guide(guide: nn.Module, x: Tensor, y: Tensor | None) -> Draws:
+def _run_guide(guide: nn.Module, x: Inputs, y: Any) -> Draws:
     """Return one draw of every latent site by name, without the guide's auxiliary sites, which the model does not have."""
     with LocalReparameterization():
         trace = trace_of(guide, x, y)
@@ -129,7 +128,7 @@ class _Conditioned(Messenger):
         self._unused = set(latents)
         self._found: Distribution | None = None
 
-    def run(self, model: nn.Module, x: Tensor, y: Tensor | None) -> Distribution:
+    def run(self, model: nn.Module, x: Inputs, y: Any) -> Distribution:
         """Run the model on these examples, and return the distribution of the observed site."""
         with self:
             model(x, y)

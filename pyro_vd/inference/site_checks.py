@@ -17,7 +17,7 @@ from pyro_vd._core.messages import quoted
 from pyro_vd.distributions.priors import WeightPrior
 from pyro_vd.distributions.unit_posterior import UnitPosterior
 from pyro_vd.distributions.weight_posterior import WeightPosterior
-from pyro_vd.evaluation.observations import base_distribution
+from pyro_vd.evaluation.class_labels import ClassLabels, base_distribution
 
 OF_WEIGHTS = (WeightPosterior, UnitPosterior, WeightPrior)
 OF_WEIGHT_GUIDE = "of_weight_guide"
@@ -111,6 +111,9 @@ def check_observations_once(name: str, site: Any, log_prob: Tensor) -> None:
     p, value = site["fn"], site["value"]
     wanted = tuple(p.batch_shape + p.event_shape)  # torch's own distributions have no ``shape()``
     shape = tuple(value.shape) if isinstance(value, Tensor) else wanted
+    base = base_distribution(p)
+    if isinstance(base, ClassLabels) and isinstance(value, Tensor) and base.is_soft(value):
+        shape = shape[:-1]  # a soft label has one number per class
     counts = site["mask"] is not False and not site["infer"].get("_deterministic")
     if counts and (log_prob.shape != p.batch_shape or shape != wanted):
         raise InputError(

@@ -15,7 +15,9 @@ from pyro_vd.networks.layers import named_weights
 from pyro_vd.networks.linear_kind import LinearKind
 from pyro_vd.networks.linear_map import LinearMap
 from pyro_vd.networks.modules import Rescale, SelectInputs
-from pyro_vd.networks.ready import mlp
+from pyro_vd.networks.ready import lenet5, mlp, vgg_like
+from pyro_vd.networks.ready_residual import resnet20
+from pyro_vd.networks.ready_sequences import lstm_classifier, transformer_encoder
 from pyro_vd.networks.recurrent_kinds import RecurrentCellKind, RecurrentKind
 
 for _kind in (
@@ -24,4 +26,18 @@ for _kind in (
 ):
     register_layer(_kind)
 
-__all__ = ["FixedUnitsKind", "LayerKind", "LinearMap", "Rescale", "SelectInputs", "mlp", "named_weights", "register_layer"]
+__all__ = [
+    "FixedUnitsKind",
+    "LayerKind",
+    "LinearMap",
+    "Rescale",
+    "SelectInputs",
+    "lenet5",
+    "lstm_classifier",
+    "mlp",
+    "named_weights",
+    "register_layer",
+    "resnet20",
+    "transformer_encoder",
+    "vgg_like",
+]

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from pyro_vd._core.arrays import tensor_of
 from pyro_vd._core.errors import InputError
-from pyro_vd._core.messages import type_name
+from pyro_vd._core.messages import one_line, type_name
+from pyro_vd.networks.inputs import Inputs, run, tensors_in
 from pyro_vd.networks.markers import GuideMarker, ModelMarker
 
 
@@ -72,6 +73,40 @@ def check_example(net: Any, example: Any) -> Tensor:
     """
     check_module("net", net)
     return tensor_of("example", example, dtype_of(net))
+
+
+def check_inputs_of(net: Any, example: Any) -> Inputs:
+    """Convert example inputs of a network, in any form, to tensors; what is no array in a tuple or a mapping stays as it is.
+
+    Raises:
+        InputError: ``net`` is not a network; or ``example`` is neither a tensor nor an array, nor a tuple or a mapping.
+    """
+    if not isinstance(example, tuple | Mapping):
+        return check_example(net, example)
+    check_module("net", net)
+    dtype = dtype_of(net)
+
+    def converted(value: Any) -> Any:
+        return tensor_of("example", value, dtype) if hasattr(value, "__array__") else value
+
+    if isinstance(example, Mapping):
+        return {key: converted(value) for key, value in example.items()}
+    return tuple(map(converted, example))
+
+
+def check_takes(net: nn.Module, example: Inputs) -> Any:
+    """The output of a network for example inputs.
+
+    Raises:
+        InputError: the network cannot take them.
+    """
+    try:
+        return run(net, example)
+    except (RuntimeError, IndexError, TypeError, ValueError) as error:
+        shapes = [tuple(tensor.shape[1:]) for tensor in tensors_in(example)]
+        kinds = ", ".join(f"{tuple(tensor.shape[1:])}, {tensor.dtype}" for tensor in tensors_in(example))
+        message = f"example of shape {kinds}, does not fit the network: {one_line(error)}"
+        raise InputError(message, name="example", value=shapes[0] if len(shapes) == 1 else shapes) from error
 
 
 def check_module(name: str, net: object) -> None:

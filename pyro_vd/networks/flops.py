@@ -11,10 +11,11 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from pyro_vd.networks.inputs import Inputs, run
 from pyro_vd.networks.layer_kind import LayerKind
 from pyro_vd.networks.layer_registry import layers_in
 from pyro_vd.networks.modes import in_evaluation_mode
@@ -43,8 +44,8 @@ class NetworkCost:
 
 
 @torch.no_grad()
-def network_cost(net: nn.Module, example: Tensor) -> NetworkCost:
-    """The cost of a network in evaluation mode; ``example`` is one input, ``(1, …)``, on its device."""
+def network_cost(net: nn.Module, example: Inputs) -> NetworkCost:
+    """The cost of a network in evaluation mode; ``example`` is one input in any form, ``(1, …)``, on its device."""
     saved = 0
 
     def count(kind: LayerKind, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
@@ -55,7 +56,7 @@ def network_cost(net: nn.Module, example: Tensor) -> NetworkCost:
     hooks = [layer.register_forward_hook(partial(count, kind), with_kwargs=True) for _, layer, kind in layers_in(net)]
     try:
         with in_evaluation_mode(net), operations_counted() as counter:
-            net(example)
+            run(net, example)
     finally:
         for hook in hooks:
             hook.remove()

@@ -1,14 +1,24 @@
-"""Ready networks of the literature, as ordinary PyTorch modules."""
+"""Ready networks of the literature for images and tables, as ordinary ``nn.Sequential`` modules."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from torch import nn
 
-from pyro_vd._core.arguments import check_rate
+from pyro_vd._core.arguments import LARGEST, check_number, check_rate
 from pyro_vd._core.errors import InputError
+
+
+def check_sizes(sizes: Mapping[str, object]) -> None:
+    """Refuse arguments of a network, by name, that are not integers of at least 1.
+
+    Raises:
+        InputError: naming the argument.
+    """
+    for name, value in sizes.items():
+        check_number(name, value, low=1, high=LARGEST, whole=True)
 
 
 def mlp(sizes: Sequence[int], dropout: float = 0.0) -> nn.Sequential:
@@ -30,3 +40,51 @@ def mlp(sizes: Sequence[int], dropout: float = 0.0) -> nn.Sequential:
             layers += [nn.ReLU(), nn.Dropout(dropout)] if dropout else [nn.ReLU()]
         layers.append(nn.Linear(inputs, outputs))
     return nn.Sequential(*layers)
+
+
+def lenet5(classes: int = 10) -> nn.Sequential:
+    """Make LeNet-5 in the sizes of Caffe, 20-50-800-500: 430,500 weights for 10 classes (Molchanov 2017, section 5.2).
+
+    Its inputs are images of 28 × 28 numbers, ``(batch, 28, 28)`` or ``(batch, 1, 28, 28)``; it returns ``(batch, classes)``.
+
+    Args:
+        classes: the number of classes, at least 1.
+
+    Raises:
+        InputError: ``classes`` is not an integer of at least 1.
+    """
+    check_sizes({"classes": classes})
+    return nn.Sequential(
+        *(nn.Flatten(), nn.Unflatten(1, (1, 28, 28))),
+        *(nn.Conv2d(1, 20, 5), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(20, 50, 5), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Flatten(), nn.Linear(800, 500), nn.ReLU(), nn.Linear(500, classes)),
+    )
+
+
+_VGG_LIKE = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
+"""The channels of the convolutions in each group; a pooling ends the group."""
+
+
+def vgg_like(classes: int = 10) -> nn.Sequential:
+    """Make the VGG-like network for CIFAR-10: 13 convolutions with batch normalisation, and two linear layers.
+
+    Zagoruyko 2015; the network of Molchanov 2017 (arXiv 1701.05369, section 5.4). Its inputs are ``(batch, 3, 32, 32)``, its
+    outputs ``(batch, classes)``. Dropout is left out: variational dropout replaces it.
+
+    Args:
+        classes: the number of classes, at least 1.
+
+    Raises:
+        InputError: ``classes`` is not an integer of at least 1.
+    """
+    check_sizes({"classes": classes})
+    layers: list[nn.Module] = []
+    channels = 3
+    for group in _VGG_LIKE:
+        for width in group:
+            layers += [nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+            channels = width
+        layers.append(nn.MaxPool2d(2))
+    head = (nn.Linear(channels, 512, bias=False), nn.BatchNorm1d(512), nn.ReLU(), nn.Linear(512, classes))
+    return nn.Sequential(*layers, nn.Flatten(), *head)

@@ -22,6 +22,7 @@ from pyro_vd.guides.checks import check_guide
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.inference.joint_draws import OBSERVED, joint_draws
 from pyro_vd.models.data_checks import check_data
+from pyro_vd.networks.inputs import named_tensors
 from pyro_vd.posterior.arviz_files import check_arviz, from_tree
 from pyro_vd.pruning.rule import Rule
 from pyro_vd.pruning.thresholds import DEFAULT_THRESHOLD
@@ -54,7 +55,7 @@ def to_inference_data(
     - ``posterior_predictive``: sampled observations ``y``; for classes their probabilities ``y_probability``, otherwise their
       means ``y_mean``.
     - ``log_likelihood``: log p(yₙ|xₙ, w) in nats, per example and draw.
-    - ``observed_data`` and ``constant_data``: the given observations ``y`` and inputs ``x``.
+    - ``observed_data`` and ``constant_data``: the given observations ``y`` and inputs ``x``; several inputs are ``x_<key>``.
     - ``training_history``: one record per epoch.
 
     Args:
@@ -112,7 +113,9 @@ def to_inference_data(
         "posterior_predictive": groups.draws(predictions),
         "log_likelihood": groups.draws({OBSERVED: (found["log_likelihood"], ["example"])}),
         "observed_data": groups.dataset({OBSERVED: (data[1], ["example"])}),
-        "constant_data": groups.dataset({"x": (data[0], ["example"])}),
+        "constant_data": groups.dataset(
+            {f"x_{name}" if name else "x": (tensor, ["example"]) for name, tensor in named_tensors(data[0])}
+        ),
         "training_history": groups.training_history(history),
     }
     root = {"/": xr.Dataset(attrs={**groups.provenance(seed), **(attrs or {})})}

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from pyro_vd._core.arguments import LARGEST, check_number
+from pyro_vd.data.dataset import Arrays
 from pyro_vd.evaluation.scores import expected
 from pyro_vd.guides.alpha import log_alpha
 from pyro_vd.guides.checks import check_guide
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.inference.elbo import VariationalDropoutELBO
 from pyro_vd.inference.joint_draws import evaluation_mode
+from pyro_vd.networks.inputs import device_of, rows, tensors_in, to_device
 from pyro_vd.pruning.rule import Rule, pruning_masks
 from pyro_vd.pruning.thresholds import DEFAULT_THRESHOLD
 
@@ -65,7 +68,7 @@ def quantiles(values: Tensor) -> tuple[float, ...]:
 
 
 @torch.no_grad()
-def site_kl(guide: WeightGuide, data: tuple[Tensor, Tensor]) -> dict[str, float]:
+def site_kl(guide: WeightGuide, data: Arrays) -> dict[str, float]:
     """Return KL(q‖p) of every latent site in nats, as :class:`~pyro_vd.inference.elbo.VariationalDropoutELBO` computes it.
 
     Args:
@@ -77,11 +80,11 @@ def site_kl(guide: WeightGuide, data: tuple[Tensor, Tensor]) -> dict[str, float]
     """
     elbo = VariationalDropoutELBO()
     with evaluation_mode(guide) as device:
-        elbo.loss(guide.model, guide, *(part[:1].to(device) for part in data))
+        elbo.loss(guide.model, guide, *to_device(rows(data, slice(1)), device))
     return {name: value.item() for name, value in elbo.site_kl.items()}
 
 
-def predictive(guide: WeightGuide, x: Tensor, num_samples: int = 20) -> Tensor:
+def predictive(guide: WeightGuide, x: Any, num_samples: int = 20) -> Tensor:
     """Return the mean of the Monte Carlo predictive distribution.
 
     It has class probabilities ``(batch, classes)``, or E y of other observations. Each draw is a joint draw of all latent sites
@@ -89,7 +92,7 @@ def predictive(guide: WeightGuide, x: Tensor, num_samples: int = 20) -> Tensor:
 
     Args:
         guide: a trained guide; guide and model run in evaluation mode and then return to their own modes.
-        x: inputs ``(batch, …)``, on any device, on which the result is too.
+        x: inputs ``(batch, …)`` in any form, on any device, on which the result is too.
         num_samples: the number of draws, at least 1.
 
     Raises:
@@ -100,4 +103,5 @@ def predictive(guide: WeightGuide, x: Tensor, num_samples: int = 20) -> Tensor:
     x = predictor.check_inputs("x", x)
     mean = predictor.means(x, None, lambda found, _: {"mean": expected(found)})["mean"]
     weight = next(iter(guide.model.initial_weights.values()))
-    return mean.to(x.device, x.dtype if x.is_floating_point() else weight.dtype)
+    dtypes = (tensor.dtype for tensor in tensors_in(x) if tensor.is_floating_point())
+    return mean.to(device_of(x), next(dtypes, weight.dtype))

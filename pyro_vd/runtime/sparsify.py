@@ -1,115 +1,81 @@
-"""A pruned multilayer perceptron run as sparse matrices where that is faster."""
+"""A pruned network run as sparse matrices where that is faster."""
 
 from __future__ import annotations
 
+import logging
 import math
-import time
-from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pyro_vd._core.arguments import LARGEST, check_numbers
 from pyro_vd._core.errors import InputError
-from pyro_vd.networks.checks import check_module
+from pyro_vd.networks.checks import check_inputs_of, check_module, check_takes
 from pyro_vd.networks.copies import copy_network
-from pyro_vd.networks.layers import as_matrix
-from pyro_vd.networks.modules import SelectInputs
-from pyro_vd.runtime.csr import CSRLinear, CSRNetwork, linear_steps
-from pyro_vd.runtime.inputs import check_input
+from pyro_vd.networks.inputs import Inputs, num_examples, rows
+from pyro_vd.networks.tracing import check_hooks
+from pyro_vd.runtime.chain import fastest_chain
+from pyro_vd.runtime.report import Choice, RuntimeReport
+from pyro_vd.runtime.sites import sites, without_forms
+from pyro_vd.runtime.sparse_runtime import ChainRuntime, SparseRuntime
+from pyro_vd.runtime.substituting import fastest
 
-_SECONDS, _ROUNDS = 0.05, (10, 200)
-"""The approximate length of a measurement in seconds, and the limits of the number of its rounds."""
-
-_GAIN = 0.95
-"""A sparse form is chosen if it takes less than this share of the dense form's time: measurements vary by a few percent."""
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 @torch.no_grad()
-def sparsify_runtime(net: nn.Module, batch_sizes: Sequence[int] = (1, 64, 1024)) -> SparseRuntime:
-    """Make a pruned network fast for inference, with layers as compressed sparse rows (CSR) where that is faster.
+def sparsify_runtime(
+    net: nn.Module, batch_sizes: Sequence[int] | None = None, *, example: Inputs | None = None
+) -> SparseRuntime:
+    """Make a pruned network fast for inference: layers compute with their non-zeros only where that is faster.
 
-    That depends on the size and density of a layer, the batch, the machine and the number of threads, so both forms are timed
-    when this function is called. Compact the network first: ``sparsify_runtime(compact(net))``.
+    Linear layers, convolutions with kernels of one position, embeddings and recurrent layers have sparse forms: compressed
+    sparse rows (CSR), and for an embedding, the rows that are not all zero. What is faster depends on the size and density of a
+    layer, the batch, the machine and the number of threads, so both forms of each layer are timed in one forward pass, with the
+    input that the layer gets; and the whole network at the end, which stays dense where that is not faster. Compact the network
+    first: ``sparsify_runtime(compact(net))``.
 
     Args:
-        net: an ``nn.Sequential`` of linear layers with activations between, and flattening and a selection of inputs in front;
-            it is copied. It takes ``(…, features)``, or any ``(batch, …)`` if it flattens.
-        batch_sizes: the sizes to measure at; a batch of another size is run like the nearest of these, by ratio.
+        net: any network; it is copied. ``nn.Sequential`` of linear layers with activations between, and flattening and a
+            selection of inputs in front, needs no example. It takes ``(…, features)``, or any ``(batch, …)`` if it flattens.
+        batch_sizes: the sizes to measure at; a batch of another size is run like the nearest of these, by ratio. By default the
+            number of examples in ``example``; 1, 64 and 1024 without one.
+        example: inputs, a tensor, a tuple or a mapping, whose examples are repeated as often as a batch size needs.
 
     Returns:
         A network that computes the same, for running only: to save it, save ``net``. It also holds a copy of ``net``, whose
-        weights are counted where its size is measured.
+        weights are counted where its size is measured. Its ``report`` says which layers are sparse.
 
     Raises:
-        InputError: the network has any other module, or a batch size is below 1. The returned module raises it for inputs whose
-            number of features, type or device does not fit the network.
+        InputError: there is no example, and the network has any other module than those above; the network cannot take the
+            example, or has forward hooks; or a batch size is below 1.
     """
     check_module("net", net)
+    check_hooks(net)
+    x = None if example is None else check_inputs_of(net, example)
+    if batch_sizes is None:
+        batch_sizes = (1, 64, 1024) if x is None else (num_examples(x, "example"),)
     sizes = sorted(set(check_numbers("batch_sizes", batch_sizes, low=1, high=LARGEST)))
     if not sizes:
         raise InputError(name="batch_sizes", value=batch_sizes, allowed="a list of at least one size")
     limits = [math.sqrt(low * high) for low, high in pairwise(sizes)]
     dense = copy_network(net).eval().requires_grad_(False)
-    return SparseRuntime(dense, [_fastest(dense, size) for size in sizes], limits)
+    if x is None:
+        chosen: list[Choice] = [fastest_chain(dense, size) for size in sizes]
+        others = {}
+    else:
+        check_takes(dense, x)
+        found = sites(dense)
+        others = without_forms(dense, found)
+        chosen = [fastest(dense, found, _examples(x, size), size) for size in sizes]
+    forms, layers, networks = zip(*chosen, strict=True)
+    report = RuntimeReport(tuple(layer for some in layers for layer in some), networks, others)
+    logger.info("%s runs %s", type(net).__name__, report.summary())
+    return (ChainRuntime if x is None else SparseRuntime)(dense, forms, limits, report)
 
 
-class SparseRuntime(nn.Module):
-    """A network with one form for each range of batch sizes, separated by ``limits``; see :func:`sparsify_runtime`."""
-
-    def __init__(self, net: nn.Module, forms: Sequence[nn.Module], limits: Sequence[float]) -> None:
-        super().__init__()
-        self.net = net  # not run by itself; its weights are counted where the size is measured
-        self.forms: nn.ModuleList = nn.ModuleList(forms)
-        self.limits: tuple[float, ...] = tuple(limits)
-        self._calls = tuple(form.forward for form in forms)  # faster to look up and to call than modules
-        self._flattens = any(isinstance(module, nn.Flatten) for module in net.modules())
-        self.eval()
-
-    def forward(self, x: Tensor) -> Tensor:
-        try:
-            batch = len(x) if self._flattens else x.shape[:-1].numel()
-            result: Tensor = self._calls[bisect_left(self.limits, batch)](x)
-        except (RuntimeError, IndexError, AttributeError, TypeError):
-            check_input(x, *linear_steps(self.net))
-            raise
-        return result
-
-    def extra_repr(self) -> str:
-        return ", ".join(f"({index}) up to a batch of {limit:.0f}" for index, limit in enumerate(self.limits))
-
-
-def _fastest(dense: nn.Module, batch_size: int) -> nn.Module:
-    """The network itself, or a :class:`CSRNetwork` with each layer dense or CSR, whichever is fastest at a batch size."""
-    _, steps = linear_steps(dense)
-    selected = next((step.in_features for step in steps if isinstance(step, SelectInputs)), None)
-    layers = [matrix for step in steps if (matrix := as_matrix(step)) is not None]
-    sparse = []
-    for index, (weight, bias) in enumerate(layers):
-        features = weight.shape[1]
-        h = weight.new_ones(features, batch_size)
-        if index == 0 and selected is None:
-            h = weight.new_ones(batch_size, features).t()  # transposed, as in the network
-        as_dense, as_csr = _seconds(h, *(CSRLinear(weight, bias, csr).product() for csr in (False, True)))
-        sparse.append(as_csr < as_dense)
-    candidate = CSRNetwork(dense, sparse)
-    before, after = _seconds(h.new_ones(batch_size, selected or layers[0][0].shape[1]), dense, candidate)
-    return candidate if after < _GAIN * before else dense
-
-
-def _seconds(x: Tensor, *functions: Callable[[Tensor], Tensor]) -> list[float]:
-    """The shortest time of each function of ``x``. They take turns; the shortest counts, as other load can only add to it."""
-    times = [math.inf for _ in functions]
-    started, (least, most) = time.perf_counter(), _ROUNDS
-    for round_ in range(most):
-        for index, function in enumerate(functions):
-            start = time.perf_counter()
-            function(x)
-            if x.is_cuda:
-                torch.cuda.synchronize()
-            times[index] = min(times[index], time.perf_counter() - start)
-        if round_ >= least and time.perf_counter() - started > _SECONDS:
-            break
-    return times
+def _examples(x: Inputs, count: int) -> Any:
+    return rows(x, torch.arange(count) % num_examples(x))

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from pyro_vd._core.errors import InputError
-from pyro_vd.evaluation.metrics import Metrics, evaluate
+from pyro_vd.evaluation.classification import Metrics
+from pyro_vd.evaluation.metrics import evaluate
 from pyro_vd.evaluation.prediction import predict
 from pyro_vd.guides.alpha import has_log_alpha, log_alpha
 from pyro_vd.guides.means import posterior_mean

@@ -45,8 +45,8 @@ class LikelihoodConformance(Seeded, ABC):
                 return MyLikelihood()
     """
 
-    outputs = 1
-    """Numbers that the network gives for each example."""
+    outputs: int | tuple[int, ...] = 1
+    """Numbers that the network gives for each example, or the shape of an example's output."""
     wrong: tuple[float, ...] = ()
     """Observations that have no probability, beside NaN."""
 
@@ -54,21 +54,28 @@ class LikelihoodConformance(Seeded, ABC):
     def make(self) -> Likelihood:
         """The likelihood, the same at every call."""
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of an example's output."""
+        return (self.outputs,) if isinstance(self.outputs, int) else self.outputs
+
     def output(self, n: int, seed: int = 0) -> Tensor:
-        """Outputs ``(n, outputs)`` of a network."""
-        return torch.randn(n, self.outputs, generator=torch.Generator().manual_seed(seed))
+        """Outputs ``(n, *shape)`` of a network."""
+        return torch.randn(n, *self.shape, generator=torch.Generator().manual_seed(seed))
 
     def data(self) -> tuple[Tensor, Tensor]:
         """Inputs ``(60, 4)``, and observations drawn for a linear function of them."""
         x = torch.randn(60, 4, generator=torch.Generator().manual_seed(1))
-        true = torch.randn(4, self.outputs, generator=torch.Generator().manual_seed(2))
+        true = torch.randn(4, math.prod(self.shape), generator=torch.Generator().manual_seed(2))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(3)
-            return x, self.make()(x @ true).sample()
+            return x, self.make()((x @ true).reshape(60, *self.shape)).sample()
 
     def guide(self) -> VariationalDropout:
         """A guide of a linear model with this likelihood."""
-        return VariationalDropout(BayesianNetwork(nn.Linear(4, self.outputs), self.make()), log_sigma2=-4.0)
+        linear = nn.Linear(4, math.prod(self.shape))
+        net = linear if len(self.shape) == 1 else nn.Sequential(linear, nn.Unflatten(1, self.shape))
+        return VariationalDropout(BayesianNetwork(net, self.make()), log_sigma2=-4.0)
 
     def test_one_distribution_per_example(self) -> None:
         """Its batch shape is ``(n,)``, and one example has the log probability that it has among others."""
@@ -81,15 +88,15 @@ class LikelihoodConformance(Seeded, ABC):
 
     def test_its_density_is_that_of_its_samples(self) -> None:
         """The gradient of log p in the output and in its own parameters is 0 in the mean over samples; it is not 0 in each."""
-        likelihood, output = self.make(), self.output(1).expand(DRAWS, self.outputs).clone().requires_grad_()
+        likelihood, output = self.make(), self.output(1).expand(DRAWS, *self.shape).clone().requires_grad_()
         distribution = likelihood(output)
         y = distribution.sample()
         gradient = torch.autograd.grad(distribution.log_prob(y).sum(), output)[0]
         assert gradient.any()
-        check_mean(gradient, torch.zeros(self.outputs))
+        check_mean(gradient, torch.zeros(self.shape))
         if isinstance(likelihood, nn.Module):
             for parameter in likelihood.parameters():
-                draws = [likelihood(output[:1].expand(100, -1)).log_prob(part).mean() for part in y.split(100)]
+                draws = [likelihood(output[:100]).log_prob(part).mean() for part in y.split(100)]
                 gradients = [torch.autograd.grad(draw, parameter, retain_graph=True)[0] for draw in draws]
                 check_mean(torch.stack(gradients), torch.zeros_like(parameter))
 
@@ -99,7 +106,7 @@ class LikelihoodConformance(Seeded, ABC):
         y = distribution.sample((DRAWS,)).squeeze(1)
         mean = expected(distribution)[0]
         if is_classes(distribution):
-            y = nn.functional.one_hot(y, len(mean)).float()
+            y = nn.functional.one_hot(y, mean.shape[-1]).float()
         check_mean(y, mean)
 
     def test_a_right_output_scores_better(self) -> None:

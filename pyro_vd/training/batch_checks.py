@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyro.poutine as poutine
 import torch
@@ -15,9 +15,10 @@ from pyro_vd._core.errors import InputError
 from pyro_vd._core.generators import generators_kept
 from pyro_vd._core.messages import one_line, quoted
 from pyro_vd.data.batches import DEFAULT_BATCH_SIZE, Batches, TensorBatches
-from pyro_vd.data.dataset import Data
+from pyro_vd.data.dataset import Arrays, Data, as_tuples
 from pyro_vd.inference.handlers import own_parameters
 from pyro_vd.models.data_checks import check_data
+from pyro_vd.networks.inputs import num_examples, rows, tensors_in, to_device
 from pyro_vd.networks.norms import normalises_over_batch
 
 if TYPE_CHECKING:
@@ -49,8 +50,9 @@ def _checked(train: Batches, model: BayesianNetwork) -> Batches:
     if len(train) < 1:
         raise InputError(name=type(train).__name__, value=f"{len(train)} batches", allowed="at least one batch per epoch")
     x, y = _first_of(train)
-    taken = check_data(_NAME, (x, y), model, len(x))[1]
-    if taken.dtype != y.dtype or taken.shape != y.shape:
+    x, y = as_tuples(x), as_tuples(y)
+    taken = check_data(_NAME, (x, y), model, num_examples(x))[1]
+    if isinstance(taken, Tensor) and (taken.dtype != y.dtype or taken.shape != y.shape):
         raise InputError(
             f"{_NAME}: the batches hold observations of type {y.dtype} and shape {tuple(y.shape)}; the likelihood wants "
             f"{taken.dtype} and {tuple(taken.shape)}",
@@ -61,13 +63,13 @@ def _checked(train: Batches, model: BayesianNetwork) -> Batches:
     return train
 
 
-def _first_of(batches: Batches) -> tuple[Tensor, Tensor]:
+def _first_of(batches: Batches) -> Arrays:
     """The first batch of some epoch, of batches of the user's own."""
     batch: object = next(iter(batches.epoch(torch.Generator().manual_seed(0))), None)
-    if not (isinstance(batch, tuple | list) and len(batch) == 2 and all(isinstance(each, Tensor) for each in batch)):
+    if not (isinstance(batch, tuple | list) and len(batch) == 2 and all(any(True for _ in tensors_in(each)) for each in batch)):
         raise InputError(
             f"{_NAME}: the first batch of {type(batches).__name__} is {quoted(batch)}; it must be a pair of tensors, inputs "
-            "and observations",
+            "and observations; several inputs are a tuple or a mapping of tensors",
             name=_NAME,
             value=batch,
             allowed="a pair of tensors, inputs and observations",
@@ -76,7 +78,7 @@ def _first_of(batches: Batches) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def check_batches(batches: Batches, model: BayesianNetwork) -> tuple[Tensor, Tensor]:
+def check_batches(batches: Batches, model: BayesianNetwork) -> Arrays:
     """Run the model in training mode on the first batch, and on a last one of another size, with the weights that it came with.
 
     It runs as modules and buffers of its own, and leaves the random state as it was.
@@ -85,7 +87,7 @@ def check_batches(batches: Batches, model: BayesianNetwork) -> tuple[Tensor, Ten
         The first batch, on the model's device, in the order in which tensors in memory are given.
 
     Raises:
-        InputError: an output in training mode that is not one tensor; a batch that does not fit the network or its
+        InputError: an output in training mode that the likelihood cannot take; a batch that does not fit the network or its
             likelihood; a batch of one example where batch normalisation is left one number per channel.
     """
     tried = model.apart().train()
@@ -95,11 +97,13 @@ def check_batches(batches: Batches, model: BayesianNetwork) -> tuple[Tensor, Ten
         n, size = batches.num_examples, batches.batch_size
         examples = f"{n} examples with batch_size (={size}) make a batch of"
         needs_all = f"; one that needs all examples at once takes batch_size={n}"
-        tries = [(batches.x[:k], batches.y[:k]) for k in dict.fromkeys((min(size, n), n % size or size))]
+        tries = [
+            (rows(batches.x, slice(k)), rows(batches.y, slice(k))) for k in dict.fromkeys((min(size, n), n % size or size))
+        ]
     else:
         n, examples, needs_all = batches.num_examples, f"{type(batches).__name__} gives a batch of", ""
         tries = [_first_of(batches)]
-    tries = [(x.to(device), y.to(device)) for x, y in tries]
+    tries = [to_device(each, device) for each in tries]
     for x, y in tries:
         with own_parameters(), generators_kept(device), _watched(tried.net, examples):
             try:
@@ -108,26 +112,16 @@ def check_batches(batches: Batches, model: BayesianNetwork) -> tuple[Tensor, Ten
                 raise
             except Exception as error:  # a forward of the user's own can raise anything
                 raise InputError(
-                    f"{_NAME}: {examples} {len(x)}, which does not fit the network in training mode: "
-                    f"{one_line(error)}{'' if len(x) == n else needs_all}",
+                    f"{_NAME}: {examples} {num_examples(x)}, which does not fit the network in training mode: "
+                    f"{one_line(error)}{'' if num_examples(x) == n else needs_all}",
                     name=_NAME,
-                    value=len(x),
+                    value=num_examples(x),
                 ) from error
     return tries[0]
 
 
 @contextmanager
 def _watched(net: nn.Module, examples: str) -> Iterator[None]:
-    def check_output(_: nn.Module, __: Any, output: object) -> None:
-        if not isinstance(output, Tensor):
-            raise InputError(
-                f"{_NAME}: the network's output in training mode is a {type(output).__name__}; it must be one tensor. "
-                "Switch off what gives more while it trains, such as auxiliary heads (aux_logits=False)",
-                name=_NAME,
-                value=output,
-                allowed="one tensor",
-            )
-
     def check_norm(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         if (norm.training or norm._buffers.get("running_mean") is None) and inputs[0].numel() == inputs[0].shape[1]:
             raise InputError(
@@ -139,7 +133,6 @@ def _watched(net: nn.Module, examples: str) -> Iterator[None]:
             )
 
     with ExitStack() as hooks:
-        hooks.enter_context(net.register_forward_hook(check_output))
         for module in net.modules():
             if normalises_over_batch(module):
                 hooks.enter_context(module.register_forward_pre_hook(check_norm))

@@ -78,8 +78,9 @@ def fit(
     Args:
         guide: the guide of the model that is trained; the model's ``num_data`` is set to the number of examples.
         train: inputs ``(n, …)`` and observations, as the likelihood takes them, as a pair of tensors, NumPy arrays or lists,
-            which are moved to the device as a whole; a :class:`~pyro_vd.Dataset`, of which the training part is taken, or a
-            ``torch.utils.data.Dataset``; or :class:`~pyro_vd.data.Batches`.
+            which are moved to the device as a whole; several inputs are a tuple or a mapping, as in ``((x1, x2), y)``. Or a
+            :class:`~pyro_vd.Dataset`, of which the training part is taken; a ``torch.utils.data.Dataset``; or
+            :class:`~pyro_vd.data.Batches`.
         validation: held-out data, measured after every epoch and never used for training. No whole :class:`~pyro_vd.Dataset`.
         spec: the settings of the training.
         device: ``"cpu"``, ``"cuda"``…; by default where the model is.

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pyro_vd._core.array_files import read_arrays
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.reading import reading
 from pyro_vd._core.storage import write_atomically
+from pyro_vd.data.dataset import Arrays
 from pyro_vd.evaluation.deployed import stored_size
 from pyro_vd.evaluation.observations import Observed
 from pyro_vd.evaluation.score import score_of
@@ -34,7 +35,7 @@ _SIZES = ("weights", "kept weights", "sparse bytes")
 
 
 @torch.no_grad()
-def frame_of(net: nn.Module, epoch: float, data: tuple[Tensor, Tensor], likelihood: Observed | None, measured_on: str) -> Frame:
+def frame_of(net: nn.Module, epoch: float, data: Arrays, likelihood: Observed | None, measured_on: str) -> Frame:
     """Record a network at one moment.
 
     Args:

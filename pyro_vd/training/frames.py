@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pyro_vd._core.arguments import check_number, check_path
 from pyro_vd._core.storage import clear_temporaries
 from pyro_vd.data.dataset import Arrays
+from pyro_vd.networks.inputs import num_examples, rows, to_device
 from pyro_vd.training.callbacks import Callback
 from pyro_vd.training.frame_files import Frame, frame_of, write_frames
 
@@ -39,14 +40,14 @@ class FrameRecorder(Callback):
     def __init__(self, folder: Path | str, frames_per_epoch: int, data: Arrays, measured_on: str) -> None:
         self._folder = check_path("folder", folder)
         self._per_epoch = check_number("frames_per_epoch", frames_per_epoch, low=1, whole=True)
-        self._data = data[0][:EXAMPLES], data[1][:EXAMPLES]
-        self._measured_on = f"{len(self._data[0])} {measured_on} examples"
+        self._data = rows(data, slice(EXAMPLES))
+        self._measured_on = f"{num_examples(self._data[0])} {measured_on} examples"
         self._taken: list[Frame] = []
 
     def on_start(self, state: TrainingState) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         clear_temporaries(self._folder)
-        self._data = self._data[0].to(state.device), self._data[1].to(state.device)
+        self._data = to_device(self._data, state.device)
         self._taken = []
         if state.epoch == 0:
             self._take(state)

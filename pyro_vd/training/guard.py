@@ -5,6 +5,8 @@ Loss and gradients are checked at every step; parameters and buffers at the end 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -12,6 +14,7 @@ from pyro_vd._core.errors import NonFiniteError
 from pyro_vd._core.generators import generators_kept
 from pyro_vd.inference.elbo import VariationalDropoutELBO
 from pyro_vd.inference.handlers import own_parameters
+from pyro_vd.networks.inputs import device_of
 from pyro_vd.networks.modes import in_evaluation_mode
 from pyro_vd.networks.norms import CHANNEL_NORMS
 
@@ -64,7 +67,7 @@ class NonFiniteGuard:
         return False
 
     @torch.no_grad()
-    def check_epoch(self, taken: int, *batch: Tensor) -> None:
+    def check_epoch(self, taken: int, *batch: Any) -> None:
         """Check parameters, buffers and the loss at the end of an epoch, before anything of it is kept.
 
         Args:
@@ -80,7 +83,7 @@ class NonFiniteGuard:
         before = self._broken_before
         if any(name not in before or not torch.equal(bad, before[name]) for name, bad in self._broken().items()):
             raise NonFiniteError(self._explain("what the last steps have made is not finite"))
-        with generators_kept(batch[0].device), in_evaluation_mode(self._module), own_parameters(), torch.no_grad():
+        with generators_kept(device_of(batch)), in_evaluation_mode(self._module), own_parameters(), torch.no_grad():
             if not any(bool(torch.isfinite(self._module(*batch))) for _ in range(MAX_IN_A_ROW)):
                 raise NonFiniteError(self._explain("with what the last step has made the loss is not finite"))
 

@@ -15,6 +15,7 @@ from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.inference.elbo import VariationalDropoutELBO
 from pyro_vd.models.data_checks import check_measured
 from pyro_vd.networks.checks import check_trainable
+from pyro_vd.networks.inputs import to_device
 from pyro_vd.pruning.rule import pruning_masks
 from pyro_vd.training.batch_checks import batches_of, check_batches
 from pyro_vd.training.callbacks import Callback
@@ -63,7 +64,7 @@ def prepare(
         if type(batches) is TensorBatches:
             batches = batches.to(target)
         first = check_batches(batches, model)
-        held_out = held_out and (held_out[0].to(target), held_out[1].to(target))
+        held_out = held_out and to_device(held_out, target)
         elbo.try_out(model, guide, *first)
         loss_of = elbo(model, guide)
         with alone():

@@ -6,8 +6,6 @@ from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, TypedDict
 
-from torch import Tensor
-
 from pyro_vd._core.arguments import HIGHEST_LR, LARGEST, check_number, take
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import must_be_one_of
@@ -19,8 +17,8 @@ from pyro_vd.pruning.rule import PruningRule, Rule, rule_of
 from pyro_vd.training.identity import identity, pair_identity
 from pyro_vd.training.schedules import KLWeight, LRSchedule, check_schedules
 
-Augmentation = Callable[[Tensor], Tensor]
-"""Changes a batch of training inputs at random."""
+Augmentation = Callable[[Any], Any]
+"""Changes a batch of training inputs at random; several inputs are given and returned in their form."""
 
 
 @dataclass(frozen=True)

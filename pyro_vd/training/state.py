@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pyro_vd._core.errors import InputError
 from pyro_vd.data.batches import Batches
+from pyro_vd.data.dataset import Arrays
 from pyro_vd.evaluation.epoch_record import EpochRecord
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.inference.elbo import VariationalDropoutELBO
+from pyro_vd.networks.inputs import to_device
 from pyro_vd.pruning.pruned import pruned_or_mean
 from pyro_vd.training.guard import NonFiniteGuard
 from pyro_vd.training.spec import TrainingSpec
@@ -26,7 +28,7 @@ class TrainingState:
     """Its ``guide.model`` is the model."""
     spec: TrainingSpec
     batches: Batches
-    validation: tuple[Tensor, Tensor] | None
+    validation: Arrays | None
     """Held-out data, on the device."""
     device: torch.device
     elbo: VariationalDropoutELBO
@@ -52,7 +54,7 @@ class TrainingState:
         """The time in epochs, such as 2.5 in the middle of the third one."""
         return self.epoch + self.step / len(self.batches)
 
-    def draw_epoch(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def draw_epoch(self) -> Iterator[Arrays]:
         """The batches of an epoch, on the device.
 
         Raises:
@@ -63,7 +65,7 @@ class TrainingState:
             count += 1
             if count > len(self.batches):
                 break  # an endless one would never end
-            yield x.to(self.device), y.to(self.device)
+            yield to_device(x, self.device), to_device(y, self.device)
         if count != len(self.batches):
             said = len(self.batches)
             raise InputError(

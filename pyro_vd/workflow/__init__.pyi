@@ -1,7 +1,18 @@
 from .finished_run import Run, load_run
 from .inspection import inspect_layers, run_inference_data
+from .named_networks import trust
 from .recipe import Recipe
 from .recipe_files import parse_recipe, read_recipe
 from .training_run import train_run
 
-__all__ = ["Recipe", "Run", "inspect_layers", "load_run", "parse_recipe", "read_recipe", "run_inference_data", "train_run"]
+__all__ = [
+    "Recipe",
+    "Run",
+    "inspect_layers",
+    "load_run",
+    "parse_recipe",
+    "read_recipe",
+    "run_inference_data",
+    "train_run",
+    "trust",
+]

@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from torch import nn
+
 from pyro_vd._core.arguments import check_path
 from pyro_vd._core.errors import InputError
 from pyro_vd.data.dataset import Arrays, Dataset
 from pyro_vd.data.loading import load_data
+from pyro_vd.export.pruned_file import load_pruned
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.models.data_checks import check_data
@@ -18,7 +21,7 @@ from pyro_vd.pruning.rule import PruningRule
 from pyro_vd.workflow.posterior_file import load_posterior
 from pyro_vd.workflow.recipe import Recipe
 from pyro_vd.workflow.recipe_files import parse_recipe
-from pyro_vd.workflow.run_folder import POSTERIOR, RECIPE, read_metrics, recipe_of
+from pyro_vd.workflow.run_folder import POSTERIOR, PRUNED, RECIPE, read_metrics, recipe_of
 
 
 @dataclass
@@ -80,6 +83,18 @@ def load_run(folder: Path | str, data_dir: Path | str | None = None) -> Run:
     guide = recipe.train.guide.build(model)
     load_posterior(folder / POSTERIOR, guide)
     return Run(folder, recipe, guide, None if data_dir is None else check_path("data_dir", data_dir))
+
+
+def run_pruned(folder: Path | str) -> nn.Module:
+    """The pruned network of a finished run, in evaluation mode.
+
+    Raises:
+        InputError: the folder holds no finished run, or its files are broken; or the recipe names a network of a package that
+            is not trusted, see :func:`~pyro_vd.workflow.trust`.
+    """
+    folder = check_path("run", folder)
+    recipe = parse_recipe(recipe_of(folder), str(folder / RECIPE))
+    return load_pruned(folder / PRUNED, None if recipe.model.class_ is None else recipe.model.build())
 
 
 def run_rule(run: Run) -> PruningRule:

@@ -9,8 +9,7 @@ import pyro
 from torch import nn
 
 from pyro_vd.data.dataset import Arrays
-from pyro_vd.evaluation.metrics import Metrics, evaluate
-from pyro_vd.evaluation.regression import RegressionMetrics
+from pyro_vd.evaluation.metrics import AnyMetrics, evaluate
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.models.likelihood_files import describe
 from pyro_vd.models.likelihoods import Likelihood
@@ -21,7 +20,7 @@ from pyro_vd.workflow.recipe import Recipe
 
 Fitted = tuple[nn.Module, Likelihood]
 """An ordinary network, and the likelihood of what it predicts."""
-Measured = dict[str, Metrics | RegressionMetrics]
+Measured = dict[str, AnyMetrics]
 """The metrics of networks, by name."""
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from pyro_vd._core.errors import InputError, NonFiniteError
 from pyro_vd._core.messages import one_line
+from pyro_vd.workflow.named_networks import trust, trusted
 from pyro_vd.workflow.recipe import Recipe
 from pyro_vd.workflow.run_folder import LOG, METRICS, prepare_run_dir
 
@@ -103,7 +104,7 @@ class _Worker:
     def __init__(self, run: SweepRun) -> None:
         _CONTEXT.set_forkserver_preload(_IMPORTED)
         self._messages, writer = _CONTEXT.Pipe(duplex=False)
-        self.process = _CONTEXT.Process(target=_work, args=(run, writer))
+        self.process = _CONTEXT.Process(target=_work, args=(run, writer, trusted()))
         heeded = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a new process goes on ignoring what its parent ignored
         try:
             self.process.start()
@@ -124,7 +125,7 @@ class _Worker:
             self._messages.close()
 
 
-def _work(run: SweepRun, messages: Connection) -> None:
+def _work(run: SweepRun, messages: Connection, packages: tuple[str, ...]) -> None:
     def end(number: int, frame: FrameType | None) -> None:
         sys.exit(128 + number)
 
@@ -139,6 +140,7 @@ def _work(run: SweepRun, messages: Connection) -> None:
     try:
         from pyro_vd.workflow.training_run import train_run
 
+        trust(*packages)
         train_run(run.recipe, run.folder, resume=True, progress=False)
     except (InputError, NonFiniteError, OSError) as error:
         messages.send(one_line(error))

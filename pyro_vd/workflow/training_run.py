@@ -28,6 +28,7 @@ from pyro_vd.guides import PointEstimate, WeightGuide
 from pyro_vd.guides.means import posterior_mean
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.models.likelihoods import Likelihood
+from pyro_vd.networks.inputs import num_examples, rows
 from pyro_vd.pruning.pruned import pruned_or_mean
 from pyro_vd.pruning.rule import PruningRule, pruning_masks
 from pyro_vd.pruning.threshold_choice import choose_threshold
@@ -76,7 +77,7 @@ def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progr
     train, validation = data.split(recipe.data.validation)
     augment = None if recipe.augment == RandomAffine() else recipe.augment
     if augment:
-        augment(train[0][:1])  # refuses inputs that are not images, before anything is written
+        augment(rows(train[0], slice(1)))  # refuses inputs that are not images, before anything is written
     prepare_run_dir(folder, recipe, resume)
     if resume and (folder / METRICS).exists():
         return read_metrics(folder)
@@ -119,12 +120,12 @@ def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progr
     save_pruned(pruned, folder / PRUNED, file_info(recipe, rule.threshold, likelihood))
     metrics = {
         "data": recipe.data.name,
-        "test_size": len(data.test[0]),
+        "test_size": num_examples(data.test[0]),
         "seed": recipe.seed,
         "threshold": rule.threshold,
         **validation_score(pruned, validation, likelihood),
         "networks": {name: asdict(value) for name, value in networks.items()},
-        "compact": asdict(compact_size(pruned, data.test[0][:1])),
+        "compact": asdict(compact_size(pruned, rows(data.test[0], slice(1)))),
         "skipped": sum(result.skipped for result in results.values()),
         "seconds": {phase: sum(record.seconds for record in result.history) for phase, result in results.items()},
         "seconds_since_start": time.perf_counter() - started,

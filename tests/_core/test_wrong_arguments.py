@@ -94,8 +94,8 @@ WRONG: dict[str, tuple[Callable[[], object], tuple[object, ...]]] = {
     "no folder for a log": (lambda: MetricsLog(Path("no/log")), ("log", Path("no/log"), "'no'")),
     "weight_norm": (lambda: BayesianNetwork(normed()), (ANYTHING, ANYTHING, "remove_weight_norm")),
     "torch's pruning": (lambda: BayesianNetwork(torch_pruned()), (ANYTHING, ANYTHING, "prune.remove")),
-    "evaluate: two outputs": (lambda: evaluate(Pair(4, 3), DATA), ("data", "tuple", "tuple")),
-    "fit: two outputs": (lambda: fit(pair_of(Pair(4, 3))[1], DATA, **RUN), (ANYTHING, ANYTHING, "training data", "tuple")),
+    "evaluate: two outputs": (lambda: evaluate(Pair(4, 3), DATA), ("output", "tuple", "tuple", "Selected(0")),
+    "fit: two outputs": (lambda: fit(pair_of(Pair(4, 3))[1], DATA, **RUN), ("output", "tuple", "output=0")),
     "choose: a label is missing": (
         lambda: choose_threshold(GUIDE, (DATA[0], DATA[1][1:])),
         ("validation data", (9, 8), 9, 8),

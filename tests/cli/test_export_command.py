@@ -117,7 +117,7 @@ def test_bad_input_writes_nothing(tmp_path: Path, run: Path) -> None:
     refused("export", run, "--format=pickle", quoted=["format (=pickle)", "'safetensors', 'sparse'"])
     refused("export", run, quoted=["--format"])
     refused("export", tmp_path / "nowhere", sparse, quoted=[f"source (='{tmp_path / 'nowhere'}')"])
-    refused("export", tmp_path, sparse, quoted=[str(tmp_path / "pruned.safetensors")])
+    refused("export", tmp_path, sparse, quoted=[f"{tmp_path} holds no run", "recipe.yaml"])
     refused("export", run / "recipe.yaml", sparse, quoted=[str(run / "recipe.yaml"), "safetensors"])
     refused("export", file, sparse, "--data=nosuch", quoted=["data (='nosuch')", "digits"])
     for command in (["export", sparse], ["evaluate"]):

@@ -182,8 +182,17 @@ def test_labels_of_a_likelihood_that_is_a_function(y: Tensor, mentioned: list[st
     fit(PointEstimate(model), (X, Y % 2), **OPTIONS)
 
 
-def test_numbers_of_a_likelihood_that_is_a_function_are_not_measured_outside_of_the_model() -> None:
-    model = BayesianNetwork(nn.Linear(4, 1), of_numbers)
+class Sets(BayesianNetwork):
+    """Sets a function as its likelihood, as a model does whose function depends on what it draws."""
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        self.likelihood = of_numbers
+        return super().forward(x, y)
+
+
+def test_numbers_of_a_function_that_forward_sets_are_not_measured_outside_of_the_model() -> None:
+    model = Sets(nn.Linear(4, 1), lambda output: of_numbers(output))
+    model(torch.as_tensor(X))
     guide, data = VariationalDropout(model), (X, X[:, 0])
     assert fit(guide, data, **OPTIONS).history[0].loss > 0
     assert hasattr(evaluate(guide, data), "rmse"), "by draws of the model"

@@ -94,7 +94,8 @@ def test_evaluate_shows_them(capsys: pytest.CaptureFixture[str]) -> None:
         (torch.rand(5, 4).double(), torch.float64, ["float64", "float32"]),
         (torch.ones(5, 4, dtype=torch.int64), (4,), ["Long"]),
         (torch.tensor([[1.0, 2, 3, 4], [1, math.nan, 3, math.inf]]), 2, ["example 1"]),
-        ({"x": [1.0]}, {"x": [1.0]}, ["dict"]),
+        ({"x": [1.0]}, {"x": ()}, ["unexpected keyword argument 'x'"]),
+        ({1.0}, {1.0}, ["set"]),
     ],
 )
 def test_inputs_that_do_not_fit_are_refused(x: Any, value: object, mentioned: list[str]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from support import python, refuses
 from torch import Tensor, nn
 
@@ -98,6 +99,9 @@ def test_a_shared_weight_stays_shared(tmp_path: Path) -> None:
     again = load_pruned(tmp_path / "net", nn.Sequential(other, nn.ReLU(), other))
     assert again[0].weight is again[2].weight
     assert torch.equal(again(torch.eye(2)), net(torch.eye(2)))
+    assert sorted(load_file(tmp_path / "net")) == ["0.bias", "0.weight"], "the file holds it once"
+    with refuses(str(tmp_path / "net"), ["2.weight", "2.bias"], "2.weight", "missing"):
+        load_pruned(tmp_path / "net", nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2)))
 
 
 WITHOUT_PYRO = """

@@ -70,9 +70,9 @@ class Branch(nn.Module):
         return 2 * x if len(x) > 5 else x
 
 
-class Pair(nn.Module):
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return x, x
+class Shape(nn.Module):
+    def forward(self, x: Tensor) -> tuple[int, ...]:
+        return tuple(x.shape)
 
 
 class Noise(nn.Module):
@@ -82,8 +82,8 @@ class Noise(nn.Module):
 
 REFUSED: dict[str, tuple[nn.Module, Tensor, str, object, list[str]]] = {
     "depends on the batch": (Branch(), torch.ones(2, 3), "net", "Branch", ["Branch"]),
-    "two outputs": (Pair(), torch.ones(2, 3), "net", ANYTHING, ["tuple"]),
-    "random": (Noise(), torch.ones(2, 3), "net", ANYTHING, [" 1,", "e-"]),
+    "no tensor": (Shape(), torch.ones(2, 3), "net", (1, 3), ["tuple"]),
+    "random": (Noise(), torch.ones(2, 3), "net", ANYTHING, ["(1, 3)", "e-"]),
     "no example": (nn.Linear(3, 2), torch.ones(0, 3), "example", (0, 3), ["(n, …)"]),
     "another shape": (nn.Linear(3, 2), torch.ones(2, 4), "example", (4,), ["torch.float32"]),
     "another type": (nn.Linear(3, 2), torch.ones(2, 3).double(), "example", (3,), ["torch.float64"]),

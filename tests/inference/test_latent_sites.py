@@ -22,8 +22,8 @@ from pyro_vd import (
     predict,
     to_inference_data,
 )
+from pyro_vd.evaluation.classification import Metrics
 from pyro_vd.evaluation.draws import Draws
-from pyro_vd.evaluation.metrics import Metrics
 from pyro_vd.evaluation.regression import RegressionMetrics
 from pyro_vd.inference.joint_draws import joint_draws
 from pyro_vd.models import Normal

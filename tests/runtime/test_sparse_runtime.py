@@ -14,8 +14,9 @@ from torch import nn
 from pyro_vd import compact
 from pyro_vd.networks.ready import mlp
 from pyro_vd.runtime import sparsify_runtime
-from pyro_vd.runtime.csr import CSRLinear, CSRNetwork
-from pyro_vd.runtime.sparsify import SparseRuntime
+from pyro_vd.runtime.csr import CSRNetwork
+from pyro_vd.runtime.csr_linear import CSRLinear
+from pyro_vd.runtime.sparse_runtime import ChainRuntime
 
 NETS: dict[str, nn.Module] = {
     "ReLU": mlp((20, 15, 12, 4)),
@@ -91,7 +92,7 @@ def test_sparse_where_it_is_faster() -> None:
 
 def test_each_batch_has_the_form_measured_for_the_nearest() -> None:
     forms = [nn.Identity(), nn.ReLU(), nn.Tanh()]
-    runtime = SparseRuntime(forms[0], forms, [8.0, 256.0])
+    runtime = ChainRuntime(forms[0], forms, [8.0, 256.0])
     for batch, form in ((0, 0), (1, 0), (8, 0), (9, 1), (256, 1), (257, 2), (5000, 2)):
         x = torch.randn(batch, 2)
         assert torch.equal(runtime(x), forms[form](x))
@@ -120,7 +121,7 @@ def test_a_copy_has_tensors_of_its_own(dtype: torch.dtype) -> None:
     net = mlp((20, 15, 4)).to(dtype)
     prune_at_random(net)
     compacted, x = compact(net), torch.randn(3, 20, dtype=dtype)
-    whole = SparseRuntime(compacted, [CSRNetwork(compacted), compacted], [8.0])
+    whole = ChainRuntime(compacted, [CSRNetwork(compacted), compacted], [8.0])
     for form in (whole, CSRNetwork(compacted, [True, False]), sparsify_runtime(net)):
         twin, wanted = copy.deepcopy(form), form(x)
         assert torch.equal(twin(x), wanted)

@@ -15,7 +15,7 @@ from pyro_vd.networks.modules import SelectInputs
 from pyro_vd.networks.ready import mlp
 from pyro_vd.runtime import sparsify_runtime
 from pyro_vd.runtime.csr import CSRNetwork
-from pyro_vd.runtime.sparsify import SparseRuntime
+from pyro_vd.runtime.sparse_runtime import ChainRuntime
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -54,7 +54,7 @@ def test_what_no_form_can_take_is_refused_with_a_sentence(case: int) -> None:
     net, x, value, mentioned = WRONG[case]
     forms: list[nn.Module] = [CSRNetwork(net), CSRNetwork(net, [False] * 3)]
     if net is not MATRIX:  # which itself selects in dimension 1 of whatever it is given
-        forms += [sparsify_runtime(net), SparseRuntime(net, [net], [])]
+        forms += [sparsify_runtime(net), ChainRuntime(net, [net], [])]
     for form in forms:
         with refuses("x", value, mentioned):
             form(x)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from support import flat, refused, refuses, run_cli
 
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.schema import leaves
-from pyro_vd._core.settings import overlaid
+from pyro_vd._core.settings import overlaid, tree_of
 from pyro_vd._core.yaml_files import read_yaml
 from pyro_vd.guides import GuideSettings
 from pyro_vd.runs import recipes
@@ -47,12 +46,12 @@ def test_every_value_is_refused_or_taken_as_it_is(tmp_path: Path, key: str, kind
     """The recipe's keys by values of every type; a value that other keys must fit may be refused for their sake."""
     named: list[bool] = []
     base: dict[str, Any] = {"train": {"guide": {"kind": kind}}, "model": {"prior": PRIORS.get(kind, "log-uniform")}}
-    taken, before = 0, flat(asdict(parse_recipe(base)))
+    taken, before = 0, flat(tree_of(parse_recipe(base)))
     for value in VALUES:
         content = overlaid(base, nested(key, value), Recipe)
         (path := tmp_path / "r.yaml").write_text(yaml.safe_dump(content))
         try:
-            found = flat(asdict(parse_recipe(read_yaml(path), str(path))))
+            found = flat(tree_of(parse_recipe(read_yaml(path), str(path))))
         except InputError as error:
             named.append(str(path) in str(error))
             continue

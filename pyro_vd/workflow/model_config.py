@@ -1,0 +1,136 @@
+"""Settings of the network, its prior and its likelihood."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from pyro_vd._core.errors import InputError
+from pyro_vd.distributions.priors import LogUniform, NormalARD, NormalJeffreys
+from pyro_vd.models.bayesian import Prior
+from pyro_vd.models.likelihoods import LIKELIHOODS, Likelihood, Normal
+from pyro_vd.networks.layers import named_weights
+from pyro_vd.networks.modules import Rescale
+from pyro_vd.networks.ready import mlp
+from pyro_vd.workflow.named_networks import is_dotted, named_network
+
+InitialTheta = Literal["default", "uniform-fan-out", "normal-fan-out"]
+
+PRIORS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "log-uniform": (LogUniform, {}),
+    "log-uniform-exact": (LogUniform, {"kl": "exact"}),
+    "ard": (NormalARD, {}),
+    "normal-jeffreys": (NormalJeffreys, {}),
+}
+"""The types of priors, with their options."""
+
+if TYPE_CHECKING:  # a type checker cannot read the names from a mapping
+    PriorName = str
+    LikelihoodName = str
+else:
+    PriorName, LikelihoodName = Literal[*PRIORS], Literal[*LIKELIHOODS]
+
+
+@dataclass
+class ModelConfig:
+    """The network, its prior and its likelihood: a fully connected network by ``sizes``, or any other by ``class``."""
+
+    sizes: list[int] | None = None
+    """The number of units of each layer of a fully connected network, the input first; null is [64, 100, 10], and must be null
+    where there is a class."""
+    class_: str | None = None
+    """The import path of a class, or of a function that makes a network, such as pyro_vd.networks.lenet5 or
+    torchvision.models.resnet18. Packages other than pyro_vd are imported only with --trust."""
+    args: dict[str, Any] = field(default_factory=dict)
+    """The arguments of the class, by name."""
+    initial_theta: InitialTheta = "default"
+    """How weights are drawn at the start: as the network does, uniformly from [-1/√n_out, 1/√n_out], or normally with standard
+    deviation 1/√n_out, where n_out is the size of the weight's first dimension."""
+    prior: PriorName = "log-uniform"
+    """The prior of the weights: log-uniform with the approximate or with the exact KL, automatic relevance determination, or,
+    for the guide ``group``, normal–Jeffreys."""
+
+    likelihood: LikelihoodName = "categorical"
+    """What is observed: class labels (categorical), numbers with noise of a learnt scale (normal), counts (poisson), or zeros
+    and ones (bernoulli)."""
+
+    def __post_init__(self) -> None:
+        if self.class_ is None:
+            if self.args:
+                raise InputError(name="args", value=self.args, allowed="empty where there is no class")
+            with torch.device("meta"):
+                self._fully_connected(0.0)
+        elif not is_dotted(self.class_) or "." not in self.class_:
+            allowed = "an import path, such as pyro_vd.networks.lenet5"
+            raise InputError(name="class", value=self.class_, allowed=allowed)
+        elif self.sizes is not None:
+            allowed = f"null where there is a class (={self.class_}), as with --model.sizes null"
+            raise InputError(name="sizes", value=self.sizes, allowed=allowed)
+
+    @property
+    def layers(self) -> int | None:
+        """The number of layers of a fully connected network; None for a network that is named by its class."""
+        return None if self.class_ is not None else len(self.units) - 1
+
+    @property
+    def units(self) -> list[int]:
+        """The number of units of each layer of a fully connected network, the input first."""
+        return [64, 100, 10] if self.sizes is None else self.sizes
+
+    def _fully_connected(self, dropout: float) -> nn.Sequential:
+        try:
+            return mlp(self.units, dropout)
+        except (RuntimeError, TypeError) as error:
+            message = f"sizes (={self.sizes!r}): a network that large does not fit into memory"
+            raise InputError(message, name="sizes", value=self.sizes) from error
+
+    def _named(self, path: str, dropout: float) -> nn.Module:
+        if dropout:
+            allowed = "0 where the model has a class, which may have arguments for dropout of its own"
+            raise InputError(name="pretrain.dropout", value=dropout, allowed=allowed)
+        return named_network(path, self.args)
+
+    def build(self, dropout: float = 0.0, targets: Tensor | None = None) -> nn.Module:
+        """A new network with random weights from torch's generator. With the normal likelihood it ends with a ``Rescale``.
+
+        Args:
+            dropout: the rate of ordinary dropout on the hidden units.
+            targets: the training targets, which set the scale of the ``Rescale``.
+
+        Raises:
+            InputError: it does not fit into memory; or see :func:`~pyro_vd.workflow.named_networks.named_network`.
+        """
+        net = self._fully_connected(dropout) if self.class_ is None else self._named(self.class_, dropout)
+        if self.likelihood == "normal":
+            rescale = Rescale()
+            net = net.append(rescale) if isinstance(net, nn.Sequential) else nn.Sequential(net, rescale)
+            if targets is not None:
+                rescale.fit(targets)
+        for _, weight in named_weights(net):
+            bound = 1 / math.sqrt(weight.shape[0])
+            if self.initial_theta == "uniform-fan-out":
+                nn.init.uniform_(weight, -bound, bound)
+            elif self.initial_theta == "normal-fan-out":
+                nn.init.normal_(weight, std=bound)
+        return net
+
+    def build_likelihood(self, net: nn.Module) -> Likelihood:
+        """A new likelihood for a network of :meth:`build`.
+
+        The scale of learnt noise starts at the standard deviation of the training targets.
+        """
+        if self.likelihood == "normal":
+            (rescale,) = (module for module in net.modules() if isinstance(module, Rescale))
+            return Normal(initial_scale=rescale.std.item())
+        likelihood: Likelihood = LIKELIHOODS[self.likelihood]()
+        return likelihood
+
+    def weight_prior(self) -> Prior:
+        """The prior, as a function of a weight's shape."""
+        prior, options = PRIORS[self.prior]
+        return partial(prior, **options)
