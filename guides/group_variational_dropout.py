@@ -9,6 +9,7 @@ from pyro_vd.distributions.group_normal import GroupNormal
 from pyro_vd.distributions.priors import NormalJeffreys
 from pyro_vd.guides.unit_guide import UnitGuide, UnitGuideSettings
 from pyro_vd.models.bayesian import BayesianNetwork
+from pyro_vd.networks.inputs import Inputs
 
 
 class GroupVariationalDropout(UnitGuide):
@@ -23,18 +24,26 @@ class GroupVariationalDropout(UnitGuide):
         log_sigma2: log σ_z² and log σ² at the start, in [−60, 0]; about −8 for a trained network.
         weight_noise: whether weights have their own noise of variance σ², with its KL. Without it, θ is a point estimate, and
             the KL is that of z alone.
+        example: a batch that the network takes: units that must be kept or removed together then share one z; see
+            :class:`~pyro_vd.guides.unit_guide.UnitGuide`.
 
     Raises:
-        InputError: the model has another prior; ``log_sigma2`` is out of range; ``weight_noise`` is not a bool; or weights have
-            half precision.
+        InputError: the model has another prior; ``log_sigma2`` is out of range; ``weight_noise`` is not a bool; the
+            example does not fit the network; or weights have half precision.
     """
 
     initial_z_mu: float = 1.0
     prior = NormalJeffreys
     posterior_type = GroupNormal
 
-    def __init__(self, model: BayesianNetwork, log_sigma2: float = -8.0, weight_noise: bool = True) -> None:
-        super().__init__(model, log_sigma2, weight_noise)
+    def __init__(
+        self,
+        model: BayesianNetwork,
+        log_sigma2: float = -8.0,
+        weight_noise: bool = True,
+        example: Inputs | None = None,
+    ) -> None:
+        super().__init__(model, log_sigma2, weight_noise, example)
 
 
 @dataclass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import pyro
@@ -143,6 +143,15 @@ class WeightGuide(GuideState):
     def posterior(self, name: str) -> dist.TorchDistribution:
         """Return q(w) of a site, with one entry per weight, from the site's parameters."""
 
+    def posteriors_of_pass(self) -> Iterator[tuple[str, dist.TorchDistribution]]:
+        """Yield the posterior of every site, for one draw of all of them."""
+        for name in self.site_names:
+            yield name, self.posterior(name)
+
+    def sites_with_units_of(self, name: str) -> list[str]:
+        """Return the sites whose units are removed together with those of a site, and the site itself."""
+        return [name]
+
     def mean(self, name: str) -> Tensor:
         """Return the posterior mean θ of a site's weight, 0 where the weight is removed."""
         theta, mask = self.site(name).theta, self.mask(name)
@@ -157,8 +166,7 @@ class WeightGuide(GuideState):
             kwargs: the model's keyword arguments, likewise.
         """
         drawn: dict[str, Tensor] = {}
-        for name in self.site_names:
-            q = self.posterior(name)
+        for name, q in self.posteriors_of_pass():
             infer = {OF_WEIGHT_GUIDE: True, TRAIN_THRESHOLD: self._train_threshold}
             drawn[name] = pyro.sample(name, q.to_event(len(q.batch_shape)), infer=infer)
         for guide in cast(nn.ModuleList, self._modules.get("others", ())):

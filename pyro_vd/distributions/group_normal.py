@@ -64,8 +64,7 @@ class GroupNormal(UnitPosterior):
 def _kl_normal_jeffreys(q: GroupNormal, p: NormalJeffreys) -> Tensor:
     """Σ K(α_z) over groups + Σ ½(σ² + θ² − 1 − log σ²) over weights with noise; removed groups and weights add 0."""
     divergence = kl_exact if p.kl == "exact" else kl_approximate
-    units, left = divergence(q.z_mu, q.z_log_sigma2), q.left
-    total = (units if left is None else units * left).sum()
+    total = q.units_kl(divergence(q.z_mu, q.z_log_sigma2)) if q.counts_units else q.theta.new_zeros(())
     if q.log_sigma2 is None:
         return total
     weights = q.log_sigma2.exp() + q.theta.square() - 1 - q.log_sigma2

@@ -186,8 +186,7 @@ class LogNormalUnits(UnitPosterior):
 def _kl_log_normal_units(q: LogNormalUnits, p: dist.Independent) -> Tensor:
     if not isinstance(p.base_dist, LogUniform):
         raise NotImplementedError
-    units, left = q.z.kl_log_uniform(), q.left
-    total = (units if left is None else units * left).sum().to(q.theta.dtype)
+    total = q.units_kl(q.z.kl_log_uniform()).to(q.theta.dtype) if q.counts_units else q.theta.new_zeros(())
     if q.log_sigma2 is None:
         return total
     divergence = kl_exact if p.base_dist.kl == "exact" else kl_approximate

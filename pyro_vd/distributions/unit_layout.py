@@ -22,7 +22,7 @@ class UnitLayout:
         groups: of a grouped convolution. Dimension 0 is then divided into as many parts, of which each has inputs of its own:
             the index i of dimension ``axis`` stands in part g for the input g · (inputs / groups) + i.
         of_input: ``(inputs,)``, the number of the unit of each input; None where each input is a unit.
-        units: the number of units; None where it is that of the inputs.
+        units: the number of units, some of which may have no input here; None where it is that of the inputs.
     """
 
     inputs: int
@@ -58,14 +58,21 @@ class UnitLayout:
         return z.reshape(*z.shape[:-1], *(-1 if dim == axis else 1 for dim in range(len(shape))))
 
     def least(self, values: Tensor) -> Tensor:
-        """Return the least of the values, in the shape of a weight, of each unit, ``(units,)``."""
+        """Return the least of the values, in the shape of a weight, of each unit, ``(units,)``; +∞ or True for one without."""
         axis, values = self.axis % max(values.ndim, 1), torch.atleast_1d(values)
         parts = values.reshape(self.groups, -1, *values.shape[1:]).movedim(axis + 1, 1)
         by_input = parts.reshape(*parts.shape[:2], -1).amin(2).flatten()
         if self.of_input is None:
             return by_input
-        found = by_input.new_empty(self.count)
-        return found.scatter_reduce(0, self.of_input, by_input, "amin", include_self=False)
+        largest = torch.full((self.count,), torch.inf, device=values.device).to(values.dtype)
+        return largest.scatter_reduce(0, self.of_input, by_input, "amin")
+
+    @property
+    def is_read(self) -> Tensor | None:
+        """True for the units, ``(units,)``, that some input belongs to; None where all are."""
+        if self.of_input is None:
+            return None
+        return torch.zeros(self.count, dtype=torch.bool, device=self.of_input.device).index_fill(0, self.of_input, True)
 
     def has_weights(self, mask: Tensor) -> Tensor:
         """Return True for each unit, ``(units,)``, with a True among its entries in the mask of a weight."""

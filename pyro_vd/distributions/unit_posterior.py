@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from pyro_vd._core.errors import InputError
+from pyro_vd.distributions.unit_draws import SharedUnits
 from pyro_vd.distributions.unit_layout import UnitLayout
 
 
@@ -49,6 +50,8 @@ class UnitPosterior(TorchDistribution):
         self.theta: Tensor = theta if mask is None else theta * mask
         self.log_sigma2: Tensor | None = log_sigma2
         self.mask: Tensor | None = mask
+        self.shared: SharedUnits | None = None
+        """What is shared with other posteriors; None where z belongs to this one alone. Set by the guide."""
         self.layout: UnitLayout = UnitLayout(theta.shape[1]) if layout is None else layout
         super().__init__(torch.Size(), theta.shape, validate_args=False)
 
@@ -117,6 +120,16 @@ class UnitPosterior(TorchDistribution):
         """True for units with remaining weights, ``(units,)``; None if no weight is removed."""
         return None if self.mask is None else self.layout.has_weights(self.mask)
 
+    def units_kl(self, divergence: Tensor) -> Tensor:
+        """Return the sum of a KL divergence of each z, ``(units,)``, over those that have weights and are counted here."""
+        left = self.left if self.shared is None else self.shared.left
+        return (divergence if left is None else divergence * left).sum()
+
+    @property
+    def counts_units(self) -> bool:
+        """Whether the KL of z is part of this posterior's, and not of another's that has the same z."""
+        return self.shared is None or self.shared.is_counted
+
     @property
     def log_alpha(self) -> Tensor | None:
         """log α of the z of each weight, in the weight's shape; +∞ for removed weights. Not for gradients."""
@@ -130,7 +143,9 @@ class UnitPosterior(TorchDistribution):
         if self.log_sigma2 is not None:
             std = (0.5 * self.log_sigma2).exp()  # √variance would have an infinite gradient where weights are removed
             v = torch.addcmul(v, std if self.mask is None else std * self.mask, torch.randn_like(v))
-        return v * self.over_weight(self.units(sample_shape)).to(v.dtype)
+        draws = None if self.shared is None or sample_shape else self.shared.draws
+        z = self.units(sample_shape) if draws is None else draws.of_pass()
+        return v * self.over_weight(z).to(v.dtype)
 
     def log_prob(self, value: Tensor) -> Tensor:
         name = type(self).__name__

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from pyro_vd._core.errors import InputError
+from pyro_vd._core.errors import UsedAgainError
 from pyro_vd._core.generators import generator_state, set_generator_state
 from pyro_vd.inference.attention import DECOMPOSED
 from pyro_vd.inference.tensor_functions import (
@@ -24,10 +24,6 @@ from pyro_vd.inference.tensor_functions import (
 )
 from pyro_vd.networks.layer_registry import linear_call
 from pyro_vd.networks.linear_map import LinearMap
-
-
-class UsedAgainError(InputError):
-    """A weight is used again in a forward pass after the output of its first use was drawn."""
 
 
 class LazyWeight(Tensor):
@@ -67,6 +63,9 @@ class LazyWeight(Tensor):
     @abstractmethod
     def sample_output(self, linear_map: LinearMap, arguments: dict[str, Any]) -> Tensor:
         """Draw the output of ``linear_map``, whose ``arguments`` are given by name, without the weight."""
+
+    def draw_shared(self, examples: int) -> None:
+        """Draw what the weight has in common with others in a pass over this number of examples."""
 
     def draws_output(self, linear_map: LinearMap) -> bool:
         """Whether the output of ``linear_map`` is drawn, and not the weight."""

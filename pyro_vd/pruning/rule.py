@@ -24,8 +24,9 @@ class PruningRule:
 
     Weights with log α at or above the threshold are pruned. A layer with a largest number of inputs keeps the inputs with the
     least log α, where the log α of an input is the least of its weights. The inputs are counted as units of
-    :class:`~pyro_vd.distributions.unit_layout.UnitLayout`: the rows of an embedding, or the heads that a projection out of an
-    attention reads.
+    :class:`~pyro_vd.distributions.unit_layout.UnitLayout`: the rows of an embedding, the heads that a projection out of an
+    attention reads, or, where the guide knows units that go together, the filters that a layer reads after a flattening. Sites
+    that share units with a limited one keep the same of them.
 
     Args:
         threshold: the threshold on log α: a number, or the result of :func:`~pyro_vd.choose_threshold`. A lower threshold
@@ -82,9 +83,12 @@ class PruningRule:
                     value=most,
                 )
             layout = guide.unit_layout(name)
-            kept = torch.zeros(layout.count, dtype=torch.bool, device=values[name].device)
-            kept[layout.least(values[name]).argsort(stable=True)[:most]] = True
-            masks[name] &= layout.over_weight(kept, values[name].shape)
+            read = torch.ones(layout.count, dtype=torch.bool) if layout.is_read is None else layout.is_read
+            kept = ~read.to(values[name].device)  # units of other sites stay
+            ranked = layout.least(values[name]).masked_fill(kept, torch.inf).argsort(stable=True)
+            kept[ranked[:most]] = True
+            for other in guide.sites_with_units_of(name):
+                masks[other] &= guide.unit_layout(other).over_weight(kept, values[other].shape)
         return masks
 
     def _limits(self, guide: WeightGuide) -> Mapping[str, int]:
