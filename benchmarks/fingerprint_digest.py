@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-NOT_COMPARED = ("second", "byte")
-"""Keys and fields with these in their names: times, and sizes of files, whose headers hold names and text."""
+NOT_COMPARED = ("second", "byte", "perplexity", "macro_f1", "mean_iou")
+"""Keys and fields with these in their names: times; sizes of files, whose headers hold names and text; and measures of the same
+predictions as others that are compared."""
 
 
 def digest(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -21,7 +22,8 @@ class GroupVariationalDropout(UnitGuide):
 
     Args:
         model: the Bayesian network, with the prior ``NormalJeffreys``; θ starts at its weights, and μ_z at 1.
-        log_sigma2: log σ_z² and log σ² at the start, in [−60, 0]; about −8 for a trained network.
+        log_sigma2: log σ_z² and log σ² at the start, in [−60, 0]; about −8 for a trained network. A mapping gives it
+            by name or pattern, of which the first that matches a site counts.
         weight_noise: whether weights have their own noise of variance σ², with its KL. Without it, θ is a point estimate, and
             the KL is that of z alone.
         example: a batch that the network takes: units that must be kept or removed together then share one z; see
@@ -39,7 +41,7 @@ class GroupVariationalDropout(UnitGuide):
     def __init__(
         self,
         model: BayesianNetwork,
-        log_sigma2: float = -8.0,
+        log_sigma2: float | Mapping[str, float] = -8.0,
         weight_noise: bool = True,
         example: Inputs | None = None,
     ) -> None:

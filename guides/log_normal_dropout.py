@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -23,7 +24,8 @@ class LogNormalDropout(UnitGuide):
 
     Args:
         model: the Bayesian network, with the default prior ``LogUniform``; θ starts so that θ E z is its weights, and μ at 0.
-        log_sigma2: log σ² at the start, in [−60, 0]; about −8 for a trained network.
+        log_sigma2: log σ² at the start, in [−60, 0]; about −8 for a trained network. A mapping gives it
+            by name or pattern, of which the first that matches a site counts.
         weight_noise: whether weights have their own noise too, that of variational dropout: N(θ, σ²) with its KL
             (Molchanov 2017, arXiv 1701.05369). In the paper they have none: θ is a point estimate, and the KL is that of z
             alone.
@@ -42,7 +44,7 @@ class LogNormalDropout(UnitGuide):
     def __init__(
         self,
         model: BayesianNetwork,
-        log_sigma2: float = -8.0,
+        log_sigma2: float | Mapping[str, float] = -8.0,
         weight_noise: bool = False,
         example: Inputs | None = None,
     ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -15,7 +15,7 @@ from pyro_vd._core.generators import generators_kept
 from pyro_vd.distributions.unit_draws import SharedUnits, UnitDraws
 from pyro_vd.distributions.unit_posterior import UnitPosterior
 from pyro_vd.evaluation.observations import base_distribution
-from pyro_vd.guides.checks import check_log_sigma2
+from pyro_vd.guides.checks import check_log_sigma2, check_model, initial_log_sigma2
 from pyro_vd.guides.settings import GuideSettings
 from pyro_vd.guides.unit_sharing import shared_numbers
 from pyro_vd.guides.unit_state import UnitState
@@ -32,7 +32,8 @@ class UnitGuide(UnitState):
 
     Args:
         model: the Bayesian network, whose weights have the prior :attr:`prior`; θ starts at its weights.
-        log_sigma2: ``z_log_sigma2``, and ``log_sigma2`` of the weights, at the start, in [−60, 0].
+        log_sigma2: ``z_log_sigma2``, and ``log_sigma2`` of the weights, at the start, in [−60, 0]: a number, or
+            numbers by name or pattern, of which the first that matches a site counts.
         weight_noise: whether weights have their own noise too, of a variance with the parameter ``log_sigma2``.
         example: a batch that the network takes, from which :func:`~pyro_vd.compaction.unit_groups` finds the units that must be
             kept or removed together: in residual sums, in depthwise convolutions and the layer before, in concatenations, in
@@ -53,8 +54,15 @@ class UnitGuide(UnitState):
     posterior_type: type[Any]
     """The class of the posterior, built from θ, ``z_mu``, ``z_log_sigma2``, ``log_sigma2`` or None, the mask and the layout."""
 
-    def __init__(self, model: BayesianNetwork, log_sigma2: float, weight_noise: bool, example: Inputs | None = None) -> None:
-        self._initial_log_sigma2 = check_log_sigma2(log_sigma2)
+    def __init__(
+        self,
+        model: BayesianNetwork,
+        log_sigma2: float | Mapping[str, float],
+        weight_noise: bool,
+        example: Inputs | None = None,
+    ) -> None:
+        check_model(model)
+        self._initial_log_sigma2 = initial_log_sigma2(log_sigma2, model.weight_names)
         self.weight_noise: bool = check_flag("weight_noise", weight_noise)
         super().__init__(model)
         for name in self.site_names:
@@ -78,14 +86,15 @@ class UnitGuide(UnitState):
         return f"weight_noise={self.weight_noise}"
 
     def initial_parameters(self, name: str, weight: Tensor) -> dict[str, Tensor]:
-        parameters = {**super().initial_parameters(name, weight), **self.initial_units(self._layouts[name].count, weight)}
+        units = self.initial_units(name, self._layouts[name].count, weight)
+        parameters = {**super().initial_parameters(name, weight), **units}
         if self.weight_noise:
-            parameters["log_sigma2"] = torch.full_like(weight, self._initial_log_sigma2)
+            parameters["log_sigma2"] = torch.full_like(weight, self._initial_log_sigma2[name])
         return parameters
 
-    def initial_units(self, count: int, weight: Tensor) -> dict[str, Tensor]:
+    def initial_units(self, name: str, count: int, weight: Tensor) -> dict[str, Tensor]:
         z_mu = torch.full((count,), self.initial_z_mu, dtype=weight.dtype, device=weight.device)
-        return {"z_mu": z_mu, "z_log_sigma2": torch.full_like(z_mu, self._initial_log_sigma2)}
+        return {"z_mu": z_mu, "z_log_sigma2": torch.full_like(z_mu, self._initial_log_sigma2[name])}
 
     def _try_out(self, example: Inputs) -> None:
         """Find out which shared factors must be drawn once per pass, in a pass that changes nothing."""

@@ -30,8 +30,8 @@ class UnitState(WeightGuide):
         self._sharing: UnitSharing = UnitSharing.of(self._own_layouts, None)
 
     @abstractmethod
-    def initial_units(self, count: int, weight: Tensor) -> dict[str, Tensor]:
-        """Return the initial parameters of ``count`` factors, of the type and on the device of a weight."""
+    def initial_units(self, name: str, count: int, weight: Tensor) -> dict[str, Tensor]:
+        """Return the initial parameters of a site's ``count`` factors, of the type and on the device of a weight."""
 
     def _share(self, numbers: Mapping[str, Tensor] | None) -> None:
         """Let sites have factors in common, or none where there are no numbers; factors whose number changes are new ones.
@@ -50,7 +50,7 @@ class UnitState(WeightGuide):
                 for parameter in site._parameters.keys() & set(_UNITS):
                     delattr(site, parameter)
             if count is not None and (before is None or len(before) != count):
-                for parameter, value in self.initial_units(count, theta.detach()).items():
+                for parameter, value in self.initial_units(name, count, theta.detach()).items():
                     setattr(site, parameter, nn.Parameter(value))
             site.number_units(None if numbers is None else numbers[name])
 

@@ -4,12 +4,14 @@ from .count_likelihoods import NegativeBinomial, Poisson
 from .likelihood import Likelihood
 from .mlp import MLP, LeNet300
 from .number_likelihoods import HeteroscedasticNormal, MixtureOfNormals, Normal, StudentT
+from .structured_likelihoods import Heads, Weighted
 
 __all__ = [
     "MLP",
     "BayesianNetwork",
     "Bernoulli",
     "Categorical",
+    "Heads",
     "HeteroscedasticNormal",
     "LeNet300",
     "Likelihood",
@@ -19,4 +21,5 @@ __all__ = [
     "OrderedLogistic",
     "Poisson",
     "StudentT",
+    "Weighted",
 ]

@@ -28,6 +28,7 @@ from pyro_vd.inference.joint_draws import OBSERVED
 from pyro_vd.models.admission import check_likelihood_type
 from pyro_vd.models.likelihood import Likelihood, pyro_distribution
 from pyro_vd.models.likelihoods import Categorical
+from pyro_vd.models.structured_likelihoods import Heads
 from pyro_vd.models.weight_sites import Selection
 from pyro_vd.models.weighted_network import WeightedNetwork
 from pyro_vd.networks.checks import check_module
@@ -59,7 +60,8 @@ class BayesianNetwork(WeightedNetwork):
             a mapping for ``net(**x)``; see :data:`~pyro_vd.networks.inputs.Inputs`.
         likelihood: maps the network's output to the distribution of an observation, of ``torch`` or Pyro; by default
             :class:`~pyro_vd.models.Categorical`. A likelihood with parameters, such as :class:`~pyro_vd.models.Normal`, is not
-            copied: its parameters are trained in place.
+            copied: its parameters are trained in place. A mapping of likelihoods is for a network whose output is a mapping
+            with the same keys, several heads; see :class:`~pyro_vd.models.Heads`.
         output: which part of the network's output the likelihood takes: a key or an attribute, such as ``"logits"``, an index,
             or a function. The model's :attr:`likelihood` is then a :class:`~pyro_vd.evaluation.Selected`, which takes the whole
             output. None takes all of it.
@@ -85,7 +87,7 @@ class BayesianNetwork(WeightedNetwork):
     def __init__(
         self,
         net: nn.Module,
-        likelihood: Likelihood | None = None,
+        likelihood: Likelihood | Mapping[str, Likelihood] | None = None,
         *,
         output: Output | None = None,
         prior: Prior | Mapping[str, Prior] = LogUniform,
@@ -96,6 +98,7 @@ class BayesianNetwork(WeightedNetwork):
     ) -> None:
         check_module("net", net)
         super().__init__()
+        likelihood = Heads(likelihood) if isinstance(likelihood, Mapping) else likelihood
         check_likelihood(likelihood)
         if not all(map(callable, prior.values() if isinstance(prior, Mapping) else (prior,))):
             raise InputError(

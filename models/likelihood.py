@@ -12,8 +12,6 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
 from torch.distributions import Distribution
 
-from pyro_vd.evaluation.observations import checked_distribution
-
 Likelihood = Callable[[Any], Distribution]
 """A map from the network's output, ``(batch, …)``, to a distribution of ``torch`` or Pyro with batch shape ``(batch,)``.
 
@@ -22,15 +20,11 @@ also be any other object with a method ``__call__``, or a function. A function t
 depend on what the model draws, and is not called outside of the model."""
 
 
-def pyro_distribution(distribution: object) -> dist.TorchDistribution:
-    """Return a distribution of ``torch`` as one of Pyro with the same tensors; one of Pyro is returned as it is.
-
-    Raises:
-        InputError: it is not a distribution.
-    """
+def pyro_distribution(distribution: Distribution) -> dist.TorchDistribution:
+    """Return a distribution of ``torch`` as one of Pyro with the same tensors; one of Pyro is returned as it is."""
     if isinstance(distribution, TorchDistributionMixin):
         return distribution
-    made: Any = copy.copy(checked_distribution(distribution))
+    made: Any = copy.copy(distribution)
     made.__class__ = _of_pyro(made.__class__)
     return made
 

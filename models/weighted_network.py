@@ -20,7 +20,7 @@ from pyro_vd.models.gradient_watch import GradientWatch
 from pyro_vd.models.template import Template, tensors_of
 from pyro_vd.models.usage import WeightUsage
 from pyro_vd.models.usage_record import UsageRecord
-from pyro_vd.models.weight_sites import Selection, owner_of, shared_sites, weight_places
+from pyro_vd.models.weight_sites import Selection, chosen_parameters, owner_of, shared_sites, weight_places
 from pyro_vd.networks.copies import detached_copies, uncompiled_network
 from pyro_vd.networks.execution import trace_execution
 from pyro_vd.networks.inputs import Inputs, num_examples, run
@@ -51,9 +51,10 @@ class WeightedNetwork(ModelMarker, PyroModule):
             InputError: ``net`` has no weight for a prior, or :func:`~pyro_vd.models.admission.admitted_copy` refuses it;
                 ``shared`` is not a list of names of its weights; ``include`` or ``exclude`` matches no parameter.
         """
-        net = admitted_copy(net)
+        excluded = chosen_parameters("exclude", exclude, net)
+        net = admitted_copy(net, excluded)
         self._evaluated = kept_in_evaluation_mode(net)
-        places = weight_places(net, include, exclude)
+        places = weight_places(net, chosen_parameters("include", include, net), excluded)
         self.shared: frozenset[str] = shared_sites(shared, places)
         if (execution := trace_execution(net)) is not None:
             places = dict(sorted(places.items(), key=lambda site: execution.rank_of(site[1])))

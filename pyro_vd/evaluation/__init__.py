@@ -8,7 +8,7 @@ from pyro_vd.evaluation.classification import Metrics
 from pyro_vd.evaluation.epoch_record import EpochRecord
 from pyro_vd.evaluation.heads import HeadsMetrics
 from pyro_vd.evaluation.metrics import evaluate
-from pyro_vd.evaluation.prediction import Prediction, predict
+from pyro_vd.evaluation.prediction import NumberPrediction, Prediction, predict
 from pyro_vd.evaluation.predictors import Predictor
 from pyro_vd.evaluation.regression import RegressionMetrics
 from pyro_vd.evaluation.score import Score
@@ -19,6 +19,7 @@ __all__ = [
     "EpochRecord",
     "HeadsMetrics",
     "Metrics",
+    "NumberPrediction",
     "OODMetrics",
     "Prediction",
     "Predictor",

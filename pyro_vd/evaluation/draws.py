@@ -11,6 +11,8 @@ from torch import Tensor
 
 Draws = dict[str, Tensor]
 """Tensors by name; the first dimension is that of the draws."""
+EACH = "each_"
+"""The start of names of tensors of which every draw is kept, instead of a mean."""
 
 
 def each_draw(function: Callable[[Draws], Draws], draws: Draws) -> Draws:
@@ -38,17 +40,23 @@ def join(parts: list[Draws], dim: int) -> Draws:
 
 
 class DrawMeans:
-    """Means in float64 over draws that are added in parts; for names ``log_…``, the logarithm of the mean of exp."""
+    """Means in float64 over draws that are added in parts; for names ``log_…``, the logarithm of the mean of exp.
+
+    For names ``each_…`` there is no mean: all draws are kept, in a first dimension.
+    """
 
     def __init__(self) -> None:
         self._sums: Draws = {}
+        self._each: dict[str, list[Tensor]] = {}
         self._count = 0
 
     def add(self, draws: Draws) -> None:
         """Add further draws of the same names and shapes, the draws in the first dimension."""
         for name, value in draws.items():
             value = value.double()
-            if name.startswith("log_"):
+            if name.startswith(EACH):
+                self._each.setdefault(name, []).append(value)
+            elif name.startswith("log_"):
                 found = value.logsumexp(0)
                 self._sums[name] = found if not self._count else torch.logaddexp(self._sums[name], found)
             else:
@@ -56,6 +64,7 @@ class DrawMeans:
         self._count += len(value)
 
     def means(self) -> Draws:
-        """Return the means over all draws, without the dimension of the draws."""
+        """Return the means over all draws, without the dimension of the draws; and all draws of names ``each_…``."""
         count = self._count
-        return {name: x - math.log(count) if name.startswith("log_") else x / count for name, x in self._sums.items()}
+        means = {name: x - math.log(count) if name.startswith("log_") else x / count for name, x in self._sums.items()}
+        return means | {name: torch.cat(parts) for name, parts in self._each.items()}

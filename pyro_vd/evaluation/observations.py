@@ -14,7 +14,7 @@ from pyro_vd._core.messages import did_you_mean, one_line, type_name
 from pyro_vd.evaluation.class_checks import check_classes
 from pyro_vd.evaluation.class_labels import base_distribution, is_classes
 from pyro_vd.evaluation.selection import observation_of, of_part
-from pyro_vd.evaluation.structured import VALUE, WEIGHT, Joint, Weighted, without_weights
+from pyro_vd.evaluation.structured import VALUE, WEIGHT, JointDistribution, WeightedDistribution, without_weights
 from pyro_vd.evaluation.support import check_support, parameter_of
 from pyro_vd.networks.inputs import map_tensors, num_examples, rows, tensors_in, to_device
 
@@ -23,7 +23,6 @@ __all__ = [
     "base_distribution",
     "check_likelihood",
     "check_observations",
-    "checked_distribution",
     "distribution_of",
     "is_classes",
 ]
@@ -42,23 +41,7 @@ def distribution_of(likelihood: Observed | None, output: Any) -> Distribution:
     likelihood = of_part(likelihood)
     if isinstance(likelihood, nn.Module):
         output = to_device(output, next((tensor.device for tensor in likelihood.state_dict().values()), None))
-    return checked_distribution(observation_of(likelihood, output))
-
-
-def checked_distribution(found: object) -> Distribution:
-    """Refuse what a likelihood has given if it is not a distribution.
-
-    Raises:
-        InputError: naming its type.
-    """
-    if isinstance(found, Distribution):
-        return found
-    raise InputError(
-        f"the likelihood gives a {type(found).__name__}; it must give a distribution of torch or Pyro",
-        name="likelihood",
-        value=found,
-        allowed="a map from an output to a distribution of torch or Pyro",
-    )
+    return observation_of(likelihood, output)
 
 
 def check_likelihood(likelihood: object) -> None:
@@ -89,7 +72,7 @@ def check_observations(name: str, y: Any, likelihood: Observed | None, output: A
         InputError: the observations have a shape, a type or values that the likelihood does not allow; or the likelihood cannot
             be applied to the network's output.
     """
-    if num_examples(output) != num_examples(y):
+    if num_examples(output) != num_examples(y, name):
         output = rows(output, slice(1))
     if not torch.is_inference_mode_enabled():  # the gradient shows which bounds of a support depend on the output
         output = map_tensors(lambda part: part.detach().requires_grad_(part.is_floating_point()), output)
@@ -122,11 +105,11 @@ class _Lazy:
 
 def _checked(name: str, y: Any, distribution: Distribution, of_first: _Lazy, output: Any) -> Any:
     """Return the observations of a distribution, or of its heads, in the form that it needs."""
-    if isinstance(distribution, Joint):
+    if isinstance(distribution, JointDistribution):
         heads = distribution.heads
         _check_keys(name, y, heads, required=())
         return {key: _checked(f"{name}, {key}", part, heads[key], of_first.head(key), output) for key, part in y.items()}
-    if isinstance(distribution, Weighted):
+    if isinstance(distribution, WeightedDistribution):
         if isinstance(y, Mapping):
             _check_keys(name, y, (VALUE, WEIGHT), required=(VALUE, WEIGHT))
         value, weight = without_weights(y)

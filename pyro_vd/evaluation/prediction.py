@@ -1,27 +1,39 @@
-"""Class probabilities of plain networks and of posteriors, and their uncertainty."""
+"""Predictions of plain networks and of posteriors, and their uncertainty: class probabilities, and distributions of numbers."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
+from pyro_vd._core.arguments import check_number
+from pyro_vd._core.errors import InputError
+from pyro_vd.evaluation.draws import Draws
+from pyro_vd.evaluation.heads import head_of, heads_in
+from pyro_vd.evaluation.mixture import KeptDraws, Mixture
 from pyro_vd.evaluation.observations import Observed
 from pyro_vd.evaluation.predictors import Predictor, predictor_of
-from pyro_vd.evaluation.scores import class_scores
+from pyro_vd.evaluation.scores import class_scores, expected, logits_of
+from pyro_vd.evaluation.structured import heads_of, unweighted
 from pyro_vd.evaluation.uncertainty import entropy
 from pyro_vd.networks.inputs import device_of
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """Predicted class probabilities of n inputs, on the device of the inputs."""
+    """Predicted class probabilities of n inputs, on the device of the inputs.
+
+    Shapes are those of one label per example; with several, such as those of tokens, there is a dimension for them after n.
+    """
 
     log_p: Tensor
     """Log probabilities ``(n, classes)`` in float64."""
     mutual_information: Tensor | None = None
-    """Mutual information of class and weights, ``(n,)`` in nats; None for an ordinary network, with one set of weights."""
+    """Mutual information of class and weights, ``(n,)`` in nats, the epistemic part of the entropy; None for an ordinary
+    network, with one set of weights."""
 
     def __repr__(self) -> str:
         shared = "" if self.mutual_information is None else f", mutual information {self.mutual_information.mean():.4g}"
@@ -46,8 +58,61 @@ class Prediction:
         return entropy(self.log_p)
 
 
-def predict(net: nn.Module | Predictor, x: Any, *, num_samples: int = 20, likelihood: Observed | None = None) -> Prediction:
-    """Predict class probabilities and their uncertainty, with an ordinary network, a guide, or another predictor.
+@dataclass(frozen=True, repr=False)
+class NumberPrediction:
+    """Predicted numbers of n inputs, in float64 on the device of the inputs.
+
+    The predictive is an equal mixture of the distributions under each draw of the weights; an ordinary network has one.
+    """
+
+    mean: Tensor
+    """Mean ``(n, …)``."""
+    aleatoric: Tensor
+    """Mean over the draws of the variances ``(n, …)``, the noise of the observations; NaN where torch has no variance."""
+    epistemic: Tensor | None
+    """Variance over the draws of the means ``(n, …)``, which more data could remove; None for an ordinary network."""
+    mixture: Mixture
+    """The distributions under each draw."""
+
+    def __repr__(self) -> str:
+        return f"NumberPrediction(mean {tuple(self.mean.shape)}; mean sd {self.sd.mean():.4g})"
+
+    @property
+    def sd(self) -> Tensor:
+        """Standard deviation of the predictive ``(n, …)``, of both parts of the variance."""
+        return (self.aleatoric if self.epistemic is None else self.aleatoric + self.epistemic).sqrt()
+
+    def quantile(self, level: float) -> Tensor:
+        """Return the quantile of the predictive ``(n, …)``, the smallest y with P(Y ≤ y) ≥ level.
+
+        Args:
+            level: in (0, 1).
+
+        Raises:
+            InputError: the level is out of range, or the distribution function of the observations is not known.
+        """
+        if not 0 < check_number("level", level, low=0, high=1) < 1:
+            raise InputError(name="level", value=level, allowed="a number above 0 and below 1")
+        return self.mixture.quantile(level)
+
+    def interval(self, level: float = 0.9) -> tuple[Tensor, Tensor]:
+        """Return the ends of the central interval of the predictive, the quantiles (1 − level)/2 and (1 + level)/2.
+
+        Args:
+            level: the probability of the interval, in (0, 1).
+
+        Raises:
+            InputError: see :meth:`quantile`.
+        """
+        return self.quantile((1 - level) / 2), self.quantile((1 + level) / 2)
+
+
+Predictions = Prediction | NumberPrediction | Mapping[str, Prediction | NumberPrediction]
+"""What :func:`predict` returns: of classes, of numbers, or of several heads by name."""
+
+
+def predict(net: nn.Module | Predictor, x: Any, *, num_samples: int = 20, likelihood: Observed | None = None) -> Predictions:
+    """Predict observations and their uncertainty, with an ordinary network, a guide, or another predictor.
 
     Args:
         net: an ordinary network; an object of your own with the interface :class:`~pyro_vd.evaluation.Predictor`, such as an
@@ -60,12 +125,44 @@ def predict(net: nn.Module | Predictor, x: Any, *, num_samples: int = 20, likeli
             ``model.likelihood``; None for classes from logits. Must be None for a guide, whose model has a likelihood,
             and for a predictor.
 
+    Returns:
+        :class:`Prediction` of classes, or zeros and ones; :class:`NumberPrediction` of numbers; a mapping of these by the name
+        of the head where several heads are predicted.
+
     Raises:
-        InputError: ``net`` is not a network, guide or predictor; the inputs do not fit the network; or the model observes
-            numbers, for which :func:`~pyro_vd.posterior.predictive` predicts the mean.
+        InputError: ``net`` is not a network, guide or predictor; the inputs do not fit the network; or torch does not implement
+            the mean of the numbers.
     """
     predictor = predictor_of("predict", net, num_samples, likelihood)
     x = predictor.check_inputs("x", x)
-    means = predictor.means(x, None, class_scores)
-    log_p = means["log_p"].to(device_of(x))
-    return Prediction.of_means(log_p, means["entropy"].to(log_p.device)) if predictor.has_draws else Prediction(log_p)
+    kept: dict[str, KeptDraws] = {}
+    means = predictor.means(x, None, lambda distribution, _: _observed(distribution, kept))
+    means = {name: value.to(device_of(x)) for name, value in means.items()}
+    found = {
+        head: _predicted(head_of(means, head) if head else means, kept.get(head), predictor.has_draws)
+        for head in heads_in(means) or [""]
+    }
+    return found.get("", found)
+
+
+def _observed(distribution: Distribution, kept: dict[str, KeptDraws]) -> Draws:
+    """Return what a prediction needs of the distribution under one draw, by name; of several heads, of all heads."""
+    found: Draws = {}
+    for head, of_head in heads_of(distribution).items():
+        observed = unweighted(of_head, None)[0]
+        logits = logits_of(observed)
+        if logits is None:
+            expected(observed)  # raises where torch has no mean
+            parts = kept.setdefault(head, KeptDraws()).tensors(observed)
+        else:
+            parts = class_scores(observed, logits)
+        found |= {f"{name}.{head}" if head else name: value.cpu().double() for name, value in parts.items()}
+    return found
+
+
+def _predicted(means: Draws, kept: KeptDraws | None, has_draws: bool) -> Prediction | NumberPrediction:
+    if kept is None:
+        log_p = means["log_p"]
+        return Prediction.of_means(log_p, means["entropy"]) if has_draws else Prediction(log_p)
+    mixture = kept.mixture(means if has_draws else {name: value[None] for name, value in means.items()})
+    return NumberPrediction(mixture.mean(), mixture.aleatoric(), mixture.epistemic() if has_draws else None, mixture)

@@ -14,7 +14,7 @@ from pyro_vd.evaluation.class_labels import hard_labels
 from pyro_vd.evaluation.observations import Observed, check_observations, distribution_of
 from pyro_vd.evaluation.predictors import outputs
 from pyro_vd.evaluation.scores import kept, log_likelihood, logits_of
-from pyro_vd.evaluation.structured import Joint, unweighted
+from pyro_vd.evaluation.structured import JointDistribution, unweighted
 
 ERROR, RMSE, NLL = "error", "rmse", "nll"
 _SHARES = (ERROR,)  # in [0, 1], shown in %
@@ -88,7 +88,7 @@ def output_score(output: Tensor, y: Tensor, likelihood: Observed | None = None) 
     """
     y = check_observations("data", y, likelihood, output)
     distribution = distribution_of(likelihood, output)
-    if isinstance(distribution, Joint):
+    if isinstance(distribution, JointDistribution):
         return Score(NLL, -log_likelihood(distribution, y).double().mean().item())
     observed, y, weight = unweighted(distribution, y)
     logits = logits_of(observed)

@@ -12,7 +12,7 @@ from pyro_vd._core.errors import InputError
 from pyro_vd.evaluation.cdf import cdf
 from pyro_vd.evaluation.class_labels import ClassLabels, base_distribution, is_classes
 from pyro_vd.evaluation.draws import Draws
-from pyro_vd.evaluation.structured import Joint, Weighted, unweighted
+from pyro_vd.evaluation.structured import JointDistribution, WeightedDistribution, unweighted
 from pyro_vd.evaluation.uncertainty import entropy
 
 
@@ -24,7 +24,7 @@ def expected(distribution: Distribution) -> Tensor:
     Raises:
         InputError: torch does not implement the mean of this distribution.
     """
-    if isinstance(distribution, Joint):
+    if isinstance(distribution, JointDistribution):
         return torch.cat(
             [
                 expected(head).flatten(1) if head.event_shape or is_classes(head) else expected(head)[:, None]
@@ -32,7 +32,7 @@ def expected(distribution: Distribution) -> Tensor:
             ],
             1,
         )
-    if isinstance(distribution, Weighted):
+    if isinstance(distribution, WeightedDistribution):
         return expected(distribution.base)
     found: Any = base_distribution(distribution)
     try:
@@ -59,23 +59,14 @@ def logits_of(distribution: Distribution) -> Tensor | None:
     return base.logits if is_classes(distribution) else None
 
 
-def class_scores(distribution: Distribution, y: Tensor | None = None) -> Draws:
+def class_scores(distribution: Distribution, logits: Tensor, y: Tensor | None = None) -> Draws:
     """Return ``log_p`` ``(n, …, classes)``, the log probabilities of :func:`logits_of`, and ``entropy`` ``(n, …)``, in nats.
 
     With labels there is also ``kept`` ``(n, …)``, see :func:`kept`. All are in float64, on the CPU.
 
     Raises:
-        InputError: numbers are observed, or there is only one class.
+        InputError: there is only one class.
     """
-    logits = logits_of(distribution)
-    if logits is None:
-        kind = type(base_distribution(distribution)).__name__
-        raise InputError(
-            f"a {kind} likelihood has no class probabilities; use predictive for the mean, and evaluate to measure it",
-            name="likelihood",
-            value=kind,
-            allowed="a likelihood of classes",
-        )
     if logits.shape[-1] < 2:
         raise InputError(
             f"outputs of shape {tuple(logits.shape)} are not those of classes, of which there must be at least 2; for a "
@@ -130,13 +121,14 @@ def scores(distribution: Distribution, y: Any) -> Draws:
     The names of a head's scores end in ``.<head>``, and there is the ``log_likelihood`` ``(n,)`` of all observed heads. With
     weights of examples, there is ``kept`` for numbers too.
     """
-    if isinstance(distribution, Joint):
+    if isinstance(distribution, JointDistribution):
         found = {
             f"{name}.{key}": value for key, part in y.items() for name, value in scores(distribution.heads[key], part).items()
         }
         return {**found, "log_likelihood": log_likelihood(distribution, y).cpu().double()}
     base, y, weight = unweighted(distribution, y)
-    found = number_scores(base, y) if logits_of(base) is None else class_scores(base, y)
+    logits = logits_of(base)
+    found = number_scores(base, y) if logits is None else class_scores(base, logits, y)
     return found if weight is None else {**found, "kept": kept(base, y, weight).cpu().double()}
 
 
@@ -146,7 +138,7 @@ def log_likelihood(distribution: Distribution, y: Any) -> Tensor:
     It does not depend on weights of classes or of examples, except that an example of weight 0 is not observed, nor on label
     smoothing, which change the loss only.
     """
-    if isinstance(distribution, Joint):
+    if isinstance(distribution, JointDistribution):
         return torch.stack([log_likelihood(distribution.heads[key], part) for key, part in y.items()]).sum(0)
     distribution, y, weight = unweighted(distribution, y)
     base = base_distribution(distribution)

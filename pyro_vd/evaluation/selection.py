@@ -70,10 +70,10 @@ class Selected(nn.Module):
 
 
 def part_of(likelihood: object, output: Any) -> Any:
-    """Return the part of a network's whole output that a likelihood takes."""
+    """Return the part of a network's whole output that a likelihood takes; its method ``select``, if it has one, says which."""
     while isinstance(likelihood, Selected):
         output, likelihood = likelihood.select(output), likelihood.likelihood
-    return output
+    return likelihood.select(output) if hasattr(likelihood, "select") else output
 
 
 def of_part(likelihood: Any) -> Any:
@@ -91,14 +91,14 @@ def with_inner(likelihood: Any, change: Callable[[Any], Any]) -> Any:
     return likelihood if inner is likelihood.likelihood else Selected(likelihood.output, inner)
 
 
-def observation_of(likelihood: Callable[[Any], Any] | None, output: Any) -> Any:
+def observation_of(likelihood: Callable[[Any], Any] | None, output: Any) -> Distribution:
     """Return the distribution that a likelihood makes of an output; None stands for classes from logits.
 
     Raises:
-        InputError: the output is not a tensor, and the likelihood cannot take it.
+        InputError: the output is not a tensor, and the likelihood cannot take it; or it does not give a distribution.
     """
     try:
-        return ClassLabels(output) if likelihood is None else likelihood(output)
+        found = ClassLabels(output) if likelihood is None else likelihood(output)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         if isinstance(output, Tensor) or isinstance(error, InputError):
             raise
@@ -113,6 +113,14 @@ def observation_of(likelihood: Callable[[Any], Any] | None, output: Any) -> Any:
             value=type(output).__name__,
             allowed="one tensor",
         ) from error
+    if not isinstance(found, Distribution):
+        raise InputError(
+            f"the likelihood gives a {type(found).__name__}; it must give a distribution of torch or Pyro",
+            name="likelihood",
+            value=found,
+            allowed="a map from an output to a distribution of torch or Pyro",
+        )
+    return found
 
 
 def joined(parts: Sequence[Any], sizes: Sequence[int]) -> Any:

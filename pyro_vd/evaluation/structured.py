@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ VALUE, WEIGHT = "y", "weight"
 """The keys of observations with weights."""
 
 
-class Joint(Distribution):
+class JointDistribution(Distribution):
     """Observations of several heads: independent given the output, each under its own distribution.
 
     Observations are a mapping with some of the heads; a head that it lacks is not observed.
@@ -36,6 +36,10 @@ class Joint(Distribution):
             )
         super().__init__(shapes.pop(), validate_args=False)
 
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Self:
+        """Return the distribution with a larger batch shape."""
+        return type(self)({name: head.expand(batch_shape) for name, head in self.heads.items()})
+
     def log_prob(self, value: Mapping[str, Any]) -> Tensor:  # type: ignore[override]
         """Return the sum of the log probabilities of the heads that are observed, in nats."""
         terms = [self.heads[name].log_prob(part) for name, part in value.items()]
@@ -46,7 +50,7 @@ class Joint(Distribution):
         return {name: head.sample(torch.Size(sample_shape)) for name, head in self.heads.items()}
 
 
-class Weighted(Distribution):
+class WeightedDistribution(Distribution):
     """A distribution whose log probability is multiplied by the weight of each example.
 
     Observations are those of the distribution, or a mapping of these, ``y``, and of the weights, ``weight``, ``(n,)``.
@@ -61,6 +65,10 @@ class Weighted(Distribution):
         self.base = base
         super().__init__(base.batch_shape, base.event_shape, validate_args=False)
 
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Self:
+        """Return the distribution with a larger batch shape."""
+        return type(self)(self.base.expand(batch_shape))
+
     def log_prob(self, value: Any) -> Tensor:
         """Return the log probability in nats, multiplied by the weights."""
         y, weight = without_weights(value)
@@ -72,11 +80,23 @@ class Weighted(Distribution):
         return self.base.sample(torch.Size(sample_shape))
 
 
+def heads_of(distribution: Distribution) -> dict[str, Distribution]:
+    """Return the distributions of the heads by name; of a distribution that has none, itself, by an empty name."""
+    return distribution.heads if isinstance(distribution, JointDistribution) else {"": distribution}
+
+
 def unweighted(distribution: Distribution, y: Any) -> tuple[Distribution, Any, Tensor | None]:
-    """Return the distribution inside of :class:`Weighted`, the observations, and the weights; None where there are none."""
-    return (distribution.base, *without_weights(y)) if isinstance(distribution, Weighted) else (distribution, y, None)
+    """Return the distribution inside of a :class:`WeightedDistribution`, the observations, and the weights or None."""
+    if isinstance(distribution, WeightedDistribution):
+        return distribution.base, *without_weights(y)
+    return distribution, y, None
 
 
 def without_weights(y: Any) -> tuple[Any, Tensor | None]:
-    """Return the observations for :class:`Weighted` without their weights, and the weights or None."""
-    return (y[VALUE], y[WEIGHT]) if isinstance(y, Mapping) else (y, None)
+    """Return the observations for :class:`WeightedDistribution` without their weights, and the weights or None."""
+    return (y[VALUE], y[WEIGHT]) if has_weights(y) else (y, None)
+
+
+def has_weights(y: Any) -> bool:
+    """Whether observations are a mapping of one head's observations and weights."""
+    return isinstance(y, Mapping) and set(y) == {VALUE, WEIGHT}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -59,8 +59,8 @@ def run(setting: Setting) -> Outcome:
                 options = {best: options[best]}  # what further seeds train
             (option,) = options
             for name, (net, arguments, chosen) in _predictors(method, guides[option], option, validation).items():
-                prediction = predict(net, data.x_test, **arguments)
-                outside = {title: predict(net, x, **arguments) for title, x in foreign.items()}
+                prediction = _predict(net, data.x_test, **arguments)
+                outside = {title: _predict(net, x, **arguments) for title, x in foreign.items()}
                 measured.setdefault(name, []).append(_measures(net, prediction, data.test, outside))
                 predictions.setdefault(name, []).append(prediction)
                 choice.setdefault(name, []).append(chosen)
@@ -121,8 +121,12 @@ def _predictors(
             }
 
 
+def _predict(net: nn.Module, x: Any, **arguments: Any) -> Prediction:
+    return cast(Prediction, predict(net, x, **arguments))
+
+
 def _nll(guide: WeightGuide, data: Arrays) -> float:
-    return -predict(guide, data[0]).log_p.gather(1, data[1][:, None]).mean().item()
+    return -_predict(guide, data[0]).log_p.gather(1, data[1][:, None]).mean().item()
 
 
 def _measures(net: nn.Module, prediction: Prediction, data: Arrays, foreign: dict[str, Prediction]) -> dict[str, float | None]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from pyro_vd._core.arrays import tensor_of
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import one_line, type_name
+from pyro_vd.networks.input_checks import inputs_of
 from pyro_vd.networks.inputs import Inputs, run, tensors_in
 from pyro_vd.networks.markers import GuideMarker, ModelMarker
 
@@ -79,22 +80,13 @@ def check_example(net: Any, example: Any) -> Tensor:
 
 
 def check_inputs_of(net: Any, example: Any) -> Inputs:
-    """Convert example inputs of a network, in any form, to tensors; what is no array in a tuple or a mapping stays as it is.
+    """Convert example inputs of a network, in any form, to tensors; see :func:`~pyro_vd.networks.input_checks.inputs_of`.
 
     Raises:
-        InputError: ``net`` is not a network; or ``example`` is neither a tensor nor an array, nor a tuple or a mapping.
+        InputError: ``net`` is not a network, or ``example`` holds no inputs.
     """
-    if not isinstance(example, tuple | Mapping):
-        return check_example(net, example)
     check_module("net", net)
-    dtype = dtype_of(net)
-
-    def converted(value: Any) -> Any:
-        return tensor_of("example", value, dtype) if hasattr(value, "__array__") else value
-
-    if isinstance(example, Mapping):
-        return {key: converted(value) for key, value in example.items()}
-    return tuple(map(converted, example))
+    return inputs_of("example", example, dtype_of(net))
 
 
 def check_takes(net: nn.Module, example: Inputs) -> Any:

@@ -15,15 +15,14 @@ from pyro_vd._core.threads import alone
 from pyro_vd.data.dataset import Data
 from pyro_vd.evaluation.draws import Draws, join
 from pyro_vd.evaluation.epoch_record import EpochRecord
-from pyro_vd.evaluation.observations import is_classes
-from pyro_vd.evaluation.scores import expected, log_likelihood
 from pyro_vd.guides.alpha import has_log_alpha, weight_log_alpha
 from pyro_vd.guides.checks import check_guide
 from pyro_vd.guides.weight_guide import WeightGuide
-from pyro_vd.inference.joint_draws import OBSERVED, joint_draws
+from pyro_vd.inference.joint_draws import joint_draws
 from pyro_vd.models.data_checks import check_data
 from pyro_vd.networks.inputs import named_tensors
 from pyro_vd.posterior.arviz_files import check_arviz, from_tree
+from pyro_vd.posterior.observed import Variables, log_likelihoods, observations, observe, predictions, weights_of
 from pyro_vd.pruning.rule import Rule
 from pyro_vd.pruning.thresholds import DEFAULT_THRESHOLD
 
@@ -53,9 +52,11 @@ def to_inference_data(
       ``<site>.mask``, True for a weight that is left; and the model's plain parameters, such as biases, which have no
       posterior. A guide without log α, such as Bernoulli dropout, has θ, and the mask where weights have been removed.
     - ``posterior_predictive``: sampled observations ``y``; for classes their probabilities ``y_probability``, otherwise their
-      means ``y_mean``.
-    - ``log_likelihood``: log p(yₙ|xₙ, w) in nats, per example and draw.
-    - ``observed_data`` and ``constant_data``: the given observations ``y`` and inputs ``x``; several inputs are ``x_<key>``.
+      means ``y_mean``. Labels that are ignored are predicted too.
+    - ``log_likelihood``: log p(yₙ|xₙ, w) in nats, per example and draw, the sum over all labels or numbers that are observed.
+    - ``observed_data`` and ``constant_data``: the given observations ``y`` and inputs ``x``; several inputs are ``x_<key>``,
+      and weights of examples ``y_weight``. Of several heads, ``y.<head>`` takes the place of ``y`` in all these names;
+      ``log_likelihood`` also has ``y``, the sum over the heads.
     - ``training_history``: one record per epoch.
 
     Args:
@@ -100,37 +101,20 @@ def to_inference_data(
 
     with alone(), torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
-        joint_draws(guide, data[0], data[1], num_samples, _observe, take)
+        joint_draws(guide, data[0], data[1], num_samples, observe, take)
     found = join(observed, 0)
-    predictions: dict[str, tuple[Tensor, Sequence[str]]] = {OBSERVED: (found["sample"], ["example"])}
-    if "probability" in found:
-        predictions[f"{OBSERVED}_probability"] = found["probability"], ["example", "class"]
-    else:
-        predictions[f"{OBSERVED}_mean"] = found["mean"], ["example"]
+    inputs: Variables = {f"x_{name}" if name else "x": (tensor, ["example"]) for name, tensor in named_tensors(data[0])}
     made = {
         "posterior": groups.posterior(model, join(latents, 0), entries),
         "variational_parameters": parameters,
-        "posterior_predictive": groups.draws(predictions),
-        "log_likelihood": groups.draws({OBSERVED: (found["log_likelihood"], ["example"])}),
-        "observed_data": groups.dataset({OBSERVED: (data[1], ["example"])}),
-        "constant_data": groups.dataset(
-            {f"x_{name}" if name else "x": (tensor, ["example"]) for name, tensor in named_tensors(data[0])}
-        ),
+        "posterior_predictive": groups.draws(predictions(found)),
+        "log_likelihood": groups.draws(log_likelihoods(found)),
+        "observed_data": groups.dataset(observations(data[1])),
+        "constant_data": groups.dataset(inputs | weights_of(data[1])),
         "training_history": groups.training_history(history),
     }
     root = {"/": xr.Dataset(attrs={**groups.provenance(seed), **(attrs or {})})}
     return from_tree(xr.DataTree.from_dict(root | {name: group for name, group in made.items() if group.data_vars}))
-
-
-def _observe(distribution: Any, y: Tensor) -> Draws:
-    """Return the log likelihood, a sample, and the class probabilities or the mean, per example."""
-    expectation = "probability" if is_classes(distribution) else "mean"
-    found = {
-        "log_likelihood": log_likelihood(distribution, y),
-        "sample": distribution.sample(),
-        expectation: expected(distribution),
-    }
-    return {name: value.cpu() for name, value in found.items()}
 
 
 @torch.no_grad()

@@ -7,10 +7,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
 from pyro_vd._core.arguments import LARGEST, check_number
+from pyro_vd._core.errors import InputError
 from pyro_vd.data.dataset import Arrays
+from pyro_vd.evaluation.draws import Draws
 from pyro_vd.evaluation.scores import expected
+from pyro_vd.evaluation.structured import JointDistribution
 from pyro_vd.guides.alpha import log_alpha
 from pyro_vd.guides.checks import check_guide
 from pyro_vd.guides.weight_guide import WeightGuide
@@ -96,12 +100,21 @@ def predictive(guide: WeightGuide, x: Any, num_samples: int = 20) -> Tensor:
         num_samples: the number of draws, at least 1.
 
     Raises:
-        InputError: ``guide`` is not a guide; ``num_samples`` is below 1; or the inputs do not fit the network.
+        InputError: ``guide`` is not a guide; ``num_samples`` is below 1; the inputs do not fit the network; or several heads
+            are predicted.
     """
     check_guide(guide)
     predictor = guide.predictor(check_number("num_samples", num_samples, low=1, high=LARGEST, whole=True))
     x = predictor.check_inputs("x", x)
-    mean = predictor.means(x, None, lambda found, _: {"mean": expected(found)})["mean"]
+    mean = predictor.means(x, None, _expectation)["mean"]
     weight = next(iter(guide.model.initial_weights.values()))
     dtypes = (tensor.dtype for tensor in tensors_in(x) if tensor.is_floating_point())
     return mean.to(device_of(x), next(dtypes, weight.dtype))
+
+
+def _expectation(distribution: Distribution, _: Any) -> Draws:
+    if isinstance(distribution, JointDistribution):
+        heads = ", ".join(distribution.heads)
+        message = f"predictive gives one tensor, and the model has the heads {heads}; predict gives them all, by name"
+        raise InputError(message, name="guide", value=list(distribution.heads), allowed="a guide of a model with one head")
+    return {"mean": expected(distribution)}

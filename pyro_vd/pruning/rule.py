@@ -11,7 +11,8 @@ from torch import Tensor
 
 from pyro_vd._core.arguments import LARGEST, check_number, check_numbers
 from pyro_vd._core.errors import InputError
-from pyro_vd._core.messages import did_you_mean, quoted
+from pyro_vd._core.messages import quoted
+from pyro_vd._core.patterns import by_pattern
 from pyro_vd.guides.alpha import log_alpha
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.pruning.masks import threshold_masks
@@ -32,9 +33,11 @@ class PruningRule:
         threshold: the threshold on log α: a number, or the result of :func:`~pyro_vd.choose_threshold`. A lower threshold
             prunes more. The default, 3, corresponds to a dropout rate of 0.95.
         max_inputs: the largest number of inputs that each layer keeps: a list with one number per layer, in the order in which
-            the layers run, or a mapping from weight sites to numbers. None sets no limit, and neither does a mapping for the
-            sites that it lacks.
-        thresholds: thresholds of single layers, by weight site; they replace ``threshold``.
+            the layers run, or a mapping from weight sites, or patterns of their names, to numbers. None sets no limit, and
+            neither does a mapping for the sites that it lacks.
+        thresholds: thresholds of single layers, by weight site or pattern; they replace ``threshold``.
+
+    Of several patterns that match a site, such as ``{"embedding.*": 5.0, "*": 3.0}``, the first counts.
 
     Raises:
         InputError: a threshold is not a number, or a number of inputs is not an integer in [0, 2³¹ − 1].
@@ -72,13 +75,12 @@ class PruningRule:
     def masks(self, guide: WeightGuide) -> dict[str, Tensor]:
         """Return masks that are True for every weight to keep, by site; see :func:`pruning_masks`."""
         values, sites = log_alpha(guide), guide.site_names
-        _check_sites("thresholds", self.thresholds, sites)
-        masks = threshold_masks(values, {site: self.thresholds.get(site, self.threshold) for site in sites})
+        masks = threshold_masks(values, dict.fromkeys(sites, self.threshold) | by_pattern("thresholds", self.thresholds, sites))
         for name, most in self._limits(guide).items():
             if guide.model.layer_kind(name) is None:
                 raise InputError(
-                    f"max_inputs (={most}) must not limit site {name!r}, of {guide.model.layer(name)}, because it is not the "
-                    "weight of a layer",
+                    f"max_inputs (={most}) must not limit site {name!r}, of {quoted(guide.model.layer(name))}, because it is "
+                    "not the weight of a layer",
                     name="max_inputs",
                     value=most,
                 )
@@ -112,8 +114,7 @@ class PruningRule:
                 allowed=f"None with {type(guide).__name__}, whose α do not differ between the inputs of a layer",
             )
         if isinstance(most, Mapping):
-            _check_sites("max_inputs", most, sites)
-            return most
+            return by_pattern("max_inputs", most, sites)
         if (order := guide.model.order_of_execution) != sites:
             raise InputError(
                 name="max_inputs",
@@ -150,13 +151,3 @@ def pruning_masks(guide: WeightGuide, rule: Rule = DEFAULT_THRESHOLD) -> dict[st
             ranked, because they have one α, or are not those of a layer.
     """
     return rule_of(rule).masks(guide)
-
-
-def _check_sites(name: str, given: Mapping[str, object], sites: Sequence[str]) -> None:
-    if unknown := sorted(set(given) - set(sites)):
-        raise InputError(
-            f"{name} (={quoted(unknown)}) must name weight sites: {', '.join(sites)}{did_you_mean(unknown[0], sites)}",
-            name=name,
-            value=unknown,
-            allowed=f"a mapping from some of {', '.join(sites)}",
-        )

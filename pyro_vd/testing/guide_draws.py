@@ -12,7 +12,7 @@ import torch
 from pyro_vd._core.errors import InputError
 from pyro_vd.evaluation.classification import Metrics
 from pyro_vd.evaluation.metrics import evaluate
-from pyro_vd.evaluation.prediction import predict
+from pyro_vd.evaluation.prediction import Prediction, predict
 from pyro_vd.guides.alpha import has_log_alpha, log_alpha
 from pyro_vd.guides.means import posterior_mean
 from pyro_vd.inference.lazy_weight import LazyWeight
@@ -70,7 +70,9 @@ class DrawsOfGuide(GuideCase):
         p = self.outputs(guide, x[:5]).softmax(-1)
         draws = 300
         bound = ERRORS * p.std(0) * math.sqrt(1 / draws + 1 / len(p)) + 1e-5
-        assert ((predict(guide, x[:5], num_samples=draws).log_p.exp() - p.mean(0)).abs() <= bound).all()
+        predicted = predict(guide, x[:5], num_samples=draws)
+        assert isinstance(predicted, Prediction)
+        assert ((predicted.log_p.exp() - p.mean(0)).abs() <= bound).all()
         tree = to_tree(to_inference_data(guide, (x[:5], y[:5]), num_samples=draws, weights="all"))
         found = torch.tensor(np.asarray(tree["posterior_predictive"]["y_probability"]))[0]
         assert ((found.mean(0) - p.mean(0)).abs() <= bound).all()

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vd._core.errors import InputError
+from pyro_vd._core.messages import one_line
 from pyro_vd.distributions.priors import LogUniform, NormalARD, NormalJeffreys
 from pyro_vd.models.bayesian import Prior
-from pyro_vd.models.likelihoods import LIKELIHOODS, Likelihood, Normal
+from pyro_vd.models.likelihoods import LIKELIHOODS, Likelihood
 from pyro_vd.networks.layers import named_weights
 from pyro_vd.networks.modules import Rescale
 from pyro_vd.networks.ready import mlp
@@ -28,6 +29,9 @@ PRIORS: dict[str, tuple[Any, dict[str, Any]]] = {
     "normal-jeffreys": (NormalJeffreys, {}),
 }
 """The types of priors, with their options."""
+
+_RESCALED = ("normal", "student-t")
+"""The likelihoods whose output is a mean in the units of the targets, and which have a scale of the noise in these units."""
 
 if TYPE_CHECKING:  # a type checker cannot read the names from a mapping
     PriorName = str
@@ -56,10 +60,14 @@ class ModelConfig:
     for the guide ``group``, normal–Jeffreys."""
 
     likelihood: LikelihoodName = "categorical"
-    """What is observed: class labels (categorical), numbers with noise of a learnt scale (normal), counts (poisson), or zeros
-    and ones (bernoulli)."""
+    """What is observed: class labels (categorical), zeros and ones (bernoulli), or classes in an order (ordered-logistic);
+    numbers with noise of a learnt scale (normal), with outliers (student-t), with a scale that the network predicts
+    (heteroscedastic-normal), or from a predicted mixture (mixture-of-normals); or counts (poisson, negative-binomial)."""
+    likelihood_args: dict[str, Any] = field(default_factory=dict)
+    """The arguments of the likelihood, by name, such as {classes: 5} of ordered-logistic."""
 
     def __post_init__(self) -> None:
+        self._likelihood()
         if self.class_ is None:
             if self.args:
                 raise InputError(name="args", value=self.args, allowed="empty where there is no class")
@@ -95,8 +103,16 @@ class ModelConfig:
             raise InputError(name="pretrain.dropout", value=dropout, allowed=allowed)
         return named_network(path, self.args)
 
+    def _likelihood(self, **defaults: Any) -> Likelihood:
+        try:
+            likelihood: Likelihood = LIKELIHOODS[self.likelihood](**{**defaults, **self.likelihood_args})
+        except TypeError as error:
+            allowed = f"the arguments of {LIKELIHOODS[self.likelihood].__name__}: {one_line(error)}"
+            raise InputError(name="likelihood_args", value=self.likelihood_args, allowed=allowed) from error
+        return likelihood
+
     def build(self, dropout: float = 0.0, targets: Tensor | None = None) -> nn.Module:
-        """A new network with random weights from torch's generator. With the normal likelihood it ends with a ``Rescale``.
+        """A new network with random weights from torch's generator. It ends with a ``Rescale`` where its output is a mean.
 
         Args:
             dropout: the rate of ordinary dropout on the hidden units.
@@ -106,7 +122,7 @@ class ModelConfig:
             InputError: it does not fit into memory; or see :func:`~pyro_vd.workflow.named_networks.named_network`.
         """
         net = self._fully_connected(dropout) if self.class_ is None else self._named(self.class_, dropout)
-        if self.likelihood == "normal":
+        if self.likelihood in _RESCALED:
             rescale = Rescale()
             net = net.append(rescale) if isinstance(net, nn.Sequential) else nn.Sequential(net, rescale)
             if targets is not None:
@@ -124,11 +140,10 @@ class ModelConfig:
 
         The scale of learnt noise starts at the standard deviation of the training targets.
         """
-        if self.likelihood == "normal":
+        if self.likelihood in _RESCALED:
             (rescale,) = (module for module in net.modules() if isinstance(module, Rescale))
-            return Normal(initial_scale=rescale.std.item())
-        likelihood: Likelihood = LIKELIHOODS[self.likelihood]()
-        return likelihood
+            return self._likelihood(initial_scale=rescale.std.item())
+        return self._likelihood()
 
     def weight_prior(self) -> Prior:
         """The prior, as a function of a weight's shape."""

@@ -79,6 +79,28 @@ def test_own_data(tmp_path: Path, likelihood: str, key: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("likelihood", "outputs", "args", "key"),
+    [
+        ("ordered-logistic", 1, {"classes": 4}, "error"),
+        ("student-t", 1, {"df": 4.0}, "rmse"),
+        ("heteroscedastic-normal", 2, {}, "rmse"),
+        ("negative-binomial", 1, {}, "rmse"),
+        ("mixture-of-normals", 6, {"components": 2}, "rmse"),
+        ("categorical", 4, {"label_smoothing": 0.1, "weight": [1.0, 2.0, 1.0, 0.5]}, "error"),
+    ],
+)
+def test_every_other_likelihood(tmp_path: Path, likelihood: str, outputs: int, args: dict[str, Any], key: str) -> None:
+    y = np.random.default_rng(0).integers(0, 4, 30)
+    write_npz(tmp_path / "a.npz", y_train=y, y_test=y[:9])
+    keys = (f"--data.name={tmp_path / 'a.npz'}", f"--model.sizes=[4,5,{outputs}]", f"--model.likelihood={likelihood}")
+    arguments = f"--model.likelihood_args={json.dumps(args)}"
+    found = json_of("train", "diabetes", *SHORT, *keys, arguments, "--out", tmp_path / "out")
+    assert found["networks"]["pruned"][key] > 0
+    read = json_of("evaluate", tmp_path / "out")["networks"]["pruned"]
+    assert read[key] == pytest.approx(found["networks"]["pruned"][key], rel=1e-6)
+
+
+@pytest.mark.parametrize(
     ("y", "keys", "quoted"),
     [
         (np.linspace(0, 1, 30), ["--model.likelihood=categorical"], ["float64", "model.likelihood"]),
@@ -88,6 +110,9 @@ def test_own_data(tmp_path: Path, likelihood: str, key: str) -> None:
         (np.full(30, 2.5), [], ["2.5"]),
         (np.full(30, np.inf), [], ["30 NaN", "observations"]),
         (np.arange(30), ["--model.likelihood=cauchy"], ["cauchy"]),
+        (np.arange(30), ["--model.likelihood=mixture-of-normals"], ["likelihood_args", "components"]),
+        (np.arange(30), ["--model.likelihood_args={df: 3}"], ["likelihood_args", "df"]),
+        (np.arange(30), ["--model.likelihood_args={scale: -1}"], ["scale", "-1"]),
     ],
 )
 def test_wrong_combinations(tmp_path: Path, y: np.ndarray, keys: list[str], quoted: list[str]) -> None:
