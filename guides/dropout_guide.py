@@ -11,7 +11,7 @@ from torch import Tensor
 from pyro_vd._core.arguments import check_rate
 from pyro_vd._core.errors import InputError
 from pyro_vd.distributions.unit_dropout import UnitDropout, UnitNoise
-from pyro_vd.guides.weight_guide import WeightGuide, check_units
+from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.networks.inputs import Inputs, tensors_in
 
@@ -51,10 +51,9 @@ class DropoutGuide(WeightGuide):
         """Refuse a model without hidden units that can have noise.
 
         Raises:
-            InputError: every layer reads the data; or a layer that does not is a transposed or grouped convolution.
+            InputError: every layer reads the data.
         """
-        after = [name for name in self.site_names if not self.model.reads_data(name)]
-        if not after:
+        if not any(map(self._reads_units, self.site_names)):
             raise InputError(
                 f"model has the weights {', '.join(self.site_names)}, whose layers all read the data; it must have hidden "
                 f"units for the noise of {type(self).__name__} on units",
@@ -62,11 +61,14 @@ class DropoutGuide(WeightGuide):
                 value=self.model,
                 allowed="a model with hidden units",
             )
-        check_units(self.model, after)
+
+    def _reads_units(self, name: str) -> bool:
+        """Whether a site is the weight of a layer that reads the output of another layer, not the data."""
+        return "in" in self.model.weight_axes(name) and not self.model.reads_data(name)
 
     def unit_posterior(self, name: str, noise: UnitNoise) -> dist.TorchDistribution:
         """Return q(w) of a site under noise on the hidden units; there is none where the layer reads the data."""
-        if self.model.reads_data(name):
+        if not self._reads_units(name):
             delta: dist.TorchDistribution = dist.Delta(self.mean(name))
             return delta
-        return UnitDropout(self.mean(name), self.p, noise)
+        return UnitDropout(self.mean(name), self.p, noise, self.unit_layout(name))

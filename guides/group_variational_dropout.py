@@ -10,6 +10,7 @@ from pyro_vd.distributions.group_normal import GroupNormal
 from pyro_vd.distributions.priors import NormalJeffreys
 from pyro_vd.guides.unit_guide import UnitGuide, UnitGuideSettings
 from pyro_vd.models.bayesian import BayesianNetwork
+from pyro_vd.networks.inputs import Inputs
 
 
 class GroupVariationalDropout(UnitGuide):
@@ -25,10 +26,12 @@ class GroupVariationalDropout(UnitGuide):
             by name or pattern, of which the first that matches a site counts.
         weight_noise: whether weights have their own noise of variance σ², with its KL. Without it, θ is a point estimate, and
             the KL is that of z alone.
+        example: a batch that the network takes: units that must be kept or removed together then share one z; see
+            :class:`~pyro_vd.guides.unit_guide.UnitGuide`.
 
     Raises:
-        InputError: the model has another prior, or a transposed or grouped convolution; ``log_sigma2`` is out of range;
-            ``weight_noise`` is not a bool; or weights have half precision.
+        InputError: the model has another prior; ``log_sigma2`` is out of range; ``weight_noise`` is not a bool; the
+            example does not fit the network; or weights have half precision.
     """
 
     initial_z_mu: float = 1.0
@@ -36,9 +39,13 @@ class GroupVariationalDropout(UnitGuide):
     posterior_type = GroupNormal
 
     def __init__(
-        self, model: BayesianNetwork, log_sigma2: float | Mapping[str, float] = -8.0, weight_noise: bool = True
+        self,
+        model: BayesianNetwork,
+        log_sigma2: float | Mapping[str, float] = -8.0,
+        weight_noise: bool = True,
+        example: Inputs | None = None,
     ) -> None:
-        super().__init__(model, log_sigma2, weight_noise)
+        super().__init__(model, log_sigma2, weight_noise, example)
 
 
 @dataclass

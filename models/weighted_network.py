@@ -12,7 +12,8 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from pyro_vd._core.eager import eagerly, uncompiled
-from pyro_vd.inference.lazy_weight import LazyWeight, UsedAgainError, draw_weight
+from pyro_vd._core.errors import UsedAgainError
+from pyro_vd.inference.lazy_weight import LazyWeight, draw_weight
 from pyro_vd.inference.reparam import KnownWeight
 from pyro_vd.models.admission import admitted_copy
 from pyro_vd.models.gradient_watch import GradientWatch
@@ -22,7 +23,7 @@ from pyro_vd.models.usage_record import UsageRecord
 from pyro_vd.models.weight_sites import Selection, chosen_parameters, owner_of, shared_sites, weight_places
 from pyro_vd.networks.copies import detached_copies, uncompiled_network
 from pyro_vd.networks.execution import trace_execution
-from pyro_vd.networks.inputs import Inputs, run
+from pyro_vd.networks.inputs import Inputs, num_examples, run
 from pyro_vd.networks.layer_kind import LayerKind
 from pyro_vd.networks.layer_registry import kind_of
 from pyro_vd.networks.markers import ModelMarker
@@ -163,6 +164,9 @@ class WeightedNetwork(ModelMarker, PyroModule):
             if usage.run_again and not isinstance(weight, LazyWeight):
                 weight = KnownWeight(weight)
             tensors.update(dict.fromkeys(places, weight))
+        for weight in weights.values():  # before the network runs, of which activation checkpointing repeats parts
+            if isinstance(weight, LazyWeight):
+                weight.draw_shared(num_examples(x))
         _ = self.net  # this access registers the network's parameters with Pyro while a trace is recorded
         net = self._template.filled(self._net, tensors, apart=not self.training)
         with eagerly():

@@ -9,7 +9,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from pyro_vd._core.errors import InputError
+from pyro_vd._core.errors import UsedAgainError
 from pyro_vd._core.generators import generator_state, set_generator_state
 from pyro_vd.inference.attention import DECOMPOSED
 from pyro_vd.inference.recomputation import cut_off, is_recomputing
@@ -23,10 +23,6 @@ from pyro_vd.inference.tensor_functions import (
 )
 from pyro_vd.networks.layer_registry import linear_call
 from pyro_vd.networks.linear_map import LinearMap
-
-
-class UsedAgainError(InputError):
-    """A weight is used again in a forward pass after the output of its first use was drawn."""
 
 
 class LazyWeight(Tensor):
@@ -66,6 +62,9 @@ class LazyWeight(Tensor):
     @abstractmethod
     def sample_output(self, linear_map: LinearMap, arguments: dict[str, Any]) -> Tensor:
         """Draw the output of ``linear_map``, whose ``arguments`` are given by name, without the weight."""
+
+    def draw_shared(self, examples: int) -> None:
+        """Draw what the weight has in common with others in a pass over this number of examples."""
 
     def draws_output(self, linear_map: LinearMap) -> bool:
         """Whether the output of ``linear_map`` is drawn, and not the weight."""

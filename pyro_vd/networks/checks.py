@@ -21,6 +21,7 @@ def check_state(name: str, tensors: Mapping[str, Tensor], module: nn.Module) -> 
 
     A number that is not finite in ``module`` already, such as −∞ in a causal mask, may be the same in the tensors. Tensors that
     a module lists in ``optional_state``, such as the masks of a guide, may be missing.
+    A module with a method ``expected_state`` says how its state depends on the tensors.
 
     Raises:
         InputError: naming the tensors that do not match, or are not finite.
@@ -29,6 +30,8 @@ def check_state(name: str, tensors: Mapping[str, Tensor], module: nn.Module) -> 
     for path, part in module.named_modules():
         optional = {f"{path}.{name}".lstrip("."): like for name, like in getattr(part, "optional_state", {}).items()}
         own |= {key: like for key, like in optional.items() if key in tensors}
+        if hasattr(part, "expected_state"):
+            own = part.expected_state(own, tensors, f"{path}." if path else "")
     check_kinds(name, tensors, own)
     if broken := [key for key, tensor in tensors.items() if _is_broken(tensor, own[key])]:
         listed = ", ".join(broken)

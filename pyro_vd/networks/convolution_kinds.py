@@ -34,6 +34,10 @@ class ConvolutionKind(LayerKind):
     def is_dense(self, layer: Any) -> bool:
         return layer.groups == 1
 
+    def input_groups(self, layer: Any) -> int:
+        groups: int = layer.groups
+        return groups
+
     def unit_axis(self, layer: nn.Module, ndim: int) -> int | None:
         return 1 if ndim == len(_kernel(layer)) + 2 else None
 
@@ -62,12 +66,16 @@ class TransposedConvolutionKind(ConvolutionKind):
             getattr(F, f"conv_transpose{rank}d"),
             ("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation"),
             rank,
+            input_axis=0,
         )
         for rank in _RANKS
     )
 
     def weights(self, layer: nn.Module) -> dict[str, Axes]:
         return {"weight": ("in", "out", *_kernel(layer))}
+
+    def input_groups(self, layer: nn.Module) -> int:
+        return 1  # the dimension of the inputs has those of all groups
 
     def applications(self, layer: Any, name: str, inputs: Sequence[Any], output: Any) -> int:
         return inputs[0].numel() // layer.in_channels

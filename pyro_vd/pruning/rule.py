@@ -24,7 +24,10 @@ class PruningRule:
     """The choice of the weights to prune: by a threshold on log α, and by a largest number of inputs per layer.
 
     Weights with log α at or above the threshold are pruned. A layer with a largest number of inputs keeps the inputs with the
-    least log α, where the log α of an input is the least of its weights.
+    least log α, where the log α of an input is the least of its weights. The inputs are counted as units of
+    :class:`~pyro_vd.distributions.unit_layout.UnitLayout`: the rows of an embedding, the heads that a projection out of an
+    attention reads, or, where the guide knows units that go together, the filters that a layer reads after a flattening. Sites
+    that share units with a limited one keep the same of them.
 
     Args:
         threshold: the threshold on log α: a number, or the result of :func:`~pyro_vd.choose_threshold`. A lower threshold
@@ -74,15 +77,20 @@ class PruningRule:
         values, sites = log_alpha(guide), guide.site_names
         masks = threshold_masks(values, dict.fromkeys(sites, self.threshold) | by_pattern("thresholds", self.thresholds, sites))
         for name, most in self._limits(guide).items():
-            layer, kind, axes = guide.model.layer(name), guide.model.layer_kind(name), guide.model.weight_axes(name)
-            if kind is None or not kind.is_dense(layer):
-                why = "it is not the weight of a layer" if kind is None else "its groups are not 1"
+            if guide.model.layer_kind(name) is None:
                 raise InputError(
-                    f"max_inputs (={most}) must not limit site {name!r}, of {quoted(layer)}, because {why}",
+                    f"max_inputs (={most}) must not limit site {name!r}, of {quoted(guide.model.layer(name))}, because it is "
+                    "not the weight of a layer",
                     name="max_inputs",
                     value=most,
                 )
-            masks[name] &= _least_inputs(values[name], axes.index("in"), most)
+            layout = guide.unit_layout(name)
+            read = torch.ones(layout.count, dtype=torch.bool) if layout.is_read is None else layout.is_read
+            kept = ~read.to(values[name].device)  # units of other sites stay
+            ranked = layout.least(values[name]).masked_fill(kept, torch.inf).argsort(stable=True)
+            kept[ranked[:most]] = True
+            for other in guide.sites_with_units_of(name):
+                masks[other] &= guide.unit_layout(other).over_weight(kept, values[other].shape)
         return masks
 
     def _limits(self, guide: WeightGuide) -> Mapping[str, int]:
@@ -140,14 +148,6 @@ def pruning_masks(guide: WeightGuide, rule: Rule = DEFAULT_THRESHOLD) -> dict[st
     Raises:
         InputError: ``rule`` is neither a rule nor a threshold; the guide has no log α, or one that is NaN; the rule names a
             site that the guide does not have, or does not have one number of inputs per layer; or inputs with a limit cannot be
-            ranked, because they are those of a grouped convolution, or have one α.
+            ranked, because they have one α, or are not those of a layer.
     """
     return rule_of(rule).masks(guide)
-
-
-def _least_inputs(values: Tensor, axis: int, most: int) -> Tensor:
-    """Return a mask that is True for the ``most`` inputs of least log α, in a shape that broadcasts to the weight's."""
-    of_input = values.movedim(axis, 0).flatten(1).amin(1)
-    kept = torch.zeros_like(of_input, dtype=torch.bool)
-    kept[of_input.argsort(stable=True)[:most]] = True
-    return kept.view([-1 if dimension == axis else 1 for dimension in range(values.ndim)])
