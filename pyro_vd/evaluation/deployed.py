@@ -59,7 +59,8 @@ def deployed_size(net: nn.Module, example: Tensor | None = None) -> DeployedSize
     refused = None
     try:
         if holds_zeros(net) or any(map(is_compiled, net.modules())):  # otherwise it cannot become smaller
-            net, _ = compacted(net, None if example is None else example[:1].to(next(net.parameters()).device))
+            found = compacted(net, None if example is None else example[:1].to(next(net.parameters()).device))
+            net, refused = found.net, found.reason
     except Exception as error:  # a network's own code can raise anything; its size can still be measured
         refused = one_line(error)
     parameters = sum(parameter.numel() for parameter in net.parameters())
