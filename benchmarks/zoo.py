@@ -10,6 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pyro_vd.compaction import unit_groups
+from pyro_vd.networks.inputs import Inputs, run
+
 CLASSES = 5
 
 
@@ -50,6 +53,42 @@ class Specimen:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return self.batch(n)
+
+
+@torch.no_grad()
+def with_zeros(net: nn.Module, example: Inputs, units: float = 0.4, weights: float = 0.3, seed: int = 0) -> nn.Module:
+    """Prune a network at random, in place, and put it into evaluation mode: a share of its units, and of its other weights.
+
+    The units are those that can be removed, with all that must be removed with them, and whole heads of attention; inputs and
+    the rows of embeddings stay. Normalisation layers get running statistics of the example.
+    """
+    run(net.train(), example)
+    draw = torch.Generator().manual_seed(seed)
+    found = unit_groups(net, example)
+    places = [(name, dim, groups) for name, by_dim in found.groups.items() for dim, groups in by_dim.items()]
+    names: dict[int, set[str]] = {}
+    for name, _, groups in places:
+        for group in groups.tolist():
+            names.setdefault(group, set()).add(name)
+    fixed = set(found.fixed.tolist())
+    free = {group for group, used in names.items() if len(used) > 1 and group not in fixed}  # an input has one reader
+    removed = set[int]()
+    for heads in found.heads:
+        for each in (heads.query, heads.value):
+            free -= set(each.flatten().tolist())
+        for head in torch.randperm(len(heads.query), generator=draw)[: int(units * len(heads.query))].tolist():
+            removed |= {*heads.query[head].tolist(), *heads.value[head].tolist()} - fixed
+    listed = sorted(free)
+    removed |= {listed[k] for k in torch.randperm(len(listed), generator=draw)[: int(units * len(listed))].tolist()}
+    tensors = dict(net.named_parameters())
+    for parameter in tensors.values():
+        if parameter.ndim > 1:
+            parameter *= torch.rand(parameter.shape, generator=draw) >= weights
+    gone = torch.tensor(sorted(removed), dtype=torch.long)
+    for name, dim, groups in places:
+        if name in tensors:
+            tensors[name].index_fill_(dim, torch.isin(groups, gone).nonzero()[:, 0], 0)
+    return net.eval()
 
 
 def _labels(n: int) -> Tensor:
@@ -122,7 +161,9 @@ def _narrow_densenet() -> nn.Module:
 def _torchvision_vit() -> nn.Module:
     from torchvision.models import VisionTransformer
 
-    return VisionTransformer(32, 8, 2, 4, 32, 64, num_classes=CLASSES)
+    net = VisionTransformer(32, 8, 2, 4, 32, 64, num_classes=CLASSES)
+    nn.init.normal_(net.heads.head.weight, std=0.2)  # it begins with zeros, and every image with the same output
+    return net
 
 
 def _timm(name: str, **arguments: Any) -> Callable[[], nn.Module]:

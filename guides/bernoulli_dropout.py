@@ -26,8 +26,7 @@ class BernoulliDropout(DropoutGuide):
         p: dropout rate, in [0, 1).
 
     Raises:
-        InputError: ``p`` is out of range; the model has no hidden units; or a layer that does not read the data is a transposed
-            or grouped convolution.
+        InputError: ``p`` is out of range; or the model has no hidden units.
     """
 
     def __init__(self, model: BayesianNetwork, p: float) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pyro_vd._core.arguments import check_number
 from pyro_vd._core.errors import InputError
+from pyro_vd._core.patterns import by_pattern
 from pyro_vd.networks.markers import GuideMarker, ModelMarker
 
 
@@ -52,6 +54,16 @@ def check_log_sigma2(value: Any) -> float:
         InputError: any other value.
     """
     return check_number("log_sigma2", value, low=-60, high=0)
+
+
+def initial_log_sigma2(value: float | Mapping[str, float], names: Sequence[str]) -> dict[str, float]:
+    """Return log σ² at the start by site, from one number for all, or from numbers by pattern.
+
+    Raises:
+        InputError: a number is not in [−60, 0]; a pattern matches no name; or no pattern matches a name.
+    """
+    given = value if isinstance(value, Mapping) else {"*": value}
+    return by_pattern("log_sigma2", {pattern: check_log_sigma2(each) for pattern, each in given.items()}, names, complete=True)
 
 
 def check_train_threshold(value: Any) -> float | None:

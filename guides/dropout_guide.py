@@ -11,8 +11,9 @@ from torch import Tensor
 from pyro_vd._core.arguments import check_rate
 from pyro_vd._core.errors import InputError
 from pyro_vd.distributions.unit_dropout import UnitDropout, UnitNoise
-from pyro_vd.guides.weight_guide import WeightGuide, check_units
+from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.models.bayesian import BayesianNetwork
+from pyro_vd.networks.inputs import Inputs, tensors_in
 
 
 class DropoutGuide(WeightGuide):
@@ -32,16 +33,16 @@ class DropoutGuide(WeightGuide):
         self.p = p
 
     def forward(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
-        if not self.model.is_followed and (x := self._first_tensor(args, kwargs)) is not None:
+        if not self.model.is_followed and (x := self._inputs(args, kwargs)) is not None:
             self.model.watch_use(x)
         return super().forward(*args, **kwargs)
 
-    def _first_tensor(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
-        """Return the model's input: the first tensor among the arguments, in the order of the model's own parameters."""
+    def _inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Inputs | None:
+        """Return the model's inputs: the first argument that holds a tensor, in the order of the model's own parameters."""
         rank = {name: place for place, name in enumerate(signature(self.model.forward).parameters)}
         named = sorted(kwargs, key=lambda name: rank.get(name, len(rank)))
         given = (*args, *(kwargs[name] for name in named))
-        return next((value for value in given if isinstance(value, Tensor)), None)
+        return next((value for value in given if any(True for _ in tensors_in(value))), None)
 
     def extra_repr(self) -> str:
         return f"p={self.p}"
@@ -50,10 +51,9 @@ class DropoutGuide(WeightGuide):
         """Refuse a model without hidden units that can have noise.
 
         Raises:
-            InputError: every layer reads the data; or a layer that does not is a transposed or grouped convolution.
+            InputError: every layer reads the data.
         """
-        after = [name for name in self.site_names if not self.model.reads_data(name)]
-        if not after:
+        if not any(map(self._reads_units, self.site_names)):
             raise InputError(
                 f"model has the weights {', '.join(self.site_names)}, whose layers all read the data; it must have hidden "
                 f"units for the noise of {type(self).__name__} on units",
@@ -61,11 +61,14 @@ class DropoutGuide(WeightGuide):
                 value=self.model,
                 allowed="a model with hidden units",
             )
-        check_units(self.model, after)
+
+    def _reads_units(self, name: str) -> bool:
+        """Whether a site is the weight of a layer that reads the output of another layer, not the data."""
+        return "in" in self.model.weight_axes(name) and not self.model.reads_data(name)
 
     def unit_posterior(self, name: str, noise: UnitNoise) -> dist.TorchDistribution:
         """Return q(w) of a site under noise on the hidden units; there is none where the layer reads the data."""
-        if self.model.reads_data(name):
+        if not self._reads_units(name):
             delta: dist.TorchDistribution = dist.Delta(self.mean(name))
             return delta
-        return UnitDropout(self.mean(name), self.p, noise)
+        return UnitDropout(self.mean(name), self.p, noise, self.unit_layout(name))

@@ -33,7 +33,7 @@ class GaussianDropout(DropoutGuide):
 
     Raises:
         InputError: ``p`` or ``noise_on`` is out of range. With noise on weights: weights of half precision. With noise on
-            units: the model has no hidden units, or a layer that does not read the data is a transposed or grouped convolution.
+            units: the model has no hidden units.
     """
 
     def __init__(self, model: BayesianNetwork, p: float, noise_on: NoiseOn = "weight") -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -9,6 +10,7 @@ from pyro_vd.distributions.group_normal import GroupNormal
 from pyro_vd.distributions.priors import NormalJeffreys
 from pyro_vd.guides.unit_guide import UnitGuide, UnitGuideSettings
 from pyro_vd.models.bayesian import BayesianNetwork
+from pyro_vd.networks.inputs import Inputs
 
 
 class GroupVariationalDropout(UnitGuide):
@@ -20,21 +22,30 @@ class GroupVariationalDropout(UnitGuide):
 
     Args:
         model: the Bayesian network, with the prior ``NormalJeffreys``; θ starts at its weights, and μ_z at 1.
-        log_sigma2: log σ_z² and log σ² at the start, in [−60, 0]; about −8 for a trained network.
+        log_sigma2: log σ_z² and log σ² at the start, in [−60, 0]; about −8 for a trained network. A mapping gives it
+            by name or pattern, of which the first that matches a site counts.
         weight_noise: whether weights have their own noise of variance σ², with its KL. Without it, θ is a point estimate, and
             the KL is that of z alone.
+        example: a batch that the network takes: units that must be kept or removed together then share one z; see
+            :class:`~pyro_vd.guides.unit_guide.UnitGuide`.
 
     Raises:
-        InputError: the model has another prior, or a transposed or grouped convolution; ``log_sigma2`` is out of range;
-            ``weight_noise`` is not a bool; or weights have half precision.
+        InputError: the model has another prior; ``log_sigma2`` is out of range; ``weight_noise`` is not a bool; the
+            example does not fit the network; or weights have half precision.
     """
 
     initial_z_mu: float = 1.0
     prior = NormalJeffreys
     posterior_type = GroupNormal
 
-    def __init__(self, model: BayesianNetwork, log_sigma2: float = -8.0, weight_noise: bool = True) -> None:
-        super().__init__(model, log_sigma2, weight_noise)
+    def __init__(
+        self,
+        model: BayesianNetwork,
+        log_sigma2: float | Mapping[str, float] = -8.0,
+        weight_noise: bool = True,
+        example: Inputs | None = None,
+    ) -> None:
+        super().__init__(model, log_sigma2, weight_noise, example)
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -11,6 +12,7 @@ from pyro_vd.distributions.log_normal import LogNormalUnits, TruncatedLogNormal
 from pyro_vd.distributions.priors import LogUniform
 from pyro_vd.guides.unit_guide import UnitGuide, UnitGuideSettings
 from pyro_vd.models.bayesian import BayesianNetwork
+from pyro_vd.networks.inputs import Inputs
 
 
 class LogNormalDropout(UnitGuide):
@@ -22,27 +24,37 @@ class LogNormalDropout(UnitGuide):
 
     Args:
         model: the Bayesian network, with the default prior ``LogUniform``; θ starts so that θ E z is its weights, and μ at 0.
-        log_sigma2: log σ² at the start, in [−60, 0]; about −8 for a trained network.
+        log_sigma2: log σ² at the start, in [−60, 0]; about −8 for a trained network. A mapping gives it
+            by name or pattern, of which the first that matches a site counts.
         weight_noise: whether weights have their own noise too, that of variational dropout: N(θ, σ²) with its KL
             (Molchanov 2017, arXiv 1701.05369). In the paper they have none: θ is a point estimate, and the KL is that of z
             alone.
+        example: a batch that the network takes: units that must be kept or removed together then share one z; see
+            :class:`~pyro_vd.guides.unit_guide.UnitGuide`.
 
     Raises:
-        InputError: the model has another prior, or a transposed or grouped convolution; ``log_sigma2`` is out of range;
-            ``weight_noise`` is not a bool; or weights have half precision.
+        InputError: the model has another prior; ``log_sigma2`` is out of range; ``weight_noise`` is not a bool; the
+            example does not fit the network; or weights have half precision.
     """
 
     initial_z_mu: float = 0.0
     prior = LogUniform
     posterior_type = LogNormalUnits
 
-    def __init__(self, model: BayesianNetwork, log_sigma2: float = -8.0, weight_noise: bool = False) -> None:
-        super().__init__(model, log_sigma2, weight_noise)
+    def __init__(
+        self,
+        model: BayesianNetwork,
+        log_sigma2: float | Mapping[str, float] = -8.0,
+        weight_noise: bool = False,
+        example: Inputs | None = None,
+    ) -> None:
+        super().__init__(model, log_sigma2, weight_noise, example)
 
     def initial_parameters(self, name: str, weight: Tensor) -> dict[str, Tensor]:
         parameters = super().initial_parameters(name, weight)
         z = TruncatedLogNormal(parameters["z_mu"], parameters["z_log_sigma2"])
-        return {**parameters, "theta": weight / z.mean.to(weight.dtype)}
+        factors = self._layouts[name].over_weight(z.mean.to(weight.dtype), weight.shape)
+        return {**parameters, "theta": weight / factors}
 
 
 @dataclass

@@ -10,6 +10,7 @@ from pyro_vd._core.tagged import TaggedUnion
 from pyro_vd.distributions.priors import LogUniform, NormalARD
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.models.bayesian import BayesianNetwork
+from pyro_vd.networks.inputs import Inputs
 
 
 class GuideSettings(TaggedUnion, ABC):
@@ -48,6 +49,14 @@ class GuideSettings(TaggedUnion, ABC):
         Raises:
             InputError: the guide cannot be used with this model.
         """
+
+    def build_for(self, model: BayesianNetwork, example: Inputs) -> WeightGuide:
+        """Return a new guide, as :meth:`build` does, where a batch of the network's inputs is known.
+
+        Raises:
+            InputError: the guide cannot be used with this model.
+        """
+        return self.build(model)
 
 
 def register_guide(settings: type[GuideSettings]) -> None:

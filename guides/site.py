@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class Site(PyroModule):
-    """The parameters of one posterior, and a buffer ``mask`` after weights have been removed.
+    """The parameters of one posterior; buffers ``mask`` after weights were removed, and ``units`` where factors are shared.
 
     Loading a state can remove weights, but never brings a removed weight back: where both the state and the site have a mask,
     the weights that both keep are left. A state that is refused removes nothing.
@@ -22,6 +22,12 @@ class Site(PyroModule):
         """Remove the weights where ``mask``, a boolean tensor of the weight's shape, is False."""
         mask, own = mask.to(self.theta.device), self._buffers.get("mask")
         self.register_buffer("mask", mask.clone() if own is None else mask & own)
+
+    def number_units(self, numbers: Tensor | None) -> None:
+        """Set the numbers of the factors of the inputs, a buffer ``units``, or remove the buffer where there are none."""
+        self._buffers.pop("units", None)
+        if numbers is not None:
+            self.register_buffer("units", numbers.to(self.theta.device))
 
     def put_back(self, mask: Tensor | None) -> None:
         """Restore an earlier mask, or none where it is None, after a state that could not be loaded."""

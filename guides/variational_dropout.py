@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, get_args
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from pyro_vd._core.arguments import check_choice
 from pyro_vd.distributions.weight_posterior import MultiplicativeNormal, SharedAlphaNormal, WeightPosterior
-from pyro_vd.guides.checks import check_log_sigma2
+from pyro_vd.guides.checks import check_log_sigma2, check_model, initial_log_sigma2
 from pyro_vd.guides.settings import GuideSettings
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.models.bayesian import BayesianNetwork
@@ -40,20 +41,25 @@ class VariationalDropout(_HasSharing, WeightGuide):
 
     Args:
         model: the Bayesian network; θ starts at its weights.
-        log_sigma2: log σ² at the start, in [−60, 0]; about −10 for a new network, −8 for a trained one. A shared log α starts
-            at ``log_sigma2`` minus the log of the mean θ².
+        log_sigma2: log σ² at the start, in [−60, 0]; about −10 for a new network, −8 for a trained one. A mapping gives it by
+            name or pattern, of which the first that matches a site counts: ``{"embedding.*": -6, "*": -10}``. A shared log α
+            starts at ``log_sigma2`` minus the log of the mean θ².
         alpha_sharing: which weights share one α. ``"weight"``: none, every weight has its own. ``"row"``: those into one unit
             (dimension 0 of the weight of a linear layer or a convolution, dimension 1 of a transposed convolution).
             ``"column"``: those out of one unit (the other dimension). ``"layer"``: all weights of one layer.
 
     Raises:
-        InputError: ``log_sigma2`` or ``alpha_sharing`` is out of range; or weights have half precision.
+        InputError: ``log_sigma2`` or ``alpha_sharing`` is out of range; ``log_sigma2`` gives a site no value; or weights have
+            half precision.
     """
 
     learns_alpha = True
 
-    def __init__(self, model: BayesianNetwork, log_sigma2: float = -10.0, alpha_sharing: Sharing = "weight") -> None:
-        self._initial_log_sigma2 = check_log_sigma2(log_sigma2)
+    def __init__(
+        self, model: BayesianNetwork, log_sigma2: float | Mapping[str, float] = -10.0, alpha_sharing: Sharing = "weight"
+    ) -> None:
+        check_model(model)
+        self._initial_log_sigma2 = initial_log_sigma2(log_sigma2, model.weight_names)
         check_choice("alpha_sharing", alpha_sharing, get_args(Sharing))
         self.alpha_sharing: Sharing = alpha_sharing
         super().__init__(model)
@@ -64,12 +70,12 @@ class VariationalDropout(_HasSharing, WeightGuide):
     def initial_parameters(self, name: str, weight: Tensor) -> dict[str, Tensor]:
         theta = super().initial_parameters(name, weight)
         if self.alpha_sharing == "weight":
-            return {**theta, "log_sigma2": torch.full_like(weight, self._initial_log_sigma2)}
+            return {**theta, "log_sigma2": torch.full_like(weight, self._initial_log_sigma2[name])}
         axis = {"row": "out", "column": "in"}.get(self.alpha_sharing)
         axes = self.model.weight_axes(name)
         kept = axes.index(axis) if axis in axes else None
         squares = weight.square().mean([d for d in range(weight.ndim) if d != kept], keepdim=True)
-        return {**theta, "log_alpha": self._initial_log_sigma2 - (squares + 1e-30).log()}
+        return {**theta, "log_alpha": self._initial_log_sigma2[name] - (squares + 1e-30).log()}
 
     def posterior(self, name: str) -> WeightPosterior:
         """Return the posterior of a weight site, in which weights that a mask has removed are zero."""

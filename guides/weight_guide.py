@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import pyro
@@ -14,10 +14,12 @@ from torch import Tensor, nn
 from pyro_vd._core.eager import uncompiled
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import type_name
+from pyro_vd.distributions.unit_layout import UnitLayout
 from pyro_vd.guides.checks import check_model
 from pyro_vd.guides.guide_state import GuideState
 from pyro_vd.guides.predictor import GuidePredictor
 from pyro_vd.guides.site import Site
+from pyro_vd.guides.unit_layouts import unit_layouts
 from pyro_vd.inference.reparam import TRAIN_THRESHOLD
 from pyro_vd.inference.site_checks import OF_WEIGHT_GUIDE
 from pyro_vd.models.admission import check_likelihood_type, is_coarse
@@ -55,6 +57,7 @@ class WeightGuide(GuideState):
         self.__dict__["model"] = model  # not registered as a submodule: the guide's state must not contain the model's
         self.check_types()
         self.site_names: list[str] = model.weight_names
+        self._layouts: dict[str, UnitLayout] = unit_layouts(model)
         self.sites: PyroModule = PyroModule()  # a separate module, because a layer may have the name "mean" or "posterior"
         for name, weight in model.initial_weights.items():
             module = cast(PyroModule, self._modules["sites"])
@@ -66,6 +69,11 @@ class WeightGuide(GuideState):
             module.add_module(last, site := Site())
             for parameter, value in self.initial_parameters(name, weight).items():
                 setattr(site, parameter, nn.Parameter(value))
+
+    def unit_layout(self, name: str) -> UnitLayout:
+        """Return which units the inputs of a site's weight belong to; see :func:`~.unit_layouts.unit_layouts`."""
+        layout = self._layouts[name] = self._layouts[name].to(self.site(name).theta.device)
+        return layout
 
     def predictor(self, num_samples: int) -> GuidePredictor:
         """Return the predictor with ``num_samples`` joint draws; see :func:`~pyro_vd.evaluate`."""
@@ -135,6 +143,15 @@ class WeightGuide(GuideState):
     def posterior(self, name: str) -> dist.TorchDistribution:
         """Return q(w) of a site, with one entry per weight, from the site's parameters."""
 
+    def posteriors_of_pass(self) -> Iterator[tuple[str, dist.TorchDistribution]]:
+        """Yield the posterior of every site, for one draw of all of them."""
+        for name in self.site_names:
+            yield name, self.posterior(name)
+
+    def sites_with_units_of(self, name: str) -> list[str]:
+        """Return the sites whose units are removed together with those of a site, and the site itself."""
+        return [name]
+
     def mean(self, name: str) -> Tensor:
         """Return the posterior mean θ of a site's weight, 0 where the weight is removed."""
         theta, mask = self.site(name).theta, self.mask(name)
@@ -149,28 +166,9 @@ class WeightGuide(GuideState):
             kwargs: the model's keyword arguments, likewise.
         """
         drawn: dict[str, Tensor] = {}
-        for name in self.site_names:
-            q = self.posterior(name)
+        for name, q in self.posteriors_of_pass():
             infer = {OF_WEIGHT_GUIDE: True, TRAIN_THRESHOLD: self._train_threshold}
             drawn[name] = pyro.sample(name, q.to_event(len(q.batch_shape)), infer=infer)
         for guide in cast(nn.ModuleList, self._modules.get("others", ())):
             drawn.update(guide(*args, **kwargs) or {})
         return drawn
-
-
-def check_units(model: BayesianNetwork, names: Sequence[str]) -> None:
-    """Refuse sites whose weight does not have one input unit or channel per column, so that units can have noise.
-
-    Raises:
-        InputError: naming a site and its layer, such as a transposed or grouped convolution.
-    """
-    for name in names:
-        layer, kind = model.layer(name), model.layer_kind(name)
-        if kind is None or not kind.takes_unit_noise(layer):
-            raise InputError(
-                f"site {name!r} is a {layer}, whose units cannot have noise; it must be a linear layer or a convolution with "
-                "groups=1. Use a guide with noise on weights for this network",
-                name=name,
-                value=layer,
-                allowed="a linear layer, or a convolution with groups=1",
-            )

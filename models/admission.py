@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -29,13 +30,17 @@ _SPREAD = {"DataParallel", "DistributedDataParallel", "FullyShardedDataParallel"
 """Class names, in torch and other libraries, of wrappers that spread a network over several devices or processes."""
 
 
-def admitted_copy(net: nn.Module) -> nn.Module:
+def admitted_copy(net: nn.Module, excluded: Collection[str] = ()) -> nn.Module:
     """Return a copy of a network that has passed :func:`check_admission`.
+
+    Args:
+        net: the network that the user gave.
+        excluded: the names of parameters that get no prior.
 
     Raises:
         InputError: the network is refused, or cannot be copied.
     """
-    check_admission(net)
+    check_admission(net, excluded)
     try:
         return copy_network(net)
     except (RuntimeError, TypeError) as error:
@@ -43,11 +48,12 @@ def admitted_copy(net: nn.Module) -> nn.Module:
         raise InputError(message, name="net", value=net) from error
 
 
-def check_admission(net: nn.Module) -> None:
+def check_admission(net: nn.Module, excluded: Collection[str] = ()) -> None:
     """Refuse a network whose weights do not exist yet, cannot be replaced by draws, or are not ordinary numbers.
 
     Args:
         net: the network that the user gave.
+        excluded: the names of parameters that get no prior.
 
     Raises:
         InputError: naming the module or the tensor, and what to do. Refused are a lazy layer before its first batch; a
@@ -56,7 +62,7 @@ def check_admission(net: nn.Module) -> None:
     """
     for path, module in net.named_modules():
         _check_kind(path, module)
-        _check_computed(path, module)
+        _check_computed(path, module, excluded)
         for name, tensor in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)):
             what = f"{name} of {_called(path)} ({type(module).__name__})"
             _check_tensor(what, weight_name(path, name), tensor)
@@ -105,7 +111,7 @@ def _check_kind(path: str, module: nn.Module) -> None:
         )
 
 
-def _check_computed(path: str, module: nn.Module) -> None:
+def _check_computed(path: str, module: nn.Module, excluded: Collection[str]) -> None:
     """Refuse a weight that a hook or a parametrization computes from other parameters: a prior on it would have no effect."""
     what = f"{_called(path)} ({type(module).__name__})"
     for hook in module._forward_pre_hooks.values():
@@ -118,14 +124,14 @@ def _check_computed(path: str, module: nn.Module) -> None:
                     name=weight_name(path, name),
                 )
     layer_kind = kind_of(module)
-    if layer_kind is None or not any(p.requires_grad for p in module.parameters()):
+    if layer_kind is None or not any(p.requires_grad and n not in excluded for n, p in module.named_parameters(path)):
         return
     if computed := [name for name in layer_kind.weights(module) if name not in own_weights(layer_kind, module)]:
         name = computed[0]
         raise InputError(
             f"{what} computes its {name} from other parameters, so that {name} cannot have a prior; make its value permanent "
-            f"first: torch.nn.utils.parametrize.remove_parametrizations(module, {name!r}), or freeze the module: "
-            "module.requires_grad_(False)",
+            f"first: torch.nn.utils.parametrize.remove_parametrizations(module, {name!r}); or freeze the module, "
+            f"module.requires_grad_(False), or leave it plain, BayesianNetwork(..., exclude=[{f'{path}.*'.lstrip('.')!r}])",
             name=weight_name(path, name),
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from types import FunctionType
 from typing import Any
@@ -11,16 +11,12 @@ from typing import Any
 import pyro
 import pyro.distributions as dist
 import pyro.poutine as poutine
-import torch
-from pyro.distributions.torch_distribution import TorchDistributionMixin
 from pyro.nn import pyro_method
 from torch import Tensor, nn
 
 from pyro_vd._core.arguments import check_number
 from pyro_vd._core.eager import uncompiled
 from pyro_vd._core.errors import InputError
-from pyro_vd._core.messages import quoted
-from pyro_vd._core.patterns import by_pattern
 from pyro_vd.distributions.priors import LogUniform, standing_in
 from pyro_vd.evaluation.observations import check_likelihood
 from pyro_vd.evaluation.selection import Output, Selected, observation_of, of_part, with_inner
@@ -28,6 +24,7 @@ from pyro_vd.inference.joint_draws import OBSERVED
 from pyro_vd.models.admission import check_likelihood_type
 from pyro_vd.models.likelihood import Likelihood, pyro_distribution
 from pyro_vd.models.likelihoods import Categorical
+from pyro_vd.models.site_priors import Prior, site_priors
 from pyro_vd.models.structured_likelihoods import Heads
 from pyro_vd.models.weight_sites import Selection
 from pyro_vd.models.weighted_network import WeightedNetwork
@@ -35,9 +32,6 @@ from pyro_vd.networks.checks import check_module
 from pyro_vd.networks.inputs import Inputs, num_examples
 
 logger: logging.Logger = logging.getLogger(__name__)
-
-Prior = Callable[[torch.Size], dist.TorchDistribution]
-"""A map from a weight's shape to a distribution of that shape."""
 
 
 class BayesianNetwork(WeightedNetwork):
@@ -100,13 +94,6 @@ class BayesianNetwork(WeightedNetwork):
         super().__init__()
         likelihood = Heads(likelihood) if isinstance(likelihood, Mapping) else likelihood
         check_likelihood(likelihood)
-        if not all(map(callable, prior.values() if isinstance(prior, Mapping) else (prior,))):
-            raise InputError(
-                name="prior",
-                value=prior,
-                allowed="a function from a weight's shape to its prior, such as LogUniform or NormalJeffreys, or a mapping "
-                "from patterns of names to such functions",
-            )
         check_likelihood_type(likelihood)
         self.likelihood: Likelihood = with_inner(
             likelihood if output is None else Selected(output, likelihood),
@@ -115,8 +102,7 @@ class BayesianNetwork(WeightedNetwork):
         self._given_function = given if isinstance(given := of_part(likelihood), FunctionType) else None
         self.num_data: int | None = None if num_data is None else check_number("num_data", num_data, low=1, whole=True)
         sites = self._take(net, shared, include, exclude)
-        priors = by_pattern("prior", prior if isinstance(prior, Mapping) else {"*": prior}, list(sites), complete=True)
-        self._priors = {name: _prior_event(priors[name], weight.shape) for name, weight in sites.items()}
+        self._priors = site_priors(prior, {name: weight.shape for name, weight in sites.items()})
 
     _said_unconditioned = False
 
@@ -199,27 +185,3 @@ class BayesianNetwork(WeightedNetwork):
                 type(self).__name__,
             )
         return self.initial_weights[name]
-
-
-def _prior_event(prior: Prior, shape: torch.Size) -> dist.TorchDistribution:
-    """Return the prior of a weight of this shape as one event.
-
-    Raises:
-        InputError: ``prior`` does not give a distribution of this shape.
-    """
-    distribution = prior(shape)
-    if not isinstance(distribution, TorchDistributionMixin):
-        raise InputError(
-            f"prior (={quoted(prior)}) gives {quoted(distribution)} for a weight; it must give a Pyro distribution",
-            name="prior",
-            value=prior,
-        )
-    event = distribution.to_event(len(distribution.batch_shape))
-    if event.event_shape != shape:
-        raise InputError(
-            f"prior (={quoted(prior)}) gives a distribution of the shape {tuple(event.event_shape)} for a weight of the shape "
-            f"{tuple(shape)}; the shapes must be the same, such as those of dist.Normal(torch.zeros(shape), 1.0)",
-            name="prior",
-            value=prior,
-        )
-    return event

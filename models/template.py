@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from pyro_vd.models.usage import WeightUsage, watch_forward
+from pyro_vd.models.usage import WeightUsage
+from pyro_vd.models.watching import watch_forward
 from pyro_vd.models.weight_sites import owner_of
 from pyro_vd.networks.copies import copy_network
 from pyro_vd.networks.inputs import Inputs
@@ -111,7 +112,7 @@ class Template:
             x: a batch of inputs.
 
         Raises:
-            InputError: see :func:`~pyro_vd.models.usage.watch_forward`.
+            InputError: see :func:`~pyro_vd.models.watching.watch_forward`.
         """
         own = {place for places in self.sites.values() for place in places}
         tensors = (*net.named_parameters(remove_duplicate=False), *net.named_buffers(remove_duplicate=False))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from torch import nn
 
 from pyro_vd._core.errors import InputError
-from pyro_vd._core.messages import did_you_mean
+from pyro_vd._core.messages import did_you_mean, quoted
 from pyro_vd._core.patterns import names_matching
 from pyro_vd.networks.layer_registry import layer_classes, layers_in
 from pyro_vd.networks.layers import weight_name
@@ -25,30 +25,36 @@ _LISTED = 8
 """The number of groups of parameters that the message lists."""
 
 
-def weight_places(net: nn.Module, include: Selection, exclude: Selection) -> dict[str, list[str]]:
+def chosen_parameters(what: str, selection: Selection, net: nn.Module) -> list[str]:
+    """Return the names of the learnt parameters of a network that are chosen.
+
+    Raises:
+        InputError: ``selection`` is no list of texts and no function, or a pattern in it matches no learnt parameter.
+    """
+    learnt = {name: each for name, each in net.named_parameters(remove_duplicate=False) if each.requires_grad}
+    if callable(selection):
+        return [name for name, parameter in learnt.items() if selection(name, parameter)]
+    return names_matching(what, selection, learnt)
+
+
+def weight_places(net: nn.Module, included: Collection[str], excluded: Collection[str]) -> dict[str, list[str]]:
     """Return every name of each parameter that gets a prior, by its first name; log what stays plain.
 
     Args:
         net: the network.
-        include: further parameters, beside the weights of layers of registered kinds.
-        exclude: parameters that get no prior.
+        included: further parameters, beside the weights of layers of registered kinds.
+        excluded: parameters that get no prior.
 
     Raises:
-        InputError: there is no such parameter; a pattern matches no parameter that is learnt; or the layer of a weight has an
-            option with which the weight cannot be drawn.
+        InputError: there is no such parameter; or the layer of a weight has an option with which the weight cannot be drawn.
     """
-    places: dict[int, list[str]] = {}
-    learnt: dict[str, nn.Parameter] = {}
-    for name, parameter in net.named_parameters(remove_duplicate=False):
-        places.setdefault(id(parameter), []).append(name)
-        if parameter.requires_grad:
-            learnt[name] = parameter
     chosen = {weight_name(path, name) for path, module, kind in layers_in(net, False) for name in kind.weights(module)}
-    chosen |= set(_selected("include", include, learnt))
-    refused = {id(learnt[name]) for name in _selected("exclude", exclude, learnt)}
-    keys = {id(learnt[name]) for name in chosen & learnt.keys()} - refused
-    sites = {names[0]: names for key, names in places.items() if key in keys}
-    _say_what_stays_plain(net, sites)
+    chosen |= set(included)
+    places: dict[int, list[str]] = {}
+    for name, parameter in net.named_parameters(remove_duplicate=False):
+        if parameter.requires_grad:
+            places.setdefault(id(parameter), []).append(name)
+    sites = {names[0]: names for names in places.values() if chosen & {*names} and not {*names} & {*excluded}}
     if not sites:
         raise InputError(
             f"net is a {type(net).__name__} without a weight that can have a prior; at least one of its layers must be one of "
@@ -59,14 +65,11 @@ def weight_places(net: nn.Module, include: Selection, exclude: Selection) -> dic
     for path, module, kind in layers_in(net):
         own = {weight_name(path, name) for name in kind.weights(module)}
         if own & {name for names in sites.values() for name in names} and (why := kind.refusal(module)) is not None:
-            raise InputError(f"module {path!r} ({module}) cannot have weights with a prior: {why}", name=path, value=module)
+            raise InputError(
+                f"module {path!r} ({quoted(module)}) cannot have weights with a prior: {why}", name=path, value=module
+            )
+    _say_what_stays_plain(net, sites)
     return sites
-
-
-def _selected(what: str, selection: Selection, learnt: Mapping[str, nn.Parameter]) -> list[str]:
-    if callable(selection):
-        return [name for name, parameter in learnt.items() if selection(name, parameter)]
-    return names_matching(what, selection, learnt)
 
 
 def _say_what_stays_plain(net: nn.Module, sites: Collection[str]) -> None:

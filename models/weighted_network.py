@@ -12,17 +12,18 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from pyro_vd._core.eager import eagerly, uncompiled
-from pyro_vd.inference.lazy_weight import LazyWeight, UsedAgainError, draw_weight
+from pyro_vd._core.errors import UsedAgainError
+from pyro_vd.inference.lazy_weight import LazyWeight, draw_weight
 from pyro_vd.inference.reparam import KnownWeight
 from pyro_vd.models.admission import admitted_copy
 from pyro_vd.models.gradient_watch import GradientWatch
 from pyro_vd.models.template import Template, tensors_of
 from pyro_vd.models.usage import WeightUsage
 from pyro_vd.models.usage_record import UsageRecord
-from pyro_vd.models.weight_sites import Selection, owner_of, shared_sites, weight_places
+from pyro_vd.models.weight_sites import Selection, chosen_parameters, owner_of, shared_sites, weight_places
 from pyro_vd.networks.copies import detached_copies, uncompiled_network
 from pyro_vd.networks.execution import trace_execution
-from pyro_vd.networks.inputs import Inputs, run
+from pyro_vd.networks.inputs import Inputs, num_examples, run
 from pyro_vd.networks.layer_kind import LayerKind
 from pyro_vd.networks.layer_registry import kind_of
 from pyro_vd.networks.markers import ModelMarker
@@ -50,9 +51,10 @@ class WeightedNetwork(ModelMarker, PyroModule):
             InputError: ``net`` has no weight for a prior, or :func:`~pyro_vd.models.admission.admitted_copy` refuses it;
                 ``shared`` is not a list of names of its weights; ``include`` or ``exclude`` matches no parameter.
         """
-        net = admitted_copy(net)
+        excluded = chosen_parameters("exclude", exclude, net)
+        net = admitted_copy(net, excluded)
         self._evaluated = kept_in_evaluation_mode(net)
-        places = weight_places(net, include, exclude)
+        places = weight_places(net, chosen_parameters("include", include, net), excluded)
         self.shared: frozenset[str] = shared_sites(shared, places)
         if (execution := trace_execution(net)) is not None:
             places = dict(sorted(places.items(), key=lambda site: execution.rank_of(site[1])))
@@ -162,6 +164,9 @@ class WeightedNetwork(ModelMarker, PyroModule):
             if usage.run_again and not isinstance(weight, LazyWeight):
                 weight = KnownWeight(weight)
             tensors.update(dict.fromkeys(places, weight))
+        for weight in weights.values():  # before the network runs, of which activation checkpointing repeats parts
+            if isinstance(weight, LazyWeight):
+                weight.draw_shared(num_examples(x))
         _ = self.net  # this access registers the network's parameters with Pyro while a trace is recorded
         net = self._template.filled(self._net, tensors, apart=not self.training)
         with eagerly():

@@ -39,6 +39,7 @@ from pyro_vd.guides import BernoulliDropout, GaussianDropout, LogNormalDropout, 
 from pyro_vd.models import Normal
 from pyro_vd.posterior import predictive, read_inference_data, summarize, write_inference_data
 from pyro_vd.pruning import pruning_masks, threshold_masks
+from pyro_vd.runtime import sparsify_runtime
 from pyro_vd.training import LRSchedule
 
 X, Y = torch.randn(12, 4, generator=torch.Generator().manual_seed(0)), torch.arange(12) % 3
@@ -138,10 +139,17 @@ TABLE: dict[str, tuple[Callable[[str, Any], object], dict[str, tuple[Any, ...]]]
         {"kl_weight": NUMBERS, "num_particles": WHOLE, "noise": CHOICES},
     ),
     "save_pruned": (call(save_pruned, net=NET, path="never"), {"net": OBJECTS, "path": PATHS, "layout": CHOICES}),
-    "save_onnx": (call(save_onnx, net=NET, path="never", example=X), {"net": OBJECTS, "path": PATHS, "example": OBJECTS[:-1]}),
+    "save_onnx": (
+        call(save_onnx, net=NET, path="never", example=X),
+        {"net": OBJECTS, "path": PATHS, "example": OBJECTS[:-1], "dynamic": LISTS},
+    ),
     "save_torch_export": (
         call(save_torch_export, net=NET, path="never", example=X),
-        {"net": OBJECTS, "path": PATHS, "example": OBJECTS[:-1]},
+        {"net": OBJECTS, "path": PATHS, "example": OBJECTS[:-1], "dynamic": LISTS},
+    ),
+    "sparsify_runtime": (
+        call(sparsify_runtime, net=NET, example=X, batch_sizes=(1,)),
+        {"net": OBJECTS, "example": (*OBJECTS[:2], *OBJECTS[3:4], *OBJECTS[5:]), "batch_sizes": LISTS},
     ),
     "load_pruned": (call(load_pruned, path="never"), {"path": PATHS}),
     "load_onnx": (call(load_onnx), {"path": PATHS}),

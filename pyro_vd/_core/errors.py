@@ -43,6 +43,10 @@ class InputError(ValueError):
         self.allowed: str | None = allowed
 
 
+class UsedAgainError(InputError):
+    """A weight, or noise, is used again in a forward pass in another way than the first use was drawn for."""
+
+
 class MissingPackageError(InputError, ImportError):
     """A missing package of an extra. The message names it and the command that installs it.
 

@@ -42,6 +42,7 @@ class Product:
         into: the places of the weight that the inputs stand for.
         out_of: the places of weight and bias that the outputs stand for.
         folded: mask of the constant inputs whose contribution is in ``added``.
+        folded_outputs: ``(outputs,)``, mask of the outputs whose only input is folded, in a depthwise convolution.
         added: ``(outputs,)``, what the folded inputs contribute.
         bias: the name of the bias to which it is added; None if there is none and none can be made.
         needed: mask of the outputs that are read.
@@ -53,6 +54,7 @@ class Product:
     into: Sources = field(default_factory=dict)
     out_of: Sources = field(default_factory=dict)
     folded: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
+    folded_outputs: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.bool))
     added: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
     bias: str | None = None
     needed: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
@@ -60,13 +62,22 @@ class Product:
 
 @dataclass(frozen=True)
 class Heads:
-    """The units of an attention: ``query`` and ``key`` ``(heads, width)`` and ``value`` ``(heads, width)``, by label."""
+    """The units of an attention, by label.
+
+    Attributes:
+        node: the operation.
+        query: ``(heads, width)``, united with those of the key.
+        value: ``(heads, width)``.
+        replaced: the path of the ``nn.MultiheadAttention`` that it is part of; None if it is none.
+        scaled: the layer whose outputs must be scaled if the width changes, because the operation divides by its root; None if
+            there is none, as where the scale is given.
+    """
 
     node: fx.Node
     query: Tensor
-    key: Tensor
     value: Tensor
-    scale: float | None
+    replaced: str | None = None
+    scaled: Product | None = None
 
 
 class Analysis:
@@ -89,7 +100,8 @@ class Analysis:
         self.held: list[Held] = []
         self.products: list[Product] = []
         self.heads: list[Heads] = []
-        self.equal_parts: list[tuple[fx.Node, list[Tensor]]] = []
+        self.ranges: list[tuple[Tensor, Tensor]] = []
+        self.equal_parts: list[list[Tensor]] = []
         with torch.inference_mode(False):
             self.root: Tensor = torch.zeros((), requires_grad=True)
         self.sinks: list[Tensor] = []
@@ -99,23 +111,21 @@ class Analysis:
     # Units
 
     def hold(self, node: fx.Node | None, labels: Tensor, constant: Tensor | None = None) -> None:
-        """Note that the units with these labels stay."""
-        labels = core(labels)
-        if constant is not None:
-            constant = constant.expand(labels.shape) if constant.ndim == 0 else constant
-        known_entries = torch.zeros(labels.shape, dtype=torch.bool) if constant is None else constant.isfinite()
-        valid = labels >= 0
-        if valid.any():
-            self.held.append(Held(node, labels[valid], known_entries[valid]))
+        """Note that the units with these labels stay; without a node, because nothing could be done about it."""
+        small = core(labels)
+        valid = small >= 0
+        if not bool(valid.any()):
+            return
+        numbers = torch.full((), torch.nan, dtype=torch.float64) if constant is None else constant
+        numbers = numbers.expand(labels.shape)
+        for dim, size in enumerate(small.shape):
+            if size != numbers.shape[dim]:
+                numbers = numbers.narrow(dim, 0, 1)
+        self.held.append(Held(node, small[valid], numbers.isfinite()[valid]))
 
     def hold_value(self, node: fx.Node | None, value: Value) -> None:
         """Note that all units of a value, and those of the parameters that it is made of, stay."""
-        small = core(value.labels)
-        numbers = value.constant
-        for dim, size in enumerate(small.shape):
-            if size == 1:
-                numbers = numbers.narrow(dim, 0, 1)
-        self.hold(node, small, numbers)
+        self.hold(node, value.labels, value.constant)
         for place, index in value.sources.items():
             self.hold(node, self.places.labels_at(place, core(index)))
 
@@ -128,8 +138,10 @@ class Analysis:
         small = core(value.labels)
         rows = small.movedim(axis, 0).reshape(small.shape[axis], -1)
         vector = rows.amax(1)
-        if bool((mixed := (rows < 0) & (vector >= 0)[:, None]).any()):
-            self.hold(node, rows.where(mixed.any(1)[:, None], -1))
+        mixed = (rows < 0) & (vector >= 0)[:, None]
+        if bool(mixed.any()):  # padding of zeros may lie beside units
+            zeros = (value.constant == 0).expand(small.shape).movedim(axis, 0).reshape(rows.shape)
+            self.hold(node, rows.where((mixed & ~zeros).any(1)[:, None], -1))
         if rows.shape[1] > 1:
             self.labels.unite(rows, vector[:, None])
         vector = vector.expand(value.shape[axis]) if len(vector) == 1 else vector
@@ -145,7 +157,7 @@ class Analysis:
         for place, index in sources.items():
             if axes & varying(index):
                 small, other = core(index), core(labels)
-                self.hold(node, self.places.link(place, small, other))
+                self.hold(None, self.places.link(place, small, other))
 
     def fresh(self, count: int, axis: int, shape: Sequence[int]) -> Tensor:
         """New labels along an axis of a tensor of this shape."""

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from itertools import zip_longest
-
 import torch
 from torch import Tensor, nn
 
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.threads import alone
 from pyro_vd.compaction.front import behind_selection
-from pyro_vd.compaction.plan import ShrinkPlan, TensorPlan, shrink_tensor
+from pyro_vd.compaction.plan import AttentionPlan, ShrinkPlan, TensorPlan, shrink_tensor
+from pyro_vd.networks.attention import Attention
 from pyro_vd.networks.checks import check_module
 from pyro_vd.networks.copies import copy_network
-from pyro_vd.networks.layer_sizes import replace_tensor
-from pyro_vd.networks.tracing import Trace
+from pyro_vd.networks.layer_sizes import replace_parameter, replace_tensor
 
 
 @torch.no_grad()
@@ -31,18 +29,17 @@ def apply_plan(net: nn.Module, plan: ShrinkPlan) -> nn.Module:
         The smaller network in evaluation mode, as :func:`~pyro_vd.compact` gives it.
 
     Raises:
-        InputError: the network lacks a tensor that the plan was made for, its ``forward`` depends on the sizes of its layers,
-            tracing cannot follow it, or a parameter is not finite.
+        InputError: the network lacks a tensor that the plan was made for, or a parameter is not finite.
     """
     check_module("net", net)
-    return applied(Trace(prepared(net)), plan)
+    return applied(prepared(net), plan)
 
 
 def prepared(net: nn.Module) -> nn.Module:
-    """Copy a network, in evaluation mode, to trace it and to make it smaller.
+    """Copy a network, in evaluation mode, to follow it and to make it smaller.
 
     Raises:
-        InputError: one of its numbers is not finite.
+        InputError: one of its parameters is not finite, or a buffer is not a number.
     """
     for name, tensor in (*net.named_parameters(), *net.named_buffers()):
         if not torch.isfinite(tensor).all():
@@ -50,17 +47,34 @@ def prepared(net: nn.Module) -> nn.Module:
     return copy_network(net).eval()
 
 
-def applied(trace: Trace, plan: ShrinkPlan) -> nn.Module:
-    """Carry out a plan on the network of a trace, which is changed; see :func:`apply_plan`."""
-    net = trace.net
+def applied(net: nn.Module, plan: ShrinkPlan) -> nn.Module:
+    """Carry out a plan on a network, which is changed; see :func:`apply_plan`."""
+    for attention in plan.attentions:
+        _replace_attention(net, attention)
+    for attribute in plan.attributes:
+        value = attribute.value if attribute.is_tuple else attribute.value[0]
+        setattr(net.get_submodule(attribute.module), attribute.name, value)
     for tensor_plan in plan.tensors:
         _shrink(net, plan, tensor_plan)
-    _check_same_operations(trace, Trace(net))
     if plan.inputs is None:
         return net
     whole, selection = behind_selection(net, plan.inputs)
     replace_tensor(selection, "index", selection.index[torch.tensor(plan.inputs.kept, device=selection.index.device)])
     return whole
+
+
+def _replace_attention(net: nn.Module, found: AttentionPlan) -> None:
+    """Put an attention whose heads have widths of their own in the place of a module of PyTorch."""
+    whole = net.get_submodule(found.module)
+    if not isinstance(whole, nn.MultiheadAttention):
+        raise InputError(f"{found.module} is a {type(whole).__name__}, not an nn.MultiheadAttention", name=found.module)
+    made = Attention(whole, found.heads, found.width, found.value_width)
+    for module in net.modules():
+        for name, child in module._modules.items():
+            if child is whole:
+                module._modules[name] = made
+        if isinstance(module, nn.TransformerEncoder):
+            module.use_nested_tensor = False
 
 
 def _shrink(net: nn.Module, plan: ShrinkPlan, found: TensorPlan) -> None:
@@ -85,18 +99,13 @@ def _shrink(net: nn.Module, plan: ShrinkPlan, found: TensorPlan) -> None:
     new = tensor.detach().clone()
     if found.added:
         new = (new.double() + torch.tensor(found.added, dtype=torch.float64, device=new.device)).to(new.dtype)
+    for dim, factors in enumerate(found.factors):
+        if factors:
+            by_axis = [-1 if other == dim else 1 for other in range(new.ndim)]
+            new = (new.double() * torch.tensor(factors, dtype=torch.float64, device=new.device).reshape(by_axis)).to(new.dtype)
     for dim, indices in enumerate(found.zeroed):
         new.index_fill_(dim, torch.tensor(indices, dtype=torch.int64, device=new.device), 0)
     replace_tensor(module, name, shrink_tensor(new, plan, found.name))
-
-
-def _check_same_operations(before: Trace, after: Trace) -> None:
-    """Refuse a network whose forward pass, numbers in it included, differs with the smaller layers."""
-    lines = zip_longest(str(before).splitlines(), str(after).splitlines())
-    if different := next(((old, new) for old, new in lines if old != new), None):
-        raise InputError(
-            f"the forward of {type(before.net).__name__} depends on the sizes of its layers: {different[0]} has become "
-            f"{different[1]}",
-            name="net",
-            value=type(before.net).__name__,
-        )
+    for other in net.modules():  # a shared parameter stays shared
+        for shared in [own for own, parameter in other._parameters.items() if parameter is tensor]:
+            replace_parameter(other, shared, module._parameters[name])

@@ -8,16 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vd._core.threads import alone
-from pyro_vd.compaction.applying import applied, prepared
-from pyro_vd.compaction.planning import plan_of
-from pyro_vd.networks.checks import check_example, check_module
+from pyro_vd.compaction.verifying import Verified, verified
+from pyro_vd.networks.inputs import Inputs
 from pyro_vd.networks.layer_registry import kind_of
-from pyro_vd.networks.tracing import Trace
 
 logger: logging.Logger = logging.getLogger(__name__)
 
 
-def compact(net: nn.Module, example: Tensor | None = None) -> nn.Module:
+def compact(net: nn.Module, example: Inputs | None = None) -> nn.Module:
     """Make a smaller network that computes the same function, without the units, filters and inputs that do not matter.
 
     A weight counts as removed where it is exactly zero. A unit is removed if no path of non-zero weights leads from it to the
@@ -55,21 +53,17 @@ def compact(net: nn.Module, example: Tensor | None = None) -> nn.Module:
         InputError: tracing cannot follow the network, its ``forward`` depends on the sizes of its layers, a parameter is not
             finite, or the example is missing or does not fit.
     """
-    small, messages = compacted(net, example)
-    for message in messages:
+    found = compacted(net, example)
+    for message in found.plan.messages:
         logger.warning(message)
-    return small
+    return found.net
 
 
 @torch.no_grad()
 @alone()
-def compacted(net: nn.Module, example: Tensor | None = None) -> tuple[nn.Module, list[str]]:
-    """Make the smaller network, and the messages about it. Args and errors: see :func:`compact`."""
-    check_module("net", net)
-    example = example if example is None else check_example(net, example)
-    trace = Trace(prepared(net))
-    plan = plan_of(trace, example)
-    return applied(trace, plan), list(plan.messages)
+def compacted(net: nn.Module, example: Inputs | None = None) -> Verified:
+    """Make the smaller network, with the plan and the messages about it. Args and errors: see :func:`compact`."""
+    return verified(net, example)
 
 
 @torch.no_grad()

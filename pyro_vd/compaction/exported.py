@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import operator
+import traceback
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +17,7 @@ from torch import Tensor, fx, nn
 from torch.export.graph_signature import InputKind
 
 from pyro_vd._core.errors import InputError
-from pyro_vd._core.messages import one_line
+from pyro_vd._core.messages import one_line, quoted
 from pyro_vd._core.threads import alone
 from pyro_vd.networks.inputs import Inputs, call_arguments, map_tensors, run
 from pyro_vd.networks.tracing import check_hooks
@@ -47,7 +50,7 @@ class Exported:
                 program = torch.export.export(net, args, kwargs, strict=False)
         except Exception as error:  # a forward of the user's own can raise anything
             _check_fits(net, example)
-            raise NotExportedError(one_line(error)) from error
+            raise NotExportedError(_reason(error)) from error
         signature = {spec.arg.name: spec for spec in program.graph_signature.input_specs}
         self.names: dict[fx.Node, str] = {}
         self.constants: dict[fx.Node, Tensor] = {}
@@ -73,13 +76,13 @@ class Exported:
         return found.detach()
 
     def uses(self, name: str) -> int:
-        """How many operations read a parameter or buffer."""
-        return sum(len(node.users) for node, found in self.names.items() if found == name)
+        """How many operations read a parameter or buffer, in whatever shape."""
+        return sum(_uses(node) for node, found in self.names.items() if found == name)
 
     def path(self, node: fx.Node) -> str:
         """The path of the module whose forward pass runs a node."""
         stack = list(node.meta.get("nn_module_stack", {}).values())
-        return str(stack[-1][0]) if stack else ""
+        return str(stack[-1][0]).split("@")[0] if stack else ""
 
     def describe(self, node: fx.Node) -> str:
         """The operation of a node and the module that runs it, for a message."""
@@ -96,6 +99,35 @@ def operation(node: fx.Node) -> str:
     target: Any = node.target
     name = getattr(target, "_opname", None) or getattr(target, "__name__", str(target))
     return str(name)
+
+
+_MAY_BE_VIEWS = ("reshape", "flatten", "unflatten", "contiguous", "to", "type_as", "dropout", "expand_as", "chunk", "movedim")
+
+
+def may_be_view(node: fx.Node) -> bool:
+    """Whether a node's output may share memory with its first input."""
+    if node.target is operator.getitem:
+        return True
+    schema = getattr(node.target, "_schema", None)
+    first = schema.arguments[0] if schema is not None and schema.arguments else None
+    return (first is not None and first.alias_info is not None) or operation(node).rstrip("_") in _MAY_BE_VIEWS
+
+
+def _uses(node: fx.Node) -> int:
+    """How many operations read the entries of a node; one that only looks at them in another way is not counted itself."""
+    return sum(_uses(user) if may_be_view(user) and user.args[0] is node else 1 for user in node.users)
+
+
+def _reason(error: Exception) -> str:
+    """The first sentence of an error, and the line of the network's own code where it came up."""
+    ours = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_foreign(frame.filename)]
+    line = f" at `{ours[-1].line}`" if ours and ours[-1].line else ""
+    return quoted(one_line(str(error).split("\n")[0] or error), 160) + line
+
+
+def _is_foreign(filename: str) -> bool:
+    folder = Path(filename).resolve().parent
+    return not folder.is_relative_to(Path(torch.__file__).parent) and filename != __file__
 
 
 def _check_fits(net: nn.Module, example: Inputs) -> None:
@@ -115,8 +147,8 @@ def _quiet() -> Iterator[None]:
     """Let one thread at a time export, without messages of PyTorch about itself."""
     loggers = [logging.getLogger(name) for name in ("torch", "torch.__trace")]
     levels = [found.level for found in loggers]
-    with alone(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with alone(), warnings.catch_warnings(), redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")  # torch.export warns of its own ways, such as those with the weights of nn.LSTM
         for found in loggers:
             found.setLevel(logging.CRITICAL)
         try:

@@ -6,52 +6,70 @@ import math
 from collections import OrderedDict
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from pyro_vd._core.errors import InputError
+from pyro_vd.compaction.analysis import Analysis
+from pyro_vd.compaction.exported import Exported, operation
+from pyro_vd.compaction.labels import varying
 from pyro_vd.compaction.plan import InputSelection
-from pyro_vd.networks.layer_registry import exact_kind_of, kind_of
+from pyro_vd.networks.inputs import Inputs
+from pyro_vd.networks.layers import as_matrix, named_layers
 from pyro_vd.networks.modules import SelectInputs
-from pyro_vd.networks.operations import is_batch_size_only, is_flatten
-from pyro_vd.networks.tracing import Trace
+
+_FLATTENING = ("flatten", "view", "reshape", "_unsafe_view")
 
 
-def default_example(trace: Trace) -> Tensor:
+def default_example(net: nn.Module) -> Tensor:
     """A batch for a network whose first layer takes ``(batch, features)``.
 
     Raises:
         InputError: the network begins with another layer.
     """
-    modules = [module for node in trace.graph.nodes if (module := trace.module(node)) is not None]
-    first = next((m for m in modules if isinstance(m, SelectInputs) or list(m.parameters())), None)
-    kind = None if first is None else kind_of(first)
-    if first is not None and kind is not None and kind.unit_axis(first, 2) == 1:
-        features, _ = kind.units(first)
-    elif isinstance(first, SelectInputs) and first.dim == -1:
+    own = (module for module in net.modules() if isinstance(module, SelectInputs) or list(module.parameters(recurse=False)))
+    first = next(own, None)
+    if not isinstance(first, SelectInputs):
+        first = next((layer for _, layer, _ in named_layers(net)), None)
+    if isinstance(first, SelectInputs) and first.dim == -1:
         features = first.in_features
+    elif first is not None and not isinstance(first, SelectInputs) and (found := as_matrix(first)) is not None:
+        features = found[0].shape[1]
     else:
         raise InputError(
-            f"the shape of the inputs of {type(trace.net).__name__} cannot be told from its first layer: give a batch of them "
-            "as the argument example",
+            f"the shape of the inputs of {type(net).__name__} cannot be told from its first layer: give a batch of them as the "
+            "argument example",
             name="example",
             value=None,
         )
-    like = next((p for p in trace.net.parameters() if p.is_floating_point()), torch.zeros(()))
+    like = next((p for p in net.parameters() if p.is_floating_point()), torch.zeros(()))
     return torch.linspace(-1, 1, features).to(like)[None]
 
 
-def inputs_of(trace: Trace, example: Tensor) -> InputSelection | SelectInputs:
-    """The selection that a network begins with; else the description of a selection of all inputs, to put in front of it."""
-    net, users = trace.net, list(trace.input.users)
-    flatten = all(is_flatten(trace, user, example.ndim) or is_batch_size_only(user) for user in users)
-    children = list(net.children()) if type(net) is nn.Sequential else [net]
-    after = children[1:] if flatten and isinstance(children[0], nn.Flatten) else children
-    if after and isinstance(found := after[0], SelectInputs):
-        return found
-    last = flatten or example.ndim == 2 or any(_reads_last(trace.module(user), example.ndim) for user in users)
-    dim = -1 if last else 1
-    features = math.prod(example.shape[1:]) if flatten else example.shape[dim]
-    return InputSelection(features, dim, flatten, tuple(range(features)))
+def selectable_input(graph: Exported, example: Inputs) -> fx.Node | None:
+    """The input of which a network need not take all entries: its only one, unless it begins with a selection already."""
+    if not isinstance(example, Tensor) or not example.is_floating_point() or len(graph.inputs) != 1:
+        return None
+    children = list(graph.net.children()) if type(graph.net) is nn.Sequential else [graph.net]
+    after = children[1:] if children and isinstance(children[0], nn.Flatten) else children
+    return None if after and isinstance(after[0], SelectInputs) else graph.inputs[0]
+
+
+def selection_of(analysis: Analysis, node: fx.Node) -> InputSelection | None:
+    """How entries of an input can be selected, for a plan to say which; None if they are units along several dimensions."""
+    labels = analysis.values[node].labels
+    shape = labels.shape
+    features = math.prod(shape[1:])
+    if node.users and all(_flattens(user, features) for user in node.users):
+        return InputSelection(features, -1, True, tuple(range(features)))
+    axes = varying(analysis.labels.find(labels))
+    if len(axes) != 1:
+        return None
+    (axis,) = axes
+    return InputSelection(shape[axis], -1 if axis == len(shape) - 1 else axis, False, tuple(range(shape[axis])))
+
+
+def _flattens(node: fx.Node, features: int) -> bool:
+    return operation(node) in _FLATTENING and node.meta["val"].shape[1:] == (features,)
 
 
 def behind_selection(
@@ -71,9 +89,3 @@ def behind_selection(
     front = [(name if name not in names else f"{name}_", module) for name, module in (*front, ("inputs", selection))]
     whole = OrderedDict((name, module) for name, module in (*front, *children) if module is not None)
     return nn.Sequential(whole).eval(), selection
-
-
-def _reads_last(module: nn.Module | None, ndim: int) -> bool:
-    """Whether a layer has its units in the last dimension of an input of ``ndim`` dimensions."""
-    kind = exact_kind_of(module)
-    return module is not None and kind is not None and kind.unit_axis(module, ndim) == ndim - 1

@@ -18,7 +18,7 @@ from pyro_vd._core.settings import typed
 
 @dataclass(frozen=True)
 class TensorPlan:
-    """The plan for one parameter or buffer. The steps are, in this order: add, set to zero, select.
+    """The plan for one parameter or buffer. The steps are, in this order: add, multiply, set to zero, select.
 
     Attributes:
         name: name of the tensor in the network.
@@ -27,6 +27,8 @@ class TensorPlan:
         zeroed: per dimension, the indices of the tensor before that are set to zero: units that stay because something else
             needs them, but whose contribution here is in a bias, or is not needed.
         added: numbers that are added to a bias, one per entry of the bias before; empty where there is nothing to add.
+        factors: per dimension, numbers by which its entries are multiplied, one per index before; empty where there are none,
+            and for all dimensions if there are none at all.
         is_new: whether the layer has no such bias yet; then the bias is made, and starts from zeros.
 
     Raises:
@@ -38,11 +40,13 @@ class TensorPlan:
     kept: tuple[tuple[int, ...] | None, ...]
     zeroed: tuple[tuple[int, ...], ...]
     added: tuple[float, ...] = ()
+    factors: tuple[tuple[float, ...], ...] = ()
     is_new: bool = False
 
     def __post_init__(self) -> None:
         dims = len(self.shape)
         fits = len(self.kept) == len(self.zeroed) == dims and (not self.added or (len(self.added),) == self.shape)
+        fits &= all(len(vector) in (0, size) for vector, size in zip(self.factors, self.shape, strict=False))
         if not fits or not all(map(_are_indices, (*self.kept, *self.zeroed), self.shape * 2)) or () in self.kept:
             raise InputError(
                 f"the plan for {self.name!r} does not fit its shape {self.shape}: indices must rise from 0 to less than the "
@@ -50,6 +54,40 @@ class TensorPlan:
                 name=self.name,
                 value=self.shape,
             )
+
+
+@dataclass(frozen=True)
+class AttributePlan:
+    """A number, or a tuple of numbers, that a module outside of PyTorch keeps as an attribute and that a size depends on.
+
+    Attributes:
+        module: path of the module.
+        name: name of the attribute.
+        value: the new numbers.
+        is_tuple: whether the attribute is a tuple; else it is the only number of ``value``.
+    """
+
+    module: str
+    name: str
+    value: tuple[int, ...]
+    is_tuple: bool = False
+
+
+@dataclass(frozen=True)
+class AttentionPlan:
+    """An ``nn.MultiheadAttention`` that an :class:`~pyro_vd.networks.attention.Attention` of smaller sizes replaces.
+
+    Attributes:
+        module: path of the module.
+        heads: how many heads stay.
+        width: how many units of query and key each of them has.
+        value_width: how many units of value each of them has.
+    """
+
+    module: str
+    heads: int
+    width: int
+    value_width: int
 
 
 @dataclass(frozen=True)
@@ -81,12 +119,16 @@ class ShrinkPlan:
     Attributes:
         tensors: one entry for each parameter and buffer that changes.
         inputs: the selection of inputs that comes in front of the network; None where there is none.
+        attributes: numbers that modules of other libraries keep.
+        attentions: attentions that are replaced.
         messages: sentences for the user, such as which units are left as they are because of the operations that read them.
     """
 
     tensors: tuple[TensorPlan, ...]
     inputs: InputSelection | None = None
     messages: tuple[str, ...] = ()
+    attributes: tuple[AttributePlan, ...] = ()
+    attentions: tuple[AttentionPlan, ...] = ()
 
     @cached_property
     def _by_name(self) -> dict[str, TensorPlan]:

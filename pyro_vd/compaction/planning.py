@@ -1,9 +1,8 @@
-"""From a pruned network to its :class:`~.plan.ShrinkPlan`, in four passes over its graph.
+"""From a pruned network to its :class:`~.plan.ShrinkPlan`, in three steps on the graph that ``torch.export`` makes of it.
 
-place           find the units that each tensor holds, and the modules that make them (:mod:`.placement`)
-fold constants  find the units that have the same value for every input (:mod:`.constants`)
-liveness        go back from the output and mark the units that it depends on (:mod:`.liveness`)
-plan            list what is kept of each tensor, and what is added to biases (:func:`shrink_plan`)
+analyse   find the units, those that have the same value for every input, and those that the output depends on (:mod:`.rules`)
+count     keep a few more where tensors would be no rectangles any more (:mod:`.counting`)
+plan      list what is kept of each tensor, and what is added to biases (:func:`shrink_plan`)
 
 A network with three hidden units shows them at work. Unit 0 computes something. Unit 1 has no weights left, so it is always
 relu(2) = 2. Unit 2 is read by nobody.
@@ -18,10 +17,10 @@ relu(2) = 2. Unit 2 is read by nobody.
 ... })
 >>> plan = shrink_plan(net)
 
-*place* finds one space of three units: "0" makes them, the activation passes on each by itself, "2" reads them. *fold
-constants* finds that unit 1 is 2 for every input, so that it contributes 5 · 2 = 10 to "2". *liveness* starts from the output,
-which depends on unit 0 alone: the weight of unit 1 is replaced by the 10, and that of unit 2 is zero. So *plan* keeps unit 0 of
-each tensor, and adds 10 to a bias:
+*analyse* goes forward: "0" makes three units, the activation passes on each by itself, and "2" reads them. Unit 1 is 2 for
+every input, so that it contributes 5 · 2 = 10 to "2". Then it goes back from the output, which depends on unit 0 alone: the
+weight of unit 1 is replaced by the 10, and that of unit 2 is zero. So *plan* keeps unit 0 of each tensor, and adds 10 to a
+bias:
 
 >>> plan.kept("0.weight"), plan.kept("2.weight")
 ({0: tensor([0])}, {1: tensor([0])})
@@ -33,27 +32,23 @@ each tensor, and adds 10 to a bias:
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
-from pyro_vd._core.errors import InputError
 from pyro_vd._core.threads import alone
-from pyro_vd.compaction.applying import prepared
-from pyro_vd.compaction.constants import fold_constants
-from pyro_vd.compaction.front import behind_selection, default_example, inputs_of
-from pyro_vd.compaction.liveness import mark_live
-from pyro_vd.compaction.placement import Placement, place
-from pyro_vd.compaction.plan import ShrinkPlan
-from pyro_vd.networks.checks import check_example, check_module
-from pyro_vd.networks.modules import SelectInputs
-from pyro_vd.networks.tracing import Trace
+from pyro_vd.compaction.analysis import Analysis, Product
+from pyro_vd.compaction.attributes import attention_plans, attribute_plans, scales
+from pyro_vd.compaction.counting import Counting
+from pyro_vd.compaction.plan import InputSelection, ShrinkPlan, TensorPlan
+from pyro_vd.networks.inputs import Inputs
 
 
 @torch.no_grad()
 @alone()
-def shrink_plan(net: nn.Module, example: Tensor | None = None) -> ShrinkPlan:
+def shrink_plan(net: nn.Module, example: Inputs | None = None) -> ShrinkPlan:
     """Find the units and inputs of a network that can be removed, by the weights that are exactly zero; nothing is changed.
 
     :func:`~pyro_vd.compaction.apply_plan` then makes the smaller network, and :func:`~pyro_vd.compaction.shrink_tensor`
@@ -63,43 +58,121 @@ def shrink_plan(net: nn.Module, example: Tensor | None = None) -> ShrinkPlan:
         net, example: see :func:`~pyro_vd.compact`.
 
     Raises:
-        InputError: tracing cannot follow the network, a parameter is not finite, or the example is missing or does not fit.
+        InputError: a parameter is not finite, the network has hooks, or the example is missing or does not fit.
     """
-    check_module("net", net)
-    example = example if example is None else check_example(net, example)
-    small = prepared(net)
-    return plan_of(Trace(small), example)
+    from pyro_vd.compaction.verifying import verified
+
+    return verified(net, example).plan
 
 
-def plan_of(trace: Trace, example: Tensor | None) -> ShrinkPlan:
-    """The plan for a traced network in evaluation mode; see :func:`shrink_plan`."""
-    example = default_example(trace) if example is None else example
-    if example.ndim < 2:
-        raise InputError(name="example", value=tuple(example.shape), allowed="of the shape of a batch, (n, …)")
-    net, inputs = trace.net, inputs_of(trace, example)
-    if isinstance(inputs, SelectInputs):
-        selection, whole = inputs, trace
-    else:
-        front, selection = behind_selection(net, inputs, example.device)
-        whole = Trace(front)
-    placement = place(whole, whole.shapes(example))
-    fold_constants(placement)
-    mark_live(placement)
-    paths = {module: path for path, module in net.named_modules()}
-    parts = [part for part in placement.parts.values() if part.module in paths]
-    tensors = tuple(plan for part in parts for plan in part.plan(paths[part.module]))
-    kept, messages = _read_inputs(placement, selection)
-    if isinstance(inputs, SelectInputs) or len(kept) == inputs.features:
-        return ShrinkPlan(tensors, None, messages)
-    return ShrinkPlan(tensors, replace(inputs, kept=kept), messages)
+class Planning:
+    """The plans for a network, given what is known of its graph.
+
+    Args:
+        analysis: of the network, with marks of what is live.
+        inputs: the node whose entries are units too, because a selection of inputs can be put in front; None for none.
+    """
+
+    def __init__(self, analysis: Analysis, inputs: fx.Node | None) -> None:
+        self.analysis = analysis
+        self._inputs = inputs
+
+    def plan(self, more: list[Tensor], selection: InputSelection | None) -> ShrinkPlan:
+        """The plan in which units with the labels ``more`` stay, too.
+
+        Args:
+            more: the labels.
+            selection: how inputs can be selected.
+        """
+        counting = Counting(self.analysis, more)
+        tensors = [*self._new_biases(counting), *self._tensors(counting)]
+        if selection is not None and self._inputs is not None:
+            labels = self.analysis.values[self._inputs].labels[0]
+            kept = counting.mask(labels if selection.flatten else _along(labels, selection.dim)).flatten()
+            if bool(kept.all()):
+                selection = None
+            else:
+                found = tuple(kept.nonzero().flatten().tolist()) or (0,)
+                selection = InputSelection(selection.features, selection.dim, selection.flatten, found)
+        attentions = tuple(attention_plans(self.analysis, counting, [found.name for found in tensors]))
+        attributes = tuple(attribute_plans(self.analysis, counting))
+        return ShrinkPlan(tuple(tensors), selection, (), attributes, attentions)
+
+    def reads_no_input(self) -> bool:
+        """Whether the outputs depend on no input, as far as can be told."""
+        if self._inputs is None:
+            return False
+        return not bool(self.analysis.live[self.analysis.labels.find(self.analysis.values[self._inputs].labels)].any())
+
+    def _tensors(self, counting: Counting) -> Iterator[TensorPlan]:
+        """What becomes of every parameter and buffer that changes."""
+        zeroed, added = _zeroed(self.analysis), _added(self.analysis)
+        factors = scales(self.analysis, counting)
+        for name, labels in self.analysis.places.labels.items():
+            shape = tuple(len(vector) for vector in labels)
+            kept: list[tuple[int, ...] | None] = [None] * len(shape)
+            zeros: list[tuple[int, ...]] = [()] * len(shape)
+            for dim, vector in enumerate(labels):
+                place = (name, dim)
+                mask = counting.mask(vector) if place in self.analysis.places.linked else torch.ones_like(vector) > 0
+                if not bool(mask.all()):
+                    kept[dim] = tuple(mask.nonzero().flatten().tolist())
+                if place in zeroed:
+                    zeros[dim] = tuple((zeroed[place] & mask).nonzero().flatten().tolist())
+            plus = tuple(added[name].tolist()) if name in added and bool(added[name].any()) else ()
+            times = tuple(tuple(factors.get((name, dim), ())) for dim in range(len(shape)))
+            times = times if any(times) else ()
+            if any(part is not None for part in kept) or any(zeros) or plus or times:
+                yield TensorPlan(name, shape, tuple(kept), tuple(zeros), plus, times)
+
+    def _new_biases(self, counting: Counting) -> Iterator[TensorPlan]:
+        """Biases that layers get, for what constant inputs contribute."""
+        for product in self.analysis.products:
+            if product.bias is None or product.bias in self.analysis.places.labels:
+                continue
+            mask = counting.mask(product.outputs)
+            added = product.added.where(product.needed, 0)
+            if bool(added[mask].any()):
+                kept = None if bool(mask.all()) else tuple(mask.nonzero().flatten().tolist())
+                silent = tuple((mask & ~product.needed).nonzero().flatten().tolist())
+                yield TensorPlan(product.bias, (len(mask),), (kept,), (silent,), tuple(added.tolist()), (), True)
 
 
-def _read_inputs(placement: Placement, selection: SelectInputs) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """The inputs that a selection keeps, and the messages about the network."""
-    messages = placement.messages
-    kept: list[int] = []
-    for units in (part.output for part in placement.parts.values() if part.module is selection):
-        kept = units.kept.nonzero().flatten().tolist()
-        if not units.live.any():
-            messages.append("no input reaches the output: the network is a constant predictor")
-    return tuple(kept), tuple(messages)
+def _along(labels: Tensor, dim: int) -> Tensor:
+    """The labels of one example along one dimension of its batch."""
+    labels = labels.movedim(dim if dim < 0 else dim - 1, 0)
+    return labels.reshape(len(labels), -1)[:, 0]
+
+
+def _added(analysis: Analysis) -> dict[str, Tensor]:
+    """By name of a bias that is there, what constant inputs contribute."""
+    return {product.bias: product.added.where(product.needed, 0) for product in analysis.products if product.bias}
+
+
+def _zeroed(analysis: Analysis) -> dict[tuple[str, int], Tensor]:
+    """By name and dimension, which indices must be zero if they stay: inputs that are folded, outputs that nobody reads.
+
+    Where several layers use an index, it must be so for all of them.
+    """
+    votes: dict[tuple[str, int], Tensor] = {}
+    uses: dict[tuple[str, int], Tensor] = {}
+    products = Counter(name for product in analysis.products for name in {name for name, _ in product.out_of | product.into})
+    for product in analysis.products:
+        for place, index, silent in _silent(product):
+            name, dim = place
+            none = torch.zeros(len(analysis.places.labels[name][dim]), dtype=torch.int64)
+            uses.setdefault(place, none.clone()).index_add_(0, index, torch.ones_like(index))
+            votes.setdefault(place, none).index_add_(0, index, silent.long())
+    return {
+        place: (votes[place] == uses[place]) & (uses[place] > 0)
+        for place in votes
+        if products[place[0]] >= analysis.graph.uses(place[0])
+    }
+
+
+def _silent(product: Product) -> Iterator[tuple[tuple[str, int], Tensor, Tensor]]:
+    """Places of a layer, indices there, and which of them are silent."""
+    for place, index in product.into.items():
+        yield place, index, product.folded
+    for place, index in product.out_of.items():
+        yield place, index, ~product.needed if place[0] == product.bias else ~product.needed | product.folded_outputs

@@ -11,7 +11,7 @@ from torch import Tensor, fx
 
 from pyro_vd.compaction import rules_elementwise, rules_layers, rules_mixing, rules_movement, rules_positions, rules_recurrent
 from pyro_vd.compaction.analysis import Analysis
-from pyro_vd.compaction.exported import Exported, operation
+from pyro_vd.compaction.exported import Exported, may_be_view, operation
 from pyro_vd.compaction.values import Value, known, unknown, values_in
 
 Rule = Callable[[Analysis, fx.Node, tuple[Any, ...], dict[str, Any]], Any]
@@ -123,27 +123,16 @@ def _write(analysis: Analysis, node: fx.Node, source: fx.Node, result: Any) -> N
         if alias is source and isinstance(result, Value) and result.shape == analysis.values[source].shape:
             analysis.values[alias] = result
         elif any(order.get(user, len(order)) > order[node] for user in alias.users):
-            for value in values_in(analysis.values[alias]):
-                analysis.hold_value(node, value)
-            analysis.values[alias] = analysis.unknown(alias, analysis.values[source], result)
+            analysis.values[alias] = analysis.unknown(alias, analysis.values[alias], analysis.values[source], result)
 
 
 def _aliases(node: fx.Node) -> list[fx.Node]:
     """The nodes that may share memory with a node's output, itself included."""
     base = node
-    while _is_view(base) and isinstance(base.args[0], fx.Node):
+    while may_be_view(base) and isinstance(base.args[0], fx.Node):
         base = base.args[0]
     found, pending = [], [base]
     while pending:
         found.append(node := pending.pop())
-        pending += [user for user in node.users if _is_view(user) and user.args[0] is node]
+        pending += [user for user in node.users if may_be_view(user) and user.args[0] is node]
     return found
-
-
-def _is_view(node: fx.Node) -> bool:
-    """Whether a node's output may share memory with its first input."""
-    if node.target is operator.getitem:
-        return True
-    schema = getattr(node.target, "_schema", None)
-    first = schema.arguments[0] if schema is not None and schema.arguments else None
-    return (first is not None and first.alias_info is not None) or operation(node) in rules_movement.RULES

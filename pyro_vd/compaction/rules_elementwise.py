@@ -170,10 +170,24 @@ def _singular(analysis: Analysis, node: fx.Node, args: Any, kwargs: Any) -> Any:
     name = operation(node).rstrip("_")
     divisor = args[1] if name in _DIVISIONS else args[0]
     is_power = name == "pow" and isinstance(args[1], int | float) and args[1] >= 0
-    if isinstance(divisor, Value) and not is_power and divisor.concrete is None:
+    at = node.args[1] if name in _DIVISIONS else node.args[0]
+    if isinstance(divisor, Value) and not is_power and divisor.concrete is None and not _is_positive(at):
         analysis.hold_value(node, divisor)
         analysis.sinks.append(divisor.flow.sum())
     return elementwise(analysis, node, args, kwargs)
+
+
+def _is_positive(node: Any, strictly: bool = True) -> bool:
+    """Whether a number or a node is positive, whatever the inputs are; not ``strictly``: or zero."""
+    if isinstance(node, int | float):
+        return node > 0 or (node == 0 and not strictly)
+    if not isinstance(node, fx.Node):
+        return False
+    name = operation(node).rstrip("_")
+    if name == "add" and len(node.args) == 2 and not node.kwargs:
+        signs = [(_is_positive(part, True), _is_positive(part, False)) for part in node.args]
+        return all(at_least for _, at_least in signs) and (not strictly or any(positive for positive, _ in signs))
+    return name in ("sigmoid", "exp", "softplus") or (not strictly and name in ("abs", "square", "relu"))
 
 
 def _prelu(analysis: Analysis, node: fx.Node, args: Any, kwargs: Any) -> Value:

@@ -46,12 +46,14 @@ def product(
     found = Product(node, inputs, outputs)
     own = bias is not None and (bias.concrete is None or bias.shape != outputs.shape)
     joined = None if own else bias
-    _link(analysis, node, found, weight, joined, groups)
+    _link(analysis, node, found, weight, joined, numbers, groups)
     found.bias = bias_to_change(analysis.graph, node, weight, joined)
     reads = Reads(matrix, groups)
     constant = numbers.isfinite() & (inputs >= 0)
     can_fold = uniform and found.bias is not None and (groups == 1 or matrix.shape[1] == 1)
     found.folded = constant if can_fold else constant & (numbers == 0)
+    if groups > 1 and matrix.shape[1] == 1:
+        found.folded_outputs = found.folded.repeat_interleave(len(matrix) // groups)
     found.added = reads.total(numbers.where(found.folded, 0))
     reads.leave_out(found.folded)
     shift = torch.zeros((), dtype=torch.float64) if joined is None else joined.constant
@@ -74,7 +76,9 @@ def elementwise_sum(analysis: Analysis, node: fx.Node, value: Value, other: Valu
     return Value(labels, value.flow + other.flow, (value.constant + other.constant).expand(value.shape))
 
 
-def _link(analysis: Analysis, node: fx.Node, found: Product, weight: Value, bias: Value | None, groups: int) -> None:
+def _link(
+    analysis: Analysis, node: fx.Node, found: Product, weight: Value, bias: Value | None, numbers: Tensor, groups: int
+) -> None:
     """Unite the units that a layer reads and makes with the places of its weight and bias."""
     made, read = len(found.outputs), len(found.inputs)
     covered = {0: made == 1, 1: read == 1 or groups > 1}
@@ -82,14 +86,14 @@ def _link(analysis: Analysis, node: fx.Node, found: Product, weight: Value, bias
         axes = varying(index) & {0, 1}
         if axes == {0}:
             found.out_of[place] = core(index).flatten()
-            analysis.hold(node, analysis.places.link(place, core(index).flatten(), found.outputs))
+            analysis.hold(None, analysis.places.link(place, core(index).flatten(), found.outputs))
             covered[0] = True
         elif axes == {1} and groups == 1:
             found.into[place] = core(index).flatten()
-            analysis.hold(node, analysis.places.link(place, core(index).flatten(), found.inputs))
+            analysis.hold(None, analysis.places.link(place, core(index).flatten(), found.inputs))
             covered[1] = True
         elif axes == {0, 1} and groups == 1:
-            analysis.hold(node, analysis.places.labels_at(place, core(index)))
+            analysis.hold(None, analysis.places.labels_at(place, core(index)))
     for place, index in weight.sources.items():  # dimensions of size 1, of which the axis cannot be told from the indices
         if not varying(index) and place[1] < 2 and len(analysis.places.labels[place[0]][place[1]]) == 1:
             one = index.flatten()[:1]
@@ -103,13 +107,13 @@ def _link(analysis: Analysis, node: fx.Node, found: Product, weight: Value, bias
     if not covered[0]:
         analysis.hold(node, found.outputs)
     if not covered[1]:
-        analysis.hold(node, found.inputs)
+        analysis.hold(node, found.inputs, numbers)
     if bias is not None:
         if not bias.sources and made > 1:
             analysis.hold(node, found.outputs)
         for place, index in bias.sources.items():
             found.out_of[place] = core(index).flatten()
-            analysis.hold(node, analysis.places.link(place, core(index).flatten(), found.outputs))
+            analysis.hold(None, analysis.places.link(place, core(index).flatten(), found.outputs))
 
 
 def _linear(analysis: Analysis, node: fx.Node, args: Any, kwargs: Any) -> Any:
@@ -167,7 +171,7 @@ def _outputs_first(analysis: Analysis, node: fx.Node, weight: Value, value: Valu
     inputs, _ = analysis.units_along(value, axis, node)
     for place, index in weight.sources.items():
         if varying(index) == {0}:
-            analysis.hold(node, analysis.places.link(place, core(index).flatten(), inputs))
+            analysis.hold(None, analysis.places.link(place, core(index).flatten(), inputs))
 
     def turned(tensor: Tensor) -> Tensor:
         parts = tensor.unflatten(0, (groups, -1)).transpose(1, 2)

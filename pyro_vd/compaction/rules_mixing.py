@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
-from pyro_vd.compaction.analysis import Analysis, Heads
+from pyro_vd.compaction.analysis import Analysis, Heads, Product
+from pyro_vd.compaction.exported import operation
 from pyro_vd.compaction.labels import core
 from pyro_vd.compaction.rules_elementwise import joined_labels
+from pyro_vd.compaction.rules_movement import RULES as MOVEMENT
 from pyro_vd.compaction.values import Value
 
 
@@ -48,7 +51,6 @@ def _attention(analysis: Analysis, node: fx.Node, args: Any, kwargs: Any) -> Any
     """
     query, key, value = args[:3]
     mask = args[3] if len(args) > 3 else kwargs.get("attn_mask")
-    scale = kwargs.get("scale")
     shape = node.meta["val"].shape
     grouped = query.shape[1] != key.shape[1]
     masked_by_units = isinstance(mask, Value) and mask.has_units
@@ -56,7 +58,13 @@ def _attention(analysis: Analysis, node: fx.Node, args: Any, kwargs: Any) -> Any
         return analysis.unknown(node, args, kwargs)
     (q, q_numbers), (k, k_numbers), (v, v_numbers) = (_by_head(analysis, node, part) for part in (query, key, value))
     analysis.labels.unite(q, k)
-    analysis.heads.append(Heads(node, q, k, v, scale))
+    replaced = _multihead(analysis, node)
+    scaled = None
+    if replaced is None and kwargs.get("scale") is None:
+        scaled = _layer_before(analysis, node.args[0])
+        if scaled is None:  # nothing can make up for another width
+            analysis.hold(node, q, q_numbers)
+    analysis.heads.append(Heads(node, q, v, replaced, scaled))
     matters = ~((q_numbers == 0) | k_numbers.isfinite())
     marks = value.flow.sum([0, 2], keepdim=True)
     scores = sum(part.flow.sum([0, 2]).where(matters, torch.zeros(())).sum(1) for part in (query, key))
@@ -65,6 +73,21 @@ def _attention(analysis: Analysis, node: fx.Node, args: Any, kwargs: Any) -> Any
         v_numbers = v_numbers.where(v_numbers == 0, torch.nan)
         flow = flow + mask.flow.sum()
     return Value(v[None, :, None].expand(shape), flow, v_numbers[None, :, None].expand(shape))
+
+
+def _multihead(analysis: Analysis, node: fx.Node) -> str | None:
+    """The path of the ``nn.MultiheadAttention`` that runs a node."""
+    path = analysis.graph.path(node)
+    return path if type(analysis.graph.net.get_submodule(path)) is nn.MultiheadAttention else None
+
+
+def _layer_before(analysis: Analysis, node: Any) -> Product | None:
+    """The layer of which an output was only moved, if its weight is used there alone."""
+    while isinstance(node, fx.Node) and (operation(node) in MOVEMENT or node.target is operator.getitem):
+        node = node.args[0]
+    found = next((product for product in analysis.products if product.node is node), None)
+    once = found is not None and all(analysis.graph.uses(name) == 1 for name, _ in found.out_of)
+    return found if once else None
 
 
 def _by_head(analysis: Analysis, node: fx.Node, value: Value) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, fx
 
 from pyro_vd.compaction.analysis import Analysis
+from pyro_vd.compaction.exported import operation
 from pyro_vd.compaction.labels import core, varying
 from pyro_vd.compaction.values import Value, unknown
 
@@ -31,12 +32,8 @@ def _parts(function: Callable[..., Any]) -> Callable[[Analysis, fx.Node, Any, An
         value, *rest = args
         count = len(function(value.labels, *rest, **kwargs))
         parts = [value.moved(lambda t, part=part: function(t, *rest, **kwargs)[part]) for part in range(count)]
-        if len({part.shape for part in parts}) == 1 and all(part.has_units for part in parts):
-            analysis.equal_parts.append((node, [core(part.labels).flatten() for part in parts]))
-        elif varying(value.labels) != varying(parts[0].labels) or len({part.shape for part in parts}) > 1:
-            dim = next((a for a, (m, n) in enumerate(zip(value.shape, parts[0].shape, strict=False)) if m != n), 0)
-            if dim in varying(value.labels):
-                analysis.hold_value(node, value)
+        if len({part.shape for part in parts}) == 1 and all(len(varying(part.labels)) == 1 for part in parts):
+            analysis.equal_parts.append([core(part.labels).flatten() for part in parts])
         return parts
 
     return rule
@@ -71,14 +68,22 @@ def _slice(analysis: Analysis, node: fx.Node, args: Any, kwargs: Any) -> Value:
         halves = size % 2 == 0 and (start, stop) in ((0, size // 2), (size // 2, size)) and step == 1
         if halves:
             parts = core(value.labels).chunk(2, dim)
-            analysis.equal_parts.append((node, [part.flatten() for part in parts]))
+            analysis.equal_parts.append([part.flatten() for part in parts])
         else:
-            analysis.hold(node, value.labels.narrow(dim, 0, stop), value.constant.narrow(dim, 0, stop))
+            _keep_places(analysis, node, value, dim, start, stop)
     if value.sources:  # a part of a table of positions; another example may need another part
         whole = value.constant
         same = whole.amax(dim, keepdim=True) == whole.amin(dim, keepdim=True)
         result = replace(result, numbers=result.constant.where(same, torch.nan))
     return result
+
+
+def _keep_places(analysis: Analysis, node: fx.Node, value: Value, dim: int, start: int, stop: int) -> None:
+    """Let a range keep its indices: units before it stay, and its own ones if any behind it do."""
+    size = value.shape[dim]
+    analysis.hold(node, value.labels.narrow(dim, 0, start), value.constant.narrow(dim, 0, start))
+    inside, behind = value.labels.narrow(dim, 0, stop), value.labels.narrow(dim, stop, size - stop)
+    analysis.ranges.append((core(inside).flatten(), core(behind).flatten()))
 
 
 def _select(analysis: Analysis, node: fx.Node, args: Any, kwargs: Any) -> Value:
@@ -160,11 +165,16 @@ def _pad(analysis: Analysis, node: fx.Node, args: Any, kwargs: Any) -> Any:
     value, amounts, *rest = args
     dims = {len(value.shape) - 1 - place // 2 for place, amount in enumerate(amounts) if amount}
     shape = node.meta["val"].shape
-    if dims & varying(value.labels) or value.concrete is not None:
-        return analysis.unknown(node, args, kwargs)
-    labels = core(value.labels).expand(shape)
-    flow = value.flow.sum([*dims], keepdim=True).expand(shape) if dims else value.flow
     target: Any = node.target
+    if value.concrete is not None or any(amount < 0 for amount in amounts):
+        return analysis.unknown(node, args, kwargs)
+    if dims & varying(value.labels):  # the new places belong to no unit, or to that of the place that is repeated
+        constant = operation(node) == "constant_pad_nd" or (rest or ["constant"])[0] == "constant"
+        given = (*([] if operation(node) == "constant_pad_nd" else ["constant"]), -1.0) if constant else rest
+        labels = target(value.labels.double(), amounts, *given).long()
+    else:
+        labels = core(value.labels).expand(shape)
+    flow = value.flow.sum([*dims], keepdim=True).expand(shape) if dims else value.flow
     return Value(labels, flow, target(value.constant.contiguous(), amounts, *rest, **kwargs))
 
 
@@ -191,6 +201,10 @@ def _index(analysis: Analysis, node: fx.Node, args: Any, kwargs: Any) -> Any:
 def _data(analysis: Analysis, node: fx.Node, args: Any, kwargs: Any) -> Value:
     """The rule for a tensor of which only the shape of another one is used."""
     return unknown(node.meta["val"].shape)
+
+
+def _nothing(analysis: Analysis, node: fx.Node, args: Any, kwargs: Any) -> None:
+    """The rule for a check that gives no tensor."""
 
 
 RULES: dict[str, Callable[[Analysis, fx.Node, Any, Any], Any]] = {
@@ -222,6 +236,7 @@ RULES: dict[str, Callable[[Analysis, fx.Node, Any, Any], Any]] = {
     "constant_pad_nd": _pad,
     "index": _index,
     **dict.fromkeys(("contiguous", "clone", "alias", "detach", "to", "_to_copy", "type_as", "lift_fresh_copy", "float"), _same),
+    "_assert_tensor_metadata": _nothing,
     "dropout": _dropout,
     **dict.fromkeys(("alpha_dropout", "feature_dropout", "feature_alpha_dropout"), _dropout),
     **dict.fromkeys(("zeros_like", "ones_like", "new_zeros", "new_ones", "new_full", "full_like"), _data),

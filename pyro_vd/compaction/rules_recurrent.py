@@ -28,20 +28,24 @@ def _recurrent(kind: str) -> Callable[[Analysis, fx.Node, Any, Any], Any]:
         starts_at_zero = all(state.concrete is not None and not bool(state.concrete.any()) for state in states)
         made = node.meta["val"]
         shape = made[0].shape
-        inputs, _ = analysis.units_along(value, -1, node)
+        inputs, numbers = analysis.units_along(value, -1, node)
         flow = value.flow.flatten(0, -2).sum(0)
         last: list[Cell] = []
+        every: list[Tensor] = []
         for layer in range(layers):
             last = []
             for direction in range(1 + bidirectional):
                 at = (layer * (1 + bidirectional) + direction) * per_cell
-                cell = Cell(analysis, node, kind, weights[at : at + per_cell], inputs, flow, starts_at_zero)
+                cell = Cell(analysis, node, kind, weights[at : at + per_cell], inputs, numbers, flow, starts_at_zero)
                 last.append(cell)
+                every.append(cell.labels)
                 if not starts_at_zero:
                     analysis.hold(node, cell.labels)
             inputs = torch.cat([cell.labels for cell in last])
             flow = torch.cat([cell.marks for cell in last])
-        numbers = torch.cat([cell.numbers for cell in last])
+            numbers = torch.cat([cell.numbers for cell in last])
+        if len(every) > 1:  # a recurrent layer has one number of units
+            analysis.equal_parts.append(every)
         output = Value(inputs.expand(shape), flow.expand(shape), numbers.expand(shape))
         finals = [_final(analysis, node, state.shape, last if layers == 1 else None, flow) for state in made[1:]]
         return [output, *finals]
@@ -74,6 +78,7 @@ class Cell:
         kind: str,
         weights: list[Value],
         inputs: Tensor,
+        known: Tensor,
         flow: Tensor,
         starts_at_zero: bool,
     ) -> None:
@@ -87,9 +92,10 @@ class Cell:
                     analysis.places.link(place, core(index).flatten().reshape(gates, width), self.labels)
                 elif axes == {1}:
                     partner = inputs if position == 0 else self.labels
-                    analysis.hold(node, analysis.places.link(place, core(index).flatten(), partner))
+                    analysis.hold(None, analysis.places.link(place, core(index).flatten(), partner))
         tensors = [part.concrete.detach().cpu() for part in weights]  # type: ignore[union-attr]
         nonzero = [(tensor != 0).unflatten(0, (gates, width)) for tensor in tensors]
+        nonzero[0] = nonzero[0] & (known != 0)
         candidate = [part[_CANDIDATE[kind]] for part in nonzero]
         biases = torch.stack(candidate[2:]).any(0) if len(candidate) > 2 else torch.zeros(width, dtype=torch.bool)
         silent = ~candidate[0].any(1) & ~biases & starts_at_zero

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from pyro_vd.compaction.compacting import compact
 from pyro_vd.networks.checks import check_example
 from pyro_vd.networks.flops import network_cost
+from pyro_vd.networks.inputs import Inputs
 from pyro_vd.networks.layers import widths
 
 
@@ -27,7 +29,7 @@ class CompactSize:
     flops: int
 
 
-def surviving_units(net: nn.Module, example: Tensor | None = None) -> str:
+def surviving_units(net: nn.Module, example: Inputs | None = None) -> str:
     """Count the inputs and hidden units (or channels) per layer that are left in the compact network, such as ``"97-71-33"``.
 
     Args and errors: see :func:`~pyro_vd.compact`.
@@ -39,7 +41,7 @@ def _units(small: nn.Module) -> str:
     return "-".join(map(str, widths(small)[:-1]))
 
 
-def compact_size(net: nn.Module, example: Tensor) -> CompactSize:
+def compact_size(net: nn.Module, example: Any) -> CompactSize:
     """Measure the compact network. Args and errors: see :func:`~pyro_vd.compact`."""
     example = check_example(net, example)
     small = compact(net, example)

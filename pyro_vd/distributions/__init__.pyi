@@ -2,6 +2,7 @@ from .group_normal import GroupNormal
 from .log_normal import LogNormalUnits, TruncatedLogNormal
 from .priors import LogUniform, NormalARD, NormalJeffreys, WeightPrior
 from .unit_dropout import UnitDropout
+from .unit_layout import UnitLayout
 from .unit_posterior import UnitPosterior
 from .weight_posterior import MultiplicativeNormal, SharedAlphaNormal, WeightPosterior
 
@@ -15,6 +16,7 @@ __all__ = [
     "SharedAlphaNormal",
     "TruncatedLogNormal",
     "UnitDropout",
+    "UnitLayout",
     "UnitPosterior",
     "WeightPosterior",
     "WeightPrior",

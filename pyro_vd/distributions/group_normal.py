@@ -8,6 +8,7 @@ from torch.distributions import register_kl
 
 from pyro_vd.distributions.kl import kl_approximate, kl_exact
 from pyro_vd.distributions.priors import NormalJeffreys
+from pyro_vd.distributions.unit_layout import UnitLayout
 from pyro_vd.distributions.unit_posterior import UnitPosterior
 
 
@@ -18,21 +19,28 @@ class GroupNormal(UnitPosterior):
     Units with a high log α = log σ_z² − log μ_z² are pruned, as weights are in variational dropout.
 
     Args:
-        theta: θ, at least two dimensions, one event.
-        z_mu, z_log_sigma2: μ_z and log σ_z², in the shape :attr:`unit_shape`.
+        theta: θ, one event.
+        z_mu, z_log_sigma2: μ_z and log σ_z², ``(units,)``.
         log_sigma2: log σ², in the shape of θ; None for weights without noise of their own.
         mask: in the shape of θ, False where a weight is permanently removed; None removes no weight.
+        layout: see :class:`~.unit_posterior.UnitPosterior`.
 
     Raises:
-        InputError: θ has fewer than two dimensions.
+        InputError: θ has fewer than two dimensions, and there is no layout.
     """
 
     def __init__(
-        self, theta: Tensor, z_mu: Tensor, z_log_sigma2: Tensor, log_sigma2: Tensor | None = None, mask: Tensor | None = None
+        self,
+        theta: Tensor,
+        z_mu: Tensor,
+        z_log_sigma2: Tensor,
+        log_sigma2: Tensor | None = None,
+        mask: Tensor | None = None,
+        layout: UnitLayout | None = None,
     ) -> None:
         self.z_mu: Tensor = z_mu
         self.z_log_sigma2: Tensor = z_log_sigma2
-        super().__init__(theta, log_sigma2, mask)
+        super().__init__(theta, log_sigma2, mask, layout)
 
     @property
     def z_mean(self) -> Tensor:
@@ -46,17 +54,17 @@ class GroupNormal(UnitPosterior):
     def unit_log_alpha(self) -> Tensor:
         return self.z_log_sigma2 - 2 * self.z_mu.abs().log()
 
-    def units(self, sample_shape: torch.Size | tuple[int, ...]) -> Tensor:
-        noise = torch.randn((*sample_shape, *self.unit_shape), dtype=self.theta.dtype, device=self.theta.device)
-        return torch.addcmul(self.z_mu, (0.5 * self.z_log_sigma2).exp(), noise)
+    def units(self, sample_shape: torch.Size | tuple[int, ...], of: Tensor | None = None) -> Tensor:
+        mu, log_sigma2 = (z if of is None else z[of] for z in (self.z_mu, self.z_log_sigma2))
+        noise = torch.randn((*sample_shape, *mu.shape), dtype=mu.dtype, device=mu.device)
+        return torch.addcmul(mu, (0.5 * log_sigma2).exp(), noise)
 
 
 @register_kl(GroupNormal, NormalJeffreys)
 def _kl_normal_jeffreys(q: GroupNormal, p: NormalJeffreys) -> Tensor:
     """Σ K(α_z) over groups + Σ ½(σ² + θ² − 1 − log σ²) over weights with noise; removed groups and weights add 0."""
     divergence = kl_exact if p.kl == "exact" else kl_approximate
-    units, left = divergence(q.z_mu, q.z_log_sigma2), q.left
-    total = (units if left is None else units * left).sum()
+    total = q.units_kl(divergence(q.z_mu, q.z_log_sigma2)) if q.counts_units else q.theta.new_zeros(())
     if q.log_sigma2 is None:
         return total
     weights = q.log_sigma2.exp() + q.theta.square() - 1 - q.log_sigma2

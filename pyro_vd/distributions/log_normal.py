@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch.distributions import constraints, register_kl
 
 from pyro_vd.distributions.kl import kl_approximate, kl_exact
 from pyro_vd.distributions.priors import LogUniform
+from pyro_vd.distributions.unit_layout import UnitLayout
 from pyro_vd.distributions.unit_posterior import UnitPosterior
 
 LOWER, UPPER = -20.0, 0.0
@@ -82,6 +84,15 @@ class TruncatedLogNormal(TorchDistribution):
         self._lower, self._upper = (LOWER - self.mu) / self.sigma, (UPPER - self.mu) / self.sigma
         super().__init__(mu.shape, validate_args=False)
 
+    def of(self, index: Tensor) -> TruncatedLogNormal:
+        """Return the distribution with the parameters at these indices of the vectors μ and σ."""
+        chosen = copy.copy(self)
+        chosen.mu, chosen.sigma, chosen._lower, chosen._upper = (
+            part[index] for part in (self.mu, self.sigma, self._lower, self._upper)
+        )
+        chosen._batch_shape = index.shape
+        return chosen
+
     @property
     def _log_mass(self) -> Tensor:
         mass: Tensor = _LogMass.apply(self._lower, self._upper)
@@ -133,20 +144,27 @@ class LogNormalUnits(UnitPosterior):
     prior is log-uniform as well (Molchanov 2017, arXiv 1701.05369), and the KL is the sum of both.
 
     Args:
-        theta: θ, at least two dimensions, one event.
-        z_mu, z_log_sigma2: μ and log σ² of log z, in the shape :attr:`unit_shape`.
+        theta: θ, one event.
+        z_mu, z_log_sigma2: μ and log σ² of log z, ``(units,)``.
         log_sigma2: log σ² of v, in the shape of θ; None for weights without noise of their own.
         mask: in the shape of θ, False where a weight is permanently removed; None removes no weight.
+        layout: see :class:`~.unit_posterior.UnitPosterior`.
 
     Raises:
-        InputError: θ has fewer than two dimensions.
+        InputError: θ has fewer than two dimensions, and there is no layout.
     """
 
     def __init__(
-        self, theta: Tensor, z_mu: Tensor, z_log_sigma2: Tensor, log_sigma2: Tensor | None = None, mask: Tensor | None = None
+        self,
+        theta: Tensor,
+        z_mu: Tensor,
+        z_log_sigma2: Tensor,
+        log_sigma2: Tensor | None = None,
+        mask: Tensor | None = None,
+        layout: UnitLayout | None = None,
     ) -> None:
         self.z: TruncatedLogNormal = TruncatedLogNormal(z_mu, z_log_sigma2)
-        super().__init__(theta, log_sigma2, mask)
+        super().__init__(theta, log_sigma2, mask, layout)
 
     @property
     def z_mean(self) -> Tensor:
@@ -160,16 +178,15 @@ class LogNormalUnits(UnitPosterior):
     def unit_log_alpha(self) -> Tensor:
         return self.z.log_alpha.to(self.theta.dtype)
 
-    def units(self, sample_shape: torch.Size | tuple[int, ...]) -> Tensor:
-        return self.z.rsample(sample_shape).to(self.theta.dtype)
+    def units(self, sample_shape: torch.Size | tuple[int, ...], of: Tensor | None = None) -> Tensor:
+        return (self.z if of is None else self.z.of(of)).rsample(sample_shape).to(self.theta.dtype)
 
 
 @register_kl(LogNormalUnits, dist.Independent)
 def _kl_log_normal_units(q: LogNormalUnits, p: dist.Independent) -> Tensor:
     if not isinstance(p.base_dist, LogUniform):
         raise NotImplementedError
-    units, left = q.z.kl_log_uniform(), q.left
-    total = (units if left is None else units * left).sum().to(q.theta.dtype)
+    total = q.units_kl(q.z.kl_log_uniform()).to(q.theta.dtype) if q.counts_units else q.theta.new_zeros(())
     if q.log_sigma2 is None:
         return total
     divergence = kl_exact if p.base_dist.kl == "exact" else kl_approximate

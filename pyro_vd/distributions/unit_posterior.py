@@ -10,28 +10,37 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from pyro_vd._core.errors import InputError
+from pyro_vd.distributions.unit_draws import SharedUnits
+from pyro_vd.distributions.unit_layout import UnitLayout
 
 
 class UnitPosterior(TorchDistribution):
-    """Posterior of w = v diag(z), with a random factor z per input unit or channel, the weight's dimension 1.
+    """Posterior of w = v diag(z), with a random factor z per input unit or channel.
 
     The layer then computes with the inputs z · x, so z = 0 removes the unit that gives x. Either v = θ, or v ~ N(θ, σ²).
 
     Args:
-        theta: mean θ of v, at least two dimensions, one event.
+        theta: mean θ of v, one event.
         log_sigma2: log σ² of v, in the shape of θ; None for v = θ.
         mask: in the shape of θ, False where v is permanently removed, that is 0; None removes no weight.
+        layout: which z multiplies which entry; None for one z per index of dimension 1, as in a linear layer or a convolution.
 
     Raises:
-        InputError: θ has fewer than two dimensions.
+        InputError: θ has fewer than two dimensions, and there is no layout.
     """
 
     arg_constraints: dict[str, constraints.Constraint] = {}
     support: constraints.Constraint = constraints.real
     has_rsample = True
 
-    def __init__(self, theta: Tensor, log_sigma2: Tensor | None = None, mask: Tensor | None = None) -> None:
-        if theta.ndim < 2:
+    def __init__(
+        self,
+        theta: Tensor,
+        log_sigma2: Tensor | None = None,
+        mask: Tensor | None = None,
+        layout: UnitLayout | None = None,
+    ) -> None:
+        if theta.ndim < 2 and layout is None:
             raise InputError(
                 f"theta has the shape {tuple(theta.shape)}; it must have at least two dimensions, outputs and inputs",
                 name="theta",
@@ -41,16 +50,14 @@ class UnitPosterior(TorchDistribution):
         self.theta: Tensor = theta if mask is None else theta * mask
         self.log_sigma2: Tensor | None = log_sigma2
         self.mask: Tensor | None = mask
+        self.shared: SharedUnits | None = None
+        """What is shared with other posteriors; None where z belongs to this one alone. Set by the guide."""
+        self.layout: UnitLayout = UnitLayout(theta.shape[1]) if layout is None else layout
         super().__init__(torch.Size(), theta.shape, validate_args=False)
 
     @property
-    def unit_shape(self) -> torch.Size:
-        """The shape of z, one entry per unit, with a dimension of 1 per spatial dimension."""
-        return unit_shape(self.theta)
-
-    @property
     def unit_log_alpha(self) -> Tensor | None:
-        """log α of each z, in the shape :attr:`unit_shape`; None if it is not learnt."""
+        """log α of each z, ``(units,)``; None if it is not learnt."""
         return None
 
     @property
@@ -63,24 +70,25 @@ class UnitPosterior(TorchDistribution):
     @property
     @abstractmethod
     def z_mean(self) -> Tensor:
-        """E z, in a shape that broadcasts to :attr:`unit_shape`."""
+        """E z, ``(units,)``."""
 
     @property
     @abstractmethod
     def z_variance(self) -> Tensor:
-        """Var z, in a shape that broadcasts to :attr:`unit_shape`."""
+        """Var z, ``(units,)``."""
 
     @property
     def mean(self) -> Tensor:
         """E w = θ E z."""
-        return self.theta * self.z_mean
+        return self.theta * self.over_weight(self.z_mean)
 
     @property
     def variance(self) -> Tensor:
         """Var w = (σ² + θ²) Var z + σ² (E z)²."""
         variance = self.weight_variance
         own = self.theta.new_zeros(()) if variance is None else variance
-        return self.z_variance * (own + self.theta.square()) + self.z_mean.square() * own
+        z_mean, z_variance = self.over_weight(self.z_mean), self.over_weight(self.z_variance)
+        return z_variance * (own + self.theta.square()) + z_mean.square() * own
 
     @property
     def weight_log_alpha(self) -> Tensor:
@@ -91,21 +99,43 @@ class UnitPosterior(TorchDistribution):
         mean = self.mean.double()
         return (self.variance.double().log() - 2 * mean.abs().log()).masked_fill(mean == 0, torch.inf).to(self.theta.dtype)
 
+    def over_weight(self, z: Tensor) -> Tensor:
+        """Return the factor of each entry of the weight, in a shape that broadcasts to it, from z ``(…, units)``."""
+        return self.layout.over_weight(z, self.theta.shape)
+
     @abstractmethod
-    def units(self, sample_shape: torch.Size | tuple[int, ...]) -> Tensor:
-        """Draw z, in the shape ``(*sample_shape, *unit_shape)``."""
+    def units(self, sample_shape: torch.Size | tuple[int, ...], of: Tensor | None = None) -> Tensor:
+        """Draw z.
+
+        Args:
+            sample_shape: how many draws.
+            of: the numbers of the units of which z is drawn, each time anew, in any shape; None draws that of every unit.
+
+        Returns:
+            The draws, ``(*sample_shape, units)``, or ``(*sample_shape, *of.shape)``.
+        """
 
     @property
     def left(self) -> Tensor | None:
-        """True for units with remaining weights, in the shape :attr:`unit_shape`; None if no weight is removed."""
-        return None if self.mask is None else self.mask.transpose(0, 1).flatten(1).any(1).reshape(self.unit_shape)
+        """True for units with remaining weights, ``(units,)``; None if no weight is removed."""
+        return None if self.mask is None else self.layout.has_weights(self.mask)
+
+    def units_kl(self, divergence: Tensor) -> Tensor:
+        """Return the sum of a KL divergence of each z, ``(units,)``, over those that have weights and are counted here."""
+        left = self.left if self.shared is None else self.shared.left
+        return (divergence if left is None else divergence * left).sum()
+
+    @property
+    def counts_units(self) -> bool:
+        """Whether the KL of z is part of this posterior's, and not of another's that has the same z."""
+        return self.shared is None or self.shared.is_counted
 
     @property
     def log_alpha(self) -> Tensor | None:
         """log α of the z of each weight, in the weight's shape; +∞ for removed weights. Not for gradients."""
         if (units := self.unit_log_alpha) is None:
             return None
-        values = units.expand(self.theta.shape)
+        values = self.over_weight(units).expand(self.theta.shape)
         return values if self.mask is None else values.masked_fill(~self.mask, torch.inf)
 
     def rsample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
@@ -113,13 +143,10 @@ class UnitPosterior(TorchDistribution):
         if self.log_sigma2 is not None:
             std = (0.5 * self.log_sigma2).exp()  # √variance would have an infinite gradient where weights are removed
             v = torch.addcmul(v, std if self.mask is None else std * self.mask, torch.randn_like(v))
-        return v * self.units((*sample_shape, 1)).to(v.dtype)
+        draws = None if self.shared is None or sample_shape else self.shared.draws
+        z = self.units(sample_shape) if draws is None else draws.of_pass()
+        return v * self.over_weight(z).to(v.dtype)
 
     def log_prob(self, value: Tensor) -> Tensor:
         name = type(self).__name__
         raise InputError(f"{name} has no useful density of w, because weights of a unit share one z; use its KL", name=name)
-
-
-def unit_shape(weight: Tensor) -> torch.Size:
-    """Return the shape of the z of ``weight``: ``(inputs,)`` or ``(channels, 1, …)``, with a 1 per spatial dimension."""
-    return torch.Size((weight.shape[1], *(1 for _ in weight.shape[2:])))

@@ -62,7 +62,8 @@ def deployed_size(net: nn.Module, example: Inputs | None = None) -> DeployedSize
     try:
         first = None if example is None else to_device(rows(example, slice(1)), next(net.parameters()).device)
         if holds_zeros(net) or any(map(is_compiled, net.modules())):  # otherwise it cannot become smaller
-            net, _ = compacted(net, first)
+            found = compacted(net, first)
+            net, refused = found.net, found.reason
     except Exception as error:  # a network's own code can raise anything; its size can still be measured
         refused = one_line(error)
     parameters = sum(parameter.numel() for parameter in net.parameters())

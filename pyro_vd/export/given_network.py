@@ -14,7 +14,7 @@ from pyro_vd._core.messages import one_line
 from pyro_vd.export.sparse_file import PARTS
 from pyro_vd.networks.checks import check_kinds
 from pyro_vd.networks.copies import copy_network
-from pyro_vd.networks.layer_sizes import is_resizable, replace_tensor, whole_shapes
+from pyro_vd.networks.layer_sizes import replace_tensor, whole_shapes
 from pyro_vd.networks.modules import SelectInputs
 
 
@@ -97,7 +97,7 @@ def _resize(where: str, net: nn.Module, key: str, before: tuple[int, ...] | None
     shape = None if own is None else tuple(own.shape)
     if shape == after:
         return
-    if shape != before or not is_resizable(layer):
+    if shape != before:
         raise InputError(
             f"{where} is of another architecture: {key} was {before} before it was made {after}, not {shape}",
             name=where,

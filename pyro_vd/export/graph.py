@@ -39,8 +39,8 @@ def check_dynamic(dynamic: Any, example: Inputs) -> dict[str, list[int]]:
         value: object = shapes.get(INPUT, shapes)
         raise InputError(name="example", value=value, allowed="of the shape of a batch, (n, …), n >= 1, in every tensor")
     if isinstance(dynamic, Mapping):
-        if unknown := [name for name in dynamic if name not in tensors]:
-            raise InputError(name="dynamic", value=unknown, allowed=f"by the names of inputs: {', '.join(tensors)}")
+        if not dynamic.keys() <= tensors.keys():
+            raise InputError(name="dynamic", value=dynamic, allowed=f"by the names of inputs: {', '.join(tensors)}")
         of_each = {name: dynamic.get(name, ()) for name in tensors}
         for name, dimensions in of_each.items():
             check_numbers(f"dynamic[{name!r}]", dimensions, low=0, high=tensors[name].ndim - 1)

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from pyro_vd.networks.inputs import Inputs, tensors_in
+from pyro_vd.networks.inputs import Inputs, named_tensors, tensors_in
 
 INPUT, OUTPUT = "input", "output"
 """The name of a single tensor; the tensors of a tuple are ``input_0``, ``input_1`` and so on."""
@@ -15,21 +15,15 @@ INPUT, OUTPUT = "input", "output"
 
 def named(x: Any, single: str) -> dict[str, Tensor]:
     """The tensors of inputs or outputs by name: ``single`` for one tensor, ``single_0``, ``single_1``, … for those of a tuple,
-    and the keys for those of a mapping; ``key.0``, ``key.1``, … where there is more than one tensor under a key.
+    and the keys for those of a mapping or a dataclass; ``key.0``, ``key.1``, … for a tuple under a key.
 
     What holds tensors in another form, such as the cache of a language model, is left out.
     """
     if isinstance(x, Tensor):
         return {single: x}
-    if not isinstance(x, Mapping):
+    if isinstance(x, tuple | list):
         return {f"{single}_{index}": tensor for index, tensor in enumerate(tensors_in(x))}
-    tensors = {}
-    for key, value in x.items():
-        if isinstance(value, Tensor):
-            tensors[key] = value
-        else:
-            tensors |= {f"{key}.{index}": tensor for index, tensor in enumerate(tensors_in(value))}
-    return tensors
+    return dict(named_tensors(x))
 
 
 def named_inputs(x: Inputs) -> dict[str, Tensor]:

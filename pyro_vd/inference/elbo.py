@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import reduce
+from types import MappingProxyType
 from typing import Any
 
 import pyro
@@ -18,6 +19,8 @@ from pyro_vd._core.arguments import HIGHEST_KL_WEIGHT, LARGEST, check_number
 from pyro_vd._core.eager import uncompiled
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.generators import generators_kept
+from pyro_vd._core.messages import quoted
+from pyro_vd._core.patterns import by_pattern
 from pyro_vd._core.threads import alone
 from pyro_vd.inference.handlers import check_stored, own_parameters, trace_of
 from pyro_vd.inference.output_noise import OutputNoise, check_output_noise
@@ -28,6 +31,18 @@ from pyro_vd.networks.modes import in_evaluation_mode
 
 PyroFunction = Callable[..., Any]
 """A model or a guide: any callable with sample statements."""
+
+
+def check_kl_weights(value: Any) -> dict[str, float]:
+    """Return a value for ``kl_weights``: numbers in [0, 10¹²] by pattern.
+
+    Raises:
+        InputError: any other value.
+    """
+    if not isinstance(value, Mapping):
+        raise InputError(name="kl_weights", value=value, allowed='a mapping from patterns to numbers, as {"embedding.*": 0.1}')
+    named = {pattern: (f"kl_weights of {quoted(pattern)}", factor) for pattern, factor in value.items()}
+    return {pattern: float(check_number(*given, low=0, high=HIGHEST_KL_WEIGHT)) for pattern, given in named.items()}
 
 
 class VariationalDropoutELBO(ELBO):
@@ -53,24 +68,34 @@ class VariationalDropoutELBO(ELBO):
         kl_weight: β in [0, 10¹²]; the attribute may be set at any time.
         num_particles: number of draws of the noise per step, ≥ 1, over which the loss is averaged.
         noise: "position" or "example"; see :class:`~pyro_vd.inference.reparam.LocalReparameterization`.
+        kl_weights: factors in [0, 10¹²] on β of single sites, by name or pattern, of which the first that matches a site
+            counts: ``{"embedding.*": 0.1}``. Sites without one have the factor 1.
 
     Attributes:
         data_term: −Σ log p(y|x, w) at the last step, a detached scalar tensor.
-        kl: KL(q‖p) at the last step, not multiplied by β, a detached scalar tensor.
-        site_kl: KL(q‖p) per site for the last particle, as ``kl``. An auxiliary site has its log q, and the site that is
-            computed from the auxiliary site has the rest of KL(q‖p).
+        kl: KL(q‖p) at the last step, with ``kl_weights`` but not multiplied by β, a detached scalar tensor.
+        site_kl: KL(q‖p) per site for the last particle, without any weights. An auxiliary site has its log q, and the site that
+            is computed from the auxiliary site has the rest of KL(q‖p).
 
     Raises:
-        InputError: an argument is out of range. At a step: a weight site without a registered KL, a latent site that only the
-            model or only the guide has, a guide site that cannot be reparameterized, or a scale or mask that does not fit.
+        InputError: an argument is out of range. At a step: a pattern in ``kl_weights`` that matches no site, a weight site
+            without a registered KL, a latent site that only the model or only the guide has, a guide site that cannot be
+            reparameterized, or a scale or mask that does not fit.
     """
 
-    def __init__(self, kl_weight: float = 1.0, num_particles: int = 1, noise: OutputNoise = "position") -> None:
+    def __init__(
+        self,
+        kl_weight: float = 1.0,
+        num_particles: int = 1,
+        noise: OutputNoise = "position",
+        kl_weights: Mapping[str, float] = MappingProxyType({}),
+    ) -> None:
         num_particles = check_number("num_particles", num_particles, low=1, high=LARGEST, whole=True)
         super().__init__(num_particles=num_particles)
         self.kl_weight = kl_weight
         check_output_noise("noise", noise)
         self.noise = noise
+        self.kl_weights = check_kl_weights(kl_weights)
         self.data_term: Tensor = torch.tensor(math.nan)
         self.kl: Tensor = torch.tensor(math.nan)
         self.site_kl: dict[str, Tensor] = {}
@@ -125,7 +150,8 @@ class VariationalDropoutELBO(ELBO):
                         log_probs.append(log_likelihood(name, site))
                     else:
                         kl[name] = site_kl(name, sites)
-                divergences += kl.values()
+                factors = by_pattern("kl_weights", self.kl_weights, list(kl))
+                divergences += (term * factors[name] if name in factors else term for name, term in kl.items())
                 self.site_kl = {name: term.detach() for name, term in kl.items()}
         data_term, total = -self._mean(log_probs), self._mean(divergences)
         self.data_term, self.kl = data_term.detach(), total.detach()

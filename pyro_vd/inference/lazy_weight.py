@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import copy
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, Self
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
 
-from pyro_vd._core.errors import InputError
+from pyro_vd._core.errors import UsedAgainError
 from pyro_vd._core.generators import generator_state, set_generator_state
 from pyro_vd.inference.attention import DECOMPOSED
+from pyro_vd.inference.recomputation import cut_off, is_recomputing
 from pyro_vd.inference.tensor_functions import (
     CHUNKS,
     DATA,
@@ -24,10 +23,6 @@ from pyro_vd.inference.tensor_functions import (
 )
 from pyro_vd.networks.layer_registry import linear_call
 from pyro_vd.networks.linear_map import LinearMap
-
-
-class UsedAgainError(InputError):
-    """A weight is used again in a forward pass after the output of its first use was drawn."""
 
 
 class LazyWeight(Tensor):
@@ -67,6 +62,9 @@ class LazyWeight(Tensor):
     @abstractmethod
     def sample_output(self, linear_map: LinearMap, arguments: dict[str, Any]) -> Tensor:
         """Draw the output of ``linear_map``, whose ``arguments`` are given by name, without the weight."""
+
+    def draw_shared(self, examples: int) -> None:
+        """Draw what the weight has in common with others in a pass over this number of examples."""
 
     def draws_output(self, linear_map: LinearMap) -> bool:
         """Whether the output of ``linear_map`` is drawn, and not the weight."""
@@ -169,39 +167,6 @@ class _Detached(LazyWeight):
 
     def over(self, parameters: Callable[[Tensor], Tensor]) -> LazyWeight:
         return self
-
-
-def is_recomputing() -> bool:
-    """Whether this thread runs a backward pass, so that a forward computation is one that activation checkpointing repeats."""
-    return torch._C._current_graph_task_id() != -1
-
-
-def cut_off(tensor: Tensor) -> Tensor:
-    """Return a leaf with the values of ``tensor``; a gradient that reaches the leaf is passed on to ``tensor`` immediately.
-
-    Reentrant checkpointing runs a part of the network again inside the backward pass, with a nested backward pass. That pass
-    would free the graph of ``tensor``, which the KL and other such parts still need.
-    """
-    if tensor.is_leaf or not tensor.requires_grad:
-        return tensor
-    alias = tensor.detach().requires_grad_()
-
-    def pass_on(leaf: Tensor) -> None:
-        torch.autograd.backward(tensor, leaf.grad, retain_graph=True)
-
-    alias.register_post_accumulate_grad_hook(pass_on)
-    return alias
-
-
-def over_tensors(distribution: Any, parameters: Callable[[Tensor], Tensor]) -> Any:
-    """Return a copy of a distribution, with ``parameters`` applied to its floating-point tensors."""
-    copied = copy.copy(distribution)
-    for name, value in vars(copied).items():
-        if isinstance(value, Tensor) and value.is_floating_point():
-            vars(copied)[name] = parameters(value)
-        elif isinstance(value, Distribution):
-            vars(copied)[name] = over_tensors(value, parameters)
-    return copied
 
 
 def drawn(tree: Any) -> Any:

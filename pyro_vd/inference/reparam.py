@@ -12,115 +12,21 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from pyro_vd.distributions.unit_posterior import UnitPosterior
 from pyro_vd.distributions.weight_posterior import WeightPosterior
 from pyro_vd.evaluation.observations import base_distribution
-from pyro_vd.inference.lazy_weight import LazyWeight, cut_off, drawn, is_recomputing, over_tensors
+from pyro_vd.inference.gaussian_weight import GaussianWeight
+from pyro_vd.inference.lazy_weight import LazyWeight, drawn
 from pyro_vd.inference.output_noise import OutputNoise, check_output_noise
+from pyro_vd.inference.recomputation import cut_off, is_recomputing
+from pyro_vd.inference.unit_noise import UnitNoiseWeight
 from pyro_vd.networks.linear_map import LinearMap
 
 TRAIN_THRESHOLD = "train_threshold"
 """Key of a site's ``infer``: the log α from which on means are zero in the forward pass; None zeroes no mean."""
-
-_EPS = 1e-16  # in √(var + ε): the slope of √ is infinite at 0, and inputs of zeros give var = 0 exactly
-
-
-class GaussianWeight(LazyWeight):
-    """A weight with mean θ and variance σ² per entry, whose output f(x) is drawn from N(f(x; θ) + b, f(x²; σ²)).
-
-    With ``output_noise`` "position", the output at each position of an example is drawn independently, as in the paper. With
-    "example", all positions are drawn together, as with one weight per example: see
-    :meth:`~pyro_vd.networks.LinearMap.example_noise`.
-    """
-
-    variance_: Tensor
-    output_noise_: OutputNoise
-
-    @staticmethod
-    def __new__(cls, mean: Tensor, variance: Tensor, output_noise: OutputNoise = "position") -> GaussianWeight:
-        weight = cls._of_mean(mean)
-        weight.variance_, weight.output_noise_ = variance, output_noise
-        return weight
-
-    def sample_weight(self) -> Tensor:
-        std = (self.variance_ + _EPS).sqrt() * (self.variance_ > 0)  # a removed weight is exactly 0
-        return torch.addcmul(self.mean_, std, torch.randn_like(self.mean_))
-
-    def draws_output(self, linear_map: LinearMap) -> bool:
-        return self.output_noise_ == "position" or linear_map.tells_examples_apart
-
-    def sample_output(self, linear_map: LinearMap, arguments: dict[str, Any]) -> Tensor:
-        mean = linear_map.output(arguments, self.mean_)
-        deviation = self._deviation
-        if self.output_noise_ == "example" and not linear_map.serves_one_position(mean):
-            deviation = self._example_deviation
-        device, dtype = self.mean_.device.type, self.variance_.dtype
-        if torch.is_autocast_enabled(device):  # σ² and its square root underflow in half precision
-            with torch.autocast(device, enabled=False):
-                floats = {n: a.to(dtype) for n, a in arguments.items() if isinstance(a, Tensor) and a.is_floating_point()}
-                return deviation(mean, linear_map, {**arguments, **floats})
-        return deviation(mean, linear_map, arguments)
-
-    def _deviation(self, mean: Tensor, linear_map: LinearMap, arguments: dict[str, Any]) -> Tensor:
-        std = (linear_map.variance(arguments, self.variance_) + _EPS).sqrt().to(mean.dtype)
-        return torch.addcmul(mean, std, torch.randn_like(mean))
-
-    def _example_deviation(self, mean: Tensor, linear_map: LinearMap, arguments: dict[str, Any]) -> Tensor:
-        return mean + linear_map.example_noise(arguments, (self.variance_ + _EPS).sqrt()).to(mean.dtype)
-
-    def chunks(self, count: int) -> tuple[LazyWeight, ...]:
-        parts = zip(self.mean_.chunk(count), self.variance_.chunk(count), strict=True)
-        return tuple(GaussianWeight(mean, variance, self.output_noise_) for mean, variance in parts)
-
-    def over(self, parameters: Callable[[Tensor], Tensor]) -> GaussianWeight:
-        return GaussianWeight(parameters(self.mean_), parameters(self.variance_), self.output_noise_)
-
-
-class UnitNoiseWeight(LazyWeight):
-    """A weight w = v diag(z) with a :class:`~pyro_vd.distributions.unit_posterior.UnitPosterior`; inputs x become x∘z.
-
-    z is drawn independently per example and, unless ``output_noise`` is "example", per position of a linear layer. The output
-    is that of v for the inputs x∘z; if v has noise, it is drawn from N(f(x∘z; θ), f((x∘z)²; σ²)) (Louizos 2017, arXiv
-    1705.08665, section 4.1).
-    """
-
-    posterior_: UnitPosterior
-    kept_: Tensor | None
-    output_noise_: OutputNoise
-
-    @staticmethod
-    def __new__(
-        cls, posterior: UnitPosterior, threshold: float | None = None, output_noise: OutputNoise = "position"
-    ) -> UnitNoiseWeight:
-        weight = cls._of_mean(posterior.theta)
-        weight.output_noise_ = output_noise
-        units = None if threshold is None else posterior.unit_log_alpha
-        weight.posterior_, weight.kept_ = posterior, None if threshold is None or units is None else units < threshold
-        return weight
-
-    def sample_weight(self) -> Tensor:
-        weight = self.posterior_.rsample()
-        return weight if self.kept_ is None else weight * self.kept_
-
-    def sample_output(self, linear_map: LinearMap, arguments: dict[str, Any]) -> Tensor:
-        (name,), q = linear_map.inputs, self.posterior_
-        x = arguments[name]
-        places = x.shape[: x.ndim - len(q.unit_shape)]
-        units = q.units(places if self.output_noise_ == "position" else (*places[:1], *(1 for _ in places[1:])))
-        if self.kept_ is not None:
-            units = units * self.kept_
-        variance = q.weight_variance
-        v = q.theta if variance is None else GaussianWeight(q.theta, variance, self.output_noise_)
-        return linear_map.output({**arguments, name: x * units.to(x.dtype)}, v)
-
-    def over(self, parameters: Callable[[Tensor], Tensor]) -> UnitNoiseWeight:
-        weight = UnitNoiseWeight(over_tensors(self.posterior_, parameters), output_noise=self.output_noise_)
-        weight.kept_ = self.kept_
-        return weight
 
 
 class KnownWeight(LazyWeight):

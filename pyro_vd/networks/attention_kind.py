@@ -35,3 +35,8 @@ class AttentionKind(FixedUnitsKind):
     def products(self, layer: Any, inputs: Sequence[Any], output: Any) -> Iterator[tuple[Tensor, int]]:
         yield from super().products(layer, inputs, output)
         yield layer.out_proj.weight, output[0].numel() // layer.embed_dim
+
+
+def heads_by_layer(net: nn.Module) -> dict[nn.Module, int]:
+    """The number of heads whose values a layer reads, by layer: equal parts of its inputs, one head after the other."""
+    return {module.out_proj: module.num_heads for module in net.modules() if isinstance(module, nn.MultiheadAttention)}

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from pyro_vd._core.arrays import tensor_of
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import one_line, type_name
+from pyro_vd.networks.input_checks import inputs_of
 from pyro_vd.networks.inputs import Inputs, run, tensors_in
 from pyro_vd.networks.markers import GuideMarker, ModelMarker
 
@@ -20,6 +21,7 @@ def check_state(name: str, tensors: Mapping[str, Tensor], module: nn.Module) -> 
 
     A number that is not finite in ``module`` already, such as −∞ in a causal mask, may be the same in the tensors. Tensors that
     a module lists in ``optional_state``, such as the masks of a guide, may be missing.
+    A module with a method ``expected_state`` says how its state depends on the tensors.
 
     Raises:
         InputError: naming the tensors that do not match, or are not finite.
@@ -28,6 +30,8 @@ def check_state(name: str, tensors: Mapping[str, Tensor], module: nn.Module) -> 
     for path, part in module.named_modules():
         optional = {f"{path}.{name}".lstrip("."): like for name, like in getattr(part, "optional_state", {}).items()}
         own |= {key: like for key, like in optional.items() if key in tensors}
+        if hasattr(part, "expected_state"):
+            own = part.expected_state(own, tensors, f"{path}." if path else "")
     check_kinds(name, tensors, own)
     if broken := [key for key, tensor in tensors.items() if _is_broken(tensor, own[key])]:
         listed = ", ".join(broken)
@@ -76,22 +80,13 @@ def check_example(net: Any, example: Any) -> Tensor:
 
 
 def check_inputs_of(net: Any, example: Any) -> Inputs:
-    """Convert example inputs of a network, in any form, to tensors; what is no array in a tuple or a mapping stays as it is.
+    """Convert example inputs of a network, in any form, to tensors; see :func:`~pyro_vd.networks.input_checks.inputs_of`.
 
     Raises:
-        InputError: ``net`` is not a network; or ``example`` is neither a tensor nor an array, nor a tuple or a mapping.
+        InputError: ``net`` is not a network, or ``example`` holds no inputs.
     """
-    if not isinstance(example, tuple | Mapping):
-        return check_example(net, example)
     check_module("net", net)
-    dtype = dtype_of(net)
-
-    def converted(value: Any) -> Any:
-        return tensor_of("example", value, dtype) if hasattr(value, "__array__") else value
-
-    if isinstance(example, Mapping):
-        return {key: converted(value) for key, value in example.items()}
-    return tuple(map(converted, example))
+    return inputs_of("example", example, dtype_of(net))
 
 
 def check_takes(net: nn.Module, example: Inputs) -> Any:

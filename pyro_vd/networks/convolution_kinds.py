@@ -34,6 +34,10 @@ class ConvolutionKind(LayerKind):
     def is_dense(self, layer: Any) -> bool:
         return layer.groups == 1
 
+    def input_groups(self, layer: Any) -> int:
+        groups: int = layer.groups
+        return groups
+
     def unit_axis(self, layer: nn.Module, ndim: int) -> int | None:
         return 1 if ndim == len(_kernel(layer)) + 2 else None
 
@@ -42,6 +46,8 @@ class ConvolutionKind(LayerKind):
         return layer.padding_mode != "zeros" or padding == "valid" or (padding != "same" and not any(padding))
 
     def take_sizes(self, layer: Any) -> None:
+        if layer.groups > 1:  # whole groups go
+            layer.groups = layer.weight.shape[0] // (layer.out_channels // layer.groups)
         layer.out_channels, layer.in_channels = layer.weight.shape[0], layer.weight.shape[1] * layer.groups
 
     def growth(self, layer: Any) -> int:
@@ -62,12 +68,16 @@ class TransposedConvolutionKind(ConvolutionKind):
             getattr(F, f"conv_transpose{rank}d"),
             ("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation"),
             rank,
+            input_axis=0,
         )
         for rank in _RANKS
     )
 
     def weights(self, layer: nn.Module) -> dict[str, Axes]:
         return {"weight": ("in", "out", *_kernel(layer))}
+
+    def input_groups(self, layer: nn.Module) -> int:
+        return 1  # the dimension of the inputs has those of all groups
 
     def applications(self, layer: Any, name: str, inputs: Sequence[Any], output: Any) -> int:
         return inputs[0].numel() // layer.in_channels
@@ -76,6 +86,8 @@ class TransposedConvolutionKind(ConvolutionKind):
         return False  # positions at the border have fewer terms, and with a stride others too
 
     def take_sizes(self, layer: Any) -> None:
+        if layer.groups > 1:
+            layer.groups = layer.weight.shape[0] // (layer.in_channels // layer.groups)
         layer.in_channels, layer.out_channels = layer.weight.shape[0], layer.weight.shape[1] * layer.groups
 
     def _growth_along(self, layer: Any, axis: int) -> int:

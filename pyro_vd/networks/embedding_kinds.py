@@ -23,6 +23,7 @@ class EmbeddingKind(FixedUnitsKind):
             F.embedding,
             ("input", "weight", "padding_idx", "max_norm", "norm_type", "scale_grad_by_freq", "sparse"),
             bias=None,
+            input_axis=0,
         ),
     )
     sizes: tuple[str, str] = ("num_embeddings", "embedding_dim")
@@ -56,5 +57,6 @@ class EmbeddingBagKind(EmbeddingKind):
                 *("per_sample_weights", "include_last_offset", "padding_idx"),
             ),
             bias=None,
+            input_axis=None,
         ),
     )

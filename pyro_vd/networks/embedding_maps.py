@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pyro_vd.networks.linear_map import LinearMap
+from pyro_vd.networks.linear_map import LinearMap, UnitFactors
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,13 @@ class EmbeddingMap(LinearMap):
     def variance(self, arguments: Mapping[str, Any], variance: Tensor) -> Tensor:
         return self.output(arguments, variance)
 
+    def unit_output(self, arguments: Mapping[str, Any], weight: Tensor, factors: UnitFactors) -> Tensor:
+        rows = self.output(arguments, weight)
+        return rows * factors.of_inputs(arguments["input"])[..., None].to(rows.dtype)
+
     def example_noise(self, arguments: Mapping[str, Any], std: Tensor) -> Tensor:
         """Draw the deviation σ∘ε of each looked-up row, with one ε per row and example."""
-        ids = arguments["input"]
-        examples = torch.arange(len(ids), device=ids.device).view(-1, *(1 for _ in ids.shape[1:]))
-        pairs, place = torch.unique(ids + len(std) * examples, return_inverse=True)
+        pairs, place = ids_by_example(arguments["input"], len(std))
         noise = torch.randn(len(pairs), std.shape[1], dtype=std.dtype, device=std.device)
         return self.output(arguments, std) * noise[place]
 
@@ -52,6 +54,13 @@ class EmbeddingBagMap(LinearMap):
         sums = factors.new_zeros(len(pairs)).index_add(0, place, factors)
         rows = F.embedding(pairs % len(variance), variance) * sums.square()[:, None]
         return rows.new_zeros(count, variance.shape[1]).index_add(0, pairs // len(variance), rows)
+
+
+def ids_by_example(ids: Tensor, rows: int) -> tuple[Tensor, Tensor]:
+    """The different pairs of an example and an id of it, as id + example · rows, and the place of each id among them."""
+    examples = torch.arange(len(ids), device=ids.device).view(-1, *(1 for _ in ids.shape[1:]))
+    pairs, place = torch.unique(ids + rows * examples, return_inverse=True)
+    return pairs, place
 
 
 def _flat(arguments: Mapping[str, Any]) -> tuple[Tensor, Tensor, int]:

@@ -35,6 +35,7 @@ class Conv1DKind(LayerKind):
             torch.addmm,
             ("input", "mat1", "mat2"),
             inputs=("mat1",),
+            input_axis=0,
             weight="mat2",
             bias="input",
             tells_examples_apart=False,

@@ -58,9 +58,9 @@ class LayerKind(ABC):
         """Whether every weight has an entry, or a kernel, for each pair of an output unit and an input unit."""
         return True
 
-    def takes_unit_noise(self, layer: nn.Module) -> bool:
-        """Whether every weight has one column per input unit, on which the noise of a unit can be put."""
-        return self.is_dense(layer) and all(axes[1:2] == ("in",) for axes in self.weights(layer).values())
+    def input_groups(self, layer: nn.Module) -> int:
+        """How many groups the inputs are divided into, where the dimension ``in`` of a weight has only those of one group."""
+        return 1
 
     def applications(self, layer: nn.Module, name: str, inputs: Sequence[Any], output: Any) -> int:
         """How many products each entry of a weight takes part in, in one forward pass.
@@ -149,9 +149,6 @@ class FixedUnitsKind(LayerKind):
     """
 
     is_described: bool = False
-
-    def takes_unit_noise(self, layer: nn.Module) -> bool:
-        return False
 
     def unit_axis(self, layer: nn.Module, ndim: int) -> int | None:
         return None

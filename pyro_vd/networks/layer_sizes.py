@@ -12,18 +12,19 @@ Shape = tuple[int, ...] | None
 """The shape of a tensor; None where there was no tensor, such as a bias that was added later."""
 
 
-def is_resizable(layer: nn.Module) -> bool:
-    """Whether :func:`take_sizes` knows the layer."""
-    return isinstance(layer, (*CHANNEL_NORMS, SelectInputs)) or kind_of(layer) is not None
-
-
 def take_sizes(layer: nn.Module) -> None:
     """Set a layer's attributes that hold sizes, such as ``in_features`` or ``num_features``, to the sizes of its tensors."""
     if isinstance(layer, SelectInputs):
         layer.out_features = len(layer.index)
     elif (kind := kind_of(layer)) is not None:
         kind.take_sizes(layer)
-    else:
+    elif isinstance(layer, nn.Embedding):
+        layer.num_embeddings, layer.embedding_dim = layer.weight.shape
+    elif isinstance(layer, nn.RNNBase):
+        layer.input_size, layer.hidden_size = layer.all_weights[0][0].shape[1], layer.all_weights[0][1].shape[1]
+    elif isinstance(layer, nn.PReLU):
+        layer.num_parameters = len(layer.weight)
+    elif isinstance(layer, CHANNEL_NORMS):
         sizes = [len(tensor) for tensor in (*layer.parameters(), *layer.buffers()) if tensor.ndim]
         layer.num_features = sizes[0]  # type: ignore[assignment]
 
@@ -39,6 +40,13 @@ def replace_tensor(layer: nn.Module, name: str, tensor: Tensor) -> None:
     like = next(layer.parameters()) if old is None else old
     new = tensor.contiguous()
     setattr(layer, name, nn.Parameter(new, like.requires_grad) if isinstance(like, nn.Parameter) else new)
+    take_sizes(layer)
+
+
+def replace_parameter(layer: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+    """Put a parameter of another layer, which both share, in the place of one; the layer's sizes follow."""
+    _remember_shape(layer, name)
+    setattr(layer, name, parameter)
     take_sizes(layer)
 
 

@@ -4,10 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+
+
+class UnitFactors(Protocol):
+    """Random factors of a weight's inputs."""
+
+    def at_places(self, places: torch.Size) -> Tensor:
+        """Draw a factor for every input at each of these places, the first dimension of which is that of the examples.
+
+        Returns:
+            The factors, ``(*places, inputs)``, or with a 1 in place of dimensions along which they are the same.
+        """
+
+    def of_inputs(self, numbers: Tensor) -> Tensor:
+        """Draw the factors of the inputs with these numbers, in their shape; dimension 0 is that of the examples."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +39,8 @@ class LinearMap:
         spatial: how many dimensions for positions stand at the end of its input and output, after the units, as in a
             convolution. None where the units stand last, and all dimensions between the batch and them are for positions.
         inputs: the names of the arguments that are multiplied by the weight, and by each other.
+        input_axis: the dimension of the weight that holds the units of the first input; None where a factor per unit and
+            example cannot be put on them.
         weight: the name of the argument that is the weight.
         bias: the name of the argument that is added to the output; None where there is none.
         tells_examples_apart: whether dimension 0 of the inputs is that of the examples. Where it may be that of all positions
@@ -35,6 +51,7 @@ class LinearMap:
     arguments: tuple[str, ...] = ("input", "weight", "bias")
     spatial: int | None = None
     inputs: tuple[str, ...] = ("input",)
+    input_axis: int | None = 1
     weight: str = "weight"
     bias: str | None = "bias"
     tells_examples_apart: bool = True
@@ -60,6 +77,19 @@ class LinearMap:
         """The variance of the output if the entries of the weight are independent and have this ``variance``."""
         squares = {name: arguments[name].square() for name in self.inputs}
         return self.output({**self.without_bias(arguments), **squares}, variance)
+
+    def unit_output(self, arguments: Mapping[str, Any], weight: Tensor, factors: UnitFactors) -> Tensor:
+        """The output for a weight whose inputs are each multiplied by a factor, which is drawn anew for each example.
+
+        Args:
+            arguments: those of the call by name.
+            weight: without the factors.
+            factors: draws the factors.
+        """
+        x, spatial = arguments[self.inputs[0]], self.spatial or 0
+        z = factors.at_places(x.shape[: x.ndim - 1 - spatial])
+        z = z.reshape(*z.shape, *(1 for _ in range(spatial)))
+        return self.output({**arguments, self.inputs[0]: x * z.to(x.dtype)}, weight)
 
     def serves_one_position(self, output: Tensor) -> bool:
         """Whether each example has only one position in the output."""

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from pyro_vd._core.arguments import LARGEST, check_number, check_numbers
 from pyro_vd._core.errors import InputError
-from pyro_vd._core.messages import did_you_mean, quoted
+from pyro_vd._core.messages import quoted
+from pyro_vd._core.patterns import by_pattern
 from pyro_vd.guides.alpha import log_alpha
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.pruning.masks import threshold_masks
@@ -23,15 +24,20 @@ class PruningRule:
     """The choice of the weights to prune: by a threshold on log α, and by a largest number of inputs per layer.
 
     Weights with log α at or above the threshold are pruned. A layer with a largest number of inputs keeps the inputs with the
-    least log α, where the log α of an input is the least of its weights.
+    least log α, where the log α of an input is the least of its weights. The inputs are counted as units of
+    :class:`~pyro_vd.distributions.unit_layout.UnitLayout`: the rows of an embedding, the heads that a projection out of an
+    attention reads, or, where the guide knows units that go together, the filters that a layer reads after a flattening. Sites
+    that share units with a limited one keep the same of them.
 
     Args:
         threshold: the threshold on log α: a number, or the result of :func:`~pyro_vd.choose_threshold`. A lower threshold
             prunes more. The default, 3, corresponds to a dropout rate of 0.95.
         max_inputs: the largest number of inputs that each layer keeps: a list with one number per layer, in the order in which
-            the layers run, or a mapping from weight sites to numbers. None sets no limit, and neither does a mapping for the
-            sites that it lacks.
-        thresholds: thresholds of single layers, by weight site; they replace ``threshold``.
+            the layers run, or a mapping from weight sites, or patterns of their names, to numbers. None sets no limit, and
+            neither does a mapping for the sites that it lacks.
+        thresholds: thresholds of single layers, by weight site or pattern; they replace ``threshold``.
+
+    Of several patterns that match a site, such as ``{"embedding.*": 5.0, "*": 3.0}``, the first counts.
 
     Raises:
         InputError: a threshold is not a number, or a number of inputs is not an integer in [0, 2³¹ − 1].
@@ -69,18 +75,22 @@ class PruningRule:
     def masks(self, guide: WeightGuide) -> dict[str, Tensor]:
         """Return masks that are True for every weight to keep, by site; see :func:`pruning_masks`."""
         values, sites = log_alpha(guide), guide.site_names
-        _check_sites("thresholds", self.thresholds, sites)
-        masks = threshold_masks(values, {site: self.thresholds.get(site, self.threshold) for site in sites})
+        masks = threshold_masks(values, dict.fromkeys(sites, self.threshold) | by_pattern("thresholds", self.thresholds, sites))
         for name, most in self._limits(guide).items():
-            layer, kind, axes = guide.model.layer(name), guide.model.layer_kind(name), guide.model.weight_axes(name)
-            if kind is None or not kind.is_dense(layer):
-                why = "it is not the weight of a layer" if kind is None else "its groups are not 1"
+            if guide.model.layer_kind(name) is None:
                 raise InputError(
-                    f"max_inputs (={most}) must not limit site {name!r}, of {layer}, because {why}",
+                    f"max_inputs (={most}) must not limit site {name!r}, of {quoted(guide.model.layer(name))}, because it is "
+                    "not the weight of a layer",
                     name="max_inputs",
                     value=most,
                 )
-            masks[name] &= _least_inputs(values[name], axes.index("in"), most)
+            layout = guide.unit_layout(name)
+            read = torch.ones(layout.count, dtype=torch.bool) if layout.is_read is None else layout.is_read
+            kept = ~read.to(values[name].device)  # units of other sites stay
+            ranked = layout.least(values[name]).masked_fill(kept, torch.inf).argsort(stable=True)
+            kept[ranked[:most]] = True
+            for other in guide.sites_with_units_of(name):
+                masks[other] &= guide.unit_layout(other).over_weight(kept, values[other].shape)
         return masks
 
     def _limits(self, guide: WeightGuide) -> Mapping[str, int]:
@@ -104,8 +114,7 @@ class PruningRule:
                 allowed=f"None with {type(guide).__name__}, whose α do not differ between the inputs of a layer",
             )
         if isinstance(most, Mapping):
-            _check_sites("max_inputs", most, sites)
-            return most
+            return by_pattern("max_inputs", most, sites)
         if (order := guide.model.order_of_execution) != sites:
             raise InputError(
                 name="max_inputs",
@@ -139,24 +148,6 @@ def pruning_masks(guide: WeightGuide, rule: Rule = DEFAULT_THRESHOLD) -> dict[st
     Raises:
         InputError: ``rule`` is neither a rule nor a threshold; the guide has no log α, or one that is NaN; the rule names a
             site that the guide does not have, or does not have one number of inputs per layer; or inputs with a limit cannot be
-            ranked, because they are those of a grouped convolution, or have one α.
+            ranked, because they have one α, or are not those of a layer.
     """
     return rule_of(rule).masks(guide)
-
-
-def _check_sites(name: str, given: Mapping[str, object], sites: Sequence[str]) -> None:
-    if unknown := sorted(set(given) - set(sites)):
-        raise InputError(
-            f"{name} (={quoted(unknown)}) must name weight sites: {', '.join(sites)}{did_you_mean(unknown[0], sites)}",
-            name=name,
-            value=unknown,
-            allowed=f"a mapping from some of {', '.join(sites)}",
-        )
-
-
-def _least_inputs(values: Tensor, axis: int, most: int) -> Tensor:
-    """Return a mask that is True for the ``most`` inputs of least log α, in a shape that broadcasts to the weight's."""
-    of_input = values.movedim(axis, 0).flatten(1).amin(1)
-    kept = torch.zeros_like(of_input, dtype=torch.bool)
-    kept[of_input.argsort(stable=True)[:most]] = True
-    return kept.view([-1 if dimension == axis else 1 for dimension in range(values.ndim)])

@@ -34,11 +34,14 @@ class SparseRuntime(nn.Module):
         self.limits: tuple[float, ...] = tuple(limits)
         self.report: RuntimeReport | None = report
         self._calls = tuple(form.forward for form in forms)  # faster to look up and to call than modules
+        self._is_one: bool = all(form is forms[0] for form in forms)
         self.eval()
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The network's output; the number of examples, dimension 0 of the first tensor, decides which form computes it."""
-        first = next(tensors_in((args, kwargs)), None)
+        if self._is_one:
+            return self._calls[0](*args, **kwargs)
+        first = args[0] if args and isinstance(args[0], Tensor) else next(tensors_in((args, kwargs)), None)
         if first is None or not first.ndim:
             raise InputError(name="x", value=args or kwargs, allowed="inputs with a tensor of shape (n, …)")
         return self._form(len(first))(*args, **kwargs)

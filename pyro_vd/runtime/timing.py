@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import torch
 
-_SECONDS, _ROUNDS = 0.05, (3, 200)
+_SECONDS, _ROUNDS = 0.05, (5, 200)
 """The approximate length of a measurement in seconds, and the limits of the number of its rounds."""
 
 GAIN = 0.95

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from pyro_vd.distributions.priors import LogUniform
 from pyro_vd.guides.means import posterior_mean
 from pyro_vd.guides.weight_guide import WeightGuide
-from pyro_vd.models.bayesian import BayesianNetwork, Prior
+from pyro_vd.models.bayesian import BayesianNetwork
+from pyro_vd.models.site_priors import Prior
 from pyro_vd.testing.statistics import Seeded
 from pyro_vd.training.fitting import FitResult, fit
 

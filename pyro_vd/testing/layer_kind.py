@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vd.compaction import compact
+from pyro_vd.distributions.unit_layout import UnitLayout
 from pyro_vd.export.architecture import build, describe
 from pyro_vd.networks import LinearMap
 from pyro_vd.networks.flops import operations_counted
@@ -153,14 +154,15 @@ class LayerKindConformance(LayerCase):
         torch.testing.assert_close(found, self.by_unit(self.made(self.scaled(self.x, rest)))[outputs])
 
     @torch.no_grad()
-    def test_noise_on_input_units_is_noise_on_columns_of_weights(self) -> None:
-        if not self.kind.takes_unit_noise(self.made):
+    def test_noise_on_input_units_is_noise_on_their_entries_of_weights(self) -> None:
+        if self.kind.matrix(self.made) is None and self.kind.input_groups(self.made) == 1:
             return
         noise = torch.rand(self.kind.units(self.made)[0], dtype=torch.float64) + 0.5
         wanted = self.made(self.scaled(self.x, noise))
-        for name in self.kind.weights(self.made):
-            weight = getattr(self.made, name)
-            weight.mul_(noise.reshape(-1, *(1 for _ in weight.shape[2:])))
+        for name, axes in self.kind.weights(self.made).items():
+            weight, axis = getattr(self.made, name), axes.index("in")
+            layout = UnitLayout(len(noise), axis, self.kind.input_groups(self.made))
+            weight.mul_(layout.over_weight(noise, weight.shape))
         torch.testing.assert_close(self.made(self.x), wanted)
 
     @torch.no_grad()

@@ -59,7 +59,7 @@ def prepare(
     saved = None if checkpoint is None else Checkpoint(checkpoint, spec.fingerprint(guide, batches))
     if resume and saved is None:
         raise InputError(name="resume", value=resume, allowed="False where no checkpoint is given")
-    elbo = VariationalDropoutELBO(num_particles=spec.num_particles, noise=spec.noise)
+    elbo = VariationalDropoutELBO(num_particles=spec.num_particles, noise=spec.noise, kl_weights=spec.kl_weights)
     with placed(guide, target, batches.num_examples, spec.train_threshold):
         if type(batches) is TensorBatches:
             batches = batches.to(target)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, TypedDict
 
@@ -12,6 +12,7 @@ from pyro_vd._core.messages import must_be_one_of
 from pyro_vd.data.batches import Batches, TensorBatches
 from pyro_vd.guides.checks import check_train_threshold
 from pyro_vd.guides.weight_guide import WeightGuide
+from pyro_vd.inference.elbo import check_kl_weights
 from pyro_vd.inference.output_noise import OutputNoise, check_output_noise
 from pyro_vd.pruning.rule import PruningRule, Rule, rule_of
 from pyro_vd.training.identity import identity, pair_identity
@@ -40,6 +41,8 @@ class TrainingSpec:
     """Factor on the learning rate over the epochs; None is a constant one."""
     kl_weight: KLWeight = field(default_factory=KLWeight)
     """β, the weight of the KL: its warm-up over the epochs, or a number."""
+    kl_weights: Mapping[str, float] = field(default_factory=dict)
+    """Factors on β of single sites, by name or pattern, of which the first that matches a site counts."""
     train_threshold: float | None = None
     """Value of log α at or above which means are held at zero in the forward pass, with a guide that learns log α; the guide
     keeps it, see :attr:`~pyro_vd.guides.WeightGuide.train_threshold`. None holds nothing."""
@@ -70,6 +73,7 @@ class TrainingSpec:
         lr_schedule, kl_weight = check_schedules(self.lr_schedule, self.kl_weight)
         for name, value in {"lr_schedule": lr_schedule, "kl_weight": kl_weight, "rule": rule_of(self.rule)}.items():
             take(self, name, value)
+        take(self, "kl_weights", check_kl_weights(self.kl_weights))
         check_output_noise("noise", self.noise)
         if self.augment is not None and not callable(self.augment):
             raise InputError(name="augment", value=self.augment, allowed="a function or None")
@@ -85,6 +89,7 @@ class TrainingSpec:
         """
         functions = ("lr_schedule", "kl_weight", "augment")
         settings: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in functions}
+        settings |= {"kl_weights": list(self.kl_weights.items())}  # their order counts
         settings |= {"rule": asdict(self.rule), "num_data": batches.num_examples}
         settings |= {"batch_size": batches.batch_size if type(batches) is TensorBatches else None}
         settings |= {name: identity(name, getattr(self, name)) for name in functions}
@@ -99,6 +104,7 @@ class TrainingSettings(TypedDict, total=False):
     lr: float
     lr_schedule: LRSchedule | None
     kl_weight: KLWeight | float
+    kl_weights: Mapping[str, float]
     train_threshold: float | None
     noise: OutputNoise
     weight_decay: float

@@ -97,7 +97,7 @@ def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progr
     pretrained = (net, copy.deepcopy(likelihood)) if recipe.pretrain.epochs else None
 
     model = BayesianNetwork(net, likelihood, prior=recipe.model.weight_prior())
-    guide = recipe.train.guide.build(model)
+    guide = recipe.train.guide.build_for(model, rows(train[0], slice(2)))
     rule = recipe.prune.rule()
     settings = options("train", recipe.train) | {"rule": rule}
     if recipe.train.frames:

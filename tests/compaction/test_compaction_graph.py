@@ -135,39 +135,53 @@ class Scale(nn.Module):
         return x * self.scale
 
 
-NOT_UNDERSTOOD: dict[str, Around] = {
+HELD: dict[str, Around] = {
     "softmax": Around(lambda net, h: h.softmax(-1)),
-    "LayerNorm": Around(lambda net, h: net.parts["part"](h), part=nn.LayerNorm(8)),
-    "GroupNorm": Around(lambda net, h: net.parts["part"](h), part=nn.GroupNorm(2, 8)),
-    "PReLU": Around(lambda net, h: net.parts["part"](h), part=nn.PReLU(8)),
-    "mul": Around(lambda net, h: net.parts["part"](h), part=Scale()),
-    "cat": Around(lambda net, h: torch.cat([h, h.relu()], 1), 16),
+    "layer_norm (parts.part)": Around(lambda net, h: net.parts["part"](h), part=nn.LayerNorm(8)),
+    "group_norm (parts.part)": Around(lambda net, h: net.parts["part"](h), part=nn.GroupNorm(2, 8)),
     "view": Around(lambda net, h: h.view(-1, 8)),
     "reshape": Around(lambda net, h: h.reshape(h.size(0), 8)),
-    "flip": Around(lambda net, h: h.flip(1)),
-    "getitem": Around(lambda net, h: h[:, :5], 5),
-    "size": Around(lambda net, h: h / h.size(1)),
-    "getattr": Around(lambda net, h: h + h.shape[1]),
-    "Linear (first)": Around(lambda net, h: h + net.first.bias.abs()),
-    "max_pool1d": Around(lambda net, h: F.max_pool1d(h, 3, 1, 1)),
-    "ParametrizedLinear (parts.part)": Around(
+    "div": Around(lambda net, h: h / h.size(1)),
+    "add": Around(lambda net, h: h + h.shape[1]),
+    "mv (parts.part.parametrizations.weight.0)": Around(
         lambda net, h: net.parts["part"](h), part=nn.utils.parametrizations.spectral_norm(nn.Linear(8, 8))
     ),
     "dropout": Around(lambda net, h: F.dropout(h, 1e-12)),
-    "relu_": Around(lambda net, h: (torch.relu_(h), h)[1]),
-    "itruediv": Around(lambda net, h: h.__itruediv__(h.abs().amax(1, keepdim=True))),
+    "amax": Around(lambda net, h: h.__itruediv__(h.abs().amax(1, keepdim=True))),
+    "cumsum": Around(lambda net, h: h.cumsum(1)),
+    "roll": Around(lambda net, h: h.roll(1, 1)),
 }
 
 
-@pytest.mark.parametrize("name", NOT_UNDERSTOOD)
-def test_what_is_not_understood_is_left_alone_and_named(name: str, caplog: pytest.LogCaptureFixture) -> None:
-    net = NOT_UNDERSTOOD[name]
+@pytest.mark.parametrize("name", HELD)
+def test_what_holds_all_that_it_reads_is_named(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    net = HELD[name]
     assert widths(check_compact(net, 6)) == widths(net)
-    kind, _, path = name.partition(" (")
-    wanted = f"{kind} (net.{path}" if path else kind
     for record in caplog.records:
-        assert wanted in record.getMessage()
+        assert record.getMessage().endswith(f": {name}")
     assert len(caplog.records) == 2, "compacted twice"
+
+
+FOLLOWED: dict[str, tuple[Around, int]] = {
+    "a slope per unit": (Around(lambda net, h: net.parts["part"](h), part=nn.PReLU(8)), 6),
+    "a factor per unit": (Around(lambda net, h: net.parts["part"](h), part=Scale()), 6),
+    "a parameter of a layer": (Around(lambda net, h: h + net.first.bias.abs()), 6),
+    "both halves, one of them unread for unit 1": (Around(lambda net, h: torch.cat([h, h.relu()], 1), 16), 7),
+    "the other way round": (Around(lambda net, h: h.flip(1)), 6),
+    "in place, then read again": (Around(lambda net, h: (torch.relu_(h), h)[1]), 6),
+    "with another dimension": (Around(lambda net, h: h[:, None].permute(1, 0, 2).squeeze(0)), 6),
+    "what is read of all": (Around(lambda net, h: h[:, :5], 5), 3),
+    "all but the first": (Around(lambda net, h: h[:, 1:], 7), 7),
+    "half": (Around(lambda net, h: h[:, : h.shape[1] // 2], 4), 4),
+    "moved by positions": (Around(lambda net, h: torch.stack([h, h], 1).mean(1)), 6),
+    "a maximum over positions": (Around(lambda net, h: torch.stack([h, h], 2).amax(2)), 6),
+}
+
+
+@pytest.mark.parametrize("name", FOLLOWED)
+def test_what_passes_units_on_one_by_one(name: str) -> None:
+    net, left = FOLLOWED[name]
+    assert widths(check_compact(net, 6)) == (6, left, 3)
 
 
 class Dense(nn.Module):
@@ -184,20 +198,31 @@ class Dense(nn.Module):
         return x.mean((2, 3))
 
 
-def test_what_is_not_understood_is_named_in_one_message(caplog: pytest.LogCaptureFixture) -> None:
-    compact(Dense(6), torch.randn(2, 4, 3, 3))
+def test_what_holds_units_is_named_in_one_message(caplog: pytest.LogCaptureFixture) -> None:
+    net = Dense(6)
+    with torch.no_grad():
+        for convolution in net.convolutions:
+            convolution.weight[0] = 0  # type: ignore[index]
+    compact(net, torch.randn(2, 4, 3, 3))
     (record,) = caplog.records
-    norms = "net.norms.0, net.norms.1, net.norms.2 and 3 more"
-    assert record.getMessage().endswith(f": GroupNorm ({norms}); cat")
+    assert record.getMessage().startswith("6 units")
+    assert record.getMessage().endswith(": group_norm (norms.0, norms.1, norms.2 and 3 more)")
 
 
-def test_a_layer_used_twice_is_left_alone() -> None:
+def test_nothing_is_folded_into_a_layer_that_is_used_twice() -> None:
     layer, tied = nn.Linear(6, 6), nn.Linear(6, 6)
     tied.weight = layer.weight
     with torch.no_grad():
         layer.weight[0] = layer.weight[:, 1] = 0
     for net in (nn.Sequential(layer, nn.ReLU(), layer), nn.Sequential(layer, nn.Tanh(), tied)):
-        assert widths(check_compact(net, 6)) == widths(net)
+        check_compact(net, 6)
+
+
+def test_a_layer_used_twice_loses_units_that_no_use_needs() -> None:
+    first, layer, last = nn.Linear(6, 5, bias=False), nn.Linear(5, 5, bias=False), nn.Linear(5, 3)
+    with torch.no_grad():
+        first.weight[1] = layer.weight[1] = 0
+    assert widths(check_compact(nn.Sequential(first, layer, nn.Tanh(), layer, last), 6)) == (6, 4, 4, 3)
 
 
 IN_PLACE: dict[str, Callable[[Any, Tensor], Tensor]] = {
@@ -210,8 +235,7 @@ IN_PLACE: dict[str, Callable[[Any, Tensor], Tensor]] = {
 
 @pytest.mark.parametrize("case", IN_PLACE)
 def test_changes_in_place_are_seen(case: str) -> None:
-    net = Around(IN_PLACE[case])
-    assert widths(check_compact(net, 6)) == widths(net)
+    assert widths(check_compact(Around(IN_PLACE[case]), 6)) == (6, 6, 3)
 
 
 def test_what_is_changed_in_place_is_not_taken_for_constant() -> None:

@@ -17,7 +17,7 @@ def test_a_linear_layer_over_positions_leaves_filters_alone() -> None:
     net = nn.Sequential(nn.Conv1d(3, 8, 1), nn.Linear(8, 8), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3))
     with torch.no_grad():
         net[0].weight[1] = net[1].weight[:, 2] = net[1].weight[3] = 0
-    assert widths(check_compact(net, 3, 8)) == widths(net)
+    assert widths(check_compact(net, 3, 8)) == (3, 8, 7, 3), "positions go, as units of the linear layer"
 
 
 def test_a_convolution_without_a_batch_dimension_is_left_alone() -> None:
@@ -80,9 +80,8 @@ class Regrouped(Pair):
         return self.last(self.conv(x).reshape(x.reshape(-1, 12).size(0), -1))
 
 
-def test_a_sum_of_blocks_and_units_is_left_alone() -> None:
-    net = Pair()
-    assert widths(check_compact(net, 3, 4)) == widths(net)
+def test_units_of_a_sum_go_with_the_block_of_a_filter() -> None:
+    assert widths(check_compact(Pair(), 3, 4)) == (3, 1, 4, 3)
 
 
 def test_what_only_looks_like_flattening() -> None:

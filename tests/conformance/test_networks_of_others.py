@@ -2,72 +2,87 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from stages import EXPORTS, compacted, difference, exported, other_sizes, parameters, pruned, train
+from torch import nn
 from zoo import ZOO, Specimen
 
-from pyro_vd import load_onnx, load_pruned, save_onnx, save_pruned
-from pyro_vd.export import load_torch_export, save_torch_export
-from pyro_vd.networks.inputs import Inputs, map_tensors, run, tensors_in
+from pyro_vd import evaluate, load_pruned, save_pruned
+from pyro_vd.runtime import sparsify_runtime
 
-pytestmark = pytest.mark.parametrize("specimen", ZOO, ids=lambda specimen: specimen.name)
+every_network = pytest.mark.parametrize("specimen", ZOO, ids=lambda specimen: specimen.name)
 
-
-@torch.no_grad()
-def pruned(specimen: Specimen) -> nn.Module:
-    """The network in evaluation mode, with running statistics that have seen data, and nine of ten weights zero."""
-    net = specimen.seeded(small=True)
-    run(net, specimen.seeded_batch(8)[0])
-    for parameter in net.parameters():
-        if parameter.ndim > 1:
-            parameter *= torch.rand_like(parameter) < 0.1
-    return net.eval()
-
-
-def other_sizes(specimen: Specimen) -> list[Inputs]:
-    """Inputs of other batch sizes than those with which a file was made, and of another length where there is one."""
-    several: Any = map_tensors(lambda x: x[:, :-3] if specimen.has_length else x, specimen.seeded_batch(5, seed=2)[0])
-    return [specimen.seeded_batch(1, seed=1)[0], several]
+NOT_YET_COMPACT = {
+    "torchvision shufflenet_v2_x0_5",
+    "timm vit_tiny_patch16_224",
+    "Hugging Face BERT",
+    "Hugging Face GPT-2",
+    "Hugging Face Llama",
+    "Hugging Face ViT",
+    "LSTM classifier",
+    "GRU classifier",
+    "nn.TransformerEncoder classifier",
+}
+WITHOUT_GRADIENT = {"GRU classifier": {"recurrent.weight_hh_l1_reverse"}}
+"""Its last output in reverse direction comes after one step from a state of zeros."""
 
 
-@torch.no_grad()
-def check_same(found: nn.Module, wanted: nn.Module, x: Inputs, tolerance: float = 1e-5) -> None:
-    """Outputs are the same to a share of the largest; a mapping may have fewer entries, such as no cache."""
-    ours, theirs = run(found, x), run(wanted, x)
-    if isinstance(ours, Mapping):
-        theirs = {key: theirs[key] for key in ours}
-    pairs: list[tuple[Tensor, Tensor]] = list(zip(tensors_in(ours), tensors_in(theirs), strict=True))
-    assert pairs
-    for our, their in pairs:
-        assert our.shape == their.shape
-        assert (our - their).abs().max() <= tolerance * their.abs().max()
+def deployed(specimen: Specimen) -> nn.Module:
+    """The pruned network, compact where that is possible."""
+    return (pruned if specimen.name in NOT_YET_COMPACT else compacted)(specimen)
 
 
+@every_network
+def test_it_trains_and_prunes(specimen: Specimen) -> None:
+    trained = train(specimen)
+    assert trained.without_gradient == WITHOUT_GRADIENT.get(specimen.name, set())
+    for name in trained.model.weight_names:
+        assert all(parameter.isfinite().all() for parameter in trained.guide.site(name).parameters())
+    measured = evaluate(trained.pruned, specimen.seeded_batch(4), likelihood=trained.model.likelihood)
+    assert 1.5 < measured.compression < 3
+
+
+@every_network
+def test_it_compacts(specimen: Specimen, request: pytest.FixtureRequest) -> None:
+    if specimen.name in NOT_YET_COMPACT:
+        request.applymarker(pytest.mark.xfail(reason="compaction does not follow it yet", strict=True))
+    small = compacted(specimen)
+    assert parameters(small) < 0.9 * parameters(pruned(specimen))
+    for x in other_sizes(specimen):
+        assert difference(small, pruned(specimen), x) < 1e-5
+
+
+@every_network
 @pytest.mark.parametrize("layout", ["dense", "sparse"])
 def test_a_file_gives_it_back(specimen: Specimen, layout: Any, tmp_path: Path) -> None:
-    net = pruned(specimen)
+    net = deployed(specimen)
     save_pruned(net, tmp_path / "net", layout=layout)
     again = load_pruned(tmp_path / "net", specimen.seeded(1, small=True))
     wanted, found = net.state_dict(), again.state_dict()
     assert wanted.keys() == found.keys()
     assert all(torch.equal(found[name], tensor) and found[name].dtype == tensor.dtype for name, tensor in wanted.items())
     assert len(list(again.parameters())) == len(list(net.parameters())), "what is tied stays tied"
-    check_same(again, net, specimen.seeded_batch(2)[0], 0)
+    assert difference(again, net, specimen.seeded_batch(2)[0]) == 0
 
 
-@pytest.mark.parametrize(
-    ("save", "load"), [(save_onnx, load_onnx), (save_torch_export, load_torch_export)], ids=["ONNX", "torch"]
-)
-def test_an_exported_file_agrees(
-    specimen: Specimen, save: Callable[..., None], load: Callable[[Path], nn.Module], tmp_path: Path
-) -> None:
-    net = pruned(specimen)
-    save(net, tmp_path / "net", specimen.seeded_batch(2)[0], dynamic=specimen.dynamic)
-    again = load(tmp_path / "net")
+@every_network
+@pytest.mark.parametrize("kind", EXPORTS)
+def test_an_exported_file_agrees(specimen: Specimen, kind: str, tmp_path: Path) -> None:
+    net = deployed(specimen)
+    again = exported(net, specimen, kind, tmp_path / "net")
     for x in other_sizes(specimen):
-        check_same(again, net, x)
+        assert difference(again, net, x) < 1e-5
+
+
+@every_network
+def test_it_runs_with_sparse_layers(specimen: Specimen) -> None:
+    net = pruned(specimen)
+    fast = sparsify_runtime(net, example=specimen.seeded_batch(4)[0])
+    assert fast.report is not None
+    assert fast.report.layers
+    for x in other_sizes(specimen):
+        assert difference(fast, net, x) < 1e-5

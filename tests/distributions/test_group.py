@@ -18,7 +18,7 @@ from torch.distributions import Normal, kl_divergence
 from pyro_vd import GroupVariationalDropout, VariationalDropoutELBO, log_alpha, posterior_mean
 from pyro_vd.distributions import GroupNormal, LogUniform, MultiplicativeNormal, NormalJeffreys
 from pyro_vd.inference import LocalReparameterization
-from pyro_vd.inference.reparam import UnitNoiseWeight
+from pyro_vd.inference.unit_noise import UnitNoiseWeight
 from pyro_vd.models import MLP
 from pyro_vd.pruning import threshold_masks
 
@@ -28,8 +28,7 @@ AT_INFINITE_ALPHA = 0.5 * math.log(2 * math.pi * math.e) + 0.5 * (np.euler_gamma
 
 def posterior(*shape: int, weight_noise: bool = True, **options: Tensor) -> GroupNormal:
     """Random parameters in float64, α from small to large."""
-    units = (shape[1], *(1 for _ in shape[2:]))
-    z_mu, z_log_sigma2 = torch.randn(units).double(), torch.linspace(-6, 3, shape[1]).double().view(units)
+    z_mu, z_log_sigma2 = torch.randn(shape[1]).double(), torch.linspace(-6, 3, shape[1]).double()
     log_sigma2 = torch.randn(shape).double() - 1 if weight_noise else None
     return GroupNormal(torch.randn(shape).double(), z_mu, z_log_sigma2, log_sigma2, **options)
 
@@ -45,7 +44,7 @@ def test_kl_is_that_of_the_model_by_monte_carlo(shape: tuple[int, ...], weight_n
     difference = Normal(q.z_mu, sigma_z).log_prob(z) + z.abs().log() + AT_INFINITE_ALPHA
     difference = difference.flatten(1).sum(1)
     if q.log_sigma2 is not None:
-        z = z[:, None]
+        z = q.over_weight(z)
         mean, std = z * q.theta, z.abs() * (0.5 * q.log_sigma2).exp()
         w = mean + std * torch.randn_like(mean)
         difference += (Normal(mean, std).log_prob(w) - Normal(0, z.abs()).log_prob(w)).flatten(1).sum(1)
@@ -121,7 +120,7 @@ def test_outputs_and_gradients_are_finite_at_the_extremes(z_mu: float, log_sigma
 
 def test_z_is_drawn_for_each_example_and_channel() -> None:
     theta = torch.ones(1, 2, 1, 1)
-    q = GroupNormal(theta, torch.tensor([1.0, 0.0]).view(2, 1, 1), torch.tensor([0.0, -80.0]).view(2, 1, 1))
+    q = GroupNormal(theta, torch.tensor([1.0, 0.0]), torch.tensor([0.0, -80.0]))
     x = torch.rand(50, 2, 3, 3) + 0.5
     with LocalReparameterization():
         ratio = F.conv2d(x, UnitNoiseWeight(q)) / x[:, :1]

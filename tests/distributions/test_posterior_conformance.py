@@ -99,7 +99,7 @@ class TestGroupNormal(UnitPosteriorConformance):
     extremes = {"z_mu": (0.0, 1e-30, 1.0), "z_log_sigma2": (-60.0, 0.0, 20.0), "log_sigma2": (-60.0, 0.0, 20.0)}
 
     def parameters(self) -> dict[str, Tensor]:
-        units = {"z_mu": torch.randn(4, 1), "z_log_sigma2": torch.linspace(-6, 3, 4)[:, None]}
+        units = {"z_mu": torch.randn(4), "z_log_sigma2": torch.linspace(-6, 3, 4)}
         return {"theta": torch.randn(3, 4, 2), **units, "log_sigma2": torch.randn(3, 4, 2) - 1}
 
     def make(self, **parameters: Tensor) -> TorchDistribution:
@@ -120,7 +120,7 @@ class TestLogNormalUnits(UnitPosteriorConformance):
     extremes = {"z_mu": (-1e30, -20.0, 0.0, 1e30), "z_log_sigma2": (-60.0, 0.0, 60.0)}
 
     def parameters(self) -> dict[str, Tensor]:
-        return {"theta": torch.randn(3, 4, 2), "z_mu": torch.randn(4, 1) - 2, "z_log_sigma2": torch.linspace(-6, 3, 4)[:, None]}
+        return {"theta": torch.randn(3, 4, 2), "z_mu": torch.randn(4) - 2, "z_log_sigma2": torch.linspace(-6, 3, 4)}
 
     def make(self, **parameters: Tensor) -> TorchDistribution:
         return LogNormalUnits(**parameters)

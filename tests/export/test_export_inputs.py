@@ -127,7 +127,7 @@ def test_examples_and_sizes_that_do_not_fit_are_refused(tmp_path: Path, save: Sa
         (net, (X, IDS[:0]), (0,), "example", {"input_0": (3, 4), "input_1": (0,)}, ["n >= 1"]),
         (net, {"y": X}, (0,), "example", (4,), ["'y'"]),
         (net, X, (0, 2), "dynamic[1]", 2, []),
-        (net, X, {"ids": (0,)}, "dynamic", ["ids"], ["input"]),
+        (net, X, {"ids": (0,)}, "dynamic", {"ids": (0,)}, ["ids", "input"]),
         (net, X, {"input": (2,)}, "dynamic['input'][0]", 2, []),
         (net, X, 1, "dynamic", 1, []),
         (flat, X, (0, 1), "example", (3,), ["4x3"]),

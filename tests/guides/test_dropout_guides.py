@@ -132,12 +132,6 @@ def test_guides_that_do_not_fit_a_model() -> None:
     model = MLP([5, 3])
     with refuses("model", model, "1.weight"):
         BernoulliDropout(model, 0.5)
-    grouped = BayesianNetwork(nn.Sequential(nn.Conv1d(2, 4, 1), nn.Conv1d(4, 4, 1, groups=2)))
-    transposed = BayesianNetwork(nn.Sequential(nn.Conv1d(2, 4, 1), nn.ConvTranspose1d(4, 4, 1)))
-    for model in (grouped, transposed):
-        with refuses("1.weight", model.layer("1.weight"), "groups=1"):
-            GaussianDropout(model, 0.5, noise_on="unit")
-        GaussianDropout(model, 0.5)
     with refuses("noise_on", "units", "unit"):
         GaussianDropout(MLP([5, 4, 3]), 0.5, noise_on="units")  # type: ignore[arg-type]
     with refuses("alpha_sharing", "unit", "row"):

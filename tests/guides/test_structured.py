@@ -32,7 +32,7 @@ from pyro_vd.guides import LogNormalDropout
 from pyro_vd.guides.unit_guide import UnitGuide
 from pyro_vd.inference import LocalReparameterization
 from pyro_vd.models import MLP
-from pyro_vd.models.bayesian import Prior
+from pyro_vd.models.site_priors import Prior
 from pyro_vd.posterior import predictive, summarize
 from pyro_vd.pruning import threshold_masks
 from pyro_vd.workflow import inspect_layers
@@ -131,10 +131,6 @@ def test_models_and_values_that_do_not_fit() -> None:
         LogNormalDropout(MLP([5, 4, 3], prior=NormalJeffreys))
     with refuses("log_sigma2", 1.0, "<= 0"):
         LogNormalDropout(MLP([5, 4, 3]), log_sigma2=1.0)
-    for layer in (nn.Conv1d(4, 4, 1, groups=2), nn.ConvTranspose1d(4, 4, 1)):
-        model = BayesianNetwork(layer)
-        with refuses("weight", model.layer("weight"), "groups=1"):
-            LogNormalDropout(model)
 
 
 @pytest.mark.parametrize(

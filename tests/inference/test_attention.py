@@ -71,7 +71,7 @@ def test_agrees_with_pytorch_on_itself_and_on_one_example() -> None:
 
 @pytest.mark.parametrize("fast_path", [True, False])
 def test_the_fast_path_of_evaluation_does_not_bypass_draws(fast_path: bool) -> None:
-    from pyro_vd.inference.reparam import GaussianWeight
+    from pyro_vd.inference.gaussian_weight import GaussianWeight
 
     torch.manual_seed(0)
     before = torch.backends.mha.get_fastpath_enabled()

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from pyro_vd.inference.gaussian_weight import GaussianWeight
 from pyro_vd.inference.output_noise import OutputNoise
-from pyro_vd.inference.reparam import GaussianWeight
 from pyro_vd.networks.inputs import call_arguments, run, tensors_in
 from pyro_vd.networks.layer_registry import kind_of
 

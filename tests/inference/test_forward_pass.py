@@ -18,7 +18,7 @@ from pyro_vd import BayesianNetwork, VariationalDropout, VariationalDropoutELBO,
 from pyro_vd.distributions import MultiplicativeNormal
 from pyro_vd.guides import PointEstimate
 from pyro_vd.inference import LocalReparameterization
-from pyro_vd.inference.reparam import GaussianWeight
+from pyro_vd.inference.gaussian_weight import GaussianWeight
 from pyro_vd.models.gradient_watch import LOOKS
 
 CHANGED: dict[str, Callable[[Any, Tensor], Tensor]] = {

@@ -18,7 +18,7 @@ from pyro_vd import BayesianNetwork, GroupVariationalDropout, VariationalDropout
 from pyro_vd.distributions.priors import LogUniform, NormalJeffreys
 from pyro_vd.guides import BernoulliDropout
 from pyro_vd.inference import LocalReparameterization
-from pyro_vd.inference.reparam import GaussianWeight
+from pyro_vd.inference.gaussian_weight import GaussianWeight
 
 DRAWS = 2000
 Map = Callable[..., Tensor]

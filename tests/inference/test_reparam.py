@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from pyro_vd.distributions import MultiplicativeNormal
 from pyro_vd.inference import LocalReparameterization
+from pyro_vd.inference.gaussian_weight import GaussianWeight
 from pyro_vd.inference.lazy_weight import draw_weight
-from pyro_vd.inference.reparam import GaussianWeight
 
 Case = namedtuple("Case", ["f", "row", "shape", "outputs"])  # a linear map, a row of its input, its weight, its bias
 CASES = {

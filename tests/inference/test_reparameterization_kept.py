@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pyro_vd import BayesianNetwork, VariationalDropout, VariationalDropoutELBO, fit
 from pyro_vd.distributions import MultiplicativeNormal
 from pyro_vd.guides import BernoulliDropout
-from pyro_vd.inference.reparam import GaussianWeight
+from pyro_vd.inference.gaussian_weight import GaussianWeight
 
 
 def test_metadata_leaves_local_reparameterization_on() -> None:

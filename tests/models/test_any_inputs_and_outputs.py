@@ -131,8 +131,10 @@ def of_zoo(name: str, output: Any = "logits", last: bool = False) -> Case:
     specimen = next(each for each in ZOO if each.name == name)
 
     def data() -> tuple[Any, Tensor]:
+        from transformers import BatchEncoding
+
         x, y = specimen.seeded_batch(N)
-        return x, y[:, -1] if last else y
+        return BatchEncoding(x), y[:, -1] if last else y
 
     return Case(specimen.seeded, data, output, last_logits if last else lambda output: output.logits)
 
@@ -257,3 +259,23 @@ def test_few_examples_at_a_time_give_the_same(monkeypatch: pytest.MonkeyPatch) -
     assert set(sizes) & set(range(3, N)), "some batches are a part of all examples"
     torch.testing.assert_close(found[0], found[1])
     assert found[0][1].shape == (N, CLASSES)
+
+
+def test_tokens_of_sequences() -> None:
+    """Outputs ``(n, t, classes)`` and labels ``(n, t)`` through every public function."""
+    torch.manual_seed(0)
+    specimen = next(each for each in ZOO if each.name == "Hugging Face GPT-2")
+    net, (x, y) = specimen.seeded(), specimen.seeded_batch(N)
+    model = BayesianNetwork(net, output="logits")
+    guide = VariationalDropout(model)
+    assert fit(guide, (x, y), (x, y), epochs=2, batch_size=16, progress=False).skipped == 0
+    plain = prune(guide, choose_threshold(guide, (x, y), 1.0))
+    with torch.no_grad():
+        logits = plain.eval()(**x).logits
+    torch.testing.assert_close(predict(plain, x, likelihood=model.likelihood).log_p, logits.double().log_softmax(-1))
+    error = (logits.argmax(-1) != y).double().mean().item()
+    assert evaluate(plain, (x, y), likelihood=model.likelihood).score.value == pytest.approx(error)
+    assert 0 < evaluate(guide, (x, y), num_samples=2).score.value <= 1
+    assert predict(guide, x, num_samples=2).log_p.shape == (*y.shape, logits.shape[-1])
+    assert to_inference_data(guide, (x, y), num_samples=2)["observed_data"]["y"].shape == y.shape
+    assert len(fine_tune(plain, (x, y), likelihood=model.likelihood, epochs=1, progress=False).history) == 1

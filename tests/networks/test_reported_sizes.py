@@ -70,7 +70,7 @@ def test_tables_say_what_is_not_compacted_and_what_has_no_prior(capsys: pytest.C
     measured = {"cannot": evaluate(cannot, data), "bare": evaluate(Bare(), data)}
     print_networks("title", json.loads(as_json({name: asdict(metrics) for name, metrics in measured.items()})))
     out = capsys.readouterr().out
-    assert "Note: cannot is counted as it is, not compacted: Branching cannot be followed" in out
+    assert "Note: cannot is counted as it is, not compacted: Branching is left whole" in out
     assert "Note: bare" not in out
     row = next(line.split() for line in out.splitlines() if line.strip().startswith("bare") and "x" in line)
     deployed = measured["bare"].deployed

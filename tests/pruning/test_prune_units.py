@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from support import SMALL, refused, refuses, run_cli
-from torch import nn
+from torch import Tensor, nn
 
 from pyro_vd import (
     BayesianNetwork,
@@ -105,9 +105,30 @@ def test_inputs_that_cannot_be_ranked_are_refused() -> None:
     ):
         with refuses("max_inputs", [2, 3], type(other).__name__, "None"):
             pruning_masks(other, PruningRule(3.0, max_inputs=[2, 3]))
-    grouped = random_pair(nn.Conv1d(8, 8, 3, groups=4))
-    with refuses("max_inputs", 3, "'weight'", "Conv1d", "groups=4"):
-        prune(grouped[1], PruningRule(3.0, max_inputs=[3]))
+    biased = VariationalDropout(BayesianNetwork(nn.Linear(6, 4), include=("bias",)))
+    with refuses("max_inputs", 3, "'bias'", "Linear"):
+        prune(biased, PruningRule(3.0, max_inputs={"bias": 3}))
+
+
+def test_limits_count_the_channels_of_all_groups_rows_and_heads() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.tokens, self.mixing = nn.Embedding(9, 8), nn.MultiheadAttention(8, 4, batch_first=True)
+            self.convolution, self.head = nn.Conv1d(8, 8, 3, groups=4), nn.Linear(8, 2)
+
+        def forward(self, ids: Tensor) -> Tensor:
+            h = self.tokens(ids)
+            h = self.mixing(h, h, h, need_weights=False)[0]
+            return self.head(self.convolution(h.mT).mean(-1))
+
+    _, guide = random_pair(Net())
+    limits = {"tokens.weight": 4, "mixing.out_proj.weight": 3, "convolution.weight": 5}
+    net = prune(guide, PruningRule(100.0, max_inputs=limits))
+    assert int(net.tokens.weight.any(1).sum()) == 4
+    assert int(net.mixing.out_proj.weight.unflatten(1, (4, 2)).any(2).any(0).sum()) == 3
+    channels = net.convolution.weight.unflatten(0, (4, 2)).any(3).any(1).flatten()
+    assert int(channels.sum()) == 5
 
 
 def test_fit_refuses_a_bad_rule_before_the_first_epoch(tmp_path: Path) -> None:

@@ -190,9 +190,9 @@ def test_what_it_cannot_run_is_refused() -> None:
         sparsify_runtime(net, example={"flag": True})
     with refuses("batch_sizes[0]", 0):
         sparsify_runtime(net, (0,), example=torch.randn(2, 4))
-    fast = sparsify_runtime(net, example=torch.randn(2, 4))
-    with refuses("x", (3.0,)):
-        fast(3.0)
+    for wrong in (3.0, torch.tensor(3.0)):
+        with refuses("x", (wrong,)):
+            SparseRuntime(net, [net, nn.Identity()], [8.0])(wrong)
     net[0].register_forward_hook(lambda module, args, output: 2 * output)
     with refuses("0", ANYTHING, "Linear"):
         sparsify_runtime(net, example=torch.randn(2, 4))

@@ -108,10 +108,10 @@ def test_it_is_documented_and_checked(tmp_path: Path) -> None:
         ([], {"kind": "variational", "log_sigma2": -8.0, "alpha_sharing": "weight"}),
         (["--train.guide.alpha_sharing=row"], {"kind": "variational", "log_sigma2": -8.0, "alpha_sharing": "row"}),
         (["--train.guide=variational"], {"kind": "variational", "log_sigma2": -8.0, "alpha_sharing": "weight"}),
-        (["--train.guide=log-normal"], {"kind": "log-normal", "log_sigma2": -8.0, "weight_noise": False}),
+        (["--train.guide=log-normal"], {"kind": "log-normal", "log_sigma2": -8.0, "weight_noise": False, "shared": False}),
         (
             ["--train.guide.weight_noise=true", "--train.guide.kind=log-normal"],
-            {"kind": "log-normal", "log_sigma2": -8.0, "weight_noise": True},
+            {"kind": "log-normal", "log_sigma2": -8.0, "weight_noise": True, "shared": False},
         ),
         (
             ["--train.guide={kind: gaussian, p: 0.1}", "--train.train_threshold=null", "--finetune.epochs=0"],

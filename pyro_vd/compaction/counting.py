@@ -1,0 +1,123 @@
+"""Which units stay so that every tensor stays a rectangle: a few more than are needed, never fewer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from pyro_vd.compaction.analysis import Analysis
+from pyro_vd.compaction.labels import core, varying
+from pyro_vd.compaction.values import Value
+
+
+class Counting:
+    """The numbers of units that must agree.
+
+    Args:
+        analysis: of the network.
+        more: labels of further units that stay.
+    """
+
+    def __init__(self, analysis: Analysis, more: list[Tensor]) -> None:
+        self._find = analysis.labels.find
+        self.kept: Tensor = analysis.live.clone()
+        """By root label, whether the units stay."""
+        for labels in (*(held.labels for held in analysis.held), *more):
+            self.kept[self._find(labels[labels >= 0])] = True
+        places = [self._find(analysis.places.labels[name][dim]) for name, dim in sorted(analysis.places.linked)]
+        ranges = [tuple(self._find(part[part >= 0]) for part in pair) for pair in analysis.ranges]
+        tables = list(_tables(analysis))
+        heads = [(self._find(found.query), self._find(found.value), found.replaced) for found in analysis.heads]
+        in_heads = torch.cat([part.flatten() for query, value, _ in heads for part in (query, value)]) if heads else None
+        parts = [torch.stack([self._find(part) for part in several]) for several in analysis.equal_parts]
+        if in_heads is not None:  # their numbers are counted by head
+            parts = [several for several in parts if not bool(torch.isin(several, in_heads).any())]
+        while True:
+            before = int(self.kept.sum())
+            for labels in places:
+                self._keep_one(labels)
+            for several in parts:
+                self._same_number(several, all_of_them=True)
+            for inside, behind in ranges:
+                if bool(self.kept[behind].any()):
+                    self.kept[inside] = True
+            for query, value, replaced in heads:
+                self._keep_heads(query, value, replaced is None)
+            for table in tables:
+                if in_heads is not None and bool(torch.isin(table, in_heads).any()):
+                    self._same_number(table)
+                else:
+                    self._keep_rectangle(table)
+            if int(self.kept.sum()) == before:
+                return
+
+    def mask(self, labels: Tensor) -> Tensor:
+        """Which of these labels stay; a negative label does."""
+        found = self._find(labels)
+        return self.kept[found.clamp(min=0)] | (found < 0)
+
+    def _keep_one(self, labels: Tensor) -> None:
+        if not bool(self.kept[labels].any()):
+            self.kept[labels[0]] = True
+
+    def _same_number(self, rows: Tensor, all_of_them: bool = False) -> None:
+        """Keep the same number in every row of labels that has any, or in ``all_of_them``."""
+        counts = self.kept[rows].sum(1)
+        most = int(counts.max())
+        for row, count in zip(rows, counts.tolist(), strict=True):
+            if (count or all_of_them) and count < most:
+                missing = row[~self.kept[row]]
+                self.kept[missing[: most - count]] = True
+
+    def _keep_heads(self, query: Tensor, value: Tensor, alike: bool) -> None:
+        """Keep, of every head of which anything stays, something of each kind, and the same number as of other heads.
+
+        Where query and value have the same width, they must have it afterwards if their network has one number for both, so
+        that they are ``alike``.
+        """
+        stays = self.kept[query].any(1) | self.kept[value].any(1)
+        if not bool(stays.any()):
+            stays[0] = True
+        for rows in (query[stays], value[stays]):
+            for row in rows:
+                self._keep_one(row)
+            self._same_number(rows)
+        if alike and query.shape == value.shape:
+            self._same_number(torch.cat([query[stays], value[stays]]))
+
+    def _keep_rectangle(self, table: Tensor) -> None:
+        """Keep the rows and the columns of which anything stays, and something in every row."""
+        mask = self.kept[table]
+        columns = mask.any(0)
+        if not bool(columns.any()):
+            columns[0] = True
+        self.kept[table[:, columns]] = True
+
+
+def _tables(analysis: Analysis) -> Iterator[Tensor]:
+    """The tensors with units along several axes, as tables of root labels: along the last of these axes, and the others."""
+    seen: set[tuple[tuple[int, ...], int]] = set()
+    replaced = {heads.replaced for heads in analysis.heads if heads.replaced is not None}
+    for node, value in analysis.values.items():
+        if not isinstance(value, Value) or len(value.shape) < 2:
+            continue
+        if node in analysis.graph.inputs or analysis.graph.path(node) in replaced:
+            continue
+        small = core(value.labels)
+        if sum(size > 1 for size in small.shape) < 2 or len(varying(small)) < 2:
+            continue
+        roots = analysis.labels.find(small)
+        axes = sorted(varying(roots))
+        if len(axes) < 2:
+            continue
+        for dim in range(roots.ndim):
+            if dim not in axes:
+                roots = roots.narrow(dim, 0, 1)
+        table = roots.movedim(axes[-1], -1).reshape(-1, roots.shape[axes[-1]])
+        table = table[(table >= 0).all(1)]
+        key = (tuple(table.shape), hash(table.numpy().tobytes()))
+        if len(table) and key not in seen:
+            seen.add(key)
+            yield table

@@ -1,0 +1,66 @@
+"""Weights with independent Gaussian entries, for which the output of a linear map is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyro_vd.inference.lazy_weight import LazyWeight
+from pyro_vd.inference.output_noise import OutputNoise
+from pyro_vd.networks.linear_map import LinearMap
+
+_EPS = 1e-16  # in √(var + ε): the slope of √ is infinite at 0, and inputs of zeros give var = 0 exactly
+
+
+class GaussianWeight(LazyWeight):
+    """A weight with mean θ and variance σ² per entry, whose output f(x) is drawn from N(f(x; θ) + b, f(x²; σ²)).
+
+    With ``output_noise`` "position", the output at each position of an example is drawn independently, as in the paper. With
+    "example", all positions are drawn together, as with one weight per example: see
+    :meth:`~pyro_vd.networks.LinearMap.example_noise`.
+    """
+
+    variance_: Tensor
+    output_noise_: OutputNoise
+
+    @staticmethod
+    def __new__(cls, mean: Tensor, variance: Tensor, output_noise: OutputNoise = "position") -> GaussianWeight:
+        weight = cls._of_mean(mean)
+        weight.variance_, weight.output_noise_ = variance, output_noise
+        return weight
+
+    def sample_weight(self) -> Tensor:
+        std = (self.variance_ + _EPS).sqrt() * (self.variance_ > 0)  # a removed weight is exactly 0
+        return torch.addcmul(self.mean_, std, torch.randn_like(self.mean_))
+
+    def draws_output(self, linear_map: LinearMap) -> bool:
+        return self.output_noise_ == "position" or linear_map.tells_examples_apart
+
+    def sample_output(self, linear_map: LinearMap, arguments: dict[str, Any]) -> Tensor:
+        mean = linear_map.output(arguments, self.mean_)
+        deviation = self._deviation
+        if self.output_noise_ == "example" and not linear_map.serves_one_position(mean):
+            deviation = self._example_deviation
+        device, dtype = self.mean_.device.type, self.variance_.dtype
+        if torch.is_autocast_enabled(device):  # σ² and its square root underflow in half precision
+            with torch.autocast(device, enabled=False):
+                floats = {n: a.to(dtype) for n, a in arguments.items() if isinstance(a, Tensor) and a.is_floating_point()}
+                return deviation(mean, linear_map, {**arguments, **floats})
+        return deviation(mean, linear_map, arguments)
+
+    def _deviation(self, mean: Tensor, linear_map: LinearMap, arguments: dict[str, Any]) -> Tensor:
+        std = (linear_map.variance(arguments, self.variance_) + _EPS).sqrt().to(mean.dtype)
+        return torch.addcmul(mean, std, torch.randn_like(mean))
+
+    def _example_deviation(self, mean: Tensor, linear_map: LinearMap, arguments: dict[str, Any]) -> Tensor:
+        return mean + linear_map.example_noise(arguments, (self.variance_ + _EPS).sqrt()).to(mean.dtype)
+
+    def chunks(self, count: int) -> tuple[LazyWeight, ...]:
+        parts = zip(self.mean_.chunk(count), self.variance_.chunk(count), strict=True)
+        return tuple(GaussianWeight(mean, variance, self.output_noise_) for mean, variance in parts)
+
+    def over(self, parameters: Callable[[Tensor], Tensor]) -> GaussianWeight:
+        return GaussianWeight(parameters(self.mean_), parameters(self.variance_), self.output_noise_)

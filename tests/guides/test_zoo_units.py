@@ -1,0 +1,46 @@
+"""Networks that others wrote have factors on the units of every layer, shared where units go together, that learn."""
+
+from __future__ import annotations
+
+import warnings
+
+import pyro.distributions as dist
+import pytest
+from torch import Tensor
+from zoo import ZOO, Specimen
+
+from pyro_vd import BayesianNetwork, GroupVariationalDropout, VariationalDropoutELBO
+from pyro_vd.distributions import NormalJeffreys
+from pyro_vd.models import Categorical
+
+FAST = {"nn.TransformerEncoder classifier", "LSTM classifier", "Hugging Face GPT-2"}
+SHARED = ("resnet18", "mobilenet_v3_small", "efficientnet_b0", "densenet121", "shufflenet_v2_x0_5", "LSTM", "GRU")
+"""Networks with units that several layers read. All others normalise such units, so that these stay."""
+
+WITHOUT_GRADIENT = {("GRU classifier", "recurrent.weight_hh_l1_reverse")}
+"""Its last output in reverse direction comes after one step from a state of zeros."""
+
+
+def of_each_token(logits: Tensor) -> dist.Distribution:
+    return dist.Categorical(logits=logits, validate_args=False).to_event(1)
+
+
+@pytest.mark.parametrize(
+    "specimen",
+    [pytest.param(each, id=each.name, marks=[pytest.mark.slow] * (each.name not in FAST)) for each in ZOO],
+)
+def test_factors_are_made_and_learn(specimen: Specimen) -> None:
+    x, y = specimen.seeded_batch(4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # those of the packages
+        likelihood = of_each_token if y.ndim == 2 else Categorical()
+        model = BayesianNetwork(specimen.seeded(), likelihood, prior=NormalJeffreys, output=specimen.output)
+        guide = GroupVariationalDropout(model, log_sigma2=-6.0, example=x)
+        families = [len(guide.sites_with_units_of(name)) for name in guide.site_names]
+        assert (max(families) > 1) == any(name in specimen.name for name in SHARED)
+        VariationalDropoutELBO(kl_weight=0.0)(model, guide)(x, y).backward()
+    for name, parameter in guide.named_parameters():
+        assert parameter.grad is not None
+        assert parameter.grad.isfinite().all(), name
+        site = name.removeprefix("sites.").rpartition(".")[0]
+        assert bool(parameter.grad.any()) or (specimen.name, site) in WITHOUT_GRADIENT, name
