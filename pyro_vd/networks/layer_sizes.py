@@ -18,10 +18,6 @@ def take_sizes(layer: nn.Module) -> None:
         layer.out_features = len(layer.index)
     elif (kind := kind_of(layer)) is not None:
         kind.take_sizes(layer)
-    elif isinstance(layer, nn.Embedding):
-        layer.num_embeddings, layer.embedding_dim = layer.weight.shape
-    elif isinstance(layer, nn.RNNBase):
-        layer.input_size, layer.hidden_size = layer.all_weights[0][0].shape[1], layer.all_weights[0][1].shape[1]
     elif isinstance(layer, nn.PReLU):
         layer.num_parameters = len(layer.weight)
     elif isinstance(layer, CHANNEL_NORMS):

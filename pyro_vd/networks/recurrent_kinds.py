@@ -24,6 +24,12 @@ class RecurrentKind(FixedUnitsKind):
         given = inputs[0].data if isinstance(inputs[0], PackedSequence) else inputs[0]
         return given.numel() // layer.input_size
 
+    def take_sizes(self, layer: Any) -> None:
+        weight_ih, weight_hh = (getattr(layer, name) for name in list(self.weights(layer))[:2])
+        layer.input_size = weight_ih.shape[1]
+        if not getattr(layer, "proj_size", 0):
+            layer.hidden_size = weight_hh.shape[1]
+
 
 class RecurrentCellKind(RecurrentKind):
     """``nn.RNNCell``, ``nn.LSTMCell`` and ``nn.GRUCell``."""

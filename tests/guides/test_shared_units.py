@@ -97,6 +97,38 @@ def test_a_pruned_unit_goes_at_every_reader() -> None:
     torch.testing.assert_close(small(x), net(x))
 
 
+REMOVED: dict[str, tuple[dict[str, list[int]], dict[str, tuple[int, ...]]]] = {
+    "depthwise": ({"deep.weight": [0, 3]}, {"stem.weight": (4, 2), "deep.weight": (4, 1), "mixing.weight": (4, 4)}),
+    "dense": ({"head.weight": [1, 5]}, {"stem.weight": (3, 2), "first.weight": (2, 3), "second.weight": (3, 5)}),
+    "recurrent": (
+        {"recurrent.weight_hh_l0": [1, 2], "head.weight": [0, 4]},
+        {"recurrent.weight_ih_l0": (12, 4), "recurrent.weight_ih_l1": (12, 3), "head.weight": (3, 3)},
+    ),
+    "encoder": (
+        {"encoder.layers.0.self_attn.out_proj.weight": [1, 2], "encoder.layers.0.linear2.weight": [0, 5, 7]},
+        {"encoder.layers.0.self_attn.out_proj.weight": (8, 4), "encoder.layers.0.linear1.weight": (9, 8)},
+    ),
+}
+"""By network, the inputs of sites to remove, an attention's as heads, and sizes of tensors in the smaller network."""
+
+
+@pytest.mark.parametrize("network", REMOVED)
+def test_compaction_removes_channels_hidden_units_and_heads(network: str) -> None:
+    guide, x = shared(network, weight_noise=False), NETWORKS[network][1](6)
+    (removed, sizes) = REMOVED[network]
+    with torch.no_grad():
+        for name, inputs in removed.items():
+            q = guide.posterior(name)
+            units = inputs if "self_attn" in name or q.layout.of_input is None else q.layout.of_input[inputs]
+            assert isinstance(q, GroupNormal)
+            q.z_log_sigma2[units] = 10.0
+    net = prune(guide, 3.0)
+    small = compact(net, x)
+    torch.testing.assert_close(small(x), net(x))
+    parameters = dict(small.named_parameters())
+    assert {name: tuple(parameters[name].shape[:2]) for name in sizes} == sizes
+
+
 def test_limits_count_filters_and_hold_for_all_readers() -> None:
     guide = shared("residual")
     units = {
