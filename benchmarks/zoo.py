@@ -60,9 +60,8 @@ def with_zeros(net: nn.Module, example: Inputs, units: float = 0.4, weights: flo
     """Prune a network at random, in place, and put it into evaluation mode: a share of its units, and of its other weights.
 
     The units are those that can be removed, with all that must be removed with them, and whole heads of attention; inputs and
-    the rows of embeddings stay. Normalisation layers get running statistics of the example.
+    the rows of embeddings stay. Normalisation layers get the statistics of the example.
     """
-    run(net.train(), example)
     draw = torch.Generator().manual_seed(seed)
     found = unit_groups(net, example)
     places = [(name, dim, groups) for name, by_dim in found.groups.items() for dim, groups in by_dim.items()]
@@ -88,7 +87,21 @@ def with_zeros(net: nn.Module, example: Inputs, units: float = 0.4, weights: flo
     for name, dim, groups in places:
         if name in tensors:
             tensors[name].index_fill_(dim, torch.isin(groups, gone).nonzero()[:, 0], 0)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        _set_running_statistics(net, example)
     return net.eval()
+
+
+def _set_running_statistics(net: nn.Module, example: Inputs) -> None:
+    """Those of one batch alone: with the first ones the signals of a network that is pruned would vanish."""
+    norms = [module for module in net.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    kept = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 1.0
+    run(net.train(), example)
+    for norm, momentum in zip(norms, kept, strict=True):
+        norm.momentum = momentum
 
 
 def _labels(n: int) -> Tensor:
