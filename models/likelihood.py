@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, Protocol
 
 import pyro.distributions as dist
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
 from torch.distributions import Distribution
 
-Likelihood = Callable[[Any], Distribution]
-"""A map from the network's output, ``(batch, …)``, to a distribution of ``torch`` or Pyro with batch shape ``(batch,)``.
 
-A likelihood that is an ``nn.Module`` belongs to the model: its parameters are trained, moved and saved with the model. It may
-also be any other object with a method ``__call__``, or a function. A function that a model sets in its own ``forward`` may
-depend on what the model draws, and is not called outside of the model."""
+class Likelihood(Protocol):
+    """A map from the network's output, ``(batch, …)``, to a distribution of ``torch`` or Pyro with batch shape ``(batch,)``.
+
+    A likelihood that is an ``nn.Module`` belongs to the model: its parameters are trained, moved and saved with the model. It
+    may also be any other object with a method ``__call__``, or a function. A function that a model sets in its own ``forward``
+    may depend on what the model draws, and is not called outside of the model.
+    """
+
+    def __call__(self, output: Any, /) -> Distribution: ...
 
 
 def pyro_distribution(distribution: Distribution) -> dist.TorchDistribution:

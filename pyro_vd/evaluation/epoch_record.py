@@ -38,7 +38,8 @@ class EpochRecord:
     seconds: float
     """Duration of this epoch in seconds."""
     score_name: str = ERROR
-    """Name of ``score``: ``error``, the share of wrong predictions in [0, 1]; or ``rmse``, in the unit of the targets."""
+    """Name of ``score``: ``error``, the share of wrong predictions in [0, 1]; ``rmse``, in the unit of the targets; or ``nll``
+    of several heads, in nats per example."""
     nonzero_parameters: int | None = None
     """See :class:`~pyro_vd.evaluation.deployed.StoredSize`, for the pruned network, not compacted. None in old logs."""
     sparse_bytes: int | None = None

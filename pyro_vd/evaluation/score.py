@@ -114,7 +114,7 @@ def label_in(metrics: Mapping[str, Any]) -> str:
 
 
 def validation_score(net: nn.Module, validation: Arrays | None, likelihood: Observed | None) -> dict[str, float | None]:
-    """Return ``{"validation_error": …}`` or ``{"validation_rmse": …}``; the value is None without validation data."""
+    """Return the score by its name, as ``{"validation_error": …}``; the value is None without validation data."""
     if validation is None:
         return {f"validation_{ERROR}": None}
     score = score_of(net, validation, likelihood)

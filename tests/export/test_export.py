@@ -24,6 +24,7 @@ MADE: dict[str, tuple[Any, ...]] = {
     **{f"{kind}Pool{d}d": (3, 2, 1) for kind in ("Max", "Avg") for d in (1, 2)},
     "AdaptiveAvgPool2d": ((2, None),),
     "Embedding": (5, 3, 2),
+    "Unflatten": (1, (1, 3)),
     "EmbeddingBag": (5, 3, None, 2.0, False, "sum"),
     **{f"BatchNorm{d}d": (3, 1e-3, None) for d in (1, 2, 3)},
     "LayerNorm": ((3, 4), 1e-3, False),
