@@ -9,6 +9,7 @@ from functools import partial
 import pyro
 import pytest
 import torch
+from shared_networks import NETWORKS
 from support import refuses
 from torch import Tensor, nn
 from torch.distributions import Independent, kl_divergence
@@ -176,3 +177,20 @@ def test_alphas_are_shared_by_units_whatever_the_order_of_the_axes(layer: nn.Mod
         guide = VariationalDropout(model, alpha_sharing=sharing)
         assert guide.site("0.weight").log_alpha.numel() == units
         assert guide.site("0.weight").log_alpha.shape[model.weight_axes("0.weight").index(axis)] == units
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_units_of_layers_of_every_kind_are_dropped(network: str) -> None:
+    torch.manual_seed(0)
+    make, inputs = NETWORKS[network]
+    model = BayesianNetwork(make())
+    noisy = BernoulliDropout(model, 0.2)
+    VariationalDropoutELBO()(model, noisy)(inputs(6), torch.arange(6) % 3).backward()
+    for name in noisy.site_names:
+        q = noisy.posterior(name)
+        reads_data = name in ("stem.weight", "tokens.weight")
+        assert isinstance(q, UnitDropout) != reads_data
+        if isinstance(q, UnitDropout):
+            draws = q.rsample((200,))
+            assert 0.1 < (draws == 0).float().mean() < 0.3
+        assert noisy.site(name).theta.grad.any()

@@ -70,12 +70,20 @@ class Turned(nn.Module):
 
 def test_units_that_cannot_be_drawn_per_example_are_drawn_once() -> None:
     torch.manual_seed(0)
-    guide = GroupVariationalDropout(BayesianNetwork(Turned(), prior=NormalJeffreys), -2.0, example=torch.randn(4, 5, 3))
-    for _ in range(2):
-        before = torch.get_rng_state()
-        VariationalDropoutELBO()(guide.model, guide)(torch.randn(4, 5, 3), torch.arange(4) % 2).backward()
-        assert not torch.equal(before, torch.get_rng_state())
+    guide = GroupVariationalDropout(
+        BayesianNetwork(Turned(), prior=NormalJeffreys), -2.0, weight_noise=False, example=torch.randn(4, 5, 3)
+    )
+    VariationalDropoutELBO()(guide.model, guide)(torch.randn(4, 5, 3), torch.arange(4) % 2).backward()
     assert guide.site("left.weight").z_mu.grad.all()
+    x, outputs = torch.randn(1, 5, 3).expand(4, 5, 3), []
+    for _ in range(2):
+        with torch.no_grad(), LocalReparameterization():
+            weights = guide()
+            known = {name: guide.model.initial_weights[name] for name in ("stem.weight", "right.weight")}
+            outputs.append(guide.model.output({**weights, **known}, x))
+    for output in outputs:
+        torch.testing.assert_close(output, output[:1].expand_as(output))
+    assert not torch.allclose(*outputs)
 
 
 Run = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]

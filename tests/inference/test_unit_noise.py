@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from pyro_vd._core.errors import UsedAgainError
 from pyro_vd.distributions import GroupNormal, LogNormalUnits, UnitDropout, UnitPosterior
+from pyro_vd.distributions.unit_draws import SharedUnits, UnitDraws
 from pyro_vd.distributions.unit_layout import UnitLayout
 from pyro_vd.inference.output_noise import OutputNoise
 from pyro_vd.inference.unit_noise import UnitNoiseWeight
@@ -93,3 +95,19 @@ def test_factors_are_drawn_per_example_or_per_token() -> None:
     assert len(by_example.unique()) == 4
     by_token = torch.nn.functional.embedding(ids, UnitNoiseWeight(q, None, "position"))[..., 0]
     assert len(by_token.unique()) == 6
+
+
+@torch.no_grad()
+def test_shared_factors_are_those_of_the_example_also_where_rows_are_looked_up() -> None:
+    q, of_rows = (
+        GroupNormal(torch.ones(shape), torch.ones(6), torch.zeros(6), layout=UnitLayout(6, axis))
+        for shape, axis in (((1, 6), 1), ((6, 1), 0))
+    )
+    draws = UnitDraws(q.units, "weight", set())
+    q.shared, of_rows.shared = SharedUnits(True, None, draws), SharedUnits(False, None, draws)
+    z = torch.nn.functional.linear(torch.eye(6).expand(2, 6, 6), UnitNoiseWeight(q))[..., 0]
+    ids = torch.tensor([[0, 3, 3], [3, 5, 3]])
+    assert torch.equal(torch.nn.functional.embedding(ids, UnitNoiseWeight(of_rows))[..., 0], z.gather(1, ids))
+    with pytest.raises(UsedAgainError):
+        q.rsample()
+    assert torch.equal(q.rsample(), of_rows.rsample().T), "the next pass"
