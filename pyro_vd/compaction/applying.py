@@ -12,7 +12,7 @@ from pyro_vd.compaction.plan import AttentionPlan, ShrinkPlan, TensorPlan, shrin
 from pyro_vd.networks.attention import Attention
 from pyro_vd.networks.checks import check_module
 from pyro_vd.networks.copies import copy_network
-from pyro_vd.networks.layer_sizes import replace_parameter, replace_tensor
+from pyro_vd.networks.layer_sizes import replace_number, replace_parameter, replace_tensor
 
 
 @torch.no_grad()
@@ -50,10 +50,10 @@ def prepared(net: nn.Module) -> nn.Module:
 def applied(net: nn.Module, plan: ShrinkPlan) -> nn.Module:
     """Carry out a plan on a network, which is changed; see :func:`apply_plan`."""
     for attention in plan.attentions:
-        _replace_attention(net, attention)
+        replace_attention(net, attention)
     for attribute in plan.attributes:
         value = attribute.value if attribute.is_tuple else attribute.value[0]
-        setattr(net.get_submodule(attribute.module), attribute.name, value)
+        replace_number(net.get_submodule(attribute.module), attribute.name, value)
     for tensor_plan in plan.tensors:
         _shrink(net, plan, tensor_plan)
     if plan.inputs is None:
@@ -63,8 +63,12 @@ def applied(net: nn.Module, plan: ShrinkPlan) -> nn.Module:
     return whole
 
 
-def _replace_attention(net: nn.Module, found: AttentionPlan) -> None:
-    """Put an attention whose heads have widths of their own in the place of a module of PyTorch."""
+def replace_attention(net: nn.Module, found: AttentionPlan) -> None:
+    """Put an attention whose heads have widths of their own in the place of a module of PyTorch.
+
+    Raises:
+        InputError: there is another module in that place.
+    """
     whole = net.get_submodule(found.module)
     if not isinstance(whole, nn.MultiheadAttention):
         raise InputError(f"{found.module} is a {type(whole).__name__}, not an nn.MultiheadAttention", name=found.module)

@@ -11,10 +11,14 @@ from torch import Tensor, nn
 
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import one_line
+from pyro_vd.compaction.applying import replace_attention
+from pyro_vd.compaction.plan import AttentionPlan
 from pyro_vd.export.sparse_file import PARTS
+from pyro_vd.export.tied_weights import tied_names
+from pyro_vd.networks.attention import Attention
 from pyro_vd.networks.checks import check_kinds
 from pyro_vd.networks.copies import copy_network
-from pyro_vd.networks.layer_sizes import replace_tensor, whole_shapes
+from pyro_vd.networks.layer_sizes import changed_numbers, replace_number, replace_parameter, replace_tensor, whole_shapes
 from pyro_vd.networks.modules import SelectInputs
 
 
@@ -22,7 +26,9 @@ def sizes_of(net: nn.Module, stored: Iterable[str]) -> dict[str, Any]:
     """Sizes of a network, for JSON.
 
     ``shapes`` are the shapes of the tensors that are not among the ``stored`` ones; ``whole`` are the shapes before compaction;
-    ``front`` describes the selection of inputs that compaction has put in front, which the network of a user lacks.
+    ``numbers`` are those that compaction has changed in modules; ``attention`` are the heads and widths of attentions that it
+    has put in the place of PyTorch's; ``front`` describes the selection of inputs that it has put in front, which the network
+    of a user lacks.
     """
     stored = set(stored)
     front = list(net._modules.items())[:2] if type(net) is nn.Sequential else []
@@ -31,6 +37,12 @@ def sizes_of(net: nn.Module, stored: Iterable[str]) -> dict[str, Any]:
     return {
         "shapes": {name: list(tensor.shape) for name, tensor in net.state_dict().items() if name not in stored},
         "whole": {name: None if shape is None else list(shape) for name, shape in whole_shapes(net).items()},
+        "numbers": changed_numbers(net),
+        "attention": {
+            path: [attention.num_heads, attention.head_dim, attention.value_dim]
+            for path, attention in net.named_modules()
+            if isinstance(attention, Attention)
+        },
         "front": inputs and {"flatten": flatten, "name": inputs[0], "features": inputs[1].in_features, "dim": inputs[1].dim},
     }
 
@@ -54,8 +66,16 @@ def in_the_sizes_of(where: str, net: nn.Module, sizes: Mapping[str, Any], stored
         shapes |= {name: tuple(tensor.shape) for name, tensor in stored.items() if name not in packed}
         if sizes["front"] is not None:
             net = _behind_selection(net, shapes, **sizes["front"])
+        for path, (heads, *width) in sizes.get("attention", {}).items():
+            _narrow(net, path, heads, *width)
+        for key, number in sizes.get("numbers", {}).items():
+            _change(net, key, number)
+        tied = {name: first for name, first in tied_names(net).items() if shapes.get(name) == shapes.get(first)}
         for key, before in sizes["whole"].items():
             _resize(where, net, key, None if before is None else tuple(before), shapes[key])
+        for name, first in tied.items():
+            if name not in stored and f"{name}.{PARTS[0]}" not in stored:
+                _tie(net, name, first)
         own = net.state_dict()
         like = {name: torch.empty(shape, device="meta", dtype=_dtype(name, own, stored)) for name, shape in shapes.items()}
     except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
@@ -87,6 +107,35 @@ def _behind_selection(
     front[name] = SelectInputs(features, min(shapes[f"{name}.index"][0], features), dim).to(device)
     whole = {**front, **children}
     return nn.Sequential(OrderedDict((child, module) for child, module in whole.items() if module is not None))
+
+
+def _narrow(net: nn.Module, path: str, heads: int, width: int, value_width: int) -> None:
+    """Put a narrower attention in the place of one of PyTorch."""
+    attention = net.get_submodule(path)
+    if isinstance(attention, Attention):  # as narrow as that of the file already, or its tensors do not fit
+        return
+    most = cast(Any, attention).num_heads, cast(Any, attention).head_dim, cast(Any, attention).head_dim
+    if not all(type(n) is int and 0 < n <= largest for n, largest in zip((heads, width, value_width), most, strict=True)):
+        raise ValueError(f"{path} cannot have been given {heads} heads of the widths {width} and {value_width}")
+    replace_attention(net, AttentionPlan(path, heads, width, value_width))
+
+
+def _change(net: nn.Module, key: str, value: Any) -> None:
+    """Change a number, or a tuple of numbers, that a module keeps, to smaller ones."""
+    path, _, name = key.rpartition(".")
+    module = net.get_submodule(path)
+    own = vars(module)[name]
+    before, after = (number if isinstance(number, tuple | list) else (number,) for number in (own, value))
+    if not all(type(n) is int and type(most) is int and 0 < n <= most for n, most in zip(after, before, strict=True)):
+        raise ValueError(f"{key} cannot have been made {value} of {own}")
+    replace_number(module, name, tuple(after) if isinstance(own, tuple) else after[0])
+
+
+def _tie(net: nn.Module, name: str, first: str) -> None:
+    """Let a parameter that was shared before its layers were made smaller be shared again."""
+    path, _, own = name.rpartition(".")
+    if net.get_parameter(name) is not (parameter := net.get_parameter(first)):
+        replace_parameter(net.get_submodule(path), own, parameter)
 
 
 def _resize(where: str, net: nn.Module, key: str, before: tuple[int, ...] | None, after: tuple[int, ...]) -> None:

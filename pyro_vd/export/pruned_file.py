@@ -92,7 +92,7 @@ def save_pruned(net: nn.Module, path: Path | str, info: dict[str, Any] | None = 
     described = description_of(net, info, tensors)
     architecture = described["architecture"]
     content = tensor_bytes(MARK, described, tensors)
-    _dense("net", tensors, net if architecture is None else build("net", architecture), tied_names(net))
+    _dense("net", tensors, net if architecture is None else build("net", architecture))
     if architecture is None:
         logger.warning(
             "%s does not say how to build %s: load_pruned(path, net=...) will need the network", path, not_described(net)
@@ -124,7 +124,7 @@ def load_pruned(path: Path | str, net: nn.Module | None = None) -> nn.Module:
     if net is not None:
         check_module("net", net)
     described, stored = _read(path)
-    given, tied = net is not None, {} if net is None else tied_names(net)
+    given = net is not None
     if net is None:
         if described["architecture"] is None:
             raise InputError(
@@ -150,7 +150,7 @@ def load_pruned(path: Path | str, net: nn.Module | None = None) -> nn.Module:
             name="net",
             value=None,
         )
-    tensors = _dense(str(path), stored, net, tied)
+    tensors = _dense(str(path), stored, net)
     check_checksum(path, described, stored)
     state = net.state_dict()  # with the versions of its modules, which some need to read their state
     state.update(tensors)
@@ -188,9 +188,9 @@ def _check_info(info: Any) -> None:
         )
 
 
-def _dense(where: str, stored: Mapping[str, Tensor], net: nn.Module, tied: Mapping[str, str]) -> dict[str, Tensor]:
-    """The dense tensors of a file, checked against this network, which had its parameters ``tied`` when it was given."""
-    tensors = everywhere(tied, unpack(where, stored, net.state_dict()))
+def _dense(where: str, stored: Mapping[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
+    """The dense tensors of a file, checked against this network."""
+    tensors = everywhere(tied_names(net), unpack(where, stored, net.state_dict()))
     check_state(where, tensors, net)
     for name, module in net.named_modules():
         if isinstance(module, SelectInputs):

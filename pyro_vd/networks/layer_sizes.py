@@ -10,6 +10,8 @@ from pyro_vd.networks.norms import CHANNEL_NORMS
 
 Shape = tuple[int, ...] | None
 """The shape of a tensor; None where there was no tensor, such as a bias that was added later."""
+Number = int | tuple[int, ...]
+"""A size, or several, that a module keeps as an attribute."""
 
 
 def take_sizes(layer: nn.Module) -> None:
@@ -50,6 +52,21 @@ def _remember_shape(layer: nn.Module, name: str) -> None:
     """Note the shape that a tensor of a layer has before it is made smaller for the first time; copies of the layer keep it."""
     tensor = getattr(layer, name)
     vars(layer).setdefault("whole_shapes", {}).setdefault(name, None if tensor is None else tuple(tensor.shape))
+
+
+def replace_number(module: nn.Module, name: str, value: Number) -> None:
+    """Change a number, or a tuple of numbers, that a module keeps; the module remembers which, see :func:`changed_numbers`."""
+    vars(module).setdefault("changed_numbers", set()).add(name)
+    setattr(module, name, value)
+
+
+def changed_numbers(net: nn.Module) -> dict[str, Number]:
+    """The numbers that :func:`replace_number` has changed, by their names in the network."""
+    return {
+        f"{path}.{name}".lstrip("."): getattr(module, name)
+        for path, module in net.named_modules()
+        for name in sorted(vars(module).get("changed_numbers", ()))
+    }
 
 
 def whole_shapes(net: nn.Module) -> dict[str, Shape]:

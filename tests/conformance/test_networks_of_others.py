@@ -17,9 +17,6 @@ from pyro_vd.runtime import sparsify_runtime
 every_network = pytest.mark.parametrize("specimen", ZOO, ids=lambda specimen: specimen.name)
 
 NOT_YET_COMPACT = {"timm vit_tiny_patch16_224", "LSTM classifier", "GRU classifier"}
-NOT_YET_RESTORED = {"torchvision VisionTransformer", "Hugging Face GPT-2", "nn.TransformerEncoder classifier"}
-"""A file does not hold the number and width of the heads, to which the attention of the given network must be made smaller."""
-
 WITHOUT_GRADIENT = {"GRU classifier": {"recurrent.weight_hh_l1_reverse"}}
 """Its last output in reverse direction comes after one step from a state of zeros."""
 
@@ -51,9 +48,7 @@ def test_it_compacts(specimen: Specimen, request: pytest.FixtureRequest) -> None
 
 @every_network
 @pytest.mark.parametrize("layout", ["dense", "sparse"])
-def test_a_file_gives_it_back(specimen: Specimen, layout: Any, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    if specimen.name in NOT_YET_RESTORED:
-        request.applymarker(pytest.mark.xfail(reason="a file does not restore smaller attention yet", strict=True))
+def test_a_file_gives_it_back(specimen: Specimen, layout: Any, tmp_path: Path) -> None:
     net = deployed(specimen)
     save_pruned(net, tmp_path / "net", layout=layout)
     again = load_pruned(tmp_path / "net", specimen.seeded(1, small=True))

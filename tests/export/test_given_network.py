@@ -26,6 +26,7 @@ def test_a_compact_network_is_read_into_its_class(tmp_path: Path, name: str, lay
     again = load_pruned(tmp_path / "net", given)
     assert (repr(again), again.training) == (repr(small), False)
     assert widths(again) == widths(small)
+    assert len(list(again.parameters())) == len(list(small.parameters())), "what is shared stays shared"
     if layout == "quantised":
         torch.testing.assert_close(again(x), small(x), rtol=0.2, atol=0.2)
     else:

@@ -75,6 +75,14 @@ HOSTILE: dict[str, Callable[[dict[str, Any]], None]] = {
     "fewer features": lambda sizes: sizes["front"].update(features=2),
     "another argument": lambda sizes: sizes["front"].update(cls="Linear"),
     "other features": lambda sizes: sizes["front"].update(features=13),
+    "numbers of text": lambda sizes: sizes.update(numbers="12"),
+    "a number that is not there": lambda sizes: sizes["numbers"].update({"net.first.heads": 2}),
+    "a larger number": lambda sizes: sizes["numbers"].update({"net.first.in_features": 10**9}),
+    "another kind of number": lambda sizes: sizes["numbers"].update({"net.first.training": 1}),
+    "several numbers for one": lambda sizes: sizes["numbers"].update({"net.first.in_features": [1, 2]}),
+    "a method for a number": lambda sizes: sizes["numbers"].update({"net.first.forward": 1}),
+    "attention where there is none": lambda sizes: sizes["attention"].update({"net.first": [1, 1, 1]}),
+    "attention without widths": lambda sizes: sizes["attention"].update({"net.first": [1]}),
 }
 
 
@@ -122,3 +130,12 @@ def test_a_state_that_is_no_tensor_is_refused(tmp_path: Path) -> None:
     with refuses("net", ["_extra_state"], "WithExtraState", "_extra_state"):
         save_pruned(WithExtraState(), tmp_path / "net")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("sizes", [[0, 2, 2], [2, 5, 2], [3, 2, 2], [True, 2, 2], [2, 2.0, 2]])
+def test_heads_in_a_file_are_not_trusted(tmp_path: Path, sizes: list[Any]) -> None:
+    net = nn.TransformerEncoderLayer(8, 2, 4, batch_first=True)
+    save_pruned(net, tmp_path / "net")
+    bad = with_sizes(tmp_path / "net", lambda described: described["attention"].update({"self_attn": sizes}))
+    with refuses(str(bad)):
+        load_pruned(bad, net)
