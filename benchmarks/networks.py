@@ -14,7 +14,18 @@ import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from stages import EXPORTS, compacted, difference, exported, other_sizes, parameters, pruned, share_under_a_prior, train
+from stages import (
+    EXPORTS,
+    compacted,
+    difference,
+    exported,
+    other_sizes,
+    parameters,
+    pruned,
+    share_under_a_prior,
+    tolerance,
+    train,
+)
 from zoo import ZOO, Specimen
 
 from pyro_vd._core.messages import one_line
@@ -47,7 +58,8 @@ def cells(specimen: Specimen) -> list[str]:
     def exports(kind: str) -> str:
         with tempfile.TemporaryDirectory() as folder:
             again = exported(pruned(specimen), specimen, kind, Path(folder) / "net")
-            if not max(difference(again, pruned(specimen), x) for x in other_sizes(specimen)) <= 1e-5:
+            net = pruned(specimen)
+            if not all(difference(again, net, x) <= tolerance(net, x) for x in other_sizes(specimen)):
                 raise ValueError("the file is another function")
         return "any batch, any length" if specimen.has_length else "any batch"
 

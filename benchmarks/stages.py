@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -84,6 +85,16 @@ def other_sizes(specimen: Specimen) -> list[Inputs]:
     """Inputs of other batch sizes than those with which a file was made, and of another length where there is one."""
     several: Any = map_tensors(lambda x: x[:, :-3] if specimen.has_length else x, specimen.seeded_batch(5, seed=2)[0])
     return [specimen.seeded_batch(1, seed=1)[0], several]
+
+
+@torch.no_grad()
+def tolerance(net: nn.Module, x: Inputs) -> float:
+    """How far another program's outputs in float32 may be from a network's: 1e-5, or four times what float64 differs by."""
+    wanted = list(tensors_in(run(net, x)))
+    exact = copy.deepcopy(net).double()
+    found = tensors_in(run(exact, map_tensors(lambda tensor: tensor.double() if tensor.is_floating_point() else tensor, x)))
+    apart = max(float((a - b).abs().max() / b.abs().max()) for a, b in zip(wanted, found, strict=True))
+    return max(1e-5, 4 * apart)
 
 
 @torch.no_grad()
