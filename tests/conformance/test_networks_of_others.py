@@ -16,7 +16,7 @@ from pyro_vd.runtime import sparsify_runtime
 
 every_network = pytest.mark.parametrize("specimen", ZOO, ids=lambda specimen: specimen.name)
 
-NOT_YET_COMPACT = {"timm vit_tiny_patch16_224", "LSTM classifier", "GRU classifier"}
+NOT_YET_COMPACT = {"timm vit_tiny_patch16_224"}
 WITHOUT_GRADIENT = {"GRU classifier": {"recurrent.weight_hh_l1_reverse"}}
 """Its last output in reverse direction comes after one step from a state of zeros."""
 
