@@ -73,7 +73,8 @@ def call(function: Callable[..., Any], **given: Any) -> Callable[[str, Any], obj
 PAIR: dict[str, Any] = {"guide": GUIDE}
 FIT = {
     "guide": OBJECTS, "train": EXAMPLES, "validation": EXAMPLES, "epochs": WHOLE, "batch_size": WHOLE,
-    "lr": NUMBERS, "lr_schedule": OBJECTS, "kl_weight": NUMBERS, "train_threshold": NUMBERS, "weight_decay": NUMBERS,
+    "lr": NUMBERS, "lr_schedule": OBJECTS, "kl_weight": NUMBERS, "kl_weights": (STRING, 3, FLAG, None),
+    "train_threshold": NUMBERS, "weight_decay": NUMBERS,
     "num_particles": WHOLE, "augment": FUNCTIONS, "rule": NUMBERS, "device": (TUPLE, FLAG, "nosuch", 1.5),
     "checkpoint": PATHS, "resume": FLAGS, "spec": OBJECTS, "phase": (TUPLE, FLAG, None, 3), "progress": FLAGS,
     "callbacks": (*OBJECTS, (0, 1), [FUNCTIONS]), "noise": CHOICES,

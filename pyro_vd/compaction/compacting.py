@@ -28,30 +28,35 @@ def compact(net: nn.Module, example: Inputs | None = None) -> nn.Module:
     linear layer                                  a unit is constant if all its weights are zero or their inputs constant
     convolution                                   the same; with zero padding it still reads constants other than 0
     transposed convolution                        the same; it still reads constants other than 0
+    embedding, recurrent layer                    a column; a hidden unit with all of its gates, constant if it is always 0
     activation, dropout, batch normalisation      each unit by itself
-    max, average and adaptive pooling             each filter by itself; an average that counts padding is not constant
+    pooling, mean over positions, padding         each filter by itself; an average that counts padding is not constant
     sum, difference and product of two tensors    units at the same place are removed together
-    quotient of two tensors                       all units stay
-    flattening                                    a filter becomes a block of features, which are removed together
+    division, logarithm and others of their kind  units that may become 0 there stay
+    concatenation, parts, views, permutations     units are followed to their new places
+    depthwise and grouped convolution             a channel goes with the one that it is made of; groups as a whole
+    attention                                     heads, and in each head as many units as in the others
+    layer, group and RMS normalisation            all units stay
     any other operation                           the units that it reads stay as they are, and a message names it
     ============================================  ==================================================================
 
-    Layers with a shared parameter, with groups, or without a batch dimension count as any other operation. How layers of an
-    added kind count is defined by the kind (:func:`~pyro_vd.networks.register_layer`).
+    The operations are those that ``torch.export`` finds, whatever modules they belong to. The smaller network is run beside the
+    whole one before it is given. Where it differs, because a forward pass depends on sizes, more units stay. A network that
+    ``torch.export`` cannot follow comes back whole, with a message.
 
     Args:
-        net: the network; it is copied, never changed. Tracing follows its ``forward``.
-        example: a batch that it takes, of any size; its values are used for checking the trace only. It can be left out where
-            the first layer is linear and takes ``(batch, features)``.
+        net: the network; it is copied, never changed.
+        example: a batch that it takes, of any size: a tensor, a tuple of arguments, or a mapping of keyword arguments. It can
+            be left out where the first layer is linear and takes ``(batch, features)``.
 
     Returns:
         A copy of the network with smaller layers, in evaluation mode; of the same class as the network. Where inputs are
         removed, it is an ``nn.Sequential`` that begins with a :class:`~pyro_vd.networks.SelectInputs`, which takes the others
-        from the whole input.
+        from the whole input. An ``nn.MultiheadAttention`` that becomes smaller is replaced by an
+        :class:`~pyro_vd.networks.attention.Attention`, which has widths of its own.
 
     Raises:
-        InputError: tracing cannot follow the network, its ``forward`` depends on the sizes of its layers, a parameter is not
-            finite, or the example is missing or does not fit.
+        InputError: the network has hooks, a parameter is not finite, or the example is missing or does not fit.
     """
     found = compacted(net, example)
     for message in found.plan.messages:
