@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from zoo import Specimen, with_zeros
+from without_units import with_zeros
+from zoo import Specimen
 
 from pyro_vd import BayesianNetwork, VariationalDropout, VariationalDropoutELBO, compact, fit, log_alpha, prune
 from pyro_vd.export.onnx_file import load_onnx, save_onnx
