@@ -19,7 +19,14 @@ SHUFFLED = {"torchvision shufflenet_v2_x0_5": 0.25}
 """A shuffle of channels in two groups needs the same channels of both, so that one stays for its partner's sake."""
 
 
-@pytest.mark.parametrize("specimen", ZOO, ids=lambda specimen: specimen.name)
+LARGE = ("densenet121", "convnext_tiny", "vgg11_bn", "efficientnet_b0")
+CASES = [
+    pytest.param(specimen, id=specimen.name, marks=[pytest.mark.slow] if specimen.name.endswith(LARGE) else [])
+    for specimen in ZOO
+]
+
+
+@pytest.mark.parametrize("specimen", CASES)
 def test_the_same_function_and_nothing_left_that_could_go(specimen: Specimen) -> None:
     found: Row = measure(specimen)
     assert found.left < 0.85
