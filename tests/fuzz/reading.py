@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from support import flat
 from torch import Tensor, nn
 
 from pyro_vd import fit, load_pruned
+from pyro_vd._core.settings import tree_of
 from pyro_vd._core.yaml_files import read_yaml
 from pyro_vd.cli.arguments import likelihood_in
 from pyro_vd.data.files import load_image_folder
@@ -31,7 +31,7 @@ def text_of(tensors: Any) -> str:
 
 def read_recipe_file(path: Path) -> str:
     content = read_yaml(path)
-    recipe = asdict(parse_recipe(content, str(path)))
+    recipe = tree_of(parse_recipe(content, str(path)))
     given, taken = flat(content), flat(recipe)
     assert all(given[key] == taken.get(key, {}) for key in given), "another value than the file's"
     return repr(recipe)
