@@ -52,6 +52,13 @@ def test_the_same_function_and_never_larger(case: Case) -> None:
             assert all(new <= old for new, old in zip(parameter.shape, whole[name].shape, strict=True)), name
         else:  # what was constant has become a bias
             assert name.endswith("bias"), name
+
+
+@examples(200)
+@given(case=networks(trouble=False))
+@pytest.mark.slow
+def test_nothing_is_left_to_do(case: Case) -> None:
+    small = compact(case.net, case.batch(2))
     assert state(compact(small, case.batch(2))) == state(small)
 
 
