@@ -19,8 +19,8 @@ from torch.export.graph_signature import InputKind
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import one_line, quoted
 from pyro_vd._core.threads import alone
+from pyro_vd.networks.checks import check_hooks
 from pyro_vd.networks.inputs import Inputs, call_arguments, map_tensors, run
-from pyro_vd.networks.tracing import check_hooks
 
 _OF_THE_NETWORK = {InputKind.PARAMETER, InputKind.BUFFER}
 

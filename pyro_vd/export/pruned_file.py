@@ -22,10 +22,9 @@ from pyro_vd.export.architecture import build, describe, not_described
 from pyro_vd.export.given_network import in_the_sizes_of, sizes_of
 from pyro_vd.export.sparse_file import pack, unpack
 from pyro_vd.export.tied_weights import everywhere, once, tied_names
-from pyro_vd.networks.checks import check_kinds, check_module, check_state
+from pyro_vd.networks.checks import check_hooks, check_kinds, check_module, check_state
 from pyro_vd.networks.copies import copy_network
 from pyro_vd.networks.modules import SelectInputs
-from pyro_vd.networks.tracing import check_hooks
 
 logger: logging.Logger = logging.getLogger(__name__)
 

@@ -118,6 +118,22 @@ def check_module(name: str, net: object) -> None:
         raise InputError(f"{name} is a {type(net).__name__}; it must be {allowed}", name=name, value=net, allowed=allowed)
 
 
+def check_hooks(net: nn.Module) -> None:
+    """Refuse a network with forward hooks, which can do anything.
+
+    Raises:
+        InputError: naming the module.
+    """
+    for name, module in net.named_modules():
+        if module._forward_hooks or module._forward_pre_hooks:
+            raise InputError(
+                f"module {name!r} ({type(module).__name__}) has forward hooks, which can do anything; make their effect "
+                "permanent and remove them, as torch.nn.utils.prune.remove does",
+                name=name or "net",
+                value=type(module).__name__,
+            )
+
+
 def check_trainable(*modules: nn.Module) -> None:
     """Refuse modules that autograd cannot train.
 

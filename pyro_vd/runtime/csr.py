@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vd._core.errors import InputError
+from pyro_vd.networks.checks import check_hooks
 from pyro_vd.networks.copies import copy_network
 from pyro_vd.networks.layers import as_matrix
 from pyro_vd.networks.modules import SelectInputs
 from pyro_vd.networks.operations import ELEMENTWISE
-from pyro_vd.networks.tracing import check_hooks
 from pyro_vd.runtime.csr_linear import CSRLinear, check_features
 from pyro_vd.runtime.inputs import check_input, selects_channels
 

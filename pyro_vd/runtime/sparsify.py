@@ -13,10 +13,9 @@ from torch import nn
 
 from pyro_vd._core.arguments import LARGEST, check_numbers
 from pyro_vd._core.errors import InputError
-from pyro_vd.networks.checks import check_inputs_of, check_module, check_takes
+from pyro_vd.networks.checks import check_hooks, check_inputs_of, check_module, check_takes
 from pyro_vd.networks.copies import copy_network
 from pyro_vd.networks.inputs import Inputs, num_examples, rows
-from pyro_vd.networks.tracing import check_hooks
 from pyro_vd.runtime.chain import fastest_chain
 from pyro_vd.runtime.report import Choice, RuntimeReport
 from pyro_vd.runtime.sites import sites, without_forms
