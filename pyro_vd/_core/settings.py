@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import keyword
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from types import NoneType, UnionType
@@ -42,8 +41,8 @@ def made(tree: Any, hint: Any, key: str = "") -> Any:
         tree = long_form(tree)
         return made({name: value for name, value in tree.items() if name != "kind"}, hint.kinds[hint.kind_of(tree)], key)
     if is_dataclass(hint):
-        hints = field_hints(hint)
-        parts = {_field_of(name): made(value, hints[name], below(key, name)) for name, value in tree.items()}
+        hints, names = field_hints(hint), {key_of(part.name): part.name for part in fields(hint)}
+        parts = {names[name]: made(value, hints[name], below(key, name)) for name, value in tree.items()}
         try:
             return hint(**parts)  # type: ignore[operator]
         except InputError as error:
@@ -68,10 +67,6 @@ def tree_of(value: Any) -> Any:
     return [tree_of(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _field_of(key: str) -> str:
-    return f"{key}_" if keyword.iskeyword(key) else key
-
-
 def overlaid(base: Any, over: Any, hint: Any) -> Any:
     """Return a tree of settings in which the values of ``over`` replace those of ``base``, key by key.
 
@@ -89,12 +84,11 @@ def overlaid(base: Any, over: Any, hint: Any) -> Any:
         return over
     if not isinstance(base, dict) or not isinstance(over, dict):
         return over
+    kind = base.get("kind")
     if is_tagged(hint):
         kind = hint.kind_of(base)
-        if over.get("kind", kind) != kind:
-            return over
         hint = hint.kinds[kind]
     hints = field_hints(hint)
-    if "kind" in hints and over.get("kind", base.get("kind")) != base.get("kind"):
+    if "kind" in hints and over.get("kind", kind) != kind:
         return over  # the other settings are those of the former kind
     return base | {name: overlaid(base[name], value, hints[name]) if name in base else value for name, value in over.items()}

@@ -20,7 +20,8 @@ def cdf(base: Distribution, y: Tensor) -> tuple[Tensor, Tensor]:
     """
     found: Any = base
     if isinstance(base, Poisson):
-        return torch.special.gammaincc(y, base.rate), torch.special.gammaincc(y + 1, base.rate)
+        below, upto = (_from_0(k, torch.special.gammaincc(k.clamp(min=0) + 1, base.rate)) for k in (y - 1, y))
+        return below, upto
     if isinstance(base, NegativeBinomial):
         failure = torch.sigmoid(-found.logits)
         below, upto = (_from_0(k, _scipy("betainc", found.total_count, k.clamp(min=0) + 1, failure)) for k in (y - 1, y))

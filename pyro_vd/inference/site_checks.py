@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
@@ -18,6 +19,7 @@ from pyro_vd.distributions.priors import WeightPrior
 from pyro_vd.distributions.unit_posterior import UnitPosterior
 from pyro_vd.distributions.weight_posterior import WeightPosterior
 from pyro_vd.evaluation.class_labels import ClassLabels, base_distribution
+from pyro_vd.evaluation.structured import heads_of, unweighted
 
 OF_WEIGHTS = (WeightPosterior, UnitPosterior, WeightPrior)
 OF_WEIGHT_GUIDE = "of_weight_guide"
@@ -108,14 +110,14 @@ def check_observations_once(name: str, site: Any, log_prob: Tensor) -> None:
     Raises:
         InputError: naming the site, with both shapes.
     """
-    p, value = site["fn"], site["value"]
-    wanted = tuple(p.batch_shape + p.event_shape)  # torch's own distributions have no ``shape()``
-    shape = tuple(value.shape) if isinstance(value, Tensor) else wanted
-    base = base_distribution(p)
-    if isinstance(base, ClassLabels) and isinstance(value, Tensor) and base.is_soft(value):
-        shape = shape[:-1]  # a soft label has one number per class
-    counts = site["mask"] is not False and not site["infer"].get("_deterministic")
-    if counts and (log_prob.shape != p.batch_shape or shape != wanted):
+    if site["mask"] is False or site["infer"].get("_deterministic"):
+        return
+    pairs = list(_shapes(site["fn"], site["value"]))
+    wrong = next(((shape, wanted) for shape, wanted in pairs if shape != wanted), None)
+    if wrong is None and log_prob.shape != site["fn"].batch_shape:
+        wrong = pairs[0]
+    if wrong is not None:
+        shape, wanted = wrong
         raise InputError(
             f"site {name!r}: observations of shape {shape} do not fit a distribution of shape {wanted}; "
             "the shapes must be the same, because broadcasting would count observations more than once",
@@ -123,6 +125,22 @@ def check_observations_once(name: str, site: Any, log_prob: Tensor) -> None:
             value=shape,
             allowed=f"of shape {wanted}",
         )
+
+
+def _shapes(p: Any, value: Any) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Yield the shapes of observations and of weights of examples, each with the one that fits ``p``; of each observed head."""
+    for head, of_head in heads_of(p).items():
+        if head and head not in value:
+            continue
+        base, y, weight = unweighted(of_head, value[head] if head else value)
+        wanted = tuple(base.batch_shape + base.event_shape)  # torch's own distributions have no ``shape()``
+        shape = tuple(y.shape) if isinstance(y, Tensor) else wanted
+        labels = base_distribution(base)
+        if isinstance(labels, ClassLabels) and isinstance(y, Tensor) and labels.is_soft(y):
+            shape = shape[:-1]  # a soft label has one number per class
+        yield shape, wanted
+        if weight is not None:
+            yield tuple(weight.shape), tuple(base.batch_shape)
 
 
 def check_same_shape(name: str, q: Any, p: Any) -> None:

@@ -68,10 +68,16 @@ def test_quantiles_of_counts_are_scipys(level: float) -> None:
 KNOWN: dict[str, tuple[Any, Any, list[float]]] = {
     "StudentT": (td.StudentT(3.5, 0.3, 2.0), stats.t(3.5, 0.3, 2.0), [-7.0, 0.3, 1.0, 40.0]),
     "NegativeBinomial": (td.NegativeBinomial(2.5, torch.tensor(0.4)), stats.nbinom(2.5, 0.6), [-1.0, 0.0, 1.0, 7.0]),
-    "Poisson": (td.Poisson(3.3), stats.poisson(3.3), [0.0, 1.0, 9.0]),
+    "Poisson": (td.Poisson(3.3), stats.poisson(3.3), [-1.0, 0.0, 1.0, 9.0]),
     "Binomial": (td.Binomial(5, torch.tensor(0.3)), stats.binom(5, 0.3), [-1.0, 0.0, 3.0, 5.0, 6.0]),
     "Gamma": (td.Gamma(2.0, 0.5), stats.gamma(2.0, scale=2.0), [0.1, 3.0]),
 }
+
+
+def test_quantiles_of_few_counts_are_found_from_below_zero() -> None:
+    rates = [3.0, 5.0]
+    found = Mixture([td.Poisson(torch.tensor(rates))]).quantile(0.05)
+    assert found.tolist() == stats.poisson(rates).ppf(0.05).tolist()
 
 
 @pytest.mark.parametrize("name", KNOWN)

@@ -223,3 +223,42 @@ def test_wrong_observations_are_quoted(y: Any, about: tuple[Any, ...]) -> None:
 def test_one_tensor_for_several_heads_is_refused() -> None:
     with refuses("data", "Tensor", "label, size"):
         check_observations("data", torch.zeros(3), HEADS, OUTPUT)
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "y", "shape"),
+    [
+        (Categorical(), torch.zeros(1, dtype=torch.long), (1,)),
+        (Weighted(Categorical()), {"y": torch.zeros(1, dtype=torch.long), "weight": torch.ones(4)}, (1,)),
+        (Weighted(Categorical()), {"y": torch.zeros(4, dtype=torch.long), "weight": torch.ones(1)}, (1,)),
+        (Heads({"a": Categorical(), "b": Categorical()}), {"b": torch.zeros(1, dtype=torch.long)}, (1,)),
+        (Heads({"a": Normal()}), {"a": torch.zeros(1, 3)}, (1, 3)),
+    ],
+    ids=["plain", "weighted", "weights", "a head", "a head of numbers"],
+)
+def test_no_observation_is_counted_more_than_once(likelihood: Any, y: Any, shape: tuple[int, ...]) -> None:
+    net = nn.Linear(2, 3) if not isinstance(likelihood, Heads) else Repeated(list(likelihood.heads))
+    model = BayesianNetwork(net, likelihood)
+    with refuses("y", shape, "more than once"):
+        VariationalDropoutELBO().loss(model, VariationalDropout(model), torch.randn(4, 2), y)
+
+
+def test_soft_labels_without_weights_are_taken_by_a_weighted_likelihood() -> None:
+    model = BayesianNetwork(nn.Linear(2, 3), Weighted(Categorical()))
+    soft = torch.full((4, 3), 1 / 3)
+    losses = []
+    for y in (soft, {"y": soft, "weight": torch.ones(4)}):
+        torch.manual_seed(0)
+        losses.append(VariationalDropoutELBO().loss(model, VariationalDropout(model), torch.ones(4, 2), y))
+    assert losses[0] == losses[1]
+
+
+class Repeated(nn.Module):
+    """The same three outputs for every head."""
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__()
+        self.linear, self.names = nn.Linear(2, 3), names
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return dict.fromkeys(self.names, self.linear(x))

@@ -183,3 +183,12 @@ def test_an_error_has_name_value_and_what_is_allowed(content: dict[str, Any], na
     with refuses(name, value, f"mine.yaml: {name} (={value})") as caught:
         parse_recipe(content, "mine.yaml")
     assert str(caught.value.allowed).startswith(allowed)
+
+
+def test_the_kind_that_a_recipe_has_by_default_keeps_its_settings() -> None:
+    """Whether a file writes the kind or leaves it out: its other settings go only where another kind is laid over it."""
+    base = {"train": {"guide": {"log_sigma2": -5.0}}}
+    for kind in ("variational", {"kind": "variational"}):
+        guide = overlaid(base, {"train": {"guide": kind}}, Recipe)["train"]["guide"]
+        assert guide == {"kind": "variational", "log_sigma2": -5.0}
+    assert overlaid(base, {"train": {"guide": "group"}}, Recipe)["train"]["guide"] == {"kind": "group"}
