@@ -14,7 +14,7 @@ from pyro_vd._core.errors import InputError
 from pyro_vd._core.generators import generators_kept
 from pyro_vd.distributions.unit_draws import SharedUnits, UnitDraws
 from pyro_vd.distributions.unit_posterior import UnitPosterior
-from pyro_vd.evaluation.observations import base_distribution
+from pyro_vd.evaluation.class_labels import base_distribution
 from pyro_vd.guides.checks import check_log_sigma2, check_model, initial_log_sigma2
 from pyro_vd.guides.settings import GuideSettings
 from pyro_vd.guides.unit_sharing import shared_numbers

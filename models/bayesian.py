@@ -22,8 +22,8 @@ from pyro_vd.evaluation.observations import check_likelihood
 from pyro_vd.evaluation.selection import Output, Selected, observation_of, of_part, with_inner
 from pyro_vd.inference.joint_draws import OBSERVED
 from pyro_vd.models.admission import check_likelihood_type
+from pyro_vd.models.class_likelihoods import Categorical
 from pyro_vd.models.likelihood import Likelihood, pyro_distribution
-from pyro_vd.models.likelihoods import Categorical
 from pyro_vd.models.site_priors import Prior, site_priors
 from pyro_vd.models.structured_likelihoods import Heads
 from pyro_vd.models.weight_sites import Selection

@@ -11,12 +11,8 @@ from pyro_vd._core.errors import InputError
 from pyro_vd._core.generators import generators_kept
 from pyro_vd.data.dataset import Arrays, Part
 from pyro_vd.evaluation.checks import output_of_some, tensors_of
-from pyro_vd.evaluation.observations import (
-    Observed,
-    base_distribution,
-    check_observations,
-    is_classes,
-)
+from pyro_vd.evaluation.class_labels import base_distribution, is_classes
+from pyro_vd.evaluation.observations import Observed, check_observations
 from pyro_vd.evaluation.selection import of_part
 from pyro_vd.inference.handlers import own_parameters
 from pyro_vd.inference.joint_draws import OBSERVED

@@ -7,7 +7,8 @@ from typing import Any
 
 from pyro_vd._core.errors import InputError
 from pyro_vd.evaluation.selection import Selected
-from pyro_vd.models.likelihoods import LIKELIHOODS, Likelihood
+from pyro_vd.models.likelihood import Likelihood
+from pyro_vd.models.likelihoods import LIKELIHOODS
 from pyro_vd.models.structured_likelihoods import Heads, Weighted
 
 

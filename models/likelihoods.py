@@ -4,22 +4,7 @@ from __future__ import annotations
 
 from pyro_vd.models.class_likelihoods import Bernoulli, Categorical, OrderedLogistic
 from pyro_vd.models.count_likelihoods import NegativeBinomial, Poisson
-from pyro_vd.models.likelihood import Likelihood
 from pyro_vd.models.number_likelihoods import HeteroscedasticNormal, MixtureOfNormals, Normal, StudentT
-
-__all__ = [
-    "LIKELIHOODS",
-    "Bernoulli",
-    "Categorical",
-    "HeteroscedasticNormal",
-    "Likelihood",
-    "MixtureOfNormals",
-    "NegativeBinomial",
-    "Normal",
-    "OrderedLogistic",
-    "Poisson",
-    "StudentT",
-]
 
 LIKELIHOODS: dict[str, type] = {
     "categorical": Categorical,

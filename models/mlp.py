@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pyro_vd.models.bayesian import BayesianNetwork
-from pyro_vd.models.likelihoods import Likelihood
+from pyro_vd.models.likelihood import Likelihood
 from pyro_vd.networks.ready import mlp
 
 

@@ -69,6 +69,11 @@ def type_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
+def examples_of_shape(shape: tuple[int, ...]) -> str:
+    """Return the shape of n examples, each of this shape, such as ``(n, 3)`` or ``(n,)``."""
+    return f"({', '.join(map(str, ('n', *shape)))}{'' if shape else ','})"
+
+
 def did_you_mean(given: object, allowed: Iterable[str]) -> str:
     """Return the end of a message that suggests the allowed name most similar to ``given``; empty if none is similar."""
     by_lower = {name.lower(): name for name in allowed}

@@ -25,8 +25,8 @@ def names_matching(what: str, patterns: object, names: Collection[str]) -> list[
     """
     if isinstance(patterns, str) or not isinstance(patterns, Collection) or not all(isinstance(p, str) for p in patterns):
         raise InputError(name=what, value=patterns, allowed='a list of patterns of names, such as ["embedding.*"]')
-    _check_matched(what, patterns, names)
-    return [name for name in names if any(_matches(name, pattern) for pattern in patterns)]
+    chosen = {name for matched in _matched(what, patterns, names).values() for name in matched}
+    return [name for name in names if name in chosen]
 
 
 def by_pattern(what: str, values: Mapping[str, T], names: Sequence[str], complete: bool = False) -> dict[str, T]:
@@ -43,12 +43,10 @@ def by_pattern(what: str, values: Mapping[str, T], names: Sequence[str], complet
     """
     if not all(isinstance(pattern, str) for pattern in values):
         raise InputError(name=what, value=values, allowed="a mapping whose keys are names, or patterns such as 'embedding.*'")
-    _check_matched(what, values, names)
-    found = {
-        name: next(values[pattern] for pattern in values if _matches(name, pattern))
-        for name in names
-        if any(_matches(name, pattern) for pattern in values)
-    }
+    first: dict[str, T] = {}
+    for pattern, matched in reversed(_matched(what, values, names).items()):
+        first |= dict.fromkeys(matched, values[pattern])
+    found = {name: first[name] for name in names if name in first}
     if complete and (missing := [name for name in names if name not in found]):
         raise InputError(
             f"{what} has no pattern for {', '.join(map(quoted, missing))}; every weight must have one: add '*' at the end, "
@@ -59,12 +57,10 @@ def by_pattern(what: str, values: Mapping[str, T], names: Sequence[str], complet
     return found
 
 
-def _matches(name: str, pattern: str) -> bool:
-    return name == pattern or fnmatchcase(name, pattern)
-
-
-def _check_matched(what: str, patterns: Collection[str], names: Collection[str]) -> None:
-    if unmatched := [pattern for pattern in patterns if not any(_matches(name, pattern) for name in names)]:
+def _matched(what: str, patterns: Collection[str], names: Collection[str]) -> dict[str, list[str]]:
+    """Return the names that each pattern matches, by pattern; refuse a pattern that matches none."""
+    found = {pattern: [n for n in names if n == pattern or fnmatchcase(n, pattern)] for pattern in patterns}
+    if unmatched := [pattern for pattern in patterns if not found[pattern]]:
         raise InputError(
             f"{what} (={quoted(unmatched)}) must name weights, or match names with '*', '?' and '[…]': "
             f"{', '.join(names)}{did_you_mean(unmatched[0], names)}",
@@ -72,3 +68,4 @@ def _check_matched(what: str, patterns: Collection[str], names: Collection[str])
             value=unmatched,
             allowed=f"names or patterns of {', '.join(names)}",
         )
+    return found

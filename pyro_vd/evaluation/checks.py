@@ -9,12 +9,7 @@ from torch import Tensor, nn
 
 from pyro_vd._core.errors import InputError
 from pyro_vd.data.dataset import Arrays, Dataset, Part, pair_of
-from pyro_vd.evaluation.observations import (
-    Observed,
-    check_likelihood,
-    check_observations,
-    distribution_of,
-)
+from pyro_vd.evaluation.observations import Observed, check_likelihood, check_observations, distribution_of
 from pyro_vd.evaluation.selection import of_part, part_of
 from pyro_vd.networks.checks import dtype_of
 from pyro_vd.networks.input_checks import check_inputs_given, check_pair, check_types, inputs_of

@@ -9,8 +9,9 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from pyro_vd._core.errors import InputError
-from pyro_vd._core.messages import type_name
+from pyro_vd._core.messages import examples_of_shape, type_name
 from pyro_vd.evaluation.class_labels import ClassLabels, base_distribution
+from pyro_vd.evaluation.support import shown_numbers
 
 
 def check_classes(name: str, y: Tensor, distribution: Distribution, n: int, output_shape: tuple[int, ...]) -> Tensor:
@@ -31,12 +32,12 @@ def check_classes(name: str, y: Tensor, distribution: Distribution, n: int, outp
     if isinstance(base, ClassLabels) and y.is_floating_point() and tuple(y.shape[1:]) == (*positions, classes):
         return _check_soft(name, y.to(base.logits.dtype))
     if tuple(y.shape[1:]) != positions:
-        wanted = ", ".join(map(str, ("n", *positions))) + ("" if positions else ",")
+        wanted = examples_of_shape(positions)
         raise InputError(
-            f"{name}: labels of shape {tuple(y.shape)}; they must be integers of shape ({wanted})",
+            f"{name}: labels of shape {tuple(y.shape)}; they must be integers of shape {wanted}",
             name=name,
             value=tuple(y.shape),
-            allowed=f"of shape ({wanted})",
+            allowed=f"of shape {wanted}",
         )
     if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
         raise InputError(
@@ -73,9 +74,9 @@ def _check_soft(name: str, y: Tensor) -> Tensor:
     if bool(wrong.any()):
         first = [int(place) for place in wrong.nonzero()[0]]
         found = tuple(y[tuple(first)].tolist())
-        shown = ", ".join(f"{number:g}" for number in found[:5]) + (", …" if len(found) > 5 else "")
         raise InputError(
-            f"{name}: soft label ({shown}) in example {first[0]}; it must be probabilities, at least 0, whose sum is 1",
+            f"{name}: soft label {shown_numbers(found)} in example {first[0]}; it must be probabilities, at least 0, whose sum "
+            "is 1",
             name=name,
             value=found,
             allowed="probabilities, at least 0, whose sum is 1",

@@ -140,6 +140,8 @@ class Mixture:
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
             middle = middle.floor() if discrete else middle
+            if not bool(((middle > low) & (middle < high)).any()):
+                break  # no number is left between the bounds
             enough = self.cdf(middle) >= level
             low, high = torch.where(enough | (middle <= low), low, middle), torch.where(enough & (middle > low), middle, high)
         return high

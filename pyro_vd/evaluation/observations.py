@@ -10,22 +10,13 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from pyro_vd._core.errors import InputError
-from pyro_vd._core.messages import did_you_mean, one_line, type_name
+from pyro_vd._core.messages import did_you_mean, examples_of_shape, one_line, type_name
 from pyro_vd.evaluation.class_checks import check_classes
 from pyro_vd.evaluation.class_labels import base_distribution, is_classes
 from pyro_vd.evaluation.selection import observation_of, of_part
 from pyro_vd.evaluation.structured import VALUE, WEIGHT, JointDistribution, WeightedDistribution, without_weights
 from pyro_vd.evaluation.support import check_support, parameter_of
 from pyro_vd.networks.inputs import map_tensors, num_examples, rows, tensors_in, to_device
-
-__all__ = [
-    "Observed",
-    "base_distribution",
-    "check_likelihood",
-    "check_observations",
-    "distribution_of",
-    "is_classes",
-]
 
 Observed = Callable[[Any], Distribution]
 """A likelihood: maps the network's output ``(n, …)``, in any form, to a distribution with batch shape ``(n,)``."""
@@ -157,13 +148,13 @@ def _check_numbers(name: str, y: Tensor, distribution: Distribution, of_first: _
     if event == () and y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if tuple(y.shape[1:]) != event:
-        wanted = ", ".join(map(str, ("n", *event))) + ("" if event else ",")
+        wanted = examples_of_shape(event)
         of_output = f" of the network's output, whose shape is {output_shape}," if output_shape else ""
         raise InputError(
-            f"{name}: observations of shape {tuple(y.shape)}; a {kind} likelihood{of_output} needs the shape ({wanted})",
+            f"{name}: observations of shape {tuple(y.shape)}; a {kind} likelihood{of_output} needs the shape {wanted}",
             name=name,
             value=tuple(y.shape),
-            allowed=f"of shape ({wanted})",
+            allowed=f"of shape {wanted}",
         )
     if y.dtype == torch.bool or y.is_complex():
         raise InputError(

@@ -155,7 +155,7 @@ def _observed(distribution: Distribution, kept: dict[str, KeptDraws]) -> Draws:
             expected(observed)  # raises where torch has no mean
             parts = kept.setdefault(head, KeptDraws()).tensors(observed)
         else:
-            parts = class_scores(observed, logits)
+            parts = class_scores(logits)
         found |= {f"{name}.{head}" if head else name: value.cpu().double() for name, value in parts.items()}
     return found
 

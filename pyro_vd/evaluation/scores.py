@@ -17,21 +17,11 @@ from pyro_vd.evaluation.uncertainty import entropy
 
 
 def expected(distribution: Distribution) -> Tensor:
-    """Return class probabilities ``(n, …, classes)``, or the mean of numbers ``(n, …)``; of several heads all side by side.
-
-    Of several heads, it is ``(n, k)``: the values of all heads of an example, in the order of the heads.
+    """Return class probabilities ``(n, …, classes)``, or the mean of numbers ``(n, …)``, of one head.
 
     Raises:
         InputError: torch does not implement the mean of this distribution.
     """
-    if isinstance(distribution, JointDistribution):
-        return torch.cat(
-            [
-                expected(head).flatten(1) if head.event_shape or is_classes(head) else expected(head)[:, None]
-                for head in distribution.heads.values()
-            ],
-            1,
-        )
     if isinstance(distribution, WeightedDistribution):
         return expected(distribution.base)
     found: Any = base_distribution(distribution)
@@ -59,10 +49,10 @@ def logits_of(distribution: Distribution) -> Tensor | None:
     return base.logits if is_classes(distribution) else None
 
 
-def class_scores(distribution: Distribution, logits: Tensor, y: Tensor | None = None) -> Draws:
+def class_scores(logits: Tensor) -> Draws:
     """Return ``log_p`` ``(n, …, classes)``, the log probabilities of :func:`logits_of`, and ``entropy`` ``(n, …)``, in nats.
 
-    With labels there is also ``kept`` ``(n, …)``, see :func:`kept`. All are in float64, on the CPU.
+    Both are in float64, on the CPU.
 
     Raises:
         InputError: there is only one class.
@@ -76,8 +66,7 @@ def class_scores(distribution: Distribution, logits: Tensor, y: Tensor | None = 
             allowed="outputs of shape (n, classes) with classes >= 2",
         )
     log_p = logits.cpu().double().log_softmax(-1)
-    found = {"log_p": log_p, "entropy": entropy(log_p)}
-    return found if y is None else {**found, "kept": kept(distribution, y).cpu().double()}
+    return {"log_p": log_p, "entropy": entropy(log_p)}
 
 
 def kept(distribution: Distribution, y: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -90,8 +79,7 @@ def kept(distribution: Distribution, y: Tensor, weight: Tensor | None = None) ->
     if isinstance(base, ClassLabels):
         found = base.is_kept(y)
     else:
-        by_number = isinstance(base, Bernoulli) or is_classes(distribution)
-        shape = y.flatten().shape if isinstance(base, Bernoulli) else y.shape if by_number else y.shape[:1]
+        shape = y.flatten().shape if isinstance(base, Bernoulli) else y.shape if is_classes(distribution) else y.shape[:1]
         found = torch.ones(shape, dtype=torch.bool, device=y.device)
     if weight is None:
         return found
@@ -118,8 +106,8 @@ def number_scores(distribution: Distribution, y: Tensor) -> Draws:
 def scores(distribution: Distribution, y: Any) -> Draws:
     """Return :func:`class_scores` if classes are observed, :func:`number_scores` if numbers are, and those of each head.
 
-    The names of a head's scores end in ``.<head>``, and there is the ``log_likelihood`` ``(n,)`` of all observed heads. With
-    weights of examples, there is ``kept`` for numbers too.
+    The names of a head's scores end in ``.<head>``, and there is the ``log_likelihood`` ``(n,)`` of all observed heads. For
+    classes, and for numbers with weights of examples, there is ``kept`` too, see :func:`kept`.
     """
     if isinstance(distribution, JointDistribution):
         found = {
@@ -128,8 +116,10 @@ def scores(distribution: Distribution, y: Any) -> Draws:
         return {**found, "log_likelihood": log_likelihood(distribution, y).cpu().double()}
     base, y, weight = unweighted(distribution, y)
     logits = logits_of(base)
-    found = number_scores(base, y) if logits is None else class_scores(base, logits, y)
-    return found if weight is None else {**found, "kept": kept(base, y, weight).cpu().double()}
+    found = number_scores(base, y) if logits is None else class_scores(logits)
+    if logits is None and weight is None:
+        return found
+    return {**found, "kept": kept(base, y, weight).cpu().double()}
 
 
 def log_likelihood(distribution: Distribution, y: Any) -> Tensor:

@@ -46,7 +46,8 @@ def check_support(name: str, y: Tensor, distribution: Distribution, of_first: Ca
         first = int((~fits).nonzero()[0])
         numbers = _offending(y[first], base)
         raise InputError(
-            f"{name}: observation {_shown(numbers)} in example {first}; a {type(base).__name__} likelihood needs {allowed}",
+            f"{name}: observation {shown_numbers(numbers)} in example {first}; a {type(base).__name__} likelihood needs "
+            f"{allowed}",
             name=name,
             value=numbers if len(numbers) > 1 else numbers[0],
             allowed=allowed,
@@ -89,7 +90,7 @@ def _offending(value: Tensor, base: Any) -> tuple[float, ...]:
     return tuple(value.flatten().tolist())
 
 
-def _shown(numbers: tuple[float, ...]) -> str:
+def shown_numbers(numbers: tuple[float, ...]) -> str:
     """Return one number, or the first five numbers, as text."""
     shown = ", ".join(f"{number:g}" for number in numbers[:5])
     return shown if len(numbers) == 1 else f"({shown}{', …' if len(numbers) > 5 else ''})"

@@ -22,6 +22,7 @@ from pyro_vd.evaluation.draws import Draws, each_draw, join, stack
 from pyro_vd.evaluation.memory import draws_at_once
 from pyro_vd.evaluation.predictors import Observe
 from pyro_vd.evaluation.scores import expected
+from pyro_vd.evaluation.structured import heads_of
 from pyro_vd.inference.handlers import trace_of
 from pyro_vd.inference.lazy_weight import draw_weight
 from pyro_vd.inference.reparam import LocalReparameterization
@@ -90,8 +91,9 @@ def joint_draws(
             some, part = rows(x, chosen), rows(y, chosen)
             return each_draw(lambda values: observe(_Conditioned(values, chosen, n).run(model, some, part), part), latents)
 
-        def first_rows(k: int) -> Tensor:  # also registers parameters, which is not possible under vmap
-            return expected(_Conditioned(first, slice(k), n).run(model, rows(x, slice(k)), rows(y, slice(k))))
+        def first_rows(k: int) -> list[Tensor]:  # also registers parameters, which is not possible under vmap
+            found = _Conditioned(first, slice(k), n).run(model, rows(x, slice(k)), rows(y, slice(k)))
+            return [expected(head) for head in heads_of(found).values()]
 
         first = _run_guide(guide, x, y)
         draws, size = draws_at_once(first_rows, n, device, sum(value.nbytes for value in first.values()))

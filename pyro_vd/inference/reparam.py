@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pyro_vd.distributions.unit_posterior import UnitPosterior
 from pyro_vd.distributions.weight_posterior import WeightPosterior
-from pyro_vd.evaluation.observations import base_distribution
+from pyro_vd.evaluation.class_labels import base_distribution
 from pyro_vd.inference.gaussian_weight import GaussianWeight
 from pyro_vd.inference.lazy_weight import LazyWeight, drawn
 from pyro_vd.inference.output_noise import OutputNoise, check_output_noise

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import kl_divergence
 
 from pyro_vd._core.errors import InputError
-from pyro_vd.evaluation.observations import base_distribution
+from pyro_vd.evaluation.class_labels import base_distribution
 from pyro_vd.inference.site_checks import (
     OF_WEIGHTS,
     PairSites,

@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor
 from torch.distributions import Distribution
 
+from pyro_vd.evaluation.class_labels import is_classes
 from pyro_vd.evaluation.draws import Draws
-from pyro_vd.evaluation.observations import is_classes
 from pyro_vd.evaluation.scores import expected, log_likelihood
 from pyro_vd.evaluation.structured import WEIGHT, has_weights, heads_of, unweighted, without_weights
 from pyro_vd.inference.joint_draws import OBSERVED

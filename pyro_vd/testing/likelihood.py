@@ -15,14 +15,16 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vd._core.errors import InputError
+from pyro_vd.evaluation.class_labels import is_classes
 from pyro_vd.evaluation.metrics import evaluate
-from pyro_vd.evaluation.observations import check_observations, is_classes
+from pyro_vd.evaluation.observations import check_observations
 from pyro_vd.evaluation.score import Score, output_score
 from pyro_vd.evaluation.scores import expected, log_likelihood
 from pyro_vd.guides.variational_dropout import VariationalDropout
 from pyro_vd.models.bayesian import BayesianNetwork
+from pyro_vd.models.likelihood import Likelihood
 from pyro_vd.models.likelihood_files import describe, likelihood_of
-from pyro_vd.models.likelihoods import LIKELIHOODS, Likelihood
+from pyro_vd.models.likelihoods import LIKELIHOODS
 from pyro_vd.posterior.arviz_files import to_tree
 from pyro_vd.posterior.inference_data import to_inference_data
 from pyro_vd.posterior.summary import predictive

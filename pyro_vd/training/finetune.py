@@ -11,7 +11,7 @@ from pyro_vd.data.dataset import Data
 from pyro_vd.guides.means import posterior_mean
 from pyro_vd.guides.point_estimate import PointEstimate
 from pyro_vd.models.bayesian import BayesianNetwork
-from pyro_vd.models.likelihoods import Likelihood
+from pyro_vd.models.likelihood import Likelihood
 from pyro_vd.networks.checks import check_trainable
 from pyro_vd.training.fitting import FitOptions, FitResult, fit
 from pyro_vd.training.spec import TrainingSpec

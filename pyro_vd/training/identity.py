@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import quoted
-from pyro_vd.evaluation.observations import base_distribution
+from pyro_vd.evaluation.class_labels import base_distribution
 from pyro_vd.training.identity_values import UnknownError, ValueWriter
 
 if TYPE_CHECKING:

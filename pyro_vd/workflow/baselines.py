@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from pyro_vd.data.dataset import Arrays
-from pyro_vd.models.likelihoods import Normal
+from pyro_vd.models.number_likelihoods import Normal
 
 ALPHAS = np.logspace(-3, 5, 33)
 """The penalties on the squared weights among which :func:`ridge_regression` chooses."""

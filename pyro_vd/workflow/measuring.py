@@ -11,8 +11,8 @@ from torch import nn
 from pyro_vd.data.dataset import Arrays
 from pyro_vd.evaluation.metrics import AnyMetrics, evaluate
 from pyro_vd.guides.weight_guide import WeightGuide
+from pyro_vd.models.likelihood import Likelihood
 from pyro_vd.models.likelihood_files import describe
-from pyro_vd.models.likelihoods import Likelihood
 from pyro_vd.pruning.pruned import pruned_or_mean
 from pyro_vd.pruning.thresholds import highest_threshold
 from pyro_vd.workflow.baselines import ridge_regression

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import one_line
 from pyro_vd.distributions.priors import LogUniform, NormalARD, NormalJeffreys
-from pyro_vd.models.likelihoods import LIKELIHOODS, Likelihood
+from pyro_vd.models.likelihood import Likelihood
+from pyro_vd.models.likelihoods import LIKELIHOODS
 from pyro_vd.models.site_priors import Prior
 from pyro_vd.networks.layers import named_weights
 from pyro_vd.networks.modules import Rescale

@@ -27,7 +27,7 @@ from pyro_vd.export.pruned_file import save_pruned
 from pyro_vd.guides import PointEstimate, WeightGuide
 from pyro_vd.guides.means import posterior_mean
 from pyro_vd.models.bayesian import BayesianNetwork
-from pyro_vd.models.likelihoods import Likelihood
+from pyro_vd.models.likelihood import Likelihood
 from pyro_vd.networks.inputs import num_examples, rows
 from pyro_vd.pruning.pruned import pruned_or_mean
 from pyro_vd.pruning.rule import PruningRule, pruning_masks

@@ -17,7 +17,7 @@ from torch import nn
 from pyro_vd import VariationalDropout, fit, save_pruned
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.models.likelihood_files import describe
-from pyro_vd.models.likelihoods import Normal
+from pyro_vd.models.number_likelihoods import Normal
 from pyro_vd.networks.ready import mlp
 from pyro_vd.training import TrainingState
 from pyro_vd.training.frame_files import frame_of, write_frames

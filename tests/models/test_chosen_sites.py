@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pyro_vd import BayesianNetwork, VariationalDropout, VariationalDropoutELBO, fit, prune
 from pyro_vd.distributions import LogUniform, NormalJeffreys
-from pyro_vd.evaluation.observations import base_distribution
+from pyro_vd.evaluation.class_labels import base_distribution
 from pyro_vd.guides import GroupVariationalDropout
 from pyro_vd.networks.sizes import layer_sizes
 from pyro_vd.pruning import PruningRule, pruning_masks
