@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from pyro_vd._core.arguments import check_number
@@ -56,14 +56,17 @@ def check_log_sigma2(value: Any) -> float:
     return check_number("log_sigma2", value, low=-60, high=0)
 
 
-def initial_log_sigma2(value: float | Mapping[str, float], names: Sequence[str]) -> dict[str, float]:
-    """Return log σ² at the start by site, from one number for all, or from numbers by pattern.
+def initial_log_sigma2(value: float | Mapping[str, float], model: Any) -> dict[str, float]:
+    """Return log σ² at the start by site of a model, from one number for all, or from numbers by pattern.
 
     Raises:
-        InputError: a number is not in [−60, 0]; a pattern matches no name; or no pattern matches a name.
+        InputError: ``model`` is not a Bayesian network; a number is not in [−60, 0]; a pattern matches no name; or no pattern
+            matches a name.
     """
+    check_model(model)
     given = value if isinstance(value, Mapping) else {"*": value}
-    return by_pattern("log_sigma2", {pattern: check_log_sigma2(each) for pattern, each in given.items()}, names, complete=True)
+    checked = {pattern: check_log_sigma2(each) for pattern, each in given.items()}
+    return by_pattern("log_sigma2", checked, model.weight_names, complete=True)
 
 
 def check_train_threshold(value: Any) -> float | None:

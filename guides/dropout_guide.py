@@ -31,6 +31,7 @@ class DropoutGuide(WeightGuide):
         p = check_rate("p", p)
         super().__init__(model)
         self.p = p
+        self._with_inputs = frozenset(name for name in self.site_names if "in" in model.weight_axes(name))
 
     def forward(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         if not self.model.is_followed and (x := self._inputs(args, kwargs)) is not None:
@@ -64,7 +65,7 @@ class DropoutGuide(WeightGuide):
 
     def _reads_units(self, name: str) -> bool:
         """Whether a site is the weight of a layer that reads the output of another layer, not the data."""
-        return "in" in self.model.weight_axes(name) and not self.model.reads_data(name)
+        return name in self._with_inputs and not self.model.reads_data(name)
 
     def unit_posterior(self, name: str, noise: UnitNoise) -> dist.TorchDistribution:
         """Return q(w) of a site under noise on the hidden units; there is none where the layer reads the data."""

@@ -119,9 +119,13 @@ class GuideState(GuideMarker, PyroModule):
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         given = state_dict.pop(f"{prefix}{_THRESHOLD}", None)
         super()._load_from_state_dict(state_dict, prefix, *rest)
-        if given is None and not all(f"{prefix}sites.{name}.theta" in state_dict for name in self.site_names):
+        if given is None and not self._is_whole(state_dict, prefix):
             return  # a state with some of the entries leaves all others as they are
         try:
             self.train_threshold = None if given is None else float(given)
         except (InputError, TypeError, ValueError, RuntimeError) as error:
             rest[-1].append(f"{prefix}{_THRESHOLD}: {error}")
+
+    def _is_whole(self, state_dict: Mapping[str, Any], prefix: str) -> bool:
+        """Whether a state has the means of every site."""
+        return all(f"{prefix}sites.{name}.theta" in state_dict for name in self.site_names)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -15,7 +16,7 @@ from pyro_vd._core.generators import generators_kept
 from pyro_vd.distributions.unit_draws import SharedUnits, UnitDraws
 from pyro_vd.distributions.unit_posterior import UnitPosterior
 from pyro_vd.evaluation.class_labels import base_distribution
-from pyro_vd.guides.checks import check_log_sigma2, check_model, initial_log_sigma2
+from pyro_vd.guides.checks import check_log_sigma2, initial_log_sigma2
 from pyro_vd.guides.settings import GuideSettings
 from pyro_vd.guides.unit_sharing import shared_numbers
 from pyro_vd.guides.unit_state import UnitState
@@ -61,8 +62,7 @@ class UnitGuide(UnitState):
         weight_noise: bool,
         example: Inputs | None = None,
     ) -> None:
-        check_model(model)
-        self._initial_log_sigma2 = initial_log_sigma2(log_sigma2, model.weight_names)
+        self._initial_log_sigma2 = initial_log_sigma2(log_sigma2, model)
         self.weight_noise: bool = check_flag("weight_noise", weight_noise)
         super().__init__(model)
         for name in self.site_names:
@@ -109,7 +109,7 @@ class UnitGuide(UnitState):
         z = first.z_mu, first.z_log_sigma2
         q: UnitPosterior = self.posterior_type(site.theta, *z, log_sigma2, self.mask(name), self.unit_layout(name))
         if len(family := self._sharing.family(name)) > 1:
-            q.shared = SharedUnits(site is first, self._left(family) if site is first else None)
+            q.shared = SharedUnits(site is first, partial(self._left, family))
         return q
 
     def _left(self, family: Sequence[str]) -> Tensor | None:
@@ -120,7 +120,10 @@ class UnitGuide(UnitState):
         left = torch.zeros(self.unit_layout(family[0]).count, dtype=torch.bool, device=self.site(family[0]).theta.device)
         for name, mask in masks.items():
             layout = self.unit_layout(name)
-            left |= layout.has_weights(torch.ones_like(self.site(name).theta, dtype=torch.bool) if mask is None else mask)
+            if mask is not None:
+                left |= layout.has_weights(mask)
+            else:
+                left |= True if layout.is_read is None else layout.is_read
         return left
 
     def posteriors_of_pass(self) -> Iterator[tuple[str, UnitPosterior]]:

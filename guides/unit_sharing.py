@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -77,7 +78,14 @@ class UnitSharing:
 
     def family(self, name: str) -> list[str]:
         """Return the sites that share factors with a site, and the site itself, in their order."""
-        return [other for other, first in self.first.items() if first == self.first[name]]
+        return self._families[self.first[name]]
+
+    @cached_property
+    def _families(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for name, first in self.first.items():
+            found.setdefault(first, []).append(name)
+        return found
 
 
 def shared_numbers(model: BayesianNetwork, layouts: Mapping[str, UnitLayout], example: Inputs) -> dict[str, Tensor] | None:

@@ -75,8 +75,7 @@ class UnitState(WeightGuide):
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         numbers = self._numbers_in(state_dict, prefix)
-        is_whole = all(f"{prefix}sites.{name}.theta" in state_dict for name in self.site_names)
-        if is_whole and not self._sharing.has(numbers):
+        if self._is_whole(state_dict, prefix) and not self._sharing.has(numbers):
             self._share(numbers)
         super()._load_from_state_dict(state_dict, prefix, *rest)
 

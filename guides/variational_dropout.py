@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pyro_vd._core.arguments import check_choice
 from pyro_vd.distributions.weight_posterior import MultiplicativeNormal, SharedAlphaNormal, WeightPosterior
-from pyro_vd.guides.checks import check_log_sigma2, check_model, initial_log_sigma2
+from pyro_vd.guides.checks import check_log_sigma2, initial_log_sigma2
 from pyro_vd.guides.settings import GuideSettings
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.models.bayesian import BayesianNetwork
@@ -58,8 +58,7 @@ class VariationalDropout(_HasSharing, WeightGuide):
     def __init__(
         self, model: BayesianNetwork, log_sigma2: float | Mapping[str, float] = -10.0, alpha_sharing: Sharing = "weight"
     ) -> None:
-        check_model(model)
-        self._initial_log_sigma2 = initial_log_sigma2(log_sigma2, model.weight_names)
+        self._initial_log_sigma2 = initial_log_sigma2(log_sigma2, model)
         check_choice("alpha_sharing", alpha_sharing, get_args(Sharing))
         self.alpha_sharing: Sharing = alpha_sharing
         super().__init__(model)

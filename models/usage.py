@@ -45,8 +45,8 @@ class WeightUsage:
 
         These include the weights for which no use was seen: code in another language may use them.
         """
-        more = {name for (name, _), times in self.parts.items() if times > 1}
-        return frozenset(name for name in sites if name in self.otherwise | more or self.linear[name] != 1)
+        otherwise = self.otherwise | {name for (name, _), times in self.parts.items() if times > 1}
+        return frozenset(name for name in sites if name in otherwise or self.linear[name] != 1)
 
     def merged(self, other: WeightUsage) -> WeightUsage:
         """Return the ways of this pass and of another one, with the larger number of uses of each weight."""

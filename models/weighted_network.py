@@ -164,9 +164,10 @@ class WeightedNetwork(ModelMarker, PyroModule):
             if usage.run_again and not isinstance(weight, LazyWeight):
                 weight = KnownWeight(weight)
             tensors.update(dict.fromkeys(places, weight))
-        for weight in weights.values():  # before the network runs, of which activation checkpointing repeats parts
-            if isinstance(weight, LazyWeight):
-                weight.draw_shared(num_examples(x))
+        if lazy := [weight for weight in weights.values() if isinstance(weight, LazyWeight)]:
+            examples = num_examples(x)
+            for each in lazy:  # before the network runs, of which activation checkpointing repeats parts
+                each.draw_shared(examples)
         _ = self.net  # this access registers the network's parameters with Pyro while a trace is recorded
         net = self._template.filled(self._net, tensors, apart=not self.training)
         with eagerly():

@@ -65,10 +65,11 @@ class SharedUnits:
 
     Attributes:
         is_counted: whether the KL of the factors is part of this posterior's.
-        left: ``(units,)``, True for the factors with remaining weights in any of the posteriors; None if all have some.
+        left: returns ``(units,)``, True for the factors with remaining weights in any of the posteriors; or None if all have
+            some.
         draws: the draws of a pass; None where every draw is a new one.
     """
 
     is_counted: bool
-    left: Tensor | None
+    left: Callable[[], Tensor | None]
     draws: UnitDraws | None = None

@@ -122,7 +122,7 @@ class UnitPosterior(TorchDistribution):
 
     def units_kl(self, divergence: Tensor) -> Tensor:
         """Return the sum of a KL divergence of each z, ``(units,)``, over those that have weights and are counted here."""
-        left = self.left if self.shared is None else self.shared.left
+        left = self.left if self.shared is None else self.shared.left()
         return (divergence if left is None else divergence * left).sum()
 
     @property

@@ -78,9 +78,19 @@ class LazyWeight(Tensor):
     def over(self, parameters: Callable[[Tensor], Tensor]) -> LazyWeight:
         """Return an unused copy of the weight, with ``parameters`` applied to each tensor of its distribution."""
 
+    @property
+    def has_output_(self) -> bool:
+        """Whether an output was drawn, or parts were given whose outputs can be."""
+        return self.noise_ is not None or bool(self.chunks_)
+
+    @property
+    def is_used_(self) -> bool:
+        """Whether an output or the weight itself was drawn."""
+        return self.has_output_ or self.drawn_ is not None
+
     def draw(self) -> Tensor:
         """Return the weight as a plain tensor: drawn at the first call, the same tensor at each later call."""
-        if self.noise_ is not None or self.chunks_:
+        if self.has_output_:
             raise UsedAgainError(
                 f"a weight of shape {tuple(self.mean_.shape)} is used more than once in one forward pass. Local "
                 "reparameterization draws its output at each use, and the draws would not share one weight. Draw it before "
@@ -95,8 +105,7 @@ class LazyWeight(Tensor):
     def draw_output(self, linear_map: LinearMap, arguments: dict[str, Any]) -> Tensor:
         """Draw the output of a linear map; if the weight itself was drawn before, compute the output with that value."""
         again = self.noise_ is not None and is_recomputing()
-        used = self.noise_ is not None or self.drawn_ is not None or bool(self.chunks_)
-        if not again and (used or not self.draws_output(linear_map)):
+        if not again and (self.is_used_ or not self.draws_output(linear_map)):
             return linear_map.output(arguments, self.draw())
         arguments = {name: value for name, value in arguments.items() if name != linear_map.weight}
         if linear_map.bias is not None:
@@ -120,7 +129,7 @@ class LazyWeight(Tensor):
         """Return parts of the rows, each of which can be the weight of a linear map; parts of the drawn weight otherwise."""
         if self.chunks_ and is_recomputing():
             return self.chunks_
-        if dim == 0 and self.noise_ is None and self.drawn_ is None and not self.chunks_:
+        if dim == 0 and not self.is_used_:
             with torch.enable_grad():  # activation checkpointing runs without gradients first, and uses the same parts again
                 self.chunks_ = self.chunks(chunks)
         else:

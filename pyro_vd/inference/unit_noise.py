@@ -94,7 +94,7 @@ class UnitNoiseWeight(LazyWeight):
             self._draws.of_examples(examples)
 
     def draw_output(self, linear_map: LinearMap, arguments: dict[str, Any]) -> Tensor:
-        if self._draws is not None and self.drawn_ is None and self.noise_ is None and not self.chunks_:
+        if self._draws is not None and not self.is_used_:
             x = arguments[linear_map.inputs[0]]
             has_examples = x.ndim > 1 + (linear_map.spatial or 0) or not x.is_floating_point()
             if has_examples and linear_map.tells_examples_apart and linear_map.input_axis == self.posterior_.layout.axis:

@@ -104,7 +104,7 @@ def test_shared_factors_are_those_of_the_example_also_where_rows_are_looked_up()
         for shape, axis in (((1, 6), 1), ((6, 1), 0))
     )
     draws = UnitDraws(q.units, "weight", set())
-    q.shared, of_rows.shared = SharedUnits(True, None, draws), SharedUnits(False, None, draws)
+    q.shared, of_rows.shared = SharedUnits(True, lambda: None, draws), SharedUnits(False, lambda: None, draws)
     z = torch.nn.functional.linear(torch.eye(6).expand(2, 6, 6), UnitNoiseWeight(q))[..., 0]
     ids = torch.tensor([[0, 3, 3], [3, 5, 3]])
     assert torch.equal(torch.nn.functional.embedding(ids, UnitNoiseWeight(of_rows))[..., 0], z.gather(1, ids))
