@@ -22,12 +22,13 @@ from typing import Any
 
 import torch
 from removable import removable_share
+from stages import parameters
 from torch import Tensor, nn
 from zeroed import output_dimension, zero_at_random
-from zoo import ZOO, Specimen
+from zoo import Specimen, specimens
 
 from pyro_vd.compaction.compacting import compacted
-from pyro_vd.networks.inputs import map_tensors, run, tensors_in
+from pyro_vd.networks.inputs import in_float64, run, tensors_in
 from pyro_vd.workflow.tables import print_table
 
 PATIENCE = 60
@@ -55,12 +56,12 @@ def measure(specimen: Specimen, with_anchor: bool = False) -> Row:
     start = time.perf_counter()
     found = compacted(net, x)
     seconds = time.perf_counter() - start
-    wide, wide_x = copy.deepcopy(net).double(), map_tensors(_double, x)
+    wide, wide_x = copy.deepcopy(net).double(), in_float64(x)
     small = compacted(wide, wide_x).net
     return Row(
         specimen.name,
-        count(net),
-        count(found.net) / count(net),
+        parameters(net),
+        parameters(found.net) / parameters(net),
         removable_share(small, wide_x),
         difference(found.net, net, x),
         difference(small, wide, wide_x),
@@ -78,11 +79,6 @@ def varied(net: nn.Module) -> nn.Module:
         if name.endswith("bias") or not bool(parameter.any()):
             parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
     return net
-
-
-def count(net: nn.Module) -> int:
-    """The number of parameters."""
-    return sum(parameter.numel() for parameter in net.parameters())
 
 
 @torch.no_grad()
@@ -115,7 +111,7 @@ def anchor(net: nn.Module, x: Any) -> tuple[float, float] | None:
                         group = graph.get_pruning_group(module, remove, idxs=zero)
                         if graph.check_pruning_group(group):
                             group.prune()
-            return count(pruned) / count(net), difference(pruned, net, x)
+            return parameters(pruned) / parameters(net), difference(pruned, net, x)
     except Exception:  # whatever it raises, it does not give a network
         return None
     finally:
@@ -126,17 +122,12 @@ def _outputs(net: nn.Module, x: Any) -> list[Tensor]:
     return list(tensors_in(run(net, x)))
 
 
-def _double(tensor: Tensor) -> Tensor:
-    return tensor.double() if tensor.is_floating_point() else tensor
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="parts of names of networks; all of them without any")
     names = parser.parse_args(arguments).names
-    chosen = [specimen for specimen in ZOO if not names or any(name in specimen.name for name in names)]
-    rows = [measure(specimen, with_anchor=True) for specimen in chosen]
+    rows = [measure(specimen, with_anchor=True) for specimen in specimens(*names)]
     header = ["network", "parameters", "left", "removable", "float32", "float64", "seconds", "anchor: left", "difference"]
     print_table("Compaction of networks of others", header, [cells(row) for row in rows])
     for row in rows:

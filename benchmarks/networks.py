@@ -26,7 +26,7 @@ from stages import (
     tolerance,
     train,
 )
-from zoo import ZOO, Specimen
+from zoo import Specimen, specimens
 
 from pyro_vd._core.messages import one_line
 
@@ -81,11 +81,10 @@ def main(given: Sequence[str] | None = None) -> None:
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
     print(f"| {' | '.join(COLUMNS)} |", f"|{' --- |' * len(COLUMNS)}", sep="\n")
-    for specimen in ZOO:
-        if not names or any(name in specimen.name for name in names):
-            print(f"| {' | '.join(cells(specimen))} |", flush=True)
-            pruned.cache_clear()
-            compacted.cache_clear()
+    for specimen in specimens(*names):
+        print(f"| {' | '.join(cells(specimen))} |", flush=True)
+        pruned.cache_clear()
+        compacted.cache_clear()
 
 
 if __name__ == "__main__":

@@ -33,7 +33,9 @@ def removable_share(net: nn.Module, x: Any) -> float:
     silent = [group for group in free if all(not bool(_entries(net, place).any()) for place in places[group])]
     others = sorted(set(_without_gradient(net, x, free, places)) - set(silent))
     tried = others[:: max(1, -(-len(others) // MOST_TRIED))]
-    unread = sum(_is_unread(net, x, places[group]) for group in tried) / max(1, len(tried)) * len(others)
+    with torch.no_grad():
+        before = [output.clone() for output in tensors_in(run(net, x))]
+    unread = sum(_is_unread(net, x, places[group], before) for group in tried) / max(1, len(tried)) * len(others)
     return (len(silent) + unread) / max(1, len(places))
 
 
@@ -77,9 +79,8 @@ def _without_gradient(net: nn.Module, x: Any, groups: list[int], places: dict[in
 
 
 @torch.no_grad()
-def _is_unread(net: nn.Module, x: Any, places: list[Place]) -> bool:
-    """Whether the outputs stay the same if all that makes the units of a group is changed by much."""
-    before = [output.clone() for output in tensors_in(run(net, x))]
+def _is_unread(net: nn.Module, x: Any, places: list[Place], before: list[Tensor]) -> bool:
+    """Whether the outputs stay as they were ``before`` if all that makes the units of a group is changed by much."""
     for amount in (10.0, -10.0):
         saved = [(place, _entries(net, place).clone()) for place in places]
         for place in places:

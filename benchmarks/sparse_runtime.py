@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
-from zoo import ZOO, Specimen
+from zoo import Specimen, specimens
 
 from pyro_vd.networks.inputs import Inputs, rows, run
 from pyro_vd.runtime import sparsify_runtime
@@ -65,9 +65,7 @@ def main(given: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(given)
     warnings.simplefilter("ignore")
     totals = []
-    for specimen in ZOO:
-        if arguments.names and not any(name in specimen.name for name in arguments.names):
-            continue
+    for specimen in specimens(*arguments.names):
         net, (x, _) = sparse(specimen, arguments.density), specimen.seeded_batch(max(BATCHES))
         fast = sparsify_runtime(net, BATCHES, example=x)
         assert fast.report is not None
@@ -76,8 +74,7 @@ def main(given: Sequence[str] | None = None) -> None:
             print_table(specimen.name, columns, [layer_row(time) for time in fast.report.layers])
         for batch, whole in zip(BATCHES, fast.report.networks, strict=True):
             before, after = medians([net, fast], rows(x, slice(batch)), arguments.calls)
-            here = [layer for layer in fast.report.layers if layer.batch_size == batch]
-            count = sum(layer.form != "dense" for layer in here) if whole.is_sparse else 0
+            count, here = fast.report.sparse_layers(whole), fast.report.layers_at(whole)
             micro = [f"{1e6 * seconds:,.0f}" for seconds in (before, after)]
             totals.append([specimen.name, str(batch), f"{count} of {len(here)}", *micro, f"{before / after:.2f}x"])
     columns = ["network", "batch", "sparse layers", "dense µs", "with sparse layers µs", "faster"]

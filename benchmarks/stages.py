@@ -17,7 +17,7 @@ from zoo import Specimen
 from pyro_vd import BayesianNetwork, VariationalDropout, VariationalDropoutELBO, compact, fit, log_alpha, prune
 from pyro_vd.export.onnx_file import load_onnx, save_onnx
 from pyro_vd.export.torch_file import load_torch_export, save_torch_export
-from pyro_vd.networks.inputs import Inputs, map_tensors, run, tensors_in
+from pyro_vd.networks.inputs import Inputs, in_float64, map_tensors, run, tensors_in
 
 EXPORTS = {"ONNX": (save_onnx, load_onnx), "torch.export": (save_torch_export, load_torch_export)}
 
@@ -93,7 +93,7 @@ def tolerance(net: nn.Module, x: Inputs) -> float:
     """How far another program's outputs in float32 may be from a network's: 1e-5, or four times what float64 differs by."""
     wanted = list(tensors_in(run(net, x)))
     exact = copy.deepcopy(net).double()
-    found = tensors_in(run(exact, map_tensors(lambda tensor: tensor.double() if tensor.is_floating_point() else tensor, x)))
+    found = tensors_in(run(exact, in_float64(x)))
     apart = max(float((a - b).abs().max() / b.abs().max()) for a, b in zip(wanted, found, strict=True))
     return max(1e-5, 4 * apart)
 

@@ -7,6 +7,7 @@ from torch import nn
 
 from pyro_vd.compaction import unit_groups
 from pyro_vd.networks.inputs import Inputs, run
+from pyro_vd.networks.norms import normalises_over_batch
 
 
 @torch.no_grad()
@@ -49,7 +50,7 @@ def with_zeros(net: nn.Module, example: Inputs, units: float = 0.4, weights: flo
 
 def _set_running_statistics(net: nn.Module, example: Inputs) -> None:
     """Those of one batch alone: with the first ones the signals of a network that is pruned would vanish."""
-    norms = [module for module in net.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    norms = [module for module in net.modules() if normalises_over_batch(module)]
     kept = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = 1.0

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from pyro_vd.networks.norms import normalises_over_batch
+
 
 @torch.no_grad()
 def zero_at_random(net: nn.Module, units: float = 0.4, weights: float = 0.3, seed: int = 0) -> nn.Module:
@@ -57,5 +59,5 @@ def _silence(weight: Tensor, dim: int, silent: Tensor, bias: Tensor | None, afte
     if bias is not None:
         bias[index] = 0
     for norm in after:
-        if isinstance(norm, nn.modules.batchnorm._BatchNorm) and norm.num_features == len(silent):
+        if normalises_over_batch(norm) and norm.num_features == len(silent):
             norm.weight[index] = norm.bias[index] = 0

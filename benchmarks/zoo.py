@@ -23,6 +23,7 @@ class Specimen:
         batch: makes n inputs and class labels ``(n,)``, or ``(n, length)`` for a language model.
         output: which part of the network's output holds the logits; None for all.
         has_length: whether dimension 1 of every input may have any length.
+        without_gradient: the weights whose gradient is 0 in a training, whatever the batch.
         make_small: makes a narrower network of the same class, for tests that train; None where ``make`` makes a small one.
     """
 
@@ -32,6 +33,7 @@ class Specimen:
     output: str | None = None
     has_length: bool = False
     make_small: Callable[[], nn.Module] | None = None
+    without_gradient: frozenset[str] = frozenset()
 
     def seeded(self, seed: int = 0, *, small: bool = False) -> nn.Module:
         """The network, or the narrower one, with weights of this seed; the random state is left as it was."""
@@ -235,7 +237,18 @@ ZOO = (
     Specimen("Hugging Face Llama", _llama, _next_tokens, "logits", has_length=True),
     Specimen("Hugging Face ViT", _hugging_face_vit, _pixels, "logits"),
     Specimen("LSTM classifier", lambda: RecurrentClassifier(nn.LSTM), _tokens, has_length=True),
-    Specimen("GRU classifier", lambda: RecurrentClassifier(nn.GRU, bidirectional=True), _tokens, has_length=True),
+    Specimen(
+        "GRU classifier",
+        lambda: RecurrentClassifier(nn.GRU, bidirectional=True),
+        _tokens,
+        has_length=True,
+        without_gradient=frozenset({"recurrent.weight_hh_l1_reverse"}),  # its last output is one step from a state of zeros
+    ),
     Specimen("nn.TransformerEncoder classifier", EncoderClassifier, _sequences, has_length=True),
 )
 """The list, in the order of its tables."""
+
+
+def specimens(*parts: str) -> list[Specimen]:
+    """The networks whose name contains one of the parts; all without any part."""
+    return [each for each in ZOO if not parts or any(part in each.name for part in parts)]

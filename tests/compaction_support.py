@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pyro_vd import compact
 from pyro_vd.networks.layer_registry import kind_of
+from pyro_vd.networks.norms import normalises_over_batch
 
 
 @torch.no_grad()
@@ -28,7 +29,7 @@ def prune_at_random(net: nn.Module, density: float = 0.3, units: float = 0.3) ->
                 weight[:, torch.rand(weight.shape[1]) < units] = 0
             if isinstance(bias := getattr(module, "bias", None), Tensor):
                 bias.copy_(torch.randn_like(bias))
-        elif isinstance(module, nn.modules.batchnorm._BatchNorm):
+        elif normalises_over_batch(module):
             for tensor in (module.weight, module.bias, module.running_mean, module.running_var):
                 if tensor is not None:
                     tensor.copy_(torch.rand_like(tensor) + 0.5)

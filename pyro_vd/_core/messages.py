@@ -69,6 +69,11 @@ def type_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error, or its type where it has no text."""
+    return one_line(str(error).partition("\n")[0] or error)
+
+
 def examples_of_shape(shape: tuple[int, ...]) -> str:
     """Return the shape of n examples, each of this shape, such as ``(n, 3)`` or ``(n,)``."""
     return f"({', '.join(map(str, ('n', *shape)))}{'' if shape else ','})"

@@ -17,7 +17,7 @@ from torch import Tensor, fx, nn
 from torch.export.graph_signature import InputKind
 
 from pyro_vd._core.errors import InputError
-from pyro_vd._core.messages import one_line, quoted
+from pyro_vd._core.messages import first_line, one_line, quoted
 from pyro_vd._core.threads import alone
 from pyro_vd.networks.checks import check_hooks
 from pyro_vd.networks.inputs import Inputs, call_arguments, map_tensors, run
@@ -122,7 +122,7 @@ def _reason(error: Exception) -> str:
     """The first sentence of an error, and the line of the network's own code where it came up."""
     ours = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_foreign(frame.filename)]
     line = f" at `{ours[-1].line}`" if ours and ours[-1].line else ""
-    return quoted(one_line(str(error).split("\n")[0] or error), 160) + line
+    return quoted(first_line(error), 160) + line
 
 
 def _is_foreign(filename: str) -> bool:

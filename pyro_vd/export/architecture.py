@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from pyro_vd._core.errors import InputError
-from pyro_vd._core.messages import one_line, quoted, some_of
+from pyro_vd._core.messages import first_line, quoted, some_of
 from pyro_vd._core.reading import reading
 from pyro_vd.export.growth import MOST_GROWTH, growth
 from pyro_vd.networks.construction import constructor_arguments, constructor_defaults
@@ -115,7 +115,7 @@ def _built(where: str, description: Any) -> nn.Module:
     except InputError:
         raise
     except (TypeError, ValueError, RuntimeError, KeyError, ArithmeticError, AssertionError) as error:
-        why = one_line(str(error).partition("\n")[0] or error)
+        why = first_line(error)
         raise InputError(
             f"{where} asks for {name}{quoted(arguments)}, which cannot be built: {why}", name=where, value=arguments
         ) from error

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,11 @@ class InputForm:
 
     shape: tuple[int | None, ...]
     dtype: torch.dtype | None
+
+    @classmethod
+    def of(cls, shape: Iterable[Any], dtype: torch.dtype | None) -> Self:
+        """The form of an input of this shape, in which a size that is not an integer may be any."""
+        return cls(tuple(size if isinstance(size, int) else None for size in shape), dtype)
 
     def fits(self, x: Tensor) -> bool:
         """Whether a tensor has this shape and type."""

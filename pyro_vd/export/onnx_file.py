@@ -123,8 +123,6 @@ def _network(where: str, content: bytes) -> nn.Module:
         arrays = {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
         return unnamed(dict(zip(names, map(torch.from_numpy, session.run(names, arrays)), strict=True)), OUTPUT)
 
-    return FileNetwork(where, run, {given.name: _form_of(given) for given in session.get_inputs()})
-
-
-def _form_of(given: Any) -> InputForm:
-    return InputForm(tuple(size if isinstance(size, int) else None for size in given.shape), _TYPES.get(given.type))
+    return FileNetwork(
+        where, run, {given.name: InputForm.of(given.shape, _TYPES.get(given.type)) for given in session.get_inputs()}
+    )

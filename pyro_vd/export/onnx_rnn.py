@@ -14,36 +14,25 @@ _op: Any = opset18
 
 def rnn_translations() -> dict[Callable[..., Any], Callable[..., Any]]:
     """The table for ``torch.onnx.export(custom_translation_table=…)``."""
-    return {torch.ops.aten.rnn_tanh.input: _rnn_tanh, torch.ops.aten.rnn_relu.input: _rnn_relu}
+    return {torch.ops.aten.rnn_tanh.input: _translation("Tanh"), torch.ops.aten.rnn_relu.input: _translation("Relu")}
 
 
-# The exporter reads these two signatures; they are those of the operations of PyTorch.
-def _rnn_tanh(
-    x: TFloat,
-    hidden: TFloat,
-    weights: Sequence[TFloat],
-    has_biases: bool,
-    layers: int,
-    dropout: float,
-    training: bool,
-    bidirectional: bool,
-    batch_first: bool,
-) -> tuple[TFloat, TFloat]:
-    return _rnn("Tanh", x, hidden, weights, has_biases, layers, bidirectional, batch_first)
+def _translation(activation: str) -> Callable[..., Any]:
+    # The exporter reads this signature; it is that of the operations of PyTorch.
+    def translated(
+        x: TFloat,
+        hidden: TFloat,
+        weights: Sequence[TFloat],
+        has_biases: bool,
+        layers: int,
+        dropout: float,
+        training: bool,
+        bidirectional: bool,
+        batch_first: bool,
+    ) -> tuple[TFloat, TFloat]:
+        return _rnn(activation, x, hidden, weights, has_biases, layers, bidirectional, batch_first)
 
-
-def _rnn_relu(
-    x: TFloat,
-    hidden: TFloat,
-    weights: Sequence[TFloat],
-    has_biases: bool,
-    layers: int,
-    dropout: float,
-    training: bool,
-    bidirectional: bool,
-    batch_first: bool,
-) -> tuple[TFloat, TFloat]:
-    return _rnn("Relu", x, hidden, weights, has_biases, layers, bidirectional, batch_first)
+    return translated
 
 
 def _rnn(

@@ -74,8 +74,6 @@ def _network(where: str, content: bytes) -> nn.Module:
         return module(*args, **kwargs)
 
     args, kwargs = tree_unflatten(leaves, spec)
-    return FileNetwork(where, run, {name: _form_of(like) for name, like in named_inputs(kwargs or args).items()})
-
-
-def _form_of(like: Tensor) -> InputForm:
-    return InputForm(tuple(size if isinstance(size, int) else None for size in like.shape), like.dtype)
+    return FileNetwork(
+        where, run, {name: InputForm.of(like.shape, like.dtype) for name, like in named_inputs(kwargs or args).items()}
+    )

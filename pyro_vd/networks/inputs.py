@@ -105,6 +105,11 @@ def rows(x: Any, index: Any) -> Any:
     return map_tensors(lambda tensor: tensor[index], x)
 
 
+def in_float64(x: Any) -> Any:
+    """The inputs with floating-point numbers as float64, in the same form."""
+    return map_tensors(lambda tensor: tensor.double() if tensor.is_floating_point() else tensor, x)
+
+
 def to_device(x: Any, device: torch.device | None) -> Any:
     """Inputs or observations on a device, in the same form; None leaves them where they are."""
     return x if device is None else map_tensors(lambda tensor: tensor.to(device), x)

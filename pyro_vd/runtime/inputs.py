@@ -17,14 +17,23 @@ def selects_channels(flattens: bool, steps: Sequence[nn.Module]) -> bool:
     return not flattens and isinstance(first := steps[0], SelectInputs) and first.dim == 1
 
 
+def check_tensor(x: object) -> None:
+    """Refuse an input that is not a tensor.
+
+    Raises:
+        InputError: naming its type.
+    """
+    if not isinstance(x, Tensor):
+        raise InputError(f"an input is a {type(x).__name__}; it must be a tensor", name="x", value=x, allowed="a tensor")
+
+
 def check_input(x: Any, flattens: bool, steps: Sequence[nn.Module]) -> None:
     """Refuse inputs that a network cannot take; ``flattens`` and ``steps``: see :func:`~pyro_vd.runtime.csr.linear_steps`.
 
     Raises:
         InputError: ``x`` is not a tensor; or its shape, number of features, type or device does not fit the network.
     """
-    if not isinstance(x, Tensor):
-        raise InputError(f"an input is a {type(x).__name__}; it must be a tensor", name="x", value=x, allowed="a tensor")
+    check_tensor(x)
     wanted: Any = next(step.in_features for step in steps if hasattr(step, "in_features"))
     like: Any = next(step.weight for step in steps if hasattr(step, "weight"))
     is_matrix = selects_channels(flattens, steps)

@@ -78,13 +78,20 @@ class RuntimeReport:
     networks: tuple[NetworkTime, ...]
     others: dict[str, int]
 
+    def layers_at(self, whole: NetworkTime) -> list[LayerTime]:
+        """The layers at the batch size of a whole network."""
+        return [layer for layer in self.layers if layer.batch_size == whole.batch_size]
+
+    def sparse_layers(self, whole: NetworkTime) -> int:
+        """How many layers run sparse in a whole network; none where it stays dense."""
+        return sum(layer.form != DENSE for layer in self.layers_at(whole)) if whole.is_sparse else 0
+
     def summary(self) -> str:
         """One line: how many layers run sparse at each batch size, and what stays dense."""
         parts = []
         for whole in self.networks:
-            here = [layer for layer in self.layers if layer.batch_size == whole.batch_size]
-            sparse = sum(layer.form != DENSE for layer in here) if whole.is_sparse else 0
-            parts.append(f"{sparse} of {len(here)} layers at a batch of {whole.batch_size}")
+            counts = f"{self.sparse_layers(whole)} of {len(self.layers_at(whole))}"
+            parts.append(f"{counts} layers at a batch of {whole.batch_size}")
         others = ", ".join(f"{count} {kind}" for kind, count in self.others.items())
         return f"sparse: {'; '.join(parts)}" + (f"; always dense: {others}" if others else "")
 
@@ -92,5 +99,5 @@ class RuntimeReport:
         lines = []
         for whole in self.networks:
             lines.append(str(whole))
-            lines += [f"  {layer}" for layer in self.layers if layer.batch_size == whole.batch_size]
+            lines += [f"  {layer}" for layer in self.layers_at(whole)]
         return "\n".join(lines)

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pyro_vd._core.errors import InputError
 from pyro_vd.runtime.csr_linear import CSRLinear
+from pyro_vd.runtime.inputs import check_tensor
 
 
 class SparseRecurrent(nn.Module):
@@ -33,8 +33,7 @@ class SparseRecurrent(nn.Module):
         )
 
     def forward(self, x: Tensor, hx: Any = None) -> tuple[Tensor, Any]:
-        if not isinstance(x, Tensor):
-            raise InputError(f"an input is a {type(x).__name__}; it must be a tensor", name="x", value=x, allowed="a tensor")
+        check_tensor(x)
         if x.ndim == 2:  # one example without a batch
             first = hx if hx is None else tuple(part[:, None] for part in hx) if self.is_lstm else hx[:, None]
             y, last = self(x[None] if self.batch_first else x[:, None], first)
@@ -72,7 +71,7 @@ class _Direction(nn.Module):
         if state is None:
             state = x.new_zeros(self.hidden.in_features, n), x.new_zeros(self.units, n)
             state = state if self.mode == "LSTM" else state[:1]
-        products, multiply, outputs = self.input(x.flatten(1)).unflatten(1, (steps, n)), self.hidden.product(), []
+        products, multiply, outputs = self.input(x.flatten(1)).unflatten(1, (steps, n)), self.hidden.multiply, []
         for step in range(steps):
             state = self._step(products[:, step], multiply(state[0]), state)
             outputs.append(state[0])
@@ -84,7 +83,7 @@ class _Direction(nn.Module):
             i, f, g, o = (given + own).chunk(4)
             c = f.sigmoid() * state[1] + i.sigmoid() * g.tanh()
             h = o.sigmoid() * c.tanh()
-            return (h if self.projection is None else self.projection(h)), c
+            return (h if self.projection is None else self.projection.multiply(h)), c
         if self.mode == "GRU":
             (r, z), n = (given[: 2 * self.units] + own[: 2 * self.units]).sigmoid().chunk(2), given[2 * self.units :]
             n = (n + r * own[2 * self.units :]).tanh()

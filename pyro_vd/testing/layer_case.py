@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from pyro_vd.inference.attention import DECOMPOSED
 from pyro_vd.networks import LayerKind, LinearMap, register_layer
-from pyro_vd.networks.inputs import Inputs, map_tensors, run, tensors_in
+from pyro_vd.networks.inputs import Inputs, in_float64, run, tensors_in
 from pyro_vd.networks.layer_registry import exact_kind_of, linear_call, unregister_layer
 
 
@@ -31,7 +31,7 @@ class LayerCase:
     def setup_method(self) -> None:
         torch.manual_seed(0)
         self.made: nn.Module = self.layer().double().eval()
-        self.inputs: Inputs = map_tensors(lambda t: t.double() if t.is_floating_point() else t, self.example())
+        self.inputs: Inputs = in_float64(self.example())
         self.x: Tensor = next(tensors_in(self.inputs))
         self._registers = exact_kind_of(self.made) is None
         if self._registers:

@@ -10,7 +10,7 @@ import torch
 from compaction import Row, measure, varied
 from torch import Tensor, nn
 from zeroed import zero_at_random
-from zoo import ZOO, EncoderClassifier, RecurrentClassifier, Specimen
+from zoo import ZOO, EncoderClassifier, RecurrentClassifier, Specimen, specimens
 
 from pyro_vd.compaction import ShrinkPlan, apply_plan, compact, shrink_plan
 from pyro_vd.networks.attention import Attention
@@ -37,7 +37,7 @@ def test_the_same_function_and_nothing_left_that_could_go(specimen: Specimen) ->
 
 @pytest.mark.parametrize("name", ["Hugging Face BERT", "Hugging Face GPT-2", "nn.TransformerEncoder classifier"])
 def test_a_plan_with_numbers_of_modules_and_attentions_is_saved_and_applied(name: str) -> None:
-    (specimen,) = (specimen for specimen in ZOO if specimen.name == name)
+    (specimen,) = specimens(name)
     net, (x, _) = zero_at_random(varied(specimen.seeded())).eval(), specimen.seeded_batch(3)
     plan = shrink_plan(net, x)
     assert plan.attributes or plan.attentions

@@ -17,7 +17,7 @@ from pyro.infer import SVI, Predictive
 from pyro.infer.autoguide import AutoNormal
 from support import refuses
 from torch import Tensor, nn
-from zoo import ZOO
+from zoo import specimens
 
 from pyro_vd import (
     BayesianNetwork,
@@ -128,7 +128,7 @@ class Case:
 
 
 def of_zoo(name: str, output: Any = "logits", last: bool = False) -> Case:
-    specimen = next(each for each in ZOO if each.name == name)
+    (specimen,) = specimens(name)
 
     def data() -> tuple[Any, Tensor]:
         from transformers import BatchEncoding
@@ -264,7 +264,7 @@ def test_few_examples_at_a_time_give_the_same(monkeypatch: pytest.MonkeyPatch) -
 def test_tokens_of_sequences() -> None:
     """Outputs ``(n, t, classes)`` and labels ``(n, t)`` through every public function."""
     torch.manual_seed(0)
-    specimen = next(each for each in ZOO if each.name == "Hugging Face GPT-2")
+    (specimen,) = specimens("Hugging Face GPT-2")
     net, (x, y) = specimen.seeded(), specimen.seeded_batch(N)
     model = BayesianNetwork(net, output="logits")
     guide = VariationalDropout(model)

@@ -11,12 +11,11 @@ import torch
 from support import ANYTHING, refuses
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
-from zoo import ZOO
+from zoo import specimens
 
 from pyro_vd import BayesianNetwork, VariationalDropout, VariationalDropoutELBO, fit, prune
 
-BERT = next(each for each in ZOO if each.name == "Hugging Face BERT")
-GPT2 = next(each for each in ZOO if each.name == "Hugging Face GPT-2")
+BERT, GPT2 = specimens("Hugging Face BERT", "Hugging Face GPT-2")
 
 
 def adapted(net: nn.Module, **options: Any) -> nn.Module:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import networks
 import pytest
 import sparse_runtime
-from zoo import ZOO
+from zoo import specimens
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +23,7 @@ def test_the_table_of_networks_says_what_works_and_what_does_not(capsys: pytest.
     head, rule, row = out.splitlines()
     name, parameters, prior, trains, _, *exports = [cell.strip() for cell in row.strip("|").split("|")]
     assert head.count("|") == rule.count("|") == row.count("|")
-    (specimen,) = [each for each in ZOO if "TransformerEncoder" in each.name]
+    (specimen,) = specimens("TransformerEncoder")
     assert (name, parameters) == (specimen.name, f"{networks.parameters(specimen.seeded()):,}")
     assert (prior, trains, exports) == ("94.5 %", "yes", ["any batch, any length"] * 2)
     assert not err
