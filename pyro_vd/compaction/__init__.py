@@ -6,10 +6,9 @@ network; :func:`shrink_tensor` shrinks a tensor that is shaped like a parameter,
 """
 
 from pyro_vd.compaction.applying import apply_plan
-from pyro_vd.compaction.compacting import compact
+from pyro_vd.compaction.compacting import compact, shrink_plan
 from pyro_vd.compaction.groups import AttentionHeads, UnitGroups, unit_groups
 from pyro_vd.compaction.plan import ShrinkPlan, shrink_tensor
-from pyro_vd.compaction.planning import shrink_plan
 from pyro_vd.compaction.surviving import compact_size, surviving_units
 
 __all__ = [

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, fx
 
 from pyro_vd.compaction.exported import Exported
-from pyro_vd.compaction.labels import Labels, Places, Sources, core, varying
+from pyro_vd.compaction.labels import Labels, Places, Sources, along, core, varying
 from pyro_vd.compaction.values import Value, unknown, values_in
 
 
@@ -65,7 +65,6 @@ class Heads:
     """The units of an attention, by label.
 
     Attributes:
-        node: the operation.
         query: ``(heads, width)``, united with those of the key.
         value: ``(heads, width)``.
         replaced: the path of the ``nn.MultiheadAttention`` that it is part of; None if it is none.
@@ -73,7 +72,6 @@ class Heads:
             there is none, as where the scale is given.
     """
 
-    node: fx.Node
     query: Tensor
     value: Tensor
     replaced: str | None = None
@@ -161,7 +159,7 @@ class Analysis:
 
     def fresh(self, count: int, axis: int, shape: Sequence[int]) -> Tensor:
         """New labels along an axis of a tensor of this shape."""
-        return self.labels.new(count).reshape([-1 if dim == axis else 1 for dim in range(len(shape))]).expand(shape)
+        return along(self.labels.new(count), axis, shape)
 
     # Values and marks
 

@@ -8,11 +8,15 @@ from torch import Tensor, nn
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.threads import alone
 from pyro_vd.compaction.front import behind_selection
+from pyro_vd.compaction.labels import along
 from pyro_vd.compaction.plan import AttentionPlan, ShrinkPlan, TensorPlan, shrink_tensor
 from pyro_vd.networks.attention import Attention
 from pyro_vd.networks.checks import check_module
 from pyro_vd.networks.copies import copy_network
 from pyro_vd.networks.layer_sizes import replace_number, replace_parameter, replace_tensor
+
+Owners = dict[int, list[tuple[nn.Module, str]]]
+"""By the ``id`` of a parameter, the modules that hold it, and its name there."""
 
 
 @torch.no_grad()
@@ -54,8 +58,12 @@ def applied(net: nn.Module, plan: ShrinkPlan) -> nn.Module:
     for attribute in plan.attributes:
         value = attribute.value if attribute.is_tuple else attribute.value[0]
         replace_number(net.get_submodule(attribute.module), attribute.name, value)
+    owners: Owners = {}
+    for module in net.modules():
+        for name, parameter in module._parameters.items():
+            owners.setdefault(id(parameter), []).append((module, name))
     for tensor_plan in plan.tensors:
-        _shrink(net, plan, tensor_plan)
+        _shrink(net, plan, tensor_plan, owners)
     if plan.inputs is None:
         return net
     whole, selection = behind_selection(net, plan.inputs)
@@ -81,7 +89,7 @@ def replace_attention(net: nn.Module, found: AttentionPlan) -> None:
             module.use_nested_tensor = False
 
 
-def _shrink(net: nn.Module, plan: ShrinkPlan, found: TensorPlan) -> None:
+def _shrink(net: nn.Module, plan: ShrinkPlan, found: TensorPlan, owners: Owners) -> None:
     """Carry out the plan for one tensor of the network: add, set to zero, select."""
     path, _, name = found.name.rpartition(".")
     try:
@@ -105,11 +113,11 @@ def _shrink(net: nn.Module, plan: ShrinkPlan, found: TensorPlan) -> None:
         new = (new.double() + torch.tensor(found.added, dtype=torch.float64, device=new.device)).to(new.dtype)
     for dim, factors in enumerate(found.factors):
         if factors:
-            by_axis = [-1 if other == dim else 1 for other in range(new.ndim)]
-            new = (new.double() * torch.tensor(factors, dtype=torch.float64, device=new.device).reshape(by_axis)).to(new.dtype)
+            by_index = torch.tensor(factors, dtype=torch.float64, device=new.device)
+            new = (new.double() * along(by_index, dim, new.shape)).to(new.dtype)
     for dim, indices in enumerate(found.zeroed):
         new.index_fill_(dim, torch.tensor(indices, dtype=torch.int64, device=new.device), 0)
     replace_tensor(module, name, shrink_tensor(new, plan, found.name))
-    for other in net.modules():  # a shared parameter stays shared
-        for shared in [own for own, parameter in other._parameters.items() if parameter is tensor]:
+    for other, shared in owners.get(id(tensor), ()):  # a shared parameter stays shared
+        if other._parameters[shared] is tensor:
             replace_parameter(other, shared, module._parameters[name])

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vd._core.threads import alone
+from pyro_vd.compaction.plan import ShrinkPlan
 from pyro_vd.compaction.verifying import Verified, verified
 from pyro_vd.networks.inputs import Inputs
 from pyro_vd.networks.layer_registry import kind_of
@@ -62,6 +63,21 @@ def compact(net: nn.Module, example: Inputs | None = None) -> nn.Module:
     for message in found.plan.messages:
         logger.warning(message)
     return found.net
+
+
+def shrink_plan(net: nn.Module, example: Inputs | None = None) -> ShrinkPlan:
+    """Find the units and inputs of a network that can be removed, by the weights that are exactly zero; nothing is changed.
+
+    :func:`~pyro_vd.compaction.apply_plan` then makes the smaller network, and :func:`~pyro_vd.compaction.shrink_tensor`
+    shrinks tensors that are shaped like its parameters.
+
+    Args:
+        net, example: see :func:`~pyro_vd.compact`.
+
+    Raises:
+        InputError: a parameter is not finite, the network has hooks, or the example is missing or does not fit.
+    """
+    return compacted(net, example).plan
 
 
 @torch.no_grad()

@@ -68,7 +68,6 @@ class Exported:
         (end,) = program.graph.find_nodes(op="output")
         self.outputs: list[fx.Node] = list(end.all_input_nodes)
         self.nodes: list[fx.Node] = [node for node in program.graph.nodes if node.op not in ("placeholder", "output")]
-        self.program = program
 
     def tensor(self, name: str) -> Tensor:
         """The parameter or buffer of this name."""
@@ -83,11 +82,6 @@ class Exported:
         """The path of the module whose forward pass runs a node."""
         stack = list(node.meta.get("nn_module_stack", {}).values())
         return str(stack[-1][0]).split("@")[0] if stack else ""
-
-    def describe(self, node: fx.Node) -> str:
-        """The operation of a node and the module that runs it, for a message."""
-        name, path = operation(node), self.path(node)
-        return f"{name} in {path}" if path else name
 
 
 class NotExportedError(Exception):

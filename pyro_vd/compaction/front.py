@@ -72,18 +72,13 @@ def _flattens(node: fx.Node, features: int) -> bool:
     return operation(node) in _FLATTENING and node.meta["val"].shape[1:] == (features,)
 
 
-def behind_selection(
-    net: nn.Module, inputs: InputSelection, device: torch.device | None = None
-) -> tuple[nn.Sequential, SelectInputs]:
-    """The network with a selection of all its inputs in front, and that selection; the modules are those of ``net``.
-
-    ``device`` is where the selection is put if ``net`` has no tensors.
-    """
+def behind_selection(net: nn.Module, inputs: InputSelection) -> tuple[nn.Sequential, SelectInputs]:
+    """The network with a selection of all its inputs in front, and that selection; the modules are those of ``net``."""
     children = list(net._modules.items()) if type(net) is nn.Sequential else [("net", net)]
     front: list[tuple[str, nn.Module | None]] = []
     if inputs.flatten:
         front = [children.pop(0)] if isinstance(children[0][1], nn.Flatten) else [("flatten", nn.Flatten())]
-    device = next((tensor.device for tensor in (*net.parameters(), *net.buffers())), device)
+    device = next((tensor.device for tensor in (*net.parameters(), *net.buffers())), None)
     selection = SelectInputs(inputs.features, inputs.features, inputs.dim).to(device)
     names = dict(children)
     front = [(name if name not in names else f"{name}_", module) for name, module in (*front, ("inputs", selection))]

@@ -11,7 +11,7 @@ from pyro_vd._core.threads import alone
 from pyro_vd.compaction.applying import prepared
 from pyro_vd.compaction.exported import Exported, NotExportedError
 from pyro_vd.compaction.rules import analyse
-from pyro_vd.networks.checks import check_module
+from pyro_vd.networks.checks import check_inputs_of
 from pyro_vd.networks.inputs import Inputs
 
 
@@ -56,7 +56,7 @@ def unit_groups(net: nn.Module, example: Inputs) -> UnitGroups:
     Raises:
         InputError: the network has hooks, a number in it is not finite, or the example does not fit.
     """
-    check_module("net", net)
+    example = check_inputs_of(net, example)
     try:
         graph = Exported(prepared(net), example)
     except NotExportedError as error:

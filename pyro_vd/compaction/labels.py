@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
+
+
+def along(vector: Tensor, axis: int, shape: Sequence[int]) -> Tensor:
+    """A vector along one axis of a tensor of this shape, expanded along all others."""
+    return vector.reshape([-1 if dim == axis else 1 for dim in range(len(shape))]).expand(tuple(shape))
 
 
 class Labels:
@@ -77,8 +82,7 @@ class Places:
         shape = [len(labels) for labels in self.labels[name]]
         found: Sources = {}
         for dim, size in enumerate(shape):
-            index = torch.arange(size).reshape([-1 if other == dim else 1 for other in range(len(shape))])
-            found[name, dim] = index.expand(shape)
+            found[name, dim] = along(torch.arange(size), dim, shape)
         return found
 
     def link(self, place: tuple[str, int], index: Tensor, labels: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from pyro_vd.compaction.analysis import Analysis
 from pyro_vd.compaction.exported import operation
 from pyro_vd.compaction.plan import ShrinkPlan
 from pyro_vd.compaction.planning import Planning
+from pyro_vd.compaction.values import Value
 
 
 def messages_about(analysis: Analysis, planning: Planning, plan: ShrinkPlan, suspects: Collection[fx.Node]) -> tuple[str, ...]:
@@ -52,7 +53,7 @@ def _kept_by_operations(analysis: Analysis, suspects: Collection[fx.Node]) -> di
     for node in suspects:
         for source in node.all_input_nodes:
             value = analysis.values[source]
-            if hasattr(value, "labels"):
+            if isinstance(value, Value):
                 roots = find(value.labels[value.labels >= 0])
                 known = value.constant[value.labels >= 0].isfinite()
                 found.setdefault(node, []).append(roots[known | ~analysis.live[roots]])

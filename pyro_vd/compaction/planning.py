@@ -2,14 +2,14 @@
 
 analyse   find the units, those that have the same value for every input, and those that the output depends on (:mod:`.rules`)
 count     keep a few more where tensors would be no rectangles any more (:mod:`.counting`)
-plan      list what is kept of each tensor, and what is added to biases (:func:`shrink_plan`)
+plan      list what is kept of each tensor, and what is added to biases (:class:`Planning`)
 
 A network with three hidden units shows them at work. Unit 0 computes something. Unit 1 has no weights left, so it is always
 relu(2) = 2. Unit 2 is read by nobody.
 
 >>> import torch
 >>> from torch import nn
->>> from pyro_vd.compaction import apply_plan
+>>> from pyro_vd.compaction import apply_plan, shrink_plan
 >>> net = nn.Sequential(nn.Linear(1, 3), nn.ReLU(), nn.Linear(3, 1))
 >>> _ = net.load_state_dict({
 ...     "0.weight": torch.tensor([[1.0], [0.0], [4.0]]), "0.bias": torch.tensor([0.0, 2.0, 1.0]),
@@ -36,33 +36,12 @@ from collections import Counter
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 
-from pyro_vd._core.threads import alone
 from pyro_vd.compaction.analysis import Analysis, Product
 from pyro_vd.compaction.attributes import attention_plans, attribute_plans, scales
 from pyro_vd.compaction.counting import Counting
 from pyro_vd.compaction.plan import InputSelection, ShrinkPlan, TensorPlan
-from pyro_vd.networks.inputs import Inputs
-
-
-@torch.no_grad()
-@alone()
-def shrink_plan(net: nn.Module, example: Inputs | None = None) -> ShrinkPlan:
-    """Find the units and inputs of a network that can be removed, by the weights that are exactly zero; nothing is changed.
-
-    :func:`~pyro_vd.compaction.apply_plan` then makes the smaller network, and :func:`~pyro_vd.compaction.shrink_tensor`
-    shrinks tensors that are shaped like its parameters.
-
-    Args:
-        net, example: see :func:`~pyro_vd.compact`.
-
-    Raises:
-        InputError: a parameter is not finite, the network has hooks, or the example is missing or does not fit.
-    """
-    from pyro_vd.compaction.verifying import verified
-
-    return verified(net, example).plan
 
 
 class Planning:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, fx
 
 from pyro_vd.compaction.analysis import Analysis, Product
-from pyro_vd.compaction.labels import Sources, core, varying
+from pyro_vd.compaction.labels import Sources, along, core, varying
 from pyro_vd.compaction.products import Reads, bias_to_change
 from pyro_vd.compaction.rules_elementwise import joined_labels
 from pyro_vd.compaction.values import Value, known
@@ -61,9 +61,8 @@ def product(
     flow = value.flow.movedim(axis, -1).flatten(0, -2).sum(0)
     found.needed = torch.zeros(len(outputs), dtype=torch.bool)
     analysis.products.append(found)
-    by_axis = [-1 if dim == axis % len(shape) else 1 for dim in range(len(shape))]
     marks = reads.marks(flow, analysis.root, found.needed)
-    labels, flow, made = (part.reshape(by_axis).expand(shape) for part in (outputs, marks, made))
+    labels, flow, made = (along(part, axis % len(shape), shape) for part in (outputs, marks, made))
     result = Value(labels, flow, made)
     if own and bias is not None:
         return elementwise_sum(analysis, node, result, bias)

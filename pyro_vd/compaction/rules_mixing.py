@@ -64,7 +64,7 @@ def _attention(analysis: Analysis, node: fx.Node, args: Any, kwargs: Any) -> Any
         scaled = _layer_before(analysis, node.args[0])
         if scaled is None:  # nothing can make up for another width
             analysis.hold(node, q, q_numbers)
-    analysis.heads.append(Heads(node, q, v, replaced, scaled))
+    analysis.heads.append(Heads(q, v, replaced, scaled))
     matters = ~((q_numbers == 0) | k_numbers.isfinite())
     marks = value.flow.sum([0, 2], keepdim=True)
     scores = sum(part.flow.sum([0, 2]).where(matters, torch.zeros(())).sum(1) for part in (query, key))
@@ -94,7 +94,9 @@ def _by_head(analysis: Analysis, node: fx.Node, value: Value) -> tuple[Tensor, T
     """Labels and constants ``(heads, width)`` of the units of a query, key or value ``(batch, heads, positions, width)``."""
     labels = core(value.labels)
     labels = labels.movedim(2, 1).reshape(-1, labels.shape[1], labels.shape[3])
-    numbers = value.constant.amin([0, 2]).where(value.constant.amin([0, 2]) == value.constant.amax([0, 2]), torch.nan)
+    constant = value.constant
+    least = constant.amin([0, 2])
+    numbers = least.where(least == constant.amax([0, 2]), torch.nan)
     if len(labels) > 1:
         analysis.labels.unite(labels, labels[:1])
     return labels[0].expand(numbers.shape), numbers

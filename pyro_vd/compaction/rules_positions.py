@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, fx
 
 from pyro_vd.compaction.analysis import Analysis
-from pyro_vd.compaction.labels import varying
+from pyro_vd.compaction.labels import along, varying
 from pyro_vd.compaction.rules_elementwise import joined_labels
 from pyro_vd.compaction.values import Value
 
@@ -31,15 +31,14 @@ def _pool(rank: int) -> Callable[[Analysis, fx.Node, Any, Any], Value]:
         made = node.meta["val"]
         shape = made.shape if isinstance(made, Tensor) else made[0].shape
         labels, numbers = analysis.units_along(value, axis, node)
-        by_axis = [-1 if dim == axis else 1 for dim in range(len(shape))]
         if bool(numbers.isfinite().any()):
             target: Any = node.target
-            pooled = target(numbers.reshape(by_axis).expand(value.shape).contiguous(), *rest, **kwargs)
+            pooled = target(along(numbers, axis, value.shape).contiguous(), *rest, **kwargs)
             pooled = pooled if isinstance(pooled, Tensor) else pooled[0]
-            worst = (pooled - numbers.reshape(by_axis)).abs().movedim(axis, 0).flatten(1).amax(1)
+            worst = (pooled - along(numbers, axis, shape)).abs().movedim(axis, 0).flatten(1).amax(1)
             numbers = numbers.where(worst <= 1e-9 * numbers.abs(), torch.nan)
         flow = value.flow.sum([dim for dim in range(len(shape)) if dim != axis], keepdim=True)
-        found = Value(labels.reshape(by_axis).expand(shape), flow.expand(shape), numbers.reshape(by_axis).expand(shape))
+        found = Value(along(labels, axis, shape), flow.expand(shape), along(numbers, axis, shape))
         return found if isinstance(made, Tensor) else [found, found.with_numbers(None)]
 
     return rule
@@ -118,10 +117,8 @@ def _by_channel(analysis: Analysis, node: fx.Node, value: Value, parameters: lis
 
 
 def _scaled(value: Value, labels: Tensor, numbers: Tensor, scale: Tensor) -> Value:
-    by_axis = [-1 if dim == 1 else 1 for dim in range(len(value.shape))]
-
     def spread(tensor: Tensor) -> Tensor:
-        return tensor.expand(value.shape[1]).reshape(by_axis).expand(value.shape)
+        return along(tensor.expand(value.shape[1]), 1, value.shape)
 
     flow = value.flow.where(spread(scale != 0), torch.zeros(())) if bool((scale == 0).any()) else value.flow
     return Value(spread(labels), flow, spread(numbers))

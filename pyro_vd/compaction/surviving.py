@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from torch import nn
 
 from pyro_vd.compaction.compacting import compact
-from pyro_vd.networks.checks import check_example
+from pyro_vd.networks.checks import check_inputs_of
 from pyro_vd.networks.flops import network_cost
-from pyro_vd.networks.inputs import Inputs
+from pyro_vd.networks.inputs import Inputs, rows
 from pyro_vd.networks.layers import widths
 
 
@@ -41,9 +40,9 @@ def _units(small: nn.Module) -> str:
     return "-".join(map(str, widths(small)[:-1]))
 
 
-def compact_size(net: nn.Module, example: Any) -> CompactSize:
+def compact_size(net: nn.Module, example: Inputs) -> CompactSize:
     """Measure the compact network. Args and errors: see :func:`~pyro_vd.compact`."""
-    example = check_example(net, example)
+    example = check_inputs_of(net, example)
     small = compact(net, example)
-    cost = network_cost(small, example[:1])
+    cost = network_cost(small, rows(example, slice(1)))
     return CompactSize(_units(small), cost.parameters, cost.flops)

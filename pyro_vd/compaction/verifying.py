@@ -25,12 +25,13 @@ from pyro_vd.compaction.plan import ShrinkPlan
 from pyro_vd.compaction.planning import Planning
 from pyro_vd.compaction.rules import analyse
 from pyro_vd.compaction.rules_movement import RULES as MOVEMENT
-from pyro_vd.networks.checks import check_example, check_module
+from pyro_vd.compaction.values import values_in
+from pyro_vd.networks.checks import check_inputs_of, check_module
 from pyro_vd.networks.copies import copy_network
-from pyro_vd.networks.inputs import Inputs, map_tensors, num_examples, rows, run, tensors_in
+from pyro_vd.networks.inputs import Inputs, in_float64, map_tensors, num_examples, rows, run, tensors_in
 
 _MOST_WIDE = 30_000_000
-"""Networks with more parameters are verified in their own precision, not in float64."""
+"""Networks with more parameters, and those that cannot run in float64, are verified in their own precision."""
 
 _ATTEMPTS = 6
 
@@ -53,8 +54,7 @@ class Verified:
 def verified(net: nn.Module, example: Inputs | None) -> Verified:
     """The plan for a network, carried out. Args and errors: see :func:`~pyro_vd.compact`."""
     check_module("net", net)
-    if not isinstance(example, tuple | list | dict) and example is not None:
-        example = check_example(net, example)
+    example = None if example is None else check_inputs_of(net, example)
     whole = prepared(net)
     example = default_example(whole) if example is None else example
     if isinstance(example, Tensor) and example.ndim < 2:
@@ -71,10 +71,13 @@ def verified(net: nn.Module, example: Inputs | None) -> Verified:
     selection = None if node is None else selection_of(analysis, node)
     if node is not None and selection is None:
         more.append(analysis.values[node].labels.flatten())
-    check = _Check(whole, example)
+    check: _Check | None = None
     for attempt in range(_ATTEMPTS):
         plan = planning.plan(more, selection)
-        if (not plan.tensors and plan.inputs is None) or check.passes(plan):
+        changes = bool(plan.tensors) or plan.inputs is not None
+        if changes and check is None:
+            check = _Check(whole, example)
+        if check is None or not changes or check.passes(plan):
             messages = messages_about(analysis, planning, plan, suspects)
             return Verified(replace(plan, messages=messages), applied(whole, plan))
         found = _suspects(graph, analysis, check.small, example, suspects, attempt)
@@ -88,8 +91,6 @@ def verified(net: nn.Module, example: Inputs | None) -> Verified:
 
 def _read(analysis: Analysis, node: fx.Node) -> list[Any]:
     """The values of the inputs of a node, and of its output."""
-    from pyro_vd.compaction.values import values_in
-
     return list(values_in([analysis.values[source] for source in (*node.all_input_nodes, node)]))
 
 
@@ -97,13 +98,21 @@ class _Check:
     """The comparison of smaller networks with the whole one."""
 
     def __init__(self, whole: nn.Module, example: Inputs) -> None:
-        count = sum(parameter.numel() for parameter in whole.parameters())
-        self._wide = count <= _MOST_WIDE
-        self._whole = self._copied(whole)
         self.small: nn.Module | None = None
-        widened = map_tensors(self._widened, example)
+        self._wide = sum(parameter.numel() for parameter in whole.parameters()) <= _MOST_WIDE
+        try:
+            self._take(whole, example)
+        except Exception:
+            if not self._wide:
+                raise
+            self._wide = False  # its forward pass may convert numbers to float32
+            self._take(whole, example)
+
+    def _take(self, whole: nn.Module, example: Inputs) -> None:
+        """Run the whole network on batches of several kinds."""
+        self._whole = self._copied(whole)
         self._cases: list[tuple[Any, list[Tensor]]] = []
-        for number, x in enumerate(_batches(widened)):
+        for number, x in enumerate(_batches(in_float64(example) if self._wide else example)):
             try:
                 self._cases.append((x, _outputs(self._whole, x)))
             except Exception:  # the network may take batches of one size only
@@ -127,9 +136,6 @@ class _Check:
     def _copied(self, net: nn.Module) -> nn.Module:
         copied = copy_network(net)
         return copied.double() if self._wide else copied
-
-    def _widened(self, tensor: Tensor) -> Tensor:
-        return tensor.double() if self._wide and tensor.is_floating_point() else tensor
 
 
 def _batches(x: Any) -> list[Any]:

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pyro_vd._core.arrays import tensor_of
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import one_line, type_name
 from pyro_vd.networks.input_checks import inputs_of
@@ -67,16 +66,6 @@ def dtype_of(net: nn.Module) -> torch.dtype:
     """The floating-point type of a network; inputs that are not tensors are converted to it."""
     tensors = (tensor.dtype for tensor in (*net.parameters(), *net.buffers()) if tensor.is_floating_point())
     return next(tensors, torch.get_default_dtype())
-
-
-def check_example(net: Any, example: Any) -> Tensor:
-    """Convert example inputs of a network to a tensor.
-
-    Raises:
-        InputError: ``net`` is not a network, or ``example`` is neither a tensor nor an array.
-    """
-    check_module("net", net)
-    return tensor_of("example", example, dtype_of(net))
 
 
 def check_inputs_of(net: Any, example: Any) -> Inputs:

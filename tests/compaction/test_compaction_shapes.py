@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections import UserDict
+from collections.abc import Callable
 from typing import Any
 
+import pytest
 import torch
 from compaction_support import check_compact
 from torch import Tensor, nn
 
 from pyro_vd import compact
+from pyro_vd.compaction import unit_groups
 from pyro_vd.networks.layers import widths
 from pyro_vd.networks.modules import SelectInputs
 
@@ -89,3 +93,31 @@ def test_what_only_looks_like_flattening() -> None:
     small = compact(net, torch.randn(2, 3, 2).double())
     x = torch.randn(6, 3, 2).double()
     torch.testing.assert_close(small(x), net(x))
+
+
+class Converted(nn.Module):
+    """A network whose forward pass is in float32, whatever it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(4, 6), nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.first(x.float()).relu())
+
+
+def test_a_network_that_cannot_run_in_float64_is_compared_in_its_own_precision() -> None:
+    net = Converted().eval()
+    with torch.no_grad():
+        net.first.weight[:3] = net.first.bias[:3] = 0
+    x = torch.randn(5, 4)
+    small = compact(net, x)
+    assert small.first.out_features == 3
+    torch.testing.assert_close(small(x), net(x))
+
+
+@pytest.mark.parametrize("form", [lambda x: x.numpy(), lambda x: x, lambda x: (x.numpy(),), lambda x: UserDict(x=x)])
+def test_every_form_of_example_is_taken(form: Callable[[Tensor], Any]) -> None:
+    net, x = Converted().eval(), torch.randn(5, 4)
+    assert compact(net, form(x)).first.out_features == 6
+    assert unit_groups(net, form(x)).groups.keys() >= {"first.weight", "last.weight"}
