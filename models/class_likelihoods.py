@@ -47,13 +47,13 @@ class Categorical:
         weight: Tensor | Sequence[float] | None = None,
         label_smoothing: float = 0.0,
     ) -> None:
-        self.dim = check_number("dim", dim, low=-LARGEST, high=LARGEST, whole=True)
+        self.dim: int = check_number("dim", dim, low=-LARGEST, high=LARGEST, whole=True)
         if self.dim == 0:
             raise InputError(name="dim", value=dim, allowed="another dimension than 0, which is that of the examples")
         if ignore_index is not None:
             ignore_index = check_number("ignore_index", ignore_index, low=-LARGEST, high=LARGEST, whole=True)
         self.ignore_index: int | None = ignore_index
-        self.label_smoothing = check_number("label_smoothing", label_smoothing, low=0, high=1)
+        self.label_smoothing: float = check_number("label_smoothing", label_smoothing, low=0, high=1)
         if self.label_smoothing == 1:
             raise InputError(name="label_smoothing", value=label_smoothing, allowed="a share in [0, 1)")
         self.weight = None if weight is None else _weights(weight)

@@ -134,7 +134,7 @@ class MixtureOfNormals:
     """
 
     def __init__(self, components: int) -> None:
-        self.components = check_number("components", components, low=1, high=LARGEST, whole=True)
+        self.components: int = check_number("components", components, low=1, high=LARGEST, whole=True)
 
     @property
     def options(self) -> dict[str, Any]:

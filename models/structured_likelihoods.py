@@ -45,8 +45,8 @@ class Heads(nn.Module):
             raise InputError(
                 name="heads", value=list(heads), allowed="other names: with these, observations would have weights"
             )
-        self.heads = dict(heads)
-        self.learnt = nn.ModuleDict({name: part for name, part in heads.items() if isinstance(part, nn.Module)})
+        self.heads: dict[str, Likelihood] = dict(heads)
+        self.learnt: nn.ModuleDict = nn.ModuleDict({name: part for name, part in heads.items() if isinstance(part, nn.Module)})
 
     def select(self, output: Any) -> dict[str, Any]:
         """Return the entries of the network's output that are heads.

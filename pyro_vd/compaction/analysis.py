@@ -91,9 +91,9 @@ class Analysis:
 
     def __init__(self, graph: Exported) -> None:
         self.graph = graph
-        self.labels = Labels()
+        self.labels: Labels = Labels()
         names = dict.fromkeys(graph.names.values())
-        self.places = Places(self.labels, {name: graph.tensor(name).shape for name in names})
+        self.places: Places = Places(self.labels, {name: graph.tensor(name).shape for name in names})
         self.values: dict[fx.Node, Any] = {}
         self.held: list[Held] = []
         self.products: list[Product] = []

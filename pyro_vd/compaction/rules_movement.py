@@ -14,7 +14,7 @@ from pyro_vd.compaction.exported import operation
 from pyro_vd.compaction.labels import core, varying
 from pyro_vd.compaction.values import Value, unknown
 
-ops = torch.ops.aten
+ops: Any = torch.ops.aten
 
 
 def _move(function: Callable[..., Any]) -> Callable[[Analysis, fx.Node, Any, Any], Any]:

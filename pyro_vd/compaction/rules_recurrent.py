@@ -84,7 +84,7 @@ class Cell:
     ) -> None:
         gates = _GATES[kind]
         width = len(weights[0].shape) and weights[0].shape[0] // gates
-        self.labels = analysis.labels.new(width)
+        self.labels: Tensor = analysis.labels.new(width)
         for position, weight in enumerate(weights):
             for place, index in weight.sources.items():
                 axes = varying(index)
@@ -104,14 +104,14 @@ class Cell:
             if torch.equal(more, silent):
                 break
             silent = more
-        self.numbers = torch.zeros(width, dtype=torch.float64).where(silent, torch.nan)
+        self.numbers: Tensor = torch.zeros(width, dtype=torch.float64).where(silent, torch.nan)
         reads_inputs = nonzero[0].any(0) & ~silent[:, None]
         reads_units = nonzero[1].any(0) & ~silent[:, None] & ~silent
         before = reads_units | torch.eye(width, dtype=torch.bool)
         while not torch.equal(further := (before.float() @ before.float()) > 0, before):
             before = further
         units = _watched(analysis, self.labels, reads_inputs.to(flow.dtype) @ flow + analysis.root)
-        self.marks = before.to(flow.dtype) @ units
+        self.marks: Tensor = before.to(flow.dtype) @ units
 
 
 def _watched(analysis: Analysis, labels: Tensor, marks: Tensor) -> Tensor:

@@ -35,7 +35,9 @@ class ClassLabels(Categorical):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(logits=logits, validate_args=False)
-        self.ignore_index, self.weight, self.label_smoothing = ignore_index, weight, label_smoothing
+        self.ignore_index: int | None = ignore_index
+        self.weight: Tensor | None = weight
+        self.label_smoothing: float = label_smoothing
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Self:
         """Return the distribution with a larger batch shape."""

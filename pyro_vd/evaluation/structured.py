@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Distribution, constraints
 
 VALUE, WEIGHT = "y", "weight"
 """The keys of observations with weights."""
@@ -25,10 +25,10 @@ class JointDistribution(Distribution):
         ValueError: there is none, or the batch shapes differ.
     """
 
-    arg_constraints = {}
+    arg_constraints: dict[str, constraints.Constraint] = {}
 
     def __init__(self, heads: Mapping[str, Distribution]) -> None:
-        self.heads = dict(heads)
+        self.heads: dict[str, Distribution] = dict(heads)
         shapes = {head.batch_shape for head in self.heads.values()}
         if len(shapes) != 1:
             raise ValueError(
@@ -59,7 +59,7 @@ class WeightedDistribution(Distribution):
         base: the distribution of one tensor per example, with batch shape ``(n,)``.
     """
 
-    arg_constraints = {}
+    arg_constraints: dict[str, constraints.Constraint] = {}
 
     def __init__(self, base: Distribution) -> None:
         self.base = base

@@ -95,7 +95,7 @@ class VariationalDropoutELBO(ELBO):
         self.kl_weight = kl_weight
         check_output_noise("noise", noise)
         self.noise = noise
-        self.kl_weights = check_kl_weights(kl_weights)
+        self.kl_weights: dict[str, float] = check_kl_weights(kl_weights)
         self.data_term: Tensor = torch.tensor(math.nan)
         self.kl: Tensor = torch.tensor(math.nan)
         self.site_kl: dict[str, Tensor] = {}

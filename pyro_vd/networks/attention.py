@@ -25,14 +25,16 @@ class Attention(nn.Module):
 
     def __init__(self, whole: nn.MultiheadAttention, heads: int, width: int, value_width: int) -> None:
         super().__init__()
-        self.num_heads, self.head_dim, self.value_dim = heads, width, value_width
+        self.num_heads: int = heads
+        self.head_dim: int = width
+        self.value_dim: int = value_width
         self.batch_first: bool = whole.batch_first
         self.scale: float = whole.head_dim**-0.5
         for name, parameter in whole._parameters.items():
             self.register_parameter(name, parameter)
         self.out_proj: nn.Module = whole.out_proj
         self._qkv_same_embed_dim = False  # nn.TransformerEncoderLayer then calls forward, not a kernel for equal widths
-        self.training = whole.training
+        self.train(whole.training)
 
     def forward(
         self,

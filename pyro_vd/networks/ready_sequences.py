@@ -17,9 +17,9 @@ class LSTMClassifier(nn.Module):
 
     def __init__(self, vocabulary: int, classes: int, width: int, hidden: int) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(vocabulary, width)
-        self.lstm = nn.LSTM(width, hidden, batch_first=True)
-        self.head = nn.Linear(hidden, classes)
+        self.embedding: nn.Embedding = nn.Embedding(vocabulary, width)
+        self.lstm: nn.LSTM = nn.LSTM(width, hidden, batch_first=True)
+        self.head: nn.Linear = nn.Linear(hidden, classes)
 
     def forward(self, tokens: Tensor) -> Tensor:
         outputs, _ = self.lstm(self.embedding(tokens))
@@ -50,11 +50,11 @@ class TransformerClassifier(nn.Module):
 
     def __init__(self, vocabulary: int, classes: int, length: int, width: int, heads: int, layers: int) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(vocabulary, width)
-        self.positions = nn.Parameter(0.02 * torch.randn(length, width))
+        self.embedding: nn.Embedding = nn.Embedding(vocabulary, width)
+        self.positions: nn.Parameter = nn.Parameter(0.02 * torch.randn(length, width))
         layer = nn.TransformerEncoderLayer(width, heads, 4 * width, dropout=0.0, activation="gelu", batch_first=True)
-        self.encoder = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
-        self.head = nn.Linear(width, classes)
+        self.encoder: nn.TransformerEncoder = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
+        self.head: nn.Linear = nn.Linear(width, classes)
 
     def forward(self, tokens: Tensor) -> Tensor:
         outputs = self.encoder(self.embedding(tokens) + self.positions[-tokens.shape[1] :])
