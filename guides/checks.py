@@ -7,6 +7,7 @@ from typing import Any
 
 from pyro_vd._core.arguments import check_number
 from pyro_vd._core.errors import InputError
+from pyro_vd._core.messages import quoted
 from pyro_vd._core.patterns import by_pattern
 from pyro_vd.networks.markers import GuideMarker, ModelMarker
 
@@ -47,13 +48,15 @@ def check_guide(guide: object) -> None:
         )
 
 
-def check_log_sigma2(value: Any) -> float:
-    """Return a value for ``log_sigma2``, log σ² at the start, as a number in [−60, 0].
+def check_log_sigma2(value: Any) -> float | dict[str, float]:
+    """Return a value for ``log_sigma2``, log σ² at the start: a number in [−60, 0], or such numbers by name or pattern.
 
     Raises:
         InputError: any other value.
     """
-    return check_number("log_sigma2", value, low=-60, high=0)
+    if not isinstance(value, Mapping):
+        return check_number("log_sigma2", value, low=-60, high=0)
+    return {pattern: check_number(f"log_sigma2 of {quoted(pattern)}", each, low=-60, high=0) for pattern, each in value.items()}
 
 
 def initial_log_sigma2(value: float | Mapping[str, float], model: Any) -> dict[str, float]:
@@ -64,9 +67,9 @@ def initial_log_sigma2(value: float | Mapping[str, float], model: Any) -> dict[s
             matches a name.
     """
     check_model(model)
-    given = value if isinstance(value, Mapping) else {"*": value}
-    checked = {pattern: check_log_sigma2(each) for pattern, each in given.items()}
-    return by_pattern("log_sigma2", checked, model.weight_names, complete=True)
+    checked = check_log_sigma2(value)
+    by_name = checked if isinstance(checked, dict) else {"*": checked}
+    return by_pattern("log_sigma2", by_name, model.weight_names, complete=True)
 
 
 def check_train_threshold(value: Any) -> float | None:

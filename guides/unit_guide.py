@@ -144,8 +144,8 @@ class UnitGuideSettings(GuideSettings):
     """The settings that the guides with a factor per unit have in common."""
 
     kind: str = field(default="", init=False)
-    log_sigma2: float = -8.0
-    """The initial log σ² of every unit, and of every weight with noise, in [−60, 0]."""
+    log_sigma2: float | dict[str, float] = -8.0
+    """The initial log σ² of every unit, and of every weight with noise, in [−60, 0]; or a mapping from sites or patterns."""
     weight_noise: bool = False
     """Whether weights have their own noise too."""
     shared: bool = False

@@ -91,8 +91,9 @@ class VariationalDropoutSettings(_HasSharing, GuideSettings):
     """Variational dropout: Gaussian noise of a learnt variance on every weight."""
 
     kind: Literal["variational"] = field(default="variational", init=False)
-    log_sigma2: float = -10.0
-    """The initial log σ² of every weight, in [−60, 0]: about −10 for a new network, −8 for a pretrained one."""
+    log_sigma2: float | dict[str, float] = -10.0
+    """The initial log σ² of every weight, in [−60, 0]: about −10 for a new network, −8 for a pretrained one; or a mapping from
+    sites or patterns to it, of which the first that matches counts."""
     alpha_sharing: Sharing = "weight"
     """The weights that share one α: no two (weight), or those of one row, one column or one layer."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from types import NoneType, UnionType
+from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
 from pyro_vd._core.errors import InputError
@@ -50,12 +50,20 @@ def made(tree: Any, hint: Any, key: str = "") -> Any:
             raise
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
-        return tree if tree is None else made(tree, next(part for part in inner if part is not NoneType))
+        return tree if tree is None else made(tree, next(part for part in inner if _fits(tree, part)), key)
     if origin in (list, tuple):
         return origin(made(value, inner[0]) for value in tree)
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return {as_key(key, hint): made(value, inner[1]) for key, value in tree.items()}
     return float(tree) if hint is float else tree
+
+
+def _fits(tree: Any, hint: Any) -> bool:
+    try:
+        check_tree("", tree, hint)
+    except InputError:
+        return False
+    return True
 
 
 def tree_of(value: Any) -> Any:

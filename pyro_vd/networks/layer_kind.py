@@ -23,9 +23,9 @@ class LayerKind(ABC):
     """Description of a kind of layer; the defaults are for a layer that maps ``(…, in_features)`` to ``(…, out_features)``.
 
     A kind must define :attr:`modules` or :attr:`class_names`, and :meth:`weights`. A kind whose layers' output is not linear in
-    their inputs must also override :meth:`matrix` to return None, which is also the default for several weights; compaction
-    then leaves their units as they are. A weight that the forward pass gives to one of the :attr:`linear_maps`, once, is not
-    drawn: the output of the map is. A weight that is used in any other way is drawn once per forward pass.
+    their inputs must also override :meth:`matrix` to return None, which is also the default for several weights. A weight that
+    the forward pass gives to one of the :attr:`linear_maps`, once, is not drawn: the output of the map is. A weight that is
+    used in any other way is drawn once per forward pass.
     :class:`pyro_vd.testing.LayerKindConformance` tests everything that a kind claims.
     """
 
@@ -95,8 +95,7 @@ class LayerKind(ABC):
         """The factors ``(output units, input units, kernel positions)`` of the inputs in the outputs.
 
         Returns:
-            The factors, or None where the output is not the sum of such products and the bias. The units that such a layer
-            reads and makes are then left as they are.
+            The factors, or None where the output is not the sum of such products and the bias.
         """
         weights = self.weights(layer)
         if len(weights) != 1 or not self.is_dense(layer):
@@ -109,21 +108,6 @@ class LayerKind(ABC):
     def is_uniform(self, layer: nn.Module) -> bool:
         """Whether a constant input adds the same number at every position of the output: no zeros are padded, for example."""
         return True
-
-    def kept_entries(self, layer: nn.Module, inputs: Tensor, outputs: Tensor) -> dict[str, dict[int, Tensor]]:
-        """What is kept of each tensor of a layer if these units are kept: by the tensor's name, indices by dimension.
-
-        Args:
-            layer: the layer; it need not have a bias.
-            inputs: indices of the input units that are kept.
-            outputs: indices of the output units that are kept.
-        """
-        by_unit = {"in": inputs, "out": outputs}
-        kept = {
-            name: {dim: by_unit[axis] for dim, axis in enumerate(axes) if axis in by_unit}
-            for name, axes in self.weights(layer).items()
-        }
-        return {**kept, self.bias: {0: outputs}} if hasattr(layer, self.bias) else kept
 
     def take_sizes(self, layer: nn.Module) -> None:
         """Set the attributes of a layer that hold sizes to those of its tensors, which have become smaller."""

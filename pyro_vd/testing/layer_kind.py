@@ -142,10 +142,11 @@ class LayerKindConformance(LayerCase):
             return
         inputs, outputs = (torch.arange(0, units, 2) for units in self.kind.units(self.made))
         small = copy.deepcopy(self.made)
-        for name, kept in self.kind.kept_entries(small, inputs, outputs).items():
-            if (tensor := getattr(small, name)) is not None:
-                for dim, indices in kept.items():
-                    tensor = tensor.index_select(dim, indices)
+        by_unit = {"in": inputs, "out": outputs}
+        for name, axes in {self.kind.bias: ("out",), **self.kind.weights(small)}.items():
+            if (tensor := getattr(small, name, None)) is not None:
+                for dim, axis in enumerate(axes):
+                    tensor = tensor.index_select(dim, by_unit[axis]) if axis in by_unit else tensor
                 setattr(small, name, nn.Parameter(tensor))
         self.kind.take_sizes(small)
         assert self.kind.units(small) == (len(inputs), len(outputs))

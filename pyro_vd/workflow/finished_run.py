@@ -79,7 +79,7 @@ def load_run(folder: Path | str, data_dir: Path | str | None = None) -> Run:
     recipe = parse_recipe(recipe_of(folder), str(folder / RECIPE))
     read_metrics(folder)
     net = recipe.model.build()
-    model = BayesianNetwork(net, recipe.model.build_likelihood(net), prior=recipe.model.weight_prior())
+    model = recipe.model.bayesian(net, recipe.model.build_likelihood(net))
     guide = recipe.train.guide.build(model)
     load_posterior(folder / POSTERIOR, guide)
     return Run(folder, recipe, guide, None if data_dir is None else check_path("data_dir", data_dir))

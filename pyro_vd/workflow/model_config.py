@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import one_line
 from pyro_vd.distributions.priors import LogUniform, NormalARD, NormalJeffreys
+from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.models.likelihood import Likelihood
 from pyro_vd.models.likelihoods import LIKELIHOODS
 from pyro_vd.models.site_priors import Prior
@@ -56,10 +57,13 @@ class ModelConfig:
     initial_theta: InitialTheta = "default"
     """How weights are drawn at the start: as the network does, uniformly from [-1/√n_out, 1/√n_out], or normally with standard
     deviation 1/√n_out, where n_out is the size of the weight's first dimension."""
-    prior: PriorName = "log-uniform"
+    prior: PriorName | dict[str, PriorName] = "log-uniform"
     """The prior of the weights: log-uniform with the approximate or with the exact KL, automatic relevance determination, or,
-    for the guide ``group``, normal–Jeffreys."""
-
+    for the guide ``group``, normal–Jeffreys. A mapping gives it by site or pattern, of which the first that matches counts."""
+    include: list[str] = field(default_factory=list)
+    """Further parameters that get a prior, such as biases: their names, or patterns such as "*.bias"."""
+    exclude: list[str] = field(default_factory=list)
+    """Weights that get no prior, in the same form."""
     likelihood: LikelihoodName = "categorical"
     """What is observed: class labels (categorical), zeros and ones (bernoulli), or classes in an order (ordered-logistic);
     numbers with noise of a learnt scale (normal), with outliers (student-t), with a scale that the network predicts
@@ -146,7 +150,17 @@ class ModelConfig:
             return self._likelihood(initial_scale=rescale.std.item())
         return self._likelihood()
 
-    def weight_prior(self) -> Prior:
-        """The prior, as a function of a weight's shape."""
-        prior, options = PRIORS[self.prior]
-        return partial(prior, **options)
+    @property
+    def prior_names(self) -> list[str]:
+        """The types of priors that some site has."""
+        return list(self.prior.values()) if isinstance(self.prior, dict) else [self.prior]
+
+    def bayesian(self, net: nn.Module, likelihood: Likelihood) -> BayesianNetwork:
+        """A Bayesian network of a network of :meth:`build`, with the priors of these settings.
+
+        Raises:
+            InputError: a pattern matches no parameter of the network, or a site has no prior.
+        """
+        named = self.prior if isinstance(self.prior, dict) else {"*": self.prior}
+        priors: dict[str, Prior] = {pattern: partial(PRIORS[name][0], **PRIORS[name][1]) for pattern, name in named.items()}
+        return BayesianNetwork(net, likelihood, prior=priors, include=self.include, exclude=self.exclude)

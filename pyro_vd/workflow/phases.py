@@ -11,7 +11,7 @@ from pyro_vd.data.batches import DEFAULT_BATCH_SIZE
 from pyro_vd.guides import GuideSettings, VariationalDropoutSettings
 from pyro_vd.inference.output_noise import OutputNoise
 from pyro_vd.pruning.rule import PruningRule
-from pyro_vd.pruning.thresholds import DEFAULT_THRESHOLD, check_threshold
+from pyro_vd.pruning.thresholds import DEFAULT_THRESHOLD, check_threshold, highest_threshold
 from pyro_vd.training.schedules import KLWeight, LRSchedule
 from pyro_vd.training.spec import TrainingSpec
 
@@ -69,6 +69,8 @@ class TrainConfig(StepsConfig):
     """The guide, which is what is learnt about the weights: its kind and its parameters."""
     kl_weight: KLWeight = field(default_factory=KLWeight)
     """β, the weight of the KL, over the epochs."""
+    kl_weights: dict[str, float] = field(default_factory=dict)
+    """Factors on β of single sites, by name or pattern such as "embedding.*"; of several that match, the first counts."""
     train_threshold: float | None = TrainingSpec.train_threshold
     """Hold means with log α at or above this threshold at zero in the forward pass; null holds none. The guide must learn α."""
     noise: OutputNoise = TrainingSpec.noise
@@ -99,6 +101,8 @@ class FinetuneConfig(StepsConfig):
 
     kl_weight: KLWeight = field(default_factory=KLWeight)
     """β, the weight of the KL, over the epochs."""
+    kl_weights: dict[str, float] = field(default_factory=dict)
+    """Factors on β of single sites, by name or pattern such as "embedding.*"; of several that match, the first counts."""
 
 
 @dataclass
@@ -109,11 +113,16 @@ class PruneConfig:
     """Weights with log α at or above it are removed."""
     max_error_rise: float | None = None
     """If given, the threshold is instead the lowest whose validation error rises by at most this share."""
+    thresholds: dict[str, float] = field(default_factory=dict)
+    """Thresholds of single sites, by name or pattern such as "embedding.*", in place of the threshold; the first counts."""
     max_inputs: list[int] | None = None
     """If given, the most inputs that each layer keeps, first layer first: those with the least log α below the threshold."""
 
     def __post_init__(self) -> None:
         self.threshold = check_number("threshold", check_threshold(self.threshold), low=-100, high=100)
+        for site, threshold in self.thresholds.items():
+            own = check_threshold(threshold, f"thresholds.{site}")
+            self.thresholds[site] = check_number(f"thresholds.{site}", own, low=-100, high=100)
         if self.max_inputs is not None:
             self.max_inputs = check_numbers("max_inputs", self.max_inputs, low=0, high=LARGEST)
         if self.max_inputs is not None and self.max_error_rise is not None:
@@ -123,9 +132,31 @@ class PruneConfig:
                 name="max_inputs",
                 value=self.max_inputs,
             )
+        if self.thresholds and self.max_error_rise is not None:
+            raise InputError(
+                f"thresholds (={self.thresholds}) and max_error_rise (={self.max_error_rise}) cannot both be given: one "
+                "threshold for all sites is chosen",
+                name="thresholds",
+                value=self.thresholds,
+            )
         if self.max_error_rise is not None:
             self.max_error_rise = check_number("max_error_rise", self.max_error_rise, low=0, high=1)
 
+    def check_highest(self, train_threshold: float | None, where: str = "") -> None:
+        """Refuse thresholds above the one from which training held means at zero.
+
+        Args:
+            train_threshold: that one, or None.
+            where: the key of these settings, for messages.
+
+        Raises:
+            InputError: naming the first threshold that is too high.
+        """
+        for name, value in {"threshold": self.threshold, **{f"thresholds.{k}": v for k, v in self.thresholds.items()}}.items():
+            if value > highest_threshold(train_threshold):
+                allowed = f"at most train.train_threshold (={train_threshold}): weights beyond that were held at zero"
+                raise InputError(name=where + name, value=value, allowed=allowed)
+
     def rule(self) -> PruningRule:
         """The rule with the threshold as it is here, before one is chosen on validation data."""
-        return PruningRule(self.threshold, self.max_inputs)
+        return PruningRule(self.threshold, self.max_inputs, self.thresholds)

@@ -9,9 +9,10 @@ import torch
 
 from pyro_vd._core.arguments import check_number
 from pyro_vd._core.errors import InputError
+from pyro_vd._core.patterns import by_pattern
 from pyro_vd.data.augmentation import RandomAffine
 from pyro_vd.data.loading import NAMES
-from pyro_vd.pruning.thresholds import highest_threshold
+from pyro_vd.guides import WeightGuide
 from pyro_vd.workflow.model_config import PRIORS, ModelConfig
 from pyro_vd.workflow.phases import FinetuneConfig, PretrainConfig, PruneConfig, TrainConfig
 
@@ -53,12 +54,7 @@ class Recipe:
     def __post_init__(self) -> None:
         self.seed = check_number("seed", self.seed, low=0, high=2**32 - 1, whole=True)
         self.threads = check_number("threads", self.threads, low=1, high=1024, whole=True)
-        if self.prune.threshold > highest_threshold(self.train.train_threshold):
-            raise InputError(
-                name="prune.threshold",
-                value=self.prune.threshold,
-                allowed=f"at most train.train_threshold (={self.train.train_threshold}): weights beyond that were held at zero",
-            )
+        self.prune.check_highest(self.train.train_threshold, "prune.")
         guide = self.train.guide
         if not guide.learns_alpha and self.finetune.epochs:
             raise InputError(
@@ -68,10 +64,10 @@ class Recipe:
                 "pruning has left",
             )
         fitting = [name for name, (prior, _) in PRIORS.items() if prior in guide.priors]
-        if self.model.prior not in fitting:
+        if unfit := [name for name in self.model.prior_names if name not in fitting]:
             raise InputError(
                 name="model.prior",
-                value=self.model.prior,
+                value=unfit[0],
                 allowed=f"{' or '.join(fitting)} where train.guide.kind is {guide.kind!r}",
             )
         layers = self.model.layers
@@ -93,6 +89,21 @@ class Recipe:
                 name="prune.max_error_rise",
                 value=self.prune.max_error_rise,
             )
+
+    def check_sites(self, guide: WeightGuide) -> None:
+        """Refuse settings by site or pattern that do not fit the sites of a guide of this recipe.
+
+        Raises:
+            InputError: a pattern matches no site, or ``prune.max_inputs`` does not fit.
+        """
+        for phase, given in {"train": self.train.kl_weights, "finetune": self.finetune.kl_weights}.items():
+            by_pattern(f"{phase}.kl_weights", given, guide.site_names)
+        if guide.learns_alpha:
+            try:
+                self.prune.rule().masks(guide)
+            except InputError as error:
+                error.args = (f"prune.{error}",)
+                raise
 
     def from_anywhere(self) -> Recipe:
         """The same recipe with absolute paths to its data, so that it holds in every working directory."""

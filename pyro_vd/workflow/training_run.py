@@ -32,7 +32,6 @@ from pyro_vd.networks.inputs import num_examples, rows
 from pyro_vd.pruning.pruned import pruned_or_mean
 from pyro_vd.pruning.rule import PruningRule, pruning_masks
 from pyro_vd.pruning.threshold_choice import choose_threshold
-from pyro_vd.pruning.thresholds import highest_threshold
 from pyro_vd.training.fitting import FitResult, fit
 from pyro_vd.training.frames import FrameRecorder
 from pyro_vd.training.metrics_log import MetricsLog
@@ -75,6 +74,8 @@ def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progr
     likelihood = recipe.model.build_likelihood(net)
     data = checked(data, BayesianNetwork(net, likelihood))
     train, validation = data.split(recipe.data.validation)
+    model = recipe.model.bayesian(copy.deepcopy(net), copy.deepcopy(likelihood))
+    recipe.check_sites(recipe.train.guide.build_for(model, rows(train[0], slice(2))))
     augment = None if recipe.augment == RandomAffine() else recipe.augment
     if augment:
         augment(rows(train[0], slice(1)))  # refuses inputs that are not images, before anything is written
@@ -96,7 +97,7 @@ def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progr
         net, results["pretrain"] = _pretrain(recipe, net, likelihood, train, validation, settings)
     pretrained = (net, copy.deepcopy(likelihood)) if recipe.pretrain.epochs else None
 
-    model = BayesianNetwork(net, likelihood, prior=recipe.model.weight_prior())
+    model = recipe.model.bayesian(net, likelihood)
     guide = recipe.train.guide.build_for(model, rows(train[0], slice(2)))
     rule = recipe.prune.rule()
     settings = options("train", recipe.train) | {"rule": rule}
@@ -145,10 +146,7 @@ def chosen_rule(config: PruneConfig, guide: WeightGuide, validation: Arrays | No
             there are no validation data, or no threshold is low enough.
     """
     if config.max_error_rise is None:
-        if config.threshold > highest_threshold(guide.train_threshold):
-            raise InputError(
-                name="threshold", value=config.threshold, allowed=f"at most train.train_threshold (={guide.train_threshold})"
-            )
+        config.check_highest(guide.train_threshold)
         return config.rule()
     if validation is None:
         raise InputError(
