@@ -1,12 +1,6 @@
-"""How much of networks of others compaction removes, and whether they stay the same function.
+"""How much of networks of others compaction removes, and whether they stay the same function: the page docs/compaction.md.
 
-Run ``python benchmarks/compaction.py``. Each network of ``benchmarks/zoo.py`` has 40 % of the units of its layers, the last one
-apart, and 30 % of its other weights set to zero. The columns:
-
-left        share of the parameters that are left
-removable   share of the units left that could go: all that makes them is zero, or nobody reads them, and no rule needs them
-difference  largest difference of the outputs, relative to the largest output
-anchor      Torch-Pruning, whose dependency graph removes the same zero rows, with all that depends on them
+Run ``python benchmarks/compaction.py > docs/compaction.md``.
 """
 
 from __future__ import annotations
@@ -29,7 +23,23 @@ from zoo import Specimen, specimens
 
 from pyro_vd.compaction.compacting import compacted
 from pyro_vd.networks.inputs import in_float64, run, tensors_in
-from pyro_vd.workflow.tables import print_table
+
+PAGE = """# Compaction of networks that others wrote
+
+This page is what `python benchmarks/compaction.py` prints. Each network has random weights, of which 40 % of the units of all
+layers but the last, and 30 % of the other weights, are set to zero; `compact` then makes it smaller.
+
+- **left**: the share of the parameters that is left.
+- **removable**: of the units that are left, the share that could go as well: all that makes them is zero, or nothing reads
+  them, and no rule of the network needs them, such as equal widths of the layers of an `nn.LSTM`.
+- **float32**, **float64**: the largest difference between the outputs of the two networks, relative to the largest output.
+- **seconds**: the time of `compact` on one CPU thread.
+- **Torch-Pruning**: its dependency graph removes the same zero rows with all that depends on them: the share of the parameters
+  that is left, and the difference in float32. "refused" where it raises an error, or takes longer than a minute. Where the
+  difference is large, what it returns is another function.
+"""
+
+COLUMNS = ("network", "parameters", "left", "removable", "float32", "float64", "seconds", "Torch-Pruning: left", "difference")
 
 PATIENCE = 60
 """Seconds after which Torch-Pruning, whose search may not end, counts as refusing a network."""
@@ -123,16 +133,18 @@ def _outputs(net: nn.Module, x: Any) -> list[Tensor]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the table."""
+    """Print the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="parts of names of networks; all of them without any")
     names = parser.parse_args(arguments).names
-    rows = [measure(specimen, with_anchor=True) for specimen in specimens(*names)]
-    header = ["network", "parameters", "left", "removable", "float32", "float64", "seconds", "anchor: left", "difference"]
-    print_table("Compaction of networks of others", header, [cells(row) for row in rows])
-    for row in rows:
-        for message in row.messages:
-            print(f"{row.name}: {message}")
+    print(PAGE, f"| {' | '.join(COLUMNS)} |", f"|{' --- |' * len(COLUMNS)}", sep="\n")
+    messages = []
+    for specimen in specimens(*names):
+        row = measure(specimen, with_anchor=True)
+        print(f"| {' | '.join(cells(row))} |", flush=True)
+        messages += [f"- {row.name}: {message}" for message in row.messages]
+    if messages:
+        print("", "What compaction says of them:", "", *messages, sep="\n")
 
 
 def cells(row: Row) -> list[str]:
