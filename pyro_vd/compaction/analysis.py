@@ -78,6 +78,21 @@ class Heads:
     scaled: Product | None = None
 
 
+@dataclass(frozen=True)
+class Table:
+    """A look-up of rows in a table.
+
+    Attributes:
+        node: the operation.
+        name: of the parameter or buffer.
+        columns: ``(columns,)``, the labels of the units that it makes.
+    """
+
+    node: fx.Node
+    name: str
+    columns: Tensor
+
+
 class Analysis:
     """What is known of all tensors in a network's graph.
 
@@ -98,6 +113,7 @@ class Analysis:
         self.held: list[Held] = []
         self.products: list[Product] = []
         self.heads: list[Heads] = []
+        self.tables: list[Table] = []
         self.ranges: list[tuple[Tensor, Tensor]] = []
         self.equal_parts: list[list[Tensor]] = []
         with torch.inference_mode(False):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
 from pyro_vd.compaction.analysis import Analysis
 from pyro_vd.compaction.counting import Counting
-from pyro_vd.compaction.exported import operation
+from pyro_vd.compaction.exported import literals, operation
 from pyro_vd.compaction.labels import core, varying
 from pyro_vd.compaction.plan import AttentionPlan, AttributePlan
 from pyro_vd.compaction.rules_movement import RULES as MOVEMENT
@@ -70,12 +69,6 @@ def scales(analysis: Analysis, counting: Counting) -> dict[tuple[str, int], list
             factors[index[of_query]] = (left / width) ** 0.5
             found[place] = factors.tolist()
     return found
-
-
-def literals(node: fx.Node) -> list[Any]:
-    """The arguments of a node that are no tensors."""
-    flat = torch.utils._pytree.tree_leaves((node.args, node.kwargs))
-    return [part for part in flat if not isinstance(part, fx.Node)]
 
 
 def _sizes(counting: Counting, value: Value) -> Iterator[tuple[int, int]]:

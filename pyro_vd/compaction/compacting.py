@@ -29,7 +29,8 @@ def compact(net: nn.Module, example: Inputs | None = None) -> nn.Module:
     linear layer                                  a unit is constant if all its weights are zero or their inputs constant
     convolution                                   the same; with zero padding it still reads constants other than 0
     transposed convolution                        the same; it still reads constants other than 0
-    embedding, recurrent layer                    a column; a hidden unit with all of its gates, constant if it is always 0
+    embedding                                     a column; ids with equal rows, such as those of removed words, share one row
+    recurrent layer and cell                      a hidden unit with all of its gates, constant if it is always 0
     activation, dropout, batch normalisation      each unit by itself
     pooling, mean over positions, padding         each filter by itself; an average that counts padding is not constant
     sum, difference and product of two tensors    units at the same place are removed together
@@ -54,7 +55,8 @@ def compact(net: nn.Module, example: Inputs | None = None) -> nn.Module:
         A copy of the network with smaller layers, in evaluation mode; of the same class as the network. Where inputs are
         removed, it is an ``nn.Sequential`` that begins with a :class:`~pyro_vd.networks.SelectInputs`, which takes the others
         from the whole input. An ``nn.MultiheadAttention`` that becomes smaller is replaced by an
-        :class:`~pyro_vd.networks.attention.Attention`, which has widths of its own.
+        :class:`~pyro_vd.networks.attention.Attention`, which has widths of its own; an embedding of which rows go, by a
+        :class:`~pyro_vd.networks.RemappedEmbedding`.
 
     Raises:
         InputError: the network has hooks, a parameter is not finite, or the example is missing or does not fit.

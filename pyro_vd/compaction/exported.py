@@ -30,6 +30,7 @@ class Exported:
 
     Attributes:
         net: the network.
+        example: the inputs.
         nodes: the operations in their order, without placeholders and output.
         names: by placeholder, the name of the parameter or buffer that it stands for; one name for a shared tensor.
         constants: by placeholder, the value of a tensor that the forward pass makes by itself.
@@ -44,6 +45,7 @@ class Exported:
     def __init__(self, net: nn.Module, example: Inputs) -> None:
         check_hooks(net)
         self.net = net
+        self.example = example
         args, kwargs = call_arguments(map_tensors(torch.clone, example))
         try:
             with _quiet(), torch.no_grad():
@@ -93,6 +95,12 @@ def operation(node: fx.Node) -> str:
     target: Any = node.target
     name = getattr(target, "_opname", None) or getattr(target, "__name__", str(target))
     return str(name)
+
+
+def literals(node: fx.Node) -> list[Any]:
+    """The arguments of a node that are no tensors."""
+    flat = torch.utils._pytree.tree_leaves((node.args, node.kwargs))
+    return [part for part in flat if not isinstance(part, fx.Node)]
 
 
 _MAY_BE_VIEWS = ("reshape", "flatten", "unflatten", "contiguous", "to", "type_as", "dropout", "expand_as", "chunk", "movedim")

@@ -91,6 +91,25 @@ class AttentionPlan:
 
 
 @dataclass(frozen=True)
+class EmbeddingPlan:
+    """An embedding that a :class:`~pyro_vd.networks.RemappedEmbedding` with fewer rows replaces, or one that has fewer.
+
+    Attributes:
+        module: path of the module.
+        rows: by row of its weight before, the number of the row that stays of those equal to it.
+    """
+
+    module: str
+    rows: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not self.rows or {*self.rows} != {*range(max(self.rows) + 1)}:
+            raise InputError(
+                f"the rows of {self.module} must be numbered from 0 without a gap", name=self.module, value=self.rows
+            )
+
+
+@dataclass(frozen=True)
 class InputSelection:
     """The inputs that a network reads, where it does not read all.
 
@@ -121,6 +140,7 @@ class ShrinkPlan:
         inputs: the selection of inputs that comes in front of the network; None where there is none.
         attributes: numbers that modules of other libraries keep.
         attentions: attentions that are replaced.
+        embeddings: embeddings of which rows go.
         messages: sentences for the user, such as which units are left as they are because of the operations that read them.
     """
 
@@ -129,6 +149,7 @@ class ShrinkPlan:
     messages: tuple[str, ...] = ()
     attributes: tuple[AttributePlan, ...] = ()
     attentions: tuple[AttentionPlan, ...] = ()
+    embeddings: tuple[EmbeddingPlan, ...] = ()
 
     @cached_property
     def _by_name(self) -> dict[str, TensorPlan]:

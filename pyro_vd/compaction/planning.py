@@ -42,6 +42,7 @@ from pyro_vd.compaction.analysis import Analysis, Product
 from pyro_vd.compaction.attributes import attention_plans, attribute_plans, scales
 from pyro_vd.compaction.counting import Counting
 from pyro_vd.compaction.plan import InputSelection, ShrinkPlan, TensorPlan
+from pyro_vd.compaction.remapping import embedding_plans
 
 
 class Planning:
@@ -64,7 +65,9 @@ class Planning:
             selection: how inputs can be selected.
         """
         counting = Counting(self.analysis, more)
-        tensors = [*self._new_biases(counting), *self._tensors(counting)]
+        tables = list(embedding_plans(self.analysis, counting))
+        rows = {name: kept for _, name, kept in tables}
+        tensors = [*self._new_biases(counting), *self._tensors(counting, rows)]
         if selection is not None and self._inputs is not None:
             labels = self.analysis.values[self._inputs].labels[0]
             kept = counting.mask(labels if selection.flatten else _along(labels, selection.dim)).flatten()
@@ -75,7 +78,7 @@ class Planning:
                 selection = InputSelection(selection.features, selection.dim, selection.flatten, found)
         attentions = tuple(attention_plans(self.analysis, counting, [found.name for found in tensors]))
         attributes = tuple(attribute_plans(self.analysis, counting))
-        return ShrinkPlan(tuple(tensors), selection, (), attributes, attentions)
+        return ShrinkPlan(tuple(tensors), selection, (), attributes, attentions, tuple(found for found, _, _ in tables))
 
     def reads_no_input(self) -> bool:
         """Whether the outputs depend on no input, as far as can be told."""
@@ -83,8 +86,8 @@ class Planning:
             return False
         return not bool(self.analysis.live[self.analysis.labels.find(self.analysis.values[self._inputs].labels)].any())
 
-    def _tensors(self, counting: Counting) -> Iterator[TensorPlan]:
-        """What becomes of every parameter and buffer that changes."""
+    def _tensors(self, counting: Counting, rows: dict[str, tuple[int, ...]]) -> Iterator[TensorPlan]:
+        """What becomes of every parameter and buffer that changes; ``rows`` are those that are kept of embeddings."""
         zeroed, added = _zeroed(self.analysis), _added(self.analysis)
         factors = scales(self.analysis, counting)
         for name, labels in self.analysis.places.labels.items():
@@ -98,6 +101,8 @@ class Planning:
                     kept[dim] = tuple(mask.nonzero().flatten().tolist())
                 if place in zeroed:
                     zeros[dim] = tuple((zeroed[place] & mask).nonzero().flatten().tolist())
+            if name in rows:
+                kept[0] = rows[name]
             plus = tuple(added[name].tolist()) if name in added and bool(added[name].any()) else ()
             times = tuple(tuple(factors.get((name, dim), ())) for dim in range(len(shape)))
             times = times if any(times) else ()

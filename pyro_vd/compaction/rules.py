@@ -9,7 +9,15 @@ from typing import Any, cast
 import torch
 from torch import Tensor, fx
 
-from pyro_vd.compaction import rules_elementwise, rules_layers, rules_mixing, rules_movement, rules_positions, rules_recurrent
+from pyro_vd.compaction import (
+    rules_elementwise,
+    rules_embedding,
+    rules_layers,
+    rules_mixing,
+    rules_movement,
+    rules_positions,
+    rules_recurrent,
+)
 from pyro_vd.compaction.analysis import Analysis
 from pyro_vd.compaction.exported import Exported, may_be_view, operation
 from pyro_vd.compaction.values import Value, known, unknown, values_in
@@ -23,11 +31,12 @@ RULES: dict[str, Rule] = {
     **rules_positions.RULES,
     **rules_mixing.RULES,
     **rules_recurrent.RULES,
+    **rules_embedding.RULES,
 }
 """By the name of an operation of PyTorch (aten), without the underscore of those that work in place."""
 
 
-_MAKES_UNITS = frozenset({"embedding"})
+_MAKES_UNITS = frozenset({"embedding", "embedding_bag"})
 """Operations that make units even of what is known, as an embedding of positions does."""
 
 

@@ -181,26 +181,11 @@ def _outputs_first(analysis: Analysis, node: fx.Node, weight: Value, value: Valu
     return Value(made.labels, made.flow, None, made.concrete, {p: i for p, i in sources.items() if varying(i) <= {2, 3, 4}})
 
 
-def _embedding(analysis: Analysis, node: fx.Node, args: Any, kwargs: Any) -> Any:
-    """The rule for a table of which rows are looked up: its columns are units; the same in all rows, they are constant."""
-    weight = args[0]
-    if weight.concrete is None or len(weight.shape) != 2:
-        return analysis.unknown(node, args, kwargs)
-    shape = node.meta["val"].shape
-    units = Value(analysis.labels.new(shape[-1]), analysis.root.expand(shape[-1:]))
-    for place, index in weight.sources.items():
-        if varying(index) == {1}:
-            analysis.places.link(place, core(index).flatten(), units.labels)
-    low, high = weight.concrete.amin(0).cpu().double(), weight.concrete.amax(0).cpu().double()
-    return Value(units.labels.expand(shape), units.flow.expand(shape), low.where(low == high, torch.nan).expand(shape))
-
-
 RULES: dict[str, Callable[[Analysis, fx.Node, Any, Any], Any]] = {
     "linear": _linear,
     **dict.fromkeys(("matmul", "mm"), _matmul),
     "addmm": _addmm,
     **{f"conv{rank}d": _convolution(rank, False) for rank in (1, 2, 3)},
     **{f"conv_transpose{rank}d": _convolution(rank, True) for rank in (1, 2, 3)},
-    "embedding": _embedding,
 }
 """By the name of an operation."""

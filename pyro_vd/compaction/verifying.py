@@ -16,8 +16,7 @@ from torch import Tensor, fx, nn
 from pyro_vd._core.errors import InputError
 from pyro_vd.compaction.analysis import Analysis
 from pyro_vd.compaction.applying import applied, prepared
-from pyro_vd.compaction.attributes import literals
-from pyro_vd.compaction.exported import Exported, NotExportedError, operation
+from pyro_vd.compaction.exported import Exported, NotExportedError, literals, operation
 from pyro_vd.compaction.front import default_example, selectable_input, selection_of
 from pyro_vd.compaction.labels import varying
 from pyro_vd.compaction.messages import messages_about

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import one_line
-from pyro_vd.compaction.applying import replace_attention
-from pyro_vd.compaction.plan import AttentionPlan
+from pyro_vd.compaction.applying import remap_embedding, replace_attention
+from pyro_vd.compaction.plan import AttentionPlan, EmbeddingPlan
 from pyro_vd.export.sparse_file import PARTS
 from pyro_vd.export.tied_weights import tied_names
 from pyro_vd.networks.attention import Attention
@@ -20,6 +20,7 @@ from pyro_vd.networks.checks import check_kinds
 from pyro_vd.networks.copies import copy_network
 from pyro_vd.networks.layer_sizes import changed_numbers, replace_number, replace_parameter, replace_tensor, whole_shapes
 from pyro_vd.networks.modules import SelectInputs
+from pyro_vd.networks.remapped import RemappedEmbedding
 
 
 def sizes_of(net: nn.Module, stored: Iterable[str]) -> dict[str, Any]:
@@ -27,8 +28,8 @@ def sizes_of(net: nn.Module, stored: Iterable[str]) -> dict[str, Any]:
 
     ``shapes`` are the shapes of the tensors that are not among the ``stored`` ones; ``whole`` are the shapes before compaction;
     ``numbers`` are those that compaction has changed in modules; ``attention`` are the heads and widths of attentions that it
-    has put in the place of PyTorch's; ``front`` describes the selection of inputs that it has put in front, which the network
-    of a user lacks.
+    has put in the place of PyTorch's; ``embeddings`` are the embeddings whose ids share rows, with the row of the padding;
+    ``front`` describes the selection of inputs that it has put in front, which the network of a user lacks.
     """
     stored = set(stored)
     front = list(net._modules.items())[:2] if type(net) is nn.Sequential else []
@@ -42,6 +43,9 @@ def sizes_of(net: nn.Module, stored: Iterable[str]) -> dict[str, Any]:
             path: [attention.num_heads, attention.head_dim, attention.value_dim]
             for path, attention in net.named_modules()
             if isinstance(attention, Attention)
+        },
+        "embeddings": {
+            path: embedding.padding_row for path, embedding in net.named_modules() if isinstance(embedding, RemappedEmbedding)
         },
         "front": inputs and {"flatten": flatten, "name": inputs[0], "features": inputs[1].in_features, "dim": inputs[1].dim},
     }
@@ -68,6 +72,8 @@ def in_the_sizes_of(where: str, net: nn.Module, sizes: Mapping[str, Any], stored
             net = _behind_selection(net, shapes, **sizes["front"])
         for path, (heads, *width) in sizes.get("attention", {}).items():
             _narrow(net, path, heads, *width)
+        for path, padding_row in sizes.get("embeddings", {}).items():
+            _share_rows(net, path, shapes[f"{path}.weight"][0], padding_row)
         for key, number in sizes.get("numbers", {}).items():
             _change(net, key, number)
         tied = {name: first for name, first in tied_names(net).items() if shapes.get(name) == shapes.get(first)}
@@ -118,6 +124,19 @@ def _narrow(net: nn.Module, path: str, heads: int, width: int, value_width: int)
     if not all(type(n) is int and 0 < n <= largest for n, largest in zip((heads, width, value_width), most, strict=True)):
         raise ValueError(f"{path} cannot have been given {heads} heads of the widths {width} and {value_width}")
     replace_attention(net, AttentionPlan(path, heads, width, value_width))
+
+
+def _share_rows(net: nn.Module, path: str, count: int, padding_row: int | None) -> None:
+    """Let the ids of an embedding share so many rows."""
+    embedding = net.get_submodule(path)
+    if not isinstance(embedding, RemappedEmbedding):
+        rows = torch.arange(len(cast(Tensor, embedding.weight))).clamp(max=count - 1)
+        remap_embedding(net, EmbeddingPlan(path, tuple(rows.tolist())))
+        embedding = cast(RemappedEmbedding, net.get_submodule(path))
+    has_padding = embedding.padding_idx is not None
+    if not (type(padding_row) is int and 0 <= padding_row < count if has_padding else padding_row is None):
+        raise ValueError(f"the padding of {path}, {embedding.padding_idx}, cannot have the row {padding_row} of {count}")
+    embedding.padding_row = padding_row
 
 
 def _change(net: nn.Module, key: str, value: Any) -> None:

@@ -25,6 +25,7 @@ from pyro_vd.export.tied_weights import everywhere, once, tied_names
 from pyro_vd.networks.checks import check_hooks, check_kinds, check_module, check_state
 from pyro_vd.networks.copies import copy_network
 from pyro_vd.networks.modules import SelectInputs
+from pyro_vd.networks.remapped import RemappedEmbedding
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -191,9 +192,16 @@ def _dense(where: str, stored: Mapping[str, Tensor], net: nn.Module) -> dict[str
     """The dense tensors of a file, checked against this network."""
     tensors = everywhere(tied_names(net), unpack(where, stored, net.state_dict()))
     check_state(where, tensors, net)
-    for name, module in net.named_modules():
+    for path, module in net.named_modules():
         if isinstance(module, SelectInputs):
-            index, features = tensors[f"{name}.index".lstrip(".")], module.in_features
-            if not (isinstance(features, int) and ((index >= 0) & (index < features)).all()):
-                raise InputError(f"{where}: {name}.index goes beyond its {features!r} inputs", name=where, value=index.tolist())
+            _check_indices(where, f"{path}.index".lstrip("."), tensors, module.in_features, "inputs")
+        elif isinstance(module, RemappedEmbedding):
+            _check_indices(where, f"{path}.rows".lstrip("."), tensors, module.num_rows, "rows")
     return tensors
+
+
+def _check_indices(where: str, name: str, tensors: Mapping[str, Tensor], count: Any, things: str) -> None:
+    """Refuse indices that are not those of one of so many things."""
+    index = tensors[name]
+    if not (isinstance(count, int) and ((index >= 0) & (index < count)).all()):
+        raise InputError(f"{where}: {name} goes beyond its {count!r} {things}", name=where, value=index.tolist())

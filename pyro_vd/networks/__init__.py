@@ -7,7 +7,12 @@ registry what a layer's weights are, how they are counted and how the layer is m
 from pyro_vd.networks.attention_kind import AttentionKind
 from pyro_vd.networks.bilinear_kind import BilinearKind
 from pyro_vd.networks.convolution_kinds import ConvolutionKind, TransposedConvolutionKind
-from pyro_vd.networks.embedding_kinds import EmbeddingBagKind, EmbeddingKind
+from pyro_vd.networks.embedding_kinds import (
+    EmbeddingBagKind,
+    EmbeddingKind,
+    RemappedEmbeddingBagKind,
+    RemappedEmbeddingKind,
+)
 from pyro_vd.networks.foreign_kinds import Conv1DKind, GeometricLinearKind
 from pyro_vd.networks.layer_kind import FixedUnitsKind, LayerKind
 from pyro_vd.networks.layer_registry import register_layer
@@ -19,10 +24,12 @@ from pyro_vd.networks.ready import lenet5, mlp, vgg_like
 from pyro_vd.networks.ready_residual import resnet20
 from pyro_vd.networks.ready_sequences import lstm_classifier, transformer_encoder
 from pyro_vd.networks.recurrent_kinds import RecurrentCellKind, RecurrentKind
+from pyro_vd.networks.remapped import RemappedEmbedding, RemappedEmbeddingBag
 
 for _kind in (
     *(LinearKind(), ConvolutionKind(), TransposedConvolutionKind(), EmbeddingKind(), EmbeddingBagKind(), AttentionKind()),
     *(RecurrentKind(), RecurrentCellKind(), BilinearKind(), Conv1DKind(), GeometricLinearKind()),
+    *(RemappedEmbeddingKind(), RemappedEmbeddingBagKind()),
 ):
     register_layer(_kind)
 
@@ -30,6 +37,8 @@ __all__ = [
     "FixedUnitsKind",
     "LayerKind",
     "LinearMap",
+    "RemappedEmbedding",
+    "RemappedEmbeddingBag",
     "Rescale",
     "SelectInputs",
     "lenet5",

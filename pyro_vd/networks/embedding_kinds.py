@@ -11,6 +11,7 @@ from torch import nn
 from pyro_vd.networks.embedding_maps import EmbeddingBagMap, EmbeddingMap
 from pyro_vd.networks.layer_kind import Axes, FixedUnitsKind
 from pyro_vd.networks.linear_map import LinearMap
+from pyro_vd.networks.remapped import RemappedEmbedding, RemappedEmbeddingBag
 
 
 class EmbeddingKind(FixedUnitsKind):
@@ -60,3 +61,20 @@ class EmbeddingBagKind(EmbeddingKind):
             input_axis=None,
         ),
     )
+
+
+class RemappedEmbeddingKind(EmbeddingKind):
+    """A :class:`~pyro_vd.networks.RemappedEmbedding`: the inputs of the weight are the rows that ids share."""
+
+    modules: tuple[type[nn.Module], ...] = (RemappedEmbedding,)
+    sizes: tuple[str, str] = ("num_rows", "embedding_dim")
+
+    def refusal(self, layer: Any) -> str | None:
+        return None
+
+
+class RemappedEmbeddingBagKind(RemappedEmbeddingKind):
+    """A :class:`~pyro_vd.networks.RemappedEmbeddingBag`."""
+
+    modules: tuple[type[nn.Module], ...] = (RemappedEmbeddingBag,)
+    linear_maps: tuple[LinearMap, ...] = EmbeddingBagKind.linear_maps

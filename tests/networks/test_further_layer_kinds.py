@@ -12,11 +12,17 @@ from torch import Tensor, nn
 
 from pyro_vd.networks.attention_kind import AttentionKind
 from pyro_vd.networks.bilinear_kind import BilinearKind
-from pyro_vd.networks.embedding_kinds import EmbeddingBagKind, EmbeddingKind
+from pyro_vd.networks.embedding_kinds import (
+    EmbeddingBagKind,
+    EmbeddingKind,
+    RemappedEmbeddingBagKind,
+    RemappedEmbeddingKind,
+)
 from pyro_vd.networks.foreign_kinds import Conv1DKind, GeometricLinearKind
 from pyro_vd.networks.inputs import Inputs
 from pyro_vd.networks.layer_registry import kind_of
 from pyro_vd.networks.recurrent_kinds import RecurrentCellKind, RecurrentKind
+from pyro_vd.networks.remapped import RemappedEmbedding, RemappedEmbeddingBag
 from pyro_vd.testing import LayerKindConformance
 
 
@@ -56,6 +62,24 @@ class TestEmbeddingBagOfMatrix(TestEmbeddingBag):
 
     def example(self) -> Tensor:
         return torch.tensor([[0, 2, 2], [5, 5, 5], [1, 2, 3]])
+
+
+class TestRemappedEmbedding(TestEmbedding):
+    kind = RemappedEmbeddingKind()
+
+    def layer(self) -> nn.Module:
+        made = RemappedEmbedding(7, 4, 4, padding_idx=2, padding_row=2)
+        made.rows.copy_(torch.tensor([0, 1, 2, 0, 1, 3, 0]))
+        return made
+
+
+class TestRemappedEmbeddingBag(TestEmbeddingBag):
+    kind = RemappedEmbeddingBagKind()
+
+    def layer(self) -> nn.Module:
+        made = RemappedEmbeddingBag(7, 4, 4, padding_idx=2, padding_row=2)
+        made.rows.copy_(torch.tensor([0, 1, 2, 0, 1, 3, 0]))
+        return made
 
 
 class TestSelfAttention(LayerKindConformance):
