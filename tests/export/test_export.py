@@ -26,6 +26,8 @@ MADE: dict[str, tuple[Any, ...]] = {
     "Embedding": (5, 3, 2),
     "Unflatten": (1, (1, 3)),
     "EmbeddingBag": (5, 3, None, 2.0, False, "sum"),
+    "RemappedEmbedding": (5, 3, 2, 4, 1),
+    "RemappedEmbeddingBag": (5, 3, 2, "sum", True, 4, 1),
     **{f"BatchNorm{d}d": (3, 1e-3, None) for d in (1, 2, 3)},
     "LayerNorm": ((3, 4), 1e-3, False),
     "LeakyReLU": (0.3,),
