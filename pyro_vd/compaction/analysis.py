@@ -10,6 +10,7 @@ liveness    which entries the outputs depend on; marks go backward along :attr:`
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -116,6 +117,8 @@ class Analysis:
         self.tables: list[Table] = []
         self.ranges: list[tuple[Tensor, Tensor]] = []
         self.equal_parts: list[list[Tensor]] = []
+        self.wider: list[tuple[Tensor, Tensor]] = []
+        self.fillers: list[tuple[fx.Node, Tensor]] = []
         with torch.inference_mode(False):
             self.root: Tensor = torch.zeros((), requires_grad=True)
         self.sinks: list[Tensor] = []
@@ -177,6 +180,27 @@ class Analysis:
         """New labels along an axis of a tensor of this shape."""
         return along(self.labels.new(count), axis, shape)
 
+    def fill(self, node: fx.Node, filler: fx.Node, labels: Tensor) -> None:
+        """Let the size of a tensor of zeros follow the number of the units that it meets, or keep these units.
+
+        It can follow where the module that makes it is one of PyTorch, or has the size as an attribute.
+        """
+        small, axes = core(labels), [*varying(labels)]
+        module = self.graph.net.get_submodule(self.graph.path(filler))
+        vector = small.movedim(axes[0], 0).reshape(small.shape[axes[0]], -1)[:, 0] if len(axes) == 1 else small[:0]
+        numbers = [number for number in vars(module).values() if type(number) is int]
+        if len(axes) == 1 and (type(module).__module__.startswith("torch.nn.") or len(vector) in numbers):
+            self.fillers.append((filler, vector))
+        else:
+            self.hold(node, labels)
+
+    def filled(self, node: fx.Node, value: Value) -> Value:
+        """Zeros as units along the last axis."""
+        labels = self.fresh(value.shape[-1], len(value.shape) - 1, value.shape)
+        if value.filler is not None:
+            self.fill(node, value.filler, labels)
+        return Value(labels, self.root.expand(value.shape), value.constant)
+
     # Values and marks
 
     def unknown(self, node: fx.Node, *given: Any) -> Any:
@@ -207,15 +231,33 @@ class Analysis:
 
     @torch.inference_mode(False)
     def mark_live(self) -> None:
-        """Go back from the outputs and mark the units that they depend on."""
+        """Go back from the outputs and mark the units that they depend on.
+
+        Where a layer is used several times, as in a loop over time, an output that is needed after one step is taken for needed
+        after all of them: with more steps than the example has, it is.
+        """
         flows = [value.flow.sum() for node in self.graph.outputs if isinstance(value := self.values[node], Value)]
-        flows = [flow for flow in (*flows, *self.sinks) if flow.requires_grad]
-        if flows:
-            torch.autograd.grad(torch.stack(flows).sum(), self.root, allow_unused=True)
+        flows += self.sinks
         self.live = torch.zeros(self.labels.size, dtype=torch.bool)
-        if self._marks:
-            self.live[self.labels.find(torch.cat([marks.flatten() for marks in self._marks]))] = True
-        self._marks.clear()
+        repeated = self._repeated()
+        while flows := [flow for flow in flows if flow.requires_grad]:
+            torch.autograd.grad(torch.stack(flows).sum(), self.root, retain_graph=bool(repeated), allow_unused=True)
+            if self._marks:
+                self.live[self.labels.find(torch.cat([marks.flatten() for marks in self._marks]))] = True
+            self._marks.clear()
+            flows = []
+            for product in repeated:
+                late = self.live[self.labels.find(product.outputs)] & ~product.needed
+                if bool(late.any()):
+                    flow = self.values[product.node].flow
+                    axis = next(iter(varying(self.values[product.node].labels)), -1)
+                    flows.append((flow * along(late.float(), axis % flow.ndim, flow.shape)).sum())
+
+    def _repeated(self) -> list[Product]:
+        """The products whose weight another one has too."""
+        names = [frozenset(name for name, _ in product.into) for product in self.products]
+        uses = Counter(names)
+        return [product for product, name in zip(self.products, names, strict=True) if name and uses[name] > 1]
 
 
 def _of_shape(made: Any, flow: Tensor) -> Any:

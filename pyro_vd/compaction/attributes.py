@@ -30,6 +30,9 @@ def attribute_plans(analysis: Analysis, counting: Counting) -> Iterator[Attribut
                 for old, new in _sizes(counting, value):
                     if old in numbers:
                         by_size.setdefault(old, set()).add(new)
+    for node, labels in analysis.fillers:
+        left = int(counting.mask(labels).sum())
+        changes.setdefault(analysis.graph.path(node), {}).setdefault(len(labels), set()).add(left)
     for path, by_size in changes.items():
         module = analysis.graph.net.get_submodule(path)
         if type(module).__module__.startswith("torch.nn."):

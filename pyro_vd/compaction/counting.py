@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
+from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 
 from pyro_vd.compaction.analysis import Analysis
+from pyro_vd.compaction.exported import operation
 from pyro_vd.compaction.labels import core, varying
+from pyro_vd.compaction.rules_recurrent import RULES as RECURRENT
 from pyro_vd.compaction.values import Value
 
 
@@ -28,6 +32,7 @@ class Counting:
             self.kept[self._find(labels[labels >= 0])] = True
         places = [self._find(analysis.places.labels[name][dim]) for name, dim in sorted(analysis.places.linked)]
         ranges = [tuple(self._find(part[part >= 0]) for part in pair) for pair in analysis.ranges]
+        wider = [tuple(map(self._find, pair)) for pair in analysis.wider]
         tables = list(_tables(analysis))
         heads = [(self._find(found.query), self._find(found.value), found.replaced) for found in analysis.heads]
         in_heads = torch.cat([part.flatten() for query, value, _ in heads for part in (query, value)]) if heads else None
@@ -40,6 +45,8 @@ class Counting:
                 self._keep_one(labels)
             for several in parts:
                 self._same_number(several, all_of_them=True)
+            for wide, narrow in wider:
+                self._keep(wide, int(self.kept[narrow].sum()) + 1)
             for inside, behind in ranges:
                 if bool(self.kept[behind].any()):
                     self.kept[inside] = True
@@ -61,6 +68,11 @@ class Counting:
     def _keep_one(self, labels: Tensor) -> None:
         if not bool(self.kept[labels].any()):
             self.kept[labels[0]] = True
+
+    def _keep(self, labels: Tensor, count: int) -> None:
+        """Keep at least so many."""
+        stays = self.kept[labels]
+        self.kept[labels[~stays][: max(0, count - int(stays.sum()))]] = True
 
     def _same_number(self, rows: Tensor, all_of_them: bool = False) -> None:
         """Keep the same number in every row of labels that has any, or in ``all_of_them``."""
@@ -96,12 +108,17 @@ class Counting:
         self.kept[table[:, columns]] = True
 
 
+def _of_several_cells(node: fx.Node) -> bool:
+    """Whether a node is the last states of recurrent layers, in which units at the same index need not go together."""
+    return node.target is operator.getitem and operation(cast(fx.Node, node.args[0])) in RECURRENT
+
+
 def _tables(analysis: Analysis) -> Iterator[Tensor]:
     """The tensors with units along several axes, as tables of root labels: along the last of these axes, and the others."""
     seen: set[tuple[tuple[int, ...], int]] = set()
     replaced = {heads.replaced for heads in analysis.heads if heads.replaced is not None}
     for node, value in analysis.values.items():
-        if not isinstance(value, Value) or len(value.shape) < 2:
+        if not isinstance(value, Value) or len(value.shape) < 2 or not node.users or _of_several_cells(node):
             continue
         if node in analysis.graph.inputs or analysis.graph.path(node) in replaced:
             continue

@@ -75,6 +75,7 @@ def _value_of(analysis: Analysis, node: fx.Node) -> Any:
     name, changed = operation(node), _changed(node)
     given = list(values_in((args, kwargs)))
     fixed = all(value.concrete is not None for value in given) and name not in _MAKES_UNITS
+    fixed &= name not in rules_layers.RULES or all(value.filler is None for value in given)
     if fixed and not changed and _is_deterministic(node):
         result = _carried_out(analysis, node, name, args, kwargs, given)
     else:

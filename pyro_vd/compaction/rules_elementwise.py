@@ -86,6 +86,9 @@ def _meet(analysis: Analysis, node: fx.Node, value: Value, labels: Tensor, shape
     axes = {dim for dim in varying(labels) if _size(value.labels, dim, shape) > 1}
     if not axes:
         return
+    if value.filler is not None:
+        analysis.fill(node, value.filler, labels)
+        return
     sources = {place: index.expand(shape) for place, index in value.sources.items()}
     analysis.link(node, sources, labels)
     covered = frozenset[int]().union(*(varying(index) for index in sources.values()))

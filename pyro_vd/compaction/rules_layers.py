@@ -123,6 +123,8 @@ def _linear(analysis: Analysis, node: fx.Node, args: Any, kwargs: Any) -> Any:
 def _or_unknown(
     analysis: Analysis, node: fx.Node, args: Any, kwargs: Any, value: Value, weight: Value, bias: Value | None
 ) -> Any:
+    if value.filler is not None:
+        value = analysis.filled(node, value)
     fits = weight.concrete is not None and len(weight.shape) == 2 and value.concrete is None and value.shape
     if not fits or not weight.concrete.is_floating_point():  # type: ignore[union-attr]
         return analysis.unknown(node, args, kwargs)

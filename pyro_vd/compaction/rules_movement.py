@@ -12,7 +12,7 @@ from torch import Tensor, fx
 from pyro_vd.compaction.analysis import Analysis
 from pyro_vd.compaction.exported import operation
 from pyro_vd.compaction.labels import core, varying
-from pyro_vd.compaction.values import Value, unknown
+from pyro_vd.compaction.values import Value, known, unknown
 
 ops: Any = torch.ops.aten
 
@@ -203,6 +203,12 @@ def _data(analysis: Analysis, node: fx.Node, args: Any, kwargs: Any) -> Value:
     return unknown(node.meta["val"].shape)
 
 
+def _zeros(analysis: Analysis, node: fx.Node, args: Any, kwargs: Any) -> Value:
+    """The rule for new zeros, such as the state that a recurrent cell starts from."""
+    made = node.meta["val"]
+    return replace(known(torch.zeros((), dtype=made.dtype).expand(made.shape)), filler=node)
+
+
 def _nothing(analysis: Analysis, node: fx.Node, args: Any, kwargs: Any) -> None:
     """The rule for a check that gives no tensor."""
 
@@ -236,9 +242,10 @@ RULES: dict[str, Callable[[Analysis, fx.Node, Any, Any], Any]] = {
     "constant_pad_nd": _pad,
     "index": _index,
     **dict.fromkeys(("contiguous", "clone", "alias", "detach", "to", "_to_copy", "type_as", "lift_fresh_copy", "float"), _same),
+    **dict.fromkeys(("zeros", "new_zeros"), _zeros),
     "_assert_tensor_metadata": _nothing,
     "dropout": _dropout,
     **dict.fromkeys(("alpha_dropout", "feature_dropout", "feature_alpha_dropout"), _dropout),
-    **dict.fromkeys(("zeros_like", "ones_like", "new_zeros", "new_ones", "new_full", "full_like"), _data),
+    **dict.fromkeys(("zeros_like", "ones_like", "new_ones", "new_full", "full_like"), _data),
 }
 """By the name of an operation."""

@@ -1,123 +1,104 @@
-"""Rules for recurrent layers: a hidden unit is a row of all gates, and a column of the weight that reads the step before."""
+"""Rules for recurrent layers and cells: a hidden unit is a row of all gates, and a column of the weight that reads it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
 from pyro_vd.compaction.analysis import Analysis
-from pyro_vd.compaction.labels import core, varying
+from pyro_vd.compaction.labels import along
+from pyro_vd.compaction.recurrent_cells import Cell, CellWeights
 from pyro_vd.compaction.values import Value
 
-_GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
-_CANDIDATE = {"lstm": 2, "gru": 2, "rnn_tanh": 0, "rnn_relu": 0}
-"""The gate whose zero keeps a unit at its first state, 0."""
+_KINDS = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 
 
-def _recurrent(kind: str) -> Callable[[Analysis, fx.Node, Any, Any], Any]:
+def _layers(kind: str) -> Callable[[Analysis, fx.Node, Any, Any], Any]:
+    """The rule for a recurrent layer, or several: all cells have the same number of units."""
+
     def rule(analysis: Analysis, node: fx.Node, args: Any, kwargs: Any) -> Any:
-        value, states, weights, has_biases, layers, _, _, bidirectional, _ = args
-        states = states if isinstance(states, list) else [states]
-        per_cell = len(weights) // (layers * (1 + bidirectional))
-        projected = per_cell > (4 if has_biases else 2)
-        if projected or any(part.concrete is None for part in weights) or any(state.has_units for state in states):
+        target: Any = node.target
+        if target._overloadname != "input" or any(weight.concrete is None for weight in args[2]):
             return analysis.unknown(node, args, kwargs)
-        starts_at_zero = all(state.concrete is not None and not bool(state.concrete.any()) for state in states)
-        made = node.meta["val"]
-        shape = made[0].shape
-        inputs, numbers = analysis.units_along(value, -1, node)
-        flow = value.flow.flatten(0, -2).sum(0)
-        last: list[Cell] = []
-        every: list[Tensor] = []
+        value, states, weights, has_biases, layers, _, _, bidirectional, _ = args
+        states, directions = states if isinstance(states, list) else [states], 1 + bidirectional
+        per_cell = len(weights) // (layers * directions)
+        inputs = _vector(analysis, node, value)
+        cells: list[Cell] = []
         for layer in range(layers):
-            last = []
-            for direction in range(1 + bidirectional):
-                at = (layer * (1 + bidirectional) + direction) * per_cell
-                cell = Cell(analysis, node, kind, weights[at : at + per_cell], inputs, numbers, flow, starts_at_zero)
-                last.append(cell)
-                every.append(cell.labels)
-                if not starts_at_zero:
-                    analysis.hold(node, cell.labels)
-            inputs = torch.cat([cell.labels for cell in last])
-            flow = torch.cat([cell.marks for cell in last])
-            numbers = torch.cat([cell.numbers for cell in last])
-        if len(every) > 1:  # a recurrent layer has one number of units
-            analysis.equal_parts.append(every)
-        output = Value(inputs.expand(shape), flow.expand(shape), numbers.expand(shape))
-        finals = [_final(analysis, node, state.shape, last if layers == 1 else None, flow) for state in made[1:]]
-        return [output, *finals]
+            for number in range(layer * directions, (layer + 1) * directions):
+                own = _cell_weights(weights[number * per_cell : (number + 1) * per_cell], has_biases)
+                starts = [_part(state, number) for state in states]
+                cells.append(Cell(analysis, node, kind, own, inputs, starts))
+            inputs = _joined([cell.outputs for cell in cells[-directions:]])
+        of_outputs, of_cells = [cell.outputs for cell in cells], [cell.cells for cell in cells]
+        if len(cells) > 1:
+            analysis.equal_parts += [[units.labels for units in of_outputs], [units.labels for units in of_cells]]
+        if per_cell > 2 + 2 * has_biases:
+            analysis.wider += [(cell.cells.labels, cell.outputs.labels) for cell in cells]
+        made = node.meta["val"]
+        finals = [_stacked(units, state.shape) for units, state in zip((of_outputs, of_cells), made[1:], strict=False)]
+        return [inputs.moved(lambda tensor: tensor.expand(made[0].shape)), *finals]
 
     return rule
 
 
-def _final(analysis: Analysis, node: fx.Node, shape: torch.Size, cells: list[Cell] | None, flow: Tensor) -> Value:
-    """The last state, ``(layers · directions, batch, units)``, of a layer."""
-    if cells is None:
-        return Value(torch.full((), -1).expand(shape), flow.sum().expand(shape))
-    labels = torch.stack([cell.labels for cell in cells])[:, None]
-    marks = torch.stack([cell.marks for cell in cells])[:, None]
-    return Value(labels.expand(shape), marks.expand(shape))
+def _cell(kind: str) -> Callable[[Analysis, fx.Node, Any, Any], Any]:
+    """The rule for one step of a cell."""
+
+    def rule(analysis: Analysis, node: fx.Node, args: Any, kwargs: Any) -> Any:
+        value, states, *weights = args
+        weights = [weight for weight in weights if weight is not None]
+        if any(weight.concrete is None for weight in weights):
+            return analysis.unknown(node, args, kwargs)
+        states = states if isinstance(states, list) else [states]
+        cell = Cell(analysis, node, kind, _cell_weights(weights, True), _vector(analysis, node, value), states)
+        made = node.meta["val"]
+        shape = made[0].shape if isinstance(made, tuple | list) else made.shape
+        outputs, cells = (
+            units.moved(lambda tensor: along(tensor, len(shape) - 1, shape)) for units in (cell.outputs, cell.cells)
+        )
+        return [outputs, cells] if isinstance(made, tuple | list) else outputs
+
+    return rule
 
 
-class Cell:
-    """One direction of one recurrent layer.
-
-    Attributes:
-        labels: ``(units,)``, of the hidden units.
-        marks: ``(units,)``, carries marks from the hidden units to the inputs.
-        numbers: ``(units,)``, 0 for units that are always 0, NaN for the others.
-    """
-
-    def __init__(
-        self,
-        analysis: Analysis,
-        node: fx.Node,
-        kind: str,
-        weights: list[Value],
-        inputs: Tensor,
-        known: Tensor,
-        flow: Tensor,
-        starts_at_zero: bool,
-    ) -> None:
-        gates = _GATES[kind]
-        width = len(weights[0].shape) and weights[0].shape[0] // gates
-        self.labels: Tensor = analysis.labels.new(width)
-        for position, weight in enumerate(weights):
-            for place, index in weight.sources.items():
-                axes = varying(index)
-                if axes == {0}:
-                    analysis.places.link(place, core(index).flatten().reshape(gates, width), self.labels)
-                elif axes == {1}:
-                    partner = inputs if position == 0 else self.labels
-                    analysis.hold(None, analysis.places.link(place, core(index).flatten(), partner))
-        tensors = [part.concrete.detach().cpu() for part in weights]  # type: ignore[union-attr]
-        nonzero = [(tensor != 0).unflatten(0, (gates, width)) for tensor in tensors]
-        nonzero[0] = nonzero[0] & (known != 0)
-        candidate = [part[_CANDIDATE[kind]] for part in nonzero]
-        biases = torch.stack(candidate[2:]).any(0) if len(candidate) > 2 else torch.zeros(width, dtype=torch.bool)
-        silent = ~candidate[0].any(1) & ~biases & starts_at_zero
-        while True:  # a unit that reads only silent units is silent
-            more = silent & ~(candidate[1] & ~silent).any(1)
-            if torch.equal(more, silent):
-                break
-            silent = more
-        self.numbers: Tensor = torch.zeros(width, dtype=torch.float64).where(silent, torch.nan)
-        reads_inputs = nonzero[0].any(0) & ~silent[:, None]
-        reads_units = nonzero[1].any(0) & ~silent[:, None] & ~silent
-        before = reads_units | torch.eye(width, dtype=torch.bool)
-        while not torch.equal(further := (before.float() @ before.float()) > 0, before):
-            before = further
-        units = _watched(analysis, self.labels, reads_inputs.to(flow.dtype) @ flow + analysis.root)
-        self.marks: Tensor = before.to(flow.dtype) @ units
+def _cell_weights(weights: list[Value], has_biases: bool) -> CellWeights:
+    end = 4 if has_biases else 2
+    return CellWeights(weights[0], weights[1], weights[2:end], *weights[end:])
 
 
-def _watched(analysis: Analysis, labels: Tensor, marks: Tensor) -> Tensor:
-    watched: Value = analysis.watched(Value(labels, marks))
-    return watched.flow
+def _vector(analysis: Analysis, node: fx.Node, value: Value) -> Value:
+    """The units along the last axis."""
+    labels, numbers = analysis.units_along(value, -1, node)
+    return Value(labels, value.flow.flatten(0, -2).sum(0), numbers)
 
 
-RULES: dict[str, Callable[[Analysis, fx.Node, Any, Any], Any]] = {kind: _recurrent(kind) for kind in _GATES}
+def _part(state: Value, number: int) -> Value:
+    """The state that one cell of several starts from."""
+    return replace(state.moved(lambda tensor: tensor[number : number + 1]), filler=state.filler)
+
+
+def _joined(parts: list[Value]) -> Value:
+    labels, flow, numbers = (torch.cat([getattr(part, name) for part in parts]) for name in ("labels", "flow", "constant"))
+    return Value(labels, flow, numbers)
+
+
+def _stacked(parts: list[Value], shape: torch.Size) -> Value:
+    """The last states of several cells, ``(cells, batch, units)``."""
+
+    def stacked(name: str) -> Tensor:
+        return torch.stack([getattr(part, name) for part in parts])[:, None].expand(shape)
+
+    return Value(stacked("labels"), stacked("flow"), stacked("constant"))
+
+
+RULES: dict[str, Callable[[Analysis, fx.Node, Any, Any], Any]] = {
+    **{kind: _layers(kind) for kind in _KINDS},
+    **{f"{kind}_cell": _cell(kind) for kind in _KINDS},
+}
 """By the name of an operation."""

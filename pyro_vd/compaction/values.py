@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 
 from pyro_vd.compaction.labels import Sources, core
 
@@ -23,6 +23,7 @@ class Value:
             ``concrete`` has them.
         concrete: the tensor itself where it does not depend on the inputs.
         sources: where the entries come from, for a tensor that is made of parameters and buffers alone.
+        filler: the operation that made it of zeros alone, in sizes that can follow those of the units that it meets.
     """
 
     labels: Tensor
@@ -30,6 +31,7 @@ class Value:
     numbers: Tensor | None = None
     concrete: Tensor | None = None
     sources: Sources = field(default_factory=dict)
+    filler: fx.Node | None = None
 
     @property
     def shape(self) -> torch.Size:

@@ -33,6 +33,8 @@ _MOST_WIDE = 30_000_000
 """Networks with more parameters, and those that cannot run in float64, are verified in their own precision."""
 
 _ATTEMPTS = 6
+_LONGER = 4
+"""The place of the longer batch in :func:`_batches`."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,15 @@ class Verified:
     reason: str | None = None
 
 
-def verified(net: nn.Module, example: Inputs | None) -> Verified:
-    """The plan for a network, carried out. Args and errors: see :func:`~pyro_vd.compact`."""
+def verified(net: nn.Module, example: Inputs | None, lengthenings: int = 3) -> Verified:
+    """The plan for a network, carried out.
+
+    Where the smaller network is another function of longer sequences alone, the graph of a longer example is tried.
+
+    Args:
+        net, example: see :func:`~pyro_vd.compact`, also for errors.
+        lengthenings: how often the example may be made longer.
+    """
     check_module("net", net)
     example = None if example is None else check_inputs_of(net, example)
     whole = prepared(net)
@@ -79,6 +88,8 @@ def verified(net: nn.Module, example: Inputs | None) -> Verified:
         if check is None or not changes or check.passes(plan):
             messages = messages_about(analysis, planning, plan, suspects)
             return Verified(replace(plan, messages=messages), applied(whole, plan))
+        if lengthenings and check.differs_when_longer:
+            return verified(net, longer(example), lengthenings - 1)
         found = _suspects(graph, analysis, check.small, example, suspects, attempt)
         if not found:
             break
@@ -98,6 +109,7 @@ class _Check:
 
     def __init__(self, whole: nn.Module, example: Inputs) -> None:
         self.small: nn.Module | None = None
+        self.differs_when_longer: bool = False
         self._wide = sum(parameter.numel() for parameter in whole.parameters()) <= _MOST_WIDE
         try:
             self._take(whole, example)
@@ -111,9 +123,12 @@ class _Check:
         """Run the whole network on batches of several kinds."""
         self._whole = self._copied(whole)
         self._cases: list[tuple[Any, list[Tensor]]] = []
-        for number, x in enumerate(_batches(in_float64(example) if self._wide else example)):
+        batches = _batches(in_float64(example) if self._wide else example)
+        self._longer = -1
+        for number, x in enumerate(batches):
             try:
                 self._cases.append((x, _outputs(self._whole, x)))
+                self._longer = len(self._cases) - 1 if number == _LONGER else -1
             except Exception:  # the network may take batches of one size only
                 if not number:
                     raise
@@ -122,8 +137,10 @@ class _Check:
         """Whether the network that a plan makes gives the same outputs."""
         self.small = applied(self._copied(self._whole), plan)
         tolerance = 1e-7 if self._wide else 1e-3
+        self.differs_when_longer = False
         try:
-            for x, wanted in self._cases:
+            for number, (x, wanted) in enumerate(self._cases):
+                self.differs_when_longer = number == self._longer
                 for one, other in zip(_outputs(self.small, x), wanted, strict=True):
                     finite = other[other.isfinite()]
                     scale = float(finite.abs().max()) if finite.numel() else 1.0
@@ -138,7 +155,10 @@ class _Check:
 
 
 def _batches(x: Any) -> list[Any]:
-    """The example, random numbers of its shape, and more and fewer rows of it."""
+    """The example, random numbers of its shape, more and fewer rows of it, and three times as many steps, if it has any.
+
+    The graph has as many steps as the example; what longer sequences depend on may not be in it.
+    """
     generator = torch.Generator().manual_seed(0)
 
     def random(tensor: Tensor) -> Tensor:
@@ -151,7 +171,12 @@ def _batches(x: Any) -> list[Any]:
         n = num_examples(x)
     except InputError:
         return found
-    return [*found, rows(x, slice(0, 1)), rows(x, [*range(n), *range(n), 0])]
+    return [*found, rows(x, slice(0, 1)), rows(x, [*range(n), *range(n), 0]), longer(x)]
+
+
+def longer(x: Any) -> Any:
+    """Inputs of three times the size in dimension 1, which holds the steps of a sequence in a batch."""
+    return map_tensors(lambda tensor: torch.cat([tensor] * 3, 1) if tensor.ndim > 1 else tensor, x)
 
 
 def _outputs(net: nn.Module, x: Any) -> list[Tensor]:

@@ -27,7 +27,9 @@ class RecurrentKind(FixedUnitsKind):
     def take_sizes(self, layer: Any) -> None:
         weight_ih, weight_hh = (getattr(layer, name) for name in list(self.weights(layer))[:2])
         layer.input_size = weight_ih.shape[1]
-        if not getattr(layer, "proj_size", 0):
+        if getattr(layer, "proj_size", 0):
+            layer.hidden_size, layer.proj_size = weight_ih.shape[0] // 4, weight_hh.shape[1]
+        else:
             layer.hidden_size = weight_hh.shape[1]
 
 
