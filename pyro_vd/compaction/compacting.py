@@ -31,6 +31,7 @@ def compact(net: nn.Module, example: Inputs | None = None) -> nn.Module:
     transposed convolution                        the same; it still reads constants other than 0
     embedding                                     a column; ids with equal rows, such as those of removed words, share one row
     recurrent layer and cell                      a hidden unit with all of its gates, constant if it is always 0
+    bilinear layer                                a unit of either input that is always 0, or an output
     activation, dropout, batch normalisation      each unit by itself
     pooling, mean over positions, padding         each filter by itself; an average that counts padding is not constant
     sum, difference and product of two tensors    units at the same place are removed together

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, fx
 
 from pyro_vd.compaction import (
+    rules_bilinear,
     rules_elementwise,
     rules_embedding,
     rules_layers,
@@ -32,6 +33,7 @@ RULES: dict[str, Rule] = {
     **rules_mixing.RULES,
     **rules_recurrent.RULES,
     **rules_embedding.RULES,
+    **rules_bilinear.RULES,
 }
 """By the name of an operation of PyTorch (aten), without the underscore of those that work in place."""
 

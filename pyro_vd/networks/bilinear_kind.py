@@ -24,5 +24,8 @@ class BilinearKind(FixedUnitsKind):
     def weights(self, layer: nn.Module) -> dict[str, Axes]:
         return {"weight": ("out", "in", "kernel_0")}
 
+    def take_sizes(self, layer: Any) -> None:
+        layer.out_features, layer.in1_features, layer.in2_features = layer.weight.shape
+
     def applications(self, layer: Any, name: str, inputs: Sequence[Any], output: Any) -> int:
         return output.numel() // layer.out_features
