@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import torch
@@ -9,18 +10,22 @@ from torch import Tensor, nn
 from zeroed import output_dimension
 
 from pyro_vd.compaction import UnitGroups, unit_groups
+from pyro_vd.networks import RemappedEmbedding
 from pyro_vd.networks.inputs import run, tensors_in
 
 MOST_TRIED = 25
 """How many of the groups without a gradient are changed at most, evenly spaced; their share stands for all of these."""
 
+BYTES_OF_IDS = 4
+"""How many bytes the map of ids to rows takes per id, at most."""
+
 
 def removable_share(net: nn.Module, x: Any) -> float:
-    """The share of the groups of units that could go, of those that no rule needs.
+    """The share of the groups of units and of the rows of embeddings that could go, of those that no rule needs.
 
     A group could go if every weight that makes its units is zero, and every bias and gain, or if a change of all of these does
     not change the outputs. Rules need the groups that are fixed, heads of attention and recurrent units, of which all must be
-    equally wide.
+    equally wide. A row could go if an earlier one is equal to it and this saves bytes, unless the table has another use.
     """
     found = unit_groups(net, x)
     needed = torch.cat([found.fixed, *(part.flatten() for heads in found.heads for part in (heads.query, heads.value))])
@@ -36,7 +41,21 @@ def removable_share(net: nn.Module, x: Any) -> float:
     with torch.no_grad():
         before = [output.clone() for output in tensors_in(run(net, x))]
     unread = sum(_is_unread(net, x, places[group], before) for group in tried) / max(1, len(tried)) * len(others)
-    return (len(silent) + unread) / max(1, len(places))
+    equal, rows = _rows(net)
+    return (len(silent) + unread + equal) / max(1, len(places) + rows)
+
+
+def _rows(net: nn.Module) -> tuple[int, int]:
+    """How many rows of embeddings could go, and how many there are, in tables with one use."""
+    uses = Counter(id(parameter) for module in net.modules() for parameter in module.parameters(recurse=False))
+    equal = total = 0
+    for module in net.modules():
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag | RemappedEmbedding) and uses[id(module.weight)] == 1:
+            repeated = len(module.weight) - len(module.weight.unique(dim=0))
+            cost = 0 if isinstance(module, RemappedEmbedding) else BYTES_OF_IDS * len(module.weight)
+            total += len(module.weight)
+            equal += repeated if repeated * module.weight[0].nbytes > cost else 0
+    return equal, total
 
 
 Place = tuple[str, int, int]

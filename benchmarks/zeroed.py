@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from pyro_vd.networks import RemappedEmbedding
 from pyro_vd.networks.norms import normalises_over_batch
 
 
@@ -13,7 +14,8 @@ def zero_at_random(net: nn.Module, units: float = 0.4, weights: float = 0.3, see
     """Set to zero a share of the units of every layer but the last, and a share of the other weights; return the network.
 
     A unit is a row of a weight with its bias, and the gain and bias of a batch normalisation that follows; a column of an
-    embedding; and a hidden unit of a recurrent layer with all of its gates. The last layer is the one registered last.
+    embedding; and a hidden unit of a recurrent layer with all of its gates. The last layer is the one registered last. The same
+    share of the rows of embeddings is set to zero, as of words that are removed.
     """
     generator = torch.Generator().manual_seed(seed)
 
@@ -45,12 +47,14 @@ def zero_at_random(net: nn.Module, units: float = 0.4, weights: float = 0.3, see
                 if len(silent) > 1:
                     bias = own.get("in_proj_bias" if name == "in_proj_weight" else "bias")
                     _silence(parameter, dim, silent, bias, modules[place + 1 : place + 2])
+    for table in (module.weight for module in modules if isinstance(module, nn.Embedding)):
+        table[chosen(units, len(table))] = 0
     return net
 
 
 def output_dimension(module: nn.Module) -> int:
     """The dimension of a module's weight that holds the units that it makes."""
-    return 1 if isinstance(module, nn.Embedding) or type(module).__name__ == "Conv1D" else 0
+    return 1 if isinstance(module, nn.Embedding | RemappedEmbedding) or type(module).__name__ == "Conv1D" else 0
 
 
 def _silence(weight: Tensor, dim: int, silent: Tensor, bias: Tensor | None, after: list[nn.Module]) -> None:

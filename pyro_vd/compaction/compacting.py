@@ -29,7 +29,7 @@ def compact(net: nn.Module, example: Inputs | None = None) -> nn.Module:
     linear layer                                  a unit is constant if all its weights are zero or their inputs constant
     convolution                                   the same; with zero padding it still reads constants other than 0
     transposed convolution                        the same; it still reads constants other than 0
-    embedding                                     a column; ids with equal rows, such as those of removed words, share one row
+    embedding                                     a column; ids of equal rows, as of removed words, share one row
     recurrent layer and cell                      a hidden unit with all of its gates, constant if it is always 0
     bilinear layer                                a unit of either input that is always 0, or an output
     activation, dropout, batch normalisation      each unit by itself
