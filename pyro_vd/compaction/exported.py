@@ -45,7 +45,7 @@ class Exported:
     def __init__(self, net: nn.Module, example: Inputs) -> None:
         check_hooks(net)
         self.net = net
-        self.example = example
+        self.example: Inputs = example
         args, kwargs = call_arguments(map_tensors(torch.clone, example))
         try:
             with _quiet(), torch.no_grad():

@@ -209,6 +209,13 @@ def _zeros(analysis: Analysis, node: fx.Node, args: Any, kwargs: Any) -> Value:
     return replace(known(torch.zeros((), dtype=made.dtype).expand(made.shape)), filler=node)
 
 
+def _zeros_like(analysis: Analysis, node: fx.Node, args: Any, kwargs: Any) -> Value:
+    """The rule for zeros in the shape of another tensor, whose units they belong to."""
+    value: Value = args[0]
+    zeros = torch.zeros((), dtype=torch.float64).expand(value.shape)
+    return Value(value.labels, unknown(value.shape).flow, zeros)
+
+
 def _nothing(analysis: Analysis, node: fx.Node, args: Any, kwargs: Any) -> None:
     """The rule for a check that gives no tensor."""
 
@@ -243,9 +250,10 @@ RULES: dict[str, Callable[[Analysis, fx.Node, Any, Any], Any]] = {
     "index": _index,
     **dict.fromkeys(("contiguous", "clone", "alias", "detach", "to", "_to_copy", "type_as", "lift_fresh_copy", "float"), _same),
     **dict.fromkeys(("zeros", "new_zeros"), _zeros),
+    "zeros_like": _zeros_like,
     "_assert_tensor_metadata": _nothing,
     "dropout": _dropout,
     **dict.fromkeys(("alpha_dropout", "feature_dropout", "feature_alpha_dropout"), _dropout),
-    **dict.fromkeys(("zeros_like", "ones_like", "new_ones", "new_full", "full_like"), _data),
+    **dict.fromkeys(("ones_like", "new_ones", "new_full", "full_like"), _data),
 }
 """By the name of an operation."""

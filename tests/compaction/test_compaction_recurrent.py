@@ -187,6 +187,34 @@ def test_cells_in_a_loop(kind: str, start: str, tmp_path: Path) -> None:
     assert torch.equal(load_pruned(tmp_path / "net", Loop(kind, start).double())(x), small(x))
 
 
+class Feeding(nn.Module):
+    """A decoder that reads its own outputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.cell, self.out = nn.Linear(INPUTS, HIDDEN), nn.LSTMCell(4, HIDDEN), nn.Linear(HIDDEN, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.first(x[:, 0])
+        c, y, outputs = torch.zeros_like(h), x.new_zeros(len(x), 4), []
+        for _ in range(x.shape[1]):
+            h, c = self.cell(y, (h, c))
+            y = self.out(h)
+            outputs.append(y)
+        return torch.stack(outputs, 1)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_a_decoder_that_reads_its_own_outputs(steps: int) -> None:
+    torch.manual_seed(0)
+    net = Feeding()
+    silence(net.cell, [1, 2], 4)
+    with torch.no_grad():
+        net.first.weight[2] = net.first.bias[2] = 0  # unit 1 begins with another number, which is read once
+        net.out.weight[:, [1, 4]] = net.cell.weight_hh[:, 4] = 0
+    assert check(net, steps=steps).cell.hidden_size == HIDDEN - 2
+
+
 def test_a_recurrence_of_linear_layers() -> None:
     torch.manual_seed(0)
     net = Own()
