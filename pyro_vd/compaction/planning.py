@@ -41,7 +41,8 @@ from torch import Tensor, fx
 from pyro_vd.compaction.analysis import Analysis, Product
 from pyro_vd.compaction.attributes import attention_plans, attribute_plans, scales
 from pyro_vd.compaction.counting import Counting
-from pyro_vd.compaction.plan import InputSelection, ShrinkPlan, TensorPlan
+from pyro_vd.compaction.plan import InputSelection, ShrinkPlan
+from pyro_vd.compaction.tensor_plan import TensorPlan
 
 
 class Planning:
@@ -88,7 +89,7 @@ class Planning:
         zeroed, added = _zeroed(self.analysis), _added(self.analysis)
         factors = scales(self.analysis, counting)
         for name, labels in self.analysis.places.labels.items():
-            shape = tuple(len(vector) for vector in labels)
+            shape = tuple(self.analysis.graph.tensor(name).shape)
             kept: list[tuple[int, ...] | None] = [None] * len(shape)
             zeros: list[tuple[int, ...]] = [()] * len(shape)
             for dim, vector in enumerate(labels):
@@ -102,7 +103,8 @@ class Planning:
             times = tuple(tuple(factors.get((name, dim), ())) for dim in range(len(shape)))
             times = times if any(times) else ()
             if any(part is not None for part in kept) or any(zeros) or plus or times:
-                yield TensorPlan(name, shape, tuple(kept), tuple(zeros), plus, times)
+                parts = self.analysis.places.parts.get(name, 1)
+                yield TensorPlan(name, shape, tuple(kept), tuple(zeros), plus, times, parts=parts)
 
     def _new_biases(self, counting: Counting) -> Iterator[TensorPlan]:
         """Biases that layers get, for what constant inputs contribute."""
@@ -154,4 +156,4 @@ def _silent(product: Product) -> Iterator[tuple[tuple[str, int], Tensor, Tensor]
     for place, index in product.into.items():
         yield place, index, product.folded
     for place, index in product.out_of.items():
-        yield place, index, ~product.needed if place[0] == product.bias else ~product.needed | product.folded_outputs
+        yield place, index, ~product.needed
