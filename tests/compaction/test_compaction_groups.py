@@ -97,6 +97,10 @@ def test_the_number_of_groups_of_a_module_of_the_users_own() -> None:
     assert small.kernel.shape == (4, 2, 3, 3)
 
 
+class Whole(nn.Sequential):
+    """A network of a class of its own, which files do not describe."""
+
+
 def test_plans_and_files_of_convolutions_with_groups(tmp_path: Path) -> None:
     net, x = network(3, 4), torch.randn(2, 2, 5, 5).double()
     silence(net, [0, 5, 6, 9], [3, 4, 5, 0, 7])
@@ -110,9 +114,10 @@ def test_plans_and_files_of_convolutions_with_groups(tmp_path: Path) -> None:
     weight = net[2].weight
     assert torch.equal(shrink_tensor(weight, plan, "2.weight"), small[2].weight)
     assert plan.kept("2.weight")[1].tolist() == [1, 2, 3, 8, 10, 11]
-    save_pruned(small, tmp_path / "file")
-    for again in (load_pruned(tmp_path / "file"), load_pruned(tmp_path / "file", net)):
-        assert torch.equal(again(x), small(x))
+    save_pruned(small, tmp_path / "described")
+    assert torch.equal(load_pruned(tmp_path / "described")(x), small(x))
+    save_pruned(compact(Whole(*net), x), tmp_path / "given")
+    assert torch.equal(load_pruned(tmp_path / "given", Whole(*net))(x), small(x))
 
 
 def test_units_of_groups_have_scales_of_their_own_and_those_of_depthwise_convolutions_share() -> None:
