@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from pyro_vd.compaction.analysis import Analysis
 from pyro_vd.compaction.labels import core, varying
+from pyro_vd.compaction.shuffles import Shuffle
 from pyro_vd.compaction.values import Value
 
 
@@ -18,9 +19,11 @@ class Counting:
     Args:
         analysis: of the network.
         more: labels of further units that stay.
+        shuffles: of the network.
     """
 
-    def __init__(self, analysis: Analysis, more: list[Tensor]) -> None:
+    def __init__(self, analysis: Analysis, more: list[Tensor], shuffles: Sequence[Shuffle] = ()) -> None:
+        self._shuffles = shuffles
         self._find = analysis.labels.find
         self.kept: Tensor = torch.cat([analysis.live, torch.ones(1, dtype=torch.bool)])
         """By root label, whether the units stay; the last is for the label −1, of what is no unit."""
@@ -35,6 +38,9 @@ class Counting:
         parts = [torch.stack([self._find(part) for part in several]) for several in analysis.equal_parts]
         if in_heads is not None:  # their numbers are counted by head
             parts = [several for several in parts if not bool(torch.isin(several, in_heads).any())]
+        for shuffle in shuffles:  # these count by themselves
+            tables = [table for table in tables if not bool(torch.isin(table, shuffle.labels).any())]
+            parts = [several for several in parts if not bool(torch.isin(several, shuffle.labels).any())]
         while True:
             before = int(self.kept.sum())
             for labels in places:
@@ -53,12 +59,23 @@ class Counting:
                     self._same_number(table)
                 else:
                     self._keep_rectangle(table)
+            for shuffle in shuffles:
+                self.kept[shuffle.keep(self.kept)] = True
             if int(self.kept.sum()) == before:
                 return
 
     def mask(self, labels: Tensor) -> Tensor:
         """Which of these labels stay; a negative label does."""
         return self.kept[self._find(labels)]
+
+    def indices(self, labels: Tensor) -> tuple[int, ...]:
+        """Which of these labels stay, as indices in their new order."""
+        roots = self._find(labels)
+        for shuffle in self._shuffles:
+            if (order := shuffle.orders.get(tuple(roots.tolist()))) is not None:
+                found = roots.argsort()[torch.searchsorted(roots.sort().values, order)]
+                return tuple(found.tolist())
+        return tuple(self.mask(labels).nonzero().flatten().tolist())
 
     def _keep_one(self, labels: Tensor) -> None:
         if not bool(self.kept[labels].any()):

@@ -42,6 +42,7 @@ from pyro_vd.compaction.analysis import Analysis, Product
 from pyro_vd.compaction.attributes import attention_plans, attribute_plans, scales
 from pyro_vd.compaction.counting import Counting
 from pyro_vd.compaction.plan import InputSelection, ShrinkPlan
+from pyro_vd.compaction.shuffles import shuffles
 from pyro_vd.compaction.tensor_plan import TensorPlan
 
 
@@ -56,6 +57,7 @@ class Planning:
     def __init__(self, analysis: Analysis, inputs: fx.Node | None) -> None:
         self.analysis = analysis
         self._inputs = inputs
+        self._shuffles = shuffles(analysis)
 
     def plan(self, more: list[Tensor], selection: InputSelection | None) -> ShrinkPlan:
         """The plan in which units with the labels ``more`` stay, too.
@@ -64,7 +66,7 @@ class Planning:
             more: the labels.
             selection: how inputs can be selected.
         """
-        counting = Counting(self.analysis, more)
+        counting = Counting(self.analysis, more, self._shuffles)
         tensors = [*self._new_biases(counting), *self._tensors(counting)]
         if selection is not None and self._inputs is not None:
             labels = self.analysis.values[self._inputs].labels[0]
@@ -96,7 +98,7 @@ class Planning:
                 place = (name, dim)
                 mask = counting.mask(vector) if place in self.analysis.places.linked else torch.ones_like(vector) > 0
                 if not bool(mask.all()):
-                    kept[dim] = tuple(mask.nonzero().flatten().tolist())
+                    kept[dim] = counting.indices(vector)
                 if place in zeroed:
                     zeros[dim] = tuple((zeroed[place] & mask).nonzero().flatten().tolist())
             plus = tuple(added[name].tolist()) if name in added and bool(added[name].any()) else ()
@@ -114,7 +116,7 @@ class Planning:
             mask = counting.mask(product.outputs)
             added = product.added.where(product.needed, 0)
             if bool(added[mask].any()):
-                kept = None if bool(mask.all()) else tuple(mask.nonzero().flatten().tolist())
+                kept = None if bool(mask.all()) else counting.indices(product.outputs)
                 silent = tuple((mask & ~product.needed).nonzero().flatten().tolist())
                 yield TensorPlan(product.bias, (len(mask),), (kept,), (silent,), tuple(added.tolist()), (), True)
 

@@ -19,7 +19,7 @@ class TensorPlan:
     Attributes:
         name: name of the tensor in the network.
         shape: shape of the tensor before.
-        kept: per dimension, the indices that are kept, rising; None where all are kept.
+        kept: per dimension, the indices that are kept, in their new order; None where all are kept.
         zeroed: per dimension, the indices of the tensor before that are set to zero: units that stay because something else
             needs them, but whose contribution here is in a bias, or is not needed.
         added: numbers that are added to a bias, one per entry of the bias before; empty where there is nothing to add.
@@ -48,9 +48,10 @@ class TensorPlan:
         fits = len(self.kept) == len(self.zeroed) == dims and (not self.added or (len(self.added),) == self.shape)
         fits &= all(len(vector) in (0, size) for vector, size in zip(self.factors, self.shape, strict=False))
         sizes = [size * (self.parts if dim == 1 else 1) for dim, size in enumerate(self.shape)]
-        if not fits or not all(map(are_indices, (*self.kept, *self.zeroed), sizes * 2)) or () in self.kept:
+        kept = [None if indices is None else sorted(indices) for indices in self.kept]
+        if not fits or not all(map(are_indices, (*kept, *self.zeroed), sizes * 2)) or () in self.kept:
             raise InputError(
-                f"the plan for {self.name!r} does not fit its shape {self.shape}: indices must rise from 0 to less than the "
+                f"the plan for {self.name!r} does not fit its shape {self.shape}: indices must differ and be less than the "
                 "size of their dimension, at least one must be kept, and numbers to add must be as many as the entries",
                 name=self.name,
                 value=self.shape,
@@ -75,15 +76,15 @@ class TensorPlan:
             return selected
         sizes = (self.shape[0] // self.parts, self.shape[1])
         rows, columns = (_by_part(kept, self.parts, size) for kept, size in zip(self.kept, sizes, strict=False))
-        parts = zip(selected.chunk(self.parts), rows, columns, strict=True)
-        return torch.cat([part[its_rows][:, its_columns] for part, its_rows, its_columns in parts if its_columns])
+        parts = selected.chunk(self.parts)
+        return torch.cat([parts[part][its_rows][:, columns[part]] for part, its_rows in rows.items()])
 
 
-def _by_part(kept: Sequence[int] | None, parts: int, size: int) -> list[list[int]]:
-    """The indices within each part."""
-    found: list[list[int]] = [[] for _ in range(parts)]
+def _by_part(kept: Sequence[int] | None, parts: int, size: int) -> dict[int, list[int]]:
+    """The indices within each part, in the order of ``kept``."""
+    found: dict[int, list[int]] = {}
     for index in range(parts * size) if kept is None else kept:
-        found[index // size].append(index % size)
+        found.setdefault(index // size, []).append(index % size)
     return found
 
 
