@@ -34,7 +34,8 @@ def attribute_plans(analysis: Analysis, counting: Counting) -> Iterator[Attribut
                         by_size.setdefault(old, set()).add(new)
     groups: dict[str, int] = {}
     for parts in analysis.parts:
-        old, new = len(parts.outputs), int(counting.mask(parts.outputs).any(1).sum())
+        old, width = parts.outputs.shape
+        new = len({index // width for index in counting.indices(parts.outputs.flatten())})
         path = analysis.graph.path(parts.node)
         if old != new and isinstance(analysis.graph.net.get_submodule(path), nn.modules.conv._ConvNd):
             groups[path] = new

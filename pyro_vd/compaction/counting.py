@@ -59,10 +59,10 @@ class Counting:
                     self._same_number(table)
                 else:
                     self._keep_rectangle(table)
-            for shuffle in shuffles:
-                self.kept[shuffle.keep(self.kept)] = True
             if int(self.kept.sum()) == before:
-                return
+                break
+        for shuffle in shuffles:
+            shuffle.arrange(self.kept)
 
     def mask(self, labels: Tensor) -> Tensor:
         """Which of these labels stay; a negative label does."""

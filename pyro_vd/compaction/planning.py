@@ -96,9 +96,11 @@ class Planning:
             zeros: list[tuple[int, ...]] = [()] * len(shape)
             for dim, vector in enumerate(labels):
                 place = (name, dim)
-                mask = counting.mask(vector) if place in self.analysis.places.linked else torch.ones_like(vector) > 0
-                if not bool(mask.all()):
-                    kept[dim] = counting.indices(vector)
+                stays = counting.indices(vector) if place in self.analysis.places.linked else tuple(range(len(vector)))
+                mask = torch.zeros(len(vector), dtype=torch.bool)
+                mask[list(stays)] = True
+                if stays != tuple(range(len(vector))):
+                    kept[dim] = stays
                 if place in zeroed:
                     zeros[dim] = tuple((zeroed[place] & mask).nonzero().flatten().tolist())
             plus = tuple(added[name].tolist()) if name in added and bool(added[name].any()) else ()
@@ -113,10 +115,12 @@ class Planning:
         for product in self.analysis.products:
             if product.bias is None or product.bias in self.analysis.places.labels:
                 continue
-            mask = counting.mask(product.outputs)
+            stays = counting.indices(product.outputs)
+            mask = torch.zeros(len(product.outputs), dtype=torch.bool)
+            mask[list(stays)] = True
             added = product.added.where(product.needed, 0)
             if bool(added[mask].any()):
-                kept = None if bool(mask.all()) else counting.indices(product.outputs)
+                kept = None if stays == tuple(range(len(mask))) else stays
                 silent = tuple((mask & ~product.needed).nonzero().flatten().tolist())
                 yield TensorPlan(product.bias, (len(mask),), (kept,), (silent,), tuple(added.tolist()), (), True)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -34,7 +34,7 @@ class Replay:
         """The layer whose units the step of this number makes; None if it moves units."""
         return self._layers.get(number)
 
-    def output(self, number: int, before: Sequence[Outputs], size: int | None) -> Outputs | None:
+    def output(self, number: int, before: Mapping[int, Outputs], size: int | None) -> Outputs | None:
         """The places in the output of a step, given those of the steps before; None if the network's code cannot be run.
 
         Args:
@@ -49,14 +49,14 @@ class Replay:
         shape = [1 if length == 1 else size for length in step.labels[0].shape]
         return (torch.arange(start, start + size).reshape(shape),)
 
-    def outputs(self, sizes: Sequence[int]) -> list[Outputs]:
+    def outputs(self, sizes: Sequence[int]) -> dict[int, Outputs]:
         """The places in the outputs of all steps if layers have these sizes; of fewer steps if one cannot be run."""
-        found: list[Outputs] = []
+        found: dict[int, Outputs] = {}
         for number in range(len(self.steps)):
             layer = self.layer(number)
             if (output := self.output(number, found, None if layer is None else sizes[layer])) is None:
                 break
-            found.append(output)
+            found[number] = output
         return found
 
     def is_exact(self) -> bool:
@@ -64,18 +64,18 @@ class Replay:
         outputs = self.outputs(self.whole)
         return len(outputs) == len(self.steps) and all(
             torch.equal(self.labels[place], labels)
-            for step, places in zip(self.steps, outputs, strict=True)
-            for place, labels in zip(places, step.labels, strict=True)
+            for number, places in outputs.items()
+            for place, labels in zip(places, self.steps[number].labels, strict=True)
         )
 
     def by_layer(self, places: Tensor) -> Tensor:
         """How many of these places each layer makes."""
         return torch.bincount(places.flatten() // self._width, minlength=len(self.whole))
 
-    def ways(self, outputs: Sequence[Outputs]) -> Tensor:
+    def ways(self, outputs: Mapping[int, Outputs]) -> Tensor:
         """By place, a number that stands for its layer and for the outputs in which the place is found; 0 for no place."""
         found = torch.zeros_like(self.labels)
-        for parts, marks in zip(outputs, self._marks, strict=True):
-            for part, mark in zip(parts, marks, strict=True):
+        for number, parts in outputs.items():
+            for part, mark in zip(parts, self._marks[number], strict=False):
                 found.index_add_(0, part.flatten(), torch.full((part.numel(),), mark))
         return found

@@ -43,7 +43,7 @@ class Step:
     labels: Outputs
     sources: tuple[tuple[int, int], ...]
 
-    def moved(self, before: Sequence[Outputs]) -> Outputs | None:
+    def moved(self, before: Mapping[int, Outputs]) -> Outputs | None:
         """The outputs, given those of the steps before, which may have other sizes; None if the operation cannot take them."""
         given = [before[step][part] for step, part in self.sources]
         name, target = operation(self.node), self.node.target
