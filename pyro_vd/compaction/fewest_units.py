@@ -1,4 +1,8 @@
-"""A search for the least numbers of units that the layers of a stream can make."""
+"""A search for the least numbers of units that the layers of a stream can make.
+
+It goes through the layers in their order, and follows the numbers of the first ones that are possible so far. Of those after
+which the later layers read the same, only one is followed. If there are too many, those with the fewest units are followed.
+"""
 
 from __future__ import annotations
 

@@ -86,19 +86,21 @@ def _resized(old_in: Sequence[int], old_out: Sequence[int], new_in: Sequence[int
 def streams(analysis: Analysis) -> Iterator[list[Step]]:
     """The streams in which units are shuffled, as their steps in order; those with operations other than moves are left out."""
     find = analysis.labels.find
+    views = (analysis.values[node] for node in analysis.graph.nodes if operation(node) in _VIEWS)
+    tables = [table for value in views if value.has_units and _is_table(table := find(_without_positions(value)))]
+    in_heads = [find(part.flatten()) for heads in analysis.heads for part in (heads.query, heads.value)]
+    seen = torch.cat([torch.zeros(0, dtype=torch.int64), *in_heads])
+    if all(bool(torch.isin(table, seen).any()) for table in tables):
+        return
     vectors: dict[fx.Node, Outputs] = {}
     for node in analysis.graph.nodes:
         values = list(values_in([analysis.values[node]]))
         if values and all(value.has_units for value in values):
             vectors[node] = tuple(find(_without_positions(value)) for value in values)
-    seen = torch.cat(
-        [find(part.flatten()) for heads in analysis.heads for part in (heads.query, heads.value)]
-        or [find(torch.zeros(0, dtype=torch.int64))]
-    )
-    for node, parts in vectors.items():
-        if operation(node) not in _VIEWS or not _is_table(parts[0]) or bool(torch.isin(parts[0], seen).any()):
+    for table in tables:
+        if bool(torch.isin(table, seen).any()):
             continue
-        labels = parts[0].flatten().unique()
+        labels = table.flatten().unique()
         while True:  # all units that come together with these in a tensor
             together = [part.flatten() for found in vectors.values() for part in found if bool(torch.isin(part, labels).any())]
             if len(more := torch.cat(together).unique()) == len(labels):
