@@ -14,7 +14,7 @@ from pyro_vd._core.eager import eagerly
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.generators import generators_kept
 from pyro_vd.inference.tensor_functions import is_question
-from pyro_vd.models.usage import WatchedWeight, WeightUsage
+from pyro_vd.models.usage import WatchedWeight, WeightUsage, leaves_of
 from pyro_vd.networks.inputs import Inputs, device_of, map_tensors, run
 
 
@@ -80,7 +80,7 @@ def watch_forward(
         net = network(tensors)
         names = dict(net.named_parameters(remove_duplicate=False))
         with eagerly(), _ForeignParameters() as others_used:
-            run(net, x)
+            usage.as_leaf = leaves_of(run(net, x))
     for name, value in values.items():
         if value._version != versions[name] or not torch.equal(value, weights[name]):
             raise InputError(

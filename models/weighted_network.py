@@ -161,7 +161,7 @@ class WeightedNetwork(ModelMarker, PyroModule):
         tensors: dict[str, Tensor] = {}
         for name, places in self._template.sites.items():
             weight = draw_weight(weights[name]) if name in drawn else weights[name]
-            if usage.run_again and not isinstance(weight, LazyWeight):
+            if usage.run_again and name not in usage.as_leaf and not isinstance(weight, LazyWeight):
                 weight = KnownWeight(weight)
             tensors.update(dict.fromkeys(places, weight))
         if lazy := [weight for weight in weights.values() if isinstance(weight, LazyWeight)]:

@@ -168,8 +168,9 @@ def _pretrain(
     """Train the network in place without noise on its weights, with ordinary dropout if the recipe has it, and return it."""
     noisy = recipe.model.build(recipe.pretrain.dropout)
     noisy.load_state_dict(dict(zip(noisy.state_dict(), net.state_dict().values(), strict=True)))
-    model = BayesianNetwork(noisy, likelihood)
-    guide = PointEstimate(model)
+    named = recipe.model.class_ is not None  # without one, dropout changes the names, and every layer is a known one
+    sites = {"include": recipe.model.include, "exclude": recipe.model.exclude} if named else {}
+    guide = PointEstimate(BayesianNetwork(noisy, likelihood, **sites))
     result = fit(guide, train, validation, **options)
     trained = posterior_mean(guide).cpu()
     net.load_state_dict(dict(zip(net.state_dict(), trained.state_dict().values(), strict=True)))
