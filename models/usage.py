@@ -45,6 +45,8 @@ class WeightUsage:
     """The sites whose linear map had an input that depends on no weight."""
     as_leaf: set[str] = field(default_factory=set)
     """The sites whose weight was an argument of a custom ``torch.autograd.Function``, which asks no tensor type."""
+    changes_inputs: bool = False
+    """Whether inputs were changed in place."""
     run_again: bool = False
     """Whether a part of the network ran without gradients, as reentrant activation checkpointing does."""
 
@@ -64,6 +66,7 @@ class WeightUsage:
             self.otherwise | other.otherwise,
             self.read_data | other.read_data,
             self.as_leaf | other.as_leaf,
+            self.changes_inputs or other.changes_inputs,
             self.run_again or other.run_again,
         )
 
@@ -137,7 +140,7 @@ class WatchedWeight(Tensor):
 
 
 def leaves_of(output: Any) -> set[str]:
-    """Return the sites whose watched weight is itself a leaf of the graph of an output: its operation called no function here."""
+    """Return the sites whose watched weight is itself a leaf of the graph of an output, as no tensor type was asked."""
     waiting = [tensor.grad_fn for tensor in tensors_in(output) if tensor.grad_fn is not None]
     seen: set[Any] = set(waiting)
     found = set()

@@ -72,9 +72,9 @@ def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progr
     pyro.set_rng_seed(recipe.seed)
     net = recipe.model.build(targets=data.split(recipe.data.validation)[0][1])
     likelihood = recipe.model.build_likelihood(net)
-    data = checked(data, BayesianNetwork(net, likelihood))
-    train, validation = data.split(recipe.data.validation)
     model = recipe.model.bayesian(copy.deepcopy(net), copy.deepcopy(likelihood))
+    data = checked(data, model)
+    train, validation = data.split(recipe.data.validation)
     recipe.check_sites(recipe.train.guide.build_for(model, rows(train[0], slice(2))))
     augment = None if recipe.augment == RandomAffine() else recipe.augment
     if augment:
