@@ -13,7 +13,7 @@ from pyro_vd.evaluation.observations import Observed, check_likelihood, check_ob
 from pyro_vd.evaluation.selection import of_part, part_of
 from pyro_vd.networks.checks import dtype_of
 from pyro_vd.networks.input_checks import check_inputs_given, check_pair, check_types, inputs_of
-from pyro_vd.networks.inputs import Inputs, num_examples, rows, run, shapes_of, tensors_in, to_device
+from pyro_vd.networks.inputs import Inputs, num_examples, rows, run_apart, shapes_of, tensors_in, to_device
 from pyro_vd.networks.markers import ModelMarker
 from pyro_vd.networks.modes import in_evaluation_mode
 
@@ -98,7 +98,9 @@ def output_of_some(name: str, x: Inputs, net: nn.Module, likelihood: Observed | 
             what = f"{what}, or their types {types} and numbers up to {max(int(tensor.max()) for tensor in integers)} do not"
         try:
             with in_evaluation_mode(net):
-                output = part_of(likelihood, run(net, first) if weights is None else cast(Any, net).output(weights, first))
+                output = part_of(
+                    likelihood, run_apart(net, first) if weights is None else cast(Any, net).output(weights, first)
+                )
             shape = shapes_of(output)
             what = f"the network's output of shape {shape} does not fit the likelihood"
             is_logits = of_part(likelihood) is None and isinstance(output, Tensor)
