@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pyro_vd.compaction.analysis import Analysis
 from pyro_vd.compaction.counting import Counting
@@ -19,8 +19,9 @@ from pyro_vd.compaction.values import Value, values_in
 def attribute_plans(analysis: Analysis, counting: Counting) -> Iterator[AttributePlan]:
     """The numbers that change: those equal to a size that the module's own forward pass gives to an operation.
 
-    Modules of PyTorch take their sizes from their tensors. Other modules keep numbers such as ``num_heads``, from which they
-    make the sizes of a view. That the right ones are changed is verified by running the network.
+    Modules of PyTorch take their sizes from their tensors, but for the number of groups of a convolution. Other modules keep
+    numbers such as ``num_heads``, from which they make the sizes of a view. That the right ones are changed is verified by
+    running the network.
     """
     changes: dict[str, dict[int, set[int]]] = {}
     for node in analysis.graph.nodes:
@@ -33,6 +34,17 @@ def attribute_plans(analysis: Analysis, counting: Counting) -> Iterator[Attribut
     for node, labels in analysis.fillers:
         left = int(counting.mask(labels).sum())
         changes.setdefault(analysis.graph.path(node), {}).setdefault(len(labels), set()).add(left)
+    groups: dict[str, int] = {}
+    for parts in analysis.parts:
+        old, width = parts.outputs.shape
+        new = len({index // width for index in counting.indices(parts.outputs.flatten())})
+        path = analysis.graph.path(parts.node)
+        if old != new and isinstance(analysis.graph.net.get_submodule(path), nn.modules.conv._ConvNd):
+            groups[path] = new
+        elif old != new:
+            changes.setdefault(path, {}).setdefault(old, set()).add(new)
+    for path, number in groups.items():
+        yield AttributePlan(path, "groups", (number,))
     for path, by_size in changes.items():
         module = analysis.graph.net.get_submodule(path)
         if type(module).__module__.startswith("torch.nn."):
