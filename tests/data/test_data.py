@@ -97,7 +97,7 @@ def test_integers_of_an_npz_file_are_numbers_for_a_network_that_takes_numbers(tm
         f"data: {{name: {tmp_path / 'a.npz'}}}\nmodel: {{sizes: [4, 5, 3]}}\ntrain: {{epochs: 1, batch_size: 30}}\n"
     )
     run_cli("train", str(tmp_path / "mine.yaml"), "--out", str(tmp_path / "out"), "--quiet")
-    assert run_cli("evaluate", str(tmp_path / "out")).returncode == 0
+    assert run_cli("evaluate", str(tmp_path / "out"))[0] == 0
 
 
 def test_mnist_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
