@@ -7,7 +7,6 @@ from typing import Any
 
 from pyro_vd._core.arguments import check_number
 from pyro_vd._core.errors import InputError
-from pyro_vd._core.messages import quoted
 from pyro_vd._core.patterns import by_pattern
 from pyro_vd.networks.markers import GuideMarker, ModelMarker
 
@@ -56,7 +55,7 @@ def check_log_sigma2(value: Any) -> float | dict[str, float]:
     """
     if not isinstance(value, Mapping):
         return check_number("log_sigma2", value, low=-60, high=0)
-    return {pattern: check_number(f"log_sigma2 of {quoted(pattern)}", each, low=-60, high=0) for pattern, each in value.items()}
+    return {pattern: check_number("log_sigma2", each, low=-60, high=0) for pattern, each in value.items()}
 
 
 def initial_log_sigma2(value: float | Mapping[str, float], model: Any) -> dict[str, float]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from pyro_vd._core.arguments import check_path
 from pyro_vd._core.errors import InputError
@@ -104,10 +104,23 @@ def run_rule(run: Run) -> PruningRule:
 
 
 def checked(data: Dataset, model: BayesianNetwork) -> Dataset:
-    """The data set with observations as the model's likelihood takes them.
+    """The data set with observations as the model's likelihood takes them, and integers as numbers where the network needs it.
 
     Raises:
         InputError: the data do not fit the model.
     """
+    try:
+        return _checked(data, model)
+    except InputError as error:
+        if not isinstance(data.x_train, Tensor) or data.x_train.is_floating_point():
+            raise
+        as_numbers = replace(data, x_train=data.x_train.float(), x_test=data.x_test.float())
+        try:
+            return _checked(as_numbers, model)
+        except InputError:
+            raise error from None
+
+
+def _checked(data: Dataset, model: BayesianNetwork) -> Dataset:
     train = check_data(f"{data.name}, training data", (data.x_train, data.y_train), model)
     return Dataset(data.name, *train, *check_data(f"{data.name}, test data", data.test, model))

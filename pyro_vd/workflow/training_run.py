@@ -169,8 +169,8 @@ def _pretrain(
     noisy = recipe.model.build(recipe.pretrain.dropout)
     noisy.load_state_dict(dict(zip(noisy.state_dict(), net.state_dict().values(), strict=True)))
     named = recipe.model.class_ is not None  # without one, dropout changes the names, and every layer is a known one
-    sites = {"include": recipe.model.include, "exclude": recipe.model.exclude} if named else {}
-    guide = PointEstimate(BayesianNetwork(noisy, likelihood, **sites))
+    include, exclude = (recipe.model.include, recipe.model.exclude) if named else ([], [])
+    guide = PointEstimate(BayesianNetwork(noisy, likelihood, include=include, exclude=exclude))
     result = fit(guide, train, validation, **options)
     trained = posterior_mean(guide).cpu()
     net.load_state_dict(dict(zip(net.state_dict(), trained.state_dict().values(), strict=True)))

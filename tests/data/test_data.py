@@ -90,6 +90,16 @@ def test_tokens_of_an_npz_file_are_trained_on(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "pruned.safetensors").exists()
 
 
+def test_integers_of_an_npz_file_are_numbers_for_a_network_that_takes_numbers(tmp_path: Path) -> None:
+    table = np.random.default_rng(0).integers(0, 12, (30, 4))
+    write_npz(tmp_path / "a.npz", x_train=table, x_test=table[:9])
+    (tmp_path / "mine.yaml").write_text(
+        f"data: {{name: {tmp_path / 'a.npz'}}}\nmodel: {{sizes: [4, 5, 3]}}\ntrain: {{epochs: 1, batch_size: 30}}\n"
+    )
+    run_cli("train", str(tmp_path / "mine.yaml"), "--out", str(tmp_path / "out"), "--quiet")
+    assert run_cli("evaluate", str(tmp_path / "out"))[0] == 0
+
+
 def test_mnist_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images, labels = write_mnist(tmp_path)
     data = load_data("mnist", tmp_path)
