@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from itertools import islice, product
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
 from pyro_vd.compaction.analysis import Analysis
 from pyro_vd.compaction.counting import Counting
@@ -16,33 +18,77 @@ from pyro_vd.compaction.plan import AttentionPlan, AttributePlan
 from pyro_vd.compaction.rules_movement import RULES as MOVEMENT
 from pyro_vd.compaction.values import Value, values_in
 
+_MOST_ANSWERS = 12
+"""How many ways to change the numbers of modules are tried."""
 
-def attribute_plans(analysis: Analysis, counting: Counting) -> Iterator[AttributePlan]:
+
+@dataclass(frozen=True)
+class _Number:
+    """A number of a module, as an attribute or a part of one, and what it may become: another number first, if any."""
+
+    path: str
+    module: nn.Module
+    name: str
+    place: int
+    may_become: list[int]
+
+
+def attribute_plans(analysis: Analysis, counting: Counting) -> Iterator[tuple[AttributePlan, ...]]:
     """The numbers that change: those equal to a size that the module's own forward pass gives to an operation.
 
     Modules of PyTorch take their sizes from their tensors. Other modules keep numbers such as ``num_heads``, from which they
-    make the sizes of a view. That the right ones are changed is verified by running the network.
+    make the sizes of a view. Where several axes have the same size, such as those of 8 heads with 8 units each, the attributes
+    do not tell which axis they stand for. Then there are several answers, each the same for all modules of a class; running
+    the network tells which one is right.
     """
-    changes: dict[str, dict[int, set[int]]] = {}
-    for node in analysis.graph.nodes:
-        if operation(node) in MOVEMENT and (numbers := set(literals(node))):
-            by_size = changes.setdefault(analysis.graph.path(node), {})
-            for value in values_in([analysis.values[node]]):
-                for old, new in _sizes(counting, value):
-                    if old in numbers:
-                        by_size.setdefault(old, set()).add(new)
-    for path, by_size in changes.items():
+    numbers = list(_numbers(analysis, counting))
+    choices: dict[tuple[type, str, int], int] = {}
+    for each in numbers:
+        key = (type(each.module), each.name, each.place)
+        choices[key] = max(choices.get(key, 1), len(each.may_become))
+    for answer in islice(product(*map(range, choices.values())), _MOST_ANSWERS):
+        chosen = dict(zip(choices, answer, strict=True))
+        new: dict[tuple[str, str], dict[int, int]] = {}
+        for each in numbers:
+            choice = chosen[type(each.module), each.name, each.place]
+            places = new.setdefault((each.path, each.name), {})
+            places[each.place] = each.may_become[min(choice, len(each.may_become) - 1)]
+        yield tuple(_changed(analysis.graph.net, new))
+
+
+def _numbers(analysis: Analysis, counting: Counting) -> Iterator[_Number]:
+    """The numbers of modules that are the size of an axis that becomes smaller."""
+    for path, by_size in _new_sizes(analysis, counting).items():
         module = analysis.graph.net.get_submodule(path)
         if type(module).__module__.startswith("torch.nn."):
             continue
-        new_sizes = {old: new.pop() for old, new in by_size.items() if len(new) == 1 and old not in new}
         for name, value in vars(module).items():
-            if type(value) is int and new_sizes.get(value, value) != value:
-                yield AttributePlan(path, name, (new_sizes[value],))
-            elif type(value) is tuple and value and all(type(part) is int for part in value):
-                changed = tuple(new_sizes.get(int(part), int(part)) for part in value)
-                if changed != value:
-                    yield AttributePlan(path, name, changed, True)
+            for place, old in enumerate(value if type(value) is tuple else (value,)):
+                sizes = by_size.get(old, []) if type(old) is int else []
+                if any(size != old for size in sizes):
+                    yield _Number(path, module, name, place, sorted(sizes, key=lambda size, old=old: size == old))
+
+
+def _new_sizes(analysis: Analysis, counting: Counting) -> dict[str, dict[int, list[int]]]:
+    """By path of a module and size of an axis, the sizes that such axes become in the module's own forward pass."""
+    found: dict[str, dict[int, list[int]]] = {}
+    for node in analysis.graph.nodes:
+        if operation(node) in MOVEMENT and (given := set(literals(node))):
+            by_size = found.setdefault(analysis.graph.path(node), {})
+            for value in values_in([analysis.values[node]]):
+                for old, new in _sizes(counting, value):
+                    if old in given and new not in (sizes := by_size.setdefault(old, [])):
+                        sizes.append(new)
+    return found
+
+
+def _changed(net: nn.Module, new: dict[tuple[str, str], dict[int, int]]) -> Iterator[AttributePlan]:
+    for (path, name), places in new.items():
+        value = getattr(net.get_submodule(path), name)
+        old = value if type(value) is tuple else (value,)
+        changed = tuple(places.get(place, part) for place, part in enumerate(old))
+        if changed != old:
+            yield AttributePlan(path, name, changed, type(value) is tuple)
 
 
 def attention_plans(analysis: Analysis, counting: Counting, changed: Collection[str]) -> Iterator[AttentionPlan]:

@@ -56,8 +56,8 @@ class Planning:
         self.analysis = analysis
         self._inputs = inputs
 
-    def plan(self, more: list[Tensor], selection: InputSelection | None) -> ShrinkPlan:
-        """The plan in which units with the labels ``more`` stay, too.
+    def plans(self, more: list[Tensor], selection: InputSelection | None) -> Iterator[ShrinkPlan]:
+        """The plan in which units with the labels ``more`` stay, too; several where it is open what numbers of modules mean.
 
         Args:
             more: the labels.
@@ -74,8 +74,8 @@ class Planning:
                 found = tuple(kept.nonzero().flatten().tolist()) or (0,)
                 selection = InputSelection(selection.features, selection.dim, selection.flatten, found)
         attentions = tuple(attention_plans(self.analysis, counting, [found.name for found in tensors]))
-        attributes = tuple(attribute_plans(self.analysis, counting))
-        return ShrinkPlan(tuple(tensors), selection, (), attributes, attentions)
+        for attributes in attribute_plans(self.analysis, counting):
+            yield ShrinkPlan(tuple(tensors), selection, (), attributes, attentions)
 
     def reads_no_input(self) -> bool:
         """Whether the outputs depend on no input, as far as can be told."""

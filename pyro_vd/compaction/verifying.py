@@ -73,13 +73,13 @@ def verified(net: nn.Module, example: Inputs | None) -> Verified:
         more.append(analysis.values[node].labels.flatten())
     check: _Check | None = None
     for attempt in range(_ATTEMPTS):
-        plan = planning.plan(more, selection)
-        changes = bool(plan.tensors) or plan.inputs is not None
-        if changes and check is None:
-            check = _Check(whole, example)
-        if check is None or not changes or check.passes(plan):
-            messages = messages_about(analysis, planning, plan, suspects)
-            return Verified(replace(plan, messages=messages), applied(whole, plan))
+        for plan in planning.plans(more, selection):
+            changes = bool(plan.tensors) or plan.inputs is not None
+            if changes and check is None:
+                check = _Check(whole, example)
+            if check is None or not changes or check.passes(plan):
+                messages = messages_about(analysis, planning, plan, suspects)
+                return Verified(replace(plan, messages=messages), applied(whole, plan))
         found = _suspects(graph, analysis, check.small, example, suspects, attempt)
         if not found:
             break
