@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from pyro_vd.compaction.attentions import Heads, Scores
 from pyro_vd.compaction.exported import Exported
 from pyro_vd.compaction.labels import Labels, Places, Sources, along, core, varying
 from pyro_vd.compaction.values import Value, unknown, values_in
@@ -60,24 +61,6 @@ class Product:
     needed: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
 
 
-@dataclass(frozen=True)
-class Heads:
-    """The units of an attention, by label.
-
-    Attributes:
-        query: ``(heads, width)``, united with those of the key.
-        value: ``(heads, width)``.
-        replaced: the path of the ``nn.MultiheadAttention`` that it is part of; None if it is none.
-        scaled: the layer whose outputs must be scaled if the width changes, because the operation divides by its root; None if
-            there is none, as where the scale is given.
-    """
-
-    query: Tensor
-    value: Tensor
-    replaced: str | None = None
-    scaled: Product | None = None
-
-
 class Analysis:
     """What is known of all tensors in a network's graph.
 
@@ -97,6 +80,7 @@ class Analysis:
         self.values: dict[fx.Node, Any] = {}
         self.held: list[Held] = []
         self.products: list[Product] = []
+        self.scores: list[Scores] = []
         self.heads: list[Heads] = []
         self.ranges: list[tuple[Tensor, Tensor]] = []
         self.equal_parts: list[list[Tensor]] = []

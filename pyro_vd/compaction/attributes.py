@@ -17,6 +17,7 @@ from pyro_vd.compaction.labels import core, varying
 from pyro_vd.compaction.plan import AttentionPlan, AttributePlan
 from pyro_vd.compaction.rules_movement import RULES as MOVEMENT
 from pyro_vd.compaction.values import Value, values_in
+from pyro_vd.networks.attention import Attention
 
 _MOST_ANSWERS = 12
 """How many ways to change the numbers of modules are tried."""
@@ -60,13 +61,13 @@ def _numbers(analysis: Analysis, counting: Counting) -> Iterator[_Number]:
     """The numbers of modules that are the size of an axis that becomes smaller."""
     for path, by_size in _new_sizes(analysis, counting).items():
         module = analysis.graph.net.get_submodule(path)
-        if type(module).__module__.startswith("torch.nn."):
+        if type(module).__module__.startswith("torch.nn.") or isinstance(module, Attention):
             continue
         for name, value in vars(module).items():
             for place, old in enumerate(value if type(value) is tuple else (value,)):
                 sizes = by_size.get(old, []) if type(old) is int else []
-                if any(size != old for size in sizes):
-                    yield _Number(path, module, name, place, sorted(sizes, key=lambda size, old=old: size == old))
+                if others := [size for size in sizes if size != old]:
+                    yield _Number(path, module, name, place, [*others, *(size for size in sizes if size == old)])
 
 
 def _new_sizes(analysis: Analysis, counting: Counting) -> dict[str, dict[int, list[int]]]:
@@ -104,16 +105,15 @@ def attention_plans(analysis: Analysis, counting: Counting, changed: Collection[
 
 
 def scales(analysis: Analysis, counting: Counting) -> dict[tuple[str, int], list[float]]:
-    """By place, the factors of the layers that make queries, where attention divides by the root of another width."""
+    """By place, the factors of the layers that make up for a scale that depends on a width."""
     found: dict[tuple[str, int], list[float]] = {}
     for heads in analysis.heads:
         width, left = heads.query.shape[1], int(counting.mask(heads.query).sum(1).max())
-        if heads.scaled is None or left == width:
+        if heads.scale is None or left == width:
             continue
-        of_query = torch.isin(heads.scaled.outputs, heads.query)
-        for place, index in heads.scaled.out_of.items():
+        for place, index in heads.scale.layer.out_of.items():
             factors = torch.ones(len(analysis.places.labels[place[0]][place[1]]), dtype=torch.float64)
-            factors[index[of_query]] = (left / width) ** 0.5
+            factors[index[heads.scale.outputs]] = (left / width) ** heads.scale.power
             found[place] = factors.tolist()
     return found
 

@@ -29,8 +29,13 @@ class Counting:
         places = [self._find(analysis.places.labels[name][dim]) for name, dim in sorted(analysis.places.linked)]
         ranges = [tuple(self._find(part[part >= 0]) for part in pair) for pair in analysis.ranges]
         tables = list(_tables(analysis))
-        heads = [(self._find(found.query), self._find(found.value), found.replaced) for found in analysis.heads]
-        in_heads = torch.cat([part.flatten() for query, value, _ in heads for part in (query, value)]) if heads else None
+        by_head = [(self._find(heads), self._find(units)) for heads, units in _units_by_head(analysis)]
+        in_heads = torch.cat([units.flatten() for _, units in by_head]) if by_head else None
+        alike = [
+            (self._find(found.scores), torch.stack([self._find(found.query), self._find(found.value)]))
+            for found in analysis.heads
+            if found.replaced is None and found.query.shape == found.value.shape
+        ]
         parts = [torch.stack([self._find(part) for part in several]) for several in analysis.equal_parts]
         if in_heads is not None:  # their numbers are counted by head
             parts = [several for several in parts if not bool(torch.isin(several, in_heads).any())]
@@ -43,8 +48,10 @@ class Counting:
             for inside, behind in ranges:
                 if bool(self.kept[behind].any()):
                     self.kept[inside] = True
-            for query, value, replaced in heads:
-                self._keep_heads(query, value, replaced is None)
+            for heads, units in by_head:
+                self._keep_heads(heads, units)
+            for heads, both in alike:  # their network has one number for the width of query and value
+                self._same_number(both[:, self.kept[heads]].flatten(0, 1))
             for table in tables:
                 if in_heads is not None and bool(torch.isin(table, in_heads).any()):
                     self._same_number(table)
@@ -71,21 +78,15 @@ class Counting:
                 missing = row[~self.kept[row]]
                 self.kept[missing[: most - count]] = True
 
-    def _keep_heads(self, query: Tensor, value: Tensor, alike: bool) -> None:
-        """Keep, of every head of which anything stays, something of each kind, and the same number as of other heads.
-
-        Where query and value have the same width, they must have it afterwards if their network has one number for both, so
-        that they are ``alike``.
-        """
-        stays = self.kept[query].any(1) | self.kept[value].any(1)
+    def _keep_heads(self, heads: Tensor, units: Tensor) -> None:
+        """Keep something of every head that stays, and the same number of units as of the others; one head stays."""
+        stays = self.kept[heads] | self.kept[units].any(1)
         if not bool(stays.any()):
             stays[0] = True
-        for rows in (query[stays], value[stays]):
-            for row in rows:
-                self._keep_one(row)
-            self._same_number(rows)
-        if alike and query.shape == value.shape:
-            self._same_number(torch.cat([query[stays], value[stays]]))
+        self.kept[heads[stays]] = True
+        for row in units[stays]:
+            self._keep_one(row)
+        self._same_number(units[stays])
 
     def _keep_rectangle(self, table: Tensor) -> None:
         """Keep the rows and the columns of which anything stays, and something in every row."""
@@ -94,6 +95,14 @@ class Counting:
         if not bool(columns.any()):
             columns[0] = True
         self.kept[table[:, columns]] = True
+
+
+def _units_by_head(analysis: Analysis) -> Iterator[tuple[Tensor, Tensor]]:
+    """The units of the scores of attentions, ``(heads,)``, and those ``(heads, width)`` that come and go with them."""
+    for scores in analysis.scores:
+        yield scores.heads, scores.query
+    for heads in analysis.heads:
+        yield heads.scores, heads.value
 
 
 def _tables(analysis: Analysis) -> Iterator[Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from itertools import zip_longest
 
 import torch
 from torch import Tensor, fx, nn
@@ -70,6 +71,13 @@ def selection_of(analysis: Analysis, node: fx.Node) -> InputSelection | None:
 
 def _flattens(node: fx.Node, features: int) -> bool:
     return operation(node) in _FLATTENING and node.meta["val"].shape[1:] == (features,)
+
+
+def paired(whole: Exported, smaller: Exported) -> list[tuple[fx.Node | None, fx.Node | None]]:
+    """The operations of two networks in their order, without those of a selection that only the smaller one begins with."""
+    front = list(smaller.net.children())[:2] if type(smaller.net) is nn.Sequential else []
+    more = max(0, len(smaller.nodes) - len(whole.nodes)) if any(isinstance(part, SelectInputs) for part in front) else 0
+    return list(zip_longest(whole.nodes, smaller.nodes[more:]))
 
 
 def behind_selection(net: nn.Module, inputs: InputSelection) -> tuple[nn.Sequential, SelectInputs]:

@@ -63,7 +63,7 @@ class Planning:
             more: the labels.
             selection: how inputs can be selected.
         """
-        counting = Counting(self.analysis, more)
+        self.counting = counting = Counting(self.analysis, more)
         tensors = [*self._new_biases(counting), *self._tensors(counting)]
         if selection is not None and self._inputs is not None:
             labels = self.analysis.values[self._inputs].labels[0]

@@ -9,7 +9,15 @@ from typing import Any, cast
 import torch
 from torch import Tensor, fx
 
-from pyro_vd.compaction import rules_elementwise, rules_layers, rules_mixing, rules_movement, rules_positions, rules_recurrent
+from pyro_vd.compaction import (
+    rules_attention,
+    rules_elementwise,
+    rules_layers,
+    rules_mixing,
+    rules_movement,
+    rules_positions,
+    rules_recurrent,
+)
 from pyro_vd.compaction.analysis import Analysis
 from pyro_vd.compaction.exported import Exported, may_be_view, operation
 from pyro_vd.compaction.values import Value, known, unknown, values_in
@@ -23,6 +31,7 @@ RULES: dict[str, Rule] = {
     **rules_positions.RULES,
     **rules_mixing.RULES,
     **rules_recurrent.RULES,
+    **rules_attention.RULES,
 }
 """By the name of an operation of PyTorch (aten), without the underscore of those that work in place."""
 
