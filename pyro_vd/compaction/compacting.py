@@ -36,7 +36,8 @@ def compact(net: nn.Module, example: Inputs | None = None) -> nn.Module:
     division, logarithm and others of their kind  units that may become 0 there stay
     concatenation, parts, views, permutations     units are followed to their new places
     depthwise and grouped convolution             a channel goes with the one that it is made of; groups as a whole
-    attention                                     heads, and in each head as many units as in the others
+    attention, in one operation or written out    heads, and in each head as many units as in the others; heads that share a key
+                                                  go together, and those whose weights are returned stay
     layer, group and RMS normalisation            all units stay
     any other operation                           the units that it reads stay as they are, and a message names it
     ============================================  ==================================================================
