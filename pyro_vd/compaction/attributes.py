@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import islice, product
@@ -19,13 +20,13 @@ from pyro_vd.compaction.rules_movement import RULES as MOVEMENT
 from pyro_vd.compaction.values import Value, values_in
 from pyro_vd.networks.attention import Attention
 
-_MOST_ANSWERS = 12
+_MOST_ANSWERS = 32
 """How many ways to change the numbers of modules are tried."""
 
 
 @dataclass(frozen=True)
 class _Number:
-    """A number of a module, as an attribute or a part of one, and what it may become: another number first, if any."""
+    """A number of a module, as an attribute or a part of one, and what it may become; itself last."""
 
     path: str
     module: nn.Module
@@ -38,9 +39,9 @@ def attribute_plans(analysis: Analysis, counting: Counting) -> Iterator[tuple[At
     """The numbers that change: those equal to a size that the module's own forward pass gives to an operation.
 
     Modules of PyTorch take their sizes from their tensors. Other modules keep numbers such as ``num_heads``, from which they
-    make the sizes of a view. Where several axes have the same size, such as those of 8 heads with 8 units each, the attributes
-    do not tell which axis they stand for. Then there are several answers, each the same for all modules of a class; running
-    the network tells which one is right.
+    make the sizes of a view. Where several axes have the same size, such as those of 8 heads with 8 units each, or several
+    numbers of a module are equal, they do not tell which axis they stand for. Then there are several answers, each the same for
+    all modules of a class; running the network tells which one is right.
     """
     numbers = list(_numbers(analysis, counting))
     choices: dict[tuple[type, str, int], int] = {}
@@ -63,11 +64,17 @@ def _numbers(analysis: Analysis, counting: Counting) -> Iterator[_Number]:
         module = analysis.graph.net.get_submodule(path)
         if type(module).__module__.startswith("torch.nn.") or isinstance(module, Attention):
             continue
-        for name, value in vars(module).items():
-            for place, old in enumerate(value if type(value) is tuple else (value,)):
-                sizes = by_size.get(old, []) if type(old) is int else []
-                if others := [size for size in sizes if size != old]:
-                    yield _Number(path, module, name, place, [*others, *(size for size in sizes if size == old)])
+        own = [
+            (name, place, old)
+            for name, value in vars(module).items()
+            for place, old in enumerate(value if type(value) is tuple else (value,))
+            if type(old) is int
+        ]
+        equal = Counter(old for _, _, old in own)
+        for name, place, old in own:
+            sizes = by_size.get(old, [])
+            if others := [size for size in sizes if size != old]:
+                yield _Number(path, module, name, place, others + [old] * (old in sizes or equal[old] > 1))
 
 
 def _new_sizes(analysis: Analysis, counting: Counting) -> dict[str, dict[int, list[int]]]:

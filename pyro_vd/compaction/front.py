@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from itertools import zip_longest
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, fx, nn
@@ -73,11 +73,23 @@ def _flattens(node: fx.Node, features: int) -> bool:
     return operation(node) in _FLATTENING and node.meta["val"].shape[1:] == (features,)
 
 
-def paired(whole: Exported, smaller: Exported) -> list[tuple[fx.Node | None, fx.Node | None]]:
-    """The operations of two networks in their order, without those of a selection that only the smaller one begins with."""
-    front = list(smaller.net.children())[:2] if type(smaller.net) is nn.Sequential else []
-    more = max(0, len(smaller.nodes) - len(whole.nodes)) if any(isinstance(part, SelectInputs) for part in front) else 0
-    return list(zip_longest(whole.nodes, smaller.nodes[more:]))
+def paired(whole: Exported, smaller: Exported) -> list[tuple[fx.Node, fx.Node | None]]:
+    """The operations of a network in their order, each with the one in its place in the smaller network, None if none is.
+
+    Operations of modules that another one has replaced in the smaller network are left out.
+    """
+    inside = "" if type(smaller.net) is type(whole.net) else "net."
+    kinds = {path: type(module) for path, module in smaller.net.named_modules()}
+    places: dict[str, Iterator[fx.Node]] = {}
+    for path in {smaller.path(node) for node in smaller.nodes}:
+        places[path] = iter([node for node in smaller.nodes if smaller.path(node) == path])
+    found = []
+    for node in whole.nodes:
+        path = whole.path(node)
+        theirs = f"{inside}{path}".rstrip(".")
+        if kinds.get(theirs) is type(whole.net.get_submodule(path)):
+            found.append((node, next(places.get(theirs, iter(())), None)))
+    return found
 
 
 def behind_selection(net: nn.Module, inputs: InputSelection) -> tuple[nn.Sequential, SelectInputs]:

@@ -167,7 +167,7 @@ def test_only_what_depends_on_the_size_of_the_input_stays(number_of_layers: int)
         assert len(block.up.weight) < 16
 
 
-@pytest.mark.parametrize(("heads", "width"), [(2, 3), (3, 2), (2, 2)])
+@pytest.mark.parametrize(("heads", "width"), [(2, 3), (3, 2), (2, 2), (2, 1)])
 def test_numbers_that_are_the_size_of_several_axes(heads: int, width: int, tmp_path: Path) -> None:
     torch.manual_seed(0)
     own = SquareHeads()
