@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterator
+from itertools import zip_longest
 
 import torch
 from torch import Tensor, fx, nn
@@ -73,23 +73,21 @@ def _flattens(node: fx.Node, features: int) -> bool:
     return operation(node) in _FLATTENING and node.meta["val"].shape[1:] == (features,)
 
 
-def paired(whole: Exported, smaller: Exported) -> list[tuple[fx.Node, fx.Node | None]]:
-    """The operations of a network in their order, each with the one in its place in the smaller network, None if none is.
+def paired(whole: Exported, smaller: Exported) -> list[tuple[fx.Node | None, fx.Node | None]]:
+    """The operations of two networks in their order, without those of modules that one of them has in the place of another."""
+    inside = "" if type(smaller.net) is type(whole.net) else "net"
+    kinds = {path: type(module) for path, module in whole.net.named_modules()}
+    own = {path: type(module) for path, module in smaller.net.named_modules()}
+    its = {path.removeprefix(inside).lstrip("."): kind for path, kind in own.items() if path.startswith(inside)}
 
-    Operations of modules that another one has replaced in the smaller network are left out.
-    """
-    inside = "" if type(smaller.net) is type(whole.net) else "net."
-    kinds = {path: type(module) for path, module in smaller.net.named_modules()}
-    places: dict[str, Iterator[fx.Node]] = {}
-    for path in {smaller.path(node) for node in smaller.nodes}:
-        places[path] = iter([node for node in smaller.nodes if smaller.path(node) == path])
-    found = []
-    for node in whole.nodes:
-        path = whole.path(node)
-        theirs = f"{inside}{path}".rstrip(".")
-        if kinds.get(theirs) is type(whole.net.get_submodule(path)):
-            found.append((node, next(places.get(theirs, iter(())), None)))
-    return found
+    def stays(path: str) -> bool:
+        parts = path.split(".")
+        above = ["", *(".".join(parts[: end + 1]) for end in range(len(parts)))]
+        return all(kinds.get(each) is its.get(each, type(None)) for each in above)
+
+    theirs = [(node, smaller.path(node)) for node in smaller.nodes]
+    left = [node for node, path in theirs if path.startswith(inside) and stays(path.removeprefix(inside).lstrip("."))]
+    return list(zip_longest((node for node in whole.nodes if stays(whole.path(node))), left))
 
 
 def behind_selection(net: nn.Module, inputs: InputSelection) -> tuple[nn.Sequential, SelectInputs]:

@@ -90,7 +90,7 @@ def note_scales(analysis: Analysis, counting: Counting, smaller: Exported) -> bo
         Whether any new scale was found.
     """
     pairs = paired(analysis.graph, smaller)
-    changed = {one: _change(one, other) for one, other in pairs if other is not None}
+    changed = {one: _change(one, other) for one, other in pairs if one is not None and other is not None}
     found = False
     for place, heads in enumerate(analysis.heads):
         before, after = heads.query.shape[1], int(counting.mask(heads.query).sum(1).max())

@@ -48,7 +48,7 @@ def values_around(analysis: Analysis, node: fx.Node) -> list[Any]:
 def _first_that_differs(analysis: Analysis, smaller: Exported, sized: set[fx.Node]) -> fx.Node | None:
     """The first operation that is another one in the smaller network, or is given other numbers that are no sizes."""
     for node, its in paired(analysis.graph, smaller):
-        if its is None or node.target != its.target:
+        if node is None or its is None or node.target != its.target:
             return node
         if node not in sized and literals(node) != literals(its) and _reads_units(analysis, node):
             return node
