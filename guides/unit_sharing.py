@@ -122,7 +122,8 @@ def shared_numbers(model: BayesianNetwork, layouts: Mapping[str, UnitLayout], ex
         names = places[id(net.get_parameter(name))]
         groups = next((found.groups[each] for each in names if each in found.groups), {})
         keys = [(name, -1 - unit) for unit in own.tolist()]
-        of_inputs = None if layout.of_input is not None else _groups_of_inputs(layout, groups)
+        across = next((found.across[each] for each in names if each in found.across), None)
+        of_inputs = None if layout.of_input is not None else across if layout.groups > 1 else groups.get(layout.axis)
         if model.layer_kind(name) is not None and of_inputs is not None and len(of_inputs) == layout.inputs:
             owners = [name if is_fixed else "" for is_fixed in torch.isin(of_inputs, found.fixed).tolist()]
             keys = list(zip(owners, together[of_inputs].tolist(), strict=True))
@@ -130,17 +131,9 @@ def shared_numbers(model: BayesianNetwork, layouts: Mapping[str, UnitLayout], ex
     return numbers
 
 
-def _groups_of_inputs(layout: UnitLayout, groups: Mapping[int, Tensor]) -> Tensor | None:
-    """Return the group of each input of a weight, ``(inputs,)``; None where it is not known."""
-    if layout.groups > 1 and 0 in groups:  # the inputs of each part of a grouped convolution go with its outputs
-        parts = groups[0].reshape(layout.groups, -1)[:, 0]
-        return parts.repeat_interleave(layout.inputs // layout.groups)
-    return groups.get(layout.axis) if layout.groups == 1 else None
-
-
 def _heads_together(found: UnitGroups) -> Tensor:
     """Return, for each group, the least of the groups that belong to the same attention head."""
-    used = [groups for by_dim in found.groups.values() for groups in by_dim.values()]
+    used = [*found.across.values(), *(groups for by_dim in found.groups.values() for groups in by_dim.values())]
     least = torch.arange(1 + max((int(groups.max()) for groups in used if len(groups)), default=-1))
     for heads in found.heads:
         for head in heads.value:

@@ -131,9 +131,12 @@ class BayesianNetwork(WeightedNetwork):
             y: observations ``(batch, …)``, which are scored; None samples them.
 
         Raises:
-            InputError: the likelihood does not give one distribution per example; a weight has another shape than one draw.
+            InputError: there are no examples; the likelihood does not give one distribution per example; a weight has another
+                shape than one draw.
         """
-        output, n = self.sample_output(x), num_examples(x)
+        if not (n := num_examples(x)):
+            raise InputError(name="x", value="a batch of 0 examples", allowed="a batch of at least one example")
+        output = self.sample_output(x)
         scale = 1.0 if self.num_data is None else self.num_data / n
         observation = pyro_distribution(observation_of(self.likelihood, output))
         if observation.batch_shape != (n,):

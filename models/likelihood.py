@@ -35,7 +35,7 @@ def pyro_distribution(distribution: Distribution) -> dist.TorchDistribution:
 @cache
 def _of_pyro(kind: type[Distribution]) -> type[Any]:
     own = getattr(dist, kind.__name__, None)
-    if isinstance(own, type) and own.__mro__[1:2] == (kind,):
+    if isinstance(own, type) and own.__mro__[1:2] == (kind,) and "__init__" not in vars(own):  # which sets more attributes
         return own
     return type(kind.__name__, (kind, TorchDistributionMixin), {"__module__": kind.__module__, "__doc__": kind.__doc__})
 

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor
+from torch._C._functorch import is_functorch_wrapped_tensor
 
 from pyro_vd.inference.attention import DECOMPOSED
 from pyro_vd.inference.tensor_functions import (
@@ -19,6 +20,7 @@ from pyro_vd.inference.tensor_functions import (
     is_question,
     replaced,
 )
+from pyro_vd.networks.inputs import tensors_in
 from pyro_vd.networks.layer_registry import linear_call
 
 
@@ -34,9 +36,17 @@ class WeightUsage:
     parts: Counter[tuple[str, int]] = field(default_factory=Counter)
     """The number of times that each part of a site's weight was the weight of a linear map."""
     otherwise: set[str] = field(default_factory=set)
-    """The sites whose weight was used in another way than as the weight or the bias of a linear map."""
+    """The sites whose weight was used in another way than as the weight or the bias of a linear map.
+
+    A linear map inside ``torch.func.vmap`` and the like is another way, and so is one whose gradient the forward pass itself
+    computes: the derivative of a drawn output by its input is not that of the output of a drawn weight.
+    """
     read_data: set[str] = field(default_factory=set)
     """The sites whose linear map had an input that depends on no weight."""
+    as_leaf: set[str] = field(default_factory=set)
+    """The sites whose weight was an argument of a custom ``torch.autograd.Function``, which asks no tensor type."""
+    changes_inputs: bool = False
+    """Whether inputs were changed in place."""
     run_again: bool = False
     """Whether a part of the network ran without gradients, as reentrant activation checkpointing does."""
 
@@ -45,7 +55,7 @@ class WeightUsage:
 
         These include the weights for which no use was seen: code in another language may use them.
         """
-        otherwise = self.otherwise | {name for (name, _), times in self.parts.items() if times > 1}
+        otherwise = self.otherwise | self.as_leaf | {name for (name, _), times in self.parts.items() if times > 1}
         return frozenset(name for name in sites if name in otherwise or self.linear[name] != 1)
 
     def merged(self, other: WeightUsage) -> WeightUsage:
@@ -55,6 +65,8 @@ class WeightUsage:
             self.parts | other.parts,
             self.otherwise | other.otherwise,
             self.read_data | other.read_data,
+            self.as_leaf | other.as_leaf,
+            self.changes_inputs or other.changes_inputs,
             self.run_again or other.run_again,
         )
 
@@ -77,7 +89,7 @@ class WatchedWeight(Tensor):
             usage: the record to write to.
             part: the place of this part of the weight's rows; None for the whole weight.
         """
-        weight = Tensor._make_subclass(cls, value.detach())
+        weight = Tensor._make_subclass(cls, value.detach(), value.requires_grad)  # a leaf of its own: see :func:`leaves_of`
         weight.value_, weight.site_, weight.usage_, weight.part_ = value, site, usage, part
         return weight
 
@@ -98,13 +110,18 @@ class WatchedWeight(Tensor):
             return weight.chunked(args[1])
         call = linear_call(func, args, kwargs)
         own, bias, inputs = (None, None, []) if call is None else call[0].roles(call[1])
+        counted = None
         for each in _watched((args, kwargs)):
             each.usage_.run_again |= not torch.is_grad_enabled()
-            if each is own and not any(each is given for given in inputs):
+            if each is own and not any(each is given or is_functorch_wrapped_tensor(given) for given in inputs):
                 each.count(is_of_data=not any(given.requires_grad for given in inputs))
+                counted = each
             elif each is not bias:
                 each.usage_.otherwise.add(each.site_)
-        return func(*_plain(args), **_plain(kwargs))
+        output = func(*_plain(args), **_plain(kwargs))
+        if counted is not None and output.requires_grad:  # the hook is called where the forward pass computes a gradient
+            output.register_hook(lambda _: counted.usage_.otherwise.add(counted.site_))
+        return output
 
     def chunked(self, count: int) -> tuple[Tensor, ...]:
         """Record that the rows are divided, and return the parts."""
@@ -120,6 +137,22 @@ class WatchedWeight(Tensor):
             self.usage_.parts[self.site_, self.part_] += 1
         if is_of_data and torch.is_grad_enabled():
             self.usage_.read_data.add(self.site_)
+
+
+def leaves_of(output: Any) -> set[str]:
+    """Return the sites whose watched weight is itself a leaf of the graph of an output, as no tensor type was asked."""
+    waiting = [tensor.grad_fn for tensor in tensors_in(output) if tensor.grad_fn is not None]
+    seen: set[Any] = set(waiting)
+    found = set()
+    while waiting:
+        node = waiting.pop()
+        weight = getattr(node, "variable", None)
+        if isinstance(weight, WatchedWeight):
+            found.add(weight.site_)
+        new = {following for following, _ in node.next_functions if following is not None} - seen
+        seen |= new
+        waiting += new
+    return found
 
 
 def _watched(tree: Any) -> list[WatchedWeight]:

@@ -27,8 +27,9 @@ class UsageRecord:
     """
 
     def __init__(self, net: nn.Module, sites: Mapping[str, list[str]], execution: Execution | None) -> None:
-        path, layer, kind = next(layers_in(net))
-        self._first = frozenset(weight_name(path, own) for own in kind.weights(layer))
+        first = next(layers_in(net), None)
+        own = [] if first is None else [weight_name(first[0], name) for name in first[2].weights(first[1])]
+        self._first = frozenset(own)
         self._sites, self._execution = sites, execution
         self._watched: dict[bool, WeightUsage] = {}
 

@@ -14,8 +14,8 @@ from pyro_vd._core.eager import eagerly
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.generators import generators_kept
 from pyro_vd.inference.tensor_functions import is_question
-from pyro_vd.models.usage import WatchedWeight, WeightUsage
-from pyro_vd.networks.inputs import Inputs, device_of, map_tensors, run
+from pyro_vd.models.usage import WatchedWeight, WeightUsage, leaves_of
+from pyro_vd.networks.inputs import Inputs, device_of, map_tensors, run, tensors_in
 
 
 class _ForeignParameters(TorchFunctionMode):
@@ -72,7 +72,7 @@ def watch_forward(
         tensors = {name: tensor.detach().clone() for name, tensor in others.items()}
         for name in layers:
             tensors[name].requires_grad_()
-        x = map_tensors(lambda tensor: tensor.clone() if tensor.is_inference() else tensor, x)
+        x = map_tensors(lambda tensor: tensor.detach().clone(), x)
         versions = {name: value._version for name, value in values.items()}
         watched = {name: WatchedWeight.of(value, name, usage) for name, value in values.items()}
         for name, weight in watched.items():
@@ -80,7 +80,8 @@ def watch_forward(
         net = network(tensors)
         names = dict(net.named_parameters(remove_duplicate=False))
         with eagerly(), _ForeignParameters() as others_used:
-            run(net, x)
+            usage.as_leaf = leaves_of(run(net, x))
+        usage.changes_inputs = any(tensor._version or tensor.requires_grad for tensor in tensors_in(x))
     for name, value in values.items():
         if value._version != versions[name] or not torch.equal(value, weights[name]):
             raise InputError(

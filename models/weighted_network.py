@@ -23,7 +23,7 @@ from pyro_vd.models.usage_record import UsageRecord
 from pyro_vd.models.weight_sites import Selection, chosen_parameters, owner_of, shared_sites, weight_places
 from pyro_vd.networks.copies import detached_copies, uncompiled_network
 from pyro_vd.networks.execution import trace_execution
-from pyro_vd.networks.inputs import Inputs, num_examples, run
+from pyro_vd.networks.inputs import Inputs, num_examples, run, run_apart
 from pyro_vd.networks.layer_kind import LayerKind
 from pyro_vd.networks.layer_registry import kind_of
 from pyro_vd.networks.markers import ModelMarker
@@ -161,7 +161,7 @@ class WeightedNetwork(ModelMarker, PyroModule):
         tensors: dict[str, Tensor] = {}
         for name, places in self._template.sites.items():
             weight = draw_weight(weights[name]) if name in drawn else weights[name]
-            if usage.run_again and not isinstance(weight, LazyWeight):
+            if usage.run_again and name not in usage.as_leaf and not isinstance(weight, LazyWeight):
                 weight = KnownWeight(weight)
             tensors.update(dict.fromkeys(places, weight))
         if lazy := [weight for weight in weights.values() if isinstance(weight, LazyWeight)]:
@@ -171,7 +171,7 @@ class WeightedNetwork(ModelMarker, PyroModule):
         _ = self.net  # this access registers the network's parameters with Pyro while a trace is recorded
         net = self._template.filled(self._net, tensors, apart=not self.training)
         with eagerly():
-            result = run(net, x)
+            result = run_apart(net, x) if usage.changes_inputs else run(net, x)
         if self.training:
             self._template.keep_changes(self._net, net)
         if learns:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from pyro_vd.workflow.recipe import Recipe
 
 _EPILOG = (
-    "The keys are those of the recipe's YAML file. A section can be given as a whole: --train.lr_schedule '{kind: linear}'. "
+    "RECIPE is a name that pyro-vd recipes lists, or the path of a YAML file with these keys, of which any may be left out. A "
+    "section can be given as a whole: --train.lr_schedule '{kind: linear}'. "
     "--train.guide KIND is short for --train.guide.kind KIND; a kind that is not the recipe's starts from its own defaults."
 )
 

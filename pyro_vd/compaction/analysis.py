@@ -20,6 +20,7 @@ from torch import Tensor, fx
 from pyro_vd.compaction.attentions import Heads, Scores
 from pyro_vd.compaction.exported import Exported
 from pyro_vd.compaction.labels import Labels, Places, Sources, along, core, varying
+from pyro_vd.compaction.products import Parts
 from pyro_vd.compaction.values import Value, unknown, values_in
 
 
@@ -43,7 +44,6 @@ class Product:
         into: the places of the weight that the inputs stand for.
         out_of: the places of weight and bias that the outputs stand for.
         folded: mask of the constant inputs whose contribution is in ``added``.
-        folded_outputs: ``(outputs,)``, mask of the outputs whose only input is folded, in a depthwise convolution.
         added: ``(outputs,)``, what the folded inputs contribute.
         bias: the name of the bias to which it is added; None if there is none and none can be made.
         needed: mask of the outputs that are read.
@@ -55,7 +55,6 @@ class Product:
     into: Sources = field(default_factory=dict)
     out_of: Sources = field(default_factory=dict)
     folded: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
-    folded_outputs: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.bool))
     added: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
     bias: str | None = None
     needed: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
@@ -76,12 +75,13 @@ class Analysis:
         self.graph = graph
         self.labels: Labels = Labels()
         names = dict.fromkeys(graph.names.values())
-        self.places: Places = Places(self.labels, {name: graph.tensor(name).shape for name in names})
+        self.places: Places = Places(self.labels, {name: graph.tensor(name).shape for name in names}, graph.parts())
         self.values: dict[fx.Node, Any] = {}
         self.held: list[Held] = []
         self.products: list[Product] = []
         self.scores: list[Scores] = []
         self.heads: list[Heads] = []
+        self.parts: list[Parts] = []
         self.ranges: list[tuple[Tensor, Tensor]] = []
         self.equal_parts: list[list[Tensor]] = []
         with torch.inference_mode(False):

@@ -9,7 +9,8 @@ from pyro_vd._core.errors import InputError
 from pyro_vd._core.threads import alone
 from pyro_vd.compaction.front import behind_selection
 from pyro_vd.compaction.labels import along
-from pyro_vd.compaction.plan import AttentionPlan, ShrinkPlan, TensorPlan, shrink_tensor
+from pyro_vd.compaction.plan import AttentionPlan, ShrinkPlan, shrink_tensor
+from pyro_vd.compaction.tensor_plan import TensorPlan
 from pyro_vd.networks.attention import Attention
 from pyro_vd.networks.checks import check_module
 from pyro_vd.networks.copies import copy_network
@@ -118,8 +119,7 @@ def _shrink(net: nn.Module, plan: ShrinkPlan, found: TensorPlan, owners: Owners)
         if factors:
             by_index = torch.tensor(factors, dtype=torch.float64, device=new.device)
             new = (new.double() * along(by_index, dim, new.shape)).to(new.dtype)
-    for dim, indices in enumerate(found.zeroed):
-        new.index_fill_(dim, torch.tensor(indices, dtype=torch.int64, device=new.device), 0)
+    found.zero(new)
     replace_tensor(module, name, shrink_tensor(new, plan, found.name))
     for other, shared in owners.get(id(tensor), ()):  # a shared parameter stays shared
         if other._parameters[shared] is tensor:

@@ -38,12 +38,14 @@ class _Number:
 def attribute_plans(analysis: Analysis, counting: Counting) -> Iterator[tuple[AttributePlan, ...]]:
     """The numbers that change: those equal to a size that the module's own forward pass gives to an operation.
 
-    Modules of PyTorch take their sizes from their tensors. Other modules keep numbers such as ``num_heads``, from which they
-    make the sizes of a view. Where several axes have the same size, such as those of 8 heads with 8 units each, or several
-    numbers of a module are equal, they do not tell which axis they stand for. Then there are several answers, each the same for
-    all modules of a class; running the network tells which one is right.
+    Modules of PyTorch take their sizes from their tensors, but for the number of groups of a convolution. Other modules keep
+    numbers such as ``num_heads``, from which they make the sizes of a view. Where several axes have the same size, such as
+    8 heads with 8 units each, or several numbers of a module are equal, they do not tell which axis they stand for. Then
+    there are several answers, each the same for all modules of a class; running the network tells which one is right.
     """
     numbers = list(_numbers(analysis, counting))
+    groups = {path: new for path, _, new in _new_groups(analysis, counting) if _is_convolution(analysis, path)}
+    of_convolutions = [AttributePlan(path, "groups", (new,)) for path, new in groups.items()]
     choices: dict[tuple[type, str, int], int] = {}
     for each in numbers:
         key = (type(each.module), each.name, each.place)
@@ -55,7 +57,7 @@ def attribute_plans(analysis: Analysis, counting: Counting) -> Iterator[tuple[At
             choice = chosen[type(each.module), each.name, each.place]
             places = new.setdefault((each.path, each.name), {})
             places[each.place] = each.may_become[min(choice, len(each.may_become) - 1)]
-        yield tuple(_changed(analysis.graph.net, new))
+        yield (*of_convolutions, *_changed(analysis.graph.net, new))
 
 
 def _numbers(analysis: Analysis, counting: Counting) -> Iterator[_Number]:
@@ -87,7 +89,23 @@ def _new_sizes(analysis: Analysis, counting: Counting) -> dict[str, dict[int, li
                 for old, new in _sizes(counting, value):
                     if old in given and new not in (sizes := by_size.setdefault(old, [])):
                         sizes.append(new)
+    for path, old, new in _new_groups(analysis, counting):
+        if not _is_convolution(analysis, path) and new not in (sizes := found.setdefault(path, {}).setdefault(old, [])):
+            sizes.append(new)
     return found
+
+
+def _new_groups(analysis: Analysis, counting: Counting) -> Iterator[tuple[str, int, int]]:
+    """The paths of modules that run convolutions with groups of which some go, and how many groups there are and stay."""
+    for parts in analysis.parts:
+        old, width = parts.outputs.shape
+        new = len({index // width for index in counting.indices(parts.outputs.flatten())})
+        if old != new:
+            yield analysis.graph.path(parts.node), old, new
+
+
+def _is_convolution(analysis: Analysis, path: str) -> bool:
+    return isinstance(analysis.graph.net.get_submodule(path), nn.modules.conv._ConvNd)
 
 
 def _changed(net: nn.Module, new: dict[tuple[str, str], dict[int, int]]) -> Iterator[AttributePlan]:

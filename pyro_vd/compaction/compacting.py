@@ -35,7 +35,9 @@ def compact(net: nn.Module, example: Inputs | None = None) -> nn.Module:
     sum, difference and product of two tensors    units at the same place are removed together
     division, logarithm and others of their kind  units that may become 0 there stay
     concatenation, parts, views, permutations     units are followed to their new places
-    depthwise and grouped convolution             a channel goes with the one that it is made of; groups as a whole
+    shuffle of parts, as in ShuffleNet            as few units as the shuffles can take; others get another order
+    depthwise convolution                         a channel goes with the one that it is made of
+    convolution with groups                       as many in each group as in the others; a group without outputs goes
     attention, in one operation or written out    heads, and in each head as many units as in the others; heads that share a key
                                                   go together, and those whose weights are returned stay
     layer, group and RMS normalisation            all units stay

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from pyro_vd.compaction.analysis import Analysis
 from pyro_vd.compaction.labels import core, varying
+from pyro_vd.compaction.shuffles import Shuffle
 from pyro_vd.compaction.values import Value
 
 
@@ -18,12 +19,14 @@ class Counting:
     Args:
         analysis: of the network.
         more: labels of further units that stay.
+        shuffles: of the network.
     """
 
-    def __init__(self, analysis: Analysis, more: list[Tensor]) -> None:
+    def __init__(self, analysis: Analysis, more: list[Tensor], shuffles: Sequence[Shuffle] = ()) -> None:
+        self._shuffles = shuffles
         self._find = analysis.labels.find
-        self.kept: Tensor = analysis.live.clone()
-        """By root label, whether the units stay."""
+        self.kept: Tensor = torch.cat([analysis.live, torch.ones(1, dtype=torch.bool)])
+        """By root label, whether the units stay; the last is for the label −1, of what is no unit."""
         for labels in (*(held.labels for held in analysis.held), *more):
             self.kept[self._find(labels[labels >= 0])] = True
         places = [self._find(analysis.places.labels[name][dim]) for name, dim in sorted(analysis.places.linked)]
@@ -36,9 +39,13 @@ class Counting:
             for found in analysis.heads
             if found.replaced is None and found.query.shape == found.value.shape
         ]
+        of_convolutions = [(self._find(found.inputs), self._find(found.outputs)) for found in analysis.parts]
         parts = [torch.stack([self._find(part) for part in several]) for several in analysis.equal_parts]
         if in_heads is not None:  # their numbers are counted by head
             parts = [several for several in parts if not bool(torch.isin(several, in_heads).any())]
+        for shuffle in shuffles:  # these count by themselves
+            tables = [table for table in tables if not bool(torch.isin(table, shuffle.labels).any())]
+            parts = [several for several in parts if not bool(torch.isin(several, shuffle.labels).any())]
         while True:
             before = int(self.kept.sum())
             for labels in places:
@@ -48,6 +55,8 @@ class Counting:
             for inside, behind in ranges:
                 if bool(self.kept[behind].any()):
                     self.kept[inside] = True
+            for read, made in of_convolutions:
+                self._keep_parts(read, made)
             for heads, units in by_head:
                 self._keep_heads(heads, units)
             for heads, both in alike:  # their network has one number for the width of query and value
@@ -58,12 +67,22 @@ class Counting:
                 else:
                     self._keep_rectangle(table)
             if int(self.kept.sum()) == before:
-                return
+                break
+        for shuffle in shuffles:
+            shuffle.arrange(self.kept)
 
     def mask(self, labels: Tensor) -> Tensor:
         """Which of these labels stay; a negative label does."""
-        found = self._find(labels)
-        return self.kept[found.clamp(min=0)] | (found < 0)
+        return self.kept[self._find(labels)]
+
+    def indices(self, labels: Tensor) -> tuple[int, ...]:
+        """Which of these labels stay, as indices in their new order."""
+        roots = self._find(labels)
+        for shuffle in self._shuffles:
+            if (order := shuffle.orders.get(tuple(roots.tolist()))) is not None:
+                found = roots.argsort()[torch.searchsorted(roots.sort().values, order)]
+                return tuple(found.tolist())
+        return tuple(self.mask(labels).nonzero().flatten().tolist())
 
     def _keep_one(self, labels: Tensor) -> None:
         if not bool(self.kept[labels].any()):
@@ -87,6 +106,16 @@ class Counting:
         for row in units[stays]:
             self._keep_one(row)
         self._same_number(units[stays])
+
+    def _keep_parts(self, first: Tensor, second: Tensor) -> None:
+        """Keep, of every row of which anything stays, something of each kind, and as much as of others."""
+        stays = self.kept[first].any(1) | self.kept[second].any(1)
+        if not bool(stays.any()):
+            stays[0] = True
+        for rows in (first[stays], second[stays]):
+            for row in rows:
+                self._keep_one(row)
+            self._same_number(rows)
 
     def _keep_rectangle(self, table: Tensor) -> None:
         """Keep the rows and the columns of which anything stays, and something in every row."""

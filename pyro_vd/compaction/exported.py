@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
@@ -79,6 +79,13 @@ class Exported:
         """How many operations read a parameter or buffer, in whatever shape."""
         return sum(_uses(node) for node, found in self.names.items() if found == name)
 
+    def parts(self) -> dict[str, int]:
+        """By name of a weight, the number of groups of the convolutions that read it, if it is one and others do not."""
+        found: dict[str, set[int]] = {}
+        for node, name in self.names.items():
+            found.setdefault(name, set()).update(_groups(user) if node in user.args[1:2] else 1 for user in node.users)
+        return {name: groups.pop() for name, groups in found.items() if len(groups) == 1 and max(groups) > 1}
+
     def path(self, node: fx.Node) -> str:
         """The path of the module whose forward pass runs a node."""
         stack = list(node.meta.get("nn_module_stack", {}).values())
@@ -106,6 +113,12 @@ def may_be_view(node: fx.Node) -> bool:
     schema = getattr(node.target, "_schema", None)
     first = schema.arguments[0] if schema is not None and schema.arguments else None
     return (first is not None and first.alias_info is not None) or operation(node).rstrip("_") in _MAY_BE_VIEWS
+
+
+def _groups(node: fx.Node) -> int:
+    """The number of groups of a convolution; 1 for other operations."""
+    is_convolution = operation(node).startswith("conv") and len(node.args) > 6
+    return cast(int, node.args[6]) if is_convolution else 1
 
 
 def _uses(node: fx.Node) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +35,8 @@ class UnitGroups:
         fixed: the groups that cannot be removed, such as those of the outputs, and of all units that a layer normalisation
             reads; sorted. The inputs of the network, as columns of its first layers have them, can be left out.
         heads: one entry per attention.
+        across: by name of the weight of a convolution with groups, the groups of units that dimension 1 stands for, through all
+            groups of the convolution: group · size + index. ``groups`` has no entry for that dimension.
         reason: why the network could not be followed, and ``groups`` is empty; None where it could.
     """
 
@@ -42,6 +44,7 @@ class UnitGroups:
     fixed: Tensor
     heads: tuple[AttentionHeads, ...] = ()
     reason: str | None = None
+    across: dict[str, Tensor] = field(default_factory=dict)
 
 
 @torch.no_grad()
@@ -66,7 +69,8 @@ def unit_groups(net: nn.Module, example: Inputs) -> UnitGroups:
     found: dict[str, dict[int, Tensor]] = {}
     for name, dim in sorted(analysis.places.linked):
         found.setdefault(name, {})[dim] = find(analysis.places.labels[name][dim])
-    used = [group for by_dim in found.values() for group in by_dim.values()]
+    across = {name: found[name].pop(1) for name in analysis.places.parts if 1 in found.get(name, {})}
+    used = [*across.values(), *(group for by_dim in found.values() for group in by_dim.values())]
     numbers = torch.cat(used).unique() if used else torch.zeros(0, dtype=torch.int64)
 
     def numbered(groups: Tensor) -> Tensor:
@@ -77,4 +81,5 @@ def unit_groups(net: nn.Module, example: Inputs) -> UnitGroups:
         {name: {dim: numbered(groups) for dim, groups in by_dim.items()} for name, by_dim in found.items()},
         numbered(held[torch.isin(held, numbers)]),
         tuple(AttentionHeads(numbered(find(h.query)), numbered(find(h.value))) for h in analysis.heads),
+        across={name: numbered(groups) for name, groups in across.items()},
     )

@@ -67,19 +67,24 @@ class Places:
 
     Attributes:
         labels: by name of the tensor, one vector of labels per dimension.
+        parts: by name of a weight, into how many parts the convolutions that read it divide dimension 0. Each part reads, or
+            makes, units of its own along dimension 1, whose indices count through all parts: part · size + index.
         linked: the dimensions whose indices stand for units; all others are never made smaller.
     """
 
-    def __init__(self, labels: Labels, shapes: Mapping[str, torch.Size]) -> None:
+    def __init__(self, labels: Labels, shapes: Mapping[str, torch.Size], parts: Mapping[str, int]) -> None:
         self._labels = labels
+        self._shapes = shapes
+        self.parts: Mapping[str, int] = parts
         self.labels: dict[str, tuple[Tensor, ...]] = {
-            name: tuple(labels.new(size) for size in shape) for name, shape in shapes.items()
+            name: tuple(labels.new(size * (parts.get(name, 1) if dim == 1 else 1)) for dim, size in enumerate(shape))
+            for name, shape in shapes.items()
         }
         self.linked: set[tuple[str, int]] = set()
 
     def sources(self, name: str) -> Sources:
         """The sources of the tensor of this name itself."""
-        shape = [len(labels) for labels in self.labels[name]]
+        shape = self._shapes[name]
         found: Sources = {}
         for dim, size in enumerate(shape):
             found[name, dim] = along(torch.arange(size), dim, shape)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from itertools import pairwise
 from typing import Any, Self
 
 import torch
@@ -14,51 +12,12 @@ from torch import Tensor
 
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.settings import typed
-
-
-@dataclass(frozen=True)
-class TensorPlan:
-    """The plan for one parameter or buffer. The steps are, in this order: add, multiply, set to zero, select.
-
-    Attributes:
-        name: name of the tensor in the network.
-        shape: shape of the tensor before.
-        kept: per dimension, the indices that are kept, rising; None where all are kept.
-        zeroed: per dimension, the indices of the tensor before that are set to zero: units that stay because something else
-            needs them, but whose contribution here is in a bias, or is not needed.
-        added: numbers that are added to a bias, one per entry of the bias before; empty where there is nothing to add.
-        factors: per dimension, numbers by which its entries are multiplied, one per index before; empty where there are none,
-            and for all dimensions if there are none at all.
-        is_new: whether the layer has no such bias yet; then the bias is made, and starts from zeros.
-
-    Raises:
-        InputError: the fields do not fit together.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    kept: tuple[tuple[int, ...] | None, ...]
-    zeroed: tuple[tuple[int, ...], ...]
-    added: tuple[float, ...] = ()
-    factors: tuple[tuple[float, ...], ...] = ()
-    is_new: bool = False
-
-    def __post_init__(self) -> None:
-        dims = len(self.shape)
-        fits = len(self.kept) == len(self.zeroed) == dims and (not self.added or (len(self.added),) == self.shape)
-        fits &= all(len(vector) in (0, size) for vector, size in zip(self.factors, self.shape, strict=False))
-        if not fits or not all(map(_are_indices, (*self.kept, *self.zeroed), self.shape * 2)) or () in self.kept:
-            raise InputError(
-                f"the plan for {self.name!r} does not fit its shape {self.shape}: indices must rise from 0 to less than the "
-                "size of their dimension, at least one must be kept, and numbers to add must be as many as the entries",
-                name=self.name,
-                value=self.shape,
-            )
+from pyro_vd.compaction.tensor_plan import TensorPlan, are_indices
 
 
 @dataclass(frozen=True)
 class AttributePlan:
-    """A number, or a tuple of numbers, that a module outside of PyTorch keeps as an attribute and that a size depends on.
+    """A number, or a tuple of numbers, that a module keeps as an attribute and that the shapes of its tensors do not tell.
 
     Attributes:
         module: path of the module.
@@ -107,7 +66,7 @@ class InputSelection:
     kept: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        if not self.kept or not _are_indices(self.kept, self.features):
+        if not self.kept or not are_indices(self.kept, self.features):
             allowed = f"at least one index of an input, rising from 0 to less than {self.features}"
             raise InputError(name="kept", value=self.kept, allowed=allowed)
 
@@ -139,7 +98,10 @@ class ShrinkPlan:
         return self._by_name.get(name)
 
     def kept(self, name: str) -> dict[int, Tensor]:
-        """The indices that are kept of a parameter or buffer, by dimension; dimensions of which all is kept are left out."""
+        """The indices that are kept of a parameter or buffer, by dimension; dimensions of which all is kept are left out.
+
+        For the weight of a convolution with groups, those of dimension 1 count through all groups: group · size + index.
+        """
         found = self.tensor(name)
         return {} if found is None else {dim: torch.tensor(kept) for dim, kept in enumerate(found.kept) if kept is not None}
 
@@ -184,13 +146,4 @@ def shrink_tensor(tensor: Tensor, plan: ShrinkPlan, name: str) -> Tensor:
             value=shape,
             allowed=str(found.shape),
         )
-    selected = tensor.clone()
-    for dim, kept in plan.kept(name).items():
-        selected = selected.index_select(dim, kept.to(tensor.device))
-    return selected
-
-
-def _are_indices(indices: Sequence[int] | None, size: int) -> bool:
-    """Whether these are indices of a dimension of this size, rising; None stands for all of them."""
-    given = indices or ()
-    return all(0 <= index < size for index in given) and all(a < b for a, b in pairwise(given))
+    return found.selected(tensor)

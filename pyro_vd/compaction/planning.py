@@ -41,7 +41,9 @@ from torch import Tensor, fx
 from pyro_vd.compaction.analysis import Analysis, Product
 from pyro_vd.compaction.attributes import attention_plans, attribute_plans, scales
 from pyro_vd.compaction.counting import Counting
-from pyro_vd.compaction.plan import InputSelection, ShrinkPlan, TensorPlan
+from pyro_vd.compaction.plan import InputSelection, ShrinkPlan
+from pyro_vd.compaction.shuffles import shuffles
+from pyro_vd.compaction.tensor_plan import TensorPlan
 
 
 class Planning:
@@ -55,6 +57,7 @@ class Planning:
     def __init__(self, analysis: Analysis, inputs: fx.Node | None) -> None:
         self.analysis = analysis
         self._inputs = inputs
+        self._shuffles = shuffles(analysis)
 
     def plans(self, more: list[Tensor], selection: InputSelection | None) -> Iterator[ShrinkPlan]:
         """The plan in which units with the labels ``more`` stay, too; several where it is open what numbers of modules mean.
@@ -63,7 +66,7 @@ class Planning:
             more: the labels.
             selection: how inputs can be selected.
         """
-        self.counting = counting = Counting(self.analysis, more)
+        self.counting = counting = Counting(self.analysis, more, self._shuffles)
         tensors = [*self._new_biases(counting), *self._tensors(counting)]
         if selection is not None and self._inputs is not None:
             labels = self.analysis.values[self._inputs].labels[0]
@@ -88,31 +91,36 @@ class Planning:
         zeroed, added = _zeroed(self.analysis), _added(self.analysis)
         factors = scales(self.analysis, counting)
         for name, labels in self.analysis.places.labels.items():
-            shape = tuple(len(vector) for vector in labels)
+            shape = tuple(self.analysis.graph.tensor(name).shape)
             kept: list[tuple[int, ...] | None] = [None] * len(shape)
             zeros: list[tuple[int, ...]] = [()] * len(shape)
             for dim, vector in enumerate(labels):
                 place = (name, dim)
-                mask = counting.mask(vector) if place in self.analysis.places.linked else torch.ones_like(vector) > 0
-                if not bool(mask.all()):
-                    kept[dim] = tuple(mask.nonzero().flatten().tolist())
+                stays = counting.indices(vector) if place in self.analysis.places.linked else tuple(range(len(vector)))
+                mask = torch.zeros(len(vector), dtype=torch.bool)
+                mask[list(stays)] = True
+                if stays != tuple(range(len(vector))):
+                    kept[dim] = stays
                 if place in zeroed:
                     zeros[dim] = tuple((zeroed[place] & mask).nonzero().flatten().tolist())
             plus = tuple(added[name].tolist()) if name in added and bool(added[name].any()) else ()
             times = tuple(tuple(factors.get((name, dim), ())) for dim in range(len(shape)))
             times = times if any(times) else ()
             if any(part is not None for part in kept) or any(zeros) or plus or times:
-                yield TensorPlan(name, shape, tuple(kept), tuple(zeros), plus, times)
+                parts = self.analysis.places.parts.get(name, 1)
+                yield TensorPlan(name, shape, tuple(kept), tuple(zeros), plus, times, parts=parts)
 
     def _new_biases(self, counting: Counting) -> Iterator[TensorPlan]:
         """Biases that layers get, for what constant inputs contribute."""
         for product in self.analysis.products:
             if product.bias is None or product.bias in self.analysis.places.labels:
                 continue
-            mask = counting.mask(product.outputs)
+            stays = counting.indices(product.outputs)
+            mask = torch.zeros(len(product.outputs), dtype=torch.bool)
+            mask[list(stays)] = True
             added = product.added.where(product.needed, 0)
             if bool(added[mask].any()):
-                kept = None if bool(mask.all()) else tuple(mask.nonzero().flatten().tolist())
+                kept = None if stays == tuple(range(len(mask))) else stays
                 silent = tuple((mask & ~product.needed).nonzero().flatten().tolist())
                 yield TensorPlan(product.bias, (len(mask),), (kept,), (silent,), tuple(added.tolist()), (), True)
 
@@ -154,4 +162,4 @@ def _silent(product: Product) -> Iterator[tuple[tuple[str, int], Tensor, Tensor]
     for place, index in product.into.items():
         yield place, index, product.folded
     for place, index in product.out_of.items():
-        yield place, index, ~product.needed if place[0] == product.bias else ~product.needed | product.folded_outputs
+        yield place, index, ~product.needed

@@ -11,6 +11,7 @@ from torch import Tensor, fx
 
 from pyro_vd.compaction import (
     rules_attention,
+    rules_convolutions,
     rules_elementwise,
     rules_layers,
     rules_mixing,
@@ -28,6 +29,7 @@ RULES: dict[str, Rule] = {
     **rules_movement.RULES,
     **rules_elementwise.RULES,
     **rules_layers.RULES,
+    **rules_convolutions.RULES,
     **rules_positions.RULES,
     **rules_mixing.RULES,
     **rules_recurrent.RULES,

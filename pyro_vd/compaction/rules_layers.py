@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,9 +10,9 @@ from torch import Tensor, fx
 
 from pyro_vd.compaction.analysis import Analysis, Product
 from pyro_vd.compaction.labels import Sources, along, core, varying
-from pyro_vd.compaction.products import Reads, bias_to_change
+from pyro_vd.compaction.products import Parts, Reads, bias_to_change
 from pyro_vd.compaction.rules_elementwise import joined_labels
-from pyro_vd.compaction.values import Value, known
+from pyro_vd.compaction.values import Value
 
 
 def product(
@@ -25,6 +25,8 @@ def product(
     *,
     uniform: bool = True,
     groups: int = 1,
+    into: Sources | None = None,
+    out_of: Sources | None = None,
 ) -> Value:
     """The output of a layer.
 
@@ -37,23 +39,22 @@ def product(
         axis: the axis of the units.
         uniform: whether a constant input adds the same number at every position.
         groups: into how many groups the units are divided, which do not read each other.
+        into, out_of: the places of a weight with groups that inputs and outputs stand for, where they are known.
     """
     shape = node.meta["val"].shape
     inputs, numbers = analysis.units_along(value, axis, node)
     matrix = weight.concrete.detach().cpu()  # type: ignore[union-attr]
     matrix = matrix.reshape(*matrix.shape[:2], -1)
     outputs = analysis.labels.new(len(matrix))
-    found = Product(node, inputs, outputs)
+    found = Product(node, inputs, outputs, into or {}, out_of or {})
     own = bias is not None and (bias.concrete is None or bias.shape != outputs.shape)
     joined = None if own else bias
     _link(analysis, node, found, weight, joined, numbers, groups)
     found.bias = bias_to_change(analysis.graph, node, weight, joined)
     reads = Reads(matrix, groups)
     constant = numbers.isfinite() & (inputs >= 0)
-    can_fold = uniform and found.bias is not None and (groups == 1 or matrix.shape[1] == 1)
+    can_fold = uniform and found.bias is not None and (groups == 1 or bool(found.into))
     found.folded = constant if can_fold else constant & (numbers == 0)
-    if groups > 1 and matrix.shape[1] == 1:
-        found.folded_outputs = found.folded.repeat_interleave(len(matrix) // groups)
     found.added = reads.total(numbers.where(found.folded, 0))
     reads.leave_out(found.folded)
     shift = torch.zeros((), dtype=torch.float64) if joined is None else joined.constant
@@ -80,8 +81,11 @@ def _link(
 ) -> None:
     """Unite the units that a layer reads and makes with the places of its weight and bias."""
     made, read = len(found.outputs), len(found.inputs)
-    covered = {0: made == 1, 1: read == 1 or groups > 1}
-    for place, index in weight.sources.items():
+    covered = {0: made == 1 or bool(found.out_of), 1: read == 1 or groups > 1}
+    for places, labels in ((found.into, found.inputs), (found.out_of, found.outputs)):
+        for place, index in places.items():
+            analysis.hold(None, analysis.places.link(place, index, labels))
+    for place, index in weight.sources.items() if not found.into else ():
         axes = varying(index) & {0, 1}
         if axes == {0}:
             found.out_of[place] = core(index).flatten()
@@ -101,8 +105,11 @@ def _link(
             elif read == 1 and not found.into and groups == 1:
                 found.into[place] = one
     if groups > 1:
-        parts = torch.cat([found.inputs.reshape(groups, -1), found.outputs.reshape(groups, -1)], 1)
-        analysis.labels.unite(parts, parts[:, :1])
+        parts = Parts(node, found.inputs.reshape(groups, -1), found.outputs.reshape(groups, -1))
+        analysis.parts.append(parts)
+        units = torch.cat([parts.inputs, parts.outputs], 1)
+        if not found.into or units.shape[1] == 2:  # of a depthwise convolution, or of a weight of which no columns can go
+            analysis.labels.unite(units, units[:, :1])
     if not covered[0]:
         analysis.hold(node, found.outputs)
     if not covered[1]:
@@ -144,43 +151,6 @@ def _addmm(analysis: Analysis, node: fx.Node, args: Any, kwargs: Any) -> Any:
     return _or_unknown(analysis, node, args, kwargs, value, _transposed(weight), bias)
 
 
-def _convolution(rank: int, transposed: bool) -> Callable[[Analysis, fx.Node, Any, Any], Any]:
-    def rule(analysis: Analysis, node: fx.Node, args: Any, kwargs: Any) -> Any:
-        given: list[Any] = [*args, *(None, 1, 0, *((0, 1, 1) if transposed else (1, 1)))[len(args) - 2 :]]
-        value, weight, bias, _, padding, _, groups, *_ = given
-        axis = len(value.shape) - rank - 1
-        if weight.concrete is None or value.concrete is not None:
-            return analysis.unknown(node, args, kwargs)
-        if transposed:
-            weight = _outputs_first(analysis, node, weight, value, axis, groups)
-        uniform = not transposed and padding != "same" and (padding == "valid" or not any(_numbers_in(padding)))
-        return product(analysis, node, value, weight, bias, axis, uniform=uniform, groups=groups)
-
-    return rule
-
-
-def _numbers_in(padding: int | Sequence[int]) -> Sequence[int]:
-    return [padding] if isinstance(padding, int) else padding
-
-
-def _outputs_first(analysis: Analysis, node: fx.Node, weight: Value, value: Value, axis: int, groups: int) -> Value:
-    """The weight of a transposed convolution as ``(outputs, inputs of a group, …)``."""
-    if groups == 1:
-        return weight.moved(lambda tensor: tensor.transpose(0, 1))
-    inputs, _ = analysis.units_along(value, axis, node)
-    for place, index in weight.sources.items():
-        if varying(index) == {0}:
-            analysis.hold(None, analysis.places.link(place, core(index).flatten(), inputs))
-
-    def turned(tensor: Tensor) -> Tensor:
-        parts = tensor.unflatten(0, (groups, -1)).transpose(1, 2)
-        return parts.flatten(0, 1)
-
-    sources: Sources = {place: turned(index) for place, index in weight.sources.items() if varying(index) != {0}}
-    made = known(turned(weight.concrete), {})  # type: ignore[arg-type]
-    return Value(made.labels, made.flow, None, made.concrete, {p: i for p, i in sources.items() if varying(i) <= {2, 3, 4}})
-
-
 def _embedding(analysis: Analysis, node: fx.Node, args: Any, kwargs: Any) -> Any:
     """The rule for a table of which rows are looked up: its columns are units; the same in all rows, they are constant."""
     weight = args[0]
@@ -199,8 +169,6 @@ RULES: dict[str, Callable[[Analysis, fx.Node, Any, Any], Any]] = {
     "linear": _linear,
     **dict.fromkeys(("matmul", "mm"), _matmul),
     "addmm": _addmm,
-    **{f"conv{rank}d": _convolution(rank, False) for rank in (1, 2, 3)},
-    **{f"conv_transpose{rank}d": _convolution(rank, True) for rank in (1, 2, 3)},
     "embedding": _embedding,
 }
 """By the name of an operation."""

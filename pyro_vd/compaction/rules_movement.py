@@ -32,7 +32,8 @@ def _parts(function: Callable[..., Any]) -> Callable[[Analysis, fx.Node, Any, An
         value, *rest = args
         count = len(function(value.labels, *rest, **kwargs))
         parts = [value.moved(lambda t, part=part: function(t, *rest, **kwargs)[part]) for part in range(count)]
-        if len({part.shape for part in parts}) == 1 and all(len(varying(part.labels)) == 1 for part in parts):
+        along_one = len(varying(value.labels)) == 1 or all(len(varying(part.labels)) == 1 for part in parts)
+        if along_one and len({part.shape for part in parts}) == 1:
             analysis.equal_parts.append([core(part.labels).flatten() for part in parts])
         return parts
 

@@ -138,14 +138,15 @@ def as_tuples(x: Any) -> Any:
 
 
 def dataset_of(name: str, x_train: np.ndarray, y_train: np.ndarray, x_test: np.ndarray, y_test: np.ndarray) -> Dataset:
-    """A data set of arrays; 8-bit pixels are scaled to [0, 1].
+    """A data set of arrays; 8-bit pixels are scaled to [0, 1], wider integers, such as tokens, stay integers.
 
     Raises:
-        InputError: an array that does not hold numbers, pixels in only one of the two parts, or see :class:`Dataset`.
+        InputError: an array that does not hold numbers, another kind of numbers in one part, or see :class:`Dataset`.
     """
-    if (x_train.dtype == np.uint8) != (x_test.dtype == np.uint8):
+    if _is_pixels(x_train) != _is_pixels(x_test) or _is_integers(x_train) != _is_integers(x_test):
         raise InputError(
-            f"{name}: inputs of type {x_train.dtype} and {x_test.dtype}; training and test must be scaled alike",
+            f"{name}: inputs of type {x_train.dtype} and {x_test.dtype}; training and test inputs must both be "
+            "8-bit pixels, both be wider integers, or both be other numbers",
             name=name,
             value=(x_train.dtype, x_test.dtype),
         )
@@ -158,11 +159,23 @@ def dataset_of(name: str, x_train: np.ndarray, y_train: np.ndarray, x_test: np.n
                 value=(x.dtype, y.dtype),
                 allowed="numbers",
             )
-        scale = 255.0 if x.dtype == np.uint8 else 1.0
-        with np.errstate(over="ignore"):  # values too large for float32 become infinite, and are then refused
-            inputs = np.asarray(x, np.float32) / np.float32(scale)
         tensors += [
-            torch.from_numpy(np.asarray(inputs)),
+            torch.from_numpy(_inputs_of(x)),
             torch.from_numpy(y.astype(np.float64 if y.dtype.kind == "f" else np.int64)),
         ]
     return Dataset(name, *tensors)
+
+
+def _is_pixels(x: np.ndarray) -> bool:
+    return x.dtype == np.uint8
+
+
+def _is_integers(x: np.ndarray) -> bool:
+    return x.dtype.kind in "iu" and not _is_pixels(x)
+
+
+def _inputs_of(x: np.ndarray) -> np.ndarray:
+    if _is_integers(x):
+        return x.astype(np.int64)
+    with np.errstate(over="ignore"):  # values too large for float32 become infinite, and are then refused
+        return np.asarray(np.asarray(x, np.float32) / np.float32(255 if _is_pixels(x) else 1))

@@ -29,8 +29,9 @@ def load_data(name: str, data_dir: Path | str | None = None) -> Dataset:
 
     Args:
         name: ``digits`` and ``diabetes`` (scikit-learn's, built in), ``mnist``, ``fashion-mnist``, ``cifar10``; ``imdb``,
-            reviews as tokens; the path of an ``.npz`` file with x_train, y_train, x_test and y_test, class labels or numbers;
-            or a folder of images in ``train/<class>/`` and ``test/<class>/``.
+            reviews as tokens; the path of an ``.npz`` file with x_train, y_train, x_test and y_test, of which y holds class
+            labels or numbers, and x numbers, 8-bit pixels, which are divided by 255, or wider integers, such as tokens, which
+            stay integers; or a folder of images in ``train/<class>/`` and ``test/<class>/``.
         data_dir: torchvision root; see :func:`data_root`. Missing files are downloaded if possible, but not those of ``imdb``.
 
     Raises:

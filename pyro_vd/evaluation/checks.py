@@ -13,7 +13,7 @@ from pyro_vd.evaluation.observations import Observed, check_likelihood, check_ob
 from pyro_vd.evaluation.selection import of_part, part_of
 from pyro_vd.networks.checks import dtype_of
 from pyro_vd.networks.input_checks import check_inputs_given, check_pair, check_types, inputs_of
-from pyro_vd.networks.inputs import Inputs, num_examples, rows, run, shapes_of, tensors_in, to_device
+from pyro_vd.networks.inputs import Inputs, num_examples, rows, run_apart, shapes_of, tensors_in, to_device
 from pyro_vd.networks.markers import ModelMarker
 from pyro_vd.networks.modes import in_evaluation_mode
 
@@ -76,10 +76,10 @@ def tensors_of(name: str, data: Any, net: nn.Module, part: Part | None) -> Array
 
 @torch.no_grad()
 def output_of_some(name: str, x: Inputs, net: nn.Module, likelihood: Observed | None = None, batch: int | None = None) -> Any:
-    """Run the network on the first inputs, in evaluation mode; a Bayesian network runs with its initial weights.
+    """Run the network on a few inputs, in evaluation mode; a Bayesian network runs with its initial weights.
 
-    The result is the part of the output that the likelihood takes, of the first two inputs, or of the first ``batch`` inputs
-    (all for None) if the network or the likelihood cannot run with two.
+    The result is the part of the output that the likelihood takes, of two inputs, or of ``batch`` inputs (all for None) if the
+    network or the likelihood cannot run with two. Of integers, the example with the largest one is among them.
 
     Raises:
         InputError: the inputs do not fit the network, or its output does not fit the likelihood.
@@ -90,14 +90,17 @@ def output_of_some(name: str, x: Inputs, net: nn.Module, likelihood: Observed | 
     n = num_examples(x)
     sizes = sorted({min(2, n), min(batch or n, n)})
     for size in sizes:
-        first = to_device(rows(x, slice(size)), kept[0].device if kept else None)
+        first = to_device(_some(x, size), kept[0].device if kept else None)
         shape = shapes_of(rows(x, 0))
         what = f"inputs of shape {shape} do not fit the network"
-        if any(not tensor.is_floating_point() for tensor in tensors_in(x)):
-            what = f"{what}, or their types {', '.join(str(tensor.dtype) for tensor in tensors_in(x))} do not"
+        if integers := _integers(x):
+            types = ", ".join(str(tensor.dtype) for tensor in tensors_in(x))
+            what = f"{what}, or their types {types} and numbers up to {max(int(tensor.max()) for tensor in integers)} do not"
         try:
             with in_evaluation_mode(net):
-                output = part_of(likelihood, run(net, first) if weights is None else cast(Any, net).output(weights, first))
+                output = part_of(
+                    likelihood, run_apart(net, first) if weights is None else cast(Any, net).output(weights, first)
+                )
             shape = shapes_of(output)
             what = f"the network's output of shape {shape} does not fit the likelihood"
             is_logits = of_part(likelihood) is None and isinstance(output, Tensor)
@@ -110,3 +113,15 @@ def output_of_some(name: str, x: Inputs, net: nn.Module, likelihood: Observed | 
             if size == sizes[-1]:
                 raise InputError(f"{name}: {what}: {str(error).splitlines()[0]}", name=name, value=shape) from error
     return output
+
+
+def _some(x: Inputs, size: int) -> Inputs:
+    """The first examples; before them the one with the largest integer, such as a token, which an embedding may not have."""
+    if not (integers := _integers(x)):
+        return rows(x, slice(size))
+    largest = max(integers, key=lambda tensor: int(tensor.max()))
+    return rows(x, torch.tensor([int(largest.reshape(len(largest), -1).amax(1).argmax()), *range(size - 1)]))
+
+
+def _integers(x: Inputs) -> list[Tensor]:
+    return [part for part in tensors_in(x) if not (part.is_floating_point() or part.is_complex() or part.dtype == torch.bool)]

@@ -13,6 +13,11 @@ from pyro_vd._core.messages import examples_of_shape, type_name
 from pyro_vd.evaluation.class_labels import ClassLabels, base_distribution
 from pyro_vd.evaluation.support import shown_numbers
 
+_OTHERS = (
+    "For numbers use another likelihood, such as Normal(), and for counts Poisson(); in a recipe, model.likelihood: normal or "
+    "poisson"
+)
+
 
 def check_classes(name: str, y: Tensor, distribution: Distribution, n: int, output_shape: tuple[int, ...]) -> Tensor:
     """Return labels as int64, or soft labels with the type of the logits.
@@ -33,16 +38,16 @@ def check_classes(name: str, y: Tensor, distribution: Distribution, n: int, outp
         return _check_soft(name, y.to(base.logits.dtype))
     if tuple(y.shape[1:]) != positions:
         wanted = examples_of_shape(positions)
+        hint = "; where the classes are dimension 1 of the output, as those of pixels, the likelihood is Categorical(dim=1)"
         raise InputError(
-            f"{name}: labels of shape {tuple(y.shape)}; they must be integers of shape {wanted}",
+            f"{name}: labels of shape {tuple(y.shape)}; they must be integers of shape {wanted}{hint if y.ndim > 2 else ''}",
             name=name,
             value=tuple(y.shape),
             allowed=f"of shape {wanted}",
         )
     if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
         raise InputError(
-            f"{name}: labels of type {type_name(y.dtype)}; they must be integers. For numbers use another likelihood, such as "
-            "normal (model.likelihood of a recipe)",
+            f"{name}: labels of type {type_name(y.dtype)}; they must be integers. {_OTHERS}",
             name=name,
             value=y.dtype,
             allowed="integers",
@@ -61,7 +66,7 @@ def check_classes(name: str, y: Tensor, distribution: Distribution, n: int, outp
         raise InputError(
             f"{name}: label {int(kept.max())} does not fit the network, whose output for one example has the shape "
             f"{output_shape}, from which the likelihood makes {classes} classes; the shape must be {example}, and labels must "
-            f"be from 0 to classes - 1{also}",
+            f"be from 0 to classes - 1{also}{f'. {_OTHERS}' if classes == 1 else ''}",
             name=name,
             value=int(kept.max()),
             allowed=f"from 0 to {classes - 1}{also}",
@@ -76,7 +81,7 @@ def _check_soft(name: str, y: Tensor) -> Tensor:
         found = tuple(y[tuple(first)].tolist())
         raise InputError(
             f"{name}: soft label {shown_numbers(found)} in example {first[0]}; it must be probabilities, at least 0, whose sum "
-            "is 1",
+            f"is 1{f'. {_OTHERS}' if y.shape[-1] == 1 else ''}",
             name=name,
             value=found,
             allowed="probabilities, at least 0, whose sum is 1",

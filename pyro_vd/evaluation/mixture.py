@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, Transform
+from torch.distributions.transforms import _InverseTransform
 
 from pyro_vd._core.errors import InputError
 from pyro_vd.evaluation.cdf import cdf
@@ -64,8 +65,14 @@ def _tensors(value: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
 
 def _parts(value: Any) -> list[tuple[Any, Any]]:
     if isinstance(value, Distribution | Transform):
-        return list(vars(value).items())
+        return [(name, part) for name, part in vars(value).items() if name not in _caches(value)]
     return list(enumerate(value)) if isinstance(value, list | tuple) and not isinstance(value, torch.Size) else []
+
+
+def _caches(value: Any) -> dict[str, Any]:
+    """The attributes of a transform that it computes again where they have these values."""
+    inverse = isinstance(value, _InverseTransform)
+    return {} if inverse or not isinstance(value, Transform) else {"_inv": None, "_cached_x_y": (None, None)}
 
 
 def _with_tensors(value: Any, tensors: Draws, n: int, path: str = "") -> Any:
@@ -75,7 +82,7 @@ def _with_tensors(value: Any, tensors: Draws, n: int, path: str = "") -> Any:
     made = {key: _with_tensors(part, tensors, n, f"{path}/{key}") for key, part in _parts(value)}
     if isinstance(value, Distribution | Transform):
         copied: Any = copy.copy(value)
-        vars(copied).update(made)
+        vars(copied).update(made | {name: empty for name, empty in _caches(value).items() if name in vars(value)})
         if isinstance(value, Distribution):
             copied._batch_shape = torch.Size((n, *value.batch_shape[1:])) if value.batch_shape else value.batch_shape
             copied._validate_args = False

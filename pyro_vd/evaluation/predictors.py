@@ -18,7 +18,7 @@ from pyro_vd.evaluation.memory import rows_at_once
 from pyro_vd.evaluation.network_size import NetworkSize, network_size
 from pyro_vd.evaluation.observations import Observed, check_likelihood, distribution_of
 from pyro_vd.evaluation.selection import joined, part_of
-from pyro_vd.networks.inputs import Inputs, device_of, map_tensors, num_examples, rows, run, to_device
+from pyro_vd.networks.inputs import Inputs, device_of, map_tensors, num_examples, rows, run_apart, to_device
 from pyro_vd.networks.markers import GuideMarker, ModelMarker
 from pyro_vd.networks.modes import in_evaluation_mode
 
@@ -121,7 +121,7 @@ def outputs(net: nn.Module, x: Inputs, likelihood: Observed | None = None) -> An
     device = next((tensor.device for tensor in (*net.parameters(), *net.buffers())), home)
 
     def output(chosen: slice) -> Any:
-        return part_of(likelihood, run(net, to_device(rows(x, chosen), device)))
+        return part_of(likelihood, run_apart(net, to_device(rows(x, chosen), device)))
 
     with in_evaluation_mode(net):
         size = rows_at_once(lambda k: output(slice(k)), n, device)

@@ -104,11 +104,15 @@ def observation_of(likelihood: Callable[[Any], Any] | None, output: Any) -> Dist
             raise
         parts = _parts(output)
         example = repr(next((part for part in parts if part in ("logits", "output")), parts[0])) if parts else "function"
-        listed = f"one of its parts {', '.join(map(repr, parts))}" if parts else "a part of it"
+        if len(parts) == 1:
+            listed = f"its part {parts[0]!r}"
+        else:
+            listed = f"one of its parts {', '.join(map(repr, parts))}" if parts else "a part of it"
+        heads = ". Several heads need a likelihood each, as in BayesianNetwork(net, {…}) and then likelihood=model.likelihood"
         raise InputError(
             f"the network's output is a {type(output).__name__}; it must be one tensor. Choose {listed}, as in "
             f"BayesianNetwork(net, output={example}), or likelihood=Selected({example}) with a plain network; or switch off "
-            "what gives more, such as auxiliary heads (aux_logits=False)",
+            f"what gives more, such as auxiliary heads (aux_logits=False){heads if isinstance(output, Mapping) else ''}",
             name="output",
             value=type(output).__name__,
             allowed="one tensor",

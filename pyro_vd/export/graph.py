@@ -17,7 +17,7 @@ from pyro_vd.export.named_tensors import INPUT, OUTPUT, named, named_inputs, unn
 from pyro_vd.export.recurrent_shapes import whole_recurrent_layers
 from pyro_vd.networks.checks import check_takes
 from pyro_vd.networks.copies import copy_network
-from pyro_vd.networks.inputs import Inputs, call_arguments, map_tensors, run
+from pyro_vd.networks.inputs import Inputs, call_arguments, map_tensors, run_apart
 
 Dynamic = Sequence[int] | Mapping[str, Sequence[int]]
 """The dimensions that may have any size: of every input that has them, or by the name of an input. Dimension 0 always may."""
@@ -132,7 +132,7 @@ def check_same(kind: str, exported: nn.Module, pairs: list[tuple[Inputs, Any]]) 
     """
     for x, y in pairs:
         shapes = [tuple(tensor.shape) for tensor in named_inputs(x).values()]
-        wanted, found = named(y, OUTPUT), named(run(exported, x), OUTPUT)
+        wanted, found = named(y, OUTPUT), named(run_apart(exported, x), OUTPUT)
         sizes, given = ({name: tuple(tensor.shape) for name, tensor in each.items()} for each in (wanted, found))
         if sizes != given:
             message = f"as {kind} the network gives {given} for inputs of shape {shapes}, not {sizes}"

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import one_line, type_name
 from pyro_vd.networks.input_checks import inputs_of
-from pyro_vd.networks.inputs import Inputs, run, tensors_in
+from pyro_vd.networks.inputs import Inputs, run_apart, tensors_in
 from pyro_vd.networks.markers import GuideMarker, ModelMarker
 
 
@@ -85,7 +85,7 @@ def check_takes(net: nn.Module, example: Inputs) -> Any:
         InputError: the network cannot take them.
     """
     try:
-        return run(net, example)
+        return run_apart(net, example)
     except (RuntimeError, IndexError, TypeError, ValueError) as error:
         shapes = [tuple(tensor.shape[1:]) for tensor in tensors_in(example)]
         kinds = ", ".join(f"{tuple(tensor.shape[1:])}, {tensor.dtype}" for tensor in tensors_in(example))

@@ -46,8 +46,6 @@ class ConvolutionKind(LayerKind):
         return layer.padding_mode != "zeros" or padding == "valid" or (padding != "same" and not any(padding))
 
     def take_sizes(self, layer: Any) -> None:
-        if layer.groups > 1:  # whole groups go
-            layer.groups = layer.weight.shape[0] // (layer.out_channels // layer.groups)
         layer.out_channels, layer.in_channels = layer.weight.shape[0], layer.weight.shape[1] * layer.groups
 
     def growth(self, layer: Any) -> int:
@@ -86,8 +84,6 @@ class TransposedConvolutionKind(ConvolutionKind):
         return False  # positions at the border have fewer terms, and with a stride others too
 
     def take_sizes(self, layer: Any) -> None:
-        if layer.groups > 1:
-            layer.groups = layer.weight.shape[0] // (layer.in_channels // layer.groups)
         layer.in_channels, layer.out_channels = layer.weight.shape[0], layer.weight.shape[1] * layer.groups
 
     def _growth_along(self, layer: Any, axis: int) -> int:

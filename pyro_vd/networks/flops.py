@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from pyro_vd.networks.inputs import Inputs, run
+from pyro_vd.networks.inputs import Inputs, run_apart
 from pyro_vd.networks.layer_kind import LayerKind
 from pyro_vd.networks.layer_registry import layers_in
 from pyro_vd.networks.modes import in_evaluation_mode
@@ -56,7 +56,7 @@ def network_cost(net: nn.Module, example: Inputs) -> NetworkCost:
     hooks = [layer.register_forward_hook(partial(count, kind), with_kwargs=True) for _, layer, kind in layers_in(net)]
     try:
         with in_evaluation_mode(net), operations_counted() as counter:
-            run(net, example)
+            run_apart(net, example)
     finally:
         for hook in hooks:
             hook.remove()

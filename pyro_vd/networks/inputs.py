@@ -29,6 +29,11 @@ def run(net: nn.Module, x: Inputs) -> Any:
     return net(*args, **kwargs)
 
 
+def run_apart(net: nn.Module, x: Inputs) -> Any:
+    """The output of a network for a copy of the inputs ``x``, which some networks change in place."""
+    return run(net, map_tensors(torch.clone, x))
+
+
 def map_leaves(function: Callable[[Any], Any], x: Any) -> Any:
     """Apply ``function`` to everything in nested tuples, lists, mappings and dataclasses that is none of these."""
     if isinstance(x, tuple | list):

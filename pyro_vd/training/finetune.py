@@ -12,6 +12,7 @@ from pyro_vd.guides.means import posterior_mean
 from pyro_vd.guides.point_estimate import PointEstimate
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.models.likelihood import Likelihood
+from pyro_vd.models.weight_sites import Selection
 from pyro_vd.networks.checks import check_trainable
 from pyro_vd.training.fitting import FitOptions, FitResult, fit
 from pyro_vd.training.spec import TrainingSpec
@@ -23,9 +24,13 @@ def fine_tune(
     validation: Data | None = None,
     *,
     likelihood: Likelihood | None = None,
+    include: Selection = (),
+    exclude: Selection = (),
     **options: Unpack[FitOptions],
 ) -> FitResult:
     """Train a pruned network further, in place and without noise; weights of its layers that are zero stay zero.
+
+    So do zeros of further parameters in ``include``: give the same ones as in the training, where biases were pruned too.
 
     The network stays on its device and its modules in their modes; frozen parameters stay as they are. It is changed only when
     the training is complete: one that is interrupted, or ends with an error, leaves it as it was.
@@ -33,14 +38,14 @@ def fine_tune(
     Args:
         net: a pruned network.
         train, validation: as for :func:`~pyro_vd.training.fitting.fit`.
-        likelihood: as for :class:`~pyro_vd.models.BayesianNetwork`.
+        likelihood, include, exclude: as for :class:`~pyro_vd.models.BayesianNetwork`.
         options: other arguments of :func:`~pyro_vd.training.fitting.fit`; ``epochs`` or ``spec`` is needed.
 
     Raises:
         InputError: as :func:`~pyro_vd.training.fitting.fit`, or a network of inference tensors.
         NonFiniteError: as :func:`~pyro_vd.training.fitting.fit`.
     """
-    model = BayesianNetwork(net, likelihood)
+    model = BayesianNetwork(net, likelihood, include=include, exclude=exclude)
     check_trainable(net)
     guide = PointEstimate(model, {name: weight != 0 for name, weight in model.initial_weights.items()})
     spec = options.get("spec")

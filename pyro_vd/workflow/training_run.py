@@ -72,9 +72,9 @@ def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progr
     pyro.set_rng_seed(recipe.seed)
     net = recipe.model.build(targets=data.split(recipe.data.validation)[0][1])
     likelihood = recipe.model.build_likelihood(net)
-    data = checked(data, BayesianNetwork(net, likelihood))
-    train, validation = data.split(recipe.data.validation)
     model = recipe.model.bayesian(copy.deepcopy(net), copy.deepcopy(likelihood))
+    data = checked(data, model)
+    train, validation = data.split(recipe.data.validation)
     recipe.check_sites(recipe.train.guide.build_for(model, rows(train[0], slice(2))))
     augment = None if recipe.augment == RandomAffine() else recipe.augment
     if augment:
@@ -168,8 +168,9 @@ def _pretrain(
     """Train the network in place without noise on its weights, with ordinary dropout if the recipe has it, and return it."""
     noisy = recipe.model.build(recipe.pretrain.dropout)
     noisy.load_state_dict(dict(zip(noisy.state_dict(), net.state_dict().values(), strict=True)))
-    model = BayesianNetwork(noisy, likelihood)
-    guide = PointEstimate(model)
+    named = recipe.model.class_ is not None  # without one, dropout changes the names, and every layer is a known one
+    sites = {"include": recipe.model.include, "exclude": recipe.model.exclude} if named else {}
+    guide = PointEstimate(BayesianNetwork(noisy, likelihood, **sites))
     result = fit(guide, train, validation, **options)
     trained = posterior_mean(guide).cpu()
     net.load_state_dict(dict(zip(net.state_dict(), trained.state_dict().values(), strict=True)))

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from pyro_vd import compact
 from pyro_vd.compaction import ShrinkPlan, apply_plan, planning, shrink_plan, shrink_tensor
-from pyro_vd.compaction.plan import InputSelection, TensorPlan
+from pyro_vd.compaction.plan import InputSelection
+from pyro_vd.compaction.tensor_plan import TensorPlan
 from pyro_vd.networks.ready import mlp
 
 

@@ -72,6 +72,22 @@ def test_npz(tmp_path: Path) -> None:
     data = load_data(str(tmp_path / "b.npz"))
     assert np.allclose(data.x_train.numpy(), pixels / 255), "bytes become pixels in [0, 1]"
     assert data.y_train.dtype == torch.int64
+    tokens = pixels.astype(np.int32) * 100
+    write_npz(tmp_path / "c.npz", x_train=tokens, x_test=tokens[:9].astype(np.int64))
+    data = load_data(str(tmp_path / "c.npz"))
+    assert data.x_train.dtype == data.x_test.dtype == torch.int64
+    assert np.array_equal(data.x_train.numpy(), tokens), "wider integers are tokens, which an embedding reads"
+
+
+def test_tokens_of_an_npz_file_are_trained_on(tmp_path: Path) -> None:
+    tokens = np.random.default_rng(0).integers(0, 12, (30, 4))
+    write_npz(tmp_path / "a.npz", x_train=tokens, x_test=tokens[:9])
+    network = "{class: pyro_vd.networks.lstm_classifier, args: {vocabulary: 12, classes: 3, width: 3, hidden: 2}}"
+    (tmp_path / "mine.yaml").write_text(
+        f"data: {{name: {tmp_path / 'a.npz'}}}\nmodel: {network}\ntrain: {{epochs: 1, batch_size: 30}}\n"
+    )
+    run_cli("train", str(tmp_path / "mine.yaml"), "--out", str(tmp_path / "out"), "--quiet")
+    assert (tmp_path / "out" / "pruned.safetensors").exists()
 
 
 def test_mnist_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import math
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from pyro_vd import BayesianNetwork, VariationalDropout, VariationalDropoutELBO
 from pyro_vd.guides import PointEstimate
+from pyro_vd.inference.reparam import LocalReparameterization
 
 
 def own_list(net: Any) -> None:
@@ -45,7 +47,46 @@ class Hooked(Net):
         return output * self.b.weight.sum()
 
 
+class Straight(torch.autograd.Function):
+    """A function that asks no tensor type what to do; its backward pass is that of half the weight."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor) -> Tensor:
+        return weight * 0.5
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return gradients[0] * 0.5
+
+
+class OwnLinear(torch.autograd.Function):
+    """A linear map with a backward pass of its own."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return F.linear(x, weight)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        x, weight = ctx.saved_tensors
+        return gradients[0] @ weight, gradients[0].T @ x
+
+
+def slope(net: Any, x: Tensor) -> Tensor:
+    """The network's output and its derivative by the input, as in a network of physics."""
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        (found,) = torch.autograd.grad(plainly(net, x).square().sum(), x, create_graph=True)
+    return plainly(net, x) + found[:, :3]
+
+
 REACHED = {
+    "a custom function": Net(lambda n, x: n.b(F.linear(x, Straight.apply(n.a.weight)).relu())),
+    "a custom linear map": Net(lambda n, x: n.b(OwnLinear.apply(x, n.a.weight).relu())),
+    "vmap": Net(lambda n, x: torch.func.vmap(lambda row: plainly(n, row))(x)),
+    "a Jacobian": Net(lambda n, x: torch.func.vmap(torch.func.jacrev(lambda row: plainly(n, row).sum()))(x)[:, :3]),
+    "its own gradient": Net(slope),
     "a list of weights": Net(lambda n, x: F.linear(F.linear(x, n.w[0]).relu(), n.w[1]["b"][0]), own_list),
     "a list of modules": Net(lambda n, x: n.layers[1](n.layers[0](x).relu()), own_modules),
     "a bound method": Net(lambda n, x: n.b(n.first(x).relu()), own_method),
@@ -83,6 +124,25 @@ def test_every_way_to_a_weight_is_trained(how: str, make: Callable[[BayesianNetw
         for parameter in (plain.a.weight, plain.b.weight):
             parameter.mul_(0.5)
     torch.testing.assert_close(out(X), plain(X))
+
+
+def test_a_derivative_in_the_forward_pass_has_the_variance_of_drawn_weights() -> None:
+    """The derivative of a drawn output by its input would be another one: its variance grows where inputs are near 0."""
+    torch.manual_seed(0)
+
+    def forward(net: Any, x: Tensor) -> Tensor:
+        x = x.detach().requires_grad_()
+        return torch.autograd.grad(net.a(x).sum(), x, create_graph=True)[0] + 0 * net.b(x).sum()
+
+    model = BayesianNetwork(Net(forward))
+    guide = VariationalDropout(model, log_sigma2=-2.0)
+    draws = 1000
+    found = []
+    for _ in range(draws):
+        with LocalReparameterization():
+            found.append(model.output(guide(X), X[:3]).detach())
+    variance = 6 * math.exp(-2.0)  # of a sum of 6 entries of the weight
+    assert ((torch.stack(found).var(0) - variance).abs() < 5 * variance * math.sqrt(2 / draws)).all()
 
 
 def beside(how: str) -> nn.Module:

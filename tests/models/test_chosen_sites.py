@@ -77,6 +77,22 @@ def test_choice_by_patterns_and_by_functions() -> None:
     assert BayesianNetwork(net, exclude=lambda name, _: name != "head.weight").weight_names == ["head.weight"]
 
 
+def test_a_network_without_any_known_layer_has_the_sites_that_are_included() -> None:
+    class Products(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.w = nn.ParameterList([torch.randn(6, 5), torch.randn(5, 3)])
+
+        def forward(self, x: Tensor) -> Tensor:
+            return (x @ self.w[0]).relu() @ self.w[1]
+
+    model = BayesianNetwork(Products(), include=["w.*"])
+    guide = VariationalDropout(model)
+    VariationalDropoutELBO(kl_weight=0.0)(model, guide)(X, Y).backward()
+    assert model.weight_names == ["w.0", "w.1"]
+    assert all(guide.site(name).theta.grad.any() for name in model.weight_names)
+
+
 def test_wrong_choices_are_refused() -> None:
     net = Scaled()
     with refuses("include", ["frist.bias"], "did you mean 'first.bias'"):

@@ -177,6 +177,21 @@ def test_wrong_labels_are_quoted(y: Tensor, options: dict[str, Any], about: tupl
 
 
 @pytest.mark.parametrize(
+    ("y", "output", "about"),
+    [
+        (torch.zeros(4, 5, 6).long(), torch.zeros(4, 2, 5, 6), (ANYTHING, (4, 5, 6), "Categorical(dim=1)")),
+        (torch.full((4, 1), 37.5), torch.zeros(4, 1), (ANYTHING, (37.5,), "Normal()")),
+        (torch.tensor([0, 3, 1, 2]), torch.zeros(4, 1), (ANYTHING, 3, "Poisson()")),
+        (torch.tensor([0.5, 3, 1, 2]), torch.zeros(4, 1), (ANYTHING, torch.float32, "Normal()")),
+    ],
+    ids=["pixels", "numbers", "counts", "fractions"],
+)
+def test_observations_of_another_likelihood_name_it(y: Tensor, output: Tensor, about: tuple[Any, ...]) -> None:
+    with refuses(*about):
+        check_observations("data", y, Categorical(), output)
+
+
+@pytest.mark.parametrize(
     ("arguments", "name", "value"),
     [
         ({"dim": 0}, "dim", 0),

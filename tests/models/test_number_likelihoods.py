@@ -13,7 +13,7 @@ from scipy import stats
 from support import ANYTHING, refuses
 from torch import Tensor, nn
 
-from pyro_vd import BayesianNetwork, VariationalDropout, choose_threshold, evaluate, fit
+from pyro_vd import BayesianNetwork, VariationalDropout, VariationalDropoutELBO, choose_threshold, evaluate, fit, predict
 from pyro_vd.evaluation.observations import check_observations
 from pyro_vd.guides import PointEstimate
 from pyro_vd.models import HeteroscedasticNormal, MixtureOfNormals, NegativeBinomial, StudentT
@@ -140,6 +140,31 @@ def test_any_map_to_a_distribution_of_torch_is_trained_and_measured(likelihood: 
     assert choose_threshold(guide, (x, y), 0.5).threshold is not None
     net = guide.model.to_module({name: guide.mean(name) for name in guide.site_names})
     assert evaluate(net, (x, y), likelihood=likelihood).rmse == pytest.approx(evaluate(guide, (x, y)).rmse, rel=0.5)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda output: td.Poisson(output[:, 0].exp()),
+        lambda output: td.Uniform(output[:, 0], output[:, 0] + 2.0),
+        lambda output: td.Gumbel(output[:, 0], 0.5),
+        lambda output: td.LogNormal(output[:, 0], 0.5),
+    ],
+)
+def test_quantiles_of_distributions_of_torch(make: Any) -> None:
+    """Also of those that Pyro's constructor gives attributes of its own, and of those that keep inverses of transforms."""
+    torch.manual_seed(7)
+    x = torch.randn(8, 3)
+    net = nn.Linear(3, 1)
+    distribution = make(net(x).detach())
+    guide = VariationalDropout(BayesianNetwork(net, make), log_sigma2=-60.0)
+    model = guide.model
+    assert torch.allclose(
+        VariationalDropoutELBO(0.0)(model, guide)(x, y := distribution.sample()), -distribution.log_prob(y).sum()
+    )
+    q = predict(guide, x, num_samples=2).quantile(0.3)
+    assert (distribution.sample((4000,)) < q).double().mean(0).sub(0.3).max() < 0.04  # 5 standard errors
+    assert (distribution.sample((4000,)) <= q).double().mean(0).sub(0.3).min() > -0.04
 
 
 def test_what_is_no_distribution_is_refused() -> None:

@@ -160,3 +160,20 @@ def test_after_pruning() -> None:
     small = prune(guide, 2.0)
     fine_tune(small, (X, Y), **OPTIONS)
     assert not any(module.training for module in small.modules())
+
+
+def test_further_parameters_and_layers_without_a_prior_are_as_in_the_training() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(6, 8)), nn.ReLU(), nn.Linear(8, 3))
+    sites: dict[str, Any] = {"include": ["2.bias"], "exclude": ["0.*"]}
+    guide = VariationalDropout(BayesianNetwork(net, **sites))
+    with torch.no_grad():
+        guide.site("2.bias").log_sigma2[:2] = 20.0
+    pruned = prune(guide)
+    removed = {name: parameter == 0 for name, parameter in pruned.named_parameters() if name in guide.site_names}
+    assert removed["2.bias"].tolist() == [True, True, False]
+    before = copy.deepcopy(pruned)
+    fine_tune(pruned, (X, Y), **sites, **OPTIONS)
+    for name, mask in removed.items():
+        assert torch.equal(pruned.get_parameter(name) == 0, mask), name
+    assert not torch.equal(pruned[0].weight, before[0].weight)

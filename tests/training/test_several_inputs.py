@@ -206,6 +206,10 @@ WRONG: dict[str, tuple[Callable[[], object], tuple[Any, ...]]] = {
     "integers": (lambda: predict(LINEAR, IDS), ("x", (4,), "torch.int64")),
     "bytes": (lambda: trained((IDS.to(torch.uint8), Y)), ("training data", (4,), "torch.uint8")),
     "unknown word": (lambda: predict(nn.Embedding(3, 2), IDS), ("x", (4,), "out of range")),
+    "unknown word in one example": (
+        lambda: predict(nn.Embedding(7, 2), IDS.index_fill(0, torch.tensor(20), 7)),
+        ("x", (4,), "out of range", "up to 7"),
+    ),
 }
 
 

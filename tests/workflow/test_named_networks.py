@@ -12,6 +12,7 @@ import torch
 from support import refuses, run_cli, write_npz
 from torch import nn
 
+from pyro_vd import load_run, train_run
 from pyro_vd.networks import lenet5
 from pyro_vd.workflow import named_networks, parse_recipe, trust
 from pyro_vd.workflow.model_config import ModelConfig
@@ -35,6 +36,12 @@ class Net(nn.Module):
 
     def forward(self, x):
         return self.last(self.first(x.flatten(1)).relu())
+
+
+class Normed(Net):
+    def __init__(self):
+        super().__init__(5)
+        nn.utils.parametrizations.weight_norm(self.first)
 
 
 def nothing():
@@ -162,6 +169,23 @@ def test_a_run_of_a_network_of_others(foreign, tmp_path):
     assert measured["networks"]["pruned"] == trained["networks"]["pruned"]
     assert _answer("inspect", out, "--trust", "their_module", "--num-samples=5", "--json")
     assert _answer("prune", out, "--trust", "their_module", "--threshold=1", "--json")
+
+
+@pytest.mark.usefixtures("foreign")
+def test_a_layer_without_a_prior_is_trained_in_every_phase(tmp_path):
+    write_npz(data := tmp_path / "data.npz")
+    trust("their_module")
+    recipe = parse_recipe(
+        {
+            "data": {"name": str(data)},
+            "model": {"class": "their_module.Normed", "include": ["last.bias"], "exclude": ["first.*"]},
+            **{phase: {"epochs": 1} for phase in ("pretrain", "train", "finetune")},
+            "device": "cpu",
+        }
+    )
+    metrics = train_run(recipe, tmp_path / "out", progress=False)
+    assert set(metrics["seconds"]) == {"pretrain", "train", "finetune"}
+    assert list(load_run(tmp_path / "out").guide.site_names) == ["last.weight", "last.bias"]
 
 
 def _answer(*arguments: str | Path) -> dict[str, Any]:
