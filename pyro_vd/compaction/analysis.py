@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from pyro_vd.compaction.attentions import Heads, Scores
 from pyro_vd.compaction.exported import Exported
 from pyro_vd.compaction.labels import Labels, Places, Sources, along, core, varying
 from pyro_vd.compaction.products import Parts
@@ -61,24 +62,6 @@ class Product:
 
 
 @dataclass(frozen=True)
-class Heads:
-    """The units of an attention, by label.
-
-    Attributes:
-        query: ``(heads, width)``, united with those of the key.
-        value: ``(heads, width)``.
-        replaced: the path of the ``nn.MultiheadAttention`` that it is part of; None if it is none.
-        scaled: the layer whose outputs must be scaled if the width changes, because the operation divides by its root; None if
-            there is none, as where the scale is given.
-    """
-
-    query: Tensor
-    value: Tensor
-    replaced: str | None = None
-    scaled: Product | None = None
-
-
-@dataclass(frozen=True)
 class Table:
     """A look-up of rows in a table.
 
@@ -112,6 +95,7 @@ class Analysis:
         self.values: dict[fx.Node, Any] = {}
         self.held: list[Held] = []
         self.products: list[Product] = []
+        self.scores: list[Scores] = []
         self.heads: list[Heads] = []
         self.tables: list[Table] = []
         self.parts: list[Parts] = []

@@ -78,12 +78,15 @@ def applied(net: nn.Module, plan: ShrinkPlan) -> nn.Module:
 
 
 def replace_attention(net: nn.Module, found: AttentionPlan) -> None:
-    """Put an attention whose heads have widths of their own in the place of a module of PyTorch.
+    """Put an attention whose heads have widths of their own in the place of a module of PyTorch, or make such a one smaller.
 
     Raises:
         InputError: there is another module in that place.
     """
     whole = net.get_submodule(found.module)
+    if isinstance(whole, Attention):
+        whole.num_heads, whole.head_dim, whole.value_dim = found.heads, found.width, found.value_width
+        return
     if not isinstance(whole, nn.MultiheadAttention):
         raise InputError(f"{found.module} is a {type(whole).__name__}, not an nn.MultiheadAttention", name=found.module)
     _replace(net, whole, Attention(whole, found.heads, found.width, found.value_width))

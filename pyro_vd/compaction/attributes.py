@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from itertools import islice, product
 
 import torch
 from torch import Tensor, nn
@@ -14,49 +17,107 @@ from pyro_vd.compaction.labels import core, varying
 from pyro_vd.compaction.plan import AttentionPlan, AttributePlan
 from pyro_vd.compaction.rules_movement import RULES as MOVEMENT
 from pyro_vd.compaction.values import Value, values_in
+from pyro_vd.networks.attention import Attention
+
+_MOST_ANSWERS = 32
+"""How many ways to change the numbers of modules are tried."""
 
 
-def attribute_plans(analysis: Analysis, counting: Counting) -> Iterator[AttributePlan]:
+@dataclass(frozen=True)
+class _Number:
+    """A number of a module, as an attribute or a part of one, and what it may become; itself last."""
+
+    path: str
+    module: nn.Module
+    name: str
+    place: int
+    may_become: list[int]
+
+
+def attribute_plans(analysis: Analysis, counting: Counting) -> Iterator[tuple[AttributePlan, ...]]:
     """The numbers that change: those equal to a size that the module's own forward pass gives to an operation.
 
     Modules of PyTorch take their sizes from their tensors, but for the number of groups of a convolution. Other modules keep
-    numbers such as ``num_heads``, from which they make the sizes of a view. That the right ones are changed is verified by
-    running the network.
+    numbers such as ``num_heads``, from which they make the sizes of a view. Where several axes have the same size, such as
+    8 heads with 8 units each, or several numbers of a module are equal, they do not tell which axis they stand for. Then
+    there are several answers, each the same for all modules of a class; running the network tells which one is right.
     """
-    changes: dict[str, dict[int, set[int]]] = {}
+    numbers = list(_numbers(analysis, counting))
+    groups = {path: new for path, _, new in _new_groups(analysis, counting) if _is_convolution(analysis, path)}
+    of_convolutions = [AttributePlan(path, "groups", (new,)) for path, new in groups.items()]
+    choices: dict[tuple[type, str, int], int] = {}
+    for each in numbers:
+        key = (type(each.module), each.name, each.place)
+        choices[key] = max(choices.get(key, 1), len(each.may_become))
+    for answer in islice(product(*map(range, choices.values())), _MOST_ANSWERS):
+        chosen = dict(zip(choices, answer, strict=True))
+        new: dict[tuple[str, str], dict[int, int]] = {}
+        for each in numbers:
+            choice = chosen[type(each.module), each.name, each.place]
+            places = new.setdefault((each.path, each.name), {})
+            places[each.place] = each.may_become[min(choice, len(each.may_become) - 1)]
+        yield (*of_convolutions, *_changed(analysis.graph.net, new))
+
+
+def _numbers(analysis: Analysis, counting: Counting) -> Iterator[_Number]:
+    """The numbers of modules that are the size of an axis that becomes smaller."""
+    for path, by_size in _new_sizes(analysis, counting).items():
+        module = analysis.graph.net.get_submodule(path)
+        if type(module).__module__.startswith("torch.nn.") or isinstance(module, Attention):
+            continue
+        own = [
+            (name, place, old)
+            for name, value in vars(module).items()
+            for place, old in enumerate(value if type(value) is tuple else (value,))
+            if type(old) is int
+        ]
+        equal = Counter(old for _, _, old in own)
+        for name, place, old in own:
+            sizes = by_size.get(old, [])
+            if others := [size for size in sizes if size != old]:
+                yield _Number(path, module, name, place, others + [old] * (old in sizes or equal[old] > 1))
+
+
+def _new_sizes(analysis: Analysis, counting: Counting) -> dict[str, dict[int, list[int]]]:
+    """By path of a module and size of an axis, the sizes that such axes become in the module's own forward pass."""
+    found: dict[str, dict[int, list[int]]] = {}
     for node in analysis.graph.nodes:
-        if operation(node) in MOVEMENT and (numbers := set(literals(node))):
-            by_size = changes.setdefault(analysis.graph.path(node), {})
+        if operation(node) in MOVEMENT and (given := set(literals(node))):
+            by_size = found.setdefault(analysis.graph.path(node), {})
             for value in values_in([analysis.values[node]]):
                 for old, new in _sizes(counting, value):
-                    if old in numbers:
-                        by_size.setdefault(old, set()).add(new)
+                    if old in given and new not in (sizes := by_size.setdefault(old, [])):
+                        sizes.append(new)
     for node, labels in analysis.fillers:
         left = int(counting.mask(labels).sum())
-        changes.setdefault(analysis.graph.path(node), {}).setdefault(len(labels), set()).add(left)
-    groups: dict[str, int] = {}
+        if left not in (sizes := found.setdefault(analysis.graph.path(node), {}).setdefault(len(labels), [])):
+            sizes.append(left)
+    for path, old, new in _new_groups(analysis, counting):
+        if not _is_convolution(analysis, path) and new not in (sizes := found.setdefault(path, {}).setdefault(old, [])):
+            sizes.append(new)
+    return found
+
+
+def _new_groups(analysis: Analysis, counting: Counting) -> Iterator[tuple[str, int, int]]:
+    """The paths of modules that run convolutions with groups of which some go, and how many groups there are and stay."""
     for parts in analysis.parts:
         old, width = parts.outputs.shape
         new = len({index // width for index in counting.indices(parts.outputs.flatten())})
-        path = analysis.graph.path(parts.node)
-        if old != new and isinstance(analysis.graph.net.get_submodule(path), nn.modules.conv._ConvNd):
-            groups[path] = new
-        elif old != new:
-            changes.setdefault(path, {}).setdefault(old, set()).add(new)
-    for path, number in groups.items():
-        yield AttributePlan(path, "groups", (number,))
-    for path, by_size in changes.items():
-        module = analysis.graph.net.get_submodule(path)
-        if type(module).__module__.startswith("torch.nn."):
-            continue
-        new_sizes = {old: new.pop() for old, new in by_size.items() if len(new) == 1 and old not in new}
-        for name, value in vars(module).items():
-            if type(value) is int and new_sizes.get(value, value) != value:
-                yield AttributePlan(path, name, (new_sizes[value],))
-            elif type(value) is tuple and value and all(type(part) is int for part in value):
-                changed = tuple(new_sizes.get(int(part), int(part)) for part in value)
-                if changed != value:
-                    yield AttributePlan(path, name, changed, True)
+        if old != new:
+            yield analysis.graph.path(parts.node), old, new
+
+
+def _is_convolution(analysis: Analysis, path: str) -> bool:
+    return isinstance(analysis.graph.net.get_submodule(path), nn.modules.conv._ConvNd)
+
+
+def _changed(net: nn.Module, new: dict[tuple[str, str], dict[int, int]]) -> Iterator[AttributePlan]:
+    for (path, name), places in new.items():
+        value = getattr(net.get_submodule(path), name)
+        old = value if type(value) is tuple else (value,)
+        changed = tuple(places.get(place, part) for place, part in enumerate(old))
+        if changed != old:
+            yield AttributePlan(path, name, changed, type(value) is tuple)
 
 
 def attention_plans(analysis: Analysis, counting: Counting, changed: Collection[str]) -> Iterator[AttentionPlan]:
@@ -72,16 +133,15 @@ def attention_plans(analysis: Analysis, counting: Counting, changed: Collection[
 
 
 def scales(analysis: Analysis, counting: Counting) -> dict[tuple[str, int], list[float]]:
-    """By place, the factors of the layers that make queries, where attention divides by the root of another width."""
+    """By place, the factors of the layers that make up for a scale that depends on a width."""
     found: dict[tuple[str, int], list[float]] = {}
     for heads in analysis.heads:
         width, left = heads.query.shape[1], int(counting.mask(heads.query).sum(1).max())
-        if heads.scaled is None or left == width:
+        if heads.scale is None or left == width:
             continue
-        of_query = torch.isin(heads.scaled.outputs, heads.query)
-        for place, index in heads.scaled.out_of.items():
+        for place, index in heads.scale.layer.out_of.items():
             factors = torch.ones(len(analysis.places.labels[place[0]][place[1]]), dtype=torch.float64)
-            factors[index[of_query]] = (left / width) ** 0.5
+            factors[index[heads.scale.outputs]] = (left / width) ** heads.scale.power
             found[place] = factors.tolist()
     return found
 

@@ -40,7 +40,8 @@ def compact(net: nn.Module, example: Inputs | None = None) -> nn.Module:
     shuffle of parts, as in ShuffleNet            as few units as the shuffles can take; others get another order
     depthwise convolution                         a channel goes with the one that it is made of
     convolution with groups                       as many in each group as in the others; a group without outputs goes
-    attention                                     heads, and in each head as many units as in the others
+    attention, in one operation or written out    heads, and in each head as many units as in the others; heads that share a key
+                                                  go together, and those whose weights are returned stay
     layer, group and RMS normalisation            all units stay
     any other operation                           the units that it reads stay as they are, and a message names it
     ============================================  ==================================================================

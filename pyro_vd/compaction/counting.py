@@ -37,9 +37,14 @@ class Counting:
         ranges = [tuple(self._find(part[part >= 0]) for part in pair) for pair in analysis.ranges]
         wider = [tuple(map(self._find, pair)) for pair in analysis.wider]
         tables = list(_tables(analysis))
-        heads = [(self._find(found.query), self._find(found.value), found.replaced) for found in analysis.heads]
+        by_head = [(self._find(heads), self._find(units)) for heads, units in _units_by_head(analysis)]
+        in_heads = torch.cat([units.flatten() for _, units in by_head]) if by_head else None
+        alike = [
+            (self._find(found.scores), torch.stack([self._find(found.query), self._find(found.value)]))
+            for found in analysis.heads
+            if found.replaced is None and found.query.shape == found.value.shape
+        ]
         of_convolutions = [(self._find(found.inputs), self._find(found.outputs)) for found in analysis.parts]
-        in_heads = torch.cat([part.flatten() for query, value, _ in heads for part in (query, value)]) if heads else None
         parts = [torch.stack([self._find(part) for part in several]) for several in analysis.equal_parts]
         if in_heads is not None:  # their numbers are counted by head
             parts = [several for several in parts if not bool(torch.isin(several, in_heads).any())]
@@ -59,8 +64,10 @@ class Counting:
                     self.kept[inside] = True
             for read, made in of_convolutions:
                 self._keep_parts(read, made)
-            for query, value, replaced in heads:
-                self._keep_heads(query, value, replaced is None)
+            for heads, units in by_head:
+                self._keep_heads(heads, units)
+            for heads, both in alike:  # their network has one number for the width of query and value
+                self._same_number(both[:, self.kept[heads]].flatten(0, 1))
             for table in tables:
                 if in_heads is not None and bool(torch.isin(table, in_heads).any()):
                     self._same_number(table)
@@ -102,18 +109,18 @@ class Counting:
                 missing = row[~self.kept[row]]
                 self.kept[missing[: most - count]] = True
 
-    def _keep_heads(self, query: Tensor, value: Tensor, alike: bool) -> None:
-        """Keep, of every head of which anything stays, something of each kind, and the same number as of other heads.
+    def _keep_heads(self, heads: Tensor, units: Tensor) -> None:
+        """Keep something of every head that stays, and the same number of units as of the others; one head stays."""
+        stays = self.kept[heads] | self.kept[units].any(1)
+        if not bool(stays.any()):
+            stays[0] = True
+        self.kept[heads[stays]] = True
+        for row in units[stays]:
+            self._keep_one(row)
+        self._same_number(units[stays])
 
-        Where query and value have the same width, they must have it afterwards if their network has one number for both, so
-        that they are ``alike``.
-        """
-        stays = self._keep_parts(query, value)
-        if alike and query.shape == value.shape:
-            self._same_number(torch.cat([query[stays], value[stays]]))
-
-    def _keep_parts(self, first: Tensor, second: Tensor) -> Tensor:
-        """Keep, of every row of which anything stays, something of each kind, and as much as of others; return which rows."""
+    def _keep_parts(self, first: Tensor, second: Tensor) -> None:
+        """Keep, of every row of which anything stays, something of each kind, and as much as of others."""
         stays = self.kept[first].any(1) | self.kept[second].any(1)
         if not bool(stays.any()):
             stays[0] = True
@@ -121,7 +128,6 @@ class Counting:
             for row in rows:
                 self._keep_one(row)
             self._same_number(rows)
-        return stays
 
     def _keep_rectangle(self, table: Tensor) -> None:
         """Keep the rows and the columns of which anything stays, and something in every row."""
@@ -135,6 +141,14 @@ class Counting:
 def _of_several_cells(node: fx.Node) -> bool:
     """Whether a node is the last states of recurrent layers, in which units at the same index need not go together."""
     return node.target is operator.getitem and operation(cast(fx.Node, node.args[0])) in RECURRENT
+
+
+def _units_by_head(analysis: Analysis) -> Iterator[tuple[Tensor, Tensor]]:
+    """The units of the scores of attentions, ``(heads,)``, and those ``(heads, width)`` that come and go with them."""
+    for scores in analysis.scores:
+        yield scores.heads, scores.query
+    for heads in analysis.heads:
+        yield heads.scores, heads.value
 
 
 def _tables(analysis: Analysis) -> Iterator[Tensor]:

@@ -67,6 +67,7 @@ class Exported:
                 self.constants[node] = program.constants[str(spec.target)]
             elif isinstance(node.meta.get("val"), Tensor):
                 self.inputs.append(node)
+        program.graph.eliminate_dead_code()  # such as the mean of weights of attention that nobody reads
         (end,) = program.graph.find_nodes(op="output")
         self.outputs: list[fx.Node] = list(end.all_input_nodes)
         self.nodes: list[fx.Node] = [node for node in program.graph.nodes if node.op not in ("placeholder", "output")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from itertools import zip_longest
 
 import torch
 from torch import Tensor, fx, nn
@@ -70,6 +71,23 @@ def selection_of(analysis: Analysis, node: fx.Node) -> InputSelection | None:
 
 def _flattens(node: fx.Node, features: int) -> bool:
     return operation(node) in _FLATTENING and node.meta["val"].shape[1:] == (features,)
+
+
+def paired(whole: Exported, smaller: Exported) -> list[tuple[fx.Node | None, fx.Node | None]]:
+    """The operations of two networks in their order, without those of modules that one of them has in the place of another."""
+    inside = "" if type(smaller.net) is type(whole.net) else "net"
+    kinds = {path: type(module) for path, module in whole.net.named_modules()}
+    own = {path: type(module) for path, module in smaller.net.named_modules()}
+    its = {path.removeprefix(inside).lstrip("."): kind for path, kind in own.items() if path.startswith(inside)}
+
+    def stays(path: str) -> bool:
+        parts = path.split(".")
+        above = ["", *(".".join(parts[: end + 1]) for end in range(len(parts)))]
+        return all(kinds.get(each) is its.get(each, type(None)) for each in above)
+
+    theirs = [(node, smaller.path(node)) for node in smaller.nodes]
+    left = [node for node, path in theirs if path.startswith(inside) and stays(path.removeprefix(inside).lstrip("."))]
+    return list(zip_longest((node for node in whole.nodes if stays(whole.path(node))), left))
 
 
 def behind_selection(net: nn.Module, inputs: InputSelection) -> tuple[nn.Sequential, SelectInputs]:

@@ -60,14 +60,14 @@ class Planning:
         self._inputs = inputs
         self._shuffles = shuffles(analysis)
 
-    def plan(self, more: list[Tensor], selection: InputSelection | None) -> ShrinkPlan:
-        """The plan in which units with the labels ``more`` stay, too.
+    def plans(self, more: list[Tensor], selection: InputSelection | None) -> Iterator[ShrinkPlan]:
+        """The plan in which units with the labels ``more`` stay, too; several where it is open what numbers of modules mean.
 
         Args:
             more: the labels.
             selection: how inputs can be selected.
         """
-        counting = Counting(self.analysis, more, self._shuffles)
+        self.counting = counting = Counting(self.analysis, more, self._shuffles)
         tables = list(embedding_plans(self.analysis, counting))
         rows = {name: kept for _, name, kept in tables}
         tensors = [*self._new_biases(counting), *self._tensors(counting, rows)]
@@ -80,8 +80,8 @@ class Planning:
                 found = tuple(kept.nonzero().flatten().tolist()) or (0,)
                 selection = InputSelection(selection.features, selection.dim, selection.flatten, found)
         attentions = tuple(attention_plans(self.analysis, counting, [found.name for found in tensors]))
-        attributes = tuple(attribute_plans(self.analysis, counting))
-        return ShrinkPlan(tuple(tensors), selection, (), attributes, attentions, tuple(found for found, _, _ in tables))
+        for attributes in attribute_plans(self.analysis, counting):
+            yield ShrinkPlan(tuple(tensors), selection, (), attributes, attentions, tuple(found for found, _, _ in tables))
 
     def reads_no_input(self) -> bool:
         """Whether the outputs depend on no input, as far as can be told."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, fx
 
 from pyro_vd.compaction import (
+    rules_attention,
     rules_bilinear,
     rules_convolutions,
     rules_elementwise,
@@ -36,6 +37,7 @@ RULES: dict[str, Rule] = {
     **rules_recurrent.RULES,
     **rules_embedding.RULES,
     **rules_bilinear.RULES,
+    **rules_attention.RULES,
 }
 """By the name of an operation of PyTorch (aten), without the underscore of those that work in place."""
 

@@ -140,6 +140,8 @@ def _beside(analysis: Analysis, node: fx.Node, value: Value, first: Value, axis:
             analysis.labels.unite(core(value.labels), core(one))
         return value
     if not value.sources:
+        if axes and value.concrete is not None and not bool(value.concrete.any()):  # zeros of every unit
+            return Value(one.expand(value.shape), value.flow, value.constant)
         if axes:
             analysis.hold(node, one)
         return value
@@ -174,14 +176,22 @@ def _pad(analysis: Analysis, node: fx.Node, args: Any, kwargs: Any) -> Any:
         given = (*([] if operation(node) == "constant_pad_nd" else ["constant"]), -1.0) if constant else rest
         labels = target(value.labels.double(), amounts, *given).long()
     else:
-        labels = core(value.labels).expand(shape)
+        labels = value.labels
+        for dim in dims:
+            labels = labels.narrow(dim, 0, 1)
+        labels = labels.expand(shape)
     flow = value.flow.sum([*dims], keepdim=True).expand(shape) if dims else value.flow
     return Value(labels, flow, target(value.constant.contiguous(), amounts, *rest, **kwargs))
 
 
 def _index(analysis: Analysis, node: fx.Node, args: Any, kwargs: Any) -> Any:
-    """The rule for a choice of entries: along an axis of positions only."""
+    """The rule for a choice of entries: along an axis of positions only, unless both are known."""
     value, indices = args
+    chosen = [None if index is None else index.concrete for index in indices]
+    if value.concrete is not None and all(
+        known is not None or index is None for known, index in zip(chosen, indices, strict=True)
+    ):
+        return value.moved(lambda tensor: ops.index.Tensor(tensor, chosen))
     dims = [dim for dim, index in enumerate(indices) if index is not None]
     if len(dims) != 1 or dims[0] in varying(value.labels) or value.concrete is not None:
         return analysis.unknown(node, args, kwargs)

@@ -6,6 +6,7 @@ units at the operations that differ stay, and another plan is made; in the worst
 
 from __future__ import annotations
 
+import traceback
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Any
@@ -14,17 +15,15 @@ import torch
 from torch import Tensor, fx, nn
 
 from pyro_vd._core.errors import InputError
-from pyro_vd.compaction.analysis import Analysis
 from pyro_vd.compaction.applying import applied, prepared
-from pyro_vd.compaction.exported import Exported, NotExportedError, literals, operation
+from pyro_vd.compaction.exported import Exported, NotExportedError
 from pyro_vd.compaction.front import default_example, selectable_input, selection_of
-from pyro_vd.compaction.labels import varying
 from pyro_vd.compaction.messages import messages_about
 from pyro_vd.compaction.plan import ShrinkPlan
 from pyro_vd.compaction.planning import Planning
 from pyro_vd.compaction.rules import analyse
-from pyro_vd.compaction.rules_movement import RULES as MOVEMENT
-from pyro_vd.compaction.values import values_in
+from pyro_vd.compaction.scaling import note_scales
+from pyro_vd.compaction.suspects import suspects_of, values_around
 from pyro_vd.networks.checks import check_inputs_of, check_module
 from pyro_vd.networks.copies import copy_network
 from pyro_vd.networks.inputs import Inputs, in_float64, map_tensors, num_examples, rows, run, tensors_in
@@ -80,36 +79,60 @@ def verified(net: nn.Module, example: Inputs | None, lengthenings: int = 3) -> V
     if node is not None and selection is None:
         more.append(analysis.values[node].labels.flatten())
     check: _Check | None = None
-    for attempt in range(_ATTEMPTS):
-        plan = planning.plan(more, selection)
-        changes = bool(plan.tensors) or plan.inputs is not None
-        if changes and check is None:
-            check = _Check(whole, example)
-        if check is None or not changes or check.passes(plan):
-            messages = messages_about(analysis, planning, plan, suspects)
-            return Verified(replace(plan, messages=messages), applied(whole, plan))
-        if lengthenings and check.differs_when_longer:
+    for _ in range(_ATTEMPTS):
+        failures: list[_Failure] = []
+        for plan in planning.plans(more, selection):
+            changes = bool(plan.tensors) or plan.inputs is not None
+            if changes and check is None:
+                check = _Check(whole, example)
+            failure = check.failure(plan) if changes and check is not None else None
+            if failure is None:
+                messages = messages_about(analysis, planning, plan, suspects)
+                return Verified(replace(plan, messages=messages), applied(whole, plan))
+            failures.append(failure)
+        if lengthenings and all(each.when_longer for each in failures):
             return verified(net, longer(example), lengthenings - 1)
-        found = _suspects(graph, analysis, check.small, example, suspects, attempt)
+        failure = next((each for each in failures if each.raised_in is None), failures[0])
+        smaller = failure.graph(example)
+        if smaller is not None and note_scales(analysis, planning.counting, smaller):
+            continue
+        found = suspects_of(analysis, smaller, failure.raised_in, suspects)
         if not found:
             break
         suspects |= found
-        more += [value.labels[value.labels >= 0] for node in found for value in _read(analysis, node)]
+        more += [value.labels[value.labels >= 0] for node in found for value in values_around(analysis, node)]
     reason = f"{type(net).__name__} is left whole, as its forward pass depends on the sizes of its layers"
     return Verified(ShrinkPlan((), None, (reason,)), whole, reason)
 
 
-def _read(analysis: Analysis, node: fx.Node) -> list[Any]:
-    """The values of the inputs of a node, and of its output."""
-    return list(values_in([analysis.values[source] for source in (*node.all_input_nodes, node)]))
+@dataclass(frozen=True)
+class _Failure:
+    """A smaller network with other outputs, or the class of the module that raised an error in it.
+
+    Attributes:
+        small: the network.
+        raised_in: the class of the module.
+        wide: whether it runs in float64.
+        when_longer: whether only longer sequences have other outputs.
+    """
+
+    small: nn.Module
+    raised_in: type[nn.Module] | None
+    wide: bool
+    when_longer: bool
+
+    def graph(self, example: Inputs) -> Exported | None:
+        """The graph of the smaller network; None where it has none."""
+        try:
+            return Exported(self.small, in_float64(example) if self.wide else example) if self.raised_in is None else None
+        except (NotExportedError, InputError):
+            return None
 
 
 class _Check:
     """The comparison of smaller networks with the whole one."""
 
     def __init__(self, whole: nn.Module, example: Inputs) -> None:
-        self.small: nn.Module | None = None
-        self.differs_when_longer: bool = False
         self._wide = sum(parameter.numel() for parameter in whole.parameters()) <= _MOST_WIDE
         try:
             self._take(whole, example)
@@ -133,25 +156,36 @@ class _Check:
                 if not number:
                     raise
 
-    def passes(self, plan: ShrinkPlan) -> bool:
-        """Whether the network that a plan makes gives the same outputs."""
-        self.small = applied(self._copied(self._whole), plan)
+    def failure(self, plan: ShrinkPlan) -> _Failure | None:
+        """Where the network that a plan makes gives other outputs; None where it gives the same ones."""
+        small = applied(self._copied(self._whole), plan)
         tolerance = 1e-7 if self._wide else 1e-3
-        self.differs_when_longer = False
-        try:
-            for number, (x, wanted) in enumerate(self._cases):
-                self.differs_when_longer = number == self._longer
-                for one, other in zip(_outputs(self.small, x), wanted, strict=True):
-                    finite = other[other.isfinite()]
-                    scale = float(finite.abs().max()) if finite.numel() else 1.0
-                    torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance * (1 + scale), equal_nan=True)
-        except Exception:  # a forward of the user's own can raise anything
-            return False
-        return True
+        for number, (x, wanted) in enumerate(self._cases):
+            try:
+                found = _outputs(small, x)
+            except Exception as error:  # a forward of the user's own can raise anything
+                return _Failure(small, _raised_in(small, error), self._wide, number == self._longer)
+            for one, other in zip_longest(found, wanted):
+                if one is None or other is None or not _close(one, other, tolerance):
+                    return _Failure(small, None, self._wide, number == self._longer)
+        return None
 
     def _copied(self, net: nn.Module) -> nn.Module:
         copied = copy_network(net)
         return copied.double() if self._wide else copied
+
+
+def _close(one: Tensor, other: Tensor, tolerance: float) -> bool:
+    finite = other[other.isfinite()]
+    scale = 1 + (float(finite.abs().max()) if finite.numel() else 0.0)
+    return one.shape == other.shape and torch.allclose(one, other, rtol=tolerance, atol=tolerance * scale, equal_nan=True)
+
+
+def _raised_in(net: nn.Module, error: Exception) -> type[nn.Module]:
+    """The class of the innermost module, not one of PyTorch, in whose forward pass an error came up."""
+    kinds = {id(module): type(module) for module in net.modules() if not type(module).__module__.startswith("torch.nn.")}
+    owners = [frame.f_locals.get("self") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return next((kinds[id(owner)] for owner in reversed(owners) if id(owner) in kinds), type(net))
 
 
 def _batches(x: Any) -> list[Any]:
@@ -186,31 +220,3 @@ def _outputs(net: nn.Module, x: Any) -> list[Tensor]:
         found = run(net, map_tensors(torch.clone, x))
         leaves = found if isinstance(found, Tensor | tuple | list | dict) else torch.utils._pytree.tree_leaves(found)
         return list(tensors_in(leaves))
-
-
-def _suspects(
-    graph: Exported, analysis: Analysis, small: nn.Module | None, example: Inputs, before: set[fx.Node], attempt: int
-) -> set[fx.Node]:
-    """The operations, other than those known already, that may be why a smaller network is another function."""
-    sized = {node for node in graph.nodes if operation(node) in MOVEMENT and _has_sizes(node) and _of_units(analysis, node)}
-    if small is not None and not attempt:
-        try:
-            other = Exported(small, example)
-        except (NotExportedError, InputError):
-            return sized - before
-        pairs = zip_longest(graph.nodes, other.nodes)
-        for node, its in pairs:
-            if node is None:
-                break
-            same = its is not None and node.target == its.target
-            if not same or (node not in sized and literals(node) != literals(its) and _of_units(analysis, node)):
-                return {node} - before or sized - before
-    return sized - before
-
-
-def _of_units(analysis: Analysis, node: fx.Node) -> bool:
-    return any(varying(value.labels) for value in _read(analysis, node))
-
-
-def _has_sizes(node: fx.Node) -> bool:
-    return bool(literals(node))

@@ -22,6 +22,8 @@ class Attention(nn.Module):
     k_proj_weight: Tensor | None
     v_proj_weight: Tensor | None
     in_proj_bias: Tensor | None
+    bias_k: Tensor | None
+    bias_v: Tensor | None
 
     def __init__(self, whole: nn.MultiheadAttention, heads: int, width: int, value_width: int) -> None:
         super().__init__()
@@ -29,8 +31,9 @@ class Attention(nn.Module):
         self.head_dim: int = width
         self.value_dim: int = value_width
         self.batch_first: bool = whole.batch_first
+        self.add_zero_attn: bool = whole.add_zero_attn
         self.scale: float = whole.head_dim**-0.5
-        for name, parameter in whole._parameters.items():
+        for name, parameter in {"bias_k": None, "bias_v": None, **whole._parameters}.items():
             self.register_parameter(name, parameter)
         self.out_proj: nn.Module = whole.out_proj
         self._qkv_same_embed_dim = False  # nn.TransformerEncoderLayer then calls forward, not a kernel for equal widths
@@ -56,6 +59,8 @@ class Attention(nn.Module):
             inputs = [x.transpose(0, 1) for x in inputs]
         q, k, v = self._projected(inputs)
         mask = self._mask(key_padding_mask, attn_mask, q)
+        if mask is not None:  # what is added to key and value is never masked
+            mask = F.pad(mask, (0, (self.bias_k is not None) + self.add_zero_attn))
         if need_weights:
             scores = q @ k.transpose(-1, -2) * self.scale
             weights = (scores if mask is None else scores + mask).softmax(-1)
@@ -79,7 +84,10 @@ class Attention(nn.Module):
             weights = [w for w in (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight) if w is not None]
         biases = [None] * 3 if self.in_proj_bias is None else self.in_proj_bias.split(widths)
         made = [F.linear(x, weight, bias) for x, weight, bias in zip(inputs, weights, biases, strict=True)]
-        return [x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for x in made]
+        added = [None, self.bias_k, self.bias_v]
+        made = [x if b is None else torch.cat([x, b.expand(len(x), -1, -1)], 1) for x, b in zip(made, added, strict=True)]
+        query, *others = [x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for x in made]
+        return [query, *(F.pad(x, (0, 0, 0, 1)) if self.add_zero_attn else x for x in others)]
 
     def _mask(self, padding: Tensor | None, mask: Tensor | None, query: Tensor) -> Tensor | None:
         """Both masks as one that is added to the scores, ``(n or 1, heads or 1, queries or 1, keys)``."""

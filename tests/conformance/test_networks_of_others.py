@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 from stages import EXPORTS, compacted, difference, exported, other_sizes, parameters, pruned, tolerance, train
-from torch import nn
 from zoo import ZOO, Specimen
 
 from pyro_vd import evaluate, load_pruned, save_pruned
@@ -18,13 +17,6 @@ SLOW = {f"torchvision {name}" for name in ("resnet18", "mobilenet_v3_small", "ef
 every_network = pytest.mark.parametrize(
     "specimen", [pytest.param(each, id=each.name, marks=[pytest.mark.slow] * (each.name in SLOW)) for each in ZOO]
 )
-
-NOT_YET_COMPACT = {"timm vit_tiny_patch16_224"}
-
-
-def deployed(specimen: Specimen) -> nn.Module:
-    """The pruned network, compact where that is possible."""
-    return (pruned if specimen.name in NOT_YET_COMPACT else compacted)(specimen)
 
 
 @every_network
@@ -38,9 +30,7 @@ def test_it_trains_and_prunes(specimen: Specimen) -> None:
 
 
 @every_network
-def test_it_compacts(specimen: Specimen, request: pytest.FixtureRequest) -> None:
-    if specimen.name in NOT_YET_COMPACT:
-        request.applymarker(pytest.mark.xfail(reason="compaction does not follow it yet", strict=True))
+def test_it_compacts(specimen: Specimen) -> None:
     small = compacted(specimen)
     assert parameters(small) < 0.9 * parameters(pruned(specimen))
     for x in other_sizes(specimen):
@@ -50,7 +40,7 @@ def test_it_compacts(specimen: Specimen, request: pytest.FixtureRequest) -> None
 @every_network
 @pytest.mark.parametrize("layout", ["dense", "sparse"])
 def test_a_file_gives_it_back(specimen: Specimen, layout: Any, tmp_path: Path) -> None:
-    net = deployed(specimen)
+    net = compacted(specimen)
     save_pruned(net, tmp_path / "net", layout=layout)
     again = load_pruned(tmp_path / "net", specimen.seeded(1, small=True))
     wanted, found = net.state_dict(), again.state_dict()
@@ -63,7 +53,7 @@ def test_a_file_gives_it_back(specimen: Specimen, layout: Any, tmp_path: Path) -
 @every_network
 @pytest.mark.parametrize("kind", EXPORTS)
 def test_an_exported_file_agrees(specimen: Specimen, kind: str, tmp_path: Path) -> None:
-    net = deployed(specimen)
+    net = compacted(specimen)
     again = exported(net, specimen, kind, tmp_path / "net")
     for x in other_sizes(specimen):
         assert difference(again, net, x) < tolerance(net, x)
