@@ -77,6 +77,23 @@ class Heads:
     scaled: Product | None = None
 
 
+@dataclass(frozen=True)
+class Norm:
+    """The units of a layer or RMS normalisation from which constant units can be removed.
+
+    Attributes:
+        path: of the module.
+        labels: ``(units,)``, those that it reads.
+        numbers: ``(units,)``, the values of those that are constant, NaN for the others.
+        dim: the dimension of the units in the module's input.
+    """
+
+    path: str
+    labels: Tensor
+    numbers: Tensor
+    dim: int = -1
+
+
 class Analysis:
     """What is known of all tensors in a network's graph.
 
@@ -98,6 +115,7 @@ class Analysis:
         self.products: list[Product] = []
         self.heads: list[Heads] = []
         self.parts: list[Parts] = []
+        self.norms: list[Norm] = []
         self.ranges: list[tuple[Tensor, Tensor]] = []
         self.equal_parts: list[list[Tensor]] = []
         with torch.inference_mode(False):

@@ -39,7 +39,8 @@ def compact(net: nn.Module, example: Inputs | None = None) -> nn.Module:
     depthwise convolution                         a channel goes with the one that it is made of
     convolution with groups                       as many in each group as in the others; a group without outputs goes
     attention                                     heads, and in each head as many units as in the others
-    layer, group and RMS normalisation            all units stay
+    layer and RMS normalisation                   a constant unit goes if nobody reads its output; the others stay
+    group normalisation                           groups as a whole, constant if all channels of the group are
     any other operation                           the units that it reads stay as they are, and a message names it
     ============================================  ==================================================================
 
@@ -56,7 +57,8 @@ def compact(net: nn.Module, example: Inputs | None = None) -> nn.Module:
         A copy of the network with smaller layers, in evaluation mode; of the same class as the network. Where inputs are
         removed, it is an ``nn.Sequential`` that begins with a :class:`~pyro_vd.networks.SelectInputs`, which takes the others
         from the whole input. An ``nn.MultiheadAttention`` that becomes smaller is replaced by an
-        :class:`~pyro_vd.networks.attention.Attention`, which has widths of its own.
+        :class:`~pyro_vd.networks.attention.Attention`, which has widths of its own; a layer or RMS normalisation that loses units, by a
+        :class:`~pyro_vd.networks.partial_norms.PartialNorm`, which remembers their values.
 
     Raises:
         InputError: the network has hooks, a parameter is not finite, or the example is missing or does not fit.

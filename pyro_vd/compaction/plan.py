@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.settings import typed
+from pyro_vd.compaction.norms import NormPlan
 from pyro_vd.compaction.tensor_plan import TensorPlan, are_indices
 
 
@@ -80,6 +81,7 @@ class ShrinkPlan:
         inputs: the selection of inputs that comes in front of the network; None where there is none.
         attributes: numbers that modules of other libraries keep.
         attentions: attentions that are replaced.
+        norms: normalisations that are replaced.
         messages: sentences for the user, such as which units are left as they are because of the operations that read them.
     """
 
@@ -88,6 +90,7 @@ class ShrinkPlan:
     messages: tuple[str, ...] = ()
     attributes: tuple[AttributePlan, ...] = ()
     attentions: tuple[AttentionPlan, ...] = ()
+    norms: tuple[NormPlan, ...] = ()
 
     @cached_property
     def _by_name(self) -> dict[str, TensorPlan]:

@@ -41,6 +41,7 @@ from torch import Tensor, fx
 from pyro_vd.compaction.analysis import Analysis, Product
 from pyro_vd.compaction.attributes import attention_plans, attribute_plans, scales
 from pyro_vd.compaction.counting import Counting
+from pyro_vd.compaction.norms import keep_constants, norm_plans
 from pyro_vd.compaction.plan import InputSelection, ShrinkPlan
 from pyro_vd.compaction.shuffles import shuffles
 from pyro_vd.compaction.tensor_plan import TensorPlan
@@ -67,6 +68,7 @@ class Planning:
             selection: how inputs can be selected.
         """
         counting = Counting(self.analysis, more, self._shuffles)
+        keep_constants(self.analysis, counting)
         tensors = [*self._new_biases(counting), *self._tensors(counting)]
         if selection is not None and self._inputs is not None:
             labels = self.analysis.values[self._inputs].labels[0]
@@ -78,7 +80,8 @@ class Planning:
                 selection = InputSelection(selection.features, selection.dim, selection.flatten, found)
         attentions = tuple(attention_plans(self.analysis, counting, [found.name for found in tensors]))
         attributes = tuple(attribute_plans(self.analysis, counting))
-        return ShrinkPlan(tuple(tensors), selection, (), attributes, attentions)
+        norms = tuple(norm_plans(self.analysis, counting))
+        return ShrinkPlan(tuple(tensors), selection, (), attributes, attentions, norms)
 
     def reads_no_input(self) -> bool:
         """Whether the outputs depend on no input, as far as can be told."""

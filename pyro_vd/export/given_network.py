@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import one_line
 from pyro_vd.compaction.applying import replace_attention
+from pyro_vd.compaction.norms import NormPlan, replace_norm
 from pyro_vd.compaction.plan import AttentionPlan
 from pyro_vd.export.sparse_file import PARTS
 from pyro_vd.export.tied_weights import tied_names
@@ -20,6 +21,7 @@ from pyro_vd.networks.checks import check_kinds
 from pyro_vd.networks.copies import copy_network
 from pyro_vd.networks.layer_sizes import changed_numbers, replace_number, replace_parameter, replace_tensor, whole_shapes
 from pyro_vd.networks.modules import SelectInputs
+from pyro_vd.networks.partial_norms import PartialNorm
 
 
 def sizes_of(net: nn.Module, stored: Iterable[str]) -> dict[str, Any]:
@@ -27,7 +29,8 @@ def sizes_of(net: nn.Module, stored: Iterable[str]) -> dict[str, Any]:
 
     ``shapes`` are the shapes of the tensors that are not among the ``stored`` ones; ``whole`` are the shapes before compaction;
     ``numbers`` are those that compaction has changed in modules; ``attention`` are the heads and widths of attentions that it
-    has put in the place of PyTorch's; ``front`` describes the selection of inputs that it has put in front, which the network
+    has put in the place of PyTorch's; ``norms`` are the numbers of units that normalisations have lost, and the dimensions of
+    their units; ``front`` describes the selection of inputs that it has put in front, which the network
     of a user lacks.
     """
     stored = set(stored)
@@ -43,6 +46,7 @@ def sizes_of(net: nn.Module, stored: Iterable[str]) -> dict[str, Any]:
             for path, attention in net.named_modules()
             if isinstance(attention, Attention)
         },
+        "norms": {path: [norm.num_removed, norm.dim] for path, norm in net.named_modules() if isinstance(norm, PartialNorm)},
         "front": inputs and {"flatten": flatten, "name": inputs[0], "features": inputs[1].in_features, "dim": inputs[1].dim},
     }
 
@@ -68,6 +72,8 @@ def in_the_sizes_of(where: str, net: nn.Module, sizes: Mapping[str, Any], stored
             net = _behind_selection(net, shapes, **sizes["front"])
         for path, (heads, *width) in sizes.get("attention", {}).items():
             _narrow(net, path, heads, *width)
+        for path, (removed, dim) in sizes.get("norms", {}).items():
+            _let_norm_remember(net, path, removed, dim)
         for key, number in sizes.get("numbers", {}).items():
             _change(net, key, number)
         tied = {name: first for name, first in tied_names(net).items() if shapes.get(name) == shapes.get(first)}
@@ -118,6 +124,17 @@ def _narrow(net: nn.Module, path: str, heads: int, width: int, value_width: int)
     if not all(type(n) is int and 0 < n <= largest for n, largest in zip((heads, width, value_width), most, strict=True)):
         raise ValueError(f"{path} cannot have been given {heads} heads of the widths {width} and {value_width}")
     replace_attention(net, AttentionPlan(path, heads, width, value_width))
+
+
+def _let_norm_remember(net: nn.Module, path: str, removed: int, dim: int) -> None:
+    """Let a normalisation remember as many removed units as that of the file does."""
+    norm: Any = net.get_submodule(path)
+    before = norm.num_removed if isinstance(norm, PartialNorm) else 0
+    if removed == before:
+        return
+    if not (type(removed) is int and type(dim) is int and before < removed < norm.normalized_shape[0]):
+        raise ValueError(f"{path} cannot have lost {removed} units along dimension {dim}")
+    replace_norm(net, NormPlan(path, (0.0,) * (removed - before), dim))
 
 
 def _change(net: nn.Module, key: str, value: Any) -> None:
