@@ -57,8 +57,8 @@ def compact(net: nn.Module, example: Inputs | None = None) -> nn.Module:
         A copy of the network with smaller layers, in evaluation mode; of the same class as the network. Where inputs are
         removed, it is an ``nn.Sequential`` that begins with a :class:`~pyro_vd.networks.SelectInputs`, which takes the others
         from the whole input. An ``nn.MultiheadAttention`` that becomes smaller is replaced by an
-        :class:`~pyro_vd.networks.attention.Attention`, which has widths of its own; a layer or RMS normalisation that loses units, by a
-        :class:`~pyro_vd.networks.partial_norms.PartialNorm`, which remembers their values.
+        :class:`~pyro_vd.networks.attention.Attention`, which has widths of its own. A layer or RMS normalisation that loses
+        units is replaced by a :class:`~pyro_vd.networks.partial_norms.PartialNorm`, which remembers their values.
 
     Raises:
         InputError: the network has hooks, a parameter is not finite, or the example is missing or does not fit.

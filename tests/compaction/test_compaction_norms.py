@@ -12,14 +12,14 @@ import torch
 from compaction import varied
 from compaction_support import Around, check_compact
 from stages import difference
+from stream_support import without_stream_units
 from torch import Tensor, nn
 from torchvision.models.convnext import LayerNorm2d
 from zoo import EncoderClassifier, specimens
 
-from pyro_vd.compaction import ShrinkPlan, apply_plan, compact, shrink_plan, unit_groups
+from pyro_vd.compaction import ShrinkPlan, apply_plan, compact, shrink_plan
 from pyro_vd.networks.inputs import in_float64
 from pyro_vd.networks.layers import widths
-from pyro_vd.networks.norms import NORMS
 from pyro_vd.networks.partial_norms import PartialNorm
 
 MADE: dict[str, Callable[[], nn.Module]] = {
@@ -142,26 +142,6 @@ def test_groups_of_channels_go_as_a_whole() -> None:
     assert (small[1].num_groups, small[1].num_channels) == (3, 6)
     assert (small[4].num_groups, small[4].num_channels) == (1, 3)
     assert (small[0].out_channels, small[3].out_channels, small[6].in_features) == (6, 3, 12)
-
-
-@torch.no_grad()
-def without_stream_units(net: nn.Module, x: Any, norms: bool, share: float = 0.4) -> int:
-    """Set to zero all that makes a share of the units that normalisations read; their own gains and biases too if ``norms``.
-
-    Where their outputs are not constant then, all that reads these is zero. Returns the number of units that are left.
-    """
-    found = unit_groups(net, x)
-    paths = [path for path, module in net.named_modules() if isinstance(module, NORMS)]
-    own = {f"{path}.{name}" for path in paths for name in ("weight", "bias")}
-    stream = torch.cat([found.groups[f"{path}.weight"][0] for path in paths]).unique()
-    assert all(torch.equal(found.groups[name][0], found.groups[f"{paths[0]}.weight"][0]) for name in own), "one stream"
-    assert not torch.isin(stream, found.fixed).any()
-    gone = stream[torch.randperm(len(stream), generator=torch.Generator().manual_seed(0))[: int(share * len(stream))]]
-    for name, parameter in net.named_parameters():
-        for dim, groups in found.groups.get(name, {}).items():
-            if norms or name not in own:
-                parameter.index_fill_(dim, torch.isin(groups, gone).nonzero()[:, 0], 0)
-    return len(stream) - len(gone)
 
 
 def norms_first() -> nn.Module:

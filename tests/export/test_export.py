@@ -28,6 +28,7 @@ MADE: dict[str, tuple[Any, ...]] = {
     "EmbeddingBag": (5, 3, None, 2.0, False, "sum"),
     **{f"BatchNorm{d}d": (3, 1e-3, None) for d in (1, 2, 3)},
     "LayerNorm": ((3, 4), 1e-3, False),
+    "PartialNorm": ((5,), 2, None, True, True, False, 1),
     "LeakyReLU": (0.3,),
     "Softplus": (2.0, 5.0),
     "GELU": ("tanh",),
