@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from pyro_vd.compaction import unit_groups
-from pyro_vd.networks.norms import NORMS
 
 
 @torch.no_grad()
@@ -18,8 +17,8 @@ def without_stream_units(net: nn.Module, x: Any, norms: bool, share: float = 0.4
     Where their outputs are not constant then, all that reads these is zero. Returns the number of units that are left.
     """
     found = unit_groups(net, x)
-    paths = [path for path, module in net.named_modules() if isinstance(module, NORMS)]
-    own = {f"{path}.{name}" for path in paths for name in ("weight", "bias")}
+    paths = [path for path, module in net.named_modules() if "norm" in type(module).__name__.lower()]
+    own = {f"{path}.{name}" for path in paths for name in ("weight", "bias")} & found.groups.keys()
     stream = torch.cat([found.groups[f"{path}.weight"][0] for path in paths]).unique()
     assert all(torch.equal(found.groups[name][0], found.groups[f"{paths[0]}.weight"][0]) for name in own), "one stream"
     assert not torch.isin(stream, found.fixed).any()

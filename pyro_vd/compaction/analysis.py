@@ -86,12 +86,14 @@ class Norm:
         labels: ``(units,)``, those that it reads.
         numbers: ``(units,)``, the values of those that are constant, NaN for the others.
         dim: the dimension of the units in the module's input.
+        eps: the number added to the mean square, in RMS normalisation that is no module of PyTorch; else None.
     """
 
     path: str
     labels: Tensor
     numbers: Tensor
     dim: int = -1
+    eps: float | None = None
 
 
 class Analysis:

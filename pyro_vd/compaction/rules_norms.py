@@ -12,6 +12,7 @@ from pyro_vd.compaction.analysis import Analysis, Norm
 from pyro_vd.compaction.exported import Exported, operation
 from pyro_vd.compaction.labels import along, core, varying
 from pyro_vd.compaction.rules_elementwise import joined_labels
+from pyro_vd.compaction.rules_positions import RULES as POSITIONS
 from pyro_vd.compaction.values import Value
 from pyro_vd.networks.partial_norms import PartialNorm
 
@@ -55,6 +56,49 @@ def _replaceable(graph: Exported, node: fx.Node) -> int | None:
     return before[-1] if [before[dim] for dim in after] == [*range(len(after))] else None
 
 
+_CONVERSIONS = ("to", "_to_copy", "_assert_tensor_metadata")
+
+
+def _mean(analysis: Analysis, node: fx.Node, args: Any, kwargs: Any) -> Any:
+    """The rule for a mean; that of squares in RMS normalisation, if a module does nothing else, may lose constant units."""
+    found = _root_mean_square(analysis.graph, node)
+    if found is None:
+        return POSITIONS["mean"](analysis, node, args, kwargs)
+    (squares, *_), (source, eps) = args, found
+    value, axis = analysis.values[source], len(squares.shape) - 1
+    if not varying(analysis.labels.find(core(value.labels))) <= {axis}:
+        return POSITIONS["mean"](analysis, node, args, kwargs)
+    vector, numbers = analysis.units_along(value, axis, node)
+    analysis.norms.append(Norm(analysis.graph.path(node), vector, numbers, -1, eps))
+    made = node.meta["val"].shape
+    flow = squares.flow.where(along(numbers.isnan(), axis, squares.shape), torch.zeros(())).sum(axis, keepdim=True)
+    return Value(torch.full((), -1).expand(made), flow.expand(made))
+
+
+def _root_mean_square(graph: Exported, node: fx.Node) -> tuple[fx.Node, float] | None:
+    """What a module divides by its root mean square, as many write it by hand, and the eps; None for any other mean."""
+    path = graph.path(node)
+    steps = [other for other in graph.nodes if graph.path(other) == path and operation(other) not in _CONVERSIONS]
+    if [operation(step) for step in steps] != ["pow", "mean", "add", "rsqrt", "mul", "mul"]:
+        return None
+    power, mean, plus, root, scaled, gained = steps
+    source, eps = power.args[0], plus.args[1]
+    of_last = (power.args[1], mean.args[1], mean.args[2:]) == (2, [-1], (True,)) and isinstance(eps, float)
+    factors = {_unconverted(part) for part in scaled.args} == {_unconverted(source), root}
+    gain = {graph.names.get(part) for part in gained.args if isinstance(part, fx.Node)}
+    weight = graph.net.get_submodule(path)._parameters.get("weight")
+    if not (of_last and factors and f"{path}.weight" in gain and weight is not None) or weight.ndim != 1:
+        return None
+    return source, eps  # type: ignore[return-value]
+
+
+def _unconverted(node: Any) -> Any:
+    """The node whose numbers were converted to another type."""
+    while isinstance(node, fx.Node) and operation(node) in _CONVERSIONS:
+        node = node.args[0]
+    return node
+
+
 def _group_norm(analysis: Analysis, node: fx.Node, args: Any, kwargs: Any) -> Value:
     """The rule for normalisation over groups of channels, which are kept or removed as a whole."""
     value, groups, *rest = args
@@ -95,5 +139,6 @@ def _scaled(value: Value, given: list[Value]) -> Value:
 RULES: dict[str, Callable[[Analysis, fx.Node, Any, Any], Any]] = {
     **dict.fromkeys(("layer_norm", "rms_norm"), _layer_norm),
     "group_norm": _group_norm,
+    "mean": _mean,
 }
 """By the name of an operation."""

@@ -29,8 +29,8 @@ def sizes_of(net: nn.Module, stored: Iterable[str]) -> dict[str, Any]:
 
     ``shapes`` are the shapes of the tensors that are not among the ``stored`` ones; ``whole`` are the shapes before compaction;
     ``numbers`` are those that compaction has changed in modules; ``attention`` are the heads and widths of attentions that it
-    has put in the place of PyTorch's; ``norms`` are the numbers of units that normalisations have lost, and the dimensions of
-    their units; ``front`` describes the selection of inputs that it has put in front, which the network
+    has put in the place of PyTorch's; ``norms`` are the numbers of units that normalisations have lost, the dimensions of
+    their units, and their ``eps``; ``front`` describes the selection of inputs that it has put in front, which the network
     of a user lacks.
     """
     stored = set(stored)
@@ -46,7 +46,9 @@ def sizes_of(net: nn.Module, stored: Iterable[str]) -> dict[str, Any]:
             for path, attention in net.named_modules()
             if isinstance(attention, Attention)
         },
-        "norms": {path: [norm.num_removed, norm.dim] for path, norm in net.named_modules() if isinstance(norm, PartialNorm)},
+        "norms": {
+            path: [norm.num_removed, norm.dim, norm.eps] for path, norm in net.named_modules() if isinstance(norm, PartialNorm)
+        },
         "front": inputs and {"flatten": flatten, "name": inputs[0], "features": inputs[1].in_features, "dim": inputs[1].dim},
     }
 
@@ -72,8 +74,8 @@ def in_the_sizes_of(where: str, net: nn.Module, sizes: Mapping[str, Any], stored
             net = _behind_selection(net, shapes, **sizes["front"])
         for path, (heads, *width) in sizes.get("attention", {}).items():
             _narrow(net, path, heads, *width)
-        for path, (removed, dim) in sizes.get("norms", {}).items():
-            _let_norm_remember(net, path, removed, dim)
+        for path, (removed, *others) in sizes.get("norms", {}).items():
+            _let_norm_remember(net, path, removed, *others)
         for key, number in sizes.get("numbers", {}).items():
             _change(net, key, number)
         tied = {name: first for name, first in tied_names(net).items() if shapes.get(name) == shapes.get(first)}
@@ -126,15 +128,16 @@ def _narrow(net: nn.Module, path: str, heads: int, width: int, value_width: int)
     replace_attention(net, AttentionPlan(path, heads, width, value_width))
 
 
-def _let_norm_remember(net: nn.Module, path: str, removed: int, dim: int) -> None:
+def _let_norm_remember(net: nn.Module, path: str, removed: int, dim: int, eps: float | None) -> None:
     """Let a normalisation remember as many removed units as that of the file does."""
     norm: Any = net.get_submodule(path)
     before = norm.num_removed if isinstance(norm, PartialNorm) else 0
     if removed == before:
         return
-    if not (type(removed) is int and type(dim) is int and before < removed < norm.normalized_shape[0]):
+    units = norm.normalized_shape[0] if hasattr(norm, "normalized_shape") else len(norm.weight)
+    if not (type(removed) is int and type(dim) is int and before < removed < units):
         raise ValueError(f"{path} cannot have lost {removed} units along dimension {dim}")
-    replace_norm(net, NormPlan(path, (0.0,) * (removed - before), dim))
+    replace_norm(net, NormPlan(path, (0.0,) * (removed - before), dim, eps))
 
 
 def _change(net: nn.Module, key: str, value: Any) -> None:

@@ -54,11 +54,26 @@ class PartialNorm(nn.Module):
         self.register_buffer("removed", torch.zeros(num_removed))
 
     @classmethod
-    def of(cls, whole: nn.LayerNorm | nn.RMSNorm, dim: int) -> Self:
-        """Make one that has lost no unit yet; it shares the parameters of ``whole`` until others take their place."""
-        made = cls(whole.normalized_shape, 0, whole.eps, isinstance(whole, nn.RMSNorm), False, dim=dim)
-        made.elementwise_affine = whole.elementwise_affine
-        made.weight, made.bias = whole.weight, whole._parameters.get("bias")
+    def of(cls, whole: nn.Module, dim: int = -1, eps: float | None = None) -> Self:
+        """Make one that has lost no unit yet; it shares the parameters of ``whole`` until others take their place.
+
+        Args:
+            whole: an ``nn.LayerNorm`` or ``nn.RMSNorm``, or a module that is RMS normalisation with the gain ``weight`` and
+                this ``eps``.
+            dim, eps: see :class:`PartialNorm`; PyTorch's modules have their own ``eps``.
+
+        Raises:
+            TypeError: another module.
+        """
+        weight, bias = whole._parameters.get("weight"), whole._parameters.get("bias")
+        if isinstance(whole, nn.LayerNorm | nn.RMSNorm):
+            made = cls(whole.normalized_shape, 0, whole.eps, isinstance(whole, nn.RMSNorm), False, dim=dim)
+        elif eps is not None and weight is not None and len(whole._parameters) == 1 and not whole._modules:
+            made = cls(tuple(weight.shape), 0, eps, True, False, dim=dim)
+        else:
+            raise TypeError(f"a {type(whole).__name__} is not a layer or RMS normalisation")
+        made.elementwise_affine = weight is not None
+        made.weight, made.bias = weight, bias
         return made.train(whole.training)
 
     @property

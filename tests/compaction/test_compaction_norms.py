@@ -79,6 +79,21 @@ def test_a_unit_that_is_zero_goes_from_rms_normalisation() -> None:
     assert widths(check_compact(net, 6)) == (6, 7, 3)
 
 
+def test_a_normalisation_that_multiplies_by_another_number_is_not_taken_for_one_that_can_lose_units() -> None:
+    class Other(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(8))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.weight * (x * torch.rsqrt((x + 1).pow(2).mean(-1, keepdim=True) + 1e-5))
+
+    net = between(Other())
+    with torch.no_grad():
+        net.last.weight[:, 0] = 0
+    assert widths(check_compact(net, 6)) == (6, 8, 3)
+
+
 def test_channels_of_images() -> None:
     net: Any = nn.Sequential(nn.Conv2d(3, 8, 3), LayerNorm2d(8), nn.Conv2d(8, 4, 1), nn.GELU(), nn.Conv2d(4, 2, 1))
     with torch.no_grad():
@@ -169,6 +184,7 @@ def test_the_stream_of_a_transformer_encoder_gets_narrower(make: Callable[[], nn
 @pytest.mark.parametrize(
     ("name", "norms", "stream"),
     [
+        *(("Llama", True, "lm_head"), ("Llama", False, "lm_head")),
         *(("BERT", True, "bert.pooler.dense"), ("GPT-2", True, "lm_head"), ("GPT-2", False, "lm_head")),
         *(("Hugging Face ViT", True, "classifier"), ("Hugging Face ViT", False, "classifier")),
     ],
@@ -182,7 +198,8 @@ def test_the_stream_of_networks_of_others_gets_narrower(name: str, norms: bool, 
     small: Any = apply_plan(net, plan)
     assert (left, small.get_submodule(stream).in_features) == (20, 20)
     assert sum(isinstance(module, PartialNorm) for module in small.modules()) == 5
-    for n in (1, 5):
-        assert difference(small, net, in_float64(specimen.seeded_batch(n, seed=n)[0])) < 1e-10
+    others = [in_float64(specimen.seeded_batch(n, seed=n)[0]) for n in (1, 5)]
+    widest = max(difference(small, net, other) for other in others)
+    assert widest < {"Llama": 1e-6}.get(name, 1e-10), "Llama's own normalisation is in float32"
     again = compact(copy.deepcopy(small), in_float64(x)).state_dict()
     assert all(torch.equal(again[key], tensor) for key, tensor in small.state_dict().items())
