@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
+from itertools import islice, product
 from typing import Any
 
 import torch
@@ -55,6 +56,20 @@ def attribute_plans(analysis: Analysis, counting: Counting) -> Iterator[Attribut
                 changed = tuple(new_sizes.get(int(part), int(part)) for part in value)
                 if changed != value:
                     yield AttributePlan(path, name, changed, True)
+
+
+def one_of_each(net: nn.Module, found: Sequence[AttributePlan]) -> Iterator[tuple[AttributePlan, ...]]:
+    """Choices with one number of each module where several are equal, of which only one may be the size that changes.
+
+    Modules of the same class with the same numbers take the same choice. At most 16 choices are made.
+    """
+    groups: dict[tuple[type[nn.Module], Any], dict[str, list[AttributePlan]]] = {}
+    for plan in found:
+        module = net.get_submodule(plan.module)
+        groups.setdefault((type(module), getattr(module, plan.name)), {}).setdefault(plan.name, []).append(plan)
+    if any(len(by_name) > 1 for by_name in groups.values()):
+        for choice in islice(product(*(by_name.values() for by_name in groups.values())), 16):
+            yield tuple(plan for plans in choice for plan in plans)
 
 
 def attention_plans(analysis: Analysis, counting: Counting, changed: Collection[str]) -> Iterator[AttentionPlan]:

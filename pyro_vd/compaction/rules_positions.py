@@ -10,7 +10,7 @@ from torch import Tensor, fx
 
 from pyro_vd.compaction.analysis import Analysis
 from pyro_vd.compaction.labels import along, varying
-from pyro_vd.compaction.rules_elementwise import joined_labels
+from pyro_vd.compaction.rules_elementwise import elementwise, joined_labels
 from pyro_vd.compaction.values import Value
 
 
@@ -55,6 +55,8 @@ def _reduce(keeps_constant: bool) -> Callable[[Analysis, fx.Node, Any, Any], Any
 
     def rule(analysis: Analysis, node: fx.Node, args: Any, kwargs: Any) -> Any:
         value, *rest = args
+        if any(isinstance(part, Value) for part in rest):  # the greater or lesser of two tensors
+            return elementwise(analysis, node, args, kwargs)
         rest = [part for part in rest if not isinstance(part, torch.dtype)]
         dims = _dims(value, kwargs.get("dim", rest[0] if rest else None))
         keep = kwargs.get("keepdim", rest[1] if len(rest) > 1 else False)

@@ -16,7 +16,7 @@ from torch import Tensor, fx, nn
 from pyro_vd._core.errors import InputError
 from pyro_vd.compaction.analysis import Analysis
 from pyro_vd.compaction.applying import applied, prepared
-from pyro_vd.compaction.attributes import literals
+from pyro_vd.compaction.attributes import literals, one_of_each
 from pyro_vd.compaction.exported import Exported, NotExportedError, operation
 from pyro_vd.compaction.front import default_example, selectable_input, selection_of
 from pyro_vd.compaction.labels import varying
@@ -74,13 +74,14 @@ def verified(net: nn.Module, example: Inputs | None) -> Verified:
     check: _Check | None = None
     for attempt in range(_ATTEMPTS):
         plan = planning.plan(more, selection)
-        changes = bool(plan.tensors) or plan.inputs is not None
-        if changes and check is None:
-            check = _Check(whole, example)
-        if check is None or not changes or check.passes(plan):
-            messages = messages_about(analysis, planning, plan, suspects)
-            return Verified(replace(plan, messages=messages), applied(whole, plan))
-        found = _suspects(graph, analysis, check.small, example, suspects, attempt)
+        right: ShrinkPlan | None = plan
+        if plan.tensors or plan.inputs is not None:
+            check = check or _Check(whole, example)
+            right = check.right(plan)
+        if right is not None:
+            messages = messages_about(analysis, planning, right, suspects)
+            return Verified(replace(right, messages=messages), applied(whole, right))
+        found = _suspects(graph, analysis, None if check is None else check.small, example, suspects, attempt)
         if not found:
             break
         suspects |= found
@@ -118,6 +119,16 @@ class _Check:
             except Exception:  # the network may take batches of one size only
                 if not number:
                     raise
+
+    def right(self, plan: ShrinkPlan) -> ShrinkPlan | None:
+        """The plan, or one that changes fewer numbers of modules, whichever gives the same outputs; None if none does."""
+        if self.passes(plan):
+            return plan
+        small = self.small
+        others = (replace(plan, attributes=chosen) for chosen in one_of_each(self._whole, plan.attributes))
+        found = next((other for other in others if self.passes(other)), None)
+        self.small = small
+        return found
 
     def passes(self, plan: ShrinkPlan) -> bool:
         """Whether the network that a plan makes gives the same outputs."""
@@ -170,7 +181,7 @@ def _suspects(
 ) -> set[fx.Node]:
     """The operations, other than those known already, that may be why a smaller network is another function."""
     sized = {node for node in graph.nodes if operation(node) in MOVEMENT and _has_sizes(node) and _of_units(analysis, node)}
-    if small is not None and not attempt:
+    if small is not None and attempt < 2:  # where a normalisation loses units, the graphs differ there first
         try:
             other = Exported(small, example)
         except (NotExportedError, InputError):

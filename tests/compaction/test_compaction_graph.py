@@ -174,6 +174,7 @@ FOLLOWED: dict[str, tuple[Around, int]] = {
     "all but the first": (Around(lambda net, h: h[:, 1:], 7), 7),
     "half": (Around(lambda net, h: h[:, : h.shape[1] // 2], 4), 4),
     "moved by positions": (Around(lambda net, h: torch.stack([h, h], 1).mean(1)), 6),
+    "the greater of two": (Around(lambda net, h: torch.max(h, -h)), 6),
     "a maximum over positions": (Around(lambda net, h: torch.stack([h, h], 2).amax(2)), 6),
 }
 

@@ -184,6 +184,7 @@ def test_the_stream_of_a_transformer_encoder_gets_narrower(make: Callable[[], nn
 @pytest.mark.parametrize(
     ("name", "norms", "stream"),
     [
+        ("torchvision VisionTransformer", True, "heads.head"),
         *(("Llama", True, "lm_head"), ("Llama", False, "lm_head")),
         *(("BERT", True, "bert.pooler.dense"), ("GPT-2", True, "lm_head"), ("GPT-2", False, "lm_head")),
         *(("Hugging Face ViT", True, "classifier"), ("Hugging Face ViT", False, "classifier")),
