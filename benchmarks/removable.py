@@ -12,6 +12,7 @@ from zeroed import output_dimension
 from pyro_vd.compaction import UnitGroups, unit_groups
 from pyro_vd.networks import RemappedEmbedding
 from pyro_vd.networks.inputs import run, tensors_in
+from pyro_vd.networks.partial_norms import PartialNorm
 
 MOST_TRIED = 25
 """How many of the groups without a gradient are changed at most, evenly spaced; their share stands for all of these."""
@@ -24,8 +25,10 @@ def removable_share(net: nn.Module, x: Any) -> float:
     """The share of the groups of units and of the rows of embeddings that could go, of those that no rule needs.
 
     A group could go if every weight that makes its units is zero, and every bias and gain, or if a change of all of these does
-    not change the outputs. Rules need the groups that are fixed, heads of attention and recurrent units, of which all must be
-    equally wide. A row could go if an earlier one is equal to it and this saves bytes, unless the table has another use.
+    not change the outputs. Where units are normalised, which makes them depend on others, it is enough that what makes them
+    before is zero, and that a change of gains and biases of the normalisations does not change the outputs. Rules need the
+    groups that are fixed, heads of attention and recurrent units, of which all must be equally wide. A row could go if an
+    earlier one is equal to it and this saves bytes, unless the table has another use.
     """
     found = unit_groups(net, x)
     needed = torch.cat([found.fixed, *(part.flatten() for heads in found.heads for part in (heads.query, heads.value))])
@@ -36,11 +39,15 @@ def removable_share(net: nn.Module, x: Any) -> float:
     excluded = set(needed.tolist())
     free = [group for group in places if group not in excluded]
     silent = [group for group in free if all(not bool(_entries(net, place).any()) for place in places[group])]
-    others = sorted(set(_without_gradient(net, x, free, places)) - set(silent))
+    normalised = [group for group in free if group not in silent and _is_silent_before_norms(net, places[group])]
+    others = sorted(set(_without_gradient(net, x, free, places)) - {*silent, *normalised})
     tried = others[:: max(1, -(-len(others) // MOST_TRIED))]
     with torch.no_grad():
         before = [output.clone() for output in tensors_in(run(net, x))]
     unread = sum(_is_unread(net, x, places[group], before) for group in tried) / max(1, len(tried)) * len(others)
+    unread += sum(
+        _is_unread(net, x, [place for place in places[group] if _is_of_norm(net, place)], before) for group in normalised
+    )
     equal, rows = _rows(net)
     return (len(silent) + unread + equal) / max(1, len(places) + rows)
 
@@ -75,6 +82,18 @@ def _made_by(net: nn.Module, found: UnitGroups) -> dict[int, list[Place]]:
 
 def _owner(net: nn.Module, name: str) -> nn.Module:
     return net.get_submodule(name.rpartition(".")[0])
+
+
+def _is_of_norm(net: nn.Module, place: Place) -> bool:
+    return isinstance(_owner(net, place[0]), nn.LayerNorm | nn.RMSNorm | nn.GroupNorm | PartialNorm)
+
+
+def _is_silent_before_norms(net: nn.Module, places: list[Place]) -> bool:
+    """Whether units are normalised, and all that makes them is zero, but for gains and biases of normalisations."""
+    of_norms = [_is_of_norm(net, place) for place in places]
+    return any(of_norms) and not any(
+        bool(_entries(net, p).any()) for p, is_of in zip(places, of_norms, strict=True) if not is_of
+    )
 
 
 def _entries(net: nn.Module, place: Place) -> Tensor:

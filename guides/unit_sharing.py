@@ -91,7 +91,7 @@ class UnitSharing:
 def shared_numbers(model: BayesianNetwork, layouts: Mapping[str, UnitLayout], example: Inputs) -> dict[str, Tensor] | None:
     """Return a number per input of every site, the same for inputs whose units must be kept or removed together.
 
-    Units that cannot be removed, such as those that a layer normalisation reads, are not shared: each site has its own number
+    Units that cannot be removed, such as those that a softmax reads, are not shared: each site has its own number
     for them. So are the inputs of parameters that belong to no known layer, and rows of an embedding. The inputs that are the
     values of one attention head have one number.
 

@@ -40,12 +40,27 @@ class Convolutional(nn.Module):
         return self.last["out"](self.last["hidden"](x).relu())
 
 
+class Normalised(nn.Module):
+    """Normalisations over units, each in front of a layer that does not read all of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.third = nn.Linear(12, 32), nn.Linear(32, 32), nn.Linear(32, 24)
+        self.last = nn.Linear(24, 3)
+        self.layer, self.rms, self.group = nn.LayerNorm(32), nn.RMSNorm(32, eps=0.1), nn.GroupNorm(12, 24)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.third(self.rms(self.second(self.layer(self.first(x))).relu()))
+        return self.last(self.group(x))
+
+
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "linear": (Own, (12,)),
     "linear, for images": (lambda: Flat(Own()), (3, 4)),
     "convolutional": (Convolutional, (3, 6, 6)),
     "in a Sequential": (lambda: nn.Sequential(nn.Flatten(), Own(outputs=8), nn.GroupNorm(2, 8), nn.Linear(8, 3)), (3, 4)),
     "in a Sequential without flattening": (lambda: nn.Sequential(Own(outputs=8), nn.PReLU(8), nn.Linear(8, 3)), (12,)),
+    "normalised": (Normalised, (12,)),
     "tied": (lambda: tied(), (12,)),
 }
 

@@ -76,6 +76,25 @@ class Table:
     columns: Tensor
 
 
+@dataclass(frozen=True)
+class Norm:
+    """The units of a layer or RMS normalisation from which constant units can be removed.
+
+    Attributes:
+        path: of the module.
+        labels: ``(units,)``, those that it reads.
+        numbers: ``(units,)``, the values of those that are constant, NaN for the others.
+        dim: the dimension of the units in the module's input.
+        eps: the number added to the mean square, in RMS normalisation that is no module of PyTorch; else None.
+    """
+
+    path: str
+    labels: Tensor
+    numbers: Tensor
+    dim: int = -1
+    eps: float | None = None
+
+
 class Analysis:
     """What is known of all tensors in a network's graph.
 
@@ -99,6 +118,7 @@ class Analysis:
         self.heads: list[Heads] = []
         self.tables: list[Table] = []
         self.parts: list[Parts] = []
+        self.norms: list[Norm] = []
         self.ranges: list[tuple[Tensor, Tensor]] = []
         self.equal_parts: list[list[Tensor]] = []
         self.wider: list[tuple[Tensor, Tensor]] = []

@@ -11,6 +11,7 @@ from pyro_vd._core.errors import InputError
 from pyro_vd._core.threads import alone
 from pyro_vd.compaction.front import behind_selection
 from pyro_vd.compaction.labels import along
+from pyro_vd.compaction.norms import replace_norm
 from pyro_vd.compaction.plan import AttentionPlan, EmbeddingPlan, ShrinkPlan, shrink_tensor
 from pyro_vd.compaction.tensor_plan import TensorPlan
 from pyro_vd.networks.attention import Attention
@@ -61,6 +62,8 @@ def applied(net: nn.Module, plan: ShrinkPlan) -> nn.Module:
         replace_attention(net, attention)
     for embedding in plan.embeddings:
         remap_embedding(net, embedding)
+    for norm in plan.norms:
+        replace_norm(net, norm)
     for attribute in plan.attributes:
         value = attribute.value if attribute.is_tuple else attribute.value[0]
         replace_number(net.get_submodule(attribute.module), attribute.name, value)

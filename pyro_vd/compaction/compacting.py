@@ -42,7 +42,8 @@ def compact(net: nn.Module, example: Inputs | None = None) -> nn.Module:
     convolution with groups                       as many in each group as in the others; a group without outputs goes
     attention, in one operation or written out    heads, and in each head as many units as in the others; heads that share a key
                                                   go together, and those whose weights are returned stay
-    layer, group and RMS normalisation            all units stay
+    layer and RMS normalisation                   a constant unit goes if nobody reads its output; the others stay
+    group normalisation                           groups as a whole, constant if all channels of the group are
     any other operation                           the units that it reads stay as they are, and a message names it
     ============================================  ==================================================================
 
@@ -60,7 +61,8 @@ def compact(net: nn.Module, example: Inputs | None = None) -> nn.Module:
         removed, it is an ``nn.Sequential`` that begins with a :class:`~pyro_vd.networks.SelectInputs`, which takes the others
         from the whole input. An ``nn.MultiheadAttention`` that becomes smaller is replaced by an
         :class:`~pyro_vd.networks.attention.Attention`, which has widths of its own; an embedding of which rows go, by a
-        :class:`~pyro_vd.networks.RemappedEmbedding`.
+        :class:`~pyro_vd.networks.RemappedEmbedding`; a layer or RMS normalisation that loses units, by a
+        :class:`~pyro_vd.networks.partial_norms.PartialNorm`, which remembers their values.
 
     Raises:
         InputError: the network has hooks, a parameter is not finite, or the example is missing or does not fit.

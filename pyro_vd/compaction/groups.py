@@ -32,8 +32,9 @@ class UnitGroups:
             indices are no units are left out. The same number means the same group, in whatever tensor: the outputs of a layer
             and the columns that read them, summands of a residual sum, the gates of a recurrent unit, the layers before and
             after a depthwise convolution.
-        fixed: the groups that cannot be removed, such as those of the outputs, and of all units that a layer normalisation
-            reads; sorted. The inputs of the network, as columns of its first layers have them, can be left out.
+        fixed: the groups that cannot be removed, such as those of the outputs; sorted. Units that a layer normalisation reads
+            can be removed, but only those that are constant. The inputs of the network, as columns of its first layers have
+            them, can be left out.
         heads: one entry per attention.
         across: by name of the weight of a convolution with groups, the groups of units that dimension 1 stands for, through all
             groups of the convolution: group · size + index. ``groups`` has no entry for that dimension.

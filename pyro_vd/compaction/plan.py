@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.settings import typed
+from pyro_vd.compaction.norms import NormPlan
 from pyro_vd.compaction.tensor_plan import TensorPlan, are_indices
 
 
@@ -100,6 +101,7 @@ class ShrinkPlan:
         attributes: numbers that modules of other libraries keep.
         attentions: attentions that are replaced.
         embeddings: embeddings of which rows go.
+        norms: normalisations that are replaced.
         messages: sentences for the user, such as which units are left as they are because of the operations that read them.
     """
 
@@ -109,6 +111,7 @@ class ShrinkPlan:
     attributes: tuple[AttributePlan, ...] = ()
     attentions: tuple[AttentionPlan, ...] = ()
     embeddings: tuple[EmbeddingPlan, ...] = ()
+    norms: tuple[NormPlan, ...] = ()
 
     @cached_property
     def _by_name(self) -> dict[str, TensorPlan]:

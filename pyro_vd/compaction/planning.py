@@ -41,6 +41,7 @@ from torch import Tensor, fx
 from pyro_vd.compaction.analysis import Analysis, Product
 from pyro_vd.compaction.attributes import attention_plans, attribute_plans, scales
 from pyro_vd.compaction.counting import Counting
+from pyro_vd.compaction.norms import keep_constants, norm_plans
 from pyro_vd.compaction.plan import InputSelection, ShrinkPlan
 from pyro_vd.compaction.remapping import embedding_plans
 from pyro_vd.compaction.shuffles import shuffles
@@ -68,6 +69,7 @@ class Planning:
             selection: how inputs can be selected.
         """
         self.counting = counting = Counting(self.analysis, more, self._shuffles)
+        keep_constants(self.analysis, counting)
         tables = list(embedding_plans(self.analysis, counting))
         rows = {name: kept for _, name, kept in tables}
         tensors = [*self._new_biases(counting), *self._tensors(counting, rows)]
@@ -80,8 +82,9 @@ class Planning:
                 found = tuple(kept.nonzero().flatten().tolist()) or (0,)
                 selection = InputSelection(selection.features, selection.dim, selection.flatten, found)
         attentions = tuple(attention_plans(self.analysis, counting, [found.name for found in tensors]))
+        embeddings, norms = tuple(found for found, _, _ in tables), tuple(norm_plans(self.analysis, counting))
         for attributes in attribute_plans(self.analysis, counting):
-            yield ShrinkPlan(tuple(tensors), selection, (), attributes, attentions, tuple(found for found, _, _ in tables))
+            yield ShrinkPlan(tuple(tensors), selection, (), attributes, attentions, embeddings, norms)
 
     def reads_no_input(self) -> bool:
         """Whether the outputs depend on no input, as far as can be told."""

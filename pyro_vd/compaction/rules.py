@@ -16,13 +16,14 @@ from pyro_vd.compaction import (
     rules_elementwise,
     rules_embedding,
     rules_layers,
-    rules_mixing,
     rules_movement,
+    rules_norms,
     rules_positions,
     rules_recurrent,
 )
 from pyro_vd.compaction.analysis import Analysis
 from pyro_vd.compaction.exported import Exported, may_be_view, operation
+from pyro_vd.compaction.rules_norms import is_memory
 from pyro_vd.compaction.values import Value, known, unknown, values_in
 
 Rule = Callable[[Analysis, fx.Node, tuple[Any, ...], dict[str, Any]], Any]
@@ -33,7 +34,7 @@ RULES: dict[str, Rule] = {
     **rules_layers.RULES,
     **rules_convolutions.RULES,
     **rules_positions.RULES,
-    **rules_mixing.RULES,
+    **rules_norms.RULES,
     **rules_recurrent.RULES,
     **rules_embedding.RULES,
     **rules_bilinear.RULES,
@@ -59,7 +60,7 @@ def analyse(graph: Exported, labelled: Collection[fx.Node] = ()) -> Analysis:
             value = Value(entries, analysis.root.expand(shape))
         analysis.values[node] = analysis.watched(value)
     for node, name in graph.names.items():
-        analysis.values[node] = known(graph.tensor(name), analysis.places.sources(name))
+        analysis.values[node] = known(graph.tensor(name), {} if is_memory(graph, name) else analysis.places.sources(name))
     for node, tensor in graph.constants.items():
         analysis.values[node] = known(tensor)
     for node in graph.nodes:

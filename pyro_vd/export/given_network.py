@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import one_line
 from pyro_vd.compaction.applying import remap_embedding, replace_attention
+from pyro_vd.compaction.norms import NormPlan, replace_norm
 from pyro_vd.compaction.plan import AttentionPlan, EmbeddingPlan
 from pyro_vd.export.sparse_file import PARTS
 from pyro_vd.export.tied_weights import tied_names
@@ -20,6 +21,7 @@ from pyro_vd.networks.checks import check_kinds
 from pyro_vd.networks.copies import copy_network
 from pyro_vd.networks.layer_sizes import changed_numbers, replace_number, replace_parameter, replace_tensor, whole_shapes
 from pyro_vd.networks.modules import SelectInputs
+from pyro_vd.networks.partial_norms import PartialNorm
 from pyro_vd.networks.remapped import RemappedEmbedding
 
 
@@ -29,6 +31,7 @@ def sizes_of(net: nn.Module, stored: Iterable[str]) -> dict[str, Any]:
     ``shapes`` are the shapes of the tensors that are not among the ``stored`` ones; ``whole`` are the shapes before compaction;
     ``numbers`` are those that compaction has changed in modules; ``attention`` are the heads and widths of attentions that it
     has put in the place of PyTorch's; ``embeddings`` are the embeddings whose ids share rows, with the row of the padding;
+    ``norms`` are the numbers of units that normalisations have lost, the dimensions of their units, and their ``eps``;
     ``front`` describes the selection of inputs that it has put in front, which the network of a user lacks.
     """
     stored = set(stored)
@@ -46,6 +49,9 @@ def sizes_of(net: nn.Module, stored: Iterable[str]) -> dict[str, Any]:
         },
         "embeddings": {
             path: embedding.padding_row for path, embedding in net.named_modules() if isinstance(embedding, RemappedEmbedding)
+        },
+        "norms": {
+            path: [norm.num_removed, norm.dim, norm.eps] for path, norm in net.named_modules() if isinstance(norm, PartialNorm)
         },
         "front": inputs and {"flatten": flatten, "name": inputs[0], "features": inputs[1].in_features, "dim": inputs[1].dim},
     }
@@ -74,6 +80,8 @@ def in_the_sizes_of(where: str, net: nn.Module, sizes: Mapping[str, Any], stored
             _narrow(net, path, heads, *width)
         for path, padding_row in sizes.get("embeddings", {}).items():
             _share_rows(net, path, shapes[f"{path}.weight"][0], padding_row)
+        for path, (removed, *others) in sizes.get("norms", {}).items():
+            _let_norm_remember(net, path, removed, *others)
         for key, number in sizes.get("numbers", {}).items():
             _change(net, key, number)
         tied = {name: first for name, first in tied_names(net).items() if shapes.get(name) == shapes.get(first)}
@@ -137,6 +145,18 @@ def _share_rows(net: nn.Module, path: str, count: int, padding_row: int | None) 
     if not (type(padding_row) is int and 0 <= padding_row < count if has_padding else padding_row is None):
         raise ValueError(f"the padding of {path}, {embedding.padding_idx}, cannot have the row {padding_row} of {count}")
     embedding.padding_row = padding_row
+
+
+def _let_norm_remember(net: nn.Module, path: str, removed: int, dim: int, eps: float | None) -> None:
+    """Let a normalisation remember as many removed units as that of the file does."""
+    norm: Any = net.get_submodule(path)
+    before = norm.num_removed if isinstance(norm, PartialNorm) else 0
+    if removed == before:
+        return
+    units = norm.normalized_shape[0] if hasattr(norm, "normalized_shape") else len(norm.weight)
+    if not (type(removed) is int and type(dim) is int and before < removed < units):
+        raise ValueError(f"{path} cannot have lost {removed} units along dimension {dim}")
+    replace_norm(net, NormPlan(path, (0.0,) * (removed - before), dim, eps))
 
 
 def _change(net: nn.Module, key: str, value: Any) -> None:

@@ -22,6 +22,10 @@ def take_sizes(layer: nn.Module) -> None:
         kind.take_sizes(layer)
     elif isinstance(layer, nn.PReLU):
         layer.num_parameters = len(layer.weight)
+    elif isinstance(layer, nn.GroupNorm):
+        of_group = layer.num_channels // layer.num_groups
+        layer.num_channels = len(layer.weight)
+        layer.num_groups = layer.num_channels // of_group
     elif isinstance(layer, CHANNEL_NORMS):
         sizes = [len(tensor) for tensor in (*layer.parameters(), *layer.buffers()) if tensor.ndim]
         layer.num_features = sizes[0]  # type: ignore[assignment]

@@ -137,8 +137,8 @@ class Scale(nn.Module):
 
 HELD: dict[str, Around] = {
     "softmax": Around(lambda net, h: h.softmax(-1)),
-    "layer_norm (parts.part)": Around(lambda net, h: net.parts["part"](h), part=nn.LayerNorm(8)),
-    "group_norm (parts.part)": Around(lambda net, h: net.parts["part"](h), part=nn.GroupNorm(2, 8)),
+    "layer_norm": Around(lambda net, h: F.layer_norm(h, (8,))),
+    "group_norm": Around(lambda net, h: F.group_norm(h, 2)),
     "view": Around(lambda net, h: h.view(-1, 8)),
     "reshape": Around(lambda net, h: h.reshape(h.size(0), 8)),
     "div": Around(lambda net, h: h / h.size(1)),
@@ -174,6 +174,7 @@ FOLLOWED: dict[str, tuple[Around, int]] = {
     "all but the first": (Around(lambda net, h: h[:, 1:], 7), 7),
     "half": (Around(lambda net, h: h[:, : h.shape[1] // 2], 4), 4),
     "moved by positions": (Around(lambda net, h: torch.stack([h, h], 1).mean(1)), 6),
+    "the greater of two": (Around(lambda net, h: torch.max(h, -h)), 6),
     "a maximum over positions": (Around(lambda net, h: torch.stack([h, h], 2).amax(2)), 6),
 }
 
@@ -189,7 +190,7 @@ class Dense(nn.Module):
 
     def __init__(self, layers: int) -> None:
         super().__init__()
-        self.norms = nn.ModuleList(nn.GroupNorm(2, 4) for _ in range(layers))
+        self.norms = nn.ModuleList(nn.GroupNorm(1, 4) for _ in range(layers))
         self.convolutions = nn.ModuleList(nn.Conv2d(4 + 4 * k, 4, 1) for k in range(layers))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -130,11 +130,11 @@ def test_a_unit_that_stays_for_others_is_set_to_zero_where_it_is_folded() -> Non
 
 
 def test_messages_are_part_of_the_plan() -> None:
-    net = nn.Sequential(nn.Linear(4, 5), nn.LayerNorm(5), nn.Linear(5, 2))
+    net = nn.Sequential(nn.Linear(4, 5), nn.Softmax(-1), nn.Linear(5, 2))
     assert shrink_plan(net).messages == ()
     with torch.no_grad():
         net[0].weight[1] = 0
-        wanted = ("1 units that could be removed stay because of these operations: layer_norm (1)",)
+        wanted = ("1 units that could be removed stay because of these operations: softmax (1)",)
         assert shrink_plan(net).messages == wanted
         net[2].weight.zero_()
     assert shrink_plan(nn.Sequential(net[0], nn.ReLU(), net[2])).messages == (

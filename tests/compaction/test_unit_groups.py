@@ -102,13 +102,19 @@ def test_heads_of_attention() -> None:
     assert same(found, ("attention.in_proj_weight", 1), ("first.weight", 0))
 
 
-def test_normalisation_over_units_fixes_them() -> None:
+def test_units_that_a_layer_normalisation_reads_are_one_group_each() -> None:
     net = nn.Sequential(nn.Linear(4, 6), nn.LayerNorm(6), nn.Linear(6, 3), nn.ReLU(), nn.Linear(3, 2))
     found = unit_groups(net, torch.randn(2, 4))
     assert same(found, ("0.weight", 0), ("1.weight", 0), ("2.weight", 1))
-    fixed = set(found.fixed.tolist())
-    assert fixed >= set(found.groups["0.weight"][0].tolist())
-    assert not fixed & set(found.groups["2.weight"][0].tolist())
+    assert found.fixed.tolist() == sorted(found.groups["4.weight"][0].tolist())
+
+
+def test_channels_of_a_group_normalisation_go_by_group() -> None:
+    net = nn.Sequential(nn.Linear(4, 6), nn.GroupNorm(3, 6), nn.Linear(6, 2))
+    found = unit_groups(net, torch.randn(2, 4))
+    assert same(found, ("0.weight", 0), ("1.weight", 0), ("1.bias", 0), ("2.weight", 1))
+    first, *_ = of_channels = found.groups["0.weight"][0].tolist()
+    assert of_channels == [first, first, first + 1, first + 1, first + 2, first + 2]
 
 
 def test_a_layer_used_twice_ties_its_units() -> None:

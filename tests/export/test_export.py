@@ -30,6 +30,7 @@ MADE: dict[str, tuple[Any, ...]] = {
     "RemappedEmbeddingBag": (5, 3, 2, "sum", True, 4, 1),
     **{f"BatchNorm{d}d": (3, 1e-3, None) for d in (1, 2, 3)},
     "LayerNorm": ((3, 4), 1e-3, False),
+    "PartialNorm": ((5,), 2, None, True, True, False, 1),
     "LeakyReLU": (0.3,),
     "Softplus": (2.0, 5.0),
     "GELU": ("tanh",),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from compaction_support import prune_at_random
-from given_network_support import LAYOUTS, Convolutional, Flat, Own, made, tied
+from given_network_support import LAYOUTS, Convolutional, Flat, Normalised, Own, made, tied
 from safetensors import safe_open
 from safetensors.torch import save_file
 from support import ANYTHING, refuses
@@ -83,6 +83,8 @@ HOSTILE: dict[str, Callable[[dict[str, Any]], None]] = {
     "a method for a number": lambda sizes: sizes["numbers"].update({"net.first.forward": 1}),
     "attention where there is none": lambda sizes: sizes["attention"].update({"net.first": [1, 1, 1]}),
     "attention without widths": lambda sizes: sizes["attention"].update({"net.first": [1]}),
+    "normalisation where there is none": lambda sizes: sizes["norms"].update({"net.first": [1, -1]}),
+    "normalisation without a dimension": lambda sizes: sizes["norms"].update({"net.first": [1]}),
 }
 
 
@@ -94,6 +96,15 @@ def test_sizes_in_a_file_are_not_trusted(tmp_path: Path, name: str, layout: Any)
     bad = with_sizes(tmp_path / "net", HOSTILE[name])
     with refuses(str(bad)):
         load_pruned(bad, Own())
+
+
+@pytest.mark.parametrize("removed", [-1, 32, 10**9, 1.5])
+def test_a_normalisation_cannot_have_lost_more_than_it_had(tmp_path: Path, removed: Any) -> None:
+    _, small, _ = made("normalised")
+    save_pruned(small, tmp_path / "net")
+    bad = with_sizes(tmp_path / "net", lambda sizes: sizes["norms"].update({"net.layer": [removed, -1]}))
+    with refuses(str(bad)):
+        load_pruned(bad, Normalised())
 
 
 MESSAGES: dict[str, tuple[Callable[[], nn.Module], str | None]] = {
