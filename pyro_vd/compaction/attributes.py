@@ -14,7 +14,7 @@ from pyro_vd.compaction.analysis import Analysis
 from pyro_vd.compaction.counting import Counting
 from pyro_vd.compaction.exported import literals, operation
 from pyro_vd.compaction.labels import core, varying
-from pyro_vd.compaction.plan import AttentionPlan, AttributePlan
+from pyro_vd.compaction.module_plans import AttentionPlan, AttributePlan
 from pyro_vd.compaction.rules_movement import RULES as MOVEMENT
 from pyro_vd.compaction.values import Value, values_in
 from pyro_vd.networks.attention import Attention
