@@ -9,9 +9,10 @@ from typing import Any
 from torch import Tensor, fx, nn
 
 from pyro_vd._core.errors import InputError
-from pyro_vd.compaction.analysis import Analysis, Table
+from pyro_vd.compaction.analysis import Analysis
 from pyro_vd.compaction.counting import Counting
 from pyro_vd.compaction.exported import Exported, NotExportedError, literals, operation
+from pyro_vd.compaction.findings import Table
 from pyro_vd.compaction.module_plans import EmbeddingPlan
 from pyro_vd.compaction.rules_embedding import equal_rows
 from pyro_vd.networks.copies import copy_network

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from pyro_vd.compaction.analysis import Analysis, Product
+from pyro_vd.compaction.analysis import Analysis
+from pyro_vd.compaction.findings import Parts, Product
 from pyro_vd.compaction.labels import Sources, along, core, varying
-from pyro_vd.compaction.products import Parts, Reads, bias_to_change
+from pyro_vd.compaction.products import Reads, bias_to_change
 from pyro_vd.compaction.rules_elementwise import joined_labels
 from pyro_vd.compaction.values import Value
 

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from pyro_vd.compaction.analysis import Analysis, Norm
+from pyro_vd.compaction.analysis import Analysis
 from pyro_vd.compaction.exported import Exported, operation
+from pyro_vd.compaction.findings import Norm
 from pyro_vd.compaction.labels import along, core, varying
 from pyro_vd.compaction.rules_elementwise import joined_labels
 from pyro_vd.compaction.rules_positions import RULES as POSITIONS
