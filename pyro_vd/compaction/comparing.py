@@ -135,8 +135,8 @@ def longer(x: Any) -> Any:
 
 def _outputs(net: nn.Module, x: Any) -> list[Tensor]:
     """The tensors that a network returns; random numbers are the same ones at every call."""
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with torch.no_grad(), torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(0)  # of all devices
         found = run(net, map_tensors(torch.clone, x))
         leaves = found if isinstance(found, Tensor | tuple | list | dict) else torch.utils._pytree.tree_leaves(found)
         return list(tensors_in(leaves))
