@@ -44,9 +44,8 @@ def embedding_plans(analysis: Analysis, counting: Counting) -> Iterator[tuple[Em
         rows, classes = first.unique(return_inverse=True)
         is_new = not isinstance(module, RemappedEmbedding)
         cost = len(first) * index_type(len(rows)).itemsize + _ENTRY if is_new else 0
-        if (len(first) - len(rows)) * int(kept.sum()) * weight.itemsize <= cost:
-            continue
-        if not any(_counts_rows(analysis, table) for table in uses):
+        saves = (len(first) - len(rows)) * int(kept.sum()) * weight.itemsize > cost
+        if saves and not any(_counts_rows(analysis, table) for table in uses):
             yield EmbeddingPlan(analysis.graph.path(uses[0].node), tuple(classes.tolist())), name, tuple(rows.tolist())
 
 
