@@ -30,7 +30,7 @@ class ModulePlan(Protocol):
         """Change the module, or put another one in its place.
 
         Raises:
-            InputError: the module is of another kind than the one that the plan was made for.
+            InputError: there is no such module, or one of another kind than the one that the plan was made for.
         """
 
 
@@ -50,9 +50,18 @@ class AttributePlan:
     value: tuple[int, ...]
     is_tuple: bool = False
 
+    def __post_init__(self) -> None:
+        if not self.value or not (self.is_tuple or len(self.value) == 1):
+            raise InputError(name=self.name, value=self.value, allowed="one number, or several if is_tuple")
+
     def carry_out(self, net: nn.Module) -> None:
-        """Change the number."""
-        replace_number(net.get_submodule(self.module), self.name, self.value if self.is_tuple else self.value[0])
+        """Change the number. Errors: see :class:`ModulePlan`; or the module has no such number."""
+        module = _module_of(net, self.module)
+        own = vars(module).get(self.name)
+        before = own if self.is_tuple and isinstance(own, tuple) else (own,)
+        if len(before) != len(self.value) or not all(type(number) is int for number in before):
+            raise InputError(f"{self.module} has no number {self.name}", name=f"{self.module}.{self.name}", value=own)
+        replace_number(module, self.name, self.value if self.is_tuple else self.value[0])
 
 
 @dataclass(frozen=True)
@@ -73,7 +82,7 @@ class AttentionPlan:
 
     def carry_out(self, net: nn.Module) -> None:
         """Replace the attention, or change the sizes of one that was replaced before. Errors: see :class:`ModulePlan`."""
-        whole = net.get_submodule(self.module)
+        whole = _module_of(net, self.module)
         if isinstance(whole, Attention):
             whole.num_heads, whole.head_dim, whole.value_dim = self.heads, self.width, self.value_width
             return
@@ -106,7 +115,7 @@ class EmbeddingPlan:
 
     def carry_out(self, net: nn.Module) -> None:
         """Let ids share rows. Errors: see :class:`ModulePlan`; or the embedding has another number of rows."""
-        whole = net.get_submodule(self.module)
+        whole = _module_of(net, self.module)
         count = len(cast(Tensor, whole.weight)) if can_share_rows(whole) else 0
         if count != len(self.rows):
             raise InputError(
@@ -136,7 +145,7 @@ class NormPlan:
 
     def carry_out(self, net: nn.Module) -> None:
         """Let a normalisation remember units, or one that was replaced before more. Errors: see :class:`ModulePlan`."""
-        whole = net.get_submodule(self.module)
+        whole = _module_of(net, self.module)
         try:
             made = whole if isinstance(whole, PartialNorm) else PartialNorm.of(whole, self.dim, self.eps)
         except TypeError as error:
@@ -144,6 +153,13 @@ class NormPlan:
         like = next(parameter for parameter in net.parameters() if parameter.is_floating_point())
         made.removed = torch.cat([made.removed.to(like), torch.tensor(self.removed, dtype=torch.float64).to(like)])
         _replace(net, whole, made)
+
+
+def _module_of(net: nn.Module, path: str) -> nn.Module:
+    try:
+        return net.get_submodule(path)
+    except AttributeError as error:
+        raise InputError(f"the network has no {path}, which the plan was made for", name=path) from error
 
 
 def _replace(net: nn.Module, old: nn.Module, new: nn.Module) -> None:
