@@ -71,4 +71,6 @@ def test_a_transformer_with_a_narrower_stream(tmp_path: Path) -> None:
         save_pruned(small, tmp_path / "net")
         again = load_pruned(tmp_path / "net", Translator().double())
         assert torch.equal(again(*other), small(*other))
-    assert {k: t.shape for k, t in compact(small, x).state_dict().items()} == {k: t.shape for k, t in small.state_dict().items()}
+    assert {k: t.shape for k, t in compact(small, x).state_dict().items()} == {
+        k: t.shape for k, t in small.state_dict().items()
+    }
