@@ -25,7 +25,7 @@ def inline_blocks(whole: fx.GraphModule) -> None:
         inline_blocks(block)
         copied: dict[fx.Node, Any] = dict(zip(block.graph.find_nodes(op="placeholder"), inputs, strict=True))
         with whole.graph.inserting_before(node):
-            outputs = whole.graph.graph_copy(block.graph, copied)
+            outputs: Any = whole.graph.graph_copy(block.graph, copied)
         for user in list(node.users):  # each takes one output
             user.replace_all_uses_with(outputs[user.args[1]])
             whole.graph.erase_node(user)
