@@ -71,7 +71,8 @@ class Planning:
             more: the labels.
             selection: how inputs can be selected.
         """
-        self.counting = counting = Counting(self.analysis, more, self._shuffles)
+        counting = Counting(self.analysis, more, self._shuffles)
+        self.counting: Counting = counting
         keep_constants(self.analysis, counting)
         tables = list(embedding_plans(self.analysis, counting))
         rows = {name: kept for _, name, kept in tables}
