@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,7 +25,7 @@ def whole_recurrent_layers() -> Iterator[None]:
     ``torch.export._patches.register_lstm_while_loop_decomposition`` replaces it in the same way, by a loop in the graph.
     """
     before = [dict(operation.py_kernels) for operation in _OPERATIONS]
-    table = {operation: decomposition_table[operation] for operation in _OPERATIONS if operation in decomposition_table}
+    table: dict[Any, Callable[..., Any]] = {key: decomposition_table[key] for key in _OPERATIONS if key in decomposition_table}
     with warnings.catch_warnings():
         # The list of its own parameters that nn.LSTM keeps; the graph has the parameters themselves.
         warnings.filterwarnings("ignore", r"The tensor attributes? .*_flat_weights", UserWarning)
