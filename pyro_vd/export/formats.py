@@ -24,8 +24,15 @@ class Format:
     """What a file of this format holds, for the help of the command."""
     suffix: str
     save: Callable[[nn.Module, Path, Inputs, dict[str, Any]], None]
-    load: Callable[[Path, nn.Module], nn.Module]
-    """Loads the file that was saved of the network given with it, for files that do not describe theirs."""
+    load: Callable[[Path], nn.Module]
+    load_given: Callable[[Path, nn.Module], nn.Module] | None = None
+    """Loads a file that does not describe its network, which is given; None where every file describes its own."""
+
+    def loaded(self, path: Path, saved: nn.Module) -> nn.Module:
+        """Load the file that was written of the network ``saved``."""
+        if self.load_given is None or description_of(saved, {}, saved.state_dict())["architecture"] is not None:
+            return self.load(path)
+        return self.load_given(path, saved)
 
 
 def _save_safetensors(layout: Layout, net: nn.Module, path: Path, example: Inputs, info: dict[str, Any]) -> None:
@@ -40,29 +47,17 @@ def _save_torch(net: nn.Module, path: Path, example: Inputs, info: dict[str, Any
     save_torch_export(net, path, example)
 
 
-def _load_safetensors(path: Path, saved: nn.Module) -> nn.Module:
-    is_described = description_of(saved, {}, saved.state_dict())["architecture"] is not None
-    return load_pruned(path, None if is_described else saved)
-
-
-def _load_onnx(path: Path, saved: nn.Module) -> nn.Module:
-    return load_onnx(path)
-
-
-def _load_torch(path: Path, saved: nn.Module) -> nn.Module:
-    return load_torch_export(path)
-
-
 FORMATS = {
-    "safetensors": Format("every weight", "-dense.safetensors", partial(_save_safetensors, "dense"), _load_safetensors),
-    "sparse": Format("the non-zeros", "-sparse.safetensors", partial(_save_safetensors, "sparse"), _load_safetensors),
+    "safetensors": Format("every weight", "-dense.safetensors", partial(_save_safetensors, "dense"), load_pruned, load_pruned),
+    "sparse": Format("the non-zeros", "-sparse.safetensors", partial(_save_safetensors, "sparse"), load_pruned, load_pruned),
     "quantised": Format(
         "the non-zeros, with 64 different values per layer",
         "-quantised.safetensors",
         partial(_save_safetensors, "quantised"),
-        _load_safetensors,
+        load_pruned,
+        load_pruned,
     ),
-    "onnx": Format("for ONNX Runtime", ".onnx", _save_onnx, _load_onnx),
-    "torch": Format("a .pt2 file of torch.export", ".pt2", _save_torch, _load_torch),
+    "onnx": Format("for ONNX Runtime", ".onnx", _save_onnx, load_onnx),
+    "torch": Format("a .pt2 file of torch.export", ".pt2", _save_torch, load_torch_export),
 }
 """The formats by name, as ``pyro-vd export --format`` takes them."""

@@ -54,7 +54,7 @@ def test_every_format(run: Path, name: str, options: tuple[str, ...]) -> None:
     assert validation is not None
     masked = load_pruned(file)
     small = masked if options else compact(masked, data.x_test[:1])
-    net = FORMATS[name].load(out, small)
+    net = FORMATS[name].loaded(out, small)
     dense, written = result["networks"]["dense safetensors"], result["networks"][name]
     for measured, path, network, weights in ((dense, file, masked, masked), (written, out, net, small)):
         difference = (outputs(network, data.x_test) - outputs(masked, data.x_test)).abs().max().item()

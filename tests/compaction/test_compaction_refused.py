@@ -46,7 +46,7 @@ LEFT_WHOLE: dict[str, tuple[Callable[[Any, Tensor], Any], str]] = {
     "sizes": (lambda net, h: h * net.first.out_features, "mul (inner)"),
     "vmap": (lambda net, h: torch.func.vmap(torch.tanh)(h), "_add_batch_dim"),
     "jvp": (lambda net, h: torch.func.jvp(torch.tanh, (h,), (h,))[1], "_make_dual"),
-    "a gradient": (lambda net, h: torch.func.grad(lambda t: t.tanh().sum())(h), "torch.export"),
+    "a gradient": (lambda net, h: torch.func.grad(lambda t: t.tanh().sum())(h), "_unwrap_for_grad"),
     "cond": (lambda net, h: torch.cond(h.sum() > 0, torch.sin, torch.cos, (h,)), "(cond)"),
     "layers": (lambda net, h: h if net.first.out_features == 8 else h + 1, "linear (inner.last)"),
 }
