@@ -60,7 +60,7 @@ LISTS = (STRING, 3, FLAG, (0.5, 1.5), ("a", "b"), {"a": 1})
 EXAMPLES = (STRING, FLAG, None, 3, (X,), (X, Y, Y), {"x": X, "y": Y}, ([["a"]], Y), (X, object()), ([[1.0], [1.0, 2.0]], Y))
 OPTIONAL = {
     "lr_schedule", "train_threshold", "max_inputs", "validation", "device", "checkpoint", "spec", "augment", "batch_size",
-    "guide", "likelihood",
+    "guide", "likelihood", "lr", "max_grad_norm",
     "net", "info", "scale", "masks", "data_dir",
 }  # fmt: skip
 """For which None is a value."""
@@ -77,7 +77,8 @@ FIT = {
     "train_threshold": NUMBERS, "weight_decay": NUMBERS,
     "num_particles": WHOLE, "augment": FUNCTIONS, "rule": NUMBERS, "device": (TUPLE, FLAG, "nosuch", 1.5),
     "checkpoint": PATHS, "resume": FLAGS, "spec": OBJECTS, "phase": (TUPLE, FLAG, None, 3), "progress": FLAGS,
-    "callbacks": (*OBJECTS, (0, 1), [FUNCTIONS]), "noise": CHOICES,
+    "callbacks": (*OBJECTS, (0, 1), [FUNCTIONS]), "noise": CHOICES, "accumulate": WHOLE, "max_grad_norm": NUMBERS,
+    "optimizer": (*FUNCTIONS, nn.Linear), "scheduler": FUNCTIONS, "scheduler_interval": CHOICES,
 }  # fmt: skip
 TABLE: dict[str, tuple[Callable[[str, Any], object], dict[str, tuple[Any, ...]]]] = {
     "fit": (call(fit, **PAIR, train=DATA, epochs=1, progress=False), FIT),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypedDict
@@ -18,7 +19,8 @@ from pyro_vd._core.storage import load_checkpoint, save_checkpoint
 from pyro_vd.evaluation.epoch_record import EpochRecord
 from pyro_vd.networks.checks import check_state
 from pyro_vd.training.metrics_log import record_of
-from pyro_vd.training.optimizer_state import check_kind, check_optimizer_state
+from pyro_vd.training.optimizer_state import check_kind, check_optimizer_state, first_step
+from pyro_vd.training.scheduler import check_scheduler_state
 from pyro_vd.training.state import TrainingState
 
 
@@ -26,6 +28,7 @@ class _Saved(TypedDict):
     settings: dict[str, Any]
     module: dict[str, Tensor]
     optimizer: dict[str, Any]
+    scheduler: dict[str, Any] | None
     shuffle: Tensor
     rng: Tensor
     cuda_rng: list[Tensor] | None
@@ -48,12 +51,34 @@ class Checkpoint:
         self.path: Path = check_file("checkpoint", path)
         self.settings: dict[str, Any] = settings
 
+    def try_out(self, state: TrainingState) -> None:
+        """Refuse an optimizer or a scheduler of the user's own whose state a file cannot hold, before the first step.
+
+        Raises:
+            InputError: naming it.
+        """
+        parts: dict[str, Any] = {} if state.spec.optimizer is None else {"optimizer": first_step(state.optimizer)}
+        parts |= {} if state.scheduler is None else {"scheduler": state.scheduler.state_dict()}
+        for name, part in parts.items():
+            try:
+                torch.save(part, buffer := io.BytesIO())
+                torch.load(io.BytesIO(buffer.getvalue()), weights_only=True)
+            except Exception as error:  # pickling asks the objects, which may raise anything
+                raise InputError(
+                    f"{name} (={quoted(getattr(state.spec, name))}) has a state that a checkpoint cannot hold: it must be of "
+                    "numbers, text, tensors, lists and mappings, or be used without a checkpoint",
+                    name=name,
+                    value=getattr(state.spec, name),
+                    allowed="one with a state of numbers, text, tensors, lists and mappings",
+                ) from error
+
     def save(self, state: TrainingState) -> None:
         """Write the state, atomically."""
         content = {
             "settings": self.settings,
             "module": state.loss_of.state_dict(),
             "optimizer": state.optimizer.state_dict(),
+            "scheduler": state.scheduler and state.scheduler.state_dict(),
             "shuffle": state.shuffle.get_state(),
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else None,
@@ -75,6 +100,8 @@ class Checkpoint:
             history, on_gpu = self._check(saved, state)
             state.loss_of.load_state_dict(saved["module"])
             state.optimizer.load_state_dict(saved["optimizer"])
+            if state.scheduler is not None:
+                state.scheduler.load_state_dict(saved["scheduler"])
             state.shuffle.set_state(saved["shuffle"])
             torch.set_rng_state(saved["rng"])
             if on_gpu:
@@ -99,7 +126,9 @@ class Checkpoint:
         check_state(where, saved["module"], state.loss_of)
         for name, like in state.loss_of.state_dict().items():
             check_kind(f"{where}: {name}", saved["module"][name], like)
-        check_optimizer_state(where, saved["optimizer"], state.optimizer)
+        fixed = state.spec.optimizer is None and state.scheduler is None
+        check_optimizer_state(where, saved["optimizer"], state.optimizer, fixed)
+        check_scheduler_state(where, saved["scheduler"], state.scheduler)
         for generator in ("shuffle", "rng"):
             check_kind(f"{where}: {generator}", saved[generator], state.shuffle.get_state())
             torch.Generator().set_state(saved[generator])  # raises an error for an invalid state

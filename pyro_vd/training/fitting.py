@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from pyro_vd._core.arguments import check_flag
-from pyro_vd.data.augmentation import augmented
 from pyro_vd.data.batches import Batches
 from pyro_vd.data.dataset import Data
 from pyro_vd.evaluation.deployed import stored_size
@@ -20,15 +19,15 @@ from pyro_vd.evaluation.epoch_record import EpochRecord
 from pyro_vd.evaluation.score import ERROR, score_of
 from pyro_vd.guides.checks import check_guide
 from pyro_vd.guides.weight_guide import WeightGuide
-from pyro_vd.inference.handlers import own_parameters, training_of
+from pyro_vd.inference.handlers import training_of
 from pyro_vd.networks.sizes import compression
 from pyro_vd.training.callbacks import Callback, Callbacks
 from pyro_vd.training.forked import check_process
-from pyro_vd.training.optimizer import set_rate
 from pyro_vd.training.preparation import prepare
 from pyro_vd.training.progress import ProgressBar
 from pyro_vd.training.spec import TrainingSettings, TrainingSpec, spec_of
 from pyro_vd.training.state import TrainingState
+from pyro_vd.training.update import Update
 
 
 class FitOptions(TrainingSettings, total=False):
@@ -70,7 +69,7 @@ def fit(
     progress: bool = True,
     **settings: Unpack[TrainingSettings],
 ) -> FitResult:
-    """Train a model, its likelihood and its guide by maximising the ELBO with Adam, in place.
+    """Train a model, its likelihood and its guide by maximising the ELBO, in place.
 
     Trainings in several threads do not disturb each other; one step runs at a time. They share torch's generator, from which
     their noise comes, so that only a training that runs alone gives the same numbers again.
@@ -105,30 +104,23 @@ def fit(
     calls = Callbacks([Callbacks(callbacks), *([ProgressBar()] if check_flag("progress", progress) else [])])
     with training_of(guide.model):
         state, saved = prepare(guide, train, validation, spec, device, checkpoint, resume, calls)
-        elbo, loss_of, optimizer, guard = state.elbo, state.loss_of, state.optimizer, state.guard
+        update, guard = Update(state), state.guard
         try:
             while state.epoch < spec.epochs:
                 started = time.perf_counter()
-                loss_of.train()
+                state.loss_of.train()
                 totals, taken = torch.zeros(3, device=state.device), 0
                 for x, y in state.draw_epoch():
-                    elbo.kl_weight = spec.kl_weight.at(state.now)
-                    set_rate(optimizer, spec.lr * spec.lr_schedule.at(state.now, spec.epochs))
-                    optimizer.zero_grad()
-                    inputs = x if spec.augment is None else augmented(spec.augment, x)
-                    with own_parameters():  # they belong to the modules: Pyro's store, and another training, are left alone
-                        loss: Tensor = loss_of(inputs, y)
-                        loss.backward()
-                    if guard.is_finite(loss):
-                        optimizer.step()
-                        totals += torch.stack([loss.detach(), elbo.data_term, elbo.kl])
+                    if (terms := update.take(x, y)) is not None:
+                        totals += terms
                         taken += 1
                     state.step += 1
                     calls.on_step(state)
-                guard.check_epoch(taken, inputs, y)
+                guard.check_epoch(taken, *update.batch)
                 record = _measured(state, totals / taken, started)
                 state.history.append(record)
                 state.step = 0
+                update.end_epoch(record)
                 calls.on_epoch(state, record)
                 if saved is not None:
                     saved.save(state)
@@ -150,7 +142,7 @@ def _measured(state: TrainingState, means: Tensor, started: float) -> EpochRecor
         data_term=data_term,
         kl=kl,
         kl_weight=state.elbo.kl_weight,
-        lr=state.optimizer.param_groups[0]["lr"],
+        lr=float(state.lr),
         score=None if score is None else score.value,
         score_name=ERROR if score is None else score.name,
         compression=compression(net, model.weight_names),

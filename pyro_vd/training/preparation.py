@@ -21,8 +21,9 @@ from pyro_vd.training.batch_checks import batches_of, check_batches
 from pyro_vd.training.callbacks import Callback
 from pyro_vd.training.checkpoint import Checkpoint
 from pyro_vd.training.guard import NonFiniteGuard
-from pyro_vd.training.optimizer import adam
+from pyro_vd.training.optimizer import make_optimizer
 from pyro_vd.training.placing import placed, values_kept
+from pyro_vd.training.scheduler import make_scheduler
 from pyro_vd.training.spec import TrainingSpec
 from pyro_vd.training.state import TrainingState
 
@@ -67,6 +68,7 @@ def prepare(
         held_out = held_out and to_device(held_out, target)
         elbo.try_out(model, guide, *first)
         loss_of = elbo(model, guide)
+        optimizer = make_optimizer(spec, guide, loss_of, batches.num_examples)
         with alone():
             seed = int(torch.randint(2**31, (), device="cpu"))
         state = TrainingState(
@@ -77,12 +79,15 @@ def prepare(
             device=target,
             elbo=elbo,
             loss_of=loss_of,
-            optimizer=adam(loss_of, model.likelihood, spec.lr, spec.weight_decay * batches.num_examples),
+            optimizer=optimizer,
+            scheduler=make_scheduler(spec, optimizer, held_out is not None),
             shuffle=torch.Generator().manual_seed(seed),
             guard=NonFiniteGuard(loss_of, elbo),
         )
         with values_kept(loss_of):
-            if saved is not None and resume:
-                saved.restore(state)
+            if saved is not None:
+                saved.try_out(state)
+                if resume:
+                    saved.restore(state)
             callbacks.on_start(state)
     return state, saved

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import LRScheduler
 
 from pyro_vd._core.errors import InputError
 from pyro_vd.data.batches import Batches
@@ -36,13 +38,20 @@ class TrainingState:
     loss_of: nn.Module
     """Model and guide as one module, whose call gives the loss."""
     optimizer: torch.optim.Optimizer
+    scheduler: LRScheduler | None
     guard: NonFiniteGuard
     shuffle: torch.Generator
     """The generator of the order of the examples."""
     history: list[EpochRecord] = field(default_factory=list)
     """The records of the epochs that are complete."""
     step: int = 0
-    """Steps of the present epoch that are complete, skipped ones too; 0 between two epochs."""
+    """Steps of the present epoch that are complete, skipped ones too; 0 between two epochs. A step takes one batch."""
+    lr: float = math.nan
+    """Learning rate of the last update, of the first group of parameters."""
+
+    def __post_init__(self) -> None:
+        self.initial_lr: list[float] = [group["lr"] for group in self.optimizer.param_groups]
+        """Learning rates at the start of the training, one per group of parameters."""
 
     @property
     def epoch(self) -> int:
