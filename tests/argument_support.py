@@ -40,7 +40,7 @@ from pyro_vd.models import Normal
 from pyro_vd.posterior import predictive, read_inference_data, summarize, write_inference_data
 from pyro_vd.pruning import pruning_masks, threshold_masks
 from pyro_vd.runtime import sparsify_runtime
-from pyro_vd.training import LRSchedule
+from pyro_vd.training import EarlyStopping, LRSchedule
 
 X, Y = torch.randn(12, 4, generator=torch.Generator().manual_seed(0)), torch.arange(12) % 3
 DATA = X, Y
@@ -78,7 +78,7 @@ FIT = {
     "num_particles": WHOLE, "augment": FUNCTIONS, "rule": NUMBERS, "device": (TUPLE, FLAG, "nosuch", 1.5),
     "checkpoint": PATHS, "resume": FLAGS, "spec": OBJECTS, "phase": (TUPLE, FLAG, None, 3), "progress": FLAGS,
     "callbacks": (*OBJECTS, (0, 1), [FUNCTIONS]), "noise": CHOICES, "accumulate": WHOLE, "max_grad_norm": NUMBERS,
-    "optimizer": (*FUNCTIONS, nn.Linear), "scheduler": FUNCTIONS, "scheduler_interval": CHOICES,
+    "restore_best": FLAGS, "optimizer": (*FUNCTIONS, nn.Linear), "scheduler": FUNCTIONS, "scheduler_interval": CHOICES,
 }  # fmt: skip
 TABLE: dict[str, tuple[Callable[[str, Any], object], dict[str, tuple[Any, ...]]]] = {
     "fit": (call(fit, **PAIR, train=DATA, epochs=1, progress=False), FIT),
@@ -135,6 +135,7 @@ TABLE: dict[str, tuple[Callable[[str, Any], object], dict[str, tuple[Any, ...]]]
         {"model": OBJECTS, "log_sigma2": NUMBERS, "weight_noise": FLAGS},
     ),
     "PointEstimate": (call(PointEstimate, model=MODEL), {"model": OBJECTS, "masks": (STRING, TUPLE, TENSOR, FLAG, {"a": 1})}),
+    "EarlyStopping": (call(EarlyStopping, patience=3), {"patience": WHOLE, "min_delta": NUMBERS}),
     "Normal": (call(Normal), {"scale": NUMBERS, "initial_scale": NUMBERS}),
     "VariationalDropoutELBO": (
         call(VariationalDropoutELBO),

@@ -1,4 +1,5 @@
 from .callbacks import Callback
+from .early_stopping import EarlyStopping
 from .finetune import fine_tune
 from .fitting import FitResult, fit
 from .frames import FrameRecorder
@@ -9,6 +10,7 @@ from .state import TrainingState
 
 __all__ = [
     "Callback",
+    "EarlyStopping",
     "FitResult",
     "FrameRecorder",
     "KLWeight",

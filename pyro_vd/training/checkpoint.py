@@ -27,6 +27,7 @@ from pyro_vd.training.state import TrainingState
 class _Saved(TypedDict):
     settings: dict[str, Any]
     module: dict[str, Tensor]
+    best: dict[str, Tensor]
     optimizer: dict[str, Any]
     scheduler: dict[str, Any] | None
     shuffle: Tensor
@@ -77,6 +78,7 @@ class Checkpoint:
         content = {
             "settings": self.settings,
             "module": state.loss_of.state_dict(),
+            "best": {} if state.best is None else state.best.values,
             "optimizer": state.optimizer.state_dict(),
             "scheduler": state.scheduler and state.scheduler.state_dict(),
             "shuffle": state.shuffle.get_state(),
@@ -99,6 +101,8 @@ class Checkpoint:
         with reading(self.path, "a checkpoint of this training"):
             history, on_gpu = self._check(saved, state)
             state.loss_of.load_state_dict(saved["module"])
+            if state.best is not None:
+                state.best.values = saved["best"]
             state.optimizer.load_state_dict(saved["optimizer"])
             if state.scheduler is not None:
                 state.scheduler.load_state_dict(saved["scheduler"])
@@ -123,9 +127,10 @@ class Checkpoint:
                 value={key: settings[key] for key in different},
                 allowed="a checkpoint of a training with these settings",
             )
-        check_state(where, saved["module"], state.loss_of)
-        for name, like in state.loss_of.state_dict().items():
-            check_kind(f"{where}: {name}", saved["module"][name], like)
+        for part in ("module", "best") if saved["best"] else ("module",):
+            check_state(where, saved[part], state.loss_of)
+            for name, like in state.loss_of.state_dict().items():
+                check_kind(f"{where}: {name}", saved[part][name], like)
         fixed = state.spec.optimizer is None and state.scheduler is None
         check_optimizer_state(where, saved["optimizer"], state.optimizer, fixed)
         check_scheduler_state(where, saved["scheduler"], state.scheduler)

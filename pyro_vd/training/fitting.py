@@ -48,10 +48,12 @@ class FitResult:
     history: tuple[EpochRecord, ...]
     skipped: int
     """Steps that were skipped because a loss or gradient was not finite."""
+    epoch: int
+    """The epoch whose parameters model and guide have: the last one, or with ``restore_best`` the best one."""
 
     def __repr__(self) -> str:
         last = self.history[-1] if self.history else None
-        return f"FitResult({len(self.history)} epochs, the last {last}; skipped={self.skipped})"
+        return f"FitResult({len(self.history)} epochs, the last {last}; skipped={self.skipped}, epoch={self.epoch})"
 
 
 @torch.inference_mode(False)
@@ -106,7 +108,7 @@ def fit(
         state, saved = prepare(guide, train, validation, spec, device, checkpoint, resume, calls)
         update, guard = Update(state), state.guard
         try:
-            while state.epoch < spec.epochs:
+            while state.epoch < spec.epochs and not state.stopped:
                 started = time.perf_counter()
                 state.loss_of.train()
                 totals, taken = torch.zeros(3, device=state.device), 0
@@ -121,13 +123,17 @@ def fit(
                 state.history.append(record)
                 state.step = 0
                 update.end_epoch(record)
+                if state.best is not None:
+                    state.best.after_epoch(state)
                 calls.on_epoch(state, record)
                 if saved is not None:
                     saved.save(state)
         finally:
             calls.on_end(state)
         guide.model.gradient_watch.report()
-        return FitResult(tuple(state.history), guard.skipped)
+        if state.best is not None:
+            state.best.restore()
+        return FitResult(tuple(state.history), guard.skipped, (state.best and state.best.epoch(state)) or state.epoch)
 
 
 def _measured(state: TrainingState, means: Tensor, started: float) -> EpochRecord:

@@ -18,6 +18,7 @@ from pyro_vd.networks.checks import check_trainable
 from pyro_vd.networks.inputs import to_device
 from pyro_vd.pruning.rule import pruning_masks
 from pyro_vd.training.batch_checks import batches_of, check_batches
+from pyro_vd.training.best_epoch import BestEpoch, check_scores
 from pyro_vd.training.callbacks import Callback
 from pyro_vd.training.checkpoint import Checkpoint
 from pyro_vd.training.guard import NonFiniteGuard
@@ -83,7 +84,10 @@ def prepare(
             scheduler=make_scheduler(spec, optimizer, held_out is not None),
             shuffle=torch.Generator().manual_seed(seed),
             guard=NonFiniteGuard(loss_of, elbo),
+            best=BestEpoch(loss_of) if spec.restore_best else None,
         )
+        if spec.restore_best:
+            check_scores("restore_best", state)
         with values_kept(loss_of):
             if saved is not None:
                 saved.try_out(state)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, TypedDict
 
-from pyro_vd._core.arguments import HIGHEST_LR, LARGEST, check_choice, check_number, take
+from pyro_vd._core.arguments import HIGHEST_LR, LARGEST, check_choice, check_flag, check_number, take
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import must_be_one_of
 from pyro_vd.data.batches import Batches, TensorBatches
@@ -76,6 +76,9 @@ class TrainingSpec:
     written it must be a function, or an object of plain values; see :func:`~pyro_vd.training.identity.identity`."""
     rule: PruningRule = field(default_factory=PruningRule)
     """What the score and the compression of each epoch take as pruned: a rule, or a threshold on log α."""
+    restore_best: bool = False
+    """Whether the model and the guide are, at the end, those of the epoch with the best validation score, of those from the end
+    of the KL warm-up on. Otherwise they are those of the last epoch."""
     phase: str = "train"
     """Name of this training in the log and beside the progress bar."""
 
@@ -97,6 +100,7 @@ class TrainingSpec:
         self._check_scheduler()
         take(self, "kl_weights", check_kl_weights(self.kl_weights))
         check_output_noise("noise", self.noise)
+        take(self, "restore_best", check_flag("restore_best", self.restore_best))
         if self.augment is not None and not callable(self.augment):
             raise InputError(name="augment", value=self.augment, allowed="a function or None")
         if not isinstance(self.phase, str):
@@ -151,6 +155,7 @@ class TrainingSettings(TypedDict, total=False):
     num_particles: int
     augment: Augmentation | None
     rule: Rule
+    restore_best: bool
     phase: str
 
 

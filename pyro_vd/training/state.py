@@ -18,13 +18,14 @@ from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.inference.elbo import VariationalDropoutELBO
 from pyro_vd.networks.inputs import to_device
 from pyro_vd.pruning.pruned import pruned_or_mean
+from pyro_vd.training.best_epoch import BestEpoch
 from pyro_vd.training.guard import NonFiniteGuard
 from pyro_vd.training.spec import TrainingSpec
 
 
 @dataclass
 class TrainingState:
-    """A training at one of its steps, which callbacks are given; they must not change it."""
+    """A training at one of its steps, which callbacks are given; they must not change it, except by :meth:`stop`."""
 
     guide: WeightGuide
     """Its ``guide.model`` is the model."""
@@ -46,12 +47,20 @@ class TrainingState:
     """The records of the epochs that are complete."""
     step: int = 0
     """Steps of the present epoch that are complete, skipped ones too; 0 between two epochs. A step takes one batch."""
+    stopped: bool = False
+    """Whether the training ends after the present epoch, though not all epochs are complete; see :meth:`stop`."""
+    best: BestEpoch | None = None
+    """The best epoch so far, where the training goes back to it."""
     lr: float = math.nan
     """Learning rate of the last update, of the first group of parameters."""
 
     def __post_init__(self) -> None:
         self.initial_lr: list[float] = [group["lr"] for group in self.optimizer.param_groups]
         """Learning rates at the start of the training, one per group of parameters."""
+
+    def stop(self) -> None:
+        """End the training after the present epoch, or before the first step; the one change that a callback may make."""
+        self.stopped = True
 
     @property
     def epoch(self) -> int:

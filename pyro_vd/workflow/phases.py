@@ -37,6 +37,8 @@ class StepsConfig:
     """The largest norm of the gradient of the loss of one example; null is no limit."""
     accumulate: int = 1
     """Batches per update of the parameters."""
+    restore_best: bool = False
+    """Whether to keep the epoch with the best validation score, from the end of the KL warm-up on, and not the last one."""
 
     def fit_options(self) -> dict[str, Any]:
         """These settings as keyword arguments of :func:`~pyro_vd.fit`."""
