@@ -4,9 +4,11 @@ from .finetune import fine_tune
 from .fitting import FitResult, fit
 from .frames import FrameRecorder
 from .metrics_log import MetricsLog
+from .progress import ProgressBar
 from .schedules import KLWeight, LRSchedule
 from .spec import TrainingSpec
 from .state import TrainingState
+from .trackers import MLflow, TensorBoard, WandB
 
 __all__ = [
     "Callback",
@@ -15,9 +17,13 @@ __all__ = [
     "FrameRecorder",
     "KLWeight",
     "LRSchedule",
+    "MLflow",
     "MetricsLog",
+    "ProgressBar",
+    "TensorBoard",
     "TrainingSpec",
     "TrainingState",
+    "WandB",
     "fine_tune",
     "fit",
 ]
