@@ -16,6 +16,7 @@ from pyro_vd.inference.elbo import VariationalDropoutELBO
 from pyro_vd.models.data_checks import check_measured
 from pyro_vd.networks.checks import check_trainable
 from pyro_vd.networks.inputs import to_device
+from pyro_vd.networks.precision import check_precision
 from pyro_vd.pruning.rule import pruning_masks
 from pyro_vd.training.batch_checks import batches_of, check_batches
 from pyro_vd.training.best_epoch import BestEpoch, check_scores
@@ -54,6 +55,7 @@ def prepare(
     resume = check_flag("resume", resume)
     checkpoint = None if checkpoint is None else check_file("checkpoint", checkpoint)
     target = check_device(device) if device is not None else next(model.buffers()).device
+    check_precision(spec.precision, dict(model.named_parameters()) | model.initial_weights, target)
     batches = batches_of(train, spec.batch_size, model)
     held_out = None if validation is None else check_measured("validation data", validation, model)
     if guide.learns_alpha or spec.rule.max_inputs is not None:

@@ -14,6 +14,7 @@ from pyro_vd.guides.checks import check_train_threshold
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.inference.elbo import check_kl_weights
 from pyro_vd.inference.output_noise import OutputNoise, check_output_noise
+from pyro_vd.networks.precision import PRECISIONS, Precision
 from pyro_vd.pruning.rule import PruningRule, Rule, rule_of
 from pyro_vd.training.identity import identity, pair_identity
 from pyro_vd.training.optimizer import OptimizerFactory, check_optimizer
@@ -79,6 +80,9 @@ class TrainingSpec:
     restore_best: bool = False
     """Whether the model and the guide are, at the end, those of the epoch with the best validation score, of those from the end
     of the KL warm-up on. Otherwise they are those of the last epoch."""
+    precision: Precision = "full"
+    """Precision of the network's forward pass. "bf16-mixed" runs it under autocast to bfloat16, for devices where that is
+    faster; parameters, noise, likelihood and KL stay float32, and scores are measured in float32."""
     phase: str = "train"
     """Name of this training in the log and beside the progress bar."""
 
@@ -100,6 +104,7 @@ class TrainingSpec:
         self._check_scheduler()
         take(self, "kl_weights", check_kl_weights(self.kl_weights))
         check_output_noise("noise", self.noise)
+        check_choice("precision", self.precision, PRECISIONS)
         take(self, "restore_best", check_flag("restore_best", self.restore_best))
         if self.augment is not None and not callable(self.augment):
             raise InputError(name="augment", value=self.augment, allowed="a function or None")
@@ -156,6 +161,7 @@ class TrainingSettings(TypedDict, total=False):
     augment: Augmentation | None
     rule: Rule
     restore_best: bool
+    precision: Precision
     phase: str
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from pyro_vd.data.augmentation import augmented
 from pyro_vd.inference.handlers import own_parameters
 from pyro_vd.networks.inputs import Inputs, num_examples
+from pyro_vd.networks.precision import lowered
 from pyro_vd.training.scheduler import after_epoch
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ class Update:
         inputs = x if spec.augment is None else augmented(spec.augment, x)
         self.batch = inputs, y
         share = num_examples(x) / self._first
-        with own_parameters():  # they belong to the modules: Pyro's store, and another training, are left alone
+        # Parameters belong to the modules: Pyro's store, and another training, are left alone.
+        with own_parameters(), lowered(state.guide.model, spec.precision):
             loss: Tensor = state.loss_of(inputs, y)
             (loss if share == 1 else share * loss).backward()
         terms = torch.stack([loss.detach(), state.elbo.data_term, state.elbo.kl])

@@ -10,6 +10,7 @@ from pyro_vd._core.errors import InputError
 from pyro_vd.data.batches import DEFAULT_BATCH_SIZE
 from pyro_vd.guides import GuideSettings, VariationalDropoutSettings
 from pyro_vd.inference.output_noise import OutputNoise
+from pyro_vd.networks.precision import Precision
 from pyro_vd.pruning.rule import PruningRule
 from pyro_vd.pruning.thresholds import DEFAULT_THRESHOLD, check_threshold, highest_threshold
 from pyro_vd.training.optimizer import DEFAULT_LR
@@ -37,6 +38,8 @@ class StepsConfig:
     """The largest norm of the gradient of the loss of one example; null is no limit."""
     accumulate: int = 1
     """Batches per update of the parameters."""
+    precision: Precision = "full"
+    """The precision of the network's forward pass; bf16-mixed runs it under autocast to bfloat16."""
     restore_best: bool = False
     """Whether to keep the epoch with the best validation score, from the end of the KL warm-up on, and not the last one."""
 
