@@ -23,6 +23,7 @@ PACKAGES = {
     "onnx": ("onnx", "onnx"),
     "onnxruntime": ("onnxruntime", "onnx"),
     "onnxscript": ("onnxscript", "onnx"),
+    "lightning": ("lightning", "lightning"),
     "tensorboard": ("tensorboard", "tensorboard"),
     "mlflow-skinny": ("mlflow", "mlflow"),
     "wandb": ("wandb", "wandb"),

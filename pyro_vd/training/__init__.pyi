@@ -3,6 +3,7 @@ from .early_stopping import EarlyStopping
 from .finetune import fine_tune
 from .fitting import FitResult, fit
 from .frames import FrameRecorder
+from .lit_module import LitVariationalDropout
 from .metrics_log import MetricsLog
 from .progress import ProgressBar
 from .schedules import KLWeight, LRSchedule
@@ -17,6 +18,7 @@ __all__ = [
     "FrameRecorder",
     "KLWeight",
     "LRSchedule",
+    "LitVariationalDropout",
     "MLflow",
     "MetricsLog",
     "ProgressBar",
