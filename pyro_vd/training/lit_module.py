@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Unpack
+from typing import Any, Unpack, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pyro_vd._core.arguments import check_number
 from pyro_vd._core.errors import InputError
@@ -21,7 +21,7 @@ from pyro_vd.networks.inputs import num_examples
 from pyro_vd.pruning.pruned import pruned_or_mean
 from pyro_vd.training.optimizer import make_optimizer
 from pyro_vd.training.scheduler import make_scheduler
-from pyro_vd.training.spec import TrainingSettings, spec_of
+from pyro_vd.training.spec import TrainingSettings, TrainingSpec, spec_of
 
 check_installed("LitVariationalDropout", "lightning")
 from lightning.pytorch import LightningModule
@@ -63,20 +63,21 @@ class LitVariationalDropout(LightningModule):
         if given := [name for name in settings if name in _OF_THE_TRAINER]:
             raise InputError(name=given[0], value=dict(settings)[given[0]], allowed=f"left to {_OF_THE_TRAINER[given[0]]}")
         allowed = TrainingSettings.__annotations__.keys() - _OF_THE_TRAINER.keys()
-        self.spec = spec_of(None, {"epochs": 1, **settings}, sorted(allowed))
+        self.spec: TrainingSpec = spec_of(None, {"epochs": 1, **settings}, sorted(allowed))
         self._num_data = None if num_data is None else check_number("num_data", num_data, low=1, whole=True)
         guide.check_types()
         check_trainable(guide.model, guide)
         guide.check_train_threshold(self.spec.train_threshold)
         spec = self.spec
-        self.elbo = VariationalDropoutELBO(num_particles=spec.num_particles, noise=spec.noise, kl_weights=spec.kl_weights)
-        self.loss_of = self.elbo(guide.model, guide)
+        self.elbo: VariationalDropoutELBO = VariationalDropoutELBO(
+            num_particles=spec.num_particles, noise=spec.noise, kl_weights=spec.kl_weights
+        )
+        self.loss_of: nn.Module = self.elbo(guide.model, guide)
 
     @property
     def guide(self) -> WeightGuide:
         """What is trained; its ``guide.model`` is the model."""
-        guide: WeightGuide = self.loss_of.guide
-        return guide
+        return cast(WeightGuide, self.loss_of.guide)
 
     def configure_optimizers(self) -> Any:
         """Make the optimizer and the scheduler of the settings."""
