@@ -42,32 +42,33 @@ def check_scores(name: str, state: TrainingState) -> None:
         )
 
 
-class BestEpoch:
-    """Keeps the parameters and buffers of the best epoch so far.
+def best_epoch(history: Sequence[EpochRecord], spec: TrainingSpec) -> int | None:
+    """The number of the epoch with the best score, counted from 1; None where none counts.
 
-    Of epochs with the same score it keeps the last one, whose network is as good and has usually fewer weights. A score that is
+    Of epochs with the same score it is the last one, whose network is as good and has usually fewer weights. A score that is
     not a number is never the best.
     """
+    scores = [(record.score, -record.epoch) for record in counted(history, spec)]
+    comparable = [(score, epoch) for score, epoch in scores if score is not None and score == score]
+    return -min(comparable)[1] if comparable else None
+
+
+class BestEpoch:
+    """Keeps the parameters and buffers of the best epoch so far, see :func:`best_epoch`."""
 
     def __init__(self, module: nn.Module) -> None:
         self._module = module
-        self.values: dict[str, Tensor] = {}
-        """The state of the module after the best epoch; empty before the first one that counts."""
+        self.values: dict[str, Tensor] | None = None
+        """The state of the module after the best epoch; None before the first one that counts."""
 
     def after_epoch(self, state: TrainingState) -> None:
         """Keep the present values if the last epoch is the best so far."""
-        if self.epoch(state) == state.epoch:
+        if best_epoch(state.history, state.spec) == state.epoch:
             self.values = {name: tensor.clone() for name, tensor in self._module.state_dict().items()}
-
-    def epoch(self, state: TrainingState) -> int | None:
-        """The number of the best epoch, counted from 1; None before the first one that counts."""
-        scores = [(record.score, -record.epoch) for record in counted(state.history, state.spec)]
-        comparable = [(score, epoch) for score, epoch in scores if score is not None and score == score]
-        return -min(comparable)[1] if comparable else None
 
     @torch.no_grad()
     def restore(self) -> None:
         """Put the values of the best epoch into the module."""
-        for name, tensor in self._module.state_dict().items():
-            if name in self.values:
+        if self.values is not None:
+            for name, tensor in self._module.state_dict().items():
                 tensor.copy_(self.values[name])

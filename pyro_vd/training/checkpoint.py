@@ -18,6 +18,7 @@ from pyro_vd._core.schema import check_tree
 from pyro_vd._core.storage import load_checkpoint, save_checkpoint
 from pyro_vd.evaluation.epoch_record import EpochRecord
 from pyro_vd.networks.checks import check_state
+from pyro_vd.training.best_epoch import best_epoch
 from pyro_vd.training.metrics_log import record_of
 from pyro_vd.training.optimizer_state import check_kind, check_optimizer_state, first_step
 from pyro_vd.training.scheduler import check_scheduler_state
@@ -27,7 +28,7 @@ from pyro_vd.training.state import TrainingState
 class _Saved(TypedDict):
     settings: dict[str, Any]
     module: dict[str, Tensor]
-    best: dict[str, Tensor]
+    best: dict[str, Tensor] | None
     optimizer: dict[str, Any]
     scheduler: dict[str, Any] | None
     shuffle: Tensor
@@ -78,7 +79,7 @@ class Checkpoint:
         content = {
             "settings": self.settings,
             "module": state.loss_of.state_dict(),
-            "best": {} if state.best is None else state.best.values,
+            "best": state.best and state.best.values,
             "optimizer": state.optimizer.state_dict(),
             "scheduler": state.scheduler and state.scheduler.state_dict(),
             "shuffle": state.shuffle.get_state(),
@@ -127,7 +128,7 @@ class Checkpoint:
                 value={key: settings[key] for key in different},
                 allowed="a checkpoint of a training with these settings",
             )
-        for part in ("module", "best") if saved["best"] else ("module",):
+        for part in ("module", "best") if saved["best"] is not None else ("module",):
             check_state(where, saved[part], state.loss_of)
             for name, like in state.loss_of.state_dict().items():
                 check_kind(f"{where}: {name}", saved[part][name], like)
@@ -149,4 +150,8 @@ class Checkpoint:
             raise InputError(
                 name=f"{where}: guard", value=saved["guard"], allowed="the skipped steps so far, and those in a row"
             )
+        best = best_epoch(history, state.spec) if state.best is not None else None
+        if (best is None) != (saved["best"] is None):
+            allowed = "None" if best is None else f"the parameters of epoch {best}"
+            raise InputError(name=f"{where}: best", value=saved["best"], allowed=allowed)
         return history, bool(on_gpu)

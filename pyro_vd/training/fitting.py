@@ -21,6 +21,7 @@ from pyro_vd.guides.checks import check_guide
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.inference.handlers import training_of
 from pyro_vd.networks.sizes import compression
+from pyro_vd.training.best_epoch import best_epoch
 from pyro_vd.training.callbacks import Callback, Callbacks
 from pyro_vd.training.forked import check_process
 from pyro_vd.training.preparation import prepare
@@ -133,7 +134,8 @@ def fit(
         guide.model.gradient_watch.report()
         if state.best is not None:
             state.best.restore()
-        return FitResult(tuple(state.history), guard.skipped, (state.best and state.best.epoch(state)) or state.epoch)
+        best = best_epoch(state.history, spec) if spec.restore_best else None
+        return FitResult(tuple(state.history), guard.skipped, best or state.epoch)
 
 
 def _measured(state: TrainingState, means: Tensor, started: float) -> EpochRecord:
