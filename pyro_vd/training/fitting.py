@@ -25,7 +25,7 @@ from pyro_vd.networks.sizes import compression
 from pyro_vd.training.callbacks import Callback, Callbacks
 from pyro_vd.training.forked import check_process
 from pyro_vd.training.optimizer import set_rate
-from pyro_vd.training.preparation import prepare
+from pyro_vd.training.preparation import Given, prepare
 from pyro_vd.training.progress import ProgressBar
 from pyro_vd.training.spec import TrainingSettings, TrainingSpec, spec_of
 from pyro_vd.training.state import TrainingState
@@ -35,6 +35,9 @@ class FitOptions(TrainingSettings, total=False):
     """The arguments of :func:`fit` after the data, as keyword arguments."""
 
     spec: TrainingSpec | None
+    num_examples: int | None
+    steps_per_epoch: int | None
+    target: str | None
     device: str | torch.device | None
     checkpoint: Path | str | None
     resume: bool
@@ -63,6 +66,9 @@ def fit(
     validation: Data | None = None,
     spec: TrainingSpec | None = None,
     *,
+    num_examples: int | None = None,
+    steps_per_epoch: int | None = None,
+    target: str | None = None,
     device: str | torch.device | None = None,
     checkpoint: Path | str | None = None,
     resume: bool = False,
@@ -79,10 +85,14 @@ def fit(
         guide: the guide of the model that is trained; the model's ``num_data`` is set to the number of examples.
         train: inputs ``(n, …)`` and observations, as the likelihood takes them, as a pair of tensors, NumPy arrays or lists,
             which are moved to the device as a whole; several inputs are a tuple or a mapping, as in ``((x1, x2), y)``. Or a
-            :class:`~pyro_vd.Dataset`, of which the training part is taken; a ``torch.utils.data.Dataset``; or
-            :class:`~pyro_vd.data.Batches`.
-        validation: held-out data, measured after every epoch and never used for training. No whole :class:`~pyro_vd.Dataset`.
+            :class:`~pyro_vd.Dataset`, of which the training part is taken. Data that are read batch by batch are a
+            ``DataLoader``; a data set of torch or of Hugging Face; a pair with memory-mapped arrays; another object that can be
+            iterated over again, whose items are batches; or :class:`~pyro_vd.data.Batches`. A batch is a pair of inputs and
+            observations, or a mapping of the inputs and, under the key ``target``, the observations.
+        validation: held-out data in any of these forms, measured after every epoch and never used for training. No whole
+            :class:`~pyro_vd.Dataset`.
         spec: the settings of the training.
+        num_examples, steps_per_epoch, target: of data that are read batch by batch, see :class:`~pyro_vd.data.LoaderBatches`.
         device: ``"cpu"``, ``"cuda"``…; by default where the model is.
         checkpoint: file that is written, atomically, after every epoch; an existing one is replaced, unless ``resume``.
         resume: go on from ``checkpoint`` if it exists. On the CPU the result is then bit for bit that of a training that was
@@ -93,9 +103,9 @@ def fit(
             which is needed, ``lr``, ``batch_size``, ``kl_weight`` and more.
 
     Raises:
-        InputError: arguments out of range, a model that is being trained already, data that do not fit, model and guide that
-            do not fit, a missing folder for files, or a checkpoint of another training: of other data, another guide or kind
-            of prior, or other settings.
+        InputError: arguments out of range, a model that is being trained already, data that do not fit (of data that are read
+            batch by batch, the message says which batch of which epoch), model and guide that do not fit, a missing folder for
+            files, or a checkpoint of another training: of other data, another guide or kind of prior, or other settings.
         NonFiniteError: ten steps in a row, or all of an epoch, had a non-finite loss or gradient (such steps are skipped and
             counted), or parameters are not finite at the end of an epoch. The checkpoint of the epoch before stays.
     """
@@ -104,7 +114,8 @@ def fit(
     spec = spec_of(spec, {**settings}, FitOptions.__annotations__)
     calls = Callbacks([Callbacks(callbacks), *([ProgressBar()] if check_flag("progress", progress) else [])])
     with training_of(guide.model):
-        state, saved = prepare(guide, train, validation, spec, device, checkpoint, resume, calls)
+        given = Given(train, validation, num_examples, steps_per_epoch, target)
+        state, saved = prepare(guide, given, spec, device, checkpoint, resume, calls)
         elbo, loss_of, optimizer, guard = state.elbo, state.loss_of, state.optimizer, state.guard
         try:
             while state.epoch < spec.epochs:
@@ -116,13 +127,18 @@ def fit(
                     set_rate(optimizer, spec.lr * spec.lr_schedule.at(state.now, spec.epochs))
                     optimizer.zero_grad()
                     inputs = x if spec.augment is None else augmented(spec.augment, x)
-                    with own_parameters():  # they belong to the modules: Pyro's store, and another training, are left alone
+                    with (
+                        state.explained(x, y),
+                        own_parameters(),
+                    ):  # they belong to the modules: Pyro's store, and another training, are left alone
                         loss: Tensor = loss_of(inputs, y)
                         loss.backward()
                     if guard.is_finite(loss):
                         optimizer.step()
                         totals += torch.stack([loss.detach(), elbo.data_term, elbo.kl])
                         taken += 1
+                    else:
+                        state.check_batch(x, y)
                     state.step += 1
                     calls.on_step(state)
                 guard.check_epoch(taken, inputs, y)

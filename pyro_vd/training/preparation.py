@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -13,11 +14,12 @@ from pyro_vd.data.batches import Batches, TensorBatches
 from pyro_vd.data.dataset import Data
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.inference.elbo import VariationalDropoutELBO
-from pyro_vd.models.data_checks import check_measured
+from pyro_vd.models.data_checks import check_held_out
 from pyro_vd.networks.checks import check_trainable
 from pyro_vd.networks.inputs import to_device
 from pyro_vd.pruning.rule import pruning_masks
 from pyro_vd.training.batch_checks import batches_of, check_batches
+from pyro_vd.training.batch_reading import BatchChecks
 from pyro_vd.training.callbacks import Callback
 from pyro_vd.training.checkpoint import Checkpoint
 from pyro_vd.training.guard import NonFiniteGuard
@@ -27,10 +29,19 @@ from pyro_vd.training.spec import TrainingSpec
 from pyro_vd.training.state import TrainingState
 
 
+class Given(NamedTuple):
+    """The data of a training and what was said of them, as the arguments of :func:`~pyro_vd.fit`."""
+
+    train: Data | Batches
+    validation: Data | None = None
+    num_examples: int | None = None
+    steps_per_epoch: int | None = None
+    target: str | None = None
+
+
 def prepare(
     guide: WeightGuide,
-    train: Data | Batches,
-    validation: Data | None,
+    given: Given,
     spec: TrainingSpec,
     device: str | torch.device | None,
     checkpoint: Path | str | None,
@@ -52,8 +63,10 @@ def prepare(
     resume = check_flag("resume", resume)
     checkpoint = None if checkpoint is None else check_file("checkpoint", checkpoint)
     target = check_device(device) if device is not None else next(model.buffers()).device
-    batches = batches_of(train, spec.batch_size, model)
-    held_out = None if validation is None else check_measured("validation data", validation, model)
+    batches, first = batches_of(given.train, spec.batch_size, model, given[2:])
+    held_out = None
+    if given.validation is not None:
+        held_out = check_held_out("validation data", given.validation, model, given.target)
     if guide.learns_alpha or spec.rule.max_inputs is not None:
         pruning_masks(guide, spec.rule)  # refuses what does not fit, before the first epoch
     saved = None if checkpoint is None else Checkpoint(checkpoint, spec.fingerprint(guide, batches))
@@ -63,9 +76,9 @@ def prepare(
     with placed(guide, target, batches.num_examples, spec.train_threshold):
         if type(batches) is TensorBatches:
             batches = batches.to(target)
-        first = check_batches(batches, model)
+        checked = check_batches(batches, model, first)
         held_out = held_out and to_device(held_out, target)
-        elbo.try_out(model, guide, *first)
+        elbo.try_out(model, guide, *checked)
         loss_of = elbo(model, guide)
         with alone():
             seed = int(torch.randint(2**31, (), device="cpu"))
@@ -73,6 +86,7 @@ def prepare(
             guide=guide,
             spec=spec,
             batches=batches,
+            checks=None if first is None else BatchChecks(model, first[1]),
             validation=held_out,
             device=target,
             elbo=elbo,
