@@ -60,7 +60,7 @@ def main() -> None:
     rows = int(arguments.gib * GIB / 4 / arguments.width)
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         x, y = sparse_array(Path(folder) / "x", rows, arguments.width), np.arange(rows) % 2
-        guide = VariationalDropout(MLP((arguments.width, 16, 2)))
+        guide = VariationalDropout(MLP((arguments.width, 2)))
         print(f"{rows} rows, {x.nbytes / GIB:.2f} GiB; before: VmHWM {memory('VmHWM'):.2f} GiB", flush=True)
         path, started = Path(folder) / "checkpoint.pt", time.perf_counter()
         held_out = x[: rows // 20], y[: rows // 20]

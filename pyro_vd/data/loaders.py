@@ -221,8 +221,8 @@ class LoaderBatches:
         """The pass that was interrupted, at its batch; a loader with a state of its own has wound itself forward."""
         self._place = None
         passing = LoaderPass(self.loader, seed)
-        while not wound and passing.taken < taken:
-            next(passing)
+        for _ in range(0 if wound else taken):
+            next(passing, None)
         passing.taken, passing.examples = taken, examples
         return passing
 

@@ -10,6 +10,7 @@ from pyro_vd._core.arguments import HIGHEST_LR, LARGEST, check_number, take
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import must_be_one_of
 from pyro_vd.data.batches import Batches, TensorBatches
+from pyro_vd.data.examples import ExampleBatches
 from pyro_vd.guides.checks import check_train_threshold
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.inference.elbo import check_kl_weights
@@ -91,7 +92,8 @@ class TrainingSpec:
         settings: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in functions}
         settings |= {"kl_weights": list(self.kl_weights.items())}  # their order counts
         settings |= {"rule": asdict(self.rule), "num_data": batches.num_examples}
-        settings |= {"batch_size": batches.batch_size if type(batches) is TensorBatches else None}
+        has_size = type(batches) is TensorBatches or isinstance(batches, ExampleBatches)
+        settings |= {"batch_size": batches.batch_size if has_size else None}
         settings |= {name: identity(name, getattr(self, name)) for name in functions}
         return {**settings, **pair_identity(guide), "data": batches.fingerprint()}
 

@@ -82,7 +82,7 @@ class TrainingState:
             if batch is None or count > said:  # an endless one would never end
                 break
             x, y = batch if self.checks is None else self.checks.taken(self.batch, *batch)
-            yield to_device(x, self.device), to_device(y, self.device)
+            yield to_device((x, y), self.device, non_blocking=self.device.type == "cuda")  # of pinned memory
         if count != said:
             given = f"more than {said}" if count > said else count
             raise InputError(

@@ -120,6 +120,9 @@ def test_other_data_are_refused(tmp_path: Path) -> None:
             trained(data, **options, checkpoint=path, resume=True)
     assert path.read_bytes() == before
     trained(loader(), checkpoint=path, resume=True)
+    trained(Pairs(), batch_size=8, checkpoint=path)
+    with refuses(str(path), ANYTHING, "batch_size"):
+        trained(Pairs(), batch_size=9, checkpoint=path, resume=True)
 
 
 def test_data_on_disk_are_identified_without_reading_them(tmp_path: Path) -> None:
