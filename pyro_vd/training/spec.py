@@ -92,8 +92,8 @@ class TrainingSpec:
         settings: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in functions}
         settings |= {"kl_weights": list(self.kl_weights.items())}  # their order counts
         settings |= {"rule": asdict(self.rule), "num_data": batches.num_examples}
-        has_size = type(batches) is TensorBatches or isinstance(batches, ExampleBatches)
-        settings |= {"batch_size": batches.batch_size if has_size else None}
+        cut_here = type(batches) is TensorBatches or type(batches) is ExampleBatches
+        settings |= {"batch_size": getattr(batches, "batch_size", None) if cut_here else None}
         settings |= {name: identity(name, getattr(self, name)) for name in functions}
         return {**settings, **pair_identity(guide), "data": batches.fingerprint()}
 
