@@ -74,6 +74,7 @@ PAIR: dict[str, Any] = {"guide": GUIDE}
 FIT = {
     "guide": OBJECTS, "train": EXAMPLES, "validation": EXAMPLES, "epochs": WHOLE, "batch_size": WHOLE,
     "lr": NUMBERS, "lr_schedule": OBJECTS, "kl_weight": NUMBERS, "kl_weights": (STRING, 3, FLAG, None),
+    "num_examples": WHOLE, "steps_per_epoch": WHOLE, "target": (TUPLE, FLAG, 3, TENSOR),
     "train_threshold": NUMBERS, "weight_decay": NUMBERS,
     "num_particles": WHOLE, "augment": FUNCTIONS, "rule": NUMBERS, "device": (TUPLE, FLAG, "nosuch", 1.5),
     "checkpoint": PATHS, "resume": FLAGS, "spec": OBJECTS, "phase": (TUPLE, FLAG, None, 3), "progress": FLAGS,

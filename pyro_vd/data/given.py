@@ -104,5 +104,5 @@ def _in_memory(data: Any) -> bool:
     """Whether it is taken as a whole, or is nothing that can be trained on, which is said where it is taken."""
     while isinstance(data, torch.utils.data.Subset):
         data = data.dataset
-    kinds = (Dataset, torch.utils.data.TensorDataset, Mapping, str, bytes, Tensor, type)
+    kinds = (Dataset, torch.utils.data.TensorDataset, Mapping, set, frozenset, str, bytes, Tensor, type)
     return isinstance(data, kinds) or hasattr(data, "__array__")

@@ -25,36 +25,32 @@ from pyro_vd.models.data_checks import check_data
 from pyro_vd.networks.checks import dtype_of
 from pyro_vd.networks.inputs import num_examples, rows, tensors_in, to_device
 from pyro_vd.networks.norms import normalises_over_batch
+from pyro_vd.training.spec import TrainingSpec
 from pyro_vd.training.state import TRAINING_DATA
 
 if TYPE_CHECKING:
     from pyro_vd.models.bayesian import BayesianNetwork
 
 
-def batches_of(
-    train: Data | Batches,
-    batch_size: int | None,
-    model: BayesianNetwork,
-    said: tuple[int | None, int | None, str | None] = (None, None, None),
-) -> tuple[Batches, Arrays | None]:
+def batches_of(train: Data | Batches, spec: TrainingSpec, model: BayesianNetwork) -> tuple[Batches, Arrays | None]:
     """The batches of a training, and the first one of those that are read during the training; None for tensors in memory.
 
     Of tensors in memory everything is checked here, of other batches the first one.
 
     Args:
         train: the data, in any form that :func:`~pyro_vd.fit` takes.
-        batch_size: the examples per batch, where the data do not come in batches; None for the default.
+        spec: the settings of the training, some of which are about the data.
         model: the Bayesian network.
-        said: what the user has said about batches: ``num_examples``, ``steps_per_epoch`` and ``target``.
 
     Raises:
         InputError: data that do not fit the model or its likelihood; arguments that the data do not take; or batches without an
             example, or whose number is not known.
     """
     with reading_batch(TRAINING_DATA):
-        batches = batches_from(train, batch_size, *said, dtype=dtype_of(model))
+        said = spec.batch_size, spec.num_examples, spec.steps_per_epoch, spec.target
+        batches = batches_from(train, *said, dtype=dtype_of(model))
     if batches is None:
-        size = DEFAULT_BATCH_SIZE if batch_size is None else batch_size
+        size = DEFAULT_BATCH_SIZE if spec.batch_size is None else spec.batch_size
         return TensorBatches(*check_data(TRAINING_DATA, train, model, size, "train"), size), None
     if type(batches) is TensorBatches:
         x, y = check_data(TRAINING_DATA, (batches.x, batches.y), model, batches.batch_size)

@@ -25,7 +25,7 @@ from pyro_vd.networks.sizes import compression
 from pyro_vd.training.callbacks import Callback, Callbacks
 from pyro_vd.training.forked import check_process
 from pyro_vd.training.optimizer import set_rate
-from pyro_vd.training.preparation import Given, prepare
+from pyro_vd.training.preparation import prepare
 from pyro_vd.training.progress import ProgressBar
 from pyro_vd.training.spec import TrainingSettings, TrainingSpec, spec_of
 from pyro_vd.training.state import TrainingState
@@ -35,9 +35,6 @@ class FitOptions(TrainingSettings, total=False):
     """The arguments of :func:`fit` after the data, as keyword arguments."""
 
     spec: TrainingSpec | None
-    num_examples: int | None
-    steps_per_epoch: int | None
-    target: str | None
     device: str | torch.device | None
     checkpoint: Path | str | None
     resume: bool
@@ -66,9 +63,6 @@ def fit(
     validation: Data | None = None,
     spec: TrainingSpec | None = None,
     *,
-    num_examples: int | None = None,
-    steps_per_epoch: int | None = None,
-    target: str | None = None,
     device: str | torch.device | None = None,
     checkpoint: Path | str | None = None,
     resume: bool = False,
@@ -92,7 +86,6 @@ def fit(
         validation: held-out data in any of these forms, measured after every epoch and never used for training. No whole
             :class:`~pyro_vd.Dataset`.
         spec: the settings of the training.
-        num_examples, steps_per_epoch, target: of data that are read batch by batch, see :class:`~pyro_vd.data.LoaderBatches`.
         device: ``"cpu"``, ``"cuda"``…; by default where the model is.
         checkpoint: file that is written, atomically, after every epoch; an existing one is replaced, unless ``resume``.
         resume: go on from ``checkpoint`` if it exists. On the CPU the result is then bit for bit that of a training that was
@@ -114,8 +107,7 @@ def fit(
     spec = spec_of(spec, {**settings}, FitOptions.__annotations__)
     calls = Callbacks([Callbacks(callbacks), *([ProgressBar()] if check_flag("progress", progress) else [])])
     with training_of(guide.model):
-        given = Given(train, validation, num_examples, steps_per_epoch, target)
-        state, saved = prepare(guide, given, spec, device, checkpoint, resume, calls)
+        state, saved = prepare(guide, train, validation, spec, device, checkpoint, resume, calls)
         elbo, loss_of, optimizer, guard = state.elbo, state.loss_of, state.optimizer, state.guard
         try:
             while state.epoch < spec.epochs:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 
@@ -29,19 +28,10 @@ from pyro_vd.training.spec import TrainingSpec
 from pyro_vd.training.state import TrainingState
 
 
-class Given(NamedTuple):
-    """The data of a training and what was said of them, as the arguments of :func:`~pyro_vd.fit`."""
-
-    train: Data | Batches
-    validation: Data | None = None
-    num_examples: int | None = None
-    steps_per_epoch: int | None = None
-    target: str | None = None
-
-
 def prepare(
     guide: WeightGuide,
-    given: Given,
+    train: Data | Batches,
+    validation: Data | None,
     spec: TrainingSpec,
     device: str | torch.device | None,
     checkpoint: Path | str | None,
@@ -63,10 +53,8 @@ def prepare(
     resume = check_flag("resume", resume)
     checkpoint = None if checkpoint is None else check_file("checkpoint", checkpoint)
     target = check_device(device) if device is not None else next(model.buffers()).device
-    batches, first = batches_of(given.train, spec.batch_size, model, given[2:])
-    held_out = None
-    if given.validation is not None:
-        held_out = check_held_out("validation data", given.validation, model, given.target)
+    batches, first = batches_of(train, spec, model)
+    held_out = None if validation is None else check_held_out("validation data", validation, model, spec.target)
     if guide.learns_alpha or spec.rule.max_inputs is not None:
         pruning_masks(guide, spec.rule)  # refuses what does not fit, before the first epoch
     saved = None if checkpoint is None else Checkpoint(checkpoint, spec.fingerprint(guide, batches))

@@ -34,8 +34,14 @@ class TrainingSpec:
     epochs: int
     """Passes over the data, at least 1."""
     batch_size: int | None = None
-    """Examples per step, at least 1; None is 100, and leaves :class:`~pyro_vd.data.Batches` theirs. A last smaller batch is
-    trained on as well."""
+    """Examples per step, at least 1; None is 100, and leaves loaders and :class:`~pyro_vd.data.Batches` theirs. A last smaller
+    batch is trained on as well."""
+    num_examples: int | None = None
+    """N of a loader or stream, where it does not say how many examples there are; see :class:`~pyro_vd.data.LoaderBatches`."""
+    steps_per_epoch: int | None = None
+    """Batches per epoch of a loader or stream, which then goes on over epochs; None is one pass."""
+    target: str | None = None
+    """Key of the observations in a batch or example that is a mapping; None is "target", or "labels"."""
     lr: float = 1e-3
     """Learning rate of Adam at the start, > 0."""
     lr_schedule: LRSchedule = field(default_factory=LRSchedule)
@@ -65,8 +71,11 @@ class TrainingSpec:
 
     def __post_init__(self) -> None:
         take(self, "epochs", check_number("epochs", self.epochs, low=1, high=LARGEST, whole=True))
-        if self.batch_size is not None:
-            take(self, "batch_size", check_number("batch_size", self.batch_size, low=1, high=LARGEST, whole=True))
+        for name in ("batch_size", "num_examples", "steps_per_epoch"):
+            if (number := getattr(self, name)) is not None:
+                take(self, name, check_number(name, number, low=1, high=LARGEST, whole=True))
+        if self.target is not None and not isinstance(self.target, str):
+            raise InputError(name="target", value=self.target, allowed="a key of the batches, or None")
         take(self, "lr", check_number("lr", self.lr, low=0, high=HIGHEST_LR, low_open=True))
         take(self, "weight_decay", check_number("weight_decay", self.weight_decay, low=0, high=HIGHEST_LR))
         take(self, "num_particles", check_number("num_particles", self.num_particles, low=1, high=LARGEST, whole=True))
@@ -103,6 +112,9 @@ class TrainingSettings(TypedDict, total=False):
 
     epochs: int
     batch_size: int | None
+    num_examples: int | None
+    steps_per_epoch: int | None
+    target: str | None
     lr: float
     lr_schedule: LRSchedule | None
     kl_weight: KLWeight | float
