@@ -60,7 +60,7 @@ LISTS = (STRING, 3, FLAG, (0.5, 1.5), ("a", "b"), {"a": 1})
 EXAMPLES = (STRING, FLAG, None, 3, (X,), (X, Y, Y), {"x": X, "y": Y}, ([["a"]], Y), (X, object()), ([[1.0], [1.0, 2.0]], Y))
 OPTIONAL = {
     "lr_schedule", "train_threshold", "max_inputs", "validation", "device", "checkpoint", "spec", "augment", "batch_size",
-    "guide", "likelihood",
+    "guide", "likelihood", "num_examples", "steps_per_epoch",
     "net", "info", "scale", "masks", "data_dir",
 }  # fmt: skip
 """For which None is a value."""
