@@ -76,12 +76,7 @@ class ExampleBatches:
 
     def fingerprint(self) -> str:
         """Identify the data by their type, their number and three examples; data on disk are not read as a whole."""
-        return fingerprint_of(self.dataset, self.num_examples, self._some)
-
-    def _some(self) -> list[Any]:
-        n = self.num_examples
-        with seeded(0):
-            return _examples(self.dataset, sorted({0, n // 2, n - 1}))
+        return fingerprint_of(self.dataset, self.num_examples, lambda: some_examples(self.dataset))
 
     def _read(self, order: Tensor, seed: int) -> Iterator[Any]:
         for number, chosen in enumerate(order.split(self.batch_size)):
@@ -105,6 +100,13 @@ def collated(examples: list[Any]) -> Any:
             name="examples",
             value=examples,
         ) from error
+
+
+def some_examples(dataset: Any) -> list[Any]:
+    """Return the first, the middle and the last example of a data set, the same in each call unless they are random."""
+    n = len(dataset)
+    with seeded(0):
+        return _examples(dataset, sorted({0, n // 2, n - 1}))
 
 
 def _examples(dataset: Any, indices: list[int]) -> list[Any]:

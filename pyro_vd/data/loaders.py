@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import io
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
@@ -14,11 +12,12 @@ from torch.utils.data import DataLoader
 from pyro_vd._core.arguments import LARGEST, check_number
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.generators import seeded
-from pyro_vd._core.messages import quoted
 from pyro_vd.data.batches import fingerprint_of
 from pyro_vd.data.dataset import Arrays
+from pyro_vd.data.examples import some_examples
 from pyro_vd.data.loader_pass import LoaderPass
 from pyro_vd.data.loader_size import is_map_style, pass_examples, sampled_examples
+from pyro_vd.data.loader_state import has_state, state_kept, state_of
 from pyro_vd.data.pairs import pair_in
 from pyro_vd.networks.inputs import num_examples as examples_in
 
@@ -133,17 +132,9 @@ class LoaderBatches:
             yield self._next(generator)
 
     def in_order(self) -> Iterator[Any]:
-        """Yield the batches of one pass, at most ``steps_per_epoch``, as the loader gives them.
-
-        A loader with a state of its own is then put back to where it was; a ``DataLoader`` needs no state for a new pass.
-        """
-        has_own_state = _has_state(self.loader) and not isinstance(self.loader, DataLoader)
-        state = copy.deepcopy(self.loader.state_dict()) if has_own_state else None
-        try:
+        """Yield the batches of one pass, at most ``steps_per_epoch``, as the loader gives them."""
+        with state_kept(self.loader):
             yield from islice(LoaderPass(self.loader, 0), self._steps)
-        finally:
-            if state is not None:
-                self.loader.load_state_dict(state)
 
     def first(self) -> Arrays | None:
         """Return the first batch of a pass apart; None if there is none.
@@ -161,11 +152,7 @@ class LoaderBatches:
         source: Any = self.loader.dataset if is_map_style(self.loader) else self.loader
 
         def some() -> Any:
-            if source is self.loader:
-                return next(self.in_order())
-            n = len(source)
-            with seeded(0):
-                return [source[index] for index in sorted({0, n // 2, n - 1})]
+            return next(self.in_order()) if source is self.loader else some_examples(source)
 
         steps = "" if self._steps is None else f", {self._steps} steps per epoch"
         return (
@@ -181,20 +168,8 @@ class LoaderBatches:
         state: dict[str, Any] = {}
         if self._steps is not None and self._running is not None:
             state |= {key: getattr(self._running, key) for key in _PLACE}
-        if _has_state(self.loader):
-            state["loader"] = self.loader.state_dict()
-            buffer = io.BytesIO()
-            try:
-                torch.save(state["loader"], buffer)
-                torch.load(io.BytesIO(buffer.getvalue()), weights_only=True)
-            except Exception as error:
-                raise InputError(
-                    f"the state_dict of a {type(self.loader).__name__} holds more than tensors and plain values, "
-                    f"{quoted(state['loader'])}, so that no checkpoint can hold it",
-                    name="state_dict",
-                    value=state["loader"],
-                    allowed="tensors and plain values",
-                ) from error
+        if has_state(self.loader):
+            state["loader"] = state_of(self.loader)
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -267,12 +242,3 @@ def _other_number(loader: Any, given: object, said: int) -> InputError:
         value=said,
         allowed="the number of examples that a pass gives, or steps_per_epoch must be given",
     )
-
-
-def _has_state(loader: Any) -> bool:
-    return hasattr(loader, "state_dict") and hasattr(loader, "load_state_dict")
-
-
-def iter_is_itself(loader: Any) -> bool:
-    """Whether it is an iterator, such as a generator, which can be run through only once."""
-    return hasattr(loader, "__next__")
