@@ -60,7 +60,7 @@ LISTS = (STRING, 3, FLAG, (0.5, 1.5), ("a", "b"), {"a": 1})
 EXAMPLES = (STRING, FLAG, None, 3, (X,), (X, Y, Y), {"x": X, "y": Y}, ([["a"]], Y), (X, object()), ([[1.0], [1.0, 2.0]], Y))
 OPTIONAL = {
     "lr_schedule", "train_threshold", "max_inputs", "validation", "device", "checkpoint", "spec", "augment", "batch_size",
-    "guide", "likelihood", "lr", "max_grad_norm",
+    "guide", "likelihood", "lr", "max_grad_norm", "num_examples", "steps_per_epoch",
     "net", "info", "scale", "masks", "data_dir",
 }  # fmt: skip
 """For which None is a value."""
@@ -74,6 +74,7 @@ PAIR: dict[str, Any] = {"guide": GUIDE}
 FIT = {
     "guide": OBJECTS, "train": EXAMPLES, "validation": EXAMPLES, "epochs": WHOLE, "batch_size": WHOLE,
     "lr": NUMBERS, "lr_schedule": OBJECTS, "kl_weight": NUMBERS, "kl_weights": (STRING, 3, FLAG, None),
+    "num_examples": WHOLE, "steps_per_epoch": WHOLE, "target": (TUPLE, FLAG, 3, TENSOR),
     "train_threshold": NUMBERS, "weight_decay": NUMBERS,
     "num_particles": WHOLE, "augment": FUNCTIONS, "rule": NUMBERS, "device": (TUPLE, FLAG, "nosuch", 1.5),
     "checkpoint": PATHS, "resume": FLAGS, "spec": OBJECTS, "phase": (TUPLE, FLAG, None, 3), "progress": FLAGS,

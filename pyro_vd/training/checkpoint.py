@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from pyro_vd._core.messages import quoted
 from pyro_vd._core.reading import reading
 from pyro_vd._core.schema import check_tree
 from pyro_vd._core.storage import load_checkpoint, save_checkpoint
+from pyro_vd.data.batches import StatefulBatches
 from pyro_vd.evaluation.epoch_record import EpochRecord
 from pyro_vd.networks.checks import check_state
 from pyro_vd.training.best_epoch import best_epoch
@@ -32,6 +33,7 @@ class _Saved(TypedDict):
     optimizer: dict[str, Any]
     scheduler: dict[str, Any] | None
     shuffle: Tensor
+    batches: NotRequired[dict[str, Any]]
     rng: Tensor
     cuda_rng: list[Tensor] | None
     guard: list[int]
@@ -88,6 +90,8 @@ class Checkpoint:
             "guard": [state.guard.skipped, state.guard.in_a_row],
             "history": [asdict(record) for record in state.history],
         }
+        if isinstance(state.batches, StatefulBatches):
+            content["batches"] = state.batches.state_dict()
         save_checkpoint(self.path, content)
 
     def restore(self, state: TrainingState) -> None:
@@ -108,6 +112,8 @@ class Checkpoint:
             if state.scheduler is not None:
                 state.scheduler.load_state_dict(saved["scheduler"])
             state.shuffle.set_state(saved["shuffle"])
+            if isinstance(state.batches, StatefulBatches):
+                state.batches.load_state_dict(saved["batches"])
             torch.set_rng_state(saved["rng"])
             if on_gpu:
                 torch.cuda.set_rng_state_all(saved["cuda_rng"])
@@ -142,6 +148,8 @@ class Checkpoint:
         for own, found in zip(on_gpu, saved["cuda_rng"] or [], strict=bool(on_gpu)):
             check_kind(f"{where}: cuda_rng", found, own)
         history = [record_of(f"{where}: history.{number}", row) for number, row in enumerate(saved["history"])]
+        if isinstance(state.batches, StatefulBatches) and "batches" not in saved:
+            raise InputError(name=f"{where}: batches", value=None, allowed="the state of the batches, which they say they have")
         phase, epochs = state.spec.phase, [record.epoch for record in history]
         if epochs != list(range(1, len(history) + 1)) or any(record.phase != phase for record in history):
             raise InputError(name=f"{where}: history", value=epochs, allowed=f"the epochs of {phase!r}, from 1 on")

@@ -81,9 +81,12 @@ def fit(
         guide: the guide of the model that is trained; the model's ``num_data`` is set to the number of examples.
         train: inputs ``(n, …)`` and observations, as the likelihood takes them, as a pair of tensors, NumPy arrays or lists,
             which are moved to the device as a whole; several inputs are a tuple or a mapping, as in ``((x1, x2), y)``. Or a
-            :class:`~pyro_vd.Dataset`, of which the training part is taken; a ``torch.utils.data.Dataset``; or
-            :class:`~pyro_vd.data.Batches`.
-        validation: held-out data, measured after every epoch and never used for training. No whole :class:`~pyro_vd.Dataset`.
+            :class:`~pyro_vd.Dataset`, of which the training part is taken. Data that are read batch by batch are a
+            ``DataLoader``; a data set of torch or of Hugging Face; a pair with memory-mapped arrays; another object that can be
+            iterated over again, whose items are batches; or :class:`~pyro_vd.data.Batches`. A batch is a pair of inputs and
+            observations, or a mapping of the inputs and, under the key ``target``, the observations.
+        validation: held-out data in any of these forms, measured after every epoch and never used for training. No whole
+            :class:`~pyro_vd.Dataset`.
         spec: the settings of the training.
         device: ``"cpu"``, ``"cuda"``…; by default where the model is.
         checkpoint: file that is written, atomically, after every epoch; an existing one is replaced, unless ``resume``.
@@ -95,9 +98,9 @@ def fit(
             which is needed, ``lr``, ``batch_size``, ``kl_weight`` and more.
 
     Raises:
-        InputError: arguments out of range, a model that is being trained already, data that do not fit, model and guide that
-            do not fit, a missing folder for files, or a checkpoint of another training: of other data, another guide or kind
-            of prior, or other settings.
+        InputError: arguments out of range, a model that is being trained already, data that do not fit (of data that are read
+            batch by batch, the message says which batch of which epoch), model and guide that do not fit, a missing folder for
+            files, or a checkpoint of another training: of other data, another guide or kind of prior, or other settings.
         NonFiniteError: ten steps in a row, or all of an epoch, had a non-finite loss or gradient (such steps are skipped and
             counted), or parameters are not finite at the end of an epoch. The checkpoint of the epoch before stays.
     """
@@ -114,7 +117,9 @@ def fit(
                 state.loss_of.train()
                 totals, taken = torch.zeros(3, device=state.device), 0
                 for x, y in state.draw_epoch():
-                    if (terms := update.take(x, y)) is not None:
+                    with state.explained(x, y):
+                        terms = update.take(x, y)
+                    if terms is not None:
                         totals += terms
                         taken += 1
                     state.step += 1

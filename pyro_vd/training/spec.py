@@ -10,6 +10,7 @@ from pyro_vd._core.arguments import HIGHEST_LR, LARGEST, check_choice, check_fla
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import must_be_one_of
 from pyro_vd.data.batches import Batches, TensorBatches
+from pyro_vd.data.examples import ExampleBatches
 from pyro_vd.guides.checks import check_train_threshold
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.inference.elbo import check_kl_weights
@@ -36,8 +37,14 @@ class TrainingSpec:
     epochs: int
     """Passes over the data, at least 1."""
     batch_size: int | None = None
-    """Examples per step, at least 1; None is 100, and leaves :class:`~pyro_vd.data.Batches` theirs. A last smaller batch is
-    trained on as well."""
+    """Examples per step, at least 1; None is 100, and leaves loaders and :class:`~pyro_vd.data.Batches` theirs. A last smaller
+    batch is trained on as well."""
+    num_examples: int | None = None
+    """N of a loader or stream, where it does not say how many examples there are; see :class:`~pyro_vd.data.LoaderBatches`."""
+    steps_per_epoch: int | None = None
+    """Batches per epoch of a loader or stream, which then goes on over epochs; None is one pass."""
+    target: str | None = None
+    """Key of the observations in a batch or example that is a mapping; None is "target", or "labels"."""
     lr: float | None = None
     """Learning rate at the start, > 0; None is the optimizer's own, 0.001 for Adam."""
     lr_schedule: LRSchedule = field(default_factory=LRSchedule)
@@ -88,8 +95,11 @@ class TrainingSpec:
 
     def __post_init__(self) -> None:
         take(self, "epochs", check_number("epochs", self.epochs, low=1, high=LARGEST, whole=True))
-        if self.batch_size is not None:
-            take(self, "batch_size", check_number("batch_size", self.batch_size, low=1, high=LARGEST, whole=True))
+        for name in ("batch_size", "num_examples", "steps_per_epoch"):
+            if (number := getattr(self, name)) is not None:
+                take(self, name, check_number(name, number, low=1, high=LARGEST, whole=True))
+        if self.target is not None and not isinstance(self.target, str):
+            raise InputError(name="target", value=self.target, allowed="a key of the batches, or None")
         for name in ("lr", "max_grad_norm"):
             if (number := getattr(self, name)) is not None:
                 take(self, name, check_number(name, number, low=0, high=HIGHEST_LR, low_open=True))
@@ -135,7 +145,8 @@ class TrainingSpec:
         settings: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in functions}
         settings |= {"kl_weights": list(self.kl_weights.items())}  # their order counts
         settings |= {"rule": asdict(self.rule), "num_data": batches.num_examples}
-        settings |= {"batch_size": batches.batch_size if type(batches) is TensorBatches else None}
+        cut_here = type(batches) is TensorBatches or type(batches) is ExampleBatches
+        settings |= {"batch_size": getattr(batches, "batch_size", None) if cut_here else None}
         settings |= {name: identity(name, getattr(self, name)) for name in functions}
         return {**settings, **pair_identity(guide), "data": batches.fingerprint()}
 
@@ -145,6 +156,9 @@ class TrainingSettings(TypedDict, total=False):
 
     epochs: int
     batch_size: int | None
+    num_examples: int | None
+    steps_per_epoch: int | None
+    target: str | None
     lr: float | None
     lr_schedule: LRSchedule | None
     optimizer: OptimizerFactory | str | None

@@ -51,7 +51,7 @@ class Update:
         if not self._batches:
             self._start(num_examples(x))
         inputs = x if spec.augment is None else augmented(spec.augment, x)
-        self.batch = inputs, y
+        self.batch, self._given = (inputs, y), (x, y)
         share = num_examples(x) / self._first
         # Parameters belong to the modules: Pyro's store, and another training, are left alone.
         with own_parameters(), lowered(state.guide.model, spec.precision):
@@ -86,6 +86,7 @@ class Update:
             self._terms /= self._shares
         self._batches = 0
         if not state.guard.is_finite(self._terms[0]):
+            state.check_batch(*self._given)
             return None
         if self._norm is not None:
             torch.nn.utils.clip_grad_norm_(self._trained, self._norm * state.batches.num_examples)

@@ -24,7 +24,7 @@ X, Y = torch.randn(20, 4, generator=torch.Generator().manual_seed(0)), torch.ara
 GUIDE = VariationalDropout(MLP((4, 3)))
 OTHER: dict[str, Any] = {
     "epochs": 3, "batch_size": 7, "lr": 0.1, "lr_schedule": LRSchedule("linear"), "kl_weight": KLWeight(0.5),
-    "kl_weights": {"*": 0.5},
+    "kl_weights": {"*": 0.5}, "num_examples": 30, "steps_per_epoch": 4, "target": "y",
     "train_threshold": 3.0, "noise": "example", "weight_decay": 0.1, "num_particles": 2, "augment": RandomAffine(8),
     "rule": PruningRule(2.0), "phase": "another", "optimizer": "SGD", "scheduler": partial(StepLR, step_size=2),
     "scheduler_interval": "step", "max_grad_norm": 0.1, "accumulate": 3,
@@ -50,7 +50,7 @@ def test_short_forms_become_the_long_ones() -> None:
     ("name", "value"),
     [
         ("epochs", 0), ("batch_size", 0), ("lr", 0), ("lr", math.nan), ("lr_schedule", 0.5), ("kl_weight", "0.5"),
-        ("kl_weights", 3),
+        ("kl_weights", 3), ("num_examples", 0), ("steps_per_epoch", 1.5), ("target", 3),
         ("train_threshold", 101), ("noise", "none"), ("weight_decay", -1), ("num_particles", 0), ("augment", 3),
         ("rule", "3"), ("phase", None), ("optimizer", 3), ("optimizer", "Adams"), ("scheduler", "StepLR"),
         ("scheduler_interval", "batch"), ("max_grad_norm", 0), ("accumulate", 1.5),
