@@ -167,6 +167,24 @@ class SquareHeads(nn.Module):
         return out * torch.arange(1, 1 + self.positions).sum()
 
 
+class TwoOfOneQuery(nn.Module):
+    """Two attentions in one operation each, whose queries are halves of what one layer makes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heads = 2
+        self.query = nn.Linear(WIDTH, 2 * WIDTH)
+        self.keys, self.values = (nn.ModuleList(nn.Linear(WIDTH, WIDTH) for _ in range(2)) for _ in range(2))
+        self.out = nn.Linear(2 * WIDTH, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        made = []
+        for query, key, value in zip(self.query(x).chunk(2, -1), self.keys, self.values, strict=True):
+            parts = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (query, key(x), value(x)))
+            made.append(F.scaled_dot_product_attention(*parts).transpose(1, 2).flatten(2))
+        return self.out(torch.cat(made, -1))
+
+
 @torch.no_grad()
 def with_biases(net: nn.Module) -> nn.Module:
     """A network whose biases are not zero, in float64."""

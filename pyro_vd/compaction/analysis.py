@@ -12,87 +12,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
-from pyro_vd.compaction.attentions import Heads, Scores
 from pyro_vd.compaction.exported import Exported
+from pyro_vd.compaction.findings import Heads, Held, Norm, Parts, Product, Scores, Table
 from pyro_vd.compaction.labels import Labels, Places, Sources, along, core, varying
-from pyro_vd.compaction.products import Parts
 from pyro_vd.compaction.values import Value, unknown, values_in
-
-
-@dataclass(frozen=True)
-class Held:
-    """Units that stay because an operation needs all of them; ``constant`` are those that could go but for it."""
-
-    node: fx.Node | None
-    labels: Tensor
-    constant: Tensor
-
-
-@dataclass
-class Product:
-    """An operation that multiplies units by a weight and sums: a layer.
-
-    Attributes:
-        node: the operation.
-        inputs: ``(inputs,)``, the labels of the units that it reads.
-        outputs: ``(outputs,)``, the labels of the units that it makes.
-        into: the places of the weight that the inputs stand for.
-        out_of: the places of weight and bias that the outputs stand for.
-        folded: mask of the constant inputs whose contribution is in ``added``.
-        added: ``(outputs,)``, what the folded inputs contribute.
-        bias: the name of the bias to which it is added; None if there is none and none can be made.
-        needed: mask of the outputs that are read.
-    """
-
-    node: fx.Node
-    inputs: Tensor
-    outputs: Tensor
-    into: Sources = field(default_factory=dict)
-    out_of: Sources = field(default_factory=dict)
-    folded: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
-    added: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
-    bias: str | None = None
-    needed: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
-
-
-@dataclass(frozen=True)
-class Table:
-    """A look-up of rows in a table.
-
-    Attributes:
-        node: the operation.
-        name: of the parameter or buffer.
-        columns: ``(columns,)``, the labels of the units that it makes.
-    """
-
-    node: fx.Node
-    name: str
-    columns: Tensor
-
-
-@dataclass(frozen=True)
-class Norm:
-    """The units of a layer or RMS normalisation from which constant units can be removed.
-
-    Attributes:
-        path: of the module.
-        labels: ``(units,)``, those that it reads.
-        numbers: ``(units,)``, the values of those that are constant, NaN for the others.
-        dim: the dimension of the units in the module's input.
-        eps: the number added to the mean square, in RMS normalisation that is no module of PyTorch; else None.
-    """
-
-    path: str
-    labels: Tensor
-    numbers: Tensor
-    dim: int = -1
-    eps: float | None = None
 
 
 class Analysis:
@@ -103,6 +32,12 @@ class Analysis:
         labels: of all units.
         places: the labels of the indices of parameters and buffers.
         values: what is known of the output of every node.
+        held, products, scores, heads, tables, parts, norms: what the rules note; see :mod:`.findings`.
+        ranges: pairs of labels: the first ones stay if any of the second ones does, which lie behind them.
+        equal_parts: lists of vectors of labels of which the same number stays in each.
+        wider: pairs of labels: more of the first ones stay than of the second ones.
+        fillers: operations that make zeros, and the labels of the units that these meet.
+        sinks: marks that start from elsewhere than the outputs, for :meth:`mark_live`.
         live: by label, after :meth:`mark_live`, whether the outputs depend on it.
     """
 
@@ -231,7 +166,7 @@ class Analysis:
             return marks.to(gradient.dtype)
 
         flow.register_hook(arrived)
-        return Value(value.labels, flow, value.numbers, value.concrete, value.sources)
+        return replace(value, flow=flow)
 
     @torch.inference_mode(False)
     def mark_live(self) -> None:

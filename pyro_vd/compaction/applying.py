@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from torch import Tensor, nn
 
@@ -11,14 +9,11 @@ from pyro_vd._core.errors import InputError
 from pyro_vd._core.threads import alone
 from pyro_vd.compaction.front import behind_selection
 from pyro_vd.compaction.labels import along
-from pyro_vd.compaction.norms import replace_norm
-from pyro_vd.compaction.plan import AttentionPlan, EmbeddingPlan, ShrinkPlan, shrink_tensor
+from pyro_vd.compaction.plan import ShrinkPlan, shrink_tensor
 from pyro_vd.compaction.tensor_plan import TensorPlan
-from pyro_vd.networks.attention import Attention
 from pyro_vd.networks.checks import check_module
 from pyro_vd.networks.copies import copy_network
-from pyro_vd.networks.layer_sizes import replace_number, replace_parameter, replace_tensor
-from pyro_vd.networks.remapped import RemappedEmbedding, can_share_rows, remapped
+from pyro_vd.networks.layer_sizes import replace_parameter, replace_tensor
 
 Owners = dict[int, list[tuple[nn.Module, str]]]
 """By the ``id`` of a parameter, the modules that hold it, and its name there."""
@@ -58,15 +53,8 @@ def prepared(net: nn.Module) -> nn.Module:
 
 def applied(net: nn.Module, plan: ShrinkPlan) -> nn.Module:
     """Carry out a plan on a network, which is changed; see :func:`apply_plan`."""
-    for attention in plan.attentions:
-        replace_attention(net, attention)
-    for embedding in plan.embeddings:
-        remap_embedding(net, embedding)
-    for norm in plan.norms:
-        replace_norm(net, norm)
-    for attribute in plan.attributes:
-        value = attribute.value if attribute.is_tuple else attribute.value[0]
-        replace_number(net.get_submodule(attribute.module), attribute.name, value)
+    for found in plan.modules:
+        found.carry_out(net)
     owners: Owners = {}
     for module in net.modules():
         for name, parameter in module._parameters.items():
@@ -78,50 +66,6 @@ def applied(net: nn.Module, plan: ShrinkPlan) -> nn.Module:
     whole, selection = behind_selection(net, plan.inputs)
     replace_tensor(selection, "index", selection.index[torch.tensor(plan.inputs.kept, device=selection.index.device)])
     return whole
-
-
-def replace_attention(net: nn.Module, found: AttentionPlan) -> None:
-    """Put an attention whose heads have widths of their own in the place of a module of PyTorch, or make such a one smaller.
-
-    Raises:
-        InputError: there is another module in that place.
-    """
-    whole = net.get_submodule(found.module)
-    if isinstance(whole, Attention):
-        whole.num_heads, whole.head_dim, whole.value_dim = found.heads, found.width, found.value_width
-        return
-    if not isinstance(whole, nn.MultiheadAttention):
-        raise InputError(f"{found.module} is a {type(whole).__name__}, not an nn.MultiheadAttention", name=found.module)
-    _replace(net, whole, Attention(whole, found.heads, found.width, found.value_width))
-    for module in net.modules():
-        if isinstance(module, nn.TransformerEncoder):
-            module.use_nested_tensor = False
-
-
-def remap_embedding(net: nn.Module, found: EmbeddingPlan) -> None:
-    """Let ids share the rows of an embedding; its weight has all of its rows until the plan for it is carried out.
-
-    Raises:
-        InputError: there is another module in that place, or one with another number of rows.
-    """
-    whole = net.get_submodule(found.module)
-    count = len(cast(Tensor, whole.weight)) if can_share_rows(whole) else 0
-    if count != len(found.rows):
-        raise InputError(
-            f"{found.module} is {whole}, not an embedding of {len(found.rows)} rows", name=found.module, value=count
-        )
-    if isinstance(whole, RemappedEmbedding):
-        whole.take_rows(torch.tensor(found.rows))
-    else:
-        _replace(net, whole, remapped(whole, torch.tensor(found.rows)))
-
-
-def _replace(net: nn.Module, old: nn.Module, new: nn.Module) -> None:
-    """Put a module in all places of another one."""
-    for module in net.modules():
-        for name, child in module._modules.items():
-            if child is old:
-                module._modules[name] = new
 
 
 def _shrink(net: nn.Module, plan: ShrinkPlan, found: TensorPlan, owners: Owners) -> None:

@@ -14,7 +14,7 @@ from pyro_vd.compaction.analysis import Analysis
 from pyro_vd.compaction.counting import Counting
 from pyro_vd.compaction.exported import literals, operation
 from pyro_vd.compaction.labels import core, varying
-from pyro_vd.compaction.plan import AttentionPlan, AttributePlan
+from pyro_vd.compaction.module_plans import AttentionPlan, AttributePlan
 from pyro_vd.compaction.rules_movement import RULES as MOVEMENT
 from pyro_vd.compaction.values import Value, values_in
 from pyro_vd.networks.attention import Attention
@@ -134,16 +134,16 @@ def attention_plans(analysis: Analysis, counting: Counting, changed: Collection[
 
 def scales(analysis: Analysis, counting: Counting) -> dict[tuple[str, int], list[float]]:
     """By place, the factors of the layers that make up for a scale that depends on a width."""
-    found: dict[tuple[str, int], list[float]] = {}
+    found: dict[tuple[str, int], Tensor] = {}
     for heads in analysis.heads:
         width, left = heads.query.shape[1], int(counting.mask(heads.query).sum(1).max())
         if heads.scale is None or left == width:
             continue
-        for place, index in heads.scale.layer.out_of.items():
-            factors = torch.ones(len(analysis.places.labels[place[0]][place[1]]), dtype=torch.float64)
+        for place, index in heads.scale.layer.out_of.items():  # one layer may make the queries of several attentions
+            name, dim = place
+            factors = found.setdefault(place, torch.ones(len(analysis.places.labels[name][dim]), dtype=torch.float64))
             factors[index[heads.scale.outputs]] = (left / width) ** heads.scale.power
-            found[place] = factors.tolist()
-    return found
+    return {place: factors.tolist() for place, factors in found.items()}
 
 
 def _sizes(counting: Counting, value: Value) -> Iterator[tuple[int, int]]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, fx
 
 from pyro_vd.compaction.analysis import Analysis
-from pyro_vd.compaction.attentions import Heads, Scores
+from pyro_vd.compaction.findings import Heads, Scores
 from pyro_vd.compaction.labels import core, varying
 from pyro_vd.compaction.scaling import multihead
 from pyro_vd.compaction.values import Value

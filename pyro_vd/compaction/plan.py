@@ -12,61 +12,8 @@ from torch import Tensor
 
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.settings import typed
-from pyro_vd.compaction.norms import NormPlan
+from pyro_vd.compaction.module_plans import AttentionPlan, AttributePlan, EmbeddingPlan, ModulePlan, NormPlan
 from pyro_vd.compaction.tensor_plan import TensorPlan, are_indices
-
-
-@dataclass(frozen=True)
-class AttributePlan:
-    """A number, or a tuple of numbers, that a module keeps as an attribute and that the shapes of its tensors do not tell.
-
-    Attributes:
-        module: path of the module.
-        name: name of the attribute.
-        value: the new numbers.
-        is_tuple: whether the attribute is a tuple; else it is the only number of ``value``.
-    """
-
-    module: str
-    name: str
-    value: tuple[int, ...]
-    is_tuple: bool = False
-
-
-@dataclass(frozen=True)
-class AttentionPlan:
-    """An ``nn.MultiheadAttention`` that an :class:`~pyro_vd.networks.attention.Attention` of smaller sizes replaces.
-
-    Attributes:
-        module: path of the module.
-        heads: how many heads stay.
-        width: how many units of query and key each of them has.
-        value_width: how many units of value each of them has.
-    """
-
-    module: str
-    heads: int
-    width: int
-    value_width: int
-
-
-@dataclass(frozen=True)
-class EmbeddingPlan:
-    """An embedding that a :class:`~pyro_vd.networks.RemappedEmbedding` with fewer rows replaces, or one that has fewer.
-
-    Attributes:
-        module: path of the module.
-        rows: by row of its weight before, the number of the row that stays of those equal to it.
-    """
-
-    module: str
-    rows: tuple[int, ...]
-
-    def __post_init__(self) -> None:
-        if not self.rows or {*self.rows} != {*range(max(self.rows) + 1)}:
-            raise InputError(
-                f"the rows of {self.module} must be numbered from 0 without a gap", name=self.module, value=self.rows
-            )
 
 
 @dataclass(frozen=True)
@@ -112,6 +59,11 @@ class ShrinkPlan:
     attentions: tuple[AttentionPlan, ...] = ()
     embeddings: tuple[EmbeddingPlan, ...] = ()
     norms: tuple[NormPlan, ...] = ()
+
+    @property
+    def modules(self) -> tuple[ModulePlan, ...]:
+        """The plans for modules, in the order in which they are carried out."""
+        return (*self.attentions, *self.embeddings, *self.norms, *self.attributes)
 
     @cached_property
     def _by_name(self) -> dict[str, TensorPlan]:

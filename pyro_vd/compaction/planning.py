@@ -38,9 +38,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, fx
 
-from pyro_vd.compaction.analysis import Analysis, Product
+from pyro_vd.compaction.analysis import Analysis
 from pyro_vd.compaction.attributes import attention_plans, attribute_plans, scales
 from pyro_vd.compaction.counting import Counting
+from pyro_vd.compaction.findings import Product
 from pyro_vd.compaction.norms import keep_constants, norm_plans
 from pyro_vd.compaction.plan import InputSelection, ShrinkPlan
 from pyro_vd.compaction.remapping import embedding_plans

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -47,21 +46,6 @@ class Reads:
     def marks(self, flow: Tensor, root: Tensor, needed: Tensor) -> Tensor:
         """``(outputs,)``: passes marks from the outputs back to the inputs they read, and notes them in ``needed``."""
         return cast(Tensor, _Marks.apply(flow, root, self._nonzero, self._groups, needed))
-
-
-@dataclass(frozen=True)
-class Parts:
-    """The units of a convolution with groups, by label.
-
-    Attributes:
-        node: the convolution.
-        inputs: ``(groups, width)``.
-        outputs: ``(groups, width)``.
-    """
-
-    node: fx.Node
-    inputs: Tensor
-    outputs: Tensor
 
 
 class _Marks(torch.autograd.Function):

@@ -76,9 +76,9 @@ class Cell:
             reads_outputs = reads_outputs | (torch.eye(width, dtype=torch.bool) & ~still)
         made = made & ~silent[:, None] & ~still
         before = _closed(reads_outputs, made)
-        passed = _flow(memory) if memory is not first else torch.zeros(())
+        passed = memory.flow_along(-1) if memory is not first else torch.zeros(())
         own = self._watched(cells, reads_inputs.float() @ inputs.flow + passed + analysis.root)
-        earlier = self._watched(outputs, _flow(first) + analysis.root)
+        earlier = self._watched(outputs, first.flow_along(-1) + analysis.root)
         marks = before.float() @ (own + reads_outputs.float() @ earlier)
         zero = torch.zeros((), dtype=torch.float64)
         self.cells: Value = Value(cells, marks, zero.where(still, torch.nan))
@@ -120,11 +120,8 @@ def _entries(weight: Value) -> Tensor:
 
 def _is_zero(state: Value) -> Tensor:
     """``(units,)``, mask of those that start at 0 in every example."""
-    return (core(state.constant) == 0).flatten(0, -2).all(0).expand(state.shape[-1])
-
-
-def _flow(state: Value) -> Tensor:
-    return state.flow.flatten(0, -2).sum(0)
+    zero = core(state.constant) == 0
+    return zero.reshape(-1, zero.shape[-1]).all(0).expand(state.shape[-1])
 
 
 def _closed(reads_outputs: Tensor, made: Tensor) -> Tensor:

@@ -9,11 +9,11 @@ from typing import Any
 from torch import Tensor, fx, nn
 
 from pyro_vd._core.errors import InputError
-from pyro_vd.compaction.analysis import Analysis, Table
-from pyro_vd.compaction.applying import remap_embedding
+from pyro_vd.compaction.analysis import Analysis
 from pyro_vd.compaction.counting import Counting
 from pyro_vd.compaction.exported import Exported, NotExportedError, literals, operation
-from pyro_vd.compaction.plan import EmbeddingPlan
+from pyro_vd.compaction.findings import Table
+from pyro_vd.compaction.module_plans import EmbeddingPlan
 from pyro_vd.compaction.rules_embedding import equal_rows
 from pyro_vd.networks.copies import copy_network
 from pyro_vd.networks.remapped import RemappedEmbedding, can_share_rows, index_type
@@ -33,7 +33,7 @@ def embedding_plans(analysis: Analysis, counting: Counting) -> Iterator[tuple[Em
         tables.setdefault(table.name, []).append(table)
     for name, uses in tables.items():
         module = _owner(analysis, name, uses)
-        if module is None or any(_counts_rows(analysis, table) for table in uses):
+        if module is None:
             continue
         columns = uses[0].columns
         kept = counting.mask(columns)
@@ -44,7 +44,8 @@ def embedding_plans(analysis: Analysis, counting: Counting) -> Iterator[tuple[Em
         rows, classes = first.unique(return_inverse=True)
         is_new = not isinstance(module, RemappedEmbedding)
         cost = len(first) * index_type(len(rows)).itemsize + _ENTRY if is_new else 0
-        if (len(first) - len(rows)) * int(kept.sum()) * weight.itemsize > cost:
+        saves = (len(first) - len(rows)) * int(kept.sum()) * weight.itemsize > cost
+        if saves and not any(_counts_rows(analysis, table) for table in uses):
             yield EmbeddingPlan(analysis.graph.path(uses[0].node), tuple(classes.tolist())), name, tuple(rows.tolist())
 
 
@@ -72,7 +73,7 @@ def _counts_rows(analysis: Analysis, table: Table) -> bool:
     if not any(literals(node) for node in made):
         return False
     path, net = graph.path(table.node), copy_network(graph.net)
-    remap_embedding(net, EmbeddingPlan(path, (0,) * len(analysis.places.labels[table.name][0])))
+    EmbeddingPlan(path, (0,) * len(analysis.places.labels[table.name][0])).carry_out(net)
     module: Any = net.get_submodule(path)
     module.weight = nn.Parameter(module.weight[:1])
     try:

@@ -35,7 +35,7 @@ def _bilinear(analysis: Analysis, node: fx.Node, args: Any, kwargs: Any) -> Any:
             analysis.hold(None, analysis.places.link(place, core(index).flatten(), outputs))
     reads = weight.concrete.detach().cpu() != 0
     reads = reads & (one_numbers != 0)[:, None] & (two_numbers != 0)
-    flows = [value.flow.flatten(0, -2).sum(0) for value in (first, second)]
+    flows = [value.flow_along(-1) for value in (first, second)]
     marks = reads.any(2).float() @ flows[0] + reads.any(1).float() @ flows[1] + analysis.root
     shift = torch.zeros((), dtype=torch.float64) if bias is None else bias.constant
     numbers = shift.where(~reads.flatten(1).any(1), torch.nan)

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from pyro_vd.compaction.analysis import Analysis, Table
+from pyro_vd.compaction.analysis import Analysis
+from pyro_vd.compaction.findings import Table
 from pyro_vd.compaction.labels import core, varying
 from pyro_vd.compaction.values import Value, unknown, values_in
 

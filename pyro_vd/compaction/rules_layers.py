@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from pyro_vd.compaction.analysis import Analysis, Product
+from pyro_vd.compaction.analysis import Analysis
+from pyro_vd.compaction.findings import Parts, Product
 from pyro_vd.compaction.labels import Sources, along, core, varying
-from pyro_vd.compaction.products import Parts, Reads, bias_to_change
+from pyro_vd.compaction.products import Reads, bias_to_change
 from pyro_vd.compaction.rules_elementwise import joined_labels
 from pyro_vd.compaction.values import Value
 
@@ -59,10 +60,9 @@ def product(
     reads.leave_out(found.folded)
     shift = torch.zeros((), dtype=torch.float64) if joined is None else joined.constant
     made = (shift + found.added).where(~reads.any_input(), torch.nan)
-    flow = value.flow.movedim(axis, -1).flatten(0, -2).sum(0)
     found.needed = torch.zeros(len(outputs), dtype=torch.bool)
     analysis.products.append(found)
-    marks = reads.marks(flow, analysis.root, found.needed)
+    marks = reads.marks(value.flow_along(axis), analysis.root, found.needed)
     labels, flow, made = (along(part, axis % len(shape), shape) for part in (outputs, marks, made))
     result = Value(labels, flow, made)
     if own and bias is not None:

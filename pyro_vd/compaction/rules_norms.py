@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from pyro_vd.compaction.analysis import Analysis, Norm
+from pyro_vd.compaction.analysis import Analysis
 from pyro_vd.compaction.exported import Exported, operation
+from pyro_vd.compaction.findings import Norm
 from pyro_vd.compaction.labels import along, core, varying
 from pyro_vd.compaction.rules_elementwise import joined_labels
 from pyro_vd.compaction.rules_positions import RULES as POSITIONS
@@ -114,7 +115,7 @@ def _group_norm(analysis: Analysis, node: fx.Node, args: Any, kwargs: Any) -> Va
     analysis.labels.unite(parts, parts[:, :1])
     labels = joined_labels(analysis, node, [Value(along(vector, 1, shape), value.flow), *given], shape)
     made = (known - known.mean(1, keepdim=True)) / (known.var(1, keepdim=True, correction=0) + eps).sqrt()
-    flow = value.flow.movedim(1, -1).flatten(0, -2).sum(0).reshape(groups, -1)
+    flow = value.flow_along(1).reshape(groups, -1)
     flow = flow.sum(1, keepdim=True).expand(parts.shape)
     return _scaled(Value(labels, along(flow.flatten(), 1, shape), along(made.flatten(), 1, shape)), given)
 

@@ -12,7 +12,7 @@ from torch import Tensor, fx
 from pyro_vd.compaction.analysis import Analysis
 from pyro_vd.compaction.labels import along
 from pyro_vd.compaction.recurrent_cells import Cell, CellWeights
-from pyro_vd.compaction.values import Value
+from pyro_vd.compaction.values import Value, joined
 
 _KINDS = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 
@@ -34,7 +34,7 @@ def _layers(kind: str) -> Callable[[Analysis, fx.Node, Any, Any], Any]:
                 own = _cell_weights(weights[number * per_cell : (number + 1) * per_cell], has_biases)
                 starts = [_part(state, number) for state in states]
                 cells.append(Cell(analysis, node, kind, own, inputs, starts))
-            inputs = _joined([cell.outputs for cell in cells[-directions:]])
+            inputs = joined([cell.outputs for cell in cells[-directions:]], 0)
         of_outputs, of_cells = [cell.outputs for cell in cells], [cell.cells for cell in cells]
         if len(cells) > 1:
             analysis.equal_parts += [[units.labels for units in of_outputs], [units.labels for units in of_cells]]
@@ -75,17 +75,12 @@ def _cell_weights(weights: list[Value], has_biases: bool) -> CellWeights:
 def _vector(analysis: Analysis, node: fx.Node, value: Value) -> Value:
     """The units along the last axis."""
     labels, numbers = analysis.units_along(value, -1, node)
-    return Value(labels, value.flow.flatten(0, -2).sum(0), numbers)
+    return Value(labels, value.flow_along(-1), numbers)
 
 
 def _part(state: Value, number: int) -> Value:
     """The state that one cell of several starts from."""
     return replace(state.moved(lambda tensor: tensor[number : number + 1]), filler=state.filler)
-
-
-def _joined(parts: list[Value]) -> Value:
-    labels, flow, numbers = (torch.cat([getattr(part, name) for part in parts]) for name in ("labels", "flow", "constant"))
-    return Value(labels, flow, numbers)
 
 
 def _stacked(parts: list[Value], shape: torch.Size) -> Value:

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from pyro_vd.compaction.analysis import Analysis, Product
-from pyro_vd.compaction.attentions import Scale
+from pyro_vd.compaction.analysis import Analysis
 from pyro_vd.compaction.counting import Counting
 from pyro_vd.compaction.exported import Exported, operation
+from pyro_vd.compaction.findings import Product, Scale
 from pyro_vd.compaction.front import paired
 from pyro_vd.compaction.labels import core
 from pyro_vd.compaction.rules_movement import RULES as MOVEMENT

@@ -46,16 +46,31 @@ class TensorPlan:
     def __post_init__(self) -> None:
         dims = len(self.shape)
         fits = len(self.kept) == len(self.zeroed) == dims and (not self.added or (len(self.added),) == self.shape)
+        fits &= len(self.factors) in (0, dims)
         fits &= all(len(vector) in (0, size) for vector, size in zip(self.factors, self.shape, strict=False))
         sizes = [size * (self.parts if dim == 1 else 1) for dim, size in enumerate(self.shape)]
         kept = [None if indices is None else sorted(indices) for indices in self.kept]
-        if not fits or not all(map(are_indices, (*kept, *self.zeroed), sizes * 2)) or () in self.kept:
+        fits = fits and all(map(are_indices, (*kept, *self.zeroed), sizes * 2)) and () not in self.kept
+        if not fits or not (self.parts == 1 or self._has_parts()):
             raise InputError(
                 f"the plan for {self.name!r} does not fit its shape {self.shape}: indices must differ and be less than the "
-                "size of their dimension, at least one must be kept, and numbers to add must be as many as the entries",
+                "size of their dimension, at least one must be kept, numbers to add must be as many as the entries, and parts "
+                "must be equally large",
                 name=self.name,
                 value=self.shape,
             )
+
+    def _has_parts(self) -> bool:
+        """Whether the tensor can have so many parts, of which those that stay keep the same number along dimension 1."""
+        if self.parts < 1 or len(self.shape) < 2 or self.shape[0] % self.parts:
+            return False
+        rows, columns = self._kept_by_part()
+        return rows.keys() == columns.keys() and len({len(its) for its in columns.values()}) == 1
+
+    def _kept_by_part(self) -> tuple[dict[int, list[int]], dict[int, list[int]]]:
+        """By part, what is kept along dimensions 0 and 1, as indices within the part."""
+        sizes = self.shape[0] // self.parts, self.shape[1]
+        return _by_part(self.kept[0], self.parts, sizes[0]), _by_part(self.kept[1], self.parts, sizes[1])
 
     def zero(self, tensor: Tensor) -> None:
         """Set to zero what ``zeroed`` says in a tensor of this shape."""
@@ -74,8 +89,7 @@ class TensorPlan:
                 selected = selected.index_select(dim, torch.tensor(kept, device=tensor.device))
         if self.parts == 1:
             return selected
-        sizes = (self.shape[0] // self.parts, self.shape[1])
-        rows, columns = (_by_part(kept, self.parts, size) for kept, size in zip(self.kept, sizes, strict=False))
+        rows, columns = self._kept_by_part()
         parts = selected.chunk(self.parts)
         return torch.cat([parts[part][its_rows][:, columns[part]] for part, its_rows in rows.items()])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -60,6 +60,28 @@ class Value:
             {place: move(index) for place, index in self.sources.items()},
         )
 
+    def divided(self, divide: Callable[[Tensor], Sequence[Tensor]]) -> list[Value]:
+        """The values after an operation that gives several parts."""
+        labels, flows = divide(self.labels), divide(self.flow)
+        numbers = None if self.numbers is None else divide(self.numbers)
+        concrete = None if self.concrete is None else divide(self.concrete)
+        sources = {place: divide(index) for place, index in self.sources.items()}
+        return [
+            Value(
+                labels[part],
+                flows[part],
+                None if numbers is None else numbers[part],
+                None if concrete is None else concrete[part],
+                {place: indices[part] for place, indices in sources.items()},
+            )
+            for part in range(len(labels))
+        ]
+
+    def flow_along(self, axis: int) -> Tensor:
+        """The flow of the entries along an axis, summed over all others."""
+        others = [dim for dim in range(len(self.shape)) if dim != axis % len(self.shape)]
+        return self.flow.sum(others) if others else self.flow
+
     def with_numbers(self, numbers: Tensor | None) -> Value:
         """The same units with other constants."""
         return replace(self, numbers=numbers, concrete=None)
@@ -73,6 +95,12 @@ def unknown(shape: torch.Size) -> Value:
 def known(tensor: Tensor, sources: Sources | None = None) -> Value:
     """A tensor that does not depend on the inputs."""
     return Value(torch.full((), -1).expand(tensor.shape), torch.zeros(()).expand(tensor.shape), None, tensor, sources or {})
+
+
+def joined(values: Sequence[Value], axis: int) -> Value:
+    """The units, marks and constants of several values, one after another along an axis."""
+    labels, flow = [value.labels for value in values], [value.flow for value in values]
+    return Value(torch.cat(labels, axis), torch.cat(flow, axis), torch.cat([value.constant for value in values], axis))
 
 
 def values_in(tree: Any) -> Iterator[Value]:

@@ -11,28 +11,22 @@ from torch import Tensor, nn
 
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import one_line
-from pyro_vd.compaction.applying import remap_embedding, replace_attention
-from pyro_vd.compaction.norms import NormPlan, replace_norm
-from pyro_vd.compaction.plan import AttentionPlan, EmbeddingPlan
+from pyro_vd.export.replaced_modules import replace_modules, replaced_modules
 from pyro_vd.export.sparse_file import PARTS
 from pyro_vd.export.tied_weights import tied_names
-from pyro_vd.networks.attention import Attention
 from pyro_vd.networks.checks import check_kinds
 from pyro_vd.networks.copies import copy_network
 from pyro_vd.networks.layer_sizes import changed_numbers, replace_number, replace_parameter, replace_tensor, whole_shapes
 from pyro_vd.networks.modules import SelectInputs
-from pyro_vd.networks.partial_norms import PartialNorm
-from pyro_vd.networks.remapped import RemappedEmbedding
 
 
 def sizes_of(net: nn.Module, stored: Iterable[str]) -> dict[str, Any]:
     """Sizes of a network, for JSON.
 
     ``shapes`` are the shapes of the tensors that are not among the ``stored`` ones; ``whole`` are the shapes before compaction;
-    ``numbers`` are those that compaction has changed in modules; ``attention`` are the heads and widths of attentions that it
-    has put in the place of PyTorch's; ``embeddings`` are the embeddings whose ids share rows, with the row of the padding;
-    ``norms`` are the numbers of units that normalisations have lost, the dimensions of their units, and their ``eps``;
-    ``front`` describes the selection of inputs that it has put in front, which the network of a user lacks.
+    ``numbers`` are those that compaction has changed in modules; ``attention``, ``embeddings`` and ``norms`` describe the
+    modules that it has put in the place of others (:mod:`.replaced_modules`); ``front`` describes the selection of inputs that
+    it has put in front, which the network of a user lacks.
     """
     stored = set(stored)
     front = list(net._modules.items())[:2] if type(net) is nn.Sequential else []
@@ -42,17 +36,7 @@ def sizes_of(net: nn.Module, stored: Iterable[str]) -> dict[str, Any]:
         "shapes": {name: list(tensor.shape) for name, tensor in net.state_dict().items() if name not in stored},
         "whole": {name: None if shape is None else list(shape) for name, shape in whole_shapes(net).items()},
         "numbers": changed_numbers(net),
-        "attention": {
-            path: [attention.num_heads, attention.head_dim, attention.value_dim]
-            for path, attention in net.named_modules()
-            if isinstance(attention, Attention)
-        },
-        "embeddings": {
-            path: embedding.padding_row for path, embedding in net.named_modules() if isinstance(embedding, RemappedEmbedding)
-        },
-        "norms": {
-            path: [norm.num_removed, norm.dim, norm.eps] for path, norm in net.named_modules() if isinstance(norm, PartialNorm)
-        },
+        **replaced_modules(net),
         "front": inputs and {"flatten": flatten, "name": inputs[0], "features": inputs[1].in_features, "dim": inputs[1].dim},
     }
 
@@ -76,12 +60,7 @@ def in_the_sizes_of(where: str, net: nn.Module, sizes: Mapping[str, Any], stored
         shapes |= {name: tuple(tensor.shape) for name, tensor in stored.items() if name not in packed}
         if sizes["front"] is not None:
             net = _behind_selection(net, shapes, **sizes["front"])
-        for path, (heads, *width) in sizes.get("attention", {}).items():
-            _narrow(net, path, heads, *width)
-        for path, padding_row in sizes.get("embeddings", {}).items():
-            _share_rows(net, path, shapes[f"{path}.weight"][0], padding_row)
-        for path, (removed, *others) in sizes.get("norms", {}).items():
-            _let_norm_remember(net, path, removed, *others)
+        replace_modules(net, sizes, shapes)
         for key, number in sizes.get("numbers", {}).items():
             _change(net, key, number)
         tied = {name: first for name, first in tied_names(net).items() if shapes.get(name) == shapes.get(first)}
@@ -121,42 +100,6 @@ def _behind_selection(
     front[name] = SelectInputs(features, min(shapes[f"{name}.index"][0], features), dim).to(device)
     whole = {**front, **children}
     return nn.Sequential(OrderedDict((child, module) for child, module in whole.items() if module is not None))
-
-
-def _narrow(net: nn.Module, path: str, heads: int, width: int, value_width: int) -> None:
-    """Put a narrower attention in the place of one of PyTorch."""
-    attention = net.get_submodule(path)
-    if isinstance(attention, Attention):  # as narrow as that of the file already, or its tensors do not fit
-        return
-    most = cast(Any, attention).num_heads, cast(Any, attention).head_dim, cast(Any, attention).head_dim
-    if not all(type(n) is int and 0 < n <= largest for n, largest in zip((heads, width, value_width), most, strict=True)):
-        raise ValueError(f"{path} cannot have been given {heads} heads of the widths {width} and {value_width}")
-    replace_attention(net, AttentionPlan(path, heads, width, value_width))
-
-
-def _share_rows(net: nn.Module, path: str, count: int, padding_row: int | None) -> None:
-    """Let the ids of an embedding share so many rows."""
-    embedding = net.get_submodule(path)
-    if not isinstance(embedding, RemappedEmbedding):
-        rows = torch.arange(len(cast(Tensor, embedding.weight))).clamp(max=count - 1)
-        remap_embedding(net, EmbeddingPlan(path, tuple(rows.tolist())))
-        embedding = cast(RemappedEmbedding, net.get_submodule(path))
-    has_padding = embedding.padding_idx is not None
-    if not (type(padding_row) is int and 0 <= padding_row < count if has_padding else padding_row is None):
-        raise ValueError(f"the padding of {path}, {embedding.padding_idx}, cannot have the row {padding_row} of {count}")
-    embedding.padding_row = padding_row
-
-
-def _let_norm_remember(net: nn.Module, path: str, removed: int, dim: int, eps: float | None) -> None:
-    """Let a normalisation remember as many removed units as that of the file does."""
-    norm: Any = net.get_submodule(path)
-    before = norm.num_removed if isinstance(norm, PartialNorm) else 0
-    if removed == before:
-        return
-    units = norm.normalized_shape[0] if hasattr(norm, "normalized_shape") else len(norm.weight)
-    if not (type(removed) is int and type(dim) is int and before < removed < units):
-        raise ValueError(f"{path} cannot have lost {removed} units along dimension {dim}")
-    replace_norm(net, NormPlan(path, (0.0,) * (removed - before), dim, eps))
 
 
 def _change(net: nn.Module, key: str, value: Any) -> None:

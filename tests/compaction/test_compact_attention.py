@@ -19,6 +19,7 @@ from attention_networks import (
     Grouped,
     OfTheInput,
     SquareHeads,
+    TwoOfOneQuery,
     silence,
     with_biases,
 )
@@ -176,6 +177,17 @@ def test_numbers_that_are_the_size_of_several_axes(heads: int, width: int, tmp_p
     small = checked(net, *sequences((2, 5), (1, 4)))
     assert (small.attention.num_heads, small.attention.head_dim) == (heads, width)
     file_gives_back(small, net, sequences((3, 4))[0], tmp_path)
+
+
+def test_attentions_whose_queries_one_layer_makes() -> None:
+    net = TwoOfOneQuery().double()
+    width = WIDTH // net.heads
+    gone = (1, width + 1)  # one unit of each head
+    silence(net.query.weight, net.query.bias, *gone, *(WIDTH + row for row in gone))
+    for layer in (*net.keys, *net.values):
+        silence(layer.weight, layer.bias, *gone)
+    small = checked(net, *sequences((3, 6), (2, 9)))
+    assert small.query.out_features == 2 * (WIDTH - 2)
 
 
 def eager(net: Any) -> nn.Module:

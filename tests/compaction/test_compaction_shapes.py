@@ -121,3 +121,25 @@ def test_every_form_of_example_is_taken(form: Callable[[Tensor], Any]) -> None:
     net, x = Converted().eval(), torch.randn(5, 4)
     assert compact(net, form(x)).first.out_features == 6
     assert unit_groups(net, form(x)).groups.keys() >= {"first.weight", "last.weight"}
+
+
+class OfOneVector(nn.Module):
+    """A layer and a recurrent cell that take the mean over all examples, a tensor with one axis alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.cell, self.last = nn.Linear(4, 6), nn.RNNCell(6, 5), nn.Linear(5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.cell(self.first(x).mean(0))) + x[:, :1]
+
+
+def test_layers_that_take_a_vector() -> None:
+    torch.manual_seed(0)
+    net, x = OfOneVector(), torch.randn(7, 4)
+    with torch.no_grad():
+        net.first.weight[2], net.first.bias[2] = 0, 0
+        net.cell.weight_ih[:, 4] = 0
+    small = compact(net, x)
+    torch.testing.assert_close(small(x), net(x))
+    assert small.first.out_features == 4
