@@ -96,6 +96,8 @@ class Comparison:
 
 
 def _close(one: Tensor, other: Tensor, tolerance: float) -> bool:
+    if other.dtype == torch.bool:
+        return torch.equal(one, other)
     finite = other[other.isfinite()]
     scale = 1 + (float(finite.abs().max()) if finite.numel() else 0.0)
     return one.shape == other.shape and torch.allclose(one, other, rtol=tolerance, atol=tolerance * scale, equal_nan=True)

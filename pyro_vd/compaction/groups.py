@@ -63,9 +63,9 @@ def unit_groups(net: nn.Module, example: Inputs) -> UnitGroups:
     example = check_inputs_of(net, example)
     try:
         graph = Exported(prepared(net), example)
+        analysis = analyse(graph, [node for node in graph.inputs if node.meta["val"].is_floating_point()])
     except NotExportedError as error:
         return UnitGroups({}, torch.zeros(0, dtype=torch.int64), (), str(error))
-    analysis = analyse(graph, [node for node in graph.inputs if node.meta["val"].is_floating_point()])
     find = analysis.labels.find
     found: dict[str, dict[int, Tensor]] = {}
     for name, dim in sorted(analysis.places.linked):

@@ -9,6 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, fx
 
+from pyro_vd._core.messages import one_line
 from pyro_vd.compaction import (
     rules_attention,
     rules_bilinear,
@@ -22,7 +23,7 @@ from pyro_vd.compaction import (
     rules_recurrent,
 )
 from pyro_vd.compaction.analysis import Analysis
-from pyro_vd.compaction.exported import Exported, may_be_view, operation
+from pyro_vd.compaction.exported import Exported, NotExportedError, may_be_view, operation
 from pyro_vd.compaction.rules_norms import is_memory
 from pyro_vd.compaction.values import Value, known, unknown, values_in
 
@@ -50,7 +51,11 @@ _MAKES_UNITS = frozenset({"embedding", "embedding_bag"})
 @torch.inference_mode(False)
 @torch.enable_grad()
 def analyse(graph: Exported, labelled: Collection[fx.Node] = ()) -> Analysis:
-    """Find what is known of all tensors in a graph; the entries of the examples in the ``labelled`` inputs become units."""
+    """Find what is known of all tensors in a graph; the entries of the examples in the ``labelled`` inputs become units.
+
+    Raises:
+        NotExportedError: an operation is used in a way that its rule does not foresee.
+    """
     analysis = Analysis(graph)
     for node in graph.inputs:
         shape = node.meta["val"].shape
@@ -64,7 +69,10 @@ def analyse(graph: Exported, labelled: Collection[fx.Node] = ()) -> Analysis:
     for node, tensor in graph.constants.items():
         analysis.values[node] = known(tensor)
     for node in graph.nodes:
-        found = _value_of(analysis, node)
+        try:
+            found = _value_of(analysis, node)
+        except Exception as error:  # an operation has more forms than its rule knows: sizes that depend on values, other types
+            raise NotExportedError(f"this use of {operation(node)} is not known: {one_line(error)}") from error
         many = isinstance(found, list)
         analysis.values[node] = [analysis.watched(part) for part in found] if many else analysis.watched(found)
     for node in graph.outputs:

@@ -50,16 +50,21 @@ def _dims(value: Value, dims: Any) -> list[int]:
     return [dim % len(value.shape) for dim in ([dims] if isinstance(dims, int) else dims)]
 
 
-def _reduce(keeps_constant: bool) -> Callable[[Analysis, fx.Node, Any, Any], Any]:
+def _named(node: fx.Node, rest: list[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of an operation after the first one, by name."""
+    target: Any = node.target
+    return dict(zip((argument.name for argument in target._schema.arguments[1:]), rest, strict=False)) | kwargs
+
+
+def _reduce(keeps_constant: bool, keeps_zero: bool = True) -> Callable[[Analysis, fx.Node, Any, Any], Any]:
     """The rule for a reduction over dimensions, such as a mean or a sum."""
 
     def rule(analysis: Analysis, node: fx.Node, args: Any, kwargs: Any) -> Any:
         value, *rest = args
         if any(isinstance(part, Value) for part in rest):  # the larger or smaller one at each place
             return elementwise(analysis, node, args, kwargs)
-        rest = [part for part in rest if not isinstance(part, torch.dtype)]
-        dims = _dims(value, kwargs.get("dim", rest[0] if rest else None))
-        keep = kwargs.get("keepdim", rest[1] if len(rest) > 1 else False)
+        given = _named(node, rest, kwargs)
+        dims, keep = _dims(value, given.get("dim")), given.get("keepdim", False)
         made = node.meta["val"]
         if not isinstance(made, Tensor):
             made = made[0]
@@ -68,7 +73,7 @@ def _reduce(keeps_constant: bool) -> Callable[[Analysis, fx.Node, Any, Any], Any
         else:
             numbers = value.constant
             low, high = numbers.amin(dims, keepdim=True), numbers.amax(dims, keepdim=True)
-            same = (high - low <= 1e-12 * high.abs()) & ((low == 0) | keeps_constant)
+            same = (high - low <= 1e-12 * high.abs()) & (((low == 0) & keeps_zero) | keeps_constant)
             labels = value.labels.amax(dims, keepdim=True)
             found = Value(labels, value.flow.sum(dims, keepdim=True), low.where(same, torch.nan))
             if not keep:
@@ -137,7 +142,8 @@ RULES: dict[str, Callable[[Analysis, fx.Node, Any, Any], Any]] = {
         for kind, rank in (("linear1d", 1), ("bilinear2d", 2), ("bicubic2d", 2), ("trilinear3d", 3))
     },
     **dict.fromkeys(("mean", "amax", "amin", "max", "min", "median"), _reduce(True)),
-    **dict.fromkeys(("sum", "var", "std", "prod", "norm", "linalg_vector_norm", "logsumexp"), _reduce(False)),
+    **dict.fromkeys(("sum", "var", "std", "prod", "norm", "linalg_vector_norm"), _reduce(False)),
+    "logsumexp": _reduce(False, keeps_zero=False),
     **dict.fromkeys(("softmax", "_softmax", "log_softmax", "cumsum"), _along),
     "batch_norm": _batch_norm,
     "instance_norm": _instance_norm,

@@ -59,11 +59,11 @@ def verified(net: nn.Module, example: Inputs | None, lengthenings: int = 3) -> V
         raise InputError(name="example", value=tuple(example.shape), allowed="of the shape of a batch, (n, …)")
     try:
         graph = Exported(whole, example)
+        node = selectable_input(graph, example)
+        analysis = analyse(graph, [] if node is None else [node])
     except NotExportedError as error:
-        reason = f"{type(net).__name__} is left whole, as torch.export cannot follow it: {error}"
+        reason = f"{type(net).__name__} is left whole, as it cannot be followed: {error}"
         return Verified(ShrinkPlan((), None, (reason,)), whole, reason)
-    node = selectable_input(graph, example)
-    analysis = analyse(graph, [] if node is None else [node])
     analysis.mark_live()
     planning, more, suspects = Planning(analysis, node), [], set[fx.Node]()
     selection = None if node is None else selection_of(analysis, node)
