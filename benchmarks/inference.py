@@ -78,7 +78,7 @@ def file_rows(dense: nn.Module, small: nn.Module, data: Arrays, folder: Path) ->
     paths = {name: folder / f"net{form.suffix}" for name, form in formats.items()}
     for name, form in formats.items():
         form.save(small, paths[name], data[0][:7], {})
-    nets = {f"compact, {name}": (paths[name], form.load(paths[name])) for name, form in formats.items()}
+    nets = {f"compact, {name}": (paths[name], form.load(paths[name], small)) for name, form in formats.items()}
     save_pruned(dense, first := folder / "dense.safetensors")
     whole = first.stat().st_size
     rows = []

@@ -37,7 +37,9 @@ def zero_at_random(net: nn.Module, units: float = 0.4, weights: float = 0.3, see
             for suffix in {name.split("_", 2)[2] for name in own}:
                 silent = chosen(units, module.hidden_size)
                 for name, parameter in own.items():
-                    if name.endswith(suffix):
+                    if name == f"weight_hr_{suffix}":  # the projection, which reads the hidden units
+                        parameter[:, silent] = 0
+                    elif name.endswith(suffix):
                         parameter.unflatten(0, (gates, -1))[:, silent] = 0
             continue
         for name, parameter in own.items():

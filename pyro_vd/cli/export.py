@@ -61,7 +61,7 @@ def run(arguments: list[str]) -> None:
 
     form.save(small, out, rows(x, slice(7)), info)
     try:
-        written = form.load(out)
+        written = form.load(out, small)
         with TemporaryDirectory() as folder:
             save_pruned(net, dense := Path(folder) / "dense", info)
             bytes_dense = dense.stat().st_size

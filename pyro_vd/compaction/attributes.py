@@ -34,15 +34,22 @@ class _Number:
     may_become: list[int]
 
 
-def attribute_plans(analysis: Analysis, counting: Counting) -> Iterator[tuple[AttributePlan, ...]]:
+def attribute_plans(
+    analysis: Analysis, counting: Counting, checking: Collection[type[nn.Module]] = ()
+) -> Iterator[tuple[AttributePlan, ...]]:
     """The numbers that change: those equal to a size that the module's own forward pass gives to an operation.
 
     Modules of PyTorch take their sizes from their tensors, but for the number of groups of a convolution. Other modules keep
     numbers such as ``num_heads``, from which they make the sizes of a view. Where several axes have the same size, such as
     8 heads with 8 units each, or several numbers of a module are equal, they do not tell which axis they stand for. Then
     there are several answers, each the same for all modules of a class; running the network tells which one is right.
+
+    Args:
+        analysis: of the network.
+        counting: what is kept.
+        checking: classes of modules that raise an error in the smaller network: they may compare their numbers with sizes.
     """
-    numbers = list(_numbers(analysis, counting))
+    numbers = list(_numbers(analysis, counting, checking))
     groups = {path: new for path, _, new in _new_groups(analysis, counting) if _is_convolution(analysis, path)}
     of_convolutions = [AttributePlan(path, "groups", (new,)) for path, new in groups.items()]
     choices: dict[tuple[type, str, int], int] = {}
@@ -59,11 +66,16 @@ def attribute_plans(analysis: Analysis, counting: Counting) -> Iterator[tuple[At
         yield (*of_convolutions, *_changed(analysis.graph.net, new))
 
 
-def _numbers(analysis: Analysis, counting: Counting) -> Iterator[_Number]:
+def _numbers(analysis: Analysis, counting: Counting, checking: Collection[type[nn.Module]]) -> Iterator[_Number]:
     """The numbers of modules that are the size of an axis that becomes smaller."""
-    for path, by_size in _new_sizes(analysis, counting).items():
+    found = _new_sizes(analysis, counting)
+    for path, module in analysis.graph.net.named_modules():
+        if type(module) in checking:
+            _add_sizes_around(analysis, counting, path, found.setdefault(path, {}))
+    for path, by_size in found.items():
         module = analysis.graph.net.get_submodule(path)
-        if type(module).__module__.startswith("torch.nn.") or isinstance(module, Attention):
+        is_of_pytorch = type(module).__module__.startswith("torch.nn.") and type(module) not in checking
+        if is_of_pytorch or isinstance(module, Attention):
             continue
         own = [
             (name, place, old)
@@ -96,6 +108,17 @@ def _new_sizes(analysis: Analysis, counting: Counting) -> dict[str, dict[int, li
         if not _is_convolution(analysis, path) and new not in (sizes := found.setdefault(path, {}).setdefault(old, [])):
             sizes.append(new)
     return found
+
+
+def _add_sizes_around(analysis: Analysis, counting: Counting, path: str, by_size: dict[int, list[int]]) -> None:
+    """Add the sizes of what a module is given, and of what its own forward pass computes."""
+    inside = {node for node in analysis.graph.nodes if f"{analysis.graph.path(node)}.".startswith(f"{path}." if path else "")}
+    given = {source for node in inside for source in node.all_input_nodes if source not in inside | analysis.graph.names.keys()}
+    own = {node for node in inside if analysis.graph.path(node) == path}
+    for value in values_in([analysis.values[node] for node in analysis.graph.nodes if node in given | own]):
+        for old, new in _sizes(counting, value):
+            if new not in (sizes := by_size.setdefault(old, [])):
+                sizes.append(new)
 
 
 def _new_groups(analysis: Analysis, counting: Counting) -> Iterator[tuple[str, int, int]]:

@@ -104,8 +104,12 @@ def _close(one: Tensor, other: Tensor, tolerance: float) -> bool:
 
 
 def _raised_in(net: nn.Module, error: Exception) -> type[nn.Module]:
-    """The class of the innermost module, not one of PyTorch, in whose forward pass an error came up."""
-    kinds = {id(module): type(module) for module in net.modules() if not type(module).__module__.startswith("torch.nn.")}
+    """The class of the innermost module, not a layer of PyTorch, in whose forward pass an error came up."""
+    kinds = {
+        id(module): type(module)
+        for module in net.modules()
+        if isinstance(module, nn.Transformer) or not type(module).__module__.startswith("torch.nn.")
+    }
     owners = [frame.f_locals.get("self") for frame, _ in traceback.walk_tb(error.__traceback__)]
     return next((kinds[id(owner)] for owner in reversed(owners) if id(owner) in kinds), type(net))
 

@@ -17,8 +17,9 @@ from torch import Tensor, fx, nn
 from torch.export.graph_signature import InputKind
 
 from pyro_vd._core.errors import InputError
-from pyro_vd._core.messages import first_line, one_line, quoted
+from pyro_vd._core.messages import first_line, one_line, quoted, some_of
 from pyro_vd._core.threads import alone
+from pyro_vd.compaction.inlining import inline_blocks, not_followable
 from pyro_vd.networks.checks import check_hooks
 from pyro_vd.networks.inputs import Inputs, call_arguments, map_tensors, run
 
@@ -53,6 +54,10 @@ class Exported:
         except Exception as error:  # a forward of the user's own can raise anything
             _check_fits(net, example)
             raise NotExportedError(_reason(error)) from error
+        inline_blocks(program.graph_module)
+        if foreign := not_followable(program.graph):
+            kinds = list(dict.fromkeys(operation(node) for node in foreign if node.op != "get_attr"))
+            raise NotExportedError(some_of("its graph holds operations that are not on tensors", kinds))
         signature = {spec.arg.name: spec for spec in program.graph_signature.input_specs}
         self.names: dict[fx.Node, str] = {}
         self.constants: dict[fx.Node, Tensor] = {}

@@ -36,7 +36,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
 from pyro_vd.compaction.analysis import Analysis
 from pyro_vd.compaction.attributes import attention_plans, attribute_plans, scales
@@ -61,6 +61,8 @@ class Planning:
         self.analysis = analysis
         self._inputs = inputs
         self._shuffles = shuffles(analysis)
+        self.checking: set[type[nn.Module]] = set()
+        """Classes of modules that raise an error in a smaller network; they may compare their numbers with sizes."""
 
     def plans(self, more: list[Tensor], selection: InputSelection | None) -> Iterator[ShrinkPlan]:
         """The plan in which units with the labels ``more`` stay, too; several where it is open what numbers of modules mean.
@@ -69,7 +71,8 @@ class Planning:
             more: the labels.
             selection: how inputs can be selected.
         """
-        self.counting = counting = Counting(self.analysis, more, self._shuffles)
+        counting = Counting(self.analysis, more, self._shuffles)
+        self.counting: Counting = counting
         keep_constants(self.analysis, counting)
         tables = list(embedding_plans(self.analysis, counting))
         rows = {name: kept for _, name, kept in tables}
@@ -84,7 +87,7 @@ class Planning:
                 selection = InputSelection(selection.features, selection.dim, selection.flatten, found)
         attentions = tuple(attention_plans(self.analysis, counting, [found.name for found in tensors]))
         embeddings, norms = tuple(found for found, _, _ in tables), tuple(norm_plans(self.analysis, counting))
-        for attributes in attribute_plans(self.analysis, counting):
+        for attributes in attribute_plans(self.analysis, counting, self.checking):
             yield ShrinkPlan(tuple(tensors), selection, (), attributes, attentions, embeddings, norms)
 
     def reads_no_input(self) -> bool:

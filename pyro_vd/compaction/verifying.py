@@ -84,6 +84,9 @@ def verified(net: nn.Module, example: Inputs | None, lengthenings: int = 3) -> V
         if lengthenings and all(each.when_longer for each in failures):
             return verified(net, longer(example), lengthenings - 1)
         failure = next((each for each in failures if each.raised_in is None), failures[0])
+        if failure.raised_in is not None and failure.raised_in not in planning.checking:
+            planning.checking.add(failure.raised_in)
+            continue
         smaller = failure.graph(example)
         if smaller is not None and note_scales(analysis, planning.counting, smaller):
             continue

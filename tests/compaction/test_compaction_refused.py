@@ -44,6 +44,10 @@ LEFT_WHOLE: dict[str, tuple[Callable[[Any, Tensor], Any], str]] = {
     "numbers": (lambda net, h: h * float(h.mean()), "torch.export"),
     "chance": (lambda net, h: F.dropout(h), "dropout (inner)"),
     "sizes": (lambda net, h: h * net.first.out_features, "mul (inner)"),
+    "vmap": (lambda net, h: torch.func.vmap(torch.tanh)(h), "_add_batch_dim"),
+    "jvp": (lambda net, h: torch.func.jvp(torch.tanh, (h,), (h,))[1], "_make_dual"),
+    "a gradient": (lambda net, h: torch.func.grad(lambda t: t.tanh().sum())(h), "torch.export"),
+    "cond": (lambda net, h: torch.cond(h.sum() > 0, torch.sin, torch.cos, (h,)), "(cond)"),
     "layers": (lambda net, h: h if net.first.out_features == 8 else h + 1, "linear (inner.last)"),
 }
 
@@ -61,6 +65,27 @@ def test_what_cannot_be_followed_is_left_whole(case: str, caplog: pytest.LogCapt
         with torch.no_grad():
             outputs.append(either(x))
     torch.testing.assert_close(*outputs)
+
+
+def test_transforms_leave_nothing_open() -> None:
+    """What is computed after a network with a transform is computed as before."""
+    for case in ("vmap", "jvp", "a gradient"):
+        compact(Raises(LEFT_WHOLE[case][0]), torch.randn(2, 6))
+        assert torch._C._functorch.maybe_current_level() is None, case
+
+
+def settings(net: Any, h: Tensor) -> Tensor:
+    with torch.enable_grad():
+        h = h.tanh()
+        with torch.autocast("cpu", enabled=False):
+            h = 2 * h + torch.no_grad()(torch.sigmoid)(h)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        first, _, last = h.sin(), h.cos(), h.abs()
+    return first * last
+
+
+def test_blocks_under_other_settings_are_followed() -> None:
+    assert widths(check_compact(Around(settings), 6)) == (6, 6, 3)
 
 
 def test_choices_by_type_are_followed() -> None:

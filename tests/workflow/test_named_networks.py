@@ -169,6 +169,12 @@ def test_a_run_of_a_network_of_others(foreign, tmp_path):
     assert measured["networks"]["pruned"] == trained["networks"]["pruned"]
     assert _answer("inspect", out, "--trust", "their_module", "--num-samples=5", "--json")
     assert _answer("prune", out, "--trust", "their_module", "--threshold=1", "--json")
+    for name in ("safetensors", "sparse", "quantised", "torch"):
+        for number, options in enumerate(((), ("--no-compact",))):
+            target = tmp_path / f"{name}{number}"
+            written = _answer("export", out, "--trust=their_module", f"--format={name}", f"--out={target}", "--json", *options)
+            assert written["networks"][name]["largest_difference"] < (1 if name == "quantised" else 1e-5)
+            assert target.exists()
 
 
 @pytest.mark.usefixtures("foreign")
