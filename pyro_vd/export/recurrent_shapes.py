@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._decomp import decomposition_table
 
 _aten = torch.ops.aten
 _OPERATIONS = (_aten.lstm.input, _aten.gru.input, _aten.rnn_tanh.input, _aten.rnn_relu.input)
@@ -24,15 +25,19 @@ def whole_recurrent_layers() -> Iterator[None]:
     ``torch.export._patches.register_lstm_while_loop_decomposition`` replaces it in the same way, by a loop in the graph.
     """
     before = [dict(operation.py_kernels) for operation in _OPERATIONS]
+    table: dict[Any, Callable[..., Any]] = {key: decomposition_table[key] for key in _OPERATIONS if key in decomposition_table}
     with warnings.catch_warnings():
         # The list of its own parameters that nn.LSTM keeps; the graph has the parameters themselves.
         warnings.filterwarnings("ignore", r"The tensor attributes? .*_flat_weights", UserWarning)
         for operation in _OPERATIONS:
             operation.py_kernels.update(dict.fromkeys(_KEYS, _blank_outputs))
             operation._dispatch_cache.clear()
+        for operation in table:  # tensors without values take these first
+            decomposition_table[operation] = _blank_outputs
         try:
             yield
         finally:
+            decomposition_table.update(table)
             for operation, kernels in zip(_OPERATIONS, before, strict=True):
                 operation.py_kernels.clear()
                 operation.py_kernels.update(kernels)

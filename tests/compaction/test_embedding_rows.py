@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -289,3 +290,29 @@ def test_a_plan_for_another_embedding_is_refused() -> None:
     tree["embeddings"][0]["rows"][0] = WORDS
     with refuses("words"):
         ShrinkPlan.from_json(tree)
+
+
+@pytest.mark.skipif(find_spec("onnxscript") is None, reason="onnxscript is not installed")
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+def test_a_file_of_ids_that_share_rows_takes_any_length(tmp_path: Path, kind: type[nn.RNNBase]) -> None:
+    """Also before a recurrent layer, whose steps PyTorch would run one by one, which fixes their number."""
+
+    class Tagger(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.words, self.recurrent = nn.Embedding(90, 12), kind(12, 8, batch_first=True)  # type: ignore[call-arg]
+            self.norm, self.last = nn.LayerNorm(8), nn.Linear(8, 3)
+
+        def forward(self, ids: Tensor) -> Tensor:
+            return self.last(self.norm(self.recurrent(self.words(ids))[0]))
+
+    torch.manual_seed(0)
+    net = Tagger().eval()
+    with torch.no_grad():
+        net.words.weight[5:] = 0
+    small = compact(net, ids := torch.randint(90, (3, 7)))
+    assert small.words.num_rows == 6
+    save_onnx(small, tmp_path / "net", ids, dynamic=(0, 1))
+    for shape in ((2, 4), (5, 11)):
+        ids = torch.randint(90, shape)
+        torch.testing.assert_close(load_onnx(tmp_path / "net")(ids), net(ids), rtol=1e-5, atol=1e-6)
