@@ -96,8 +96,8 @@ class WeightGuide(GuideState):
                 if self.needs_float32 and is_coarse(tensor.dtype):
                     raise InputError(
                         f"{what!r} is of type {type_name(tensor.dtype)}; it must be float32 or float64, because smaller types "
-                        f"are too coarse for the variances of {type(self).__name__}: call fit inside "
-                        "torch.autocast('cpu' or 'cuda', dtype=torch.bfloat16), and convert the plain network afterwards",
+                        f"are too coarse for the variances of {type(self).__name__}: call "
+                        "fit(..., precision='bf16-mixed'), which uses torch.autocast, and convert the plain network afterwards",
                         name=what,
                         value=tensor.dtype,
                         allowed="float32 or float64",

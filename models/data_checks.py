@@ -10,12 +10,14 @@ from torch.distributions import Distribution
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.generators import generators_kept
 from pyro_vd.data.dataset import Arrays, Part
+from pyro_vd.evaluation.checked_batches import CheckedBatches, checked_batches
 from pyro_vd.evaluation.checks import output_of_some, tensors_of
 from pyro_vd.evaluation.class_labels import base_distribution, is_classes
 from pyro_vd.evaluation.observations import Observed, check_observations
 from pyro_vd.evaluation.selection import of_part
 from pyro_vd.inference.handlers import own_parameters
 from pyro_vd.inference.joint_draws import OBSERVED
+from pyro_vd.networks.checks import dtype_of
 from pyro_vd.networks.inputs import Inputs, num_examples, rows, to_device
 from pyro_vd.networks.modes import in_evaluation_mode
 
@@ -67,6 +69,29 @@ def check_measured(name: str, data: Any, model: BayesianNetwork) -> Arrays:
             value=model.likelihood,
         )
     return x, y
+
+
+def check_held_out(name: str, data: Any, model: BayesianNetwork, target: str | None = None) -> Arrays | CheckedBatches:
+    """Return data after :func:`check_measured`; of data that are read batch by batch, all batches are checked as they are read.
+
+    Args:
+        name: what an error calls the data.
+        data: inputs and observations, or batches of them; see :func:`~pyro_vd.data.given.batches_from`.
+        model: the Bayesian network.
+        target: the key of the observations in a batch that is a mapping.
+
+    Raises:
+        InputError: see :func:`check_measured`, of the first batch.
+    """
+
+    def check(where: str, pair: Arrays) -> Arrays:
+        return check_measured(where, pair, model)
+
+    batches = checked_batches(name, data, check, dtype_of(model), target)
+    if batches is None:
+        return check_measured(name, data, model)
+    next(iter(batches))
+    return batches
 
 
 def _as_the_model_observes(model: BayesianNetwork, x: Inputs) -> Observed:

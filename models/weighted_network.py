@@ -28,9 +28,10 @@ from pyro_vd.networks.layer_kind import LayerKind
 from pyro_vd.networks.layer_registry import kind_of
 from pyro_vd.networks.markers import ModelMarker
 from pyro_vd.networks.modes import kept_in_evaluation_mode, put_back_in_evaluation_mode
+from pyro_vd.networks.precision import MixedPrecision
 
 
-class WeightedNetwork(ModelMarker, PyroModule):
+class WeightedNetwork(MixedPrecision, ModelMarker, PyroModule):
     """The part of :class:`~pyro_vd.models.BayesianNetwork` that does not depend on priors and likelihoods.
 
     It holds a copy of a network, knows which of its weights are sample sites, and runs it with weights from outside.
@@ -171,7 +172,7 @@ class WeightedNetwork(ModelMarker, PyroModule):
         _ = self.net  # this access registers the network's parameters with Pyro while a trace is recorded
         net = self._template.filled(self._net, tensors, apart=not self.training)
         with eagerly():
-            result = run_apart(net, x) if usage.changes_inputs else run(net, x)
+            result = self.in_precision(run_apart if usage.changes_inputs else run, net, x)
         if self.training:
             self._template.keep_changes(self._net, net)
         if learns:

@@ -40,7 +40,7 @@ from pyro_vd.models import Normal
 from pyro_vd.posterior import predictive, read_inference_data, summarize, write_inference_data
 from pyro_vd.pruning import pruning_masks, threshold_masks
 from pyro_vd.runtime import sparsify_runtime
-from pyro_vd.training import LRSchedule
+from pyro_vd.training import EarlyStopping, LRSchedule
 
 X, Y = torch.randn(12, 4, generator=torch.Generator().manual_seed(0)), torch.arange(12) % 3
 DATA = X, Y
@@ -60,7 +60,7 @@ LISTS = (STRING, 3, FLAG, (0.5, 1.5), ("a", "b"), {"a": 1})
 EXAMPLES = (STRING, FLAG, None, 3, (X,), (X, Y, Y), {"x": X, "y": Y}, ([["a"]], Y), (X, object()), ([[1.0], [1.0, 2.0]], Y))
 OPTIONAL = {
     "lr_schedule", "train_threshold", "max_inputs", "validation", "device", "checkpoint", "spec", "augment", "batch_size",
-    "guide", "likelihood",
+    "guide", "likelihood", "lr", "max_grad_norm", "num_examples", "steps_per_epoch",
     "net", "info", "scale", "masks", "data_dir",
 }  # fmt: skip
 """For which None is a value."""
@@ -74,10 +74,13 @@ PAIR: dict[str, Any] = {"guide": GUIDE}
 FIT = {
     "guide": OBJECTS, "train": EXAMPLES, "validation": EXAMPLES, "epochs": WHOLE, "batch_size": WHOLE,
     "lr": NUMBERS, "lr_schedule": OBJECTS, "kl_weight": NUMBERS, "kl_weights": (STRING, 3, FLAG, None),
+    "num_examples": WHOLE, "steps_per_epoch": WHOLE, "target": (TUPLE, FLAG, 3, TENSOR),
     "train_threshold": NUMBERS, "weight_decay": NUMBERS,
     "num_particles": WHOLE, "augment": FUNCTIONS, "rule": NUMBERS, "device": (TUPLE, FLAG, "nosuch", 1.5),
     "checkpoint": PATHS, "resume": FLAGS, "spec": OBJECTS, "phase": (TUPLE, FLAG, None, 3), "progress": FLAGS,
-    "callbacks": (*OBJECTS, (0, 1), [FUNCTIONS]), "noise": CHOICES,
+    "callbacks": (*OBJECTS, (0, 1), [FUNCTIONS]), "noise": CHOICES, "accumulate": WHOLE, "max_grad_norm": NUMBERS,
+    "restore_best": FLAGS, "precision": CHOICES,
+    "optimizer": (*FUNCTIONS, nn.Linear), "scheduler": FUNCTIONS, "scheduler_interval": CHOICES,
 }  # fmt: skip
 TABLE: dict[str, tuple[Callable[[str, Any], object], dict[str, tuple[Any, ...]]]] = {
     "fit": (call(fit, **PAIR, train=DATA, epochs=1, progress=False), FIT),
@@ -134,6 +137,7 @@ TABLE: dict[str, tuple[Callable[[str, Any], object], dict[str, tuple[Any, ...]]]
         {"model": OBJECTS, "log_sigma2": NUMBERS, "weight_noise": FLAGS},
     ),
     "PointEstimate": (call(PointEstimate, model=MODEL), {"model": OBJECTS, "masks": (STRING, TUPLE, TENSOR, FLAG, {"a": 1})}),
+    "EarlyStopping": (call(EarlyStopping, patience=3), {"patience": WHOLE, "min_delta": NUMBERS}),
     "Normal": (call(Normal), {"scale": NUMBERS, "initial_scale": NUMBERS}),
     "VariationalDropoutELBO": (
         call(VariationalDropoutELBO),

@@ -23,6 +23,10 @@ PACKAGES = {
     "onnx": ("onnx", "onnx"),
     "onnxruntime": ("onnxruntime", "onnx"),
     "onnxscript": ("onnxscript", "onnx"),
+    "lightning": ("lightning", "lightning"),
+    "tensorboard": ("tensorboard", "tensorboard"),
+    "mlflow-skinny": ("mlflow", "mlflow"),
+    "wandb": ("wandb", "wandb"),
 }
 """Import name and extra of each package, by the name under which it is installed, as in ``pyproject.toml``."""
 

@@ -1,10 +1,12 @@
-"""The state of a device's random generator: read, set and restore it."""
+"""The state of random generators: read it, set it, restore it."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,3 +31,22 @@ def generators_kept(device: torch.device) -> Iterator[None]:
     """Restore the generators of the CPU and of ``device`` at the end, and no others; no other thread draws meanwhile."""
     with alone(), torch.random.fork_rng([device] if device.type == "cuda" else []):
         yield
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed the generators of the CPU that belong to the whole process: those of torch, NumPy and Python.
+
+    Their states are restored at the end; no other thread draws meanwhile.
+    """
+    with alone():
+        states = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
+        try:
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the GPUs too
+            np.random.seed(seed % 2**32)  # noqa: NPY002  what random transforms of others draw from
+            random.seed(seed)
+            yield
+        finally:
+            torch.set_rng_state(states[0])
+            np.random.set_state(states[1])  # noqa: NPY002
+            random.setstate(states[2])

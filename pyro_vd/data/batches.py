@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from pyro_vd._core.arguments import LARGEST, check_number, take
 from pyro_vd._core.storage import checksum
 from pyro_vd.data.dataset import Arrays
-from pyro_vd.networks.inputs import Inputs, device_of, named_leaves, num_examples, rows, shapes_of, to_device
+from pyro_vd.networks.inputs import (
+    Inputs,
+    device_of,
+    map_leaves,
+    named_leaves,
+    num_examples,
+    rows,
+    shapes_of,
+    to_device,
+)
 
 DEFAULT_BATCH_SIZE = 100
 _PLAIN = (str, int, float, type(None))
@@ -24,7 +34,8 @@ class Batches(Protocol):
     """What a training draws from.
 
     Any object with these members can be given to :func:`~pyro_vd.fit` in place of arrays, such as one around a
-    ``torch.utils.data.DataLoader``; it need not inherit from this class. ``len`` is the number of batches per epoch.
+    source of data that :class:`~pyro_vd.data.LoaderBatches` does not take; it need not inherit from this class. ``len`` is the
+    number of batches per epoch. What :class:`StatefulBatches` say is saved in checkpoints.
     """
 
     @property
@@ -45,6 +56,17 @@ class Batches(Protocol):
 
     def fingerprint(self) -> int | str:
         """Identify the data: equal in every process, and another for other data. Called where a checkpoint is written."""
+
+
+@runtime_checkable
+class StatefulBatches(Protocol):
+    """Batches that go on over epochs, and say where they are."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where they are after a complete epoch, as plain values and tensors."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state of :meth:`state_dict`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,3 +122,23 @@ def _checksum(x: Any, value: int = 0) -> int:
         value = zlib.crc32(text.encode(), value)  # of no text, the value stays
         value = checksum([leaf], value) if isinstance(leaf, Tensor) else value
     return value
+
+
+def fingerprint_of(source: Any, size: int, some: Callable[[], Any]) -> str:
+    """Identify data that are not read as a whole: by their type, their size, and the CRC-32 of some of them.
+
+    Args:
+        source: the data.
+        size: their number of examples.
+        some: reads some of them, the same in each call. If two calls differ, they are random, and do not count; nor do examples
+            that cannot be read here, such as those of a data set that is opened in worker processes.
+    """
+    try:
+        found = {_checksum(map_leaves(_as_tensor, some())) for _ in range(2)}
+    except Exception:  # a data set of the user's own can raise anything; where it is read to be trained on, that is said
+        found = set()
+    return f"{type(source).__qualname__} of {size}: {found.pop() if len(found) == 1 else 'unknown'}"
+
+
+def _as_tensor(leaf: Any) -> Any:
+    return torch.from_numpy(leaf.copy()) if isinstance(leaf, np.ndarray) and leaf.dtype.kind in "fiub" else leaf

@@ -7,8 +7,10 @@ from typing import Any
 from torch import nn
 
 from pyro_vd.data.dataset import Data
+from pyro_vd.evaluation.checked_batches import checked_batches, network_dtype
 from pyro_vd.evaluation.classification import Metrics, measure
 from pyro_vd.evaluation.draws import Draws
+from pyro_vd.evaluation.gathering import by_label, gathered, gathered_draws, with_same_draws
 from pyro_vd.evaluation.heads import HeadsMetrics, head_of, heads_in
 from pyro_vd.evaluation.network_size import NetworkSize
 from pyro_vd.evaluation.observations import Observed
@@ -30,8 +32,9 @@ def evaluate(
     Args:
         net: an ordinary network, a trained guide, or an object of your own with the interface
             :class:`~pyro_vd.evaluation.Predictor`, such as an ensemble.
-        data: inputs ``(n, …)`` and observations ``(n, …)``, as tensors, NumPy arrays or lists; or a data set, of which the test
-            data are taken.
+        data: inputs ``(n, …)`` and observations ``(n, …)``, as tensors, NumPy arrays or lists; a data set, of which the test
+            data are taken; or data that are read batch by batch, see :func:`~pyro_vd.fit` and
+            :class:`~pyro_vd.data.LoaderBatches`. All batches share the draws of a guide.
         num_samples: number of draws of all latent sites for a guide's predictive, at least 1.
         likelihood: maps the output of an ordinary network to the distribution of the observations, such as
             ``model.likelihood``; None for classes from logits. Must be None for a guide, whose model has a likelihood,
@@ -46,8 +49,20 @@ def evaluate(
             or, for classes, scikit-learn or torchmetrics is not installed.
     """
     predictor = predictor_of("evaluate", net, num_samples, likelihood)
-    x, y = predictor.check_data("data", data)
-    return _measured(predictor.means(x, y, scores), y, predictor.size(x), predictor.has_draws)
+    batches = checked_batches("data", data, predictor.check_data, network_dtype(net))
+    if batches is None:
+        x, y = predictor.check_data("data", data)
+        return _measured(predictor.means(x, y, scores), y, predictor.size(x), predictor.has_draws)
+    found: list[Draws] = []
+    observed: list[Any] = []
+    sizes: list[NetworkSize] = []
+    for x, y in with_same_draws(batches, net):
+        means, y = by_label(predictor.means(x, y, scores), y)
+        found.append(means)
+        observed.append(y)
+        sizes = sizes or [predictor.size(x)]
+    means, y = gathered_draws("data", found, predictor.has_draws), gathered("data", observed)
+    return _measured(means, y, sizes[0], predictor.has_draws)
 
 
 def _measured(means: Draws, y: Any, size: NetworkSize, has_draws: bool) -> AnyMetrics:

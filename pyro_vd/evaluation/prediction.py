@@ -11,7 +11,9 @@ from torch.distributions import Distribution
 
 from pyro_vd._core.arguments import check_number
 from pyro_vd._core.errors import InputError
+from pyro_vd.evaluation.checked_batches import checked_batches, network_dtype
 from pyro_vd.evaluation.draws import Draws
+from pyro_vd.evaluation.gathering import gathered_draws, with_same_draws
 from pyro_vd.evaluation.heads import head_of, heads_in
 from pyro_vd.evaluation.mixture import KeptDraws, Mixture
 from pyro_vd.evaluation.observations import Observed
@@ -19,7 +21,7 @@ from pyro_vd.evaluation.predictors import Predictor, predictor_of
 from pyro_vd.evaluation.scores import class_scores, expected, logits_of
 from pyro_vd.evaluation.structured import heads_of, unweighted
 from pyro_vd.evaluation.uncertainty import entropy
-from pyro_vd.networks.inputs import device_of
+from pyro_vd.networks.inputs import Inputs, device_of
 
 
 @dataclass(frozen=True)
@@ -118,8 +120,10 @@ def predict(net: nn.Module | Predictor, x: Any, *, num_samples: int = 20, likeli
         net: an ordinary network; an object of your own with the interface :class:`~pyro_vd.evaluation.Predictor`, such as an
             ensemble; or a guide, which predicts with draws of all latent sites of its model. All inputs share each draw, so the
             Monte Carlo errors of different inputs are not independent.
-        x: inputs ``(n, …)``, as a tensor, array or list; a tuple or a mapping of several; or a data set, of which the test
-            inputs are taken.
+        x: inputs ``(n, …)``, as a tensor, array or list; a tuple or a mapping of several; a data set, of which the test inputs
+            are taken; or data that are read batch by batch, see :func:`~pyro_vd.evaluate`, of whose batches the inputs are
+            taken: the first part of a pair, or a mapping without its observations. Predictions come in the order of the
+            batches, which a loader that shuffles changes in every pass.
         num_samples: number of draws of a guide's predictive, at least 1.
         likelihood: maps the output of an ordinary network to the distribution of the observations, such as
             ``model.likelihood``; None for classes from logits. Must be None for a guide, whose model has a likelihood,
@@ -134,10 +138,17 @@ def predict(net: nn.Module | Predictor, x: Any, *, num_samples: int = 20, likeli
             the mean of the numbers.
     """
     predictor = predictor_of("predict", net, num_samples, likelihood)
-    x = predictor.check_inputs("x", x)
     kept: dict[str, KeptDraws] = {}
-    means = predictor.means(x, None, lambda distribution, _: _observed(distribution, kept))
-    means = {name: value.to(device_of(x)) for name, value in means.items()}
+
+    def means_of(inputs: Inputs) -> Draws:
+        found = predictor.means(inputs, None, lambda distribution, _: _observed(distribution, kept))
+        return {name: value.to(device_of(inputs)) for name, value in found.items()}
+
+    batches = checked_batches("x", x, predictor.check_inputs, network_dtype(net), pairs=False)
+    if batches is None:
+        means = means_of(predictor.check_inputs("x", x))
+    else:
+        means = gathered_draws("x", [means_of(part) for part in with_same_draws(batches, net)], predictor.has_draws)
     found = {
         head: _predicted(head_of(means, head) if head else means, kept.get(head), predictor.has_draws)
         for head in heads_in(means) or [""]

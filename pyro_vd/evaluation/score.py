@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vd.data.dataset import Arrays
+from pyro_vd.evaluation.checked_batches import CheckedBatches
 from pyro_vd.evaluation.class_labels import hard_labels
 from pyro_vd.evaluation.observations import Observed, check_observations, distribution_of
 from pyro_vd.evaluation.predictors import outputs
@@ -65,39 +67,58 @@ class Score:
         return worse <= rise * (1 if self.is_share else abs(self.value)) + 1e-12
 
 
-def score_of(net: nn.Module, data: Arrays, likelihood: Observed | None = None) -> Score:
+def score_of(net: nn.Module, data: Arrays | CheckedBatches, likelihood: Observed | None = None) -> Score:
     """Return the score of an ordinary network.
 
     Args:
         net: the network; it runs in evaluation mode.
-        data: inputs and observations ``(n, …)``.
+        data: inputs and observations ``(n, …)``, or batches of them.
         likelihood: maps the output to the distribution of the observations; None for classes from logits.
 
     Raises:
         InputError: the observations do not fit the network's outputs.
     """
-    return output_score(outputs(net, data[0], likelihood), data[1], likelihood)
+    batches = data if isinstance(data, CheckedBatches) else [data]
+    return _mean([_counted_score(outputs(net, x, likelihood), y, likelihood) for x, y in batches])
 
 
-@torch.no_grad()
 def output_score(output: Tensor, y: Tensor, likelihood: Observed | None = None) -> Score:
     """Return the score of a network's outputs ``(n, …)`` for the observations ``(n, …)``.
 
     Raises:
         InputError: the observations do not fit the outputs.
     """
+    return _counted_score(output, y, likelihood)[0]
+
+
+def _mean(parts: list[tuple[Score, int]]) -> Score:
+    """Return the score of all batches from those of each, with the number of observations that count in it."""
+    if len(parts) == 1:
+        return parts[0][0]
+    power = 2 if parts[0][0].name == RMSE else 1
+    total = sum(count * score.value**power for score, count in parts if count)
+    count = sum(count for _, count in parts)
+    return Score(parts[0][0].name, (total / count) ** (1 / power) if count else math.nan)
+
+
+@torch.no_grad()
+def _counted_score(output: Tensor, y: Tensor, likelihood: Observed | None) -> tuple[Score, int]:
+    """Return the score of a batch, and the number of observations that count in it."""
     y = check_observations("data", y, likelihood, output)
     distribution = distribution_of(likelihood, output)
     if isinstance(distribution, JointDistribution):
-        return Score(NLL, -log_likelihood(distribution, y).double().mean().item())
+        found = log_likelihood(distribution, y)
+        return Score(NLL, -found.double().mean().item()), len(found)
     observed, y, weight = unweighted(distribution, y)
     logits = logits_of(observed)
     counted = kept(observed, y, weight)
     if logits is not None:
         wrong = logits.argmax(-1) != hard_labels(y, logits).to(logits.device)
-        return Score(ERROR, wrong[counted.to(wrong.device)].float().mean().item())
+        wrong = wrong[counted.to(wrong.device)]
+        return Score(ERROR, wrong.float().mean().item()), wrong.numel()
     errors: Tensor = observed.mean - y.to(observed.mean)
-    return Score(RMSE, errors[counted.to(errors.device)].double().square().mean().sqrt().item())
+    errors = errors[counted.to(errors.device)]
+    return Score(RMSE, errors.double().square().mean().sqrt().item()), errors.numel()
 
 
 def score_in(metrics: Mapping[str, Any], prefix: str = "") -> Score | None:

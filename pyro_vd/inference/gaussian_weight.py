@@ -52,8 +52,8 @@ class GaussianWeight(LazyWeight):
         return deviation(mean, linear_map, arguments)
 
     def _deviation(self, mean: Tensor, linear_map: LinearMap, arguments: dict[str, Any]) -> Tensor:
-        std = (linear_map.variance(arguments, self.variance_) + _EPS).sqrt().to(mean.dtype)
-        return torch.addcmul(mean, std, torch.randn_like(mean))
+        std = (linear_map.variance(arguments, self.variance_) + _EPS).sqrt()
+        return torch.addcmul(mean.to(std.dtype), std, torch.randn_like(std)).to(mean.dtype)
 
     def _example_deviation(self, mean: Tensor, linear_map: LinearMap, arguments: dict[str, Any]) -> Tensor:
         return mean + linear_map.example_noise(arguments, (self.variance_ + _EPS).sqrt()).to(mean.dtype)

@@ -115,9 +115,12 @@ def in_float64(x: Any) -> Any:
     return map_tensors(lambda tensor: tensor.double() if tensor.is_floating_point() else tensor, x)
 
 
-def to_device(x: Any, device: torch.device | None) -> Any:
-    """Inputs or observations on a device, in the same form; None leaves them where they are."""
-    return x if device is None else map_tensors(lambda tensor: tensor.to(device), x)
+def to_device(x: Any, device: torch.device | None, non_blocking: bool = False) -> Any:
+    """Inputs or observations on a device, in the same form; None leaves them where they are.
+
+    With ``non_blocking``, what is in pinned memory is copied to a GPU while the host goes on.
+    """
+    return x if device is None else map_tensors(lambda tensor: tensor.to(device, non_blocking=non_blocking), x)
 
 
 def _is_dataclass(x: Any) -> bool:

@@ -13,13 +13,16 @@ from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import did_you_mean, quoted
 from pyro_vd._core.threads import alone
 from pyro_vd.data.dataset import Data
+from pyro_vd.evaluation.checked_batches import checked_batches
 from pyro_vd.evaluation.draws import Draws, join
 from pyro_vd.evaluation.epoch_record import EpochRecord
+from pyro_vd.evaluation.gathering import gathered
 from pyro_vd.guides.alpha import has_log_alpha, weight_log_alpha
 from pyro_vd.guides.checks import check_guide
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.inference.joint_draws import joint_draws
 from pyro_vd.models.data_checks import check_data
+from pyro_vd.networks.checks import dtype_of
 from pyro_vd.networks.inputs import named_tensors
 from pyro_vd.posterior.arviz_files import check_arviz, from_tree
 from pyro_vd.posterior.observed import Variables, log_likelihoods, observations, observe, predictions, weights_of
@@ -61,8 +64,9 @@ def to_inference_data(
 
     Args:
         guide: a trained guide of any kind.
-        data: inputs and observations, or a data set, of which the test data are taken. To judge or compare models by these
-            data, they must be held out from training.
+        data: inputs and observations, or a data set, of which the test data are taken; or batches of them, see
+            :func:`~pyro_vd.evaluate`, all of which are put together. To judge or compare models by these data, they must be
+            held out from training.
         num_samples: S, at least 1.
         weights: the number of weights per site in ``posterior``: those with the largest signal |θ|/σ, or with the largest |θ|
             where the guide has no log α. A site without more weights is included as a whole layer, and with ``"all"`` every
@@ -84,7 +88,8 @@ def to_inference_data(
 
     check_guide(guide)
     model = guide.model
-    data = check_data("data", data, model, part="test")
+    batches = checked_batches("data", data, lambda where, pair: check_data(where, pair, model), dtype_of(model))
+    data = check_data("data", data if batches is None else gathered("data", list(batches)), model, part="test")
     num_samples = check_number("num_samples", num_samples, low=1, high=LARGEST, whole=True)
     seed = check_number("seed", seed, low=0, high=2**63 - 1, whole=True)
     entries = _entries(_signals(guide), weights)

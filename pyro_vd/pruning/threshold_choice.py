@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from pyro_vd._core.arguments import check_number
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import quoted
-from pyro_vd.data.dataset import Arrays
+from pyro_vd.data.dataset import Data
 from pyro_vd.evaluation.deployed import stored_size
 from pyro_vd.evaluation.score import score_of
 from pyro_vd.guides.checks import check_guide
-from pyro_vd.models.data_checks import check_measured
+from pyro_vd.models.data_checks import check_held_out
 from pyro_vd.networks.sizes import compression
 from pyro_vd.pruning.pruned import prune
 from pyro_vd.pruning.thresholds import ThresholdChoice, ThresholdTrial, check_thresholds, highest_threshold
@@ -28,7 +28,7 @@ CANDIDATES = tuple(k / 4 for k in range(-16, 33))
 
 def choose_threshold(
     guide: WeightGuide,
-    validation: Arrays,
+    validation: Data,
     max_error_rise: float = 0.0,
     candidates: Sequence[float] = CANDIDATES,
 ) -> ThresholdChoice:
@@ -40,7 +40,7 @@ def choose_threshold(
 
     Args:
         guide: a trained guide that learns α.
-        validation: ``(x, y)`` held out from training; never the test data.
+        validation: data held out from training, in any form that :func:`~pyro_vd.fit` takes; never the test data.
         max_error_rise: in [0, 1]. For classes, a difference of error shares (0.001 is a tenth of a percentage point); for
             numbers, a share of the unpruned root mean square error.
         candidates: the thresholds to try.
@@ -61,8 +61,8 @@ def choose_threshold(
             value=candidates,
             allowed=f"thresholds, one of them at most {highest}",
         )
-    unpruned, validation = prune(guide, highest), check_measured("validation data", validation, model)
-    best = score_of(unpruned, validation, model.observed)
+    unpruned, held_out = prune(guide, highest), check_held_out("validation data", validation, model)
+    best = score_of(unpruned, held_out, model.observed)
     if not math.isfinite(best.value):
         raise InputError(
             f"validation data: the {best.name} of the unpruned network is {best.value}; it must be finite to choose by it",
@@ -73,7 +73,7 @@ def choose_threshold(
     trials, good = [], []
     for threshold in tried:
         net = prune(guide, threshold)
-        score = score_of(net, validation, model.observed)
+        score = score_of(net, held_out, model.observed)
         trials.append(ThresholdTrial(threshold, score.value, compression(net, model.weight_names), **vars(stored_size(net))))
         if best.allows(score, max_error_rise):
             good.append(threshold)

@@ -16,72 +16,88 @@ from pyro_vd._core.generators import generators_kept
 from pyro_vd._core.messages import one_line, quoted
 from pyro_vd.data.batches import DEFAULT_BATCH_SIZE, Batches, TensorBatches
 from pyro_vd.data.dataset import Arrays, Data, as_tuples
+from pyro_vd.data.examples import ExampleBatches
+from pyro_vd.data.given import batches_from
+from pyro_vd.data.loaders import LoaderBatches
+from pyro_vd.data.reading import reading_batch
 from pyro_vd.inference.handlers import own_parameters
 from pyro_vd.models.data_checks import check_data
+from pyro_vd.networks.checks import dtype_of
 from pyro_vd.networks.inputs import num_examples, rows, tensors_in, to_device
 from pyro_vd.networks.norms import normalises_over_batch
+from pyro_vd.training.spec import TrainingSpec
+from pyro_vd.training.state import TRAINING_DATA
 
 if TYPE_CHECKING:
     from pyro_vd.models.bayesian import BayesianNetwork
 
-_NAME = "training data"
 
+def batches_of(train: Data | Batches, spec: TrainingSpec, model: BayesianNetwork) -> tuple[Batches, Arrays | None]:
+    """The batches of a training, and the first one of those that are read during the training; None for tensors in memory.
 
-def batches_of(train: Data | Batches, batch_size: int | None, model: BayesianNetwork) -> Batches:
-    """The batches of a training: those that were given, or those of tensors in memory.
+    Of tensors in memory everything is checked here, of other batches the first one.
+
+    Args:
+        train: the data, in any form that :func:`~pyro_vd.fit` takes.
+        spec: the settings of the training, some of which are about the data.
+        model: the Bayesian network.
 
     Raises:
-        InputError: data that do not fit the model or its likelihood; batches with a ``batch_size`` besides their own, or
-            without an example.
+        InputError: data that do not fit the model or its likelihood; arguments that the data do not take; or batches without an
+            example, or whose number is not known.
     """
-    if isinstance(train, Batches):
-        if batch_size is not None:
-            kind = type(train).__name__
-            raise InputError(name="batch_size", value=batch_size, allowed=f"left out: {kind} has batches of its own size")
-        return _checked(train, model)
-    size = DEFAULT_BATCH_SIZE if batch_size is None else batch_size
-    return TensorBatches(*check_data(_NAME, train, model, size, "train"), size)
-
-
-def _checked(train: Batches, model: BayesianNetwork) -> Batches:
-    if type(train) is TensorBatches:
-        return TensorBatches(*check_data(_NAME, (train.x, train.y), model, train.batch_size), train.batch_size)
-    check_number(f"{_NAME}: num_examples", train.num_examples, low=1, high=LARGEST, whole=True)
-    if len(train) < 1:
-        raise InputError(name=type(train).__name__, value=f"{len(train)} batches", allowed="at least one batch per epoch")
-    x, y = _first_of(train)
-    x, y = as_tuples(x), as_tuples(y)
-    taken = check_data(_NAME, (x, y), model, num_examples(x))[1]
-    if isinstance(taken, Tensor) and (taken.dtype != y.dtype or taken.shape != y.shape):
-        raise InputError(
-            f"{_NAME}: the batches hold observations of type {y.dtype} and shape {tuple(y.shape)}; the likelihood wants "
-            f"{taken.dtype} and {tuple(taken.shape)}",
-            name=_NAME,
-            value=(y.dtype, tuple(y.shape)),
-            allowed=f"{taken.dtype} and {tuple(taken.shape)}",
-        )
-    return train
+    with reading_batch(TRAINING_DATA):
+        said = spec.batch_size, spec.num_examples, spec.steps_per_epoch, spec.target
+        batches = batches_from(train, *said, dtype=dtype_of(model))
+    if batches is None:
+        size = DEFAULT_BATCH_SIZE if spec.batch_size is None else spec.batch_size
+        return TensorBatches(*check_data(TRAINING_DATA, train, model, size, "train"), size), None
+    if type(batches) is TensorBatches:
+        x, y = check_data(TRAINING_DATA, (batches.x, batches.y), model, batches.batch_size)
+        return TensorBatches(x, y, batches.batch_size), None
+    with reading_batch(TRAINING_DATA):
+        check_number(f"{TRAINING_DATA}: num_examples", batches.num_examples, low=1, high=LARGEST, whole=True)
+        if len(batches) < 1:
+            raise InputError(
+                name=type(batches).__name__, value=f"{len(batches)} batches", allowed="at least one batch per epoch"
+            )
+    x, y = _first_of(batches)
+    return batches, check_data(TRAINING_DATA, (x, y), model, num_examples(x))
 
 
 def _first_of(batches: Batches) -> Arrays:
-    """The first batch of some epoch, of batches of the user's own."""
-    batch: object = next(iter(batches.epoch(torch.Generator().manual_seed(0))), None)
+    """The first batch of some epoch."""
+    with reading_batch(f"{TRAINING_DATA}, the first batch"):
+        if isinstance(batches, LoaderBatches):
+            batch: object = batches.first()
+        else:
+            batch = next(iter(batches.epoch(torch.Generator().manual_seed(0))), None)
+    if batch is None:
+        kind = type(batches.loader if isinstance(batches, LoaderBatches) else batches).__name__
+        raise InputError(
+            f"{TRAINING_DATA}: an epoch of the {kind} has no batch", name=TRAINING_DATA, value=0, allowed="at least one batch"
+        )
     if not (isinstance(batch, tuple | list) and len(batch) == 2 and all(any(True for _ in tensors_in(each)) for each in batch)):
         raise InputError(
-            f"{_NAME}: the first batch of {type(batches).__name__} is {quoted(batch)}; it must be a pair of tensors, inputs "
-            "and observations; several inputs are a tuple or a mapping of tensors",
-            name=_NAME,
+            f"{TRAINING_DATA}: the first batch of {type(batches).__name__} is {quoted(batch)}; it must be a pair of tensors, "
+            "inputs and observations; several inputs are a tuple or a mapping of tensors",
+            name=TRAINING_DATA,
             value=batch,
             allowed="a pair of tensors, inputs and observations",
         )
-    return batch[0], batch[1]
+    return as_tuples(batch[0]), as_tuples(batch[1])
 
 
 @torch.no_grad()
-def check_batches(batches: Batches, model: BayesianNetwork) -> Arrays:
+def check_batches(batches: Batches, model: BayesianNetwork, first: Arrays | None = None) -> Arrays:
     """Run the model in training mode on the first batch, and on a last one of another size, with the weights that it came with.
 
     It runs as modules and buffers of its own, and leaves the random state as it was.
+
+    Args:
+        batches: the batches.
+        model: the Bayesian network.
+        first: the first batch; None for tensors in memory.
 
     Returns:
         The first batch, on the model's device, in the order in which tensors in memory are given.
@@ -93,16 +109,19 @@ def check_batches(batches: Batches, model: BayesianNetwork) -> Arrays:
     tried = model.apart().train()
     weights = tried.initial_weights
     device = next(iter(weights.values())).device
-    if type(batches) is TensorBatches:
-        n, size = batches.num_examples, batches.batch_size
+    n = batches.num_examples
+    sizes: tuple[int, ...] = (n,)
+    if isinstance(batches, TensorBatches | ExampleBatches):
+        size = batches.batch_size
         examples = f"{n} examples with batch_size (={size}) make a batch of"
         needs_all = f"; one that needs all examples at once takes batch_size={n}"
-        tries = [
-            (rows(batches.x, slice(k)), rows(batches.y, slice(k))) for k in dict.fromkeys((min(size, n), n % size or size))
-        ]
+        sizes = min(size, n), n % size or size
     else:
-        n, examples, needs_all = batches.num_examples, f"{type(batches).__name__} gives a batch of", ""
-        tries = [_first_of(batches)]
+        examples, needs_all = f"{type(batches).__name__} gives a batch of", ""
+        if isinstance(batches, LoaderBatches) and batches.last_size is not None:
+            sizes = n, batches.last_size
+    x, y = (batches.x, batches.y) if isinstance(batches, TensorBatches) and first is None else first or _first_of(batches)
+    tries = [(rows(x, slice(k)), rows(y, slice(k))) for k in dict.fromkeys(sizes)]
     tries = [to_device(each, device) for each in tries]
     for x, y in tries:
         with own_parameters(), generators_kept(device), _watched(tried.net, examples):
@@ -112,9 +131,9 @@ def check_batches(batches: Batches, model: BayesianNetwork) -> Arrays:
                 raise
             except Exception as error:  # a forward of the user's own can raise anything
                 raise InputError(
-                    f"{_NAME}: {examples} {num_examples(x)}, which does not fit the network in training mode: "
+                    f"{TRAINING_DATA}: {examples} {num_examples(x)}, which does not fit the network in training mode: "
                     f"{one_line(error)}{'' if num_examples(x) == n else needs_all}",
-                    name=_NAME,
+                    name=TRAINING_DATA,
                     value=num_examples(x),
                 ) from error
     return tries[0]
@@ -127,7 +146,7 @@ def _watched(net: nn.Module, examples: str) -> Iterator[None]:
             raise InputError(
                 f"{examples} one, and {type(norm).__name__} cannot be trained on one number per channel; take "
                 "a batch_size that leaves more for the last batch, or leave one example out",
-                name=_NAME,
+                name=TRAINING_DATA,
                 value=1,
                 allowed="batches of more than one example",
             )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import torch
 from torch import Tensor
@@ -15,18 +16,24 @@ from pyro_vd._core.messages import quoted
 from pyro_vd._core.reading import reading
 from pyro_vd._core.schema import check_tree
 from pyro_vd._core.storage import load_checkpoint, save_checkpoint
+from pyro_vd.data.batches import StatefulBatches
 from pyro_vd.evaluation.epoch_record import EpochRecord
 from pyro_vd.networks.checks import check_state
+from pyro_vd.training.best_epoch import best_epoch
 from pyro_vd.training.metrics_log import record_of
-from pyro_vd.training.optimizer_state import check_kind, check_optimizer_state
+from pyro_vd.training.optimizer_state import check_kind, check_optimizer_state, first_step
+from pyro_vd.training.scheduler import check_scheduler_state
 from pyro_vd.training.state import TrainingState
 
 
 class _Saved(TypedDict):
     settings: dict[str, Any]
     module: dict[str, Tensor]
+    best: dict[str, Tensor] | None
     optimizer: dict[str, Any]
+    scheduler: dict[str, Any] | None
     shuffle: Tensor
+    batches: NotRequired[dict[str, Any]]
     rng: Tensor
     cuda_rng: list[Tensor] | None
     guard: list[int]
@@ -48,18 +55,43 @@ class Checkpoint:
         self.path: Path = check_file("checkpoint", path)
         self.settings: dict[str, Any] = settings
 
+    def try_out(self, state: TrainingState) -> None:
+        """Refuse an optimizer or a scheduler of the user's own whose state a file cannot hold, before the first step.
+
+        Raises:
+            InputError: naming it.
+        """
+        parts: dict[str, Any] = {} if state.spec.optimizer is None else {"optimizer": first_step(state.optimizer)}
+        parts |= {} if state.scheduler is None else {"scheduler": state.scheduler.state_dict()}
+        for name, part in parts.items():
+            try:
+                torch.save(part, buffer := io.BytesIO())
+                torch.load(io.BytesIO(buffer.getvalue()), weights_only=True)
+            except Exception as error:  # pickling asks the objects, which may raise anything
+                raise InputError(
+                    f"{name} (={quoted(getattr(state.spec, name))}) has a state that a checkpoint cannot hold: it must be of "
+                    "numbers, text, tensors, lists and mappings, or be used without a checkpoint",
+                    name=name,
+                    value=getattr(state.spec, name),
+                    allowed="one with a state of numbers, text, tensors, lists and mappings",
+                ) from error
+
     def save(self, state: TrainingState) -> None:
         """Write the state, atomically."""
         content = {
             "settings": self.settings,
             "module": state.loss_of.state_dict(),
+            "best": state.best and state.best.values,
             "optimizer": state.optimizer.state_dict(),
+            "scheduler": state.scheduler and state.scheduler.state_dict(),
             "shuffle": state.shuffle.get_state(),
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else None,
             "guard": [state.guard.skipped, state.guard.in_a_row],
             "history": [asdict(record) for record in state.history],
         }
+        if isinstance(state.batches, StatefulBatches):
+            content["batches"] = state.batches.state_dict()
         save_checkpoint(self.path, content)
 
     def restore(self, state: TrainingState) -> None:
@@ -74,8 +106,14 @@ class Checkpoint:
         with reading(self.path, "a checkpoint of this training"):
             history, on_gpu = self._check(saved, state)
             state.loss_of.load_state_dict(saved["module"])
+            if state.best is not None:
+                state.best.values = saved["best"]
             state.optimizer.load_state_dict(saved["optimizer"])
+            if state.scheduler is not None:
+                state.scheduler.load_state_dict(saved["scheduler"])
             state.shuffle.set_state(saved["shuffle"])
+            if isinstance(state.batches, StatefulBatches):
+                state.batches.load_state_dict(saved["batches"])
             torch.set_rng_state(saved["rng"])
             if on_gpu:
                 torch.cuda.set_rng_state_all(saved["cuda_rng"])
@@ -96,10 +134,13 @@ class Checkpoint:
                 value={key: settings[key] for key in different},
                 allowed="a checkpoint of a training with these settings",
             )
-        check_state(where, saved["module"], state.loss_of)
-        for name, like in state.loss_of.state_dict().items():
-            check_kind(f"{where}: {name}", saved["module"][name], like)
-        check_optimizer_state(where, saved["optimizer"], state.optimizer)
+        for part in ("module", "best") if saved["best"] is not None else ("module",):
+            check_state(where, saved[part], state.loss_of)
+            for name, like in state.loss_of.state_dict().items():
+                check_kind(f"{where}: {name}", saved[part][name], like)
+        fixed = state.spec.optimizer is None and state.scheduler is None
+        check_optimizer_state(where, saved["optimizer"], state.optimizer, fixed)
+        check_scheduler_state(where, saved["scheduler"], state.scheduler)
         for generator in ("shuffle", "rng"):
             check_kind(f"{where}: {generator}", saved[generator], state.shuffle.get_state())
             torch.Generator().set_state(saved[generator])  # raises an error for an invalid state
@@ -107,6 +148,8 @@ class Checkpoint:
         for own, found in zip(on_gpu, saved["cuda_rng"] or [], strict=bool(on_gpu)):
             check_kind(f"{where}: cuda_rng", found, own)
         history = [record_of(f"{where}: history.{number}", row) for number, row in enumerate(saved["history"])]
+        if isinstance(state.batches, StatefulBatches) and "batches" not in saved:
+            raise InputError(name=f"{where}: batches", value=None, allowed="the state of the batches, which they say they have")
         phase, epochs = state.spec.phase, [record.epoch for record in history]
         if epochs != list(range(1, len(history) + 1)) or any(record.phase != phase for record in history):
             raise InputError(name=f"{where}: history", value=epochs, allowed=f"the epochs of {phase!r}, from 1 on")
@@ -115,4 +158,8 @@ class Checkpoint:
             raise InputError(
                 name=f"{where}: guard", value=saved["guard"], allowed="the skipped steps so far, and those in a row"
             )
+        best = best_epoch(history, state.spec) if state.best is not None else None
+        if (best is None) != (saved["best"] is None):
+            allowed = "None" if best is None else f"the parameters of epoch {best}"
+            raise InputError(name=f"{where}: best", value=saved["best"], allowed=allowed)
         return history, bool(on_gpu)

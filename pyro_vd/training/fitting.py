@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from pyro_vd._core.arguments import check_flag
-from pyro_vd.data.augmentation import augmented
 from pyro_vd.data.batches import Batches
 from pyro_vd.data.dataset import Data
 from pyro_vd.evaluation.deployed import stored_size
@@ -20,15 +19,16 @@ from pyro_vd.evaluation.epoch_record import EpochRecord
 from pyro_vd.evaluation.score import ERROR, score_of
 from pyro_vd.guides.checks import check_guide
 from pyro_vd.guides.weight_guide import WeightGuide
-from pyro_vd.inference.handlers import own_parameters, training_of
+from pyro_vd.inference.handlers import training_of
 from pyro_vd.networks.sizes import compression
+from pyro_vd.training.best_epoch import best_epoch
 from pyro_vd.training.callbacks import Callback, Callbacks
 from pyro_vd.training.forked import check_process
-from pyro_vd.training.optimizer import set_rate
 from pyro_vd.training.preparation import prepare
 from pyro_vd.training.progress import ProgressBar
 from pyro_vd.training.spec import TrainingSettings, TrainingSpec, spec_of
 from pyro_vd.training.state import TrainingState
+from pyro_vd.training.update import Update
 
 
 class FitOptions(TrainingSettings, total=False):
@@ -49,10 +49,12 @@ class FitResult:
     history: tuple[EpochRecord, ...]
     skipped: int
     """Steps that were skipped because a loss or gradient was not finite."""
+    epoch: int
+    """The epoch whose parameters model and guide have: the last one, or with ``restore_best`` the best one."""
 
     def __repr__(self) -> str:
         last = self.history[-1] if self.history else None
-        return f"FitResult({len(self.history)} epochs, the last {last}; skipped={self.skipped})"
+        return f"FitResult({len(self.history)} epochs, the last {last}; skipped={self.skipped}, epoch={self.epoch})"
 
 
 @torch.inference_mode(False)
@@ -70,7 +72,7 @@ def fit(
     progress: bool = True,
     **settings: Unpack[TrainingSettings],
 ) -> FitResult:
-    """Train a model, its likelihood and its guide by maximising the ELBO with Adam, in place.
+    """Train a model, its likelihood and its guide by maximising the ELBO, in place.
 
     Trainings in several threads do not disturb each other; one step runs at a time. They share torch's generator, from which
     their noise comes, so that only a training that runs alone gives the same numbers again.
@@ -79,9 +81,12 @@ def fit(
         guide: the guide of the model that is trained; the model's ``num_data`` is set to the number of examples.
         train: inputs ``(n, …)`` and observations, as the likelihood takes them, as a pair of tensors, NumPy arrays or lists,
             which are moved to the device as a whole; several inputs are a tuple or a mapping, as in ``((x1, x2), y)``. Or a
-            :class:`~pyro_vd.Dataset`, of which the training part is taken; a ``torch.utils.data.Dataset``; or
-            :class:`~pyro_vd.data.Batches`.
-        validation: held-out data, measured after every epoch and never used for training. No whole :class:`~pyro_vd.Dataset`.
+            :class:`~pyro_vd.Dataset`, of which the training part is taken. Data that are read batch by batch are a
+            ``DataLoader``; a data set of torch or of Hugging Face; a pair with memory-mapped arrays; another object that can be
+            iterated over again, whose items are batches; or :class:`~pyro_vd.data.Batches`. A batch is a pair of inputs and
+            observations, or a mapping of the inputs and, under the key ``target``, the observations.
+        validation: held-out data in any of these forms, measured after every epoch and never used for training. No whole
+            :class:`~pyro_vd.Dataset`.
         spec: the settings of the training.
         device: ``"cpu"``, ``"cuda"``…; by default where the model is.
         checkpoint: file that is written, atomically, after every epoch; an existing one is replaced, unless ``resume``.
@@ -93,9 +98,9 @@ def fit(
             which is needed, ``lr``, ``batch_size``, ``kl_weight`` and more.
 
     Raises:
-        InputError: arguments out of range, a model that is being trained already, data that do not fit, model and guide that
-            do not fit, a missing folder for files, or a checkpoint of another training: of other data, another guide or kind
-            of prior, or other settings.
+        InputError: arguments out of range, a model that is being trained already, data that do not fit (of data that are read
+            batch by batch, the message says which batch of which epoch), model and guide that do not fit, a missing folder for
+            files, or a checkpoint of another training: of other data, another guide or kind of prior, or other settings.
         NonFiniteError: ten steps in a row, or all of an epoch, had a non-finite loss or gradient (such steps are skipped and
             counted), or parameters are not finite at the end of an epoch. The checkpoint of the epoch before stays.
     """
@@ -105,37 +110,37 @@ def fit(
     calls = Callbacks([Callbacks(callbacks), *([ProgressBar()] if check_flag("progress", progress) else [])])
     with training_of(guide.model):
         state, saved = prepare(guide, train, validation, spec, device, checkpoint, resume, calls)
-        elbo, loss_of, optimizer, guard = state.elbo, state.loss_of, state.optimizer, state.guard
+        update, guard = Update(state), state.guard
         try:
-            while state.epoch < spec.epochs:
+            while state.epoch < spec.epochs and not state.stopped:
                 started = time.perf_counter()
-                loss_of.train()
+                state.loss_of.train()
                 totals, taken = torch.zeros(3, device=state.device), 0
                 for x, y in state.draw_epoch():
-                    elbo.kl_weight = spec.kl_weight.at(state.now)
-                    set_rate(optimizer, spec.lr * spec.lr_schedule.at(state.now, spec.epochs))
-                    optimizer.zero_grad()
-                    inputs = x if spec.augment is None else augmented(spec.augment, x)
-                    with own_parameters():  # they belong to the modules: Pyro's store, and another training, are left alone
-                        loss: Tensor = loss_of(inputs, y)
-                        loss.backward()
-                    if guard.is_finite(loss):
-                        optimizer.step()
-                        totals += torch.stack([loss.detach(), elbo.data_term, elbo.kl])
+                    with state.explained(x, y):
+                        terms = update.take(x, y)
+                    if terms is not None:
+                        totals += terms
                         taken += 1
                     state.step += 1
                     calls.on_step(state)
-                guard.check_epoch(taken, inputs, y)
+                guard.check_epoch(taken, *update.batch)
                 record = _measured(state, totals / taken, started)
                 state.history.append(record)
                 state.step = 0
+                update.end_epoch(record)
+                if state.best is not None:
+                    state.best.after_epoch(state)
                 calls.on_epoch(state, record)
                 if saved is not None:
                     saved.save(state)
         finally:
             calls.on_end(state)
         guide.model.gradient_watch.report()
-        return FitResult(tuple(state.history), guard.skipped)
+        if state.best is not None:
+            state.best.restore()
+        best = best_epoch(state.history, spec) if spec.restore_best else None
+        return FitResult(tuple(state.history), guard.skipped, best or state.epoch)
 
 
 def _measured(state: TrainingState, means: Tensor, started: float) -> EpochRecord:
@@ -150,7 +155,7 @@ def _measured(state: TrainingState, means: Tensor, started: float) -> EpochRecor
         data_term=data_term,
         kl=kl,
         kl_weight=state.elbo.kl_weight,
-        lr=state.optimizer.param_groups[0]["lr"],
+        lr=float(state.lr),
         score=None if score is None else score.value,
         score_name=ERROR if score is None else score.name,
         compression=compression(net, model.weight_names),

@@ -140,6 +140,8 @@ class ValueWriter:
         owners = [owner for owner in kind.__mro__ if not is_installed(owner.__module__)]
         members = [member for owner in owners for member in vars(owner).values()]
         functions = [getattr(member, "__func__", getattr(member, "fget", member)) for member in members]
+        # torch.optim puts another function around the step of a class when its first object is made
+        functions = [each.__wrapped__ if hasattr(each, "hooked") else each for each in functions]
         own = [each for each in functions if isinstance(each, types.FunctionType) and each.__code__.co_filename != "<string>"]
         made = "".join(f"{each.__name__}{self._code_of(each)}" for each in own)
         settings = [(key, value) for owner in owners for key, value in vars(owner).items()]

@@ -13,16 +13,20 @@ from pyro_vd.data.batches import Batches, TensorBatches
 from pyro_vd.data.dataset import Data
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.inference.elbo import VariationalDropoutELBO
-from pyro_vd.models.data_checks import check_measured
+from pyro_vd.models.data_checks import check_held_out
 from pyro_vd.networks.checks import check_trainable
 from pyro_vd.networks.inputs import to_device
+from pyro_vd.networks.precision import check_precision
 from pyro_vd.pruning.rule import pruning_masks
 from pyro_vd.training.batch_checks import batches_of, check_batches
+from pyro_vd.training.batch_reading import BatchChecks
+from pyro_vd.training.best_epoch import BestEpoch, check_scores
 from pyro_vd.training.callbacks import Callback
 from pyro_vd.training.checkpoint import Checkpoint
 from pyro_vd.training.guard import NonFiniteGuard
-from pyro_vd.training.optimizer import adam
+from pyro_vd.training.optimizer import make_optimizer
 from pyro_vd.training.placing import placed, values_kept
+from pyro_vd.training.scheduler import make_scheduler
 from pyro_vd.training.spec import TrainingSpec
 from pyro_vd.training.state import TrainingState
 
@@ -52,8 +56,9 @@ def prepare(
     resume = check_flag("resume", resume)
     checkpoint = None if checkpoint is None else check_file("checkpoint", checkpoint)
     target = check_device(device) if device is not None else next(model.buffers()).device
-    batches = batches_of(train, spec.batch_size, model)
-    held_out = None if validation is None else check_measured("validation data", validation, model)
+    check_precision(spec.precision, dict(model.named_parameters()) | model.initial_weights, target)
+    batches, first = batches_of(train, spec, model)
+    held_out = None if validation is None else check_held_out("validation data", validation, model, spec.target)
     if guide.learns_alpha or spec.rule.max_inputs is not None:
         pruning_masks(guide, spec.rule)  # refuses what does not fit, before the first epoch
     saved = None if checkpoint is None else Checkpoint(checkpoint, spec.fingerprint(guide, batches))
@@ -63,26 +68,34 @@ def prepare(
     with placed(guide, target, batches.num_examples, spec.train_threshold):
         if type(batches) is TensorBatches:
             batches = batches.to(target)
-        first = check_batches(batches, model)
+        checked = check_batches(batches, model, first)
         held_out = held_out and to_device(held_out, target)
-        elbo.try_out(model, guide, *first)
+        elbo.try_out(model, guide, *checked)
         loss_of = elbo(model, guide)
+        optimizer = make_optimizer(spec, guide, loss_of, batches.num_examples)
         with alone():
             seed = int(torch.randint(2**31, (), device="cpu"))
         state = TrainingState(
             guide=guide,
             spec=spec,
             batches=batches,
+            checks=None if first is None else BatchChecks(model, first[1]),
             validation=held_out,
             device=target,
             elbo=elbo,
             loss_of=loss_of,
-            optimizer=adam(loss_of, model.likelihood, spec.lr, spec.weight_decay * batches.num_examples),
+            optimizer=optimizer,
+            scheduler=make_scheduler(spec, optimizer, held_out is not None),
             shuffle=torch.Generator().manual_seed(seed),
             guard=NonFiniteGuard(loss_of, elbo),
+            best=BestEpoch(loss_of) if spec.restore_best else None,
         )
+        if spec.restore_best:
+            check_scores("restore_best", state)
         with values_kept(loss_of):
-            if saved is not None and resume:
-                saved.restore(state)
+            if saved is not None:
+                saved.try_out(state)
+                if resume:
+                    saved.restore(state)
             callbacks.on_start(state)
     return state, saved

@@ -1,4 +1,4 @@
-"""Progress bars of a training and of a sweep, on standard error."""
+"""Progress bars of a training and of a sweep, on standard error or in a notebook."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rich.progress import Progress as RichProgress
 
 from pyro_vd.evaluation.deployed import kilobytes
 from pyro_vd.training.callbacks import Callback
+from pyro_vd.training.notebook_bar import NotebookBar, in_notebook
 
 if TYPE_CHECKING:
     from pyro_vd.evaluation.epoch_record import EpochRecord
@@ -52,22 +53,29 @@ class Progress:
             TimeRemainingColumn(),
             TextColumn("{task.fields[figures]}"),
             console=Console(stderr=True),
-            disable=not shown,
+            disable=not shown or in_notebook(),
             refresh_per_second=4,
         )
+        self._notebook = NotebookBar(self._bar) if shown and in_notebook() else None
         self._last_line = time.monotonic()
         self._task = self._bar.add_task(phase, total=steps, completed=done, figures="")
 
     def __enter__(self) -> Progress:
         self._bar.start()
+        if self._notebook is not None:
+            self._notebook.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._bar.stop()
+        if self._notebook is not None:
+            self._notebook.refresh(now=True)
 
     def step(self) -> None:
         """Advance the bar by one step."""
         self._bar.advance(self._task)
+        if self._notebook is not None:
+            self._notebook.refresh()
 
     def epoch(self, record: EpochRecord) -> None:
         """Show the figures of an epoch that is complete."""
@@ -85,7 +93,10 @@ class Progress:
 
 
 class ProgressBar(Callback):
-    """Shows a :class:`Progress` over all steps of a training."""
+    """Shows a :class:`Progress` over all steps of a training: on standard error, or in the output of a notebook's cell.
+
+    ``fit(..., progress=True)`` adds one.
+    """
 
     def on_start(self, state: TrainingState) -> None:
         steps = len(state.batches)

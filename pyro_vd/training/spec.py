@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
-from pyro_vd._core.arguments import HIGHEST_LR, LARGEST, check_number, take
+from pyro_vd._core.arguments import HIGHEST_LR, LARGEST, check_choice, check_flag, check_number, take
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import must_be_one_of
 from pyro_vd.data.batches import Batches, TensorBatches
+from pyro_vd.data.examples import ExampleBatches
 from pyro_vd.guides.checks import check_train_threshold
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.inference.elbo import check_kl_weights
 from pyro_vd.inference.output_noise import OutputNoise, check_output_noise
+from pyro_vd.networks.precision import PRECISIONS, Precision
 from pyro_vd.pruning.rule import PruningRule, Rule, rule_of
 from pyro_vd.training.identity import identity, pair_identity
+from pyro_vd.training.optimizer import OptimizerFactory, check_optimizer
+from pyro_vd.training.scheduler import SchedulerFactory
 from pyro_vd.training.schedules import KLWeight, LRSchedule, check_schedules
 
 Augmentation = Callable[[Any], Any]
@@ -33,12 +37,33 @@ class TrainingSpec:
     epochs: int
     """Passes over the data, at least 1."""
     batch_size: int | None = None
-    """Examples per step, at least 1; None is 100, and leaves :class:`~pyro_vd.data.Batches` theirs. A last smaller batch is
-    trained on as well."""
-    lr: float = 1e-3
-    """Learning rate of Adam at the start, > 0."""
+    """Examples per step, at least 1; None is 100, and leaves loaders and :class:`~pyro_vd.data.Batches` theirs. A last smaller
+    batch is trained on as well."""
+    num_examples: int | None = None
+    """N of a loader or stream, where it does not say how many examples there are; see :class:`~pyro_vd.data.LoaderBatches`."""
+    steps_per_epoch: int | None = None
+    """Batches per epoch of a loader or stream, which then goes on over epochs; None is one pass."""
+    target: str | None = None
+    """Key of the observations in a batch or example that is a mapping; None is "target", or "labels"."""
+    lr: float | None = None
+    """Learning rate at the start, > 0; None is the optimizer's own, 0.001 for Adam."""
     lr_schedule: LRSchedule = field(default_factory=LRSchedule)
     """Factor on the learning rate over the epochs; None is a constant one."""
+    optimizer: OptimizerFactory | str | None = None
+    """None is Adam. Else a class of ``torch.optim`` or its name, a ``functools.partial`` of one, or a function that is called
+    with up to three groups of parameters, mappings with the keys ``params``, ``lr`` where one is given, and ``name``: "theta",
+    the means; "log_variance", log σ² or log α; "plain", all others. The gradient is that of the loss of all N examples."""
+    scheduler: SchedulerFactory | None = None
+    """Makes a scheduler of ``torch.optim.lr_scheduler`` of the optimizer, in place of ``lr_schedule``, such as
+    ``functools.partial(CosineAnnealingLR, T_max=100)``. ``ReduceLROnPlateau`` is given the validation score."""
+    scheduler_interval: Literal["epoch", "step"] = "epoch"
+    """Whether the scheduler takes a step after every "epoch", or after every "step", that is every update of the parameters."""
+    max_grad_norm: float | None = None
+    """Largest L2 norm > 0 of the gradient of the loss of one example, the usual scale, over all parameters; longer gradients
+    are scaled to it. None is no limit."""
+    accumulate: int = 1
+    """Batches per update of the parameters, at least 1. The gradient is that of one batch of all their examples; what is left
+    at the end of an epoch makes an update."""
     kl_weight: KLWeight = field(default_factory=KLWeight)
     """β, the weight of the KL: its warm-up over the epochs, or a number."""
     kl_weights: Mapping[str, float] = field(default_factory=dict)
@@ -59,26 +84,55 @@ class TrainingSpec:
     written it must be a function, or an object of plain values; see :func:`~pyro_vd.training.identity.identity`."""
     rule: PruningRule = field(default_factory=PruningRule)
     """What the score and the compression of each epoch take as pruned: a rule, or a threshold on log α."""
+    restore_best: bool = False
+    """Whether the model and the guide are, at the end, those of the epoch with the best validation score, of those from the end
+    of the KL warm-up on. Otherwise they are those of the last epoch."""
+    precision: Precision = "full"
+    """Precision of the network's forward pass. "bf16-mixed" runs it under autocast to bfloat16, for devices where that is
+    faster; parameters, noise, likelihood and KL stay float32, and scores are measured in float32."""
     phase: str = "train"
     """Name of this training in the log and beside the progress bar."""
 
     def __post_init__(self) -> None:
         take(self, "epochs", check_number("epochs", self.epochs, low=1, high=LARGEST, whole=True))
-        if self.batch_size is not None:
-            take(self, "batch_size", check_number("batch_size", self.batch_size, low=1, high=LARGEST, whole=True))
-        take(self, "lr", check_number("lr", self.lr, low=0, high=HIGHEST_LR, low_open=True))
+        for name in ("batch_size", "num_examples", "steps_per_epoch"):
+            if (number := getattr(self, name)) is not None:
+                take(self, name, check_number(name, number, low=1, high=LARGEST, whole=True))
+        if self.target is not None and not isinstance(self.target, str):
+            raise InputError(name="target", value=self.target, allowed="a key of the batches, or None")
+        for name in ("lr", "max_grad_norm"):
+            if (number := getattr(self, name)) is not None:
+                take(self, name, check_number(name, number, low=0, high=HIGHEST_LR, low_open=True))
         take(self, "weight_decay", check_number("weight_decay", self.weight_decay, low=0, high=HIGHEST_LR))
         take(self, "num_particles", check_number("num_particles", self.num_particles, low=1, high=LARGEST, whole=True))
+        take(self, "accumulate", check_number("accumulate", self.accumulate, low=1, high=LARGEST, whole=True))
         take(self, "train_threshold", check_train_threshold(self.train_threshold))
         lr_schedule, kl_weight = check_schedules(self.lr_schedule, self.kl_weight)
         for name, value in {"lr_schedule": lr_schedule, "kl_weight": kl_weight, "rule": rule_of(self.rule)}.items():
             take(self, name, value)
+        check_optimizer(self.optimizer, self.lr, self.weight_decay)
+        self._check_scheduler()
         take(self, "kl_weights", check_kl_weights(self.kl_weights))
         check_output_noise("noise", self.noise)
+        check_choice("precision", self.precision, PRECISIONS)
+        take(self, "restore_best", check_flag("restore_best", self.restore_best))
         if self.augment is not None and not callable(self.augment):
             raise InputError(name="augment", value=self.augment, allowed="a function or None")
         if not isinstance(self.phase, str):
             raise InputError(name="phase", value=self.phase, allowed="text")
+
+    def _check_scheduler(self) -> None:
+        check_choice("scheduler_interval", self.scheduler_interval, ("epoch", "step"))
+        if self.scheduler is None:
+            return
+        if not callable(self.scheduler):
+            raise InputError(name="scheduler", value=self.scheduler, allowed="a function of an optimizer, or None")
+        if self.lr_schedule != LRSchedule():
+            raise InputError(
+                name="lr_schedule",
+                value=self.lr_schedule,
+                allowed="left out where a scheduler is given: both set the learning rate",
+            )
 
     def fingerprint(self, guide: WeightGuide, batches: Batches) -> dict[str, Any]:
         """Identify a training by plain values: a checkpoint of a training with other ones is refused.
@@ -87,11 +141,12 @@ class TrainingSpec:
             InputError: a function, prior or likelihood has no identity but its address; see
                 :func:`~pyro_vd.training.identity.identity`.
         """
-        functions = ("lr_schedule", "kl_weight", "augment")
+        functions = ("lr_schedule", "kl_weight", "augment", "optimizer", "scheduler")
         settings: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in functions}
         settings |= {"kl_weights": list(self.kl_weights.items())}  # their order counts
         settings |= {"rule": asdict(self.rule), "num_data": batches.num_examples}
-        settings |= {"batch_size": batches.batch_size if type(batches) is TensorBatches else None}
+        cut_here = type(batches) is TensorBatches or type(batches) is ExampleBatches
+        settings |= {"batch_size": getattr(batches, "batch_size", None) if cut_here else None}
         settings |= {name: identity(name, getattr(self, name)) for name in functions}
         return {**settings, **pair_identity(guide), "data": batches.fingerprint()}
 
@@ -101,8 +156,16 @@ class TrainingSettings(TypedDict, total=False):
 
     epochs: int
     batch_size: int | None
-    lr: float
+    num_examples: int | None
+    steps_per_epoch: int | None
+    target: str | None
+    lr: float | None
     lr_schedule: LRSchedule | None
+    optimizer: OptimizerFactory | str | None
+    scheduler: SchedulerFactory | None
+    scheduler_interval: Literal["epoch", "step"]
+    max_grad_norm: float | None
+    accumulate: int
     kl_weight: KLWeight | float
     kl_weights: Mapping[str, float]
     train_threshold: float | None
@@ -111,6 +174,8 @@ class TrainingSettings(TypedDict, total=False):
     num_particles: int
     augment: Augmentation | None
     rule: Rule
+    restore_best: bool
+    precision: Precision
     phase: str
 
 

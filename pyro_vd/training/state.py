@@ -2,47 +2,77 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import LRScheduler
 
 from pyro_vd._core.errors import InputError
 from pyro_vd.data.batches import Batches
 from pyro_vd.data.dataset import Arrays
+from pyro_vd.data.reading import reading_batch
+from pyro_vd.evaluation.checked_batches import CheckedBatches
 from pyro_vd.evaluation.epoch_record import EpochRecord
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.inference.elbo import VariationalDropoutELBO
 from pyro_vd.networks.inputs import to_device
 from pyro_vd.pruning.pruned import pruned_or_mean
+from pyro_vd.training.batch_reading import BatchChecks
+from pyro_vd.training.best_epoch import BestEpoch
 from pyro_vd.training.guard import NonFiniteGuard
 from pyro_vd.training.spec import TrainingSpec
+
+TRAINING_DATA = "training data"
+"""The name of the data in errors."""
 
 
 @dataclass
 class TrainingState:
-    """A training at one of its steps, which callbacks are given; they must not change it."""
+    """A training at one of its steps, which callbacks are given; they must not change it, except by :meth:`stop`."""
 
     guide: WeightGuide
     """Its ``guide.model`` is the model."""
     spec: TrainingSpec
     batches: Batches
-    validation: Arrays | None
-    """Held-out data, on the device."""
+    checks: BatchChecks | None
+    """Checks batches that are read during the training; None for tensors in memory, all of which have been checked."""
+    validation: Arrays | CheckedBatches | None
+    """Held-out data: on the device, or in batches."""
     device: torch.device
     elbo: VariationalDropoutELBO
     """The objective, with the terms of the last step."""
     loss_of: nn.Module
     """Model and guide as one module, whose call gives the loss."""
     optimizer: torch.optim.Optimizer
+    scheduler: LRScheduler | None
     guard: NonFiniteGuard
     shuffle: torch.Generator
     """The generator of the order of the examples."""
     history: list[EpochRecord] = field(default_factory=list)
     """The records of the epochs that are complete."""
     step: int = 0
-    """Steps of the present epoch that are complete, skipped ones too; 0 between two epochs."""
+    """Steps of the present epoch that are complete, skipped ones too; 0 between two epochs. A step takes one batch."""
+    stopped: bool = False
+    """Whether the training ends after the present epoch, though not all epochs are complete; see :meth:`stop`."""
+    best: BestEpoch | None = None
+    """The best epoch so far, where the training goes back to it."""
+    lr: float = math.nan
+    """Learning rate of the last update, of the first group of parameters."""
+    batch: str = TRAINING_DATA
+    """The name of the batch that was drawn last, for errors."""
+
+    def __post_init__(self) -> None:
+        self.initial_lr: list[float] = [group["lr"] for group in self.optimizer.param_groups]
+        """Learning rates at the start of the training, one per group of parameters."""
+
+    def stop(self) -> None:
+        """End the training after the present epoch, or before the first step; the one change that a callback may make."""
+        self.stopped = True
 
     @property
     def epoch(self) -> int:
@@ -58,22 +88,46 @@ class TrainingState:
         """The batches of an epoch, on the device.
 
         Raises:
-            InputError: there are not as many of them as they say.
+            InputError: one of them cannot be read or is not valid, or there are not as many of them as they say.
         """
-        count = 0
-        for x, y in self.batches.epoch(self.shuffle):
-            count += 1
-            if count > len(self.batches):
-                break  # an endless one would never end
-            yield to_device(x, self.device), to_device(y, self.device)
-        if count != len(self.batches):
-            said = len(self.batches)
+        said, count = len(self.batches), 0
+        drawn = self.batches.epoch(self.shuffle)
+        while True:
+            self.batch = f"{TRAINING_DATA}, batch {count + 1} of epoch {self.epoch + 1}"
+            with reading_batch(self.batch):
+                batch: Arrays | None = next(drawn, None)
+            count += batch is not None
+            if batch is None or count > said:  # an endless one would never end
+                break
+            x, y = batch if self.checks is None else self.checks.taken(self.batch, *batch)
+            yield to_device((x, y), self.device, non_blocking=self.device.type == "cuda")  # of pinned memory
+        if count != said:
+            given = f"more than {said}" if count > said else count
             raise InputError(
-                f"training data: an epoch gave {count} batches; len(batches) is {said}",
-                name="training data",
+                f"{TRAINING_DATA}: epoch {self.epoch + 1} gave {given} batches; len(batches) is {said}",
+                name=TRAINING_DATA,
                 value=count,
                 allowed=f"{said} batches",
             )
+        if self.checks is not None:
+            self.checks.checks_all = False
+
+    def explained(self, x: Any, y: Any) -> AbstractContextManager[None]:
+        """Look for the reason of an error inside in the batch that was drawn last, if it was read during the training.
+
+        Raises:
+            InputError: see :meth:`~pyro_vd.training.batch_reading.BatchChecks.explained`.
+        """
+        return nullcontext() if self.checks is None else self.checks.explained(self.batch, x, y)
+
+    def check_batch(self, x: Any, y: Any) -> None:
+        """Check the batch that was drawn last, whose loss is not finite, if it was read during the training.
+
+        Raises:
+            InputError: see :func:`~pyro_vd.models.data_checks.check_data`.
+        """
+        if self.checks is not None:
+            self.checks.check(self.batch, x, y)
 
     def network(self) -> nn.Module:
         """The network as it would be pruned now."""

@@ -10,8 +10,10 @@ from pyro_vd._core.errors import InputError
 from pyro_vd.data.batches import DEFAULT_BATCH_SIZE
 from pyro_vd.guides import GuideSettings, VariationalDropoutSettings
 from pyro_vd.inference.output_noise import OutputNoise
+from pyro_vd.networks.precision import Precision
 from pyro_vd.pruning.rule import PruningRule
 from pyro_vd.pruning.thresholds import DEFAULT_THRESHOLD, check_threshold, highest_threshold
+from pyro_vd.training.optimizer import DEFAULT_LR
 from pyro_vd.training.schedules import KLWeight, LRSchedule
 from pyro_vd.training.spec import TrainingSpec
 
@@ -26,10 +28,20 @@ class StepsConfig:
     """Passes over the data; 0 skips this phase."""
     batch_size: int = DEFAULT_BATCH_SIZE
     """Examples per step."""
-    lr: float = TrainingSpec.lr
-    """Adam's learning rate at the start."""
+    lr: float = DEFAULT_LR
+    """The learning rate at the start."""
     lr_schedule: LRSchedule = field(default_factory=LRSchedule)
     """The factor on the learning rate over the epochs."""
+    optimizer: str | None = None
+    """The name of a class of torch.optim, such as AdamW; null is Adam."""
+    max_grad_norm: float | None = None
+    """The largest norm of the gradient of the loss of one example; null is no limit."""
+    accumulate: int = 1
+    """Batches per update of the parameters."""
+    precision: Precision = "full"
+    """The precision of the network's forward pass; bf16-mixed runs it under autocast to bfloat16."""
+    restore_best: bool = False
+    """Whether to keep the epoch with the best validation score, from the end of the KL warm-up on, and not the last one."""
 
     def fit_options(self) -> dict[str, Any]:
         """These settings as keyword arguments of :func:`~pyro_vd.fit`."""

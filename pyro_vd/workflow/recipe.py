@@ -90,6 +90,10 @@ class Recipe:
                 value=self.prune.max_error_rise,
             )
 
+        for phase in ("pretrain", "train", "finetune"):
+            if getattr(self, phase).restore_best and self.data.validation == 0:
+                raise InputError(name=f"{phase}.restore_best", value=True, allowed="false where data.validation is 0")
+
     def check_sites(self, guide: WeightGuide) -> None:
         """Refuse settings by site or pattern that do not fit the sites of a guide of this recipe.
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from support import ANYTHING, refuses
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import Dataset, TensorDataset
 
 import pyro_vd
 from pyro_vd import (
@@ -151,11 +151,6 @@ def test_other_inputs_are_named(kind: str) -> None:
 def test_labels_beyond_int64_are_quoted() -> None:
     with refuses("training data, labels", 2**64 - 1, "2**63"):
         trained((X, np.full(24, 2**64 - 1, np.uint64)))
-
-
-def test_a_loader_is_no_data_set() -> None:
-    with refuses("training data", loader := DataLoader(TensorDataset(X, Y)), "DataLoader", "Dataset.split()"):
-        trained(loader)
 
 
 def of_logits(output: Tensor) -> dist.TorchDistribution:

@@ -114,7 +114,6 @@ class Broken(Loaded):
         (Broken(3), DATA, 4, ["len(batches)", "3"]),
         (Broken(5), DATA, 4, ["len(batches)", "5"]),
         (Broken(first=X[:8]), DATA, ANYTHING, ["Broken", "(8, 4)"]),
-        (Broken(first=(X[:8], Y[:8].to(torch.int32))), DATA, (torch.int32, (8,)), ["torch.int32", "torch.int64"]),
         (Broken(first=(X[:8, :3], Y[:8])), ANYTHING, ANYTHING, [DATA, "(3,)"]),
         (Broken(first=(X[:8], Y[:8] + 1)), ANYTHING, ANYTHING, [DATA, "label 3"]),
         (Broken(first=(X[:8] * torch.nan, Y[:8])), ANYTHING, ANYTHING, [DATA, "32 NaN"]),

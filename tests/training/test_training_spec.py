@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import FrozenInstanceError, fields, replace
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from support import ANYTHING, refuses
 from torch import nn
+from torch.optim.lr_scheduler import StepLR
 
 from pyro_vd import KLWeight, PruningRule, VariationalDropout, fine_tune, fit
 from pyro_vd.data import RandomAffine, TensorBatches
@@ -22,9 +24,11 @@ X, Y = torch.randn(20, 4, generator=torch.Generator().manual_seed(0)), torch.ara
 GUIDE = VariationalDropout(MLP((4, 3)))
 OTHER: dict[str, Any] = {
     "epochs": 3, "batch_size": 7, "lr": 0.1, "lr_schedule": LRSchedule("linear"), "kl_weight": KLWeight(0.5),
-    "kl_weights": {"*": 0.5},
+    "kl_weights": {"*": 0.5}, "num_examples": 30, "steps_per_epoch": 4, "target": "y",
     "train_threshold": 3.0, "noise": "example", "weight_decay": 0.1, "num_particles": 2, "augment": RandomAffine(8),
-    "rule": PruningRule(2.0), "phase": "another",
+    "rule": PruningRule(2.0), "phase": "another", "optimizer": "SGD", "scheduler": partial(StepLR, step_size=2),
+    "scheduler_interval": "step", "max_grad_norm": 0.1, "accumulate": 3,
+    "restore_best": True, "precision": "bf16-mixed",
 }  # fmt: skip
 """Another value than the default for every field."""
 
@@ -46,9 +50,11 @@ def test_short_forms_become_the_long_ones() -> None:
     ("name", "value"),
     [
         ("epochs", 0), ("batch_size", 0), ("lr", 0), ("lr", math.nan), ("lr_schedule", 0.5), ("kl_weight", "0.5"),
-        ("kl_weights", 3),
+        ("kl_weights", 3), ("num_examples", 0), ("steps_per_epoch", 1.5), ("target", 3),
         ("train_threshold", 101), ("noise", "none"), ("weight_decay", -1), ("num_particles", 0), ("augment", 3),
-        ("rule", "3"), ("phase", None),
+        ("rule", "3"), ("phase", None), ("optimizer", 3), ("optimizer", "Adams"), ("scheduler", "StepLR"),
+        ("scheduler_interval", "batch"), ("max_grad_norm", 0), ("accumulate", 1.5),
+        ("restore_best", 1), ("precision", "bf16"),
     ],
 )  # fmt: skip
 def test_out_of_range(name: str, value: Any) -> None:

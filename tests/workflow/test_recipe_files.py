@@ -71,7 +71,7 @@ def test_every_value_is_refused_or_taken_as_it_is(tmp_path: Path, key: str, kind
     assert (
         taken
         or key in (*BRANCHES, "model.sizes", "model.initial_theta")
-        or key.endswith(("likelihood", "kind", "after", "noise"))
+        or key.endswith(("likelihood", "kind", "after", "noise", "precision"))
     )
 
 

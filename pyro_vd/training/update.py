@@ -1,0 +1,101 @@
+"""Updates of the parameters: gradients of one batch or of several, clipping, the optimizer's step, the scheduler's step."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from pyro_vd.data.augmentation import augmented
+from pyro_vd.inference.handlers import own_parameters
+from pyro_vd.networks.inputs import Inputs, num_examples
+from pyro_vd.networks.precision import lowered
+from pyro_vd.training.scheduler import after_epoch
+
+if TYPE_CHECKING:
+    from pyro_vd.evaluation.epoch_record import EpochRecord
+    from pyro_vd.training.state import TrainingState
+
+
+class Update:
+    """Takes the batches of a training one after another, and updates the parameters after every ``accumulate`` of them.
+
+    The gradient of several batches is that of one batch with all their examples: with B_i examples in batch i the mean of the
+    losses with the weights B_i / ΣB. As the weights add up to 1, the KL counts once. What is left at the end of an epoch makes
+    an update of its own.
+    """
+
+    batch: tuple[Any, Any]
+    """Inputs, augmented, and observations of the last batch."""
+
+    def __init__(self, state: TrainingState) -> None:
+        self._state = state
+        self._trained = [parameter for parameter in state.loss_of.parameters() if parameter.requires_grad]
+        self._norm = state.spec.max_grad_norm
+        self._batches = 0
+        """How many were taken since the last update."""
+        self._terms = torch.zeros(3)
+
+    def take(self, x: Inputs, y: Any) -> Tensor | None:
+        """Take a batch.
+
+        Returns:
+            Loss, data term and KL of an update that was made with it; None where none was: the batch is not the last of an
+            update, or the update was skipped because its loss or gradient is not finite.
+
+        Raises:
+            NonFiniteError: ten updates in a row are not finite.
+        """
+        state, spec = self._state, self._state.spec
+        if not self._batches:
+            self._start(num_examples(x))
+        inputs = x if spec.augment is None else augmented(spec.augment, x)
+        self.batch, self._given = (inputs, y), (x, y)
+        share = num_examples(x) / self._first
+        # Parameters belong to the modules: Pyro's store, and another training, are left alone.
+        with own_parameters(), lowered(state.guide.model, spec.precision):
+            loss: Tensor = state.loss_of(inputs, y)
+            (loss if share == 1 else share * loss).backward()
+        terms = torch.stack([loss.detach(), state.elbo.data_term, state.elbo.kl])
+        self._terms = terms if not self._batches else self._terms + share * terms
+        self._shares += share
+        self._batches += 1
+        if self._batches < spec.accumulate and state.step + 1 < len(state.batches):
+            return None
+        return self._finish()
+
+    def _start(self, examples: int) -> None:
+        """Begin an update with a batch of so many examples: schedules hold for all of it."""
+        state, spec = self._state, self._state.spec
+        state.elbo.kl_weight = spec.kl_weight.at(state.now)
+        if spec.scheduler is None:
+            factor = spec.lr_schedule.at(state.now, spec.epochs)
+            for group, lr in zip(state.optimizer.param_groups, state.initial_lr, strict=True):
+                group["lr"] = lr * factor
+        state.lr = state.optimizer.param_groups[0]["lr"]
+        state.optimizer.zero_grad()
+        self._first, self._shares = examples, 0.0
+
+    def _finish(self) -> Tensor | None:
+        state = self._state
+        if self._batches > 1:
+            for parameter in self._trained:
+                if parameter.grad is not None:
+                    parameter.grad /= self._shares
+            self._terms /= self._shares
+        self._batches = 0
+        if not state.guard.is_finite(self._terms[0]):
+            state.check_batch(*self._given)
+            return None
+        if self._norm is not None:
+            torch.nn.utils.clip_grad_norm_(self._trained, self._norm * state.batches.num_examples)
+        state.optimizer.step()
+        if state.scheduler is not None and state.spec.scheduler_interval == "step":
+            state.scheduler.step()
+        return self._terms
+
+    def end_epoch(self, record: EpochRecord) -> None:
+        """Take the scheduler's step of an epoch, after it was measured."""
+        if self._state.scheduler is not None and self._state.spec.scheduler_interval == "epoch":
+            after_epoch(self._state.scheduler, record)
