@@ -32,8 +32,8 @@ layers but the last, and 30 % of the other weights, are set to zero; `compact` t
 - **left**: the share of the parameters that is left.
 - **removable**: of the units that are left, the share that could go as well: all that makes them is zero, or nothing reads
   them, and no rule of the network needs them, such as equal widths of the layers of an `nn.LSTM`.
-  ShuffleNet's rule is not known to this measure: its shuffles need 755 units in the stages where 635 are read, so that about 7 %
-  of its units cannot go.
+  This measure does not know the rule of ShuffleNet's shuffles, which need the same numbers of units at several places. The plan
+  has the fewest that they allow, as `tests/compaction/test_compaction_shuffles.py` shows for small networks.
 - **float32**, **float64**: the largest difference between the outputs of the two networks, relative to the largest output.
 - **seconds**: the time of `compact` on one CPU thread.
 - **Torch-Pruning**: its dependency graph removes the same zero rows with all that depends on them: the share of the parameters
