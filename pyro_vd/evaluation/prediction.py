@@ -29,6 +29,7 @@ class Prediction:
     """Predicted class probabilities of n inputs, on the device of the inputs.
 
     Shapes are those of one label per example; with several, such as those of tokens, there is a dimension for them after n.
+    Where an example has several zeros and ones, ``(n, d)``, each counts as an example, and n is n · d.
     """
 
     log_p: Tensor
