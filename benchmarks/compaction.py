@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from removable import removable_share
-from stages import parameters
+from stages import apart, parameters
 from torch import Tensor, nn
 from zeroed import output_dimension, zero_at_random
 from zoo import Specimen, specimens
@@ -96,8 +96,7 @@ def varied(net: nn.Module) -> nn.Module:
 @torch.no_grad()
 def difference(small: nn.Module, net: nn.Module, x: Any) -> float:
     """The largest difference of the outputs of two networks, relative to the largest output."""
-    pairs = zip(_outputs(small, x), _outputs(net, x), strict=True)
-    return max(float((one - other).abs().max() / other.abs().max()) for one, other in pairs)
+    return apart(zip(_outputs(small, x), _outputs(net, x), strict=True))
 
 
 def anchor(net: nn.Module, x: Any) -> tuple[float, float] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -94,8 +94,7 @@ def tolerance(net: nn.Module, x: Inputs) -> float:
     wanted = list(tensors_in(run(net, x)))
     exact = copy.deepcopy(net).double()
     found = tensors_in(run(exact, in_float64(x)))
-    apart = max(float((a - b).abs().max() / b.abs().max()) for a, b in zip(wanted, found, strict=True))
-    return max(1e-5, 4 * apart)
+    return max(1e-5, 4 * apart(zip(wanted, found, strict=True)))
 
 
 @torch.no_grad()
@@ -110,4 +109,9 @@ def difference(found: nn.Module, wanted: nn.Module, x: Inputs) -> float:
     pairs: list[tuple[Tensor, Tensor]] = list(zip(tensors_in(ours), tensors_in(theirs), strict=True))
     if not pairs or any(a.shape != b.shape or (len(b) > 1 and b.std(0).max() < 1e-3 * b.abs().max()) for a, b in pairs):
         return float("inf")
-    return max(float((a - b).abs().max() / b.abs().max()) for a, b in pairs)
+    return apart(pairs)
+
+
+def apart(pairs: Iterable[tuple[Tensor, Tensor]]) -> float:
+    """The largest difference of the tensors of a pair, as a share of the largest number in the second one; of all pairs."""
+    return max(float((one - other).abs().max() / other.abs().max()) for one, other in pairs)

@@ -99,6 +99,16 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     write_atomically(path, seal_zip(buffer.getvalue()))
 
 
+def fits_checkpoint(content: Any) -> bool:
+    """Whether a checkpoint can hold this, which is read without running code: numbers, text, tensors, lists and mappings."""
+    try:
+        torch.save(content, buffer := io.BytesIO())
+        torch.load(io.BytesIO(buffer.getvalue()), weights_only=True)
+    except Exception:  # pickling asks the objects, which may raise anything
+        return False
+    return True
+
+
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read a file of :func:`save_checkpoint` onto the CPU, without running code from it.
 

@@ -98,16 +98,21 @@ def _new_sizes(analysis: Analysis, counting: Counting) -> dict[str, dict[int, li
             by_size = found.setdefault(analysis.graph.path(node), {})
             for value in values_in([analysis.values[node]]):
                 for old, new in _sizes(counting, value):
-                    if old in given and new not in (sizes := by_size.setdefault(old, [])):
-                        sizes.append(new)
+                    if old in given:
+                        _note(by_size, old, new)
     for node, labels in analysis.fillers:
-        left = int(counting.mask(labels).sum())
-        if left not in (sizes := found.setdefault(analysis.graph.path(node), {}).setdefault(len(labels), [])):
-            sizes.append(left)
+        _note(found.setdefault(analysis.graph.path(node), {}), len(labels), int(counting.mask(labels).sum()))
     for path, old, new in _new_groups(analysis, counting):
-        if not _is_convolution(analysis, path) and new not in (sizes := found.setdefault(path, {}).setdefault(old, [])):
-            sizes.append(new)
+        if not _is_convolution(analysis, path):
+            _note(found.setdefault(path, {}), old, new)
     return found
+
+
+def _note(by_size: dict[int, list[int]], old: int, new: int) -> None:
+    """Note what a size may become, once."""
+    sizes = by_size.setdefault(old, [])
+    if new not in sizes:
+        sizes.append(new)
 
 
 def _add_sizes_around(analysis: Analysis, counting: Counting, path: str, by_size: dict[int, list[int]]) -> None:
@@ -117,8 +122,7 @@ def _add_sizes_around(analysis: Analysis, counting: Counting, path: str, by_size
     own = {node for node in inside if analysis.graph.path(node) == path}
     for value in values_in([analysis.values[node] for node in analysis.graph.nodes if node in given | own]):
         for old, new in _sizes(counting, value):
-            if new not in (sizes := by_size.setdefault(old, [])):
-                sizes.append(new)
+            _note(by_size, old, new)
 
 
 def _new_groups(analysis: Analysis, counting: Counting) -> Iterator[tuple[str, int, int]]:

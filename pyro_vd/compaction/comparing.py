@@ -15,7 +15,7 @@ from pyro_vd.compaction.applying import applied
 from pyro_vd.compaction.exported import Exported, NotExportedError
 from pyro_vd.compaction.plan import ShrinkPlan
 from pyro_vd.networks.copies import copy_network
-from pyro_vd.networks.inputs import Inputs, in_float64, map_tensors, num_examples, rows, run, tensors_in
+from pyro_vd.networks.inputs import Inputs, in_float64, map_tensors, num_examples, rows, run_apart, tensors_in
 
 _MOST_WIDE = 30_000_000
 """Networks with more parameters, and those that cannot run in float64, are verified in their own precision."""
@@ -143,6 +143,6 @@ def _outputs(net: nn.Module, x: Any) -> list[Tensor]:
     """The tensors that a network returns; random numbers are the same ones at every call."""
     with torch.no_grad(), torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(0)  # of all devices
-        found = run(net, map_tensors(torch.clone, x))
+        found = run_apart(net, x)
         leaves = found if isinstance(found, Tensor | tuple | list | dict) else torch.utils._pytree.tree_leaves(found)
         return list(tensors_in(leaves))

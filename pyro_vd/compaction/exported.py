@@ -21,7 +21,7 @@ from pyro_vd._core.messages import first_line, one_line, quoted, some_of
 from pyro_vd._core.threads import alone
 from pyro_vd.compaction.inlining import inline_blocks, not_followable
 from pyro_vd.networks.checks import check_hooks
-from pyro_vd.networks.inputs import Inputs, call_arguments, map_tensors, run
+from pyro_vd.networks.inputs import Inputs, call_arguments, map_tensors, run_apart
 
 _OF_THE_NETWORK = {InputKind.PARAMETER, InputKind.BUFFER}
 
@@ -155,7 +155,7 @@ def _check_fits(net: nn.Module, example: Inputs) -> None:
     """Refuse inputs that the network itself cannot take."""
     try:
         with torch.no_grad():
-            run(net, map_tensors(torch.clone, example))
+            run_apart(net, example)
     except Exception as error:
         shapes = map_tensors(lambda tensor: tuple(tensor.shape), example)
         raise InputError(

@@ -90,7 +90,7 @@ def pair_of(name: str, data: Any, part: Part | None, dtype: torch.dtype) -> Arra
     Args:
         name: what they are called in an error.
         data: a pair of tensors, arrays or lists of numbers, or of tuples and mappings of these; a :class:`Dataset`, of which
-            ``part`` is taken; or a ``torch.utils.data.Dataset`` of such examples, which is read completely.
+            ``part`` is taken; or a ``torch.utils.data.Dataset`` of such examples in memory, which is read completely.
         part: the part of a :class:`Dataset`; None refuses a :class:`Dataset`.
         dtype: type of inputs that are not given as a tensor.
 

@@ -17,6 +17,7 @@ from pyro_vd._core.messages import one_line
 from pyro_vd.data.batches import DEFAULT_BATCH_SIZE, fingerprint_of
 from pyro_vd.data.dataset import Arrays
 from pyro_vd.data.pairs import pair_in
+from pyro_vd.networks.input_checks import holds_numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,8 +133,5 @@ def _with_tensors(example: Any) -> Any:
     if isinstance(example, tuple):
         return tuple(map(_with_tensors, example))
     if isinstance(example, list):
-        first: Any = example
-        while isinstance(first, list) and first:
-            first = first[0]
-        return torch.tensor(example) if isinstance(first, int | float) else [_with_tensors(part) for part in example]
+        return torch.tensor(example) if holds_numbers(example) else [_with_tensors(part) for part in example]
     return example

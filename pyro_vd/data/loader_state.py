@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import copy
-import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch.utils.data import DataLoader
 
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import quoted
+from pyro_vd._core.storage import fits_checkpoint
 
 
 def has_state(loader: Any) -> bool:
@@ -26,18 +25,15 @@ def state_of(loader: Any) -> Any:
     Raises:
         InputError: it holds more than tensors and plain values, so that no checkpoint can hold it.
     """
-    state, buffer = loader.state_dict(), io.BytesIO()
-    try:
-        torch.save(state, buffer)
-        torch.load(io.BytesIO(buffer.getvalue()), weights_only=True)
-    except Exception as error:  # pickling calls methods of the objects in it
+    state = loader.state_dict()
+    if not fits_checkpoint(state):
         raise InputError(
             f"the state_dict of a {type(loader).__name__} holds more than tensors and plain values, {quoted(state)}, so that "
             "no checkpoint can hold it",
             name="state_dict",
             value=state,
             allowed="tensors and plain values",
-        ) from error
+        )
     return state
 
 

@@ -18,7 +18,7 @@ from pyro_vd.data.examples import some_examples
 from pyro_vd.data.loader_pass import LoaderPass
 from pyro_vd.data.loader_size import is_map_style, pass_examples, sampled_examples
 from pyro_vd.data.loader_state import has_state, state_kept, state_of
-from pyro_vd.data.pairs import pair_in
+from pyro_vd.data.pairs import check_target, pair_in
 from pyro_vd.networks.inputs import num_examples as examples_in
 
 _PLACE = ("seed", "taken", "examples")
@@ -61,8 +61,7 @@ class LoaderBatches:
         for name, value in {"num_examples": num_examples, "steps_per_epoch": steps_per_epoch}.items():
             if value is not None:
                 check_number(name, value, low=1, high=LARGEST, whole=True)
-        if target is not None and not isinstance(target, str):
-            raise InputError(name="target", value=target, allowed="a key of the batches, or None")
+        check_target(target)
         self.loader = loader
         self.target = target
         self._given, self._steps = num_examples, steps_per_epoch

@@ -11,10 +11,20 @@ from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import did_you_mean, quoted
 from pyro_vd.data.dataset import Arrays, as_tuples
 from pyro_vd.networks.input_checks import inputs_of
-from pyro_vd.networks.inputs import Inputs, map_tensors
+from pyro_vd.networks.inputs import Inputs, in_type
 
 TARGETS = ("target", "labels")
 """The keys of the observations in a batch that is a mapping, where no key is given; "labels" is the one of Hugging Face."""
+
+
+def check_target(value: object) -> None:
+    """Refuse a value for ``target`` that is no key.
+
+    Raises:
+        InputError: it is neither text nor None.
+    """
+    if value is not None and not isinstance(value, str):
+        raise InputError(name="target", value=value, allowed="a key of the batches, or None")
 
 
 def pair_in(batch: Any, target: str | None = None, dtype: torch.dtype | None = None) -> Arrays:
@@ -72,4 +82,4 @@ def _key(batch: Mapping[Any, Any], target: str | None) -> str | None:
 
 def _converted(x: Any, dtype: torch.dtype | None) -> Inputs:
     x = inputs_of("inputs", as_tuples(x), dtype)
-    return x if dtype is None else map_tensors(lambda tensor: tensor.to(dtype) if tensor.is_floating_point() else tensor, x)
+    return x if dtype is None else in_type(x, dtype)

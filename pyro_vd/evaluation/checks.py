@@ -89,13 +89,14 @@ def output_of_some(name: str, x: Inputs, net: nn.Module, likelihood: Observed | 
     weights = cast(Any, net).initial_weights if isinstance(net, ModelMarker) else None
     n = num_examples(x)
     sizes = sorted({min(2, n), min(batch or n, n)})
+    highest = _highest(x)
     for size in sizes:
-        first = to_device(_some(x, size), kept[0].device if kept else None)
+        first = to_device(_some(x, size, highest), kept[0].device if kept else None)
         shape = shapes_of(rows(x, 0))
         what = f"inputs of shape {shape} do not fit the network"
-        if integers := _integers(x):
+        if highest is not None:
             types = ", ".join(str(tensor.dtype) for tensor in tensors_in(x))
-            what = f"{what}, or their types {types} and numbers up to {max(int(tensor.max()) for tensor in integers)} do not"
+            what = f"{what}, or their types {types} and numbers up to {highest[1]} do not"
         try:
             with in_evaluation_mode(net):
                 output = part_of(
@@ -115,13 +116,18 @@ def output_of_some(name: str, x: Inputs, net: nn.Module, likelihood: Observed | 
     return output
 
 
-def _some(x: Inputs, size: int) -> Inputs:
-    """The first examples; before them the one with the largest integer, such as a token, which an embedding may not have."""
-    if not (integers := _integers(x)):
-        return rows(x, slice(size))
-    largest = max(integers, key=lambda tensor: int(tensor.max()))
-    return rows(x, torch.tensor([int(largest.reshape(len(largest), -1).amax(1).argmax()), *range(size - 1)]))
+def _highest(x: Inputs) -> tuple[int, int] | None:
+    """The example with the largest integer, such as a token, which an embedding may not have, and that integer."""
+    found = None
+    for part in tensors_in(x):
+        if not (part.is_floating_point() or part.is_complex() or part.dtype == torch.bool):
+            of_example = part.reshape(len(part), -1).amax(1)
+            example = int(of_example.argmax())
+            if found is None or int(of_example[example]) > found[1]:
+                found = example, int(of_example[example])
+    return found
 
 
-def _integers(x: Inputs) -> list[Tensor]:
-    return [part for part in tensors_in(x) if not (part.is_floating_point() or part.is_complex() or part.dtype == torch.bool)]
+def _some(x: Inputs, size: int, highest: tuple[int, int] | None) -> Inputs:
+    """The first examples; before them the one of :func:`_highest`."""
+    return rows(x, slice(size) if highest is None else torch.tensor([highest[0], *range(size - 1)]))

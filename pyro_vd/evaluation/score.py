@@ -79,7 +79,7 @@ def score_of(net: nn.Module, data: Arrays | CheckedBatches, likelihood: Observed
         InputError: the observations do not fit the network's outputs.
     """
     batches = data if isinstance(data, CheckedBatches) else [data]
-    return _mean([_counted_score(outputs(net, x, likelihood), y, likelihood) for x, y in batches])
+    return mean_score([counted_score(outputs(net, x, likelihood), y, likelihood) for x, y in batches])
 
 
 def output_score(output: Tensor, y: Tensor, likelihood: Observed | None = None) -> Score:
@@ -88,10 +88,10 @@ def output_score(output: Tensor, y: Tensor, likelihood: Observed | None = None) 
     Raises:
         InputError: the observations do not fit the outputs.
     """
-    return _counted_score(output, y, likelihood)[0]
+    return counted_score(output, y, likelihood)[0]
 
 
-def _mean(parts: list[tuple[Score, int]]) -> Score:
+def mean_score(parts: list[tuple[Score, int]]) -> Score:
     """Return the score of all batches from those of each, with the number of observations that count in it."""
     if len(parts) == 1:
         return parts[0][0]
@@ -102,7 +102,7 @@ def _mean(parts: list[tuple[Score, int]]) -> Score:
 
 
 @torch.no_grad()
-def _counted_score(output: Tensor, y: Tensor, likelihood: Observed | None) -> tuple[Score, int]:
+def counted_score(output: Tensor, y: Tensor, likelihood: Observed | None) -> tuple[Score, int]:
     """Return the score of a batch, and the number of observations that count in it."""
     y = check_observations("data", y, likelihood, output)
     distribution = distribution_of(likelihood, output)

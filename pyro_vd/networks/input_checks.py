@@ -44,11 +44,14 @@ def _part(name: str, value: Any, dtype: torch.dtype | None) -> Any:
         return inputs_of(name, value, dtype)
     if isinstance(value, tuple | list) and any(isinstance(part, tuple) or _is_part(part) for part in value):
         return type(value)(_part(f"{name}, {index}", part, dtype) for index, part in enumerate(value))
-    is_array = isinstance(value, Tensor) or _is_part(value) or (isinstance(value, list) and _has_numbers(value))
+    is_array = isinstance(value, Tensor) or _is_part(value) or holds_numbers(value)
     return tensor_of(name, value, dtype) if is_array else value
 
 
-def _has_numbers(value: Any) -> bool:
+def holds_numbers(value: Any) -> bool:
+    """Whether a value is a list of numbers, or of lists of them, which is taken as one array."""
+    if not isinstance(value, list):
+        return False
     while isinstance(value, list) and value:
         value = value[0]
     return isinstance(value, int | float)

@@ -110,9 +110,14 @@ def rows(x: Any, index: Any) -> Any:
     return map_tensors(lambda tensor: tensor[index], x)
 
 
+def in_type(x: Any, dtype: torch.dtype) -> Any:
+    """The inputs with floating-point numbers of this type, in the same form."""
+    return map_tensors(lambda tensor: tensor.to(dtype) if tensor.is_floating_point() else tensor, x)
+
+
 def in_float64(x: Any) -> Any:
     """The inputs with floating-point numbers as float64, in the same form."""
-    return map_tensors(lambda tensor: tensor.double() if tensor.is_floating_point() else tensor, x)
+    return in_type(x, torch.float64)
 
 
 def to_device(x: Any, device: torch.device | None, non_blocking: bool = False) -> Any:

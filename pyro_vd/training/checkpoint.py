@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
@@ -15,7 +14,7 @@ from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import quoted
 from pyro_vd._core.reading import reading
 from pyro_vd._core.schema import check_tree
-from pyro_vd._core.storage import load_checkpoint, save_checkpoint
+from pyro_vd._core.storage import fits_checkpoint, load_checkpoint, save_checkpoint
 from pyro_vd.data.batches import StatefulBatches
 from pyro_vd.evaluation.epoch_record import EpochRecord
 from pyro_vd.networks.checks import check_state
@@ -64,17 +63,14 @@ class Checkpoint:
         parts: dict[str, Any] = {} if state.spec.optimizer is None else {"optimizer": first_step(state.optimizer)}
         parts |= {} if state.scheduler is None else {"scheduler": state.scheduler.state_dict()}
         for name, part in parts.items():
-            try:
-                torch.save(part, buffer := io.BytesIO())
-                torch.load(io.BytesIO(buffer.getvalue()), weights_only=True)
-            except Exception as error:  # pickling asks the objects, which may raise anything
+            if not fits_checkpoint(part):
                 raise InputError(
                     f"{name} (={quoted(getattr(state.spec, name))}) has a state that a checkpoint cannot hold: it must be of "
                     "numbers, text, tensors, lists and mappings, or be used without a checkpoint",
                     name=name,
                     value=getattr(state.spec, name),
                     allowed="one with a state of numbers, text, tensors, lists and mappings",
-                ) from error
+                )
 
     def save(self, state: TrainingState) -> None:
         """Write the state, atomically."""

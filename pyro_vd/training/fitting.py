@@ -112,7 +112,7 @@ def fit(
         state, saved = prepare(guide, train, validation, spec, device, checkpoint, resume, calls)
         update, guard = Update(state), state.guard
         try:
-            while state.epoch < spec.epochs and not state.stopped:
+            while not state.is_complete:
                 started = time.perf_counter()
                 state.loss_of.train()
                 totals, taken = torch.zeros(3, device=state.device), 0

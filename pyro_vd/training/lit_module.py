@@ -11,7 +11,8 @@ from pyro_vd._core.arguments import check_number
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.extras import check_installed
 from pyro_vd.data.augmentation import augmented
-from pyro_vd.evaluation.score import RMSE, score_of
+from pyro_vd.evaluation.predictors import outputs
+from pyro_vd.evaluation.score import Score, counted_score, mean_score
 from pyro_vd.guides.checks import check_guide
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.inference.elbo import VariationalDropoutELBO
@@ -43,7 +44,7 @@ class LitVariationalDropout(LightningModule):
 
     A batch is a pair of inputs and observations. Logged are ``loss``, ``data_term`` and ``kl`` of each step, in nats for the
     whole data set, and ``validation_score`` of the network as it would be pruned, which is lower for a better one: over all
-    validation examples, each batch with its number of examples as its weight. Steps that are not finite are not skipped.
+    validation data, as :func:`~pyro_vd.fit` has it. Steps that are not finite are not skipped.
     ``LitVariationalDropout.load_from_checkpoint(path, guide=guide)`` loads a checkpoint into a guide of the same kind.
 
     Args:
@@ -125,20 +126,18 @@ class LitVariationalDropout(LightningModule):
     def on_validation_epoch_start(self) -> None:
         """Prune a copy of the network."""
         self._pruned = pruned_or_mean(self.guide, self.spec.rule)
-        self._sum, self._count, self._root = 0.0, 0, False
+        self._scores: list[tuple[Score, int]] = []
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Measure the pruned network on a batch."""
         x, y = batch
-        score, n = score_of(self._pruned, (x, y), self.guide.model.observed), num_examples(x)
-        self._root = score.name == RMSE
-        self._sum += n * (score.value**2 if self._root else score.value)
-        self._count += n
+        likelihood = self.guide.model.observed
+        self._scores.append(counted_score(outputs(self._pruned, x, likelihood), y, likelihood))
 
     def on_validation_epoch_end(self) -> None:
         """Log the score."""
-        mean = torch.tensor(self._sum / self._count, dtype=torch.float64)
-        self.log("validation_score", (mean.sqrt() if self._root else mean).float(), sync_dist=True, prog_bar=True)
+        score = torch.tensor(mean_score(self._scores).value, dtype=torch.float32)
+        self.log("validation_score", score, sync_dist=True, prog_bar=True)
 
     def on_fit_end(self) -> None:
         """Report weights that no gradient of the data has reached."""

@@ -11,6 +11,7 @@ from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import must_be_one_of
 from pyro_vd.data.batches import Batches, TensorBatches
 from pyro_vd.data.examples import ExampleBatches
+from pyro_vd.data.pairs import check_target
 from pyro_vd.guides.checks import check_train_threshold
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.inference.elbo import check_kl_weights
@@ -98,8 +99,7 @@ class TrainingSpec:
         for name in ("batch_size", "num_examples", "steps_per_epoch"):
             if (number := getattr(self, name)) is not None:
                 take(self, name, check_number(name, number, low=1, high=LARGEST, whole=True))
-        if self.target is not None and not isinstance(self.target, str):
-            raise InputError(name="target", value=self.target, allowed="a key of the batches, or None")
+        check_target(self.target)
         for name in ("lr", "max_grad_norm"):
             if (number := getattr(self, name)) is not None:
                 take(self, name, check_number(name, number, low=0, high=HIGHEST_LR, low_open=True))

@@ -80,6 +80,11 @@ class TrainingState:
         return len(self.history)
 
     @property
+    def is_complete(self) -> bool:
+        """Whether no further epoch is trained: all are complete, or the training was stopped."""
+        return self.stopped or self.epoch >= self.spec.epochs
+
+    @property
     def now(self) -> float:
         """The time in epochs, such as 2.5 in the middle of the third one."""
         return self.epoch + self.step / len(self.batches)

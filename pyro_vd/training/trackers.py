@@ -120,8 +120,7 @@ class MLflow(Callback):
 
     def on_end(self, state: TrainingState) -> None:
         if self._ends_run:
-            is_complete = state.stopped or state.epoch == state.spec.epochs
-            self._client.set_terminated(self.run_id, "FINISHED" if is_complete else "FAILED")
+            self._client.set_terminated(self.run_id, "FINISHED" if state.is_complete else "FAILED")
 
 
 class WandB(Callback):
@@ -156,4 +155,4 @@ class WandB(Callback):
 
     def on_end(self, state: TrainingState) -> None:
         if self._ends_run:
-            self._run.finish(exit_code=0 if state.stopped or state.epoch == state.spec.epochs else 1)
+            self._run.finish(exit_code=0 if state.is_complete else 1)

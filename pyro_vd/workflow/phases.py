@@ -131,10 +131,9 @@ class PruneConfig:
     """If given, the most inputs that each layer keeps, first layer first: those with the least log α below the threshold."""
 
     def __post_init__(self) -> None:
-        self.threshold = check_number("threshold", check_threshold(self.threshold), low=-100, high=100)
-        for site, threshold in self.thresholds.items():
-            own = check_threshold(threshold, f"thresholds.{site}")
-            self.thresholds[site] = check_number(f"thresholds.{site}", own, low=-100, high=100)
+        checked = {name: check_number(name, check_threshold(value, name), low=-100, high=100) for name, value in self._named()}
+        self.threshold = checked.pop("threshold")
+        self.thresholds = dict(zip(self.thresholds, checked.values(), strict=True))
         if self.max_inputs is not None:
             self.max_inputs = check_numbers("max_inputs", self.max_inputs, low=0, high=LARGEST)
         if self.max_inputs is not None and self.max_error_rise is not None:
@@ -154,6 +153,10 @@ class PruneConfig:
         if self.max_error_rise is not None:
             self.max_error_rise = check_number("max_error_rise", self.max_error_rise, low=0, high=1)
 
+    def _named(self) -> list[tuple[str, float]]:
+        """The thresholds with the keys that messages call them by."""
+        return [("threshold", self.threshold), *((f"thresholds.{site}", value) for site, value in self.thresholds.items())]
+
     def check_highest(self, train_threshold: float | None, where: str = "") -> None:
         """Refuse thresholds above the one from which training held means at zero.
 
@@ -164,7 +167,7 @@ class PruneConfig:
         Raises:
             InputError: naming the first threshold that is too high.
         """
-        for name, value in {"threshold": self.threshold, **{f"thresholds.{k}": v for k, v in self.thresholds.items()}}.items():
+        for name, value in self._named():
             if value > highest_threshold(train_threshold):
                 allowed = f"at most train.train_threshold (={train_threshold}): weights beyond that were held at zero"
                 raise InputError(name=where + name, value=value, allowed=allowed)
