@@ -49,7 +49,8 @@ def run(arguments: list[str]) -> None:
     config = run.recipe.prune
     if by_hand:
         threshold = run_rule(run).threshold if values.threshold is None else values.threshold
-        config = PruneConfig(threshold=threshold, max_inputs=values.max_inputs or config.max_inputs)
+        of_sites = config.thresholds if values.threshold is None else {}  # a threshold that is given holds for all sites
+        config = PruneConfig(threshold=threshold, thresholds=of_sites, max_inputs=values.max_inputs or config.max_inputs)
     elif values.max_error_rise is not None:
         config = PruneConfig(max_error_rise=values.max_error_rise)
     rule = chosen_rule(config, run.guide, None if config.max_error_rise is None else run.validation)

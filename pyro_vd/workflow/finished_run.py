@@ -100,7 +100,7 @@ def run_pruned(folder: Path | str) -> nn.Module:
 def run_rule(run: Run) -> PruningRule:
     """The rule that a run was pruned by; its threshold is infinite where nothing was pruned."""
     threshold = read_metrics(run.folder)["threshold"]
-    return PruningRule(math.inf if threshold is None else float(threshold), run.recipe.prune.max_inputs)
+    return run.recipe.prune.rule(math.inf if threshold is None else float(threshold))
 
 
 def checked(data: Dataset, model: BayesianNetwork) -> Dataset:

@@ -12,7 +12,7 @@ from pyro_vd.guides import GuideSettings, VariationalDropoutSettings
 from pyro_vd.inference.output_noise import OutputNoise
 from pyro_vd.networks.precision import Precision
 from pyro_vd.pruning.rule import PruningRule
-from pyro_vd.pruning.thresholds import DEFAULT_THRESHOLD, check_threshold, highest_threshold
+from pyro_vd.pruning.thresholds import DEFAULT_THRESHOLD, Threshold, check_threshold, highest_threshold
 from pyro_vd.training.optimizer import DEFAULT_LR
 from pyro_vd.training.schedules import KLWeight, LRSchedule
 from pyro_vd.training.spec import TrainingSpec
@@ -172,6 +172,10 @@ class PruneConfig:
                 allowed = f"at most train.train_threshold (={train_threshold}): weights beyond that were held at zero"
                 raise InputError(name=where + name, value=value, allowed=allowed)
 
-    def rule(self) -> PruningRule:
-        """The rule with the threshold as it is here, before one is chosen on validation data."""
-        return PruningRule(self.threshold, self.max_inputs, self.thresholds)
+    def rule(self, threshold: Threshold | None = None) -> PruningRule:
+        """The rule of these settings.
+
+        Args:
+            threshold: the threshold that was chosen on validation data; None for the one that is given here.
+        """
+        return PruningRule(self.threshold if threshold is None else threshold, self.max_inputs, self.thresholds)

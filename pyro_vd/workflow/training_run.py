@@ -154,7 +154,7 @@ def chosen_rule(config: PruneConfig, guide: WeightGuide, validation: Arrays | No
             name="max_error_rise",
             value=config.max_error_rise,
         )
-    return PruningRule(choose_threshold(guide, validation, config.max_error_rise), config.max_inputs)
+    return config.rule(choose_threshold(guide, validation, config.max_error_rise))
 
 
 def _pretrain(

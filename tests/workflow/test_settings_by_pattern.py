@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import refuses
+from support import refuses, run_cli
 
-from pyro_vd import load_run, train_run
+from pyro_vd import load_pruned, load_run, train_run
 from pyro_vd.distributions.priors import LogUniform, NormalARD
 from pyro_vd.evaluation.class_labels import base_distribution
+from pyro_vd.workflow.finished_run import run_rule
 from pyro_vd.workflow.recipe import Recipe
 from pyro_vd.workflow.recipe_files import parse_recipe
 
@@ -43,7 +44,8 @@ def test_settings_by_pattern_reach_what_they_are_for(tmp_path: Path) -> None:
     net = given.model.build()
     fresh = given.train.guide.build(given.model.bayesian(net, given.model.build_likelihood(net)))
     assert [fresh.site(name).log_sigma2.unique().tolist() for name in fresh.site_names] == [[-7], [-7], [-9], [-9]]
-    kept = {name: mask.double().mean().item() for name, mask in given.prune.rule().masks(run.guide).items()}
+    assert run_rule(run) == given.prune.rule()
+    kept = {name: mask.double().mean().item() for name, mask in run_rule(run).masks(run.guide).items()}
     assert kept["3.weight"] == 0.0
     assert kept["1.weight"] > 0.5
 
@@ -86,3 +88,14 @@ def test_what_fits_no_site_is_refused_before_anything_is_written(
 def test_thresholds_above_that_of_the_training_are_refused() -> None:
     with refuses("prune.thresholds.3.weight", 4.0):
         recipe(train__train_threshold=3.0, prune__thresholds={"3.weight": 4})
+
+
+def test_a_finished_run_is_pruned_again_by_the_thresholds_of_its_sites(tmp_path: Path) -> None:
+    train_run(recipe(prune__thresholds={"3.weight": -100}), folder := tmp_path / "run", progress=False)
+    for options, removes_all in (([], True), (["--max-inputs", "64", "12"], True), (["--threshold", "3"], False)):
+        out = tmp_path / f"{len(options)}.safetensors"
+        code, _, err = run_cli("prune", folder, *options, "--out", out)
+        assert code == 0, err
+        weight = load_pruned(out).state_dict()["3.weight"]
+        assert (not weight.any()) == removes_all, options
+        out.unlink()
