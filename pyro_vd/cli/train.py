@@ -27,5 +27,7 @@ def run(arguments: list[str]) -> None:
     out = Path(values.out or Path("out") / given.path.stem)
     metrics = train_run(recipe, out, resume=values.resume, progress=not values.quiet)
     finish(values, {"run": str(out), **metrics}, f"{out}: test data of {metrics['data']}")
+    if not values.json and recipe.prune.max_error_rise is not None:
+        print(f"threshold on log α, chosen on the validation data: {metrics['threshold']:g}")
     if not values.json and "compact" in metrics:  # a run finished under an earlier version lacks it
         print("compact: {units} units, {parameters:,} parameters, {flops:,} FLOPs per example".format(**metrics["compact"]))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pyro_vd.guides.checks import check_guide
 from pyro_vd.guides.means import posterior_mean
@@ -11,10 +14,13 @@ from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.pruning.rule import Rule, pruning_masks
 from pyro_vd.pruning.thresholds import DEFAULT_THRESHOLD
 
+logger: logging.Logger = logging.getLogger(__name__)
 
-@torch.no_grad()
+
 def prune(guide: WeightGuide, rule: Rule = DEFAULT_THRESHOLD) -> nn.Module:
     """Return the network at the posterior mean with every pruned weight zero, as an ordinary module without Pyro.
+
+    A log message names the sites of which no weight is left, since the network may then have become a constant.
 
     Args:
         guide: a trained guide that learns α.
@@ -27,11 +33,28 @@ def prune(guide: WeightGuide, rule: Rule = DEFAULT_THRESHOLD) -> nn.Module:
     """
     check_guide(guide)
     masks = pruning_masks(guide, rule)
+    report_empty_sites(masks)
+    return masked(guide, masks)
+
+
+@torch.no_grad()
+def masked(guide: WeightGuide, masks: Mapping[str, Tensor]) -> nn.Module:
+    """Return the network at the posterior mean with every weight zero where the mask of its site is False."""
     return guide.model.to_module({name: guide.mean(name) * mask for name, mask in masks.items()})
 
 
+def report_empty_sites(masks: Mapping[str, Tensor]) -> None:
+    """Log a warning that names the sites of which no weight is left, if there are any."""
+    if empty := [name for name, mask in masks.items() if not mask.any()]:
+        logger.warning(
+            "no weight is left of %s: nothing that only passes through it depends on the inputs any more. If the network now "
+            "guesses, too much was pruned: train with a lower kl_weight or let it grow later, or prune with a higher threshold",
+            " and of ".join(map(repr, empty)),
+        )
+
+
 def pruned_or_mean(guide: WeightGuide, rule: Rule = DEFAULT_THRESHOLD) -> nn.Module:
-    """Return the pruned network of a guide that learns α, and the posterior mean of any other.
+    """Return the pruned network of a guide that learns α, and the posterior mean of any other; nothing is logged.
 
     Args:
         guide: a trained guide.
@@ -40,4 +63,4 @@ def pruned_or_mean(guide: WeightGuide, rule: Rule = DEFAULT_THRESHOLD) -> nn.Mod
     Raises:
         InputError: see :func:`prune`.
     """
-    return prune(guide, rule) if guide.learns_alpha else posterior_mean(guide)
+    return masked(guide, pruning_masks(guide, rule)) if guide.learns_alpha else posterior_mean(guide)

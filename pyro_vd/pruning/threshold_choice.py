@@ -15,7 +15,8 @@ from pyro_vd.evaluation.score import score_of
 from pyro_vd.guides.checks import check_guide
 from pyro_vd.models.data_checks import check_held_out
 from pyro_vd.networks.sizes import compression
-from pyro_vd.pruning.pruned import prune
+from pyro_vd.pruning.pruned import masked
+from pyro_vd.pruning.rule import pruning_masks
 from pyro_vd.pruning.thresholds import ThresholdChoice, ThresholdTrial, check_thresholds, highest_threshold
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def choose_threshold(
             value=candidates,
             allowed=f"thresholds, one of them at most {highest}",
         )
-    unpruned, held_out = prune(guide, highest), check_held_out("validation data", validation, model)
+    unpruned, held_out = masked(guide, pruning_masks(guide, highest)), check_held_out("validation data", validation, model)
     best = score_of(unpruned, held_out, model.observed)
     if not math.isfinite(best.value):
         raise InputError(
@@ -72,7 +73,7 @@ def choose_threshold(
         )
     trials, good = [], []
     for threshold in tried:
-        net = prune(guide, threshold)
+        net = masked(guide, pruning_masks(guide, threshold))
         score = score_of(net, held_out, model.observed)
         trials.append(ThresholdTrial(threshold, score.value, compression(net, model.weight_names), **vars(stored_size(net))))
         if best.allows(score, max_error_rise):

@@ -29,7 +29,7 @@ from pyro_vd.guides.means import posterior_mean
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.models.likelihood import Likelihood
 from pyro_vd.networks.inputs import num_examples, rows
-from pyro_vd.pruning.pruned import pruned_or_mean
+from pyro_vd.pruning.pruned import pruned_or_mean, report_empty_sites
 from pyro_vd.pruning.rule import PruningRule, pruning_masks
 from pyro_vd.pruning.threshold_choice import choose_threshold
 from pyro_vd.training.fitting import FitResult, fit
@@ -111,6 +111,8 @@ def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progr
     rule = chosen_rule(recipe.prune, guide, validation) if guide.learns_alpha else PruningRule(math.inf)
     pruned = pruned_or_mean(guide, rule)
     trained = copy.deepcopy(guide)
+    if guide.learns_alpha:
+        report_empty_sites(pruning_masks(guide, rule))
     if recipe.finetune.epochs:
         guide.apply_masks(pruning_masks(guide, rule))
         settings = options("finetune", recipe.finetune) | {"noise": recipe.train.noise}

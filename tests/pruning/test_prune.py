@@ -12,7 +12,7 @@ import torch
 from support import refuses
 from torch import nn
 
-from pyro_vd import VariationalDropout, evaluate, log_alpha, posterior_mean, prune
+from pyro_vd import PruningRule, VariationalDropout, evaluate, log_alpha, posterior_mean, prune
 from pyro_vd.guides import GaussianDropout, PointEstimate, WeightGuide
 from pyro_vd.models import MLP
 from pyro_vd.posterior import summarize
@@ -126,3 +126,15 @@ def test_summary(pair: Pair) -> None:
         assert (summary.site, summary.weights, summary.pruned) == (name, values.numel(), int((values >= 2).sum()))
         assert summary.sparsity == pytest.approx((values >= 2).float().mean().item())
         assert summary.quantiles == pytest.approx(np.quantile(values, QUANTILES, method="nearest"))
+
+
+def test_a_site_of_which_no_weight_is_left_is_named(pair: Pair, caplog: pytest.LogCaptureFixture) -> None:
+    _, guide = pair
+    with torch.no_grad():
+        guide.site("3.weight").log_sigma2.fill_(20.0)
+    prune(guide, PruningRule(thresholds={"3.weight": 100.0}))
+    assert not caplog.records
+    prune(guide)
+    (message,) = caplog.messages
+    assert "'3.weight'" in message
+    assert "'1.weight'" not in message
