@@ -14,16 +14,17 @@ def run(arguments: list[str]) -> None:
     """Carry the command out."""
     from pyro_vd._core.storage import as_json, save_figure
     from pyro_vd.evaluation.deployed import kilobytes
-    from pyro_vd.workflow.comparison import Sort, differences, read_results, same_but_seed
-    from pyro_vd.workflow.tables import print_results
+    from pyro_vd.workflow.comparison import Sort, differences, in_order, read_results, same_but_seed, without_validation
+    from pyro_vd.workflow.results_table import print_results
 
     parser = Parser("compare RUN… [--sort KEY] [--out FILE]")
     parser.value("runs", str, "folders of finished runs; their pruned networks are compared", nargs="+")
-    parser.value("--sort", Sort, "what to sort by, the best first (default: error)", default="error")
+    sorting = "what to sort by, the best first (default: the validation score; error where a run has none)"
+    parser.value("--sort", Sort, sorting)
     parser.value("--out", str, "figure to write, of the error against the compression: a .png, .pdf or .svg file")
     values = parser.read(arguments)
 
-    results = read_results([Path(run) for run in values.runs], values.sort)
+    sort, results = in_order(read_results([Path(run) for run in values.runs]), values.sort)
     notes = differences(results)
     if values.out:
         from pyro_vd.plots.drawing import error_against_compression
@@ -37,13 +38,15 @@ def run(arguments: list[str]) -> None:
                 value=values.out,
             )
         out = new_file(values.out)
-        names = [f"{result.run}, on {result.data}" if notes else result.run for result in results]
+        differ = len({result.data for result in results}) > 1
+        names = [f"{result.run}, on {result.data}" if differ else result.run for result in results]
         sizes = [f", {kilobytes(result.deployed.sparse_bytes)}" if result.deployed else "" for result in results]
         names = [name + size for name, size in zip(names, sizes, strict=True)]
         points = [(result.compression, result.score) for result in results]
         save_figure(error_against_compression(dict(zip(names, points, strict=True))), out, dpi=150)
+    notes += without_validation(results, sort)
     if values.json:
-        print(as_json({"runs": [asdict(result) for result in results], "notes": notes, "figure": values.out}))
+        print(as_json({"runs": [asdict(result) for result in results], "sort": sort, "notes": notes, "figure": values.out}))
     else:
         where = f"; figure: {values.out}" if values.out else ""
-        print_results(f"pruned networks, sorted by {values.sort}{where}", results, notes, same_but_seed(results))
+        print_results(f"pruned networks, sorted by {sort}{where}", results, notes, same_but_seed(results))

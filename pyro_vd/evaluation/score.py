@@ -101,24 +101,35 @@ def mean_score(parts: list[tuple[Score, int]]) -> Score:
     return Score(parts[0][0].name, (total / count) ** (1 / power) if count else math.nan)
 
 
-@torch.no_grad()
 def counted_score(output: Tensor, y: Tensor, likelihood: Observed | None) -> tuple[Score, int]:
     """Return the score of a batch, and the number of observations that count in it."""
+    name, losses, counted = losses_of(output, y, likelihood)
+    losses = losses[counted]
+    if name == RMSE:
+        return Score(RMSE, losses.mean().sqrt().item()), losses.numel()
+    return Score(name, losses.mean().item()), losses.numel()
+
+
+@torch.no_grad()
+def losses_of(output: Tensor, y: Tensor, likelihood: Observed | None) -> tuple[str, Tensor, Tensor]:
+    """Return the name of the score of a batch, the losses whose mean it is made of, ``(n, …)``, and a mask of those that count.
+
+    A loss is 1 for a wrong class and 0 for the right one; the squared error of a number; or the negative log likelihood of all
+    heads of an example.
+    """
     y = check_observations("data", y, likelihood, output)
     distribution = distribution_of(likelihood, output)
     if isinstance(distribution, JointDistribution):
-        found = log_likelihood(distribution, y)
-        return Score(NLL, -found.double().mean().item()), len(found)
+        found = -log_likelihood(distribution, y).double()
+        return NLL, found, torch.ones_like(found, dtype=torch.bool)
     observed, y, weight = unweighted(distribution, y)
     logits = logits_of(observed)
     counted = kept(observed, y, weight)
     if logits is not None:
         wrong = logits.argmax(-1) != hard_labels(y, logits).to(logits.device)
-        wrong = wrong[counted.to(wrong.device)]
-        return Score(ERROR, wrong.float().mean().item()), wrong.numel()
+        return ERROR, wrong.float(), counted.to(wrong.device)
     errors: Tensor = observed.mean - y.to(observed.mean)
-    errors = errors[counted.to(errors.device)]
-    return Score(RMSE, errors.double().square().mean().sqrt().item()), errors.numel()
+    return RMSE, errors.double().square(), counted.to(errors.device)
 
 
 def score_in(metrics: Mapping[str, Any], prefix: str = "") -> Score | None:

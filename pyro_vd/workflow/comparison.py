@@ -41,12 +41,21 @@ class RunResult:
     """The share of all parameters that have a prior, in [0, 1]; None in a run of an earlier version."""
     deployed: DeployedSize | None = None
     """The size of the network that would be deployed; None in a run of an earlier version."""
+    validation: Score | None = None
+    """How wrong its predictions of the validation data are; None in a run without them."""
+    validation_se: float | None = None
+    """The standard error of ``validation`` over examples, in its unit; None in a run without it, or of an earlier version."""
+    validation_size: int | None = None
+    """The number of validation examples; None in a run of an earlier version."""
+    score_se: float | None = None
+    """The standard error of ``score`` over examples; None where it is not measured, as for shares, see their interval."""
 
 
 _DEPLOYED = [field.name for field in fields(DeployedSize)]
 
-Sort = Literal["error", "nll", "compression", "seconds", "run"]
+Sort = Literal["validation", "error", "nll", "compression", "seconds", "run"]
 SORTS: dict[Sort, Callable[[RunResult], Any]] = {
+    "validation": lambda result: math.inf if result.validation is None else result.validation.value,
     "error": lambda result: result.score.value,
     "nll": lambda result: result.nll,
     "compression": lambda result: -result.compression,
@@ -56,12 +65,11 @@ SORTS: dict[Sort, Callable[[RunResult], Any]] = {
 """What runs can be sorted by, the best first."""
 
 
-def read_results(folders: Sequence[Path], sort: Sort = "error", names: Sequence[str] | None = None) -> list[RunResult]:
-    """The results of finished runs, sorted. Runs that are equal in the sorting key keep their order.
+def read_results(folders: Sequence[Path], names: Sequence[str] | None = None) -> list[RunResult]:
+    """The results of finished runs.
 
     Args:
         folders: the folders of the runs.
-        sort: what to sort by.
         names: the names of the runs in tables and figures, by default their folders.
 
     Raises:
@@ -77,8 +85,18 @@ def read_results(folders: Sequence[Path], sort: Sort = "error", names: Sequence[
                 name="run",
                 value=str(folder),
             )
-    results = [_result(folder, name) for folder, name in zip(folders, names or map(str, folders), strict=True)]
-    return sorted(results, key=SORTS[sort])
+    return [_result(folder, name) for folder, name in zip(folders, names or map(str, folders), strict=True)]
+
+
+def in_order(results: Sequence[RunResult], sort: Sort | None = None) -> tuple[Sort, list[RunResult]]:
+    """What results are sorted by, and the sorted results. Runs that are equal in the sorting key keep their order.
+
+    Args:
+        results: of runs.
+        sort: what to sort by; None for the validation score where every run has one, and otherwise the test error.
+    """
+    sort = sort or ("error" if any(result.validation is None for result in results) else "validation")
+    return sort, sorted(results, key=SORTS[sort])
 
 
 def _result(folder: Path, name: str) -> RunResult:
@@ -98,6 +116,10 @@ def _result(folder: Path, name: str) -> RunResult:
         seconds=sum(metrics["seconds"].values()),
         prior_share=pruned.get("prior_share"),
         deployed=DeployedSize(**{key: deployed[key] for key in _DEPLOYED}) if (deployed := pruned.get("deployed")) else None,
+        validation=score_in(metrics, "validation_"),
+        validation_se=metrics.get("validation_se"),
+        validation_size=metrics.get("validation_size"),
+        score_se=pruned.get("rmse_se"),
     )
 
 
@@ -128,12 +150,34 @@ def _given(settings: Any) -> Any:
 
 
 def differences(results: Sequence[RunResult]) -> list[str]:
-    """Sentences that say why the errors of these runs cannot be compared: data sets or numbers of examples that differ."""
-    groups: dict[str, list[str]] = {}
+    """Sentences that say why the scores of these runs cannot be compared: data sets or numbers of examples that differ."""
+    test: dict[str, list[str]] = {}
+    validation: dict[str, list[str]] = {}
     for result in results:
         size = "an unknown number of" if result.test_size is None else str(result.test_size)
-        groups.setdefault(f"{result.data}, {size} test examples", []).append(result.run)
-    if len(groups) < 2:
+        test.setdefault(f"{result.data}, {size} test examples", []).append(result.run)
+        if result.validation is not None and result.validation_size is not None:
+            validation.setdefault(f"{result.validation_size} validation examples", []).append(result.run)
+    return [
+        f"the {what} cannot be compared, because the runs were measured on different data. {_listed(groups)}"
+        for what, groups in {"errors": test, "validation scores": validation}.items()
+        if len(groups) > 1
+    ]
+
+
+def without_validation(results: Sequence[RunResult], sort: Sort) -> list[str]:
+    """Sentences about the order of runs of which some have no validation score."""
+    lacking = [result.run for result in results if result.validation is None]
+    if not lacking or sort not in ("validation", "error"):
         return []
-    listed = "; ".join(f"{data}: {', '.join(runs)}" for data, runs in groups.items())
-    return [f"the errors cannot be compared, because the runs were measured on different data. {listed}"]
+    listed = f"without a validation score: {', '.join(lacking)}"
+    if sort == "validation":
+        return [f"what has no validation score comes last. Runs {listed}"]
+    return [
+        f"sorted by the error on test data. Whichever of several runs is chosen by it, its test error is too low; train with "
+        f"data.validation > 0 and choose by the validation score. Runs {listed}"
+    ]
+
+
+def _listed(groups: dict[str, list[str]]) -> str:
+    return "; ".join(f"{data}: {', '.join(runs)}" for data, runs in groups.items())

@@ -14,8 +14,8 @@ _UNFIT = re.compile(r"[^\w.+-]+")  # for a folder's name
 _LONGEST_NAME = 240  # of a folder, in bytes; most file systems allow 255
 
 
-def read_grid(texts: Sequence[str]) -> list[dict[str, str]]:
-    """Every combination of the values in texts of the form ``key=v1,v2``, as dicts by key.
+def read_grid(texts: Sequence[str]) -> dict[str, list[str]]:
+    """The values in texts of the form ``key=v1,v2``, by key.
 
     Commas within brackets do not separate values.
 
@@ -41,6 +41,11 @@ def read_grid(texts: Sequence[str]) -> list[dict[str, str]]:
         if key in grid or len(set(listed)) < len(listed):
             raise InputError(f"grid (={text!r}): a key and a value may be given only once", name="grid", value=text)
         grid[key] = listed
+    return grid
+
+
+def combinations(grid: Mapping[str, Sequence[str]]) -> list[dict[str, str]]:
+    """Every combination of the values, as dicts by key."""
     return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
 
 

@@ -58,6 +58,11 @@ class _Results(TypedDict):
     test_size: NotRequired[int | None]
     seed: int
     threshold: float | None
+    validation_error: NotRequired[float | None]
+    validation_rmse: NotRequired[float | None]
+    validation_nll: NotRequired[float | None]
+    validation_se: NotRequired[float | None]
+    validation_size: NotRequired[int | None]
     networks: dict[str, dict[str, Any]]
     compact: NotRequired[_Compact]
     seconds: dict[str, float]

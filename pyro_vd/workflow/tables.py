@@ -5,19 +5,15 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-from pyro_vd.evaluation.score import score_in
+from pyro_vd.evaluation.score import Score, score_in
 from pyro_vd.networks.sizes import OTHERS
-
-if TYPE_CHECKING:
-    from pyro_vd.workflow.comparison import RunResult
 
 SIZES = ("compression", "with prior %", "parameters", "bytes", "sparse bytes")
 """The columns for the size of a network."""
@@ -79,50 +75,19 @@ def score_cell(metrics: Mapping[str, Any], prefix: str = "") -> str:
     return score.cell() if score else "–"
 
 
+def with_error(score: Score, se: float | None) -> str:
+    """The cell of a score with its standard error where that is known."""
+    if se is None or not math.isfinite(se):
+        return score.cell()
+    return f"{score.cell()} ± {f'{100 * se:.2f}' if score.is_share else f'{se:#.2g}'}"
+
+
 def spread(values: Sequence[float], digits: int) -> str:
     """The mean of values, with their standard deviation where there are several; ∞ if one of them is infinite."""
     if math.inf in values:
         return "∞"
     mean = f"{statistics.mean(values):.{digits}f}"
     return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
-
-
-def print_results(title: str, results: Sequence[RunResult], notes: Sequence[str], seeds: Sequence[Sequence[RunResult]]) -> None:
-    """Print the results of runs, one numbered row per run; then the means over runs that differ only in the seed; then notes.
-
-    Args:
-        title: printed above the table.
-        results: of the runs, in the order of the rows.
-        notes: sentences to print below the table.
-        seeds: groups of the results that differ only in the seed.
-    """
-    labels = sorted({result.score.label for result in results}, reverse=True)
-    columns = ["", "run", "data", " or ".join(labels), "NLL", *SIZES, SPARSITY, "seconds"]
-    rows = []
-    for number, result in enumerate(results, 1):
-        size = "?" if result.test_size is None else str(result.test_size)
-        quality = [result.score.cell(), f"{result.nll:.4f}", *size_cells(asdict(result))]
-        layers = sparsities(result.sparsity)
-        rows.append([str(number), result.run, f"{result.data} ({size})", *quality, layers, f"{result.seconds:.0f}"])
-    for group in seeds:
-        first = results.index(group[0])
-        digits = 2 if group[0].score.is_share else 4
-        measured = [
-            spread([each.score.shown for each in group], digits),
-            spread([each.nll for each in group], 4),
-            *size_spreads([asdict(each) for each in group]),
-            sparsities({site: statistics.mean(each.sparsity[site] for each in group) for site in _common_sites(group)}),
-            spread([each.seconds for each in group], 0),
-        ]
-        rows.append(["", f"{len(group)} seeds of {first + 1}: mean ± sd", rows[first][2], *measured])
-    print_table(title, columns, rows, names=3)
-    print(SIZES_NOTE)
-    for note in notes:
-        print(f"Note: {note}")
-
-
-def _common_sites(group: Sequence[RunResult]) -> list[str]:
-    return [site for site in group[0].sparsity if all(site in each.sparsity for each in group)]
 
 
 def size_cells(metrics: Mapping[str, Any]) -> list[str]:

@@ -23,6 +23,7 @@ from pyro_vd.data.augmentation import RandomAffine
 from pyro_vd.data.dataset import Arrays
 from pyro_vd.data.loading import load_data
 from pyro_vd.evaluation.score import validation_score
+from pyro_vd.evaluation.standard_error import score_standard_error
 from pyro_vd.export.pruned_file import save_pruned
 from pyro_vd.guides import PointEstimate, WeightGuide
 from pyro_vd.guides.means import posterior_mean
@@ -127,6 +128,8 @@ def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progr
         "seed": recipe.seed,
         "threshold": rule.threshold,
         **validation_score(pruned, validation, likelihood),
+        "validation_se": None if validation is None else score_standard_error(pruned, validation, likelihood),
+        "validation_size": recipe.data.validation,
         "networks": {name: asdict(value) for name, value in networks.items()},
         "compact": asdict(compact_size(pruned, rows(data.test[0], slice(1)))),
         "skipped": sum(result.skipped for result in results.values()),

@@ -13,13 +13,15 @@ from support import contents, refused, run_cli
 
 from pyro_vd.evaluation.score import ERROR, RMSE, Score
 from pyro_vd.plots.drawing import error_against_compression
-from pyro_vd.workflow.comparison import SORTS, differences, read_results
+from pyro_vd.workflow.comparison import SORTS, differences, in_order, read_results
 
 CHANGED: dict[str, dict[str, Any]] = {
     "best": {"error": 0.0125, "nll": 0.25, "compression": 40.0, "seconds": {"train": 20.5, "finetune": 2.0}},
     "small": {"error": 0.5, "nll": 1.5, "compression": 900.0, "seconds": {"train": 30.0}},
     "empty": {"error": 0.9, "nll": None, "compression": None, "seconds": {"train": 1.0}},
 }
+VALIDATION = {"best": 0.03, "small": 0.02, "empty": 0.91}
+"""On it 'small' is better than 'best', which is the best on test data."""
 
 
 @pytest.fixture
@@ -29,7 +31,7 @@ def runs(finished_run: Path, tmp_path: Path) -> list[Path]:
     for name, changes in reversed(CHANGED.items()):
         folder = shutil.copytree(finished_run, tmp_path / name)
         metrics = json.loads((folder / "metrics.json").read_text())
-        metrics["seconds"] = changes["seconds"]
+        metrics |= {"seconds": changes["seconds"], "validation_error": VALIDATION[name], "validation_se": 0.014}
         metrics["networks"]["pruned"] |= {key: value for key, value in changes.items() if key != "seconds"}
         (folder / "metrics.json").write_text(json.dumps(metrics))
         folders.append(folder)
@@ -37,6 +39,7 @@ def runs(finished_run: Path, tmp_path: Path) -> list[Path]:
 
 
 ORDER = {
+    "validation": ["small", "best", "empty"],
     "error": ["best", "small", "empty"],
     "nll": ["best", "small", "empty"],
     "compression": ["empty", "small", "best"],
@@ -56,7 +59,7 @@ def test_table(runs: list[Path], sort: str) -> None:
     sparsity = [f"{100 * (1 - layer['nonzero'] / layer['weights']):.1f}" for layer in layers]
     deployed = json.loads((runs[-1] / "metrics.json").read_text())["networks"]["pruned"]["deployed"]
     sizes = ["40.0x", "97.6", *(f"{deployed[key]:,}" for key in ("parameters", "bytes", "sparse_bytes"))]
-    assert row[2:] == ["digits", "(360)", "1.25", "0.2500", *sizes, *sparsity, "22"]
+    assert row[2:] == ["digits", "(360)", "3.00", "±", "1.40", "1.25", "0.2500", *sizes, *sparsity, "22"]
     assert any(line[1].endswith("empty") and "∞" in line for line in lines)
     assert "Note" not in out
 
@@ -67,7 +70,9 @@ def test_json(runs: list[Path]) -> None:
     result = json.loads(out, parse_constant=pytest.fail)
     assert out.count("\n") == 1
     assert (result["notes"], result["figure"]) == ([], None)
-    best = result["runs"][0]
+    assert result["sort"] == "validation", "all of them have a score"
+    best = result["runs"][1]
+    assert (best["validation"]["value"], best["validation_se"], best["validation_size"]) == (0.03, 0.014, 100)
     assert (best["run"], best["score"]["value"], best["nll"], best["compression"]) == (str(runs[-1]), 0.0125, 0.25, 40.0)
     assert (best["data"], best["test_size"], best["seed"], best["seconds"]) == ("digits", 360, 0, 22.5)
     assert result["runs"][-1]["compression"] is None
@@ -93,12 +98,12 @@ def test_mean_of_seeds(runs: list[Path]) -> None:
     for run, seed, validation in zip(runs, (3, 1, 2), (99, 100, 100), strict=True):
         reseed(run, seed, validation)
     (row,) = means(*runs, "--sort=seconds")
-    mean = "2 seeds of 2: mean ± sd digits (360) 25.62 ± 34.47 0.8750 ± 0.8839 470.0 ± 608.1 "
+    mean = "2 seeds of 2: mean ± sd digits (360) 2.50 ± 0.71 25.62 ± 34.47 0.8750 ± 0.8839 470.0 ± 608.1 "
     assert row.startswith(mean), "'best' and 'small', the second and the third; 'empty' has another recipe"
     assert row.endswith(" 26 ± 5")
     (runs[0] / "recipe.yaml").write_text((runs[1] / "recipe.yaml").read_text())
     (row,) = means(*runs)
-    assert row.startswith("3 seeds of 1: mean ± sd digits (360) 47.08 ± 44.45 ∞ ∞ ")
+    assert row.startswith("3 seeds of 1: mean ± sd digits (360) 32.00 ± 51.10 47.08 ± 44.45 ∞ ∞ ")
     (runs[2] / "recipe.yaml").unlink()
     assert len(means(*runs)) == 1, "of the other two"
 
@@ -111,13 +116,41 @@ def test_runs_of_an_earlier_version_have_a_dash(runs: list[Path]) -> None:
     code, out, err = run_cli("compare", *runs)
     assert (code, err) == (0, "")
     row = next(line.split() for line in out.splitlines() if "best" in line)
-    assert row[6:11] == ["40.0x", "–", "–", "–", "–"]
-    best = json.loads(run_cli("compare", *runs, "--json")[1])["runs"][0]
+    assert row[9:14] == ["40.0x", "–", "–", "–", "–"]
+    best = json.loads(run_cli("compare", *runs, "--json", "--sort=error")[1])["runs"][0]
     assert (best["prior_share"], best["deployed"]) == (None, None)
     for run, seed in zip(runs, (3, 1, 2), strict=True):
         reseed(run, seed, 100)
     (mean,) = means(*runs)
     assert " – – – – " in mean, "a mean of some would be another's"
+
+
+def test_runs_without_validation_data(runs: list[Path]) -> None:
+    """They come last in the order of the validation score; where none is asked for, all are sorted by the test error."""
+    metrics = json.loads((runs[1] / "metrics.json").read_text())
+    assert runs[1].name == "small"
+    for key in ("validation_se", "validation_size"):
+        del metrics[key]
+    (runs[1] / "metrics.json").write_text(json.dumps(metrics))
+    found = json.loads(run_cli("compare", *runs, "--json")[1])
+    assert (found["sort"], Path(found["runs"][0]["run"]).name) == ("validation", "small"), "of an earlier version"
+    (runs[1] / "metrics.json").write_text(json.dumps(metrics | {"validation_error": None}))
+    for arguments, sort, order in (
+        ((), "error", ["best", "small", "empty"]),
+        (["--sort=validation"], "validation", ["best", "empty", "small"]),
+    ):
+        found = json.loads(run_cli("compare", *runs, *arguments, "--json")[1])
+        assert [Path(each["run"]).name for each in found["runs"]] == order
+        (note,) = found["notes"]
+        assert (found["sort"], str(runs[1]) in note, str(runs[0]) in note) == (sort, True, False)
+        code, out, _ = run_cli("compare", *runs, *arguments)
+        assert (code, f"Note: {note}" in out, f"sorted by {sort}" in out) == (0, True, True)
+        assert [line.split()[4] for line in out.splitlines() if line.split()[1:2] == [str(runs[1])]] == ["–"]
+    assert json.loads(run_cli("compare", *runs, "--sort=run", "--json")[1])["notes"] == []
+    metrics = json.loads((runs[0] / "metrics.json").read_text())
+    (runs[0] / "metrics.json").write_text(json.dumps(metrics | {"validation_size": 99}))
+    (note,) = differences(read_results([runs[0], runs[2]]))
+    assert "99 validation examples" in note
 
 
 def test_other_data_are_pointed_out(runs: list[Path]) -> None:
@@ -126,7 +159,7 @@ def test_other_data_are_pointed_out(runs: list[Path]) -> None:
         (folder / "metrics.json").write_text(json.dumps(metrics | changes))
     assert differences(read_results(runs[2:])) == []
     for some in (runs, [runs[0], runs[2]], [runs[1], runs[2]]):
-        (note,) = differences(read_results(some))
+        (note,) = differences(in_order(read_results(some))[1])
         code, out, _ = run_cli("compare", *some)
         assert code == 0
         assert f"Note: {note}" in out

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import multiprocessing
 import signal
+import statistics
 import subprocess
 import time
 from collections.abc import Mapping
@@ -15,7 +17,7 @@ from typing import Any
 import pytest
 from support import ENVIRONMENT, SMALL, command, contents, refused, refuses, run_cli
 
-from pyro_vd.workflow.grid import name_of, read_grid
+from pyro_vd.workflow.grid import combinations, name_of, read_grid
 from pyro_vd.workflow.recipe_files import parse_recipe, read_recipe
 from pyro_vd.workflow.sweep import SweepRun, run_sweep
 
@@ -55,9 +57,17 @@ def test_runs(swept: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     out, result = swept
     assert {path.name for path in out.iterdir()} == {*GOOD, *BAD}
     assert result["out"] == str(out)
-    assert {entry["run"] for entry in result["runs"]} == {*GOOD}
-    errors = [entry["score"]["value"] for entry in result["runs"]]
-    assert errors == sorted(errors)
+    (setting,) = result["settings"]
+    assert (setting["setting"], setting["runs"], setting["seeds"]) == ("train.lr=0.003", GOOD, [0, 1])
+    scores = [json.loads((out / name / "metrics.json").read_text())["validation_error"] for name in GOOD]
+    assert setting["score"]["value"] == pytest.approx(statistics.mean(scores))
+    assert setting["se"] == pytest.approx(statistics.stdev(scores) / math.sqrt(2))
+    best = result["best"]
+    assert (best["setting"], [run["run"] for run in best["runs"]]) == ("train.lr=0.003", GOOD)
+    networks = [json.loads((out / name / "metrics.json").read_text())["networks"] for name in GOOD]
+    assert best["test"]["score"]["value"] == pytest.approx(statistics.mean(each["pruned"]["error"] for each in networks))
+    low, high = best["test"]["interval"]
+    assert 0 < low < best["test"]["score"]["value"] < high < 1
     alone = tmp_path / "alone"
     assert run_cli("train", "digits", *SMALL, "--train.lr=0.003", "--seed=1", "--out", alone, "--quiet")[0] == 0
     assert measured(out / GOOD[1]) == measured(alone)
@@ -85,11 +95,21 @@ def test_again(swept: tuple[Path, dict[str, Any]]) -> None:
     assert code == 1
     assert {name: contents(out / name) for name in GOOD} == before
     assert {path: path.stat().st_mtime_ns for path in times} == times
-    lines = text.splitlines()
-    errors = {line.split()[1]: float(line.split()[4]) for line in lines if line[:3].strip().isdigit()}
-    assert errors.keys() == {*GOOD, "train.lr=0.001,seed=0", "train.lr=0.001,seed=1"}
-    assert list(errors.values()) == sorted(errors.values())
-    assert ("failed, 2 of 6" in text, text.count("2 seeds of ")) == (True, 2)
+    ranking, _, after = text.partition("\nbest: ")
+    lines = ranking.splitlines()
+    scores = {line.split()[1]: float(line.split()[2]) for line in lines if line[:3].strip().isdigit()}
+    assert scores.keys() == {"train.lr=0.003", "train.lr=0.001"}
+    assert list(scores.values()) == sorted(scores.values())
+    assert ("failed, 2 of 6" in ranking, "test error" in ranking) == (True, False), (
+        "test numbers come at the end, of the best alone"
+    )
+    best = next(iter(scores))
+    assert after.startswith(f"{best}, ")
+    assert after.count("test error") == 2
+    assert {line.split()[1] for line in after.splitlines() if line[:3].strip().isdigit()} == {
+        f"{best},seed=0",
+        f"{best},seed=1",
+    }
     for name in BAD:
         (row,) = (line for line in lines if line.strip().startswith(name))
         assert "not finite" in row
@@ -133,7 +153,7 @@ def test_stopped_and_resumed(tmp_path: Path) -> None:
     assert len(list(out.glob("*/metrics.json"))) < 2, "it was stopped before its end"
     code, result, _ = sweep(out, "--seeds=2", *LONGER)
     assert code == 0
-    assert len(result["runs"]) == 2
+    assert result["settings"][0]["seeds"] == [0, 1]
     alone = tmp_path / "alone"
     assert run_cli("train", "digits", *LONGER, "--seed=0", "--out", alone, "--quiet")[0] == 0
     assert measured(out / "seed=0") == measured(alone)
@@ -160,7 +180,7 @@ def test_a_killed_worker_is_told(tmp_path: Path) -> None:
 
 def test_grid() -> None:
     grid = ["train.lr=0.1, 1e-3", "model.sizes=[64,30,10],[64, 5, 10]", "data.dir=null"]
-    points = read_grid(grid)
+    points = combinations(read_grid(grid))
     assert [point["train.lr"] for point in points] == ["0.1", "0.1", "1e-3", "1e-3"]
     assert [point["model.sizes"] for point in points] == ["[64,30,10]", "[64, 5, 10]"] * 2
     assert name_of(points[1]) == "train.lr=0.1,model.sizes=64_5_10,data.dir=null"
@@ -182,7 +202,9 @@ def test_grid() -> None:
         (["--grid", "train.lr=0.1,fast"], ["train.lr (=fast)"]),
         (["--grid", "seed=1,2", "seed=3"], ["grid (='seed=3')"]),
         (["--grid", "seed=1,2,1"], ["grid (='seed=1,2,1')"]),
-        (["--grid", "seed=1,2", "--seeds=2"], ["grid (='seed=0,1')"]),
+        (["--grid", "seed=1,2", "--seeds=2"], ["--seeds", "--grid seed"]),
+        (["--grid", "data.validation=100,0"], ["data.validation (=0)", "--data.validation 1000"]),
+        (["--seeds=2", "--best=small"], ["best (=small)", "sparse"]),
         (["--grid", "train.lr=0.1,1e-1"], ["'train.lr=1e-1'", "'train.lr=0.1'"]),
         (["--seeds=0"], ["seeds (=0)"]),
         (["--seeds=2", "--jobs=0"], ["jobs (=0)"]),

@@ -21,8 +21,9 @@ from pyro_vd.training.frame_files import read_frames
 from pyro_vd.workflow.comparison import read_results
 from pyro_vd.workflow.posterior_file import load_posterior
 from pyro_vd.workflow.recipe_files import parse_recipe
+from pyro_vd.workflow.results_table import print_results
 from pyro_vd.workflow.run_folder import read_history, read_metrics
-from pyro_vd.workflow.tables import print_networks, print_results
+from pyro_vd.workflow.tables import print_networks
 
 
 def text_of(tensors: Any) -> str:

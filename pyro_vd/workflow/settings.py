@@ -1,0 +1,69 @@
+"""The settings of a sweep: what is changed in a recipe, and the runs that train it, one per seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyro_vd._core.errors import InputError
+from pyro_vd.workflow.comparison import RunResult, read_results
+from pyro_vd.workflow.grid import name_of
+from pyro_vd.workflow.recipe import Recipe
+from pyro_vd.workflow.sweep import SweepRun
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Some keys of a recipe with their values, as text, and the runs that train it by the names of their folders."""
+
+    point: Mapping[str, str]
+    runs: Mapping[str, SweepRun]
+
+    @property
+    def name(self) -> str:
+        """Its keys and values."""
+        return name_of(self.point) or "the recipe as it is"
+
+
+def make_setting(
+    out: Path, recipe_of: Callable[[dict[str, str]], Recipe], point: Mapping[str, str], seeds: Sequence[str]
+) -> Setting:
+    """A setting whose runs lie in a folder.
+
+    Args:
+        out: the folder of all runs.
+        recipe_of: gives the recipe with these keys changed.
+        point: the keys and their values.
+        seeds: of its runs; empty for one run with the seed of the recipe.
+
+    Raises:
+        InputError: a value does not fit the recipe, or there are no validation data.
+    """
+    runs = {}
+    for changed in [{**point, "seed": seed} for seed in seeds] or [dict(point)]:
+        recipe = recipe_of(changed)
+        if not recipe.data.validation:
+            raise InputError(
+                "data.validation (=0) must be above 0: settings are ranked by their validation score. Hold examples out of the "
+                "training data, often a tenth of them, such as --data.validation 1000",
+                name="data.validation",
+                value=0,
+                allowed="above 0",
+            )
+        runs[name_of(changed)] = SweepRun(out / name_of(changed), recipe)
+    return Setting(dict(point), runs)
+
+
+def measured(settings: Iterable[Setting], failed: Container[str]) -> dict[str, list[RunResult]]:
+    """The results of the settings of which all runs are finished, by name.
+
+    Args:
+        settings: of a sweep.
+        failed: the names of runs that are not finished.
+    """
+    return {
+        each.name: read_results([run.folder for run in each.runs.values()], list(each.runs))
+        for each in settings
+        if not any(name in failed for name in each.runs)
+    }
