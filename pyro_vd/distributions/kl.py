@@ -4,10 +4,10 @@ Every KL in this file is a function K of 1/α = θ²/σ² only, normalised so th
 
 - ARD: K = ½ log(1 + 1/α) (Kharitonov 2018, arXiv 1811.00596, eq. 8);
 - approximate: ARD + k1 · σ(−k2 − k3 log α) (Molchanov 2017, arXiv 1701.05369, eq. 14);
-- exact: 2∫₀^√u D(t) dt with u = 1/(2α) and D the Dawson function, computed as ARD + p² W(p), p = u/(u + 2), with W a
-  polynomial fitted once to the integral of :func:`scipy.special.dawsn`.
+- exact: 2∫₀^√u D(t) dt with u = 1/(2α) and D the Dawson function, by rational functions; see
+  :mod:`pyro_vd.distributions.exact_kl`.
 
-So each is ARD plus a correction. With K' = dK/d(1/α) the gradients are ∂K/∂log σ² = −K'/α and ∂K/∂θ = 2 K' θ/σ². They contain
+With K' = dK/d(1/α) the gradients are ∂K/∂log σ² = −K'/α and ∂K/∂θ = 2 K' θ/σ². They contain
 no division by θ and no derivative of log θ², so θ = 0 is an ordinary point. Autograd through log θ² would compute 0 · ∞ at
 θ = 0, which causes the NaN of other implementations of this method.
 """
@@ -23,22 +23,40 @@ import torch
 from torch import Tensor
 from torch.distributions.utils import broadcast_all
 
-from pyro_vd._core.extras import check_installed
+from pyro_vd.distributions.exact_kl import add_exact_value, exact_slope
 
-Correction = Callable[[Tensor, Tensor, Tensor, Sequence[Tensor]], None]
-"""Function of 1/α that adds 2 (K − K_ARD) to the second tensor and 2 (K' − K'_ARD) to the third, with four buffers."""
+Form = Callable[[Tensor, Tensor, Tensor, Sequence[Tensor]], None]
+"""Function of 1/α that writes 2 K into the second tensor and 2 K' into the third, with four buffers."""
 
 _K1, _K2, _K3 = 0.63576, 1.87320, 1.48695
 _LOG2_E = math.log2(math.e)
 _MAX_LOG_SIGMA2 = 80.0  # log σ² beyond ±80 counts as ±80: e^±80 is an ordinary number in float32
 _MAX = 1e36  # largest θ/σ² and 1/α, so that products with them do not overflow float32
+_TINY = 1e-30
 _CHUNK = 1 << 17  # number of elements at a time on the CPU, whose buffers fit into the cache
 
 
+def _log1p(x: Tensor, out: Tensor, above_one: Tensor) -> None:
+    """Write log(1 + x) into ``out`` for x ≥ 0, with a second buffer: six times as fast as torch.log1p on the CPU.
+
+    It is x log(w)/(w − 1) with w = 1 + x after rounding (Kahan, in Goldberg 1991, theorem 4), where w = 1 gives x.
+    """
+    torch.add(x, 1, out=above_one)
+    torch.log(above_one, out=out)
+    out.add_(_TINY).div_(above_one.sub_(1).add_(_TINY)).mul_(x)
+
+
+def _ard(inverse_alpha: Tensor, value: Tensor, slope: Tensor, _: Sequence[Tensor]) -> None:
+    """Write the ARD KL."""
+    _log1p(inverse_alpha, value, slope)
+    torch.add(inverse_alpha, 1, out=slope).reciprocal_()
+
+
 def _approximate(inverse_alpha: Tensor, value: Tensor, slope: Tensor, scratch: Sequence[Tensor]) -> None:
-    """Add the correction of Molchanov 2017, eq. 14."""
+    """Write the KL of Molchanov 2017, eq. 14."""
+    _ard(inverse_alpha, value, slope, scratch)
     guarded, gate = scratch[:2]
-    torch.clamp_min(inverse_alpha, 1e-30, out=guarded)
+    torch.clamp_min(inverse_alpha, _TINY, out=guarded)
     torch.log(guarded, out=gate)
     torch.add(_minus_k2(gate.dtype, gate.device), gate, alpha=_K3, out=gate).sigmoid_()  # 1 − σ(k2 + k3 log α)
     value.add_(gate, alpha=2 * _K1)
@@ -52,54 +70,14 @@ def _minus_k2(dtype: torch.dtype, device: torch.device) -> Tensor:
     return torch.tensor(-_K2, dtype=dtype, device=device)
 
 
-@lru_cache
-def _dawson_polynomials(degree: int, dtype: torch.dtype, device: torch.device) -> tuple[list[Tensor], list[Tensor]]:
-    """Return the coefficients in t = 2p − 1, highest first, of W and G = (dw/dp)/p; w = p² W is the exact correction."""
-    check_installed("the exact KL divergence", "scipy")
-    import numpy as np
-    from numpy.polynomial import Chebyshev, Polynomial
-    from scipy.integrate import quad
-    from scipy.special import dawsn
-
-    def correction(t: np.ndarray) -> np.ndarray:
-        p = (1 + t) / 2
-        u = 2 * p / (1 - p)
-        integral = np.array([2 * quad(dawsn, 0, x, epsabs=1e-14, epsrel=1e-13, limit=500)[0] for x in np.sqrt(u)])
-        return (integral - 0.5 * np.log1p(2 * u)) / p**2
-
-    def slope(t: np.ndarray) -> np.ndarray:
-        p = (1 + t) / 2
-        u = 2 * p / (1 - p)
-        return (dawsn(np.sqrt(u)) / np.sqrt(u) - 1 / (1 + 2 * u)) * (u + 2) ** 2 / (2 * p)
-
-    def coefficients(function: Callable[[np.ndarray], np.ndarray]) -> list[Tensor]:
-        powers = Chebyshev.interpolate(function, degree).convert(kind=Polynomial).coef
-        return [torch.tensor(c, dtype=dtype, device=device) for c in reversed(powers)]
-
-    return coefficients(correction), coefficients(slope)
-
-
-def _horner(coefficients: list[Tensor], t: Tensor, out: Tensor) -> Tensor:
-    """Evaluate a polynomial in ``t``, whose coefficients are given highest first, into ``out``."""
-    out.fill_(float(coefficients[0]))
-    for c in coefficients[1:]:
-        torch.addcmul(c, out, t, out=out)
-    return out
-
-
 def _exact(inverse_alpha: Tensor, value: Tensor, slope: Tensor, scratch: Sequence[Tensor]) -> None:
-    """Add the correction that turns the ARD KL into the exact log-uniform KL."""
-    dtype = inverse_alpha.dtype
-    w, g = _dawson_polynomials(40 if dtype == torch.float64 else 17, dtype, inverse_alpha.device)
-    rest, p, t, polynomial = scratch
-    torch.add(inverse_alpha, 4, out=rest).reciprocal_()
-    torch.mul(inverse_alpha, rest, out=p)
-    torch.sub(p, rest.mul_(4), out=t)  # ``rest`` is 1 − p
-    value.addcmul_(_horner(w, t, polynomial).mul_(p), p, value=2)
-    slope.addcmul_(_horner(g, t, polynomial).mul_(p), rest.square_(), value=0.5)
+    """Write the exact log-uniform KL."""
+    _log1p(inverse_alpha, value, slope)
+    exact_slope(inverse_alpha, slope, scratch[:3])
+    add_exact_value(inverse_alpha, value, scratch)
 
 
-def _evaluate(correction: Correction | None, theta: Tensor, log_sigma2: Tensor, out: Tensor, scratch: Tensor) -> None:
+def _evaluate(form: Form, theta: Tensor, log_sigma2: Tensor, out: Tensor, scratch: Tensor) -> None:
     """Write K, ∂K/∂θ and ∂K/∂log σ² into the rows of ``out``; ``theta`` and ``log_sigma2`` are flat, of the same size.
 
     :func:`_reference` computes the same in five lines, without the reuse of buffers.
@@ -111,10 +89,7 @@ def _evaluate(correction: Correction | None, theta: Tensor, log_sigma2: Tensor, 
     inverse_variance.mul_(-_LOG2_E).exp2_()  # faster than exp
     torch.mul(theta, inverse_variance, out=grad_theta).clamp_(-_MAX, _MAX)
     torch.mul(theta, grad_theta, out=inverse_alpha).clamp_max_(_MAX)
-    torch.log1p(inverse_alpha, out=value)
-    torch.add(inverse_alpha, 1, out=slope).reciprocal_()  # 2 K' of ARD
-    if correction is not None:
-        correction(inverse_alpha, value, slope, rest)
+    form(inverse_alpha, value, slope, rest)
     value.mul_(0.5)
     grad_theta.mul_(slope)
     slope.mul_(inverse_alpha).mul_(-0.5)
@@ -124,7 +99,7 @@ def _reference(theta: Tensor, log_sigma2: Tensor, k1: float = _K1) -> tuple[Tens
     """Return K, ∂K/∂θ and ∂K/∂log σ² by the formula, for readers and for a test of :func:`_evaluate`; θ must not be 0.
 
     K = ½ log(1 + 1/α) + k1 (1 − σ(k2 + k3 log α)), the negative of Molchanov 2017 (arXiv 1701.05369), eq. 14, up to its
-    constant. With k1 = 0 it is the ARD KL, which :func:`_evaluate` computes without a correction.
+    constant. With k1 = 0 it is the ARD KL, which :func:`_evaluate` computes, too.
     """
     log_alpha = log_sigma2 - 2 * theta.abs().log()
     gate = torch.sigmoid(-_K2 - _K3 * log_alpha)
@@ -135,7 +110,7 @@ def _reference(theta: Tensor, log_sigma2: Tensor, k1: float = _K1) -> tuple[Tens
 
 class _KL(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, theta: Tensor, log_sigma2: Tensor, correction: Correction | None) -> Tensor:
+    def forward(ctx: Any, theta: Tensor, log_sigma2: Tensor, form: Form) -> Tensor:
         flat_theta, flat_log_sigma2 = theta.reshape(-1), log_sigma2.reshape(-1)
         total = len(flat_theta)
         size = min(total, _CHUNK) if theta.device.type == "cpu" else total
@@ -143,7 +118,7 @@ class _KL(torch.autograd.Function):
         for start in range(0, total, max(1, size)):
             part = slice(start, min(start + size, total))
             scratch = scratch[:, : part.stop - start]
-            _evaluate(correction, flat_theta[part], flat_log_sigma2[part], out[:, part], scratch)
+            _evaluate(form, flat_theta[part], flat_log_sigma2[part], out[:, part], scratch)
         value, grad_theta, grad_log_sigma2 = out.view(3, *theta.shape)
         ctx.save_for_backward(grad_theta, grad_log_sigma2)
         return value
@@ -156,8 +131,8 @@ class _KL(torch.autograd.Function):
         return grad * grad_theta, grad * grad_log_sigma2, None
 
 
-def _kl(correction: Correction | None, theta: Tensor, log_sigma2: Tensor) -> Tensor:
-    value: Tensor = _KL.apply(*broadcast_all(theta, log_sigma2), correction)
+def _kl(form: Form, theta: Tensor, log_sigma2: Tensor) -> Tensor:
+    value: Tensor = _KL.apply(*broadcast_all(theta, log_sigma2), form)
     return value
 
 
@@ -175,11 +150,12 @@ def kl_approximate(theta: Tensor, log_sigma2: Tensor) -> Tensor:
 
 
 def kl_exact(theta: Tensor, log_sigma2: Tensor) -> Tensor:
-    """Return KL(q‖log-uniform) in nats per weight, without approximation. Args: see :func:`kl_approximate`.
+    """Return KL(q‖log-uniform) in nats per weight, with the relative error of :mod:`pyro_vd.distributions.exact_kl`.
+
+    Args: see :func:`kl_approximate`.
 
     Raises:
         RuntimeError: a second derivative is computed.
-        InputError: scipy is not installed.
     """
     return _kl(_exact, theta, log_sigma2)
 
@@ -192,4 +168,4 @@ def kl_ard(theta: Tensor, log_sigma2: Tensor) -> Tensor:
     Raises:
         RuntimeError: a second derivative is computed.
     """
-    return _kl(None, theta, log_sigma2)
+    return _kl(_ard, theta, log_sigma2)

@@ -10,10 +10,11 @@ import pytest
 import scipy.integrate
 import scipy.special
 import torch
+from fit_exact_kl import exact
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
-from pyro_vd.distributions import kl
+from pyro_vd.distributions import exact_kl, kl
 from pyro_vd.distributions.kl import kl_approximate, kl_ard, kl_exact
 from pyro_vd.distributions.priors import LogUniform
 from pyro_vd.distributions.weight_posterior import MultiplicativeNormal
@@ -63,6 +64,33 @@ def test_exact_value_equals_the_dawson_integral_everywhere() -> None:
     torch.testing.assert_close(
         kl_exact(*at_log_alpha(log_alpha)), torch.tensor(integrals, dtype=torch.float64), rtol=1e-10, atol=0
     )
+
+
+@pytest.mark.parametrize(
+    ("dtype", "slope_error", "value_error"), [(torch.float32, 8.2e-7, 8.2e-7), (torch.float64, 1.4e-10, 1.2e-11)]
+)
+def test_coefficients_of_the_exact_kl_have_their_stated_error(
+    dtype: torch.dtype, slope_error: float, value_error: float
+) -> None:
+    """Evaluated in float64, with no more than ⅒ of the error from rounding; between the points of the fit, too."""
+    x = np.exp(np.linspace(-40, 40, 1201))
+    value, slope = (np.array(part, dtype=float) for part in zip(*map(exact, x), strict=True))
+    r = 1 / (x + 10)
+    numerator_s, denominator_s, numerator_w, denominator_w = (np.polyval(c, 1 - 20 * r) for c in exact_kl._COEFFICIENTS[dtype])
+    np.testing.assert_allclose(r * numerator_s / denominator_s, slope, rtol=slope_error)
+    np.testing.assert_allclose(np.log1p(x) / 2 + (x * r) ** 2 * numerator_w / denominator_w, value, rtol=value_error)
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [(torch.float32, 5e-6), (torch.float64, 2e-10)])
+@pytest.mark.parametrize("theta", [1.0, -0.25])
+def test_exact_value_and_gradient_equal_those_of_mpmath(dtype: torch.dtype, rtol: float, theta: float) -> None:
+    log_alpha = torch.linspace(-40, 40, 641, dtype=dtype)
+    posterior = at_log_alpha(log_alpha, theta)
+    inverse_alpha = theta**2 * np.exp(-posterior[1].double().numpy())
+    value, slope = (np.array(part, dtype=float) for part in zip(*map(exact, inverse_alpha), strict=True))
+    expected = value, slope * inverse_alpha / theta, -slope * inverse_alpha / 2
+    for result, numbers in zip((kl_exact(*posterior), *gradients(kl_exact, *posterior)), expected, strict=True):
+        np.testing.assert_allclose(result.double().numpy(), numbers, rtol=rtol)
 
 
 @pytest.mark.parametrize("theta", [1.0, -2.5, 1e-3])
