@@ -108,8 +108,15 @@ def test_parameters_that_are_not_finite_are_named() -> None:
         guard.is_finite(loss)
 
 
-def test_gradients_too_large_for_a_sum_of_squares_are_finite() -> None:
+@pytest.mark.parametrize(("gradient", "finite"), [(1e30, True), (3e38, True), (math.inf, False), (math.nan, False)])
+def test_gradients_whose_sum_or_squares_overflow_are_finite(gradient: float, finite: bool) -> None:
     layer = nn.Linear(2, 1)
-    loss = (1e30 * layer(torch.ones(1, 2))).sum()
-    loss.backward()
-    assert NonFiniteGuard(layer, VariationalDropoutELBO()).is_finite(loss)
+    for parameter in layer.parameters():
+        parameter.grad = torch.full_like(parameter, gradient)
+    assert NonFiniteGuard(layer, VariationalDropoutELBO()).is_finite(torch.tensor(1.0)) is finite
+
+
+def test_infinities_of_both_signs_do_not_cancel() -> None:
+    layer = nn.Linear(2, 1, bias=False)
+    layer.weight.grad = torch.tensor([[math.inf, -math.inf]])
+    assert not NonFiniteGuard(layer, VariationalDropoutELBO()).is_finite(torch.tensor(1.0))
