@@ -13,7 +13,7 @@ from . import pruning as pruning
 from . import runtime as runtime
 from . import training as training
 from . import workflow as workflow
-from ._core.errors import InputError, NonFiniteError
+from ._core.errors import InputError, NonFiniteError, ProcessError
 from .compaction.compacting import compact
 from .compaction.surviving import surviving_units
 from .data.dataset import Dataset
@@ -45,6 +45,7 @@ __all__ = [
     "InputError",
     "KLWeight",
     "NonFiniteError",
+    "ProcessError",
     "PruningRule",
     "VariationalDropout",
     "VariationalDropoutELBO",

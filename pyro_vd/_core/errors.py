@@ -65,5 +65,9 @@ class MissingPackageError(InputError, ImportError):
         return type(self), self._arguments
 
 
+class ProcessError(RuntimeError):
+    """Another process of a training has failed or ended. The message says which one and why, as far as this one knows."""
+
+
 class NonFiniteError(ArithmeticError):
     """A training with repeated non-finite losses or gradients. The message names the sites and what to try."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch import Tensor
 from pyro_vd._core.arguments import LARGEST, check_number, take
 from pyro_vd._core.storage import checksum
 from pyro_vd.data.dataset import Arrays
+from pyro_vd.data.shards import WHOLE, Shard
 from pyro_vd.networks.inputs import (
     Inputs,
     device_of,
@@ -26,6 +27,8 @@ from pyro_vd.networks.inputs import (
 )
 
 DEFAULT_BATCH_SIZE = 100
+UNKNOWN = "unknown"
+"""What :func:`fingerprint_of` ends with where data are random, or cannot be read here."""
 _PLAIN = (str, int, float, type(None))
 
 
@@ -84,7 +87,9 @@ class TensorBatches:
     y: Any
     """Observations ``(n, …)``."""
     batch_size: int = DEFAULT_BATCH_SIZE
-    """Examples per batch, at least 1."""
+    """Examples per batch, at least 1; of all processes together, where several train."""
+    shard: Shard = WHOLE
+    """The share of this process in every batch."""
 
     def __post_init__(self) -> None:
         take(self, "batch_size", check_number("batch_size", self.batch_size, low=1, high=LARGEST, whole=True))
@@ -103,7 +108,8 @@ class TensorBatches:
     def epoch(self, generator: torch.Generator) -> Iterator[Arrays]:
         """Yield the batches of one epoch, in an order that ``generator`` draws."""
         order = torch.randperm(self.num_examples, generator=generator, device="cpu").to(device_of(self.x))
-        for chosen in order.split(self.batch_size):
+        for batch in order.split(self.batch_size):
+            chosen = batch[self.shard.part(len(batch))]
             yield rows(self.x, chosen), rows(self.y, chosen)
 
     def fingerprint(self) -> int:
@@ -112,7 +118,7 @@ class TensorBatches:
 
     def to(self, device: torch.device) -> TensorBatches:
         """The same batches, on a device."""
-        return TensorBatches(to_device(self.x, device), to_device(self.y, device), self.batch_size)
+        return replace(self, x=to_device(self.x, device), y=to_device(self.y, device))
 
 
 def _checksum(x: Any, value: int = 0) -> int:
@@ -137,7 +143,7 @@ def fingerprint_of(source: Any, size: int, some: Callable[[], Any]) -> str:
         found = {_checksum(map_leaves(_as_tensor, some())) for _ in range(2)}
     except Exception:  # a data set of the user's own can raise anything; where it is read to be trained on, that is said
         found = set()
-    return f"{type(source).__qualname__} of {size}: {found.pop() if len(found) == 1 else 'unknown'}"
+    return f"{type(source).__qualname__} of {size}: {found.pop() if len(found) == 1 else UNKNOWN}"
 
 
 def _as_tensor(leaf: Any) -> Any:

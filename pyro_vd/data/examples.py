@@ -17,7 +17,9 @@ from pyro_vd._core.messages import one_line
 from pyro_vd.data.batches import DEFAULT_BATCH_SIZE, fingerprint_of
 from pyro_vd.data.dataset import Arrays
 from pyro_vd.data.pairs import pair_in
+from pyro_vd.data.shards import WHOLE, Shard
 from pyro_vd.networks.input_checks import holds_numbers
+from pyro_vd.networks.inputs import rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +43,8 @@ class ExampleBatches:
     """The key of the observation in an example that is a mapping; None for "target" or "labels"."""
     dtype: torch.dtype | None = None
     """Type of floating-point inputs, as the network has it; None keeps their type."""
+    shard: Shard = WHOLE
+    """The share of this process in every batch; only its examples are read."""
 
     def __post_init__(self) -> None:
         take(self, "batch_size", check_number("batch_size", self.batch_size, low=1, high=LARGEST, whole=True))
@@ -69,21 +73,24 @@ class ExampleBatches:
         apart = torch.Generator().set_state(generator.get_state())  # the generator draws the order alone, as for tensors
         order = torch.randperm(self.num_examples, generator=generator, device="cpu")
         seed = int(torch.randint(2**31, (), generator=apart))
-        return (pair_in(batch, self.target, self.dtype) for batch in self._read(order, seed))
+        pairs = ((pair_in(batch, self.target, self.dtype), share) for batch, share in self._read(order, seed, self.shard))
+        return (pair if share else rows(pair, slice(0)) for pair, share in pairs)
 
     def in_order(self) -> Iterator[Any]:
         """Yield all batches in the order of the examples, as they are read."""
-        return self._read(torch.arange(self.num_examples), 0)
+        return (batch for batch, _ in self._read(torch.arange(self.num_examples), 0, WHOLE))
 
     def fingerprint(self) -> str:
         """Identify the data by their type, their number and three examples; data on disk are not read as a whole."""
         return fingerprint_of(self.dataset, self.num_examples, lambda: some_examples(self.dataset))
 
-    def _read(self, order: Tensor, seed: int) -> Iterator[Any]:
-        for number, chosen in enumerate(order.split(self.batch_size)):
-            with seeded(seed + number):
-                examples = _examples(self.dataset, chosen.tolist())
-            yield collated(examples)
+    def _read(self, order: Tensor, seed: int, shard: Shard) -> Iterator[tuple[Any, int]]:
+        """The share of a process in every batch, and its size; where that is 0, one example tells the form."""
+        for number, batch in enumerate(order.split(self.batch_size)):
+            chosen = batch[shard.part(len(batch))]
+            with seeded(seed + number * shard.size + shard.rank):
+                examples = _examples(self.dataset, (chosen if len(chosen) else batch[:1]).tolist())
+            yield collated(examples), len(chosen)
 
 
 def collated(examples: list[Any]) -> Any:

@@ -12,6 +12,18 @@ def is_map_style(loader: Any) -> bool:
     return isinstance(loader, DataLoader) and not isinstance(loader.dataset, IterableDataset)
 
 
+def distributed_sampler(loader: Any) -> Any:
+    """Return the sampler of a ``DataLoader`` that chooses the examples of one of several processes; None if it has none.
+
+    It is known by ``num_replicas`` and ``rank``, as torch's ``DistributedSampler`` has them.
+    """
+    for owner in (loader, getattr(loader, "batch_sampler", None)):
+        for sampler in (owner, getattr(owner, "sampler", None)):
+            if hasattr(sampler, "num_replicas") and hasattr(sampler, "rank"):
+                return sampler
+    return None
+
+
 def sampled_examples(loader: Any) -> int | None:
     """Return the number of examples that a ``DataLoader`` chooses from; None if it does not say.
 

@@ -16,7 +16,7 @@ from pyro_vd.data.batches import fingerprint_of
 from pyro_vd.data.dataset import Arrays
 from pyro_vd.data.examples import some_examples
 from pyro_vd.data.loader_pass import LoaderPass
-from pyro_vd.data.loader_size import is_map_style, pass_examples, sampled_examples
+from pyro_vd.data.loader_size import distributed_sampler, is_map_style, pass_examples, sampled_examples
 from pyro_vd.data.loader_state import has_state, state_kept, state_of
 from pyro_vd.data.pairs import check_target, pair_in
 from pyro_vd.networks.inputs import num_examples as examples_in
@@ -65,6 +65,7 @@ class LoaderBatches:
         self.loader = loader
         self.target = target
         self._given, self._steps = num_examples, steps_per_epoch
+        self._of_all: int | None = None
         self.dtype: torch.dtype | None = None
         self._running: LoaderPass | None = None
         self._place: dict[str, int] | None = None
@@ -83,13 +84,28 @@ class LoaderBatches:
         return made
 
     @property
+    def says_number(self) -> bool:
+        """Whether the number of examples is the loader's own, and was not given."""
+        return self._given is None
+
+    def of_all_processes(self) -> LoaderBatches:
+        """The same batches where N is the length of the data set of a distributed sampler, and not what it chooses for one.
+
+        The few examples that the sampler gives twice, to make the shares equal, do not count.
+        """
+        made = self.restarted(self.dtype)
+        made._of_all = len(distributed_sampler(self.loader).dataset) if self._given is None else self._given
+        return made
+
+    @property
     def num_examples(self) -> int:
         """N, the number of examples that the batches are drawn from.
 
         Raises:
             InputError: the loader does not say it, and it was not given.
         """
-        found = sampled_examples(self.loader) if self._given is None else self._given
+        given = self._given if self._of_all is None else self._of_all
+        found = sampled_examples(self.loader) if given is None else given
         if found is None:
             raise InputError(
                 f"num_examples is missing: a {type(self.loader).__name__} does not say how many examples there are, N in the "

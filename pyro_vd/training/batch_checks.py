@@ -113,15 +113,16 @@ def check_batches(batches: Batches, model: BayesianNetwork, first: Arrays | None
     sizes: tuple[int, ...] = (n,)
     if isinstance(batches, TensorBatches | ExampleBatches):
         size = batches.batch_size
-        examples = f"{n} examples with batch_size (={size}) make a batch of"
+        among = f", shared by {batches.shard.size} processes," if batches.shard.size > 1 else ""
+        examples = f"{n} examples with batch_size (={size}){among} make a batch of"
         needs_all = f"; one that needs all examples at once takes batch_size={n}"
-        sizes = min(size, n), n % size or size
+        sizes = tuple(batches.shard.share(k) for k in (min(size, n), n % size or size))
     else:
         examples, needs_all = f"{type(batches).__name__} gives a batch of", ""
         if isinstance(batches, LoaderBatches) and batches.last_size is not None:
             sizes = n, batches.last_size
     x, y = (batches.x, batches.y) if isinstance(batches, TensorBatches) and first is None else first or _first_of(batches)
-    tries = [(rows(x, slice(k)), rows(y, slice(k))) for k in dict.fromkeys(sizes)]
+    tries = [(rows(x, slice(k)), rows(y, slice(k))) for k in dict.fromkeys(sizes) if k]
     tries = [to_device(each, device) for each in tries]
     for x, y in tries:
         with own_parameters(), generators_kept(device), _watched(tried.net, examples):

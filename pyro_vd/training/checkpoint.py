@@ -9,7 +9,7 @@ from typing import Any, NotRequired, TypedDict
 import torch
 from torch import Tensor
 
-from pyro_vd._core.arguments import check_file
+from pyro_vd._core.arguments import check_file, check_path
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import quoted
 from pyro_vd._core.reading import reading
@@ -21,6 +21,8 @@ from pyro_vd.networks.checks import check_state
 from pyro_vd.training.best_epoch import best_epoch
 from pyro_vd.training.metrics_log import record_of
 from pyro_vd.training.optimizer_state import check_kind, check_optimizer_state, first_step
+from pyro_vd.training.own_state import OwnState, check_own, own_state, restore_own
+from pyro_vd.training.processes import Processes
 from pyro_vd.training.scheduler import check_scheduler_state
 from pyro_vd.training.state import TrainingState
 
@@ -37,6 +39,7 @@ class _Saved(TypedDict):
     cuda_rng: list[Tensor] | None
     guard: list[int]
     history: list[dict[str, Any]]
+    others: NotRequired[list[OwnState]]
 
 
 class Checkpoint:
@@ -45,14 +48,16 @@ class Checkpoint:
     Args:
         path: the file; its folder must be there.
         settings: the fingerprint of the training, which must be equal for the file to be restored.
+        processes: those that train together, of which the one of rank 0 writes and reads the file.
 
     Raises:
         InputError: the folder is missing, or the path is not that of a file.
     """
 
-    def __init__(self, path: Path | str, settings: dict[str, Any]) -> None:
-        self.path: Path = check_file("checkpoint", path)
+    def __init__(self, path: Path | str, settings: dict[str, Any], processes: Processes) -> None:
+        self.path: Path = check_file("checkpoint", path) if processes.is_first else check_path("checkpoint", path)
         self.settings: dict[str, Any] = settings
+        self._processes = processes
 
     def try_out(self, state: TrainingState) -> None:
         """Refuse an optimizer or a scheduler of the user's own whose state a file cannot hold, before the first step.
@@ -74,7 +79,10 @@ class Checkpoint:
 
     def save(self, state: TrainingState) -> None:
         """Write the state, atomically."""
-        content = {
+        others = self._processes.exchange(None if self._processes.is_first else own_state(state))[1:]
+        if not self._processes.is_first:
+            return
+        content: dict[str, Any] = {
             "settings": self.settings,
             "module": state.loss_of.state_dict(),
             "best": state.best and state.best.values,
@@ -88,6 +96,8 @@ class Checkpoint:
         }
         if isinstance(state.batches, StatefulBatches):
             content["batches"] = state.batches.state_dict()
+        if others:
+            content["others"] = others
         save_checkpoint(self.path, content)
 
     def restore(self, state: TrainingState) -> None:
@@ -96,9 +106,9 @@ class Checkpoint:
         Raises:
             InputError: the file is broken, or belongs to a training with other settings or another network.
         """
-        if not self.path.exists():
+        saved = self._processes.of_first(lambda: load_checkpoint(self.path) if self.path.exists() else None)
+        if saved is None:
             return
-        saved = load_checkpoint(self.path)
         with reading(self.path, "a checkpoint of this training"):
             history, on_gpu = self._check(saved, state)
             state.loss_of.load_state_dict(saved["module"])
@@ -108,11 +118,10 @@ class Checkpoint:
             if state.scheduler is not None:
                 state.scheduler.load_state_dict(saved["scheduler"])
             state.shuffle.set_state(saved["shuffle"])
-            if isinstance(state.batches, StatefulBatches):
-                state.batches.load_state_dict(saved["batches"])
             torch.set_rng_state(saved["rng"])
             if on_gpu:
                 torch.cuda.set_rng_state_all(saved["cuda_rng"])
+            restore_own(state, saved.get("batches"), saved.get("others", []))
             state.guard.skipped, state.guard.in_a_row = saved["guard"]
             state.guard.start()
             state.history[:] = history
@@ -140,6 +149,7 @@ class Checkpoint:
         for generator in ("shuffle", "rng"):
             check_kind(f"{where}: {generator}", saved[generator], state.shuffle.get_state())
             torch.Generator().set_state(saved[generator])  # raises an error for an invalid state
+        check_own(where, saved.get("others", []))
         on_gpu = torch.cuda.get_rng_state_all() if saved["cuda_rng"] is not None and torch.cuda.is_available() else []
         for own, found in zip(on_gpu, saved["cuda_rng"] or [], strict=bool(on_gpu)):
             check_kind(f"{where}: cuda_rng", found, own)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Unpack
 
@@ -23,8 +24,10 @@ from pyro_vd.inference.handlers import training_of
 from pyro_vd.networks.sizes import compression
 from pyro_vd.training.best_epoch import best_epoch
 from pyro_vd.training.callbacks import Callback, Callbacks
+from pyro_vd.training.checkpoint import Checkpoint
 from pyro_vd.training.forked import check_process
 from pyro_vd.training.preparation import prepare
+from pyro_vd.training.processes import processes_here
 from pyro_vd.training.progress import ProgressBar
 from pyro_vd.training.spec import TrainingSettings, TrainingSpec, spec_of
 from pyro_vd.training.state import TrainingState
@@ -105,42 +108,53 @@ def fit(
             counted), or parameters are not finite at the end of an epoch. The checkpoint of the epoch before stays.
     """
     check_process()
-    check_guide(guide)
-    spec = spec_of(spec, {**settings}, FitOptions.__annotations__)
-    calls = Callbacks([Callbacks(callbacks), *([ProgressBar()] if check_flag("progress", progress) else [])])
-    with training_of(guide.model):
-        state, saved = prepare(guide, train, validation, spec, device, checkpoint, resume, calls)
-        update, guard = Update(state), state.guard
-        try:
-            while not state.is_complete:
-                started = time.perf_counter()
-                state.loss_of.train()
-                totals, taken = torch.zeros(3, device=state.device), 0
-                for x, y in state.draw_epoch():
-                    with state.explained(x, y):
-                        terms = update.take(x, y)
-                    if terms is not None:
-                        totals += terms
-                        taken += 1
-                    state.step += 1
-                    calls.on_step(state)
-                guard.check_epoch(taken, *update.batch)
-                record = _measured(state, totals / taken, started)
-                state.history.append(record)
-                state.step = 0
-                update.end_epoch(record)
-                if state.best is not None:
-                    state.best.after_epoch(state)
-                calls.on_epoch(state, record)
-                if saved is not None:
-                    saved.save(state)
-        finally:
-            calls.on_end(state)
-        guide.model.gradient_watch.report()
-        if state.best is not None:
-            state.best.restore()
-        best = best_epoch(state.history, spec) if spec.restore_best else None
-        return FitResult(tuple(state.history), guard.skipped, best or state.epoch)
+    processes = processes_here()
+    with processes.together():
+        check_guide(guide)
+        spec = spec_of(spec, {**settings}, FitOptions.__annotations__)
+        shown = [ProgressBar()] if check_flag("progress", progress) else []
+        calls = Callbacks([*callbacks, *shown] if isinstance(callbacks, Sequence) else callbacks, processes.is_first)
+        with training_of(guide.model):
+            state, saved = prepare(guide, train, validation, spec, device, checkpoint, resume, calls, processes)
+            _train(state, saved, calls)
+            guide.model.gradient_watch.report()
+            if state.best is not None:
+                state.best.restore()
+            best = best_epoch(state.history, spec) if spec.restore_best else None
+            return FitResult(tuple(state.history), state.guard.skipped, best or state.epoch)
+
+
+def _train(state: TrainingState, saved: Checkpoint | None, calls: Callbacks) -> None:
+    """Train until the training is complete, and call :meth:`~.Callback.on_end` however it ends."""
+    update, guard, processes = Update(state), state.guard, state.processes
+    try:
+        while not state.is_complete:
+            started = time.perf_counter()
+            state.loss_of.train()
+            totals, taken = torch.zeros(3, device=state.device), 0
+            for x, y in state.draw_epoch():
+                with state.explained(x, y):
+                    terms = update.take(x, y)
+                if terms is not None:
+                    totals += terms
+                    taken += 1
+                state.step += 1
+                calls.on_step(state)
+            guard.check_epoch(taken, *update.batch)
+            record = processes.of_first(partial(_measured, state, totals / taken, started))
+            processes.agree_after_epoch(state.loss_of, record.epoch)
+            state.history.append(record)
+            state.step = 0
+            update.end_epoch(record)
+            if state.best is not None:
+                state.best.after_epoch(state)
+            calls.on_epoch(state, record)
+            state.stopped = any(processes.exchange(state.stopped))
+            if saved is not None:
+                saved.save(state)
+        processes.same_generators(state.device)
+    finally:
+        calls.on_end(state)
 
 
 def _measured(state: TrainingState, means: Tensor, started: float) -> EpochRecord:

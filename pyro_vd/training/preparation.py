@@ -11,6 +11,8 @@ from pyro_vd._core.errors import InputError
 from pyro_vd._core.threads import alone
 from pyro_vd.data.batches import Batches, TensorBatches
 from pyro_vd.data.dataset import Data
+from pyro_vd.data.examples import ExampleBatches
+from pyro_vd.data.shards import WHOLE
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.inference.elbo import VariationalDropoutELBO
 from pyro_vd.models.data_checks import check_held_out
@@ -26,7 +28,9 @@ from pyro_vd.training.checkpoint import Checkpoint
 from pyro_vd.training.guard import NonFiniteGuard
 from pyro_vd.training.optimizer import make_optimizer
 from pyro_vd.training.placing import placed, values_kept
+from pyro_vd.training.processes import Processes
 from pyro_vd.training.scheduler import make_scheduler
+from pyro_vd.training.sharing_out import check_same, settings_of, shared_out
 from pyro_vd.training.spec import TrainingSpec
 from pyro_vd.training.state import TrainingState
 
@@ -40,8 +44,11 @@ def prepare(
     checkpoint: Path | str | None,
     resume: bool,
     callbacks: Callback,
+    processes: Processes,
 ) -> tuple[TrainingState, Checkpoint | None]:
     """Start a training, or go back to where it stopped; the arguments are those of :func:`~pyro_vd.fit`.
+
+    ``processes`` are those that train together.
 
     Returns:
         The state before the next step, with which ``callbacks`` have been started, and the checkpoint to write, if any.
@@ -54,14 +61,22 @@ def prepare(
     check_trainable(model, guide)
     guide.check_train_threshold(spec.train_threshold)
     resume = check_flag("resume", resume)
-    checkpoint = None if checkpoint is None else check_file("checkpoint", checkpoint)
+    if checkpoint is not None and processes.is_first:
+        check_file("checkpoint", checkpoint)
     target = check_device(device) if device is not None else next(model.buffers()).device
     check_precision(spec.precision, dict(model.named_parameters()) | model.initial_weights, target)
     batches, first = batches_of(train, spec, model)
     held_out = None if validation is None else check_held_out("validation data", validation, model, spec.target)
     if guide.learns_alpha or spec.rule.max_inputs is not None:
         pruning_masks(guide, spec.rule)  # refuses what does not fit, before the first epoch
-    saved = None if checkpoint is None else Checkpoint(checkpoint, spec.fingerprint(guide, batches))
+    batches, cut = shared_out(batches, processes)
+    if not processes.alone:
+        own_data = type(batches) not in (TensorBatches, ExampleBatches) and cut == WHOLE
+        options = {"validation data": held_out is not None, "checkpoint": checkpoint is not None, "resume": resume}
+        check_same(processes, settings_of(spec, guide, batches, own_data) | options)
+    saved = None
+    if checkpoint is not None:
+        saved = Checkpoint(checkpoint, processes.of_first(lambda: spec.fingerprint(guide, batches)), processes)
     if resume and saved is None:
         raise InputError(name="resume", value=resume, allowed="False where no checkpoint is given")
     elbo = VariationalDropoutELBO(num_particles=spec.num_particles, noise=spec.noise, kl_weights=spec.kl_weights)
@@ -74,11 +89,13 @@ def prepare(
         loss_of = elbo(model, guide)
         optimizer = make_optimizer(spec, guide, loss_of, batches.num_examples)
         with alone():
-            seed = int(torch.randint(2**31, (), device="cpu"))
+            seed = processes.of_first(lambda: int(torch.randint(2**31, (), device="cpu")))
         state = TrainingState(
             guide=guide,
             spec=spec,
+            processes=processes,
             batches=batches,
+            cut=cut,
             checks=None if first is None else BatchChecks(model, first[1]),
             validation=held_out,
             device=target,
@@ -93,9 +110,13 @@ def prepare(
         if spec.restore_best:
             check_scores("restore_best", state)
         with values_kept(loss_of):
+            processes.copy_from_first([*loss_of.parameters(), *loss_of.buffers()])
+            processes.seed_others(seed)
             if saved is not None:
                 saved.try_out(state)
                 if resume:
                     saved.restore(state)
+            processes.begin([parameter for parameter in loss_of.parameters() if parameter.requires_grad])
             callbacks.on_start(state)
+            state.stopped = any(processes.exchange(state.stopped))
     return state, saved

@@ -134,8 +134,13 @@ class TrainingSpec:
                 allowed="left out where a scheduler is given: both set the learning rate",
             )
 
-    def fingerprint(self, guide: WeightGuide, batches: Batches) -> dict[str, Any]:
+    def fingerprint(self, guide: WeightGuide, batches: Batches, strict: bool = True) -> dict[str, Any]:
         """Identify a training by plain values: a checkpoint of a training with other ones is refused.
+
+        Args:
+            guide: the guide, with its model.
+            batches: the batches.
+            strict: otherwise functions and objects without an identity are left out.
 
         Raises:
             InputError: a function, prior or likelihood has no identity but its address; see
@@ -147,8 +152,14 @@ class TrainingSpec:
         settings |= {"rule": asdict(self.rule), "num_data": batches.num_examples}
         cut_here = type(batches) is TensorBatches or type(batches) is ExampleBatches
         settings |= {"batch_size": getattr(batches, "batch_size", None) if cut_here else None}
-        settings |= {name: identity(name, getattr(self, name)) for name in functions}
-        return {**settings, **pair_identity(guide), "data": batches.fingerprint()}
+        identities = [lambda name=name: {name: identity(name, getattr(self, name))} for name in functions]
+        for make in (*identities, lambda: pair_identity(guide)):
+            try:
+                settings |= make()
+            except InputError:
+                if strict:
+                    raise
+        return {**settings, "data": batches.fingerprint()}
 
 
 class TrainingSettings(TypedDict, total=False):

@@ -16,15 +16,17 @@ from pyro_vd._core.errors import InputError
 from pyro_vd.data.batches import Batches
 from pyro_vd.data.dataset import Arrays
 from pyro_vd.data.reading import reading_batch
+from pyro_vd.data.shards import Shard
 from pyro_vd.evaluation.checked_batches import CheckedBatches
 from pyro_vd.evaluation.epoch_record import EpochRecord
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.inference.elbo import VariationalDropoutELBO
-from pyro_vd.networks.inputs import to_device
+from pyro_vd.networks.inputs import num_examples, rows, to_device
 from pyro_vd.pruning.pruned import pruned_or_mean
 from pyro_vd.training.batch_reading import BatchChecks
 from pyro_vd.training.best_epoch import BestEpoch
 from pyro_vd.training.guard import NonFiniteGuard
+from pyro_vd.training.processes import Processes
 from pyro_vd.training.spec import TrainingSpec
 
 TRAINING_DATA = "training data"
@@ -38,7 +40,11 @@ class TrainingState:
     guide: WeightGuide
     """Its ``guide.model`` is the model."""
     spec: TrainingSpec
+    processes: Processes
+    """The processes that train together."""
     batches: Batches
+    cut: Shard
+    """The share of this process in each of the batches, if they are not its share already."""
     checks: BatchChecks | None
     """Checks batches that are read during the training; None for tensors in memory, all of which have been checked."""
     validation: Arrays | CheckedBatches | None
@@ -104,7 +110,11 @@ class TrainingState:
             count += batch is not None
             if batch is None or count > said:  # an endless one would never end
                 break
-            x, y = batch if self.checks is None else self.checks.taken(self.batch, *batch)
+            x, y = batch
+            if self.checks is not None and (self.processes.alone or num_examples(x)):
+                x, y = self.checks.taken(self.batch, x, y)
+            if self.cut.size > 1:
+                x, y = rows((x, y), self.cut.part(num_examples(x)))
             yield to_device((x, y), self.device, non_blocking=self.device.type == "cuda")  # of pinned memory
         if count != said:
             given = f"more than {said}" if count > said else count

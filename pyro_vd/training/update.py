@@ -23,7 +23,7 @@ class Update:
 
     The gradient of several batches is that of one batch with all their examples: with B_i examples in batch i the mean of the
     losses with the weights B_i / ΣB. As the weights add up to 1, the KL counts once. What is left at the end of an epoch makes
-    an update of its own.
+    an update of its own. The batches of other processes that train together count as further ones; a process may have none.
     """
 
     batch: tuple[Any, Any]
@@ -36,6 +36,8 @@ class Update:
         self._batches = 0
         """How many were taken since the last update."""
         self._terms = torch.zeros(3)
+        self._first, self._shares, self._examples = 1, 0.0, 0
+        """Of this update and process: examples of the first batch, batches in units of the first one, and all examples."""
 
     def take(self, x: Inputs, y: Any) -> Tensor | None:
         """Take a batch.
@@ -49,24 +51,33 @@ class Update:
         """
         state, spec = self._state, self._state.spec
         if not self._batches:
-            self._start(num_examples(x))
+            self._start()
+        self._batches += 1
+        if (examples := num_examples(x)) or state.processes.alone:
+            self._add(x, y, examples)
+        if self._batches < spec.accumulate and state.step + 1 < len(state.batches):
+            return None
+        return self._finish()
+
+    def _add(self, x: Inputs, y: Any, examples: int) -> None:
+        """Add the gradient of a batch of so many examples."""
+        state, spec = self._state, self._state.spec
         inputs = x if spec.augment is None else augmented(spec.augment, x)
         self.batch, self._given = (inputs, y), (x, y)
-        share = num_examples(x) / self._first
+        is_first = not self._examples
+        self._first = examples if is_first else self._first
+        share = examples / self._first
         # Parameters belong to the modules: Pyro's store, and another training, are left alone.
         with own_parameters(), lowered(state.guide.model, spec.precision):
             loss: Tensor = state.loss_of(inputs, y)
             (loss if share == 1 else share * loss).backward()
         terms = torch.stack([loss.detach(), state.elbo.data_term, state.elbo.kl])
-        self._terms = terms if not self._batches else self._terms + share * terms
+        self._terms = terms if is_first else self._terms + share * terms
         self._shares += share
-        self._batches += 1
-        if self._batches < spec.accumulate and state.step + 1 < len(state.batches):
-            return None
-        return self._finish()
+        self._examples += examples
 
-    def _start(self, examples: int) -> None:
-        """Begin an update with a batch of so many examples: schedules hold for all of it."""
+    def _start(self) -> None:
+        """Begin an update: schedules hold for all of it."""
         state, spec = self._state, self._state.spec
         state.elbo.kl_weight = spec.kl_weight.at(state.now)
         if spec.scheduler is None:
@@ -75,18 +86,20 @@ class Update:
                 group["lr"] = lr * factor
         state.lr = state.optimizer.param_groups[0]["lr"]
         state.optimizer.zero_grad()
-        self._first, self._shares = examples, 0.0
+        self._first, self._shares, self._examples = 1, 0.0, 0
 
     def _finish(self) -> Tensor | None:
         state = self._state
-        if self._batches > 1:
+        if self._batches > 1 and self._examples:
             for parameter in self._trained:
                 if parameter.grad is not None:
                     parameter.grad /= self._shares
             self._terms /= self._shares
         self._batches = 0
+        self._terms = state.processes.mean(self._examples, self._terms)
         if not state.guard.is_finite(self._terms[0]):
-            state.check_batch(*self._given)
+            if self._examples:
+                state.check_batch(*self._given)
             return None
         if self._norm is not None:
             torch.nn.utils.clip_grad_norm_(self._trained, self._norm * state.batches.num_examples)
