@@ -66,6 +66,11 @@ def save_figure(figure: Figure, path: Path, dpi: float) -> None:
     write_atomically(path, buffer.getbuffer())
 
 
+def is_temporary(path: Path) -> bool:
+    """Return whether a file is a temporary one of :func:`write_atomically`."""
+    return path.name.startswith(".") and path.name.endswith(_TEMPORARY)
+
+
 def clear_temporaries(folder: Path) -> None:
     """Remove temporary files of processes that were killed inside :func:`write_atomically`."""
     for path in folder.glob(f".*{_TEMPORARY}"):

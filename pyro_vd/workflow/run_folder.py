@@ -8,7 +8,7 @@ from typing import Any
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import quoted
 from pyro_vd._core.reading import read_json
-from pyro_vd._core.storage import clear_temporaries, write_atomically
+from pyro_vd._core.storage import clear_temporaries, is_temporary, write_atomically
 from pyro_vd._core.yaml_files import load_yaml, read_yaml
 from pyro_vd.evaluation.epoch_record import EpochRecord
 from pyro_vd.training.metrics_log import read_log
@@ -16,54 +16,81 @@ from pyro_vd.workflow.recipe import Recipe
 from pyro_vd.workflow.recipe_files import recipe_text
 from pyro_vd.workflow.results import check_results
 
-RECIPE, METRICS, LOG, POSTERIOR, PRUNED, FRAMES = (
+RECIPE, METRICS, LOG, POSTERIOR, PRUNED, FRAMES, LOCK = (
     "recipe.yaml",
     "metrics.json",
     "metrics.jsonl",
     "posterior.safetensors",
     "pruned.safetensors",
     "frames",
+    ".lock",
 )
 
 
-def prepare_run_dir(folder: Path, recipe: Recipe, resume: bool) -> None:
-    """Make the folder of a run, or make sure that it is one of the same recipe.
+def check_run_dir(folder: Path, recipe: Recipe, resume: bool) -> None:
+    """Make sure that a run may train into a folder; nothing is changed.
 
     Args:
-        folder: of the run.
-        recipe: of the run; it is written into a new folder.
+        folder: of the run; it need not exist.
+        recipe: of the run.
         resume: accept a folder that holds a run of the same recipe already.
 
     Raises:
-        InputError: the folder is not empty and ``resume`` is False, or it holds a run of another recipe, or something else;
-            nothing is changed.
+        InputError: the folder is not empty and ``resume`` is False, or it holds a run of another recipe, or something else.
     """
     if folder.exists() and not folder.is_dir():
         message = f"output folder (={str(folder)!r}) is a file; choose another with --out"
         raise InputError(message, name="output folder", value=str(folder))
-    recipe = recipe.from_anywhere()
-    wanted = load_yaml(recipe_text(recipe))
-    if resume and folder.exists():
-        clear_temporaries(folder)
-    if folder.exists() and any(folder.iterdir()):
-        if not resume:
-            raise InputError(
-                f"output folder (={str(folder)!r}) is not empty; go on with --resume, or choose another with --out",
-                name="output folder",
-                value=str(folder),
-            )
-        found = recipe_of(folder)
-        if different := sorted(_differences(found, wanted)):
-            raise InputError(
-                f"{folder} holds a run of another recipe: {'; '.join(different)}", name="output folder", value=str(folder)
-            )
+    if not folder.exists() or not (resume or _holds_something(folder)):
         return
+    if not resume:
+        raise InputError(
+            f"output folder (={str(folder)!r}) is not empty; go on with --resume, or choose another with --out",
+            name="output folder",
+            value=str(folder),
+        )
+    if not _holds_something(folder):
+        return
+    found = recipe_of(folder)
+    if different := sorted(differences_of(found, load_yaml(recipe_text(recipe.from_anywhere())))):
+        raise InputError(
+            f"{folder} holds a run of another recipe: {'; '.join(different)}", name="output folder", value=str(folder)
+        )
+
+
+def make_run_dir(folder: Path) -> None:
+    """Make the folder of a run where it does not exist.
+
+    Raises:
+        InputError: it cannot be made.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         message = f"output folder (={str(folder)!r}) cannot be made: {error.strerror}"
         raise InputError(message, name="output folder", value=str(folder)) from error
-    write_atomically(folder / RECIPE, recipe_text(recipe).encode())
+
+
+def prepare_run_dir(folder: Path, recipe: Recipe, resume: bool) -> None:
+    """Write the recipe of a run into its folder, or make sure that the same one is there.
+
+    Args:
+        folder: of the run, into which no other process trains.
+        recipe: of the run.
+        resume: accept a folder that holds a run of the same recipe already; what a killed process has left is removed.
+
+    Raises:
+        InputError: as :func:`check_run_dir`; nothing is changed.
+    """
+    if resume:
+        clear_temporaries(folder)
+    check_run_dir(folder, recipe, resume)
+    if not (folder / RECIPE).exists():
+        write_atomically(folder / RECIPE, recipe_text(recipe.from_anywhere()).encode())
+
+
+def _holds_something(folder: Path) -> bool:
+    return any(path.name != LOCK and not is_temporary(path) for path in folder.iterdir())
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:
@@ -104,12 +131,12 @@ def recipe_of(folder: Path) -> dict[str, Any]:
     return read_yaml(folder / RECIPE)
 
 
-def _differences(found: Any, wanted: Any, path: str = "") -> list[str]:
+def differences_of(found: Any, wanted: Any, path: str = "") -> list[str]:
     if isinstance(found, dict) and isinstance(wanted, dict):
         keys = [key for key in {**found, **wanted} if found.get(key) != wanted.get(key)]
         return [
             line
             for key in keys
-            for line in _differences(found.get(key), wanted.get(key), f"{path}.{key}" if path else str(key))
+            for line in differences_of(found.get(key), wanted.get(key), f"{path}.{key}" if path else str(key))
         ]
     return [f"{path} is {quoted(found)} there, {quoted(wanted)} here"]

@@ -18,7 +18,7 @@ from pyro_vd._core.errors import InputError, NonFiniteError
 from pyro_vd._core.messages import one_line
 from pyro_vd.workflow.named_networks import trust, trusted
 from pyro_vd.workflow.recipe import Recipe
-from pyro_vd.workflow.run_folder import LOG, METRICS, prepare_run_dir
+from pyro_vd.workflow.run_folder import LOG, METRICS, check_run_dir
 
 # A server that has imported all that a run needs, and nothing else, is forked for every run. Windows has none.
 _CONTEXT: Any = get_context("forkserver" if "forkserver" in get_all_start_methods() else "spawn")
@@ -48,7 +48,7 @@ class SweepRun:
             InputError: it holds a run of another recipe, or something else.
         """
         if self.folder.exists():
-            prepare_run_dir(self.folder, self.recipe, resume=True)
+            check_run_dir(self.folder, self.recipe, resume=True)
 
     def epochs_done(self) -> int:
         """The number of epochs that are recorded in its log."""

@@ -6,6 +6,8 @@ import copy
 import math
 import platform
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -33,6 +35,7 @@ from pyro_vd.networks.inputs import num_examples, rows
 from pyro_vd.pruning.pruned import pruned_or_mean, report_empty_sites
 from pyro_vd.pruning.rule import PruningRule, pruning_masks
 from pyro_vd.pruning.threshold_choice import choose_threshold
+from pyro_vd.training.callbacks import Callback
 from pyro_vd.training.fitting import FitResult, fit
 from pyro_vd.training.frames import FrameRecorder
 from pyro_vd.training.metrics_log import MetricsLog
@@ -41,12 +44,21 @@ from pyro_vd.workflow.measuring import file_info, measure_networks
 from pyro_vd.workflow.phases import PruneConfig, StepsConfig
 from pyro_vd.workflow.posterior_file import save_posterior
 from pyro_vd.workflow.recipe import Recipe
-from pyro_vd.workflow.run_folder import FRAMES, LOG, METRICS, PRUNED, prepare_run_dir, read_metrics
+from pyro_vd.workflow.run_folder import FRAMES, LOG, METRICS, PRUNED, check_run_dir, prepare_run_dir, read_metrics
+from pyro_vd.workflow.run_lock import only_process
 
 _PHASES = ("pretrain", "train", "finetune")
 
 
-def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progress: bool = True) -> dict[str, Any]:
+def train_run(
+    recipe: Recipe,
+    folder: Path | str,
+    *,
+    resume: bool = False,
+    progress: bool = True,
+    callbacks: Sequence[Callback] = (),
+    wait: float = 0.0,
+) -> dict[str, Any]:
     """Train, prune and measure as a recipe says, and write everything into ``folder``.
 
     The run can be killed at any moment and resumed.
@@ -56,16 +68,31 @@ def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progr
         folder: made if it does not exist; it must be empty unless ``resume`` is True.
         resume: go on with the run of the same recipe in ``folder``.
         progress: show progress bars on standard error.
+        callbacks: called in every phase of training.
+        wait: how long to wait for another process that trains into the folder and is about to end, in seconds.
 
     Returns:
         What ``metrics.json`` holds.
 
     Raises:
-        InputError: bad settings or data, before anything is written; a folder with something else in it.
+        InputError: bad settings or data, before anything is written; a folder with something else in it, or into which another
+            process trains.
         NonFiniteError: see :func:`~pyro_vd.training.fitting.fit`.
         OSError: a file could not be written; files that were there before are still whole.
     """
-    folder = check_path("folder", folder)
+    with ExitStack() as held:
+        return _train_run(recipe, check_path("folder", folder), resume, progress, callbacks, wait, held)
+
+
+def _train_run(
+    recipe: Recipe,
+    folder: Path,
+    resume: bool,
+    progress: bool,
+    callbacks: Sequence[Callback],
+    wait: float,
+    held: ExitStack,
+) -> dict[str, Any]:
     recipe = recipe.from_anywhere()
     check_device(recipe.torch_device())
     torch.set_num_threads(recipe.threads)
@@ -80,7 +107,10 @@ def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progr
     augment = None if recipe.augment == RandomAffine() else recipe.augment
     if augment:
         augment(rows(train[0], slice(1)))  # refuses inputs that are not images, before anything is written
-    prepare_run_dir(folder, recipe, resume)
+    check_run_dir(folder, recipe, resume)
+    if not (resume and (folder / METRICS).exists()):  # a finished run may lie in a folder that cannot be written to
+        held.enter_context(only_process(folder, wait))
+        prepare_run_dir(folder, recipe, resume)
     if resume and (folder / METRICS).exists():
         return read_metrics(folder)
 
@@ -89,7 +119,7 @@ def train_run(recipe: Recipe, folder: Path | str, *, resume: bool = False, progr
 
     def options(phase: str, config: StepsConfig) -> dict[str, Any]:
         pyro.set_rng_seed((recipe.seed + 1000 * (1 + _PHASES.index(phase))) % 2**32)  # a resumed phase starts as a new one
-        files = {"checkpoint": folder / f"checkpoint-{phase}.pt", "callbacks": [MetricsLog(folder / LOG)]}
+        files = {"checkpoint": folder / f"checkpoint-{phase}.pt", "callbacks": [MetricsLog(folder / LOG), *callbacks]}
         common = {"resume": resume, "progress": progress, "device": recipe.torch_device(), "augment": augment}
         return {**config.fit_options(), **files, **common, "phase": phase}
 
