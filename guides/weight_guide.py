@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pyro
 import pyro.distributions as dist
-from pyro.nn import PyroModule
+from pyro.nn import PyroModule, pyro_method
 from torch import Tensor, nn
 
 from pyro_vd._core.eager import uncompiled
@@ -20,6 +20,7 @@ from pyro_vd.guides.guide_state import GuideState
 from pyro_vd.guides.predictor import GuidePredictor
 from pyro_vd.guides.site import Site
 from pyro_vd.guides.unit_layouts import unit_layouts
+from pyro_vd.inference.known_sites import says_its_sites, site
 from pyro_vd.inference.reparam import TRAIN_THRESHOLD
 from pyro_vd.inference.site_checks import OF_WEIGHT_GUIDE
 from pyro_vd.models.admission import check_likelihood_type, is_coarse
@@ -157,6 +158,19 @@ class WeightGuide(GuideState):
         theta, mask = self.site(name).theta, self.mask(name)
         return theta if mask is None else theta * mask
 
+    @pyro_method
+    def _known_sites(self) -> dict[str, Any] | None:
+        """Return the sample sites of :meth:`forward`; None if there are added guides."""
+        if "others" in self._modules:
+            return None
+        return {name: site(fn, **infer) for name, fn, infer in self._draws()}
+
+    def _draws(self) -> Iterator[tuple[str, dist.TorchDistribution, dict[str, Any]]]:
+        """Yield the name of every weight site, its distribution and its ``infer``."""
+        for name, q in self.posteriors_of_pass():
+            yield name, q.to_event(len(q.batch_shape)), {OF_WEIGHT_GUIDE: True, TRAIN_THRESHOLD: self._train_threshold}
+
+    @says_its_sites(_known_sites)
     @uncompiled
     def forward(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """Draw every weight, and all sites of the guides that :meth:`append` has added; return the draws by site.
@@ -166,9 +180,8 @@ class WeightGuide(GuideState):
             kwargs: the model's keyword arguments, likewise.
         """
         drawn: dict[str, Tensor] = {}
-        for name, q in self.posteriors_of_pass():
-            infer = {OF_WEIGHT_GUIDE: True, TRAIN_THRESHOLD: self._train_threshold}
-            drawn[name] = pyro.sample(name, q.to_event(len(q.batch_shape)), infer=infer)
+        for name, q, infer in self._draws():
+            drawn[name] = pyro.sample(name, q, infer=infer)
         for guide in cast(nn.ModuleList, self._modules.get("others", ())):
             drawn.update(guide(*args, **kwargs) or {})
         return drawn

@@ -21,6 +21,7 @@ from pyro_vd.distributions.priors import LogUniform, standing_in
 from pyro_vd.evaluation.observations import check_likelihood
 from pyro_vd.evaluation.selection import Output, Selected, observation_of, of_part, with_inner
 from pyro_vd.inference.joint_draws import OBSERVED
+from pyro_vd.inference.known_sites import says_its_sites, site
 from pyro_vd.models.admission import check_likelihood_type
 from pyro_vd.models.class_likelihoods import Categorical
 from pyro_vd.models.likelihood import Likelihood, pyro_distribution
@@ -122,6 +123,19 @@ class BayesianNetwork(WeightedNetwork):
         """Return the prior of a site's weight, a distribution with an empty batch shape."""
         return self._priors[name]
 
+    @pyro_method
+    def _known_sites(self, weights: dict[str, Tensor], x: Inputs, y: Any) -> dict[str, Any] | None:
+        """Return the sample sites of :meth:`forward` with these weights, by site; None where it would refuse its arguments."""
+        n, of_subclass = num_examples(x), type(self).sample_output is not BayesianNetwork.sample_output
+        if of_subclass or not n or weights.keys() != self._priors.keys():
+            return None
+        if any(weight.shape != self._priors[name].shape() for name, weight in weights.items()):
+            return None
+        observation, scale = self._observation(self.output(weights, x), n)
+        sites = {name: site(prior, weights[name]) for name, prior in self._priors.items()}
+        return {**sites, OBSERVED: site(observation, y, is_observed=True, scale=scale)}
+
+    @says_its_sites(_known_sites)
     @uncompiled
     def forward(self, x: Inputs, y: Any = None) -> Any:
         """Return the network's output for a batch under one draw of the weights, and observe or sample the site ``y``.
@@ -137,7 +151,13 @@ class BayesianNetwork(WeightedNetwork):
         if not (n := num_examples(x)):
             raise InputError(name="x", value="a batch of 0 examples", allowed="a batch of at least one example")
         output = self.sample_output(x)
-        scale = 1.0 if self.num_data is None else self.num_data / n
+        observation, scale = self._observation(output, n)
+        with pyro.plate("data", n), poutine.scale(scale=scale):
+            pyro.sample(OBSERVED, observation, obs=y)
+        return output
+
+    def _observation(self, output: Any, n: int) -> tuple[dist.TorchDistribution, float]:
+        """Return the distribution of the observations of n examples, and what their log likelihood is multiplied by."""
         observation = pyro_distribution(observation_of(self.likelihood, output))
         if observation.batch_shape != (n,):
             raise InputError(
@@ -147,9 +167,7 @@ class BayesianNetwork(WeightedNetwork):
                 value=tuple(observation.batch_shape),
                 allowed=f"({n},)",
             )
-        with pyro.plate("data", n), poutine.scale(scale=scale):
-            pyro.sample(OBSERVED, observation, obs=y)
-        return output
+        return observation, 1.0 if self.num_data is None else self.num_data / n
 
     @uncompiled
     @pyro_method

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import reduce
 from types import MappingProxyType
 from typing import Any
@@ -23,9 +23,10 @@ from pyro_vd._core.messages import quoted
 from pyro_vd._core.patterns import by_pattern
 from pyro_vd._core.threads import alone
 from pyro_vd.inference.handlers import check_stored, own_parameters, trace_of
+from pyro_vd.inference.known_sites import known_sites
 from pyro_vd.inference.output_noise import OutputNoise, check_output_noise
 from pyro_vd.inference.reparam import LocalReparameterization
-from pyro_vd.inference.site_checks import PairSites, check_sites, to_replay
+from pyro_vd.inference.site_checks import PairSites, check_sites, sample_sites, to_replay
 from pyro_vd.inference.site_terms import auxiliary_terms, log_likelihood, site_kl
 from pyro_vd.networks.modes import in_evaluation_mode
 
@@ -113,8 +114,18 @@ class VariationalDropoutELBO(ELBO):
     ) -> tuple[poutine.Trace, poutine.Trace]:
         guide_trace = trace_of(LocalReparameterization(self.noise)(guide), *args, **kwargs)
         model_trace = trace_of(poutine.replay(model, trace=to_replay(guide_trace)), *args, **kwargs)
-        check_sites(model_trace, guide_trace)
         return model_trace, guide_trace
+
+    def _sites(
+        self, model: PyroFunction, guide: PyroFunction, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Iterator[PairSites]:
+        """Yield the sites of each particle."""
+        for _ in range(self.num_particles):
+            sites = known_sites(model, guide, args, kwargs, self.noise)
+            if sites is None:
+                sites = PairSites(*map(sample_sites, self._get_trace(model, guide, args, kwargs)))
+            check_sites(sites)
+            yield sites
 
     def try_out(self, model: nn.Module, guide: nn.Module, *args: Any) -> None:
         """Evaluate the loss once, in evaluation mode: sites that do not fit are refused, autoguides create their parameters.
@@ -142,8 +153,7 @@ class VariationalDropoutELBO(ELBO):
         log_probs: list[Tensor] = []
         divergences: list[Tensor] = []
         with alone():
-            for model_trace, guide_trace in self._get_traces(model, guide, args, kwargs):
-                sites = PairSites(model_trace, guide_trace)
+            for sites in self._sites(model, guide, args, kwargs):
                 kl = auxiliary_terms(sites)
                 for name, site in sites.model.items():
                     if site["is_observed"]:

@@ -9,7 +9,7 @@ effect handler :class:`LocalReparameterization` switches it on: the value of a w
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pyro.poutine.messenger import Messenger
@@ -77,16 +77,29 @@ class LocalReparameterization(Messenger):
         self.noise = noise
 
     def _pyro_sample(self, msg: Any) -> None:
-        base = base_distribution(msg["fn"])
-        if msg["done"] or msg["is_observed"] or not isinstance(base, WeightPosterior | UnitPosterior):
+        if msg["done"] or msg["is_observed"]:
             return
-        threshold: float | None = msg["infer"].get(TRAIN_THRESHOLD)
-        if isinstance(base, UnitPosterior):
-            weight: LazyWeight = UnitNoiseWeight(base, threshold, self.noise)
-        else:
-            mean, variance = base.theta, base.variance
-            if threshold is not None:
-                kept = mean.detach().square() > variance.detach() * math.exp(-threshold)
-                mean = mean * kept
-            weight = GaussianWeight(mean, variance, self.noise)
-        msg["value"], msg["done"] = weight, True
+        weight = lazy_weight(msg["fn"], msg["infer"], self.noise)
+        if weight is not None:
+            msg["value"], msg["done"] = weight, True
+
+
+def lazy_weight(q: Any, infer: Mapping[str, Any], noise: OutputNoise) -> LazyWeight | None:
+    """Return a weight with the distribution ``q`` whose output is drawn; None if ``q`` is no posterior of this library.
+
+    Args:
+        q: the distribution of a guide's site.
+        infer: that of the site, in which a :data:`TRAIN_THRESHOLD` may be.
+        noise: see :class:`LocalReparameterization`.
+    """
+    base = base_distribution(q)
+    threshold: float | None = infer.get(TRAIN_THRESHOLD)
+    if isinstance(base, UnitPosterior):
+        return UnitNoiseWeight(base, threshold, noise)
+    if not isinstance(base, WeightPosterior):
+        return None
+    mean, variance = base.theta, base.variance
+    if threshold is not None:
+        kept = mean.detach().square() > variance.detach() * math.exp(-threshold)
+        mean = mean * kept
+    return GaussianWeight(mean, variance, noise)

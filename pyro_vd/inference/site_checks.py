@@ -34,9 +34,9 @@ def sample_sites(trace: poutine.Trace) -> dict[str, Any]:
 class PairSites:
     """The sample sites of a model and its guide in one step, by name, and properties of the pair, which are computed once."""
 
-    def __init__(self, model_trace: poutine.Trace, guide_trace: poutine.Trace) -> None:
-        self.model: dict[str, Any] = sample_sites(model_trace)
-        self.guide: dict[str, Any] = sample_sites(guide_trace)
+    def __init__(self, model: dict[str, Any], guide: dict[str, Any]) -> None:
+        self.model = model
+        self.guide = guide
 
     @cached_property
     def has_auxiliary(self) -> bool:
@@ -77,23 +77,22 @@ def to_replay(guide_trace: poutine.Trace) -> poutine.Trace:
     return trace
 
 
-def check_sites(model_trace: poutine.Trace, guide_trace: poutine.Trace) -> None:
+def check_sites(sites: PairSites) -> None:
     """Refuse a model and a guide that do not have the same latent sites, apart from auxiliary sites of the guide.
 
     Raises:
         InputError: naming the sites that only the model or only the guide has, or a site that only the guide observes.
     """
-    model_sites, guide_sites = sample_sites(model_trace), sample_sites(guide_trace)
-    for name, site in guide_sites.items():
-        is_known = name in model_sites and model_sites[name]["is_observed"]
+    for name, site in sites.guide.items():
+        is_known = name in sites.model and sites.model[name]["is_observed"]
         if site["is_observed"] and not (is_known or is_auxiliary(site) or site["infer"].get("_deterministic")):
             raise InputError(
                 f"site {name!r} is observed in the guide, not in the model; a guide must draw its sites, not observe them",
                 name=name,
                 value=site["value"],
             )
-    in_model = {name for name, site in model_sites.items() if not site["is_observed"]}
-    in_guide = {name for name, site in guide_sites.items() if not (site["is_observed"] or is_auxiliary(site))}
+    in_model = {name for name, site in sites.model.items() if not site["is_observed"]}
+    in_guide = {name for name, site in sites.guide.items() if not (site["is_observed"] or is_auxiliary(site))}
     if in_model != in_guide:
         raise InputError(
             f"model and guide do not fit: only the model has the latent sites {sorted(in_model - in_guide)}, "

@@ -1,0 +1,98 @@
+"""Sample sites of a pair that says itself what they are, so that Pyro's handlers need not find them at every step.
+
+Pyro learns the sites of a model and a guide by running both under its effect handlers, with a message for every statement.
+Where nothing can depend on these messages, the pair is asked for its sites instead. The ELBO has the same terms then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar, cast
+
+import pyro.poutine as poutine
+from pyro.poutine.runtime import _PYRO_STACK
+from pyro.poutine.trace_messenger import TraceMessenger
+from torch import Tensor, nn
+
+from pyro_vd.inference.output_noise import OutputNoise
+from pyro_vd.inference.reparam import lazy_weight
+from pyro_vd.inference.site_checks import PairSites, sample_sites
+
+_SAYS = "known_sites"
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class GuideSites(Protocol):
+    """The sites of a guide: see :func:`says_its_sites`."""
+
+    def __call__(self, guide: Any, /) -> dict[str, Any] | None: ...
+
+
+class ModelSites(Protocol):
+    """The sites of a model: see :func:`says_its_sites`."""
+
+    def __call__(self, model: Any, weights: dict[str, Tensor], x: Any, y: Any, /) -> dict[str, Any] | None: ...
+
+
+def says_its_sites(sites: GuideSites | ModelSites) -> Callable[[F], F]:
+    """Decorate the method ``forward`` of a model or guide with a function that gives its sample sites, as :func:`site` does.
+
+    The function of a guide takes the guide; that of a model takes the model, the draws of the guide by site, inputs and
+    observations. It gives the sites that are not sample statements of Pyro's; those it runs itself are added by the caller. It
+    gives None where a subclass has changed what it describes. A subclass with another ``forward`` has no such function.
+    """
+
+    def decorate(forward: F) -> F:
+        setattr(forward, _SAYS, sites)
+        return forward
+
+    return decorate
+
+
+def site(fn: Any, value: Any = None, *, is_observed: bool = False, scale: float = 1.0, **infer: Any) -> dict[str, Any]:
+    """Return a sample site, as a trace of Pyro has it."""
+    return {
+        "type": "sample",
+        "fn": fn,
+        "value": value,
+        "is_observed": is_observed,
+        "scale": scale,
+        "mask": None,
+        "infer": infer,
+    }
+
+
+def known_sites(model: Any, guide: Any, args: tuple[Any, ...], kwargs: dict[str, Any], noise: OutputNoise) -> PairSites | None:
+    """Return the sites of one pass, whose weights are drawn as by :class:`~.reparam.LocalReparameterization`.
+
+    They are None where only Pyro can find them: a model or guide of another kind, with a ``forward`` of its own or with hooks;
+    effect handlers around the pass, other than SVI's search for parameters; or arguments other than inputs and observations.
+    """
+    of_model, of_guide = _function(model), _function(guide)
+    if of_model is None or of_guide is None or len(args) != 2 or args[1] is None or kwargs or not _only_parameters_are_traced():
+        return None
+    drawn = cast(GuideSites, of_guide)(guide)
+    if drawn is None:
+        return None
+    for each in drawn.values():
+        weight = lazy_weight(each["fn"], each["infer"], noise)
+        each["value"] = each["fn"]() if weight is None else weight
+    with poutine.trace() as tracer:  # of statements in the network or the likelihood
+        found = cast(ModelSites, of_model)(model, {name: each["value"] for name, each in drawn.items()}, *args)
+    return None if found is None else PairSites({**found, **sample_sites(tracer.trace)}, drawn)
+
+
+def _function(module: Any) -> GuideSites | ModelSites | None:
+    if not isinstance(module, nn.Module) or "forward" in vars(module) or _has_hooks(module):
+        return None
+    function: GuideSites | ModelSites | None = getattr(type(module).forward, _SAYS, None)
+    return function
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+    return any(hooks) or nn.modules.module._has_any_global_hook()
+
+
+def _only_parameters_are_traced() -> bool:
+    return all(isinstance(handler, TraceMessenger) and handler.param_only for handler in _PYRO_STACK)
