@@ -19,9 +19,9 @@ from pyro_vd.networks.inputs import (
     Inputs,
     device_of,
     map_leaves,
+    map_tensors,
     named_leaves,
     num_examples,
-    rows,
     shapes_of,
     to_device,
 )
@@ -110,7 +110,7 @@ class TensorBatches:
         order = torch.randperm(self.num_examples, generator=generator, device="cpu").to(device_of(self.x))
         for batch in order.split(self.batch_size):
             chosen = batch[self.shard.part(len(batch))]
-            yield rows(self.x, chosen), rows(self.y, chosen)
+            yield _chosen(self.x, chosen), _chosen(self.y, chosen)
 
     def fingerprint(self) -> int:
         """CRC-32 of all examples, in their order; the order of the keys of a mapping does not count."""
@@ -119,6 +119,11 @@ class TensorBatches:
     def to(self, device: torch.device) -> TensorBatches:
         """The same batches, on a device."""
         return replace(self, x=to_device(self.x, device), y=to_device(self.y, device))
+
+
+def _chosen(x: Any, places: Tensor) -> Any:
+    """The examples at these places; of contiguous tensors by index_select, which takes half the time."""
+    return map_tensors(lambda tensor: tensor.index_select(0, places) if tensor.is_contiguous() else tensor[places], x)
 
 
 def _checksum(x: Any, value: int = 0) -> int:

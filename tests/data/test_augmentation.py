@@ -62,6 +62,16 @@ def test_scale_and_shear_act_on_the_axis_they_should() -> None:
     assert 1.7 < sheared[:, 0].abs().max() < 5 * math.tan(math.radians(20)) + 0.05
 
 
+def test_pixels_are_interpolated_between_their_neighbours() -> None:
+    """A ramp along both axes stays a ramp: after a shift every pixel that comes from inside has the value at its new place."""
+    across, down = torch.arange(31.0), torch.arange(21.0)
+    ramp = (100 + 2 * across + 3 * down[:, None]).expand(50, 2, 21, 31)
+    moved = RandomAffine(shift=3)(ramp)[..., 4:-4, 4:-4]
+    torch.testing.assert_close(moved.diff(dim=-1), torch.full((50, 2, 13, 22), 2.0), rtol=0, atol=1e-3)
+    torch.testing.assert_close(moved.diff(dim=-2), torch.full((50, 2, 12, 23), 3.0), rtol=0, atol=1e-3)
+    assert (moved - ramp[..., 4:-4, 4:-4]).flatten(1).std(1).max() < 1e-3  # the whole image, both channels, by one amount
+
+
 @pytest.mark.parametrize("key", ["degrees", "shear", "scale", "shift"])
 def test_values_out_of_range_are_quoted(key: str) -> None:
     with refuses(key, -1.5):

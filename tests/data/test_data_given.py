@@ -29,6 +29,7 @@ from pyro_vd import (
     to_inference_data,
 )
 from pyro_vd.compaction import compact_size
+from pyro_vd.data import TensorBatches
 from pyro_vd.evaluation import ood_metrics, risk_coverage
 from pyro_vd.guides import PointEstimate
 from pyro_vd.posterior import predictive
@@ -215,3 +216,18 @@ def test_digits_as_a_whole() -> None:
     model = BayesianNetwork(nn.Linear(64, 10))
     fit(VariationalDropout(model), load_data("digits"), epochs=1, progress=False)
     assert model.num_data == 1437
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "transposed", "channels last", "expanded"])
+def test_batches_hold_the_chosen_examples_in_any_memory_layout(layout: str) -> None:
+    x = {
+        "contiguous": torch.rand(24, 3, 4, 5),
+        "transposed": torch.rand(3, 24, 4, 5).transpose(0, 1),
+        "channels last": torch.rand(24, 3, 4, 5).to(memory_format=torch.channels_last),
+        "expanded": torch.rand(1, 3, 4, 5).expand(24, 3, 4, 5),
+    }[layout]
+    order = torch.randperm(24, generator=torch.Generator().manual_seed(0)).split(10)
+    batches = list(TensorBatches((x, Y > 1), {"class": Y}, 10).epoch(torch.Generator().manual_seed(0)))
+    for (inputs, observed), places in zip(batches, order, strict=True):
+        torch.testing.assert_close(inputs, (x[places], Y[places] > 1), rtol=0, atol=0, check_stride=True)
+        assert torch.equal(observed["class"], Y[places])
