@@ -9,8 +9,9 @@ from importlib import import_module
 from typing import NoReturn
 
 from pyro_vd import __version__
-from pyro_vd._core.errors import InputError, NonFiniteError
+from pyro_vd._core.errors import InputError, NonFiniteError, ProcessError
 from pyro_vd._core.extras import check_installed
+from pyro_vd._core.launched import launched
 from pyro_vd._core.messages import must_be_one_of, one_line
 from pyro_vd.cli.commands import COMMANDS
 
@@ -23,7 +24,8 @@ _GOING_ON = {
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run a command and end the program.
 
-    The exit code is 0; 1 where training failed; 2 for bad input, with a message that quotes it; 130 for Ctrl-C.
+    The exit code is 0; 1 where training failed, in this process or another one; 2 for bad input, with a message that quotes it;
+    130 for Ctrl-C.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
@@ -31,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         _run(arguments)
     except (InputError, OSError) as error:
         _exit(2, f"error: {one_line(error)}")
-    except NonFiniteError as error:
+    except (NonFiniteError, ProcessError) as error:
         _exit(1, f"error: {one_line(error)}")
     except KeyboardInterrupt:
         _exit(130, "interrupted" + _GOING_ON.get(arguments[0] if arguments else "", ""))
@@ -56,5 +58,12 @@ def _run(arguments: list[str]) -> None:
     if command not in COMMANDS:
         message = must_be_one_of("command", command, COMMANDS)
         raise InputError(message, name="command", value=command, allowed=f"one of {', '.join(COMMANDS)}")
+    if command != "train" and launched() > 1:
+        raise InputError(
+            f"pyro-vd {command} runs in one process, and was started in {launched()} (WORLD_SIZE); start it without torchrun",
+            name="WORLD_SIZE",
+            value=launched(),
+            allowed="1: pyro-vd train alone runs in several processes",
+        )
     check_installed("pyro-vd", "rich", "pyyaml")
     import_module(f"pyro_vd.cli.{command}").run(rest)

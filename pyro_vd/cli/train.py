@@ -18,14 +18,18 @@ def run(arguments: list[str]) -> None:
     given = read_recipe_arguments(parser, arguments)
     recipe, values = given.recipe(), given.values
 
+    from pyro_vd.training.torchrun import joined
     from pyro_vd.workflow.recipe_files import recipe_text
     from pyro_vd.workflow.training_run import train_run
 
-    if values.print_config:
-        print(recipe_text(recipe), end="")
-        return
     out = Path(values.out or Path("out") / given.path.stem)
-    metrics = train_run(recipe, out, resume=values.resume, progress=not values.quiet)
+    with joined(recipe.torch_device()) as processes:
+        if values.print_config:
+            print(recipe_text(recipe) if processes.is_first else "", end="")
+            return
+        metrics = train_run(recipe, out, resume=values.resume, progress=not values.quiet)
+        if not processes.is_first:
+            return
     finish(values, {"run": str(out), **metrics}, f"{out}: test data of {metrics['data']}")
     if not values.json and recipe.prune.max_error_rise is not None:
         print(f"threshold on log α, chosen on the validation data: {metrics['threshold']:g}")

@@ -80,6 +80,13 @@ def fit(
     Trainings in several threads do not disturb each other; one step runs at a time. They share torch's generator, from which
     their noise comes, so that only a training that runs alone gives the same numbers again.
 
+    The processes of a group of ``torch.distributed``, such as those that torchrun starts, train together where all of them call
+    it with the same arguments: on the gradient of all examples of a batch, of which each has its share, as one process would
+    train, with noise of its own. Parameters and buffers start as those of rank 0. It measures, calls the callbacks and writes
+    the files; ``callbacks`` and the file of ``checkpoint`` are its own. ``batch_size`` is that of all processes together. A
+    loader with a ``DistributedSampler``, or split by rank, gives each process its own examples; any other one gives all of them
+    the same, of which each takes its share. An error in one process ends all.
+
     Args:
         guide: the guide of the model that is trained; the model's ``num_data`` is set to the number of examples.
         train: inputs ``(n, …)`` and observations, as the likelihood takes them, as a pair of tensors, NumPy arrays or lists,
@@ -106,6 +113,7 @@ def fit(
             files, or a checkpoint of another training: of other data, another guide or kind of prior, or other settings.
         NonFiniteError: ten steps in a row, or all of an epoch, had a non-finite loss or gradient (such steps are skipped and
             counted), or parameters are not finite at the end of an epoch. The checkpoint of the epoch before stays.
+        ProcessError: another process of the training has failed, was killed or does not answer.
     """
     check_process()
     processes = processes_here()

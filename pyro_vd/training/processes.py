@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar, cast
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from pyro_vd._core.errors import InputError, ProcessError
 from pyro_vd._core.generators import generator_state, set_generator_state
+from pyro_vd._core.launched import launched
 from pyro_vd._core.storage import checksum
 from pyro_vd.data.shards import Shard
 from pyro_vd.training.failures import Failure, in_common, is_told, lost, told
@@ -182,8 +182,7 @@ def processes_here() -> Processes:
     """
     if dist.is_available() and dist.is_initialized():
         return Processes(Shard(dist.get_rank(), dist.get_world_size()))
-    started = os.environ.get("WORLD_SIZE", "1")
-    if "RANK" in os.environ and started != "1":
+    if (started := launched()) > 1:
         raise InputError(
             f"this is one of {started} processes (WORLD_SIZE), which would train apart; call "
             "torch.distributed.init_process_group() before fit, or remove WORLD_SIZE from the environment to train each alone",

@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ from pyro_vd.training.callbacks import Callback
 from pyro_vd.training.fitting import FitResult, fit
 from pyro_vd.training.frames import FrameRecorder
 from pyro_vd.training.metrics_log import MetricsLog
+from pyro_vd.training.processes import Processes, processes_here
 from pyro_vd.workflow.finished_run import checked
 from pyro_vd.workflow.measuring import file_info, measure_networks
 from pyro_vd.workflow.phases import PruneConfig, StepsConfig
@@ -61,7 +63,8 @@ def train_run(
 ) -> dict[str, Any]:
     """Train, prune and measure as a recipe says, and write everything into ``folder``.
 
-    The run can be killed at any moment and resumed.
+    The run can be killed at any moment and resumed. The processes of a group of ``torch.distributed`` carry it out together;
+    the one of rank 0 alone uses the folder. See :func:`~pyro_vd.fit`.
 
     Args:
         recipe: the settings.
@@ -80,8 +83,9 @@ def train_run(
         NonFiniteError: see :func:`~pyro_vd.training.fitting.fit`.
         OSError: a file could not be written; files that were there before are still whole.
     """
-    with ExitStack() as held:
-        return _train_run(recipe, check_path("folder", folder), resume, progress, callbacks, wait, held)
+    processes = processes_here()
+    with processes.together(), ExitStack() as held:
+        return _train_run(recipe, check_path("folder", folder), resume, progress, callbacks, wait, held, processes)
 
 
 def _train_run(
@@ -92,6 +96,7 @@ def _train_run(
     callbacks: Sequence[Callback],
     wait: float,
     held: ExitStack,
+    processes: Processes,
 ) -> dict[str, Any]:
     recipe = recipe.from_anywhere()
     check_device(recipe.torch_device())
@@ -107,19 +112,16 @@ def _train_run(
     augment = None if recipe.augment == RandomAffine() else recipe.augment
     if augment:
         augment(rows(train[0], slice(1)))  # refuses inputs that are not images, before anything is written
-    check_run_dir(folder, recipe, resume)
-    if not (resume and (folder / METRICS).exists()):  # a finished run may lie in a folder that cannot be written to
-        held.enter_context(only_process(folder, wait))
-        prepare_run_dir(folder, recipe, resume)
-    if resume and (folder / METRICS).exists():
-        return read_metrics(folder)
+    if finished := processes.of_first(partial(_begun, recipe, folder, resume, wait, held)):
+        return finished
 
     started = time.perf_counter()
     results: dict[str, FitResult] = {}
 
     def options(phase: str, config: StepsConfig) -> dict[str, Any]:
         pyro.set_rng_seed((recipe.seed + 1000 * (1 + _PHASES.index(phase))) % 2**32)  # a resumed phase starts as a new one
-        files = {"checkpoint": folder / f"checkpoint-{phase}.pt", "callbacks": [MetricsLog(folder / LOG), *callbacks]}
+        log = [MetricsLog(folder / LOG)] if processes.is_first else []
+        files = {"checkpoint": folder / f"checkpoint-{phase}.pt", "callbacks": [*log, *callbacks]}
         common = {"resume": resume, "progress": progress, "device": recipe.torch_device(), "augment": augment}
         return {**config.fit_options(), **files, **common, "phase": phase}
 
@@ -137,9 +139,11 @@ def _train_run(
         settings["callbacks"].append(FrameRecorder(folder / FRAMES, recipe.train.frames, *watched))
     results["train"] = fit(guide, train, validation, **settings)
     model.cpu(), guide.cpu()
-    save_posterior(folder, guide)
+    if processes.is_first:
+        save_posterior(folder, guide)
 
-    rule = chosen_rule(recipe.prune, guide, validation) if guide.learns_alpha else PruningRule(math.inf)
+    choose = partial(chosen_rule, recipe.prune, guide, validation)
+    rule = processes.of_first(choose) if guide.learns_alpha else PruningRule(math.inf)
     pruned = pruned_or_mean(guide, rule)
     trained = copy.deepcopy(guide)
     if guide.learns_alpha:
@@ -149,28 +153,42 @@ def _train_run(
         settings = options("finetune", recipe.finetune) | {"noise": recipe.train.noise}
         results["finetune"] = fit(guide, train, validation, rule=math.inf, **settings)
         pruned = posterior_mean(guide).cpu()
-    # Everything is chosen; only now are the test data used.
-    networks = measure_networks(recipe, train, data.test, pretrained, trained, (pruned, likelihood))
-    save_pruned(pruned, folder / PRUNED, file_info(recipe, rule.threshold, likelihood))
-    metrics = {
-        "data": recipe.data.name,
-        "test_size": num_examples(data.test[0]),
-        "seed": recipe.seed,
-        "threshold": rule.threshold,
-        **validation_score(pruned, validation, likelihood),
-        "validation_se": None if validation is None else score_standard_error(pruned, validation, likelihood),
-        "validation_size": recipe.data.validation,
-        "networks": {name: asdict(value) for name, value in networks.items()},
-        "compact": asdict(compact_size(pruned, rows(data.test[0], slice(1)))),
-        "skipped": sum(result.skipped for result in results.values()),
-        "seconds": {phase: sum(record.seconds for record in result.history) for phase, result in results.items()},
-        "seconds_since_start": time.perf_counter() - started,
-        "device": recipe.torch_device(),
-        "threads": torch.get_num_threads(),
-        "versions": {name: version(name) for name in ("pyro_vd", "torch", "pyro-ppl")} | {"python": platform.python_version()},
-    }
-    write_atomically(folder / METRICS, f"{as_json(metrics, indent=2)}\n".encode())
-    return read_metrics(folder)
+
+    def measured() -> dict[str, Any]:
+        # Everything is chosen; only now are the test data used.
+        networks = measure_networks(recipe, train, data.test, pretrained, trained, (pruned, likelihood))
+        save_pruned(pruned, folder / PRUNED, file_info(recipe, rule.threshold, likelihood))
+        metrics = {
+            "data": recipe.data.name,
+            "test_size": num_examples(data.test[0]),
+            "seed": recipe.seed,
+            "threshold": rule.threshold,
+            **validation_score(pruned, validation, likelihood),
+            "validation_se": None if validation is None else score_standard_error(pruned, validation, likelihood),
+            "validation_size": recipe.data.validation,
+            "networks": {name: asdict(value) for name, value in networks.items()},
+            "compact": asdict(compact_size(pruned, rows(data.test[0], slice(1)))),
+            "skipped": sum(result.skipped for result in results.values()),
+            "seconds": {phase: sum(record.seconds for record in result.history) for phase, result in results.items()},
+            "seconds_since_start": time.perf_counter() - started,
+            "device": recipe.torch_device(),
+            "threads": torch.get_num_threads(),
+            "versions": {name: version(name) for name in ("pyro_vd", "torch", "pyro-ppl")}
+            | {"python": platform.python_version()},
+        }
+        write_atomically(folder / METRICS, f"{as_json(metrics, indent=2)}\n".encode())
+        return read_metrics(folder)
+
+    return processes.of_first(measured)
+
+
+def _begun(recipe: Recipe, folder: Path, resume: bool, wait: float, held: ExitStack) -> dict[str, Any] | None:
+    """Prepare the folder of a run, and hold it for this process alone; its results, if the run is finished."""
+    check_run_dir(folder, recipe, resume)
+    if not (resume and (folder / METRICS).exists()):  # a finished run may lie in a folder that cannot be written to
+        held.enter_context(only_process(folder, wait))
+        prepare_run_dir(folder, recipe, resume)
+    return read_metrics(folder) if resume and (folder / METRICS).exists() else None
 
 
 def chosen_rule(config: PruneConfig, guide: WeightGuide, validation: Arrays | None) -> PruningRule:

@@ -305,7 +305,7 @@ def test_a_killed_process_ends_the_others(tmp_path: Path) -> None:
 def test_processes_without_a_group_do_not_train_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with refuses("WORLD_SIZE", "2", "init_process_group"):
+    with refuses("WORLD_SIZE", 2, "init_process_group"):
         run(guide_of())
     monkeypatch.setenv("WORLD_SIZE", "1")
     assert run(guide_of()) == 2
