@@ -105,7 +105,7 @@ def _check_kind(path: str, module: nn.Module) -> None:
     if _SPREAD & {base.__name__ for base in type(module).__mro__}:
         raise InputError(
             f"{what} is a {kind}, which spreads a network over devices; give the network inside it (net.module), and spread "
-            "the training instead: DistributedDataParallel(elbo(model, guide))",
+            "the training instead: fit under torchrun, or DistributedDataParallel(elbo(model, guide))",
             name=path or "net",
             value=module,
         )

@@ -29,7 +29,7 @@ class Group:
         self._pipes, self._processes = pipes, processes
 
     def call(self, function: Callable[..., Any], *args: Any, **options: Any) -> list[Any]:
-        """What ``function(rank, …)`` returns in each process, or the exception that it raises; None of one that has died."""
+        """What ``function(rank, …)`` returns in each process, or the exception that it raises; "died" of one that has died."""
         for pipe in self._pipes:
             pipe.send((function, args, options))
         return [self._answer(rank, pipe) for rank, pipe in enumerate(self._pipes)]
@@ -39,7 +39,7 @@ class Group:
         try:
             return pipe.recv()
         except EOFError:
-            return None
+            return "died"
 
 
 @contextmanager

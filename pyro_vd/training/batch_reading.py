@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from pyro_vd._core.errors import InputError, NonFiniteError
+from pyro_vd._core.errors import InputError, NonFiniteError, ProcessError
 from pyro_vd.data.dataset import Arrays, as_tuples
 from pyro_vd.data.reading import is_death, refuse_batch
 from pyro_vd.models.data_checks import check_data
@@ -56,7 +56,7 @@ class BatchChecks:
         """
         try:
             yield
-        except (InputError, NonFiniteError):
+        except (InputError, NonFiniteError, ProcessError):
             raise
         except Exception as error:
             if is_death(error):

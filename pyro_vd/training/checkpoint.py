@@ -149,7 +149,7 @@ class Checkpoint:
         for generator in ("shuffle", "rng"):
             check_kind(f"{where}: {generator}", saved[generator], state.shuffle.get_state())
             torch.Generator().set_state(saved[generator])  # raises an error for an invalid state
-        check_own(where, saved.get("others", []))
+        check_own(where, saved.get("others", []), state)
         on_gpu = torch.cuda.get_rng_state_all() if saved["cuda_rng"] is not None and torch.cuda.is_available() else []
         for own, found in zip(on_gpu, saved["cuda_rng"] or [], strict=bool(on_gpu)):
             check_kind(f"{where}: cuda_rng", found, own)

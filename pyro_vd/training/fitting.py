@@ -125,7 +125,8 @@ def fit(
         with training_of(guide.model):
             state, saved = prepare(guide, train, validation, spec, device, checkpoint, resume, calls, processes)
             _train(state, saved, calls)
-            guide.model.gradient_watch.report()
+            if processes.is_first:
+                guide.model.gradient_watch.report()
             if state.best is not None:
                 state.best.restore()
             best = best_epoch(state.history, spec) if spec.restore_best else None

@@ -20,20 +20,20 @@ class OwnState(TypedDict):
     """The state of a process of another rank than 0."""
 
     rng: Tensor
-    device_rng: Tensor
+    cuda_rng: Tensor | None
     batches: NotRequired[dict[str, Any]]
 
 
 def own_state(state: TrainingState) -> OwnState:
-    """The state of this process: of torch's generators of the CPU and of the device, and of a loader of its own share."""
-    found = OwnState(rng=torch.get_rng_state(), device_rng=generator_state(state.device))
+    """The state of this process: of torch's generators of the CPU and of its GPU, and of a loader of its own share."""
+    found = OwnState(rng=torch.get_rng_state(), cuda_rng=generator_state(state.device) if _on_gpu(state) else None)
     if isinstance(state.batches, StatefulBatches) and _has_own_data(state):
         found["batches"] = state.batches.state_dict()
     return found
 
 
-def check_own(where: str, others: list[OwnState]) -> None:
-    """Refuse states that are no states of generators.
+def check_own(where: str, others: list[OwnState], state: TrainingState) -> None:
+    """Refuse states from the file ``where`` that are no states of generators.
 
     Raises:
         InputError: naming the one.
@@ -41,6 +41,8 @@ def check_own(where: str, others: list[OwnState]) -> None:
     for rank, each in enumerate(others, 1):
         check_kind(f"{where}: others.{rank}.rng", each["rng"], torch.get_rng_state())
         torch.Generator().set_state(each["rng"])  # raises an error for an invalid state
+        if _on_gpu(state) and each["cuda_rng"] is not None:
+            check_kind(f"{where}: others.{rank}.cuda_rng", each["cuda_rng"], generator_state(state.device))
 
 
 def restore_own(state: TrainingState, of_first: dict[str, Any] | None, others: list[OwnState]) -> None:
@@ -59,12 +61,16 @@ def restore_own(state: TrainingState, of_first: dict[str, Any] | None, others: l
     if isinstance(state.batches, StatefulBatches) and (as_many or not in_shares):
         own = others[rank - 1].get("batches", of_first) if rank else of_first
         state.batches.load_state_dict(own or {})
-    if not as_many:
-        apart = torch.Generator().set_state(state.shuffle.get_state())
-        processes.seed_others(int(torch.randint(2**31, (), generator=apart)))
-    elif rank:
+    apart = torch.Generator().set_state(state.shuffle.get_state())
+    processes.seed_others(int(torch.randint(2**31, (), generator=apart)))
+    if as_many and rank:
         torch.set_rng_state(others[rank - 1]["rng"])
-        set_generator_state(state.device, others[rank - 1]["device_rng"])
+        if _on_gpu(state) and (on_gpu := others[rank - 1]["cuda_rng"]) is not None:
+            set_generator_state(state.device, on_gpu)
+
+
+def _on_gpu(state: TrainingState) -> bool:
+    return state.device.type == "cuda"
 
 
 def _has_own_data(state: TrainingState) -> bool:

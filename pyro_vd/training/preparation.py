@@ -30,7 +30,7 @@ from pyro_vd.training.optimizer import make_optimizer
 from pyro_vd.training.placing import placed, values_kept
 from pyro_vd.training.processes import Processes
 from pyro_vd.training.scheduler import make_scheduler
-from pyro_vd.training.sharing_out import check_same, settings_of, shared_out
+from pyro_vd.training.sharing_out import check_modules, check_same, settings_of, shared_out
 from pyro_vd.training.spec import TrainingSpec
 from pyro_vd.training.state import TrainingState
 
@@ -57,6 +57,8 @@ def prepare(
         InputError: see :func:`~pyro_vd.fit`. Model and guide are then as they were.
     """
     model = guide.model
+    if not processes.alone:
+        check_modules(guide)
     guide.check_types()
     check_trainable(model, guide)
     guide.check_train_threshold(spec.train_threshold)

@@ -123,7 +123,8 @@ class Processes:
         if different := [rank for rank, each in enumerate(found) if each != found[0]]:
             raise InputError(
                 f"after epoch {epoch} the parameters of rank {different[0]} are no longer those of rank 0: something "
-                "has changed them in one process alone, such as an optimizer that draws random numbers, or a callback",
+                "has changed them in one process alone, such as an optimizer that draws random numbers, a "
+                "callback, or a machine of another kind",
                 name="parameters",
                 value=different,
                 allowed="the same on all ranks",

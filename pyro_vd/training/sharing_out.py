@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from torch import nn
+
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import quoted
 from pyro_vd._core.storage import checksum
@@ -58,6 +60,36 @@ def settings_of(spec: TrainingSpec, guide: WeightGuide, batches: Batches, shared
                 f"{tensor.dtype} {tuple(tensor.shape)}{', trained' if tensor.requires_grad else fixed}"
             )
     return settings
+
+
+def check_modules(guide: WeightGuide) -> None:
+    """Refuse what several processes cannot train together by :func:`~pyro_vd.fit`.
+
+    Raises:
+        InputError: parameters that are spread over the processes; or a module that waits for the other processes in its forward
+            pass, where one may have no examples, or an error.
+    """
+    for whole in (guide.model, guide):
+        for name, parameter in whole.named_parameters():
+            if type(parameter).__name__ == "DTensor":
+                raise InputError(
+                    f"parameter {name!r} is a DTensor, which is spread over the processes, as by fully_shard; fit needs whole "
+                    "parameters in each process: write a loop of your own with elbo(model, guide)",
+                    name=name,
+                    value=type(parameter).__name__,
+                    allowed="a parameter that is whole in every process",
+                )
+        for name, module in whole.named_modules():
+            if isinstance(module, nn.SyncBatchNorm):
+                raise InputError(
+                    f"module {name!r} is a SyncBatchNorm, which waits for the other processes in its forward pass; in fit a "
+                    "process may have no examples of the last batch, and the others would wait for ever: take BatchNorm, whose "
+                    "statistics are those of each process, or write a loop of your own with "
+                    "DistributedDataParallel(elbo(model, guide))",
+                    name=name,
+                    value=module,
+                    allowed="no SyncBatchNorm",
+                )
 
 
 def shared_out(batches: Batches, processes: Processes) -> tuple[Batches, Shard]:

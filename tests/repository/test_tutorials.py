@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,10 @@ import matplotlib as mpl
 import pytest
 import torch
 from matplotlib.figure import Figure
+from process_support import group_of
+from support import ENVIRONMENT
 
+from pyro_vd import load_pruned
 from pyro_vd.posterior.arviz_files import to_tree
 
 TUTORIALS = Path(__file__).parents[2] / "docs" / "tutorials"
@@ -72,3 +77,22 @@ def test_hierarchical(caplog: pytest.LogCaptureFixture) -> None:
     assert (names["curve"] - names["curve"].mean() - truth).square().mean().sqrt() < 0.15
     assert names["draws"].shape == (7, 240)
     assert names["losses"][-1] < names["losses"][0]
+
+
+def run_in_group(rank: int, script: str) -> None:
+    exec(compile(re.sub(r"^dist\.(init|destroy)_process_group.*$", "", script, flags=re.MULTILINE), "processes.md", "exec"), {})
+
+
+@pytest.mark.slow
+def test_processes(tmp_path: Path) -> None:
+    """The script with fit under torchrun; the other one in a group that is there, because gloo may abort where DDP ends."""
+    scripts = re.findall(r"^```python\n(.*?)^```$", (TUTORIALS / "processes.md").read_text(), re.MULTILINE | re.DOTALL)
+    of_fit, by_hand = scripts
+    (tmp_path / "script.py").write_text(of_fit)
+    line = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "script.py"]
+    found = subprocess.run(line, capture_output=True, text=True, timeout=200, cwd=tmp_path, env=ENVIRONMENT)
+    assert found.returncode == 0, found.stderr
+    assert isinstance(load_pruned(tmp_path / "pruned.safetensors"), torch.nn.Module)
+    assert (tmp_path / "checkpoint.pt").exists()
+    with group_of(2) as group:
+        assert group.call(run_in_group, by_hand) == [None, None]

@@ -15,10 +15,22 @@ import torch
 from process_support import Group, group_of
 from support import refuses
 from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 from torch.utils.data import DataLoader, IterableDataset
 from torch.utils.data.distributed import DistributedSampler
 
-from pyro_vd import BayesianNetwork, InputError, NonFiniteError, ProcessError, VariationalDropout, fit
+from pyro_vd import (
+    BayesianNetwork,
+    InputError,
+    NonFiniteError,
+    ProcessError,
+    VariationalDropout,
+    VariationalDropoutELBO,
+    fit,
+    log_alpha,
+)
 from pyro_vd.guides import GaussianDropout, PointEstimate, WeightGuide
 from pyro_vd.training import Callback, TrainingState
 
@@ -265,6 +277,60 @@ def test_loaders_that_do_not_fit_together(two: Group, case: str) -> None:
         assert error.name == LOADERS[case][1], str(error)
 
 
+def waiting(rank: int) -> int:
+    return run(guide_of(nn.Sequential(nn.Linear(4, 6), nn.SyncBatchNorm(6), nn.Linear(6, 3))))
+
+
+def test_a_module_that_waits_for_others_is_refused(two: Group) -> None:
+    for error in two.call(waiting):
+        assert isinstance(error, InputError), error
+        assert error.name == "net.1"
+
+
+def spread(rank: int) -> tuple[float, float, list[str]]:
+    """A loop of the user's own with fully_shard: the difference of its gradient, the last of its losses, and the classes."""
+    guide = guide_of(kind=partial(VariationalDropout, log_sigma2=-60.0))
+    guide.model.num_data = N
+    whole = VariationalDropoutELBO()(guide.model, guide)
+    whole(X, Y).backward()
+    expected = {name: parameter.grad for name, parameter in whole.named_parameters()}
+    guide = guide_of(kind=partial(VariationalDropout, log_sigma2=-60.0))
+    guide.model.num_data = N
+    loss_of = VariationalDropoutELBO()(guide.model, guide)
+    fully_shard(loss_of, mesh=init_device_mesh("cpu", (2,)))
+    loss_of(X[rank::2], Y[rank::2]).backward()
+    apart = 0.0
+    for name, parameter in loss_of.named_parameters():
+        if (gradient := expected[name]) is not None:
+            apart = max(apart, float((parameter.grad.full_tensor() - gradient).norm() / gradient.norm()))  # type: ignore[union-attr]
+    optimizer = torch.optim.Adam(loss_of.parameters(), 1e-2)
+    losses = []
+    for _ in range(20):
+        optimizer.zero_grad()
+        loss = loss_of(X[rank::2], Y[rank::2])
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    state = get_model_state_dict(loss_of, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+    if rank == 0:  # the others are given no state
+        before = log_alpha(whole.guide)["weight"]
+        whole.load_state_dict(state)
+        assert not torch.equal(log_alpha(whole.guide)["weight"], before)
+    try:
+        run(guide)
+    except InputError as error:
+        return apart, losses[-1] / losses[0], [type(p).__name__ for p in guide.parameters()] + [error.value]
+    return apart, losses[-1] / losses[0], []
+
+
+def test_parameters_that_are_spread(two: Group) -> None:
+    """By fully_shard, which the tutorial says works in a loop of one's own, and which fit refuses."""
+    for apart, share, kinds in two.call(spread):
+        assert apart < 1e-6
+        assert share < 1
+        assert kinds == ["DTensor"] * 3
+
+
 def works(rank: int) -> int:
     return run(guide_of())
 
@@ -294,7 +360,7 @@ def killed(rank: int, path: Path) -> tuple[float, Exception] | None:
 def test_a_killed_process_ends_the_others(tmp_path: Path) -> None:
     with group_of(2) as group:
         first, second = group.call(killed, tmp_path / "c.pt")
-    assert second is None
+    assert second == "died"
     seconds, error = first
     assert seconds < 20
     assert "rank 0 of 2" in str(error)

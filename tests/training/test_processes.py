@@ -358,8 +358,56 @@ def test_a_loop_of_ones_own_with_ddp(two: Group) -> None:
     assert float((first - expected).norm() / expected.norm()) < 1e-6
 
 
-def test_datasets_are_not_read_twice(two: Group) -> None:
-    """A TensorDataset lies in memory, and is cut like tensors."""
-    alone, _ = trained(0, TensorDataset(X, Y), batch_size=8)
-    for parameters, _ in two.call(trained, TensorDataset(X, Y), batch_size=8):
+class Counted(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
+    """Notes which examples are read."""
+
+    def __init__(self) -> None:
+        self.read: list[int] = []
+
+    def __len__(self) -> int:
+        return N
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        self.read.append(index)
+        return X[index], Y[index]
+
+
+UNEVEN: dict[str, Callable[[], tuple[Any, dict[str, Any]]]] = {
+    "in memory": lambda: (TensorDataset(X, Y), {"batch_size": 11}),
+    "read": lambda: (Counted(), {"batch_size": 11}),
+    "a loader": lambda: (DataLoader(Counted(), 11, shuffle=True), {}),
+}
+
+
+def uneven(rank: int, case: str) -> tuple[Tensor, list[Any]]:
+    data, options = UNEVEN[case]()
+    return trained(rank, data, **options)
+
+
+@pytest.mark.parametrize("case", UNEVEN)
+def test_a_process_may_have_no_examples_of_a_batch(two: Group, case: str) -> None:
+    """Batches of 11, 11 and 1."""
+    alone, _ = uneven(0, case)
+    for parameters, _ in two.call(uneven, case):
         torch.testing.assert_close(parameters, alone, rtol=1e-6, atol=1e-7)
+
+
+def count_read(rank: int) -> list[int]:
+    data, counts = Counted(), []
+
+    class Count(Callback):
+        in_every_process = True
+
+        def on_start(self, state: TrainingState) -> None:
+            data.read.clear()
+
+        def on_step(self, state: TrainingState) -> None:
+            counts.append(len(data.read))
+
+    trained(rank, data, batch_size=11, epochs=1, callbacks=[Count()])
+    return counts
+
+
+def test_each_process_reads_its_own_examples(two: Group) -> None:
+    """Where it has none, it reads one, which tells it the form of a batch."""
+    assert two.call(count_read) == [[5, 10, 11], [6, 12, 13]]
