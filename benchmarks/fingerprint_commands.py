@@ -72,8 +72,8 @@ def animation(folder: Path) -> Parts:
 def sweep(folder: Path) -> Parts:
     grid = ["--grid", "train.kl_weight.value=0.1,1", "--jobs", 2, "--out", folder / "sweep"]
     said = command("sweep", "digits", *DIGITS.split(), "--pretrain.epochs", 0, *grid)
-    runs = sorted((folder / "sweep").iterdir())
-    return {"runs": said, "networks": [load_file(run / "pruned.safetensors") for run in runs]}
+    networks = sorted((folder / "sweep").glob("*/pruned.safetensors"))
+    return {"runs": said, "networks": [load_file(network) for network in networks]}
 
 
 def recipes(folder: Path) -> Parts:

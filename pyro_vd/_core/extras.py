@@ -23,6 +23,7 @@ PACKAGES = {
     "onnx": ("onnx", "onnx"),
     "onnxruntime": ("onnxruntime", "onnx"),
     "onnxscript": ("onnxscript", "onnx"),
+    "optuna": ("optuna", "sweep"),
     "lightning": ("lightning", "lightning"),
     "tensorboard": ("tensorboard", "tensorboard"),
     "mlflow-skinny": ("mlflow", "mlflow"),

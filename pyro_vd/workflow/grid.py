@@ -17,31 +17,55 @@ _LONGEST_NAME = 240  # of a folder, in bytes; most file systems allow 255
 def read_grid(texts: Sequence[str]) -> dict[str, list[str]]:
     """The values in texts of the form ``key=v1,v2``, by key.
 
-    Commas within brackets do not separate values.
-
     Raises:
         InputError: a text has another form, a key is not one of the recipe, or a key or a value is given twice.
     """
-    grid: dict[str, list[str]] = {}
-    allowed = [key for section in recipe_sections() for key in (section.key, *(each.key for each in section.settings)) if key]
+    allowed = "key=value,value,… without empty values, such as train.lr=0.001,0.003"
+    return {key: listed_values("grid", key, text) for key, text in by_key("grid", texts, allowed).items()}
+
+
+def by_key(name: str, texts: Sequence[str], allowed: str) -> dict[str, str]:
+    """What stands after the ``=`` of each text, by key.
+
+    Args:
+        name: of the option, for messages.
+        texts: of the form ``key=…``.
+        allowed: the forms, for messages.
+
+    Raises:
+        InputError: a text has another form, a key is not one of the recipe, or is given twice.
+    """
+    keys = [key for section in recipe_sections() for key in (section.key, *(each.key for each in section.settings)) if key]
+    found: dict[str, str] = {}
     for text in texts:
-        key, equals, values = text.partition("=")
-        listed = [value.strip() for value in re.split(r",(?![^\[{]*[\]}])", values)]
-        if not equals or not all(listed):
+        key, equals, rest = text.partition("=")
+        if not equals or not rest.strip():
+            raise InputError(name=name, value=text, allowed=allowed)
+        if key not in keys:
+            meant = did_you_mean(key, keys)
             raise InputError(
-                name="grid", value=text, allowed="key=value,value,… without empty values, such as train.lr=0.001,0.003"
-            )
-        if key not in allowed:
-            meant = did_you_mean(key, allowed)
-            raise InputError(
-                f"grid (={text!r}): {key!r} must be a key of the recipe, such as train.lr or seed{meant}",
-                name="grid",
+                f"{name} (={text!r}): {key!r} must be a key of the recipe, such as train.lr or seed{meant}",
+                name=name,
                 value=text,
             )
-        if key in grid or len(set(listed)) < len(listed):
-            raise InputError(f"grid (={text!r}): a key and a value may be given only once", name="grid", value=text)
-        grid[key] = listed
-    return grid
+        if key in found:
+            raise InputError(f"{name} (={text!r}): a key may be given only once", name=name, value=text)
+        found[key] = rest.strip()
+    return found
+
+
+def listed_values(name: str, key: str, text: str) -> list[str]:
+    """The values of a key, between commas; commas within brackets do not separate values.
+
+    Raises:
+        InputError: a value is empty, or is given twice.
+    """
+    listed = [value.strip() for value in re.split(r",(?![^\[{]*[\]}])", text)]
+    if not all(listed):
+        raise InputError(name=name, value=f"{key}={text}", allowed="key=value,value,… without empty values")
+    if len(set(listed)) < len(listed):
+        raise InputError(f"{name} (={f'{key}={text}'!r}): a value may be given only once", name=name, value=f"{key}={text}")
+    return listed
 
 
 def combinations(grid: Mapping[str, Sequence[str]]) -> list[dict[str, str]]:

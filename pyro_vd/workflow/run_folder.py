@@ -8,7 +8,7 @@ from typing import Any
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import quoted
 from pyro_vd._core.reading import read_json
-from pyro_vd._core.storage import clear_temporaries, is_temporary, write_atomically
+from pyro_vd._core.storage import as_json, clear_temporaries, is_temporary, write_atomically
 from pyro_vd._core.yaml_files import load_yaml, read_yaml
 from pyro_vd.evaluation.epoch_record import EpochRecord
 from pyro_vd.training.metrics_log import read_log
@@ -16,7 +16,7 @@ from pyro_vd.workflow.recipe import Recipe
 from pyro_vd.workflow.recipe_files import recipe_text
 from pyro_vd.workflow.results import check_results
 
-RECIPE, METRICS, LOG, POSTERIOR, PRUNED, FRAMES, LOCK = (
+RECIPE, METRICS, LOG, POSTERIOR, PRUNED, FRAMES, LOCK, STOPPED = (
     "recipe.yaml",
     "metrics.json",
     "metrics.jsonl",
@@ -24,6 +24,7 @@ RECIPE, METRICS, LOG, POSTERIOR, PRUNED, FRAMES, LOCK = (
     "pruned.safetensors",
     "frames",
     ".lock",
+    "stopped.json",
 )
 
 
@@ -77,7 +78,8 @@ def prepare_run_dir(folder: Path, recipe: Recipe, resume: bool) -> None:
     Args:
         folder: of the run, into which no other process trains.
         recipe: of the run.
-        resume: accept a folder that holds a run of the same recipe already; what a killed process has left is removed.
+        resume: accept a folder that holds a run of the same recipe already; what a killed process has left is removed, and the
+            note that a sweep has stopped it.
 
     Raises:
         InputError: as :func:`check_run_dir`; nothing is changed.
@@ -85,12 +87,18 @@ def prepare_run_dir(folder: Path, recipe: Recipe, resume: bool) -> None:
     if resume:
         clear_temporaries(folder)
     check_run_dir(folder, recipe, resume)
+    (folder / STOPPED).unlink(missing_ok=True)
     if not (folder / RECIPE).exists():
         write_atomically(folder / RECIPE, recipe_text(recipe.from_anywhere()).encode())
 
 
 def _holds_something(folder: Path) -> bool:
     return any(path.name != LOCK and not is_temporary(path) for path in folder.iterdir())
+
+
+def mark_stopped(folder: Path, when: str) -> None:
+    """Note in the folder of a run that its sweep has stopped it, because its setting is hopeless."""
+    write_atomically(folder / STOPPED, f"{as_json({'stopped': when, 'why': 'hopeless'})}\n".encode())
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:
@@ -101,8 +109,10 @@ def read_metrics(folder: Path) -> dict[str, Any]:
     """
     path = folder / METRICS
     if not path.is_file():
+        stopped = " (a sweep has stopped it)" if (folder / STOPPED).exists() else ""
         raise InputError(
-            f"{folder} holds no finished run: {METRICS} is not there. Finish it: pyro-vd train RECIPE --resume --out {folder}",
+            f"{folder} holds no finished run: {METRICS} is not there{stopped}. Finish it: pyro-vd train RECIPE --resume --out "
+            f"{folder}",
             name="run",
             value=str(folder),
         )

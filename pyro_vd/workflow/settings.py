@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,40 @@ from pyro_vd._core.errors import InputError
 from pyro_vd.workflow.comparison import RunResult, read_results
 from pyro_vd.workflow.grid import name_of
 from pyro_vd.workflow.recipe import Recipe
-from pyro_vd.workflow.sweep import SweepRun
+from pyro_vd.workflow.run_folder import LOG, METRICS, check_run_dir
+
+
+@dataclass(frozen=True)
+class SweepRun:
+    """One run of a sweep: its folder and its recipe."""
+
+    folder: Path
+    recipe: Recipe
+
+    @property
+    def is_finished(self) -> bool:
+        return (self.folder / METRICS).exists()
+
+    @property
+    def epochs(self) -> int:
+        """The number of epochs of all phases together."""
+        return self.recipe.pretrain.epochs + self.recipe.train.epochs + self.recipe.finetune.epochs
+
+    def check(self) -> None:
+        """Make sure that the folder, where it exists, holds a run of the same recipe.
+
+        Raises:
+            InputError: it holds a run of another recipe, or something else.
+        """
+        if self.folder.exists():
+            check_run_dir(self.folder, self.recipe, resume=True)
+
+    def epochs_done(self) -> int:
+        """The number of epochs that are recorded in its log."""
+        try:
+            return (self.folder / LOG).read_bytes().count(b"\n")
+        except OSError:
+            return 0
 
 
 @dataclass(frozen=True)
@@ -24,6 +57,15 @@ class Setting:
     def name(self) -> str:
         """Its keys and values."""
         return name_of(self.point) or "the recipe as it is"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether all of its runs are finished."""
+        return all(run.is_finished for run in self.runs.values())
+
+    def results(self) -> list[RunResult]:
+        """The results of its runs, which are finished."""
+        return read_results([run.folder for run in self.runs.values()], list(self.runs))
 
 
 def make_setting(
@@ -53,17 +95,3 @@ def make_setting(
             )
         runs[name_of(changed)] = SweepRun(out / name_of(changed), recipe)
     return Setting(dict(point), runs)
-
-
-def measured(settings: Iterable[Setting], failed: Container[str]) -> dict[str, list[RunResult]]:
-    """The results of the settings of which all runs are finished, by name.
-
-    Args:
-        settings: of a sweep.
-        failed: the names of runs that are not finished.
-    """
-    return {
-        each.name: read_results([run.folder for run in each.runs.values()], list(each.runs))
-        for each in settings
-        if not any(name in failed for name in each.runs)
-    }

@@ -1,4 +1,4 @@
-"""Several runs at the same time, each in a process of its own: a run that fails does not affect the others."""
+"""Several runs of a sweep at the same time, each in a process of its own: a run that fails does not affect the others."""
 
 from __future__ import annotations
 
@@ -6,126 +6,131 @@ import os
 import signal
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from multiprocessing import connection, get_all_start_methods, get_context, parent_process
 from multiprocessing.connection import Connection
-from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyro_vd._core.errors import InputError, NonFiniteError
 from pyro_vd._core.messages import one_line
 from pyro_vd.workflow.named_networks import trust, trusted
-from pyro_vd.workflow.recipe import Recipe
-from pyro_vd.workflow.run_folder import LOG, METRICS, check_run_dir
+from pyro_vd.workflow.settings import SweepRun
+
+if TYPE_CHECKING:
+    from pyro_vd.workflow.shared_sweep import Claim, SharedSweep
 
 # A server that has imported all that a run needs, and nothing else, is forked for every run. Windows has none.
 _CONTEXT: Any = get_context("forkserver" if "forkserver" in get_all_start_methods() else "spawn")
 _IMPORTED = ["pyro_vd.workflow.training_run", "sklearn.datasets", "sklearn.metrics", "torchmetrics.functional.classification"]
-
-
-@dataclass(frozen=True)
-class SweepRun:
-    """One run of a sweep: its folder and its recipe."""
-
-    folder: Path
-    recipe: Recipe
-
-    @property
-    def is_finished(self) -> bool:
-        return (self.folder / METRICS).exists()
-
-    @property
-    def epochs(self) -> int:
-        """The number of epochs of all phases together."""
-        return self.recipe.pretrain.epochs + self.recipe.train.epochs + self.recipe.finetune.epochs
-
-    def check(self) -> None:
-        """Make sure that the folder, where it exists, holds a run of the same recipe.
-
-        Raises:
-            InputError: it holds a run of another recipe, or something else.
-        """
-        if self.folder.exists():
-            check_run_dir(self.folder, self.recipe, resume=True)
-
-    def epochs_done(self) -> int:
-        """The number of epochs that are recorded in its log."""
-        try:
-            return (self.folder / LOG).read_bytes().count(b"\n")
-        except OSError:
-            return 0
+_TICK = 0.5  # seconds
+_DEATHS = 2  # of the process of a run, before the run has failed
+_PATIENCE = 60.0  # seconds; the process of a run ends well before, when its parent has ended
 
 
 def run_sweep(
-    runs: Mapping[str, SweepRun],
+    sweep: SharedSweep,
     jobs: int,
+    stops: bool = False,
     on_tick: Callable[[Mapping[str, SweepRun]], None] = lambda running: None,
-    on_end: Callable[[str, str | None], None] = lambda name, error: None,
-) -> dict[str, str]:
-    """Carry out all runs that are not finished. A run that was stopped goes on from its last epoch.
+    on_end: Callable[[str, str], None] = lambda name, what: None,
+) -> None:
+    """Carry out the runs of a sweep until all are done, here or by others who share it.
+
+    A run that was stopped goes on from its last epoch. A run whose process was killed is taken up again once.
 
     Args:
-        runs: the runs by name.
+        sweep: gives the runs.
         jobs: how many processes run at the same time.
-        on_tick: called about twice per second, with the runs in progress.
-        on_end: called at the end of each run, with its name and the reason of its failure, None where it did not fail.
-
-    Returns:
-        The reasons of failure by name, in the order of ``runs``.
+        stops: stop the runs of hopeless settings.
+        on_tick: called about twice per second, with the runs in progress here.
+        on_end: called at the end of each run, with its name and what has become of it.
     """
-    waiting = [name for name, run in runs.items() if not run.is_finished]
     workers: dict[str, _Worker] = {}
-    errors: dict[str, str] = {}
+    deaths: Counter[str] = Counter()
     try:
-        while waiting or workers:
-            while waiting and len(workers) < jobs:
-                name = waiting.pop(0)
-                workers[name] = _Worker(runs[name])
-            connection.wait([worker.process.sentinel for worker in workers.values()], timeout=0.5)
+        while True:
+            while len(workers) < jobs and (claim := sweep.take()):
+                workers[claim.name] = _Worker(claim, stops)
+            if not workers and not sweep.in_progress():
+                break
+            connection.wait([end for worker in workers.values() for end in worker.waited_for()], timeout=_TICK)
+            for worker in workers.values():
+                worker.answer(sweep)
             for name in [name for name, worker in workers.items() if not worker.process.is_alive()]:
-                error = workers.pop(name).error()
-                if error is not None:
-                    errors[name] = error
-                on_end(name, error)
-            on_tick({name: runs[name] for name in workers})
+                worker = workers.pop(name)
+                worker.answer(sweep)
+                on_end(name, _ended(sweep, worker, deaths))
+            on_tick({name: worker.claim.run for name, worker in workers.items()})
     finally:
         for worker in workers.values():
             worker.process.terminate()
         for worker in workers.values():
             worker.process.join()
-    return {name: errors[name] for name in runs if name in errors}
+            sweep.give_back(worker.claim)
+
+
+def _ended(sweep: SharedSweep, worker: _Worker, deaths: Counter[str]) -> str:
+    """Give the run of a worker that has ended back, and say what has become of it."""
+    claim, error = worker.claim, worker.error
+    if error is None and not worker.stopped and (killed := worker.killed_by()):
+        deaths[claim.name] += 1
+        if deaths[claim.name] < _DEATHS:
+            sweep.give_back(claim)
+            return f"{killed}; it is taken up again"
+        error = f"{killed}, {deaths[claim.name]} times"
+    sweep.give_back(claim, error)
+    return f"failed: {error}" if error else f"stopped: {worker.stopped}" if worker.stopped else "finished"
 
 
 class _Worker:
     """A process for one run. It ends when it is terminated or when its parent has ended; Ctrl-C does not end it."""
 
-    def __init__(self, run: SweepRun) -> None:
+    def __init__(self, claim: Claim, stops: bool) -> None:
+        self.claim = claim
+        self.error: str | None = None
+        self.stopped = ""
         _CONTEXT.set_forkserver_preload(_IMPORTED)
-        self._messages, writer = _CONTEXT.Pipe(duplex=False)
-        self.process = _CONTEXT.Process(target=_work, args=(run, writer, trusted()))
+        self._messages: Connection | None
+        self._messages, theirs = _CONTEXT.Pipe()
+        self.process = _CONTEXT.Process(target=_work, args=(claim.run, theirs, trusted(), stops))
         heeded = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a new process goes on ignoring what its parent ignored
         try:
             self.process.start()
         finally:
             signal.signal(signal.SIGINT, heeded)
-        writer.close()
+        theirs.close()
 
-    def error(self) -> str | None:
-        """The reason of its failure; None if it did not fail."""
-        self.process.join()
+    def waited_for(self) -> list[Any]:
+        """What becomes ready when the process has said something, or has ended."""
+        return [self.process.sentinel, *([self._messages] if self._messages else [])]
+
+    def answer(self, sweep: SharedSweep) -> None:
+        """Take what the process has said, and answer its questions."""
         try:
-            return str(self._messages.recv())
-        except EOFError:  # it had nothing to say
-            code = self.process.exitcode or 0
-            how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-            return f"its process was ended by {how}" if code else None
-        finally:
+            while self._messages and self._messages.poll():
+                kind, *content = self._messages.recv()
+                if kind == "score":
+                    self._messages.send(sweep.is_hopeless(self.claim, *content))
+                elif kind == "stopped":
+                    (self.stopped,) = content
+                else:
+                    (self.error,) = content
+        except (EOFError, OSError):  # it has ended
+            assert self._messages is not None
             self._messages.close()
+            self._messages = None
+
+    def killed_by(self) -> str | None:
+        """What ended the process; None if it has come to its own end."""
+        self.process.join()
+        code = self.process.exitcode or 0
+        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return f"its process was ended by {how}" if code else None
 
 
-def _work(run: SweepRun, messages: Connection, packages: tuple[str, ...]) -> None:
+def _work(run: SweepRun, messages: Connection, packages: tuple[str, ...], stops: bool) -> None:
     def end(number: int, frame: FrameType | None) -> None:
         sys.exit(128 + number)
 
@@ -135,15 +140,27 @@ def _work(run: SweepRun, messages: Connection, packages: tuple[str, ...]) -> Non
         connection.wait([parent.sentinel])
         os.kill(os.getpid(), signal.SIGTERM)
 
+    def ask(tenths: int, score: float) -> bool:
+        messages.send(("score", tenths, score))
+        return bool(messages.recv())
+
     signal.signal(signal.SIGTERM, end)  # an exception, so that no temporary file is left behind
     threading.Thread(target=watch_parent, daemon=True).start()
+    from pyro_vd.workflow.hopeless import HopelessError, StopWhereHopeless
+    from pyro_vd.workflow.run_folder import mark_stopped
+
     try:
         from pyro_vd.workflow.training_run import train_run
 
         trust(*packages)
-        train_run(run.recipe, run.folder, resume=True, progress=False)
+        callbacks = [StopWhereHopeless(ask)] if stops else []
+        # Where the process that had it before was killed, its own process may need a moment to end.
+        train_run(run.recipe, run.folder, resume=True, progress=False, callbacks=callbacks, wait=_PATIENCE)
+    except HopelessError as stopped:
+        mark_stopped(run.folder, str(stopped))
+        messages.send(("stopped", str(stopped)))
     except (InputError, NonFiniteError, OSError) as error:
-        messages.send(one_line(error))
+        messages.send(("failed", one_line(error)))
     except Exception as error:
-        messages.send(f"{type(error).__name__}: {one_line(error)}")
+        messages.send(("failed", f"{type(error).__name__}: {one_line(error)}"))
         raise

@@ -12,22 +12,21 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from pyro_vd.training.progress import Bars
 
 if TYPE_CHECKING:
-    from pyro_vd.workflow.sweep import SweepRun
+    from pyro_vd.workflow.settings import SweepRun
 
 
 class SweepProgress:
     """A bar for the number of finished runs, and a bar for the epochs of each run in progress.
 
     Args:
-        runs: the runs by name.
+        total: the number of runs.
         shown: whether anything is shown.
     """
 
-    def __init__(self, runs: Mapping[str, SweepRun], shown: bool) -> None:
+    def __init__(self, total: int, shown: bool) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self._bar = Bars(*columns, console=Console(stderr=True), disable=not shown, refresh_per_second=4)
-        finished = sum(run.is_finished for run in runs.values())
-        self._all = self._bar.add_task("runs", total=len(runs), completed=finished)
+        self._all = self._bar.add_task("runs", total=total)
         self._tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> SweepProgress:
@@ -37,19 +36,17 @@ class SweepProgress:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._bar.stop()
 
-    def tick(self, running: Mapping[str, SweepRun]) -> None:
-        """Show how many epochs these runs have done."""
+    def tick(self, running: Mapping[str, SweepRun], ended: int) -> None:
+        """Show how many epochs the runs in progress here have done, and how many runs have ended, here or elsewhere."""
+        self._bar.update(self._all, completed=ended)
         for name, run in running.items():
             if name not in self._tasks:
                 self._tasks[name] = self._bar.add_task(name, total=run.epochs)
             self._bar.update(self._tasks[name], completed=run.epochs_done())
 
-    def end(self, name: str, error: str | None) -> None:
-        """Show that a run has ended or failed, in a line that stays."""
+    def end(self, name: str, what: str) -> None:
+        """Show what has become of a run, in a line that stays."""
         if name in self._tasks:
             self._bar.remove_task(self._tasks.pop(name))
-        self._bar.advance(self._all)
         if not self._bar.disable:
-            self._bar.console.print(
-                f"{name}: " + ("finished" if error is None else f"failed: {error}"), markup=False, soft_wrap=True
-            )
+            self._bar.console.print(f"{name}: {what}", markup=False, soft_wrap=True)

@@ -9,7 +9,7 @@ import signal
 import statistics
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,12 @@ import pytest
 from support import ENVIRONMENT, SMALL, command, contents, refused, refuses, run_cli
 
 from pyro_vd.workflow.grid import combinations, name_of, read_grid
-from pyro_vd.workflow.recipe_files import parse_recipe, read_recipe
-from pyro_vd.workflow.sweep import SweepRun, run_sweep
+from pyro_vd.workflow.plans import Grid
+from pyro_vd.workflow.recipe_files import read_recipe, recipe_with
+from pyro_vd.workflow.settings import Setting, SweepRun, make_setting
+from pyro_vd.workflow.shared_sweep import SharedSweep
+from pyro_vd.workflow.study import Study
+from pyro_vd.workflow.sweep import run_sweep
 
 LONGER = (*SMALL, "--train.epochs=50")
 
@@ -55,7 +59,7 @@ GOOD, BAD = ([f"train.lr={lr},seed={seed}" for seed in (0, 1)] for lr in ("0.003
 @pytest.mark.slow
 def test_runs(swept: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     out, result = swept
-    assert {path.name for path in out.iterdir()} == {*GOOD, *BAD}
+    assert {path.name for path in out.iterdir()} == {*GOOD, *BAD, ".sweep"}
     assert result["out"] == str(out)
     (setting,) = result["settings"]
     assert (setting["setting"], setting["runs"], setting["seeds"]) == ("train.lr=0.003", GOOD, [0, 1])
@@ -161,21 +165,27 @@ def test_stopped_and_resumed(tmp_path: Path) -> None:
 
 
 def test_a_killed_worker_is_told(tmp_path: Path) -> None:
-    """As the system does it where memory is short. The run after it is carried out."""
-    recipe = read_recipe("digits") | {"pretrain": {"epochs": 0}, "finetune": {"epochs": 0}}
-    epochs = {0: 100_000, 1: 2}  # so many that it is killed, not finished, on any machine
-    recipes = {seed: parse_recipe(recipe | {"seed": seed, "train": {"epochs": epochs[seed]}}) for seed in epochs}
-    runs = {f"seed={seed}": SweepRun(tmp_path / str(seed), recipes[seed]) for seed in recipes}
-    ended: list[tuple[str, str | None]] = []
+    """As the system does it where memory is short: the run is taken up again once. The run after it is carried out."""
+    epochs = {"0": "100000", "1": "2"}  # so many that it is killed, not finished, on any machine
+
+    def make(point: Mapping[str, str], seeds: Sequence[str]) -> Setting:
+        content = read_recipe("digits") | {"pretrain": {"epochs": 0}, "finetune": {"epochs": 0}}
+        return make_setting(
+            tmp_path, lambda each: recipe_with(content, each, {"train.epochs": epochs[each["seed"]]}), point, seeds
+        )
+
+    sweep = SharedSweep(Study(tmp_path / ".sweep"), Grid([{}], list(epochs)), make)
+    ended: list[tuple[str, str]] = []
 
     def kill_first(running: Mapping[str, SweepRun]) -> None:
         for process in multiprocessing.active_children() if "seed=0" in running else []:
             process.kill()
 
-    errors = run_sweep(runs, 1, kill_first, lambda *end: ended.append(end))
-    assert errors == {"seed=0": "its process was ended by SIGKILL"}
-    assert ended == [*errors.items(), ("seed=1", None)]
-    assert [run.is_finished for run in runs.values()] == [False, True]
+    run_sweep(sweep, 1, False, kill_first, lambda *end: ended.append(end))
+    assert ended[0] == ("seed=0", "its process was ended by SIGKILL; it is taken up again")
+    assert sorted(ended[1:]) == [("seed=0", "failed: its process was ended by SIGKILL, 2 times"), ("seed=1", "finished")]
+    assert sweep.failed() == {"seed=0": "its process was ended by SIGKILL, 2 times"}
+    assert [(tmp_path / f"seed={seed}" / "metrics.json").exists() for seed in epochs] == [False, True]
 
 
 def test_grid() -> None:
@@ -203,6 +213,13 @@ def test_grid() -> None:
         (["--grid", "seed=1,2", "seed=3"], ["grid (='seed=3')"]),
         (["--grid", "seed=1,2,1"], ["grid (='seed=1,2,1')"]),
         (["--grid", "seed=1,2", "--seeds=2"], ["--seeds", "--grid seed"]),
+        (["--seeds=2", "--trials=3"], ["trials (=3)", "--search"]),
+        (["--seeds=2", "--sampler=tpe"], ["sampler (=tpe)", "--search"]),
+        (["--search", "train.lr=0.1..1", "--grid", "train.epochs=1,2"], ["'train.epochs'", "--search train.epochs="]),
+        (["--search", "train.lr=0.1..1", "--trials=0"], ["trials (=0)"]),
+        (["--search", "train.lr=0.1..1", "--sampler=best"], ["sampler (=best)", "random"]),
+        (["--search", "train.lr=-1..1"], ["train.lr (=-1.0)"]),
+        (["--search", "train.lr=0.1,0.2", "train.epochs=1..20", "train.batch_size=0..2"], ["train.batch_size (=0)"]),
         (["--grid", "data.validation=100,0"], ["data.validation (=0)", "--data.validation 1000"]),
         (["--seeds=2", "--best=small"], ["best (=small)", "sparse"]),
         (["--grid", "train.lr=0.1,1e-1"], ["'train.lr=1e-1'", "'train.lr=0.1'"]),
