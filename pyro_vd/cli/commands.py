@@ -2,7 +2,7 @@
 
 COMMANDS = {
     "train": "pretrain, train, prune and measure as a recipe says",
-    "sweep": "train a recipe with every combination of some values, several runs at a time",
+    "sweep": "train a recipe with many settings, several runs at a time, and rank them by validation",
     "prune": "prune a trained run at another threshold, or to other numbers of inputs",
     "evaluate": "measure a run, or a pruned network's file, on the test data",
     "compare": "show finished runs side by side, in a table and a figure",

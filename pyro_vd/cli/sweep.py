@@ -45,7 +45,9 @@ def run(arguments: list[str]) -> None:
         "complete ones, from the sixth setting on; which ones depends on the order in which runs end",
     )
     parser.value("--jobs", int, "runs at the same time (default: the number of cores divided by the recipe's threads)")
-    choices = "score: the best validation score (default); sparse: the fewest weights within one standard error of it"
+    choices = (
+        "score: the best validation score (default); sparse: the fewest weights among those within one standard error of it"
+    )
     parser.value("--best", Literal["score", "sparse"], choices, default="score")
     parser.value("--out", str, "output folder (default: out/sweep-RECIPE)")
     given = read_recipe_arguments(parser, arguments)
@@ -90,7 +92,6 @@ def run(arguments: list[str]) -> None:
         def tick(running: Mapping[str, SweepRun]) -> None:
             progress.tick(running, sweep.ended())
 
-        tick({})
         run_sweep(sweep, jobs, values.stop_hopeless, tick, progress.end)
     report = SweepReport(out, sweep, total, values.best)
     if values.json:

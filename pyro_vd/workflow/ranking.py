@@ -30,6 +30,9 @@ class Ranked:
     """The standard error of ``score``: over seeds; of a single run over its validation examples. None if it is not known."""
     compression: float
     """The number of weights divided by the mean number of weights kept; infinite where none is kept."""
+    margin: float
+    """How much worse a score may be that cannot be told from this one: the larger of its standard errors over seeds and over
+    validation examples. Two seeds may have equal scores by chance, and all are measured on the same examples."""
     front: bool = False
     """Whether no other setting is at least as good in both, score and compression, and better in one."""
 
@@ -54,12 +57,13 @@ def best_of(ranked: Sequence[Ranked], choice: Choice = "score") -> Ranked:
     Args:
         ranked: as :func:`rank` gives them, at least one.
         choice: ``"score"`` for the best validation score; ``"sparse"`` for the fewest weights among the settings whose score is
-            at most one standard error of the best one worse: which of those is the better one cannot be told from the scores.
+            at most one standard error of the best one worse, see :attr:`Ranked.margin`: which of those is the better one cannot
+            be told from the scores.
     """
     first = ranked[0]
     if choice == "score":
         return first
-    near = [each for each in ranked if each.score.value <= first.score.value + (first.se or 0.0)]
+    near = [each for each in ranked if each.score.value <= first.score.value + first.margin]
     return max(near, key=lambda each: each.compression)
 
 
@@ -92,10 +96,12 @@ def _ranked(name: str, results: tuple[RunResult, ...]) -> Ranked:
         scores.append(result.validation)
     values = [score.value for score in scores]
     several = len(values) > 1
+    examples = [result.validation_se for result in results if result.validation_se is not None]
     se = statistics.stdev(values) / math.sqrt(len(values)) if several else results[0].validation_se
+    margin = max(se or 0.0, statistics.mean(examples) if examples else 0.0)
     kept = statistics.mean(1 / result.compression for result in results)
     mean = Score(scores[0].name, statistics.mean(values))
-    return Ranked(name, results, mean, se, 1 / kept if kept else math.inf)
+    return Ranked(name, results, mean, se, 1 / kept if kept else math.inf, margin)
 
 
 def _dominates(one: Ranked, other: Ranked) -> bool:

@@ -16,7 +16,7 @@ from pyro_vd.workflow.tables import print_table, size_cells, with_error
 
 _CHOSEN = {
     "score": "the best validation score",
-    "sparse": "the fewest weights among those whose validation score is within one standard error of the best",
+    "sparse": "the fewest weights among those whose validation score cannot be told from the best",
 }
 
 
@@ -72,6 +72,7 @@ def ranking_tree(ranked: Sequence[Ranked]) -> list[dict[str, Any]]:
             "setting": each.name,
             "score": asdict(each.score),
             "se": each.se,
+            "margin": each.margin,
             "compression": each.compression,
             "front": each.front,
             "seeds": [run.seed for run in each.runs],

@@ -120,9 +120,10 @@ class SharedSweep:
         """Why runs have failed, by name; those that have succeeded since are left out."""
         reasons: dict[str, str] = {}
         for trial in self._trials():
+            setting, failed = self._setting(trial), trial.user_attrs.get("failed", {})
             if trial.state == FAILED:
-                reasons |= trial.user_attrs["failed"]
-            elif setting := self._setting(trial):
+                reasons |= {name: failed[name] for name in (setting.runs if setting else failed) if name in failed}
+            elif setting:
                 reasons = {name: why for name, why in reasons.items() if name not in setting.runs}
         return reasons
 

@@ -53,6 +53,7 @@ def run_sweep(
         while True:
             while len(workers) < jobs and (claim := sweep.take()):
                 workers[claim.name] = _Worker(claim, stops)
+            on_tick({name: worker.claim.run for name, worker in workers.items()})
             if not workers and not sweep.in_progress():
                 break
             connection.wait([end for worker in workers.values() for end in worker.waited_for()], timeout=_TICK)
@@ -62,7 +63,6 @@ def run_sweep(
                 worker = workers.pop(name)
                 worker.answer(sweep)
                 on_end(name, _ended(sweep, worker, deaths))
-            on_tick({name: worker.claim.run for name, worker in workers.items()})
     finally:
         for worker in workers.values():
             worker.process.terminate()

@@ -26,6 +26,7 @@ class SweepProgress:
     def __init__(self, total: int, shown: bool) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self._bar = Bars(*columns, console=Console(stderr=True), disable=not shown, refresh_per_second=4)
+        self._total = total
         self._all = self._bar.add_task("runs", total=total)
         self._tasks: dict[str, TaskID] = {}
 
@@ -38,7 +39,9 @@ class SweepProgress:
 
     def tick(self, running: Mapping[str, SweepRun], ended: int) -> None:
         """Show how many epochs the runs in progress here have done, and how many runs have ended, here or elsewhere."""
-        self._bar.update(self._all, completed=ended)
+        waits = not running and ended < self._total
+        what = "runs; none is left to take, waiting for those of other terminals" if waits else "runs"
+        self._bar.update(self._all, completed=ended, description=what)
         for name, run in running.items():
             if name not in self._tasks:
                 self._tasks[name] = self._bar.add_task(name, total=run.epochs)

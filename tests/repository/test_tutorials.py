@@ -96,3 +96,23 @@ def test_processes(tmp_path: Path) -> None:
     assert (tmp_path / "checkpoint.pt").exists()
     with group_of(2) as group:
         assert group.call(run_in_group, by_hand) == [None, None]
+
+
+@pytest.mark.slow
+def test_sweep() -> None:
+    names, shown = run_tutorial("sweep.md")
+    (figure,) = (value for value in shown if isinstance(value, Figure))
+    figure.canvas.draw()
+    settings = {each["setting"].split("=")[1]: each for each in names["grid"]["settings"]}
+    assert settings.keys() == {"0.03", "0.1", "0.3", "1"}
+    scores = [each["score"]["value"] for each in names["grid"]["settings"]]
+    assert scores == sorted(scores)
+    assert settings["1"]["compression"] > 2 * settings["0.03"]["compression"], "a small β removes few weights"
+    assert names["grid"]["best"]["setting"] == names["grid"]["settings"][0]["setting"]
+    assert names["sparse"]["settings"] == names["grid"]["settings"], "nothing was trained again"
+    low, high = names["test"]["interval"]
+    assert 0 < low < names["test"]["score"]["value"] < high < 0.3
+    assert len(names["search"]["settings"]) == 4
+    again = names["sparse"]["best"]["again"].split()
+    assert again[:2] == ["pyro-vd", "train"]
+    assert Path(again[2]).is_file()

@@ -53,6 +53,10 @@ def test_best() -> None:
     ranked = rank(SETTINGS)
     assert best_of(ranked).name == "dense"
     assert best_of(ranked, "sparse").name == "sparse"
+    equal = {"lucky": runs([0.1, 0.1], 2), "sparse": runs([0.11, 0.13], 50), "sparser": runs([0.13, 0.12], 60)}
+    assert (rank(equal)[0].se, rank(equal)[0].margin, best_of(rank(equal), "sparse").name) == (0, 0.02, "sparse"), (
+        "over examples"
+    )
     assert best_of(rank({name: SETTINGS[name] for name in ("dense", "good on test")}), "sparse").name == "dense"
 
 

@@ -37,7 +37,7 @@ def test_numbers_are_rounded_within_the_range() -> None:
     [
         ("train.lr", "key=low..high"),
         ("train.lr=", "key=low..high"),
-        ("trian.lr=1..2", "train.lr"),
+        ("rain.lr=1..2", "train.lr"),
         ("train.lr=2..1", "smaller"),
         ("train.lr=1..1", "smaller"),
         ("train.lr=log:0..1", "above 0"),
