@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 from types import TracebackType
 
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+"""The error numbers of a file system without locks."""
 _HELD = (errno.EACCES, errno.EAGAIN)
 _STEP = 0.05  # seconds between two attempts
 
@@ -46,6 +48,11 @@ class FileLock:
                     os.write(file, f"process {os.getpid()} on {platform.node()}".encode())
                     self._file, file = file, -1
                     return True
+            except OSError as error:
+                if error.errno in NO_LOCKS:
+                    why = "its file system has no locks between processes; choose a folder on another one"
+                    raise OSError(error.errno, why, str(self._path)) from error
+                raise
             finally:
                 if file >= 0:
                     os.close(file)

@@ -158,5 +158,5 @@ def _refuse_same(settings: Sequence[Setting]) -> None:
         for name, run in setting.runs.items():
             if name in names or (other := same.setdefault(recipe_text(run.recipe), name)) != name:
                 same_as = name if name in names else other
-                raise InputError(f"grid: {name!r} is the same run as {same_as!r}", name="grid", value=name)
+                raise InputError(f"sweep: {name!r} is the same run as {same_as!r}", name="grid", value=name)
             names.add(name)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from pyro_vd._core.errors import InputError
-from pyro_vd._core.locks import FileLock
+from pyro_vd._core.locks import NO_LOCKS, FileLock
 from pyro_vd.workflow.run_folder import LOCK, make_run_dir
-
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 @contextmanager
@@ -32,7 +29,7 @@ def only_process(folder: Path, wait: float = 0.0) -> Iterator[None]:
     try:
         taken = lock.acquire(wait)
     except OSError as error:
-        if error.errno not in _NO_LOCKS:
+        if error.errno not in NO_LOCKS:
             raise
         taken = True
     if not taken:

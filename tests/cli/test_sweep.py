@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import math
 import multiprocessing
@@ -230,6 +232,17 @@ def test_grid() -> None:
 def test_refused_before_anything_starts(tmp_path: Path, arguments: list[str], quoted: list[str]) -> None:
     refused("sweep", "digits", *arguments, *SMALL, "--out", tmp_path / "out", quoted=quoted)
     assert not (tmp_path / "out").exists()
+
+
+def test_refused_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error is what such a file system gives; a sweep would train runs twice there."""
+
+    def refuse(file: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    refused("sweep", "digits", "--seeds=2", *SMALL, "--out", tmp_path / "out", quoted=["no locks", str(tmp_path / "out")])
+    assert not list(tmp_path.glob("out/seed*"))
 
 
 def test_refused_folders(tmp_path: Path) -> None:
