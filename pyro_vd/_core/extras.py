@@ -20,6 +20,8 @@ PACKAGES = {
     "h5py": ("h5py", "arviz"),
     "xarray": ("xarray", "arviz"),
     "torchvision": ("torchvision", "vision"),
+    "pandas": ("pandas", "tables"),
+    "pyarrow": ("pyarrow", "tables"),
     "onnx": ("onnx", "onnx"),
     "onnxruntime": ("onnxruntime", "onnx"),
     "onnxscript": ("onnxscript", "onnx"),

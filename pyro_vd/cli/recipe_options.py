@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from pyro_vd.workflow.recipe import Recipe
 
 _EPILOG = (
-    "RECIPE is a name that pyro-vd recipes lists, or the path of a YAML file with these keys, of which any may be left out. A "
-    "section can be given as a whole: --train.lr_schedule '{kind: linear}'. "
+    "RECIPE is a name that pyro-vd recipes lists, or the path of a YAML file with these keys, of which any may be left out. "
+    "It can itself be left out where --data.name is a file or a folder: a table then takes the recipe tabular, images take the "
+    "recipe images, and texts and tokens the recipe text. A section can be given as a whole: "
+    "--train.lr_schedule '{kind: linear}'. "
     "--train.guide KIND is short for --train.guide.kind KIND; a kind that is not the recipe's starts from its own defaults."
 )
 
@@ -68,13 +70,27 @@ def read_recipe_arguments(parser: Parser, arguments: list[str]) -> RecipeArgumen
             known.append(setting.key)
             text = setting.help.replace("%", "%%")
             group.add_argument(f"--{setting.key}", default=SUPPRESS, metavar=metavar(*setting.hints), help=text)
-    asks_for_help = arguments[:1] in (["-h"], ["--help"])
-    if not asks_for_help and (not arguments or arguments[0].startswith("-")):
+    names_recipe = bool(arguments) and not arguments[0].startswith("-")
+    values = parser.read(arguments[1:] if names_recipe else arguments)
+    take_trust(values)
+    name = arguments[0] if names_recipe else _recipe_for(parser, vars(values).get("data.name"))
+    path = recipe_path(name)
+    keys = {key: text for key, text in vars(values).items() if key in known}
+    return RecipeArguments(path, read_recipe(name, *(values.config or ())), keys, values)
+
+
+def _recipe_for(parser: Parser, data: str | None) -> str:
+    """The built-in recipe for data of this name, where no recipe is named.
+
+    Raises:
+        InputError: the data are no file or folder for which there is a recipe.
+    """
+    from pyro_vd.data.loading import kind_of_data
+
+    found = None if data is None else kind_of_data(data)
+    if found is None:
         listed = ", ".join(recipes())
         allowed = f"one of {listed}, or the path of a .yaml file"
-        raise InputError(f"{parser.command} needs a recipe first: {allowed}", name="recipe", allowed=allowed)
-    values = parser.read(arguments if asks_for_help else arguments[1:])
-    take_trust(values)
-    path = recipe_path(arguments[0])
-    keys = {key: text for key, text in vars(values).items() if key in known}
-    return RecipeArguments(path, read_recipe(arguments[0], *(values.config or ())), keys, values)
+        or_data = "; or --data.name with a table, an .npz file or a folder that exists"
+        raise InputError(f"{parser.command} needs a recipe first: {allowed}{or_data}", name="recipe", allowed=allowed)
+    return found

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -31,7 +31,8 @@ class Dataset:
     Observations are class labels ``(n,)`` from 0, as int64, or numbers ``(n, …)``.
 
     Raises:
-        InputError: see :func:`~pyro_vd.networks.input_checks.check_pair`; or the shapes of training and test inputs differ.
+        InputError: see :func:`~pyro_vd.networks.input_checks.check_pair`; the shapes of training and test inputs differ; or
+            there are not as many names of features as features.
     """
 
     name: str
@@ -39,6 +40,10 @@ class Dataset:
     y_train: Tensor
     x_test: Any
     y_test: Tensor
+    features: tuple[str, ...] | None = field(default=None, kw_only=True)
+    """The names of the numbers of an input, where inputs are ``(n, features)``; None where they have none."""
+    classes: tuple[str, ...] | None = field(default=None, kw_only=True)
+    """The names of the classes, in the order of their labels; None where they have none, or numbers are observed."""
 
     def __repr__(self) -> str:
         return f"Dataset({self.name!r}, {', '.join(f'{key} {shapes_of(getattr(self, key))}' for key in KEYS)})"
@@ -55,25 +60,37 @@ class Dataset:
                 name=self.name,
                 value=shapes,
             )
+        if self.features is not None and shapes[0] != (len(self.features),):
+            raise InputError(
+                f"{self.name}: {len(self.features)} names of features for inputs of shape {shapes[0]}; each must have one",
+                name="features",
+                value=self.features,
+                allowed="one name for each number of an input",
+            )
 
     @property
     def test(self) -> Arrays:
         """Test inputs and observations, for the final measurement only, never for choosing anything."""
         return self.x_test, self.y_test
 
-    def split(self, validation: int, seed: int = 0) -> tuple[Arrays, Arrays | None]:
-        """Split the training data at random into training data and ``validation`` held-out examples; None for 0 of these.
+    def split(self, validation: float, seed: int = 0) -> tuple[Arrays, Arrays | None]:
+        """Split the training data at random into training data and held-out data; None where nothing is held out.
+
+        Args:
+            validation: how many examples are held out: their number, or their share, which is below 1.
+            seed: of the random choice.
 
         Raises:
             InputError: ``validation`` is negative, or leaves no training example.
         """
         n = num_examples(self.x_train)
-        validation = check_number("validation", validation, low=0, high=n - 1, whole=True)
+        count = round(validation * n) if isinstance(validation, float) and 0 < validation < 1 else validation
+        count = check_number("validation", count, low=0, high=n - 1, whole=True)
         seed = check_number("seed", seed, low=0, high=2**63 - 1, whole=True)
         order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
-        held, rest = order[:validation].sort().values, order[validation:].sort().values
+        held, rest = order[:count].sort().values, order[count:].sort().values
         train = rows(self.x_train, rest), rows(self.y_train, rest)
-        return train, (rows(self.x_train, held), rows(self.y_train, held)) if validation else None
+        return train, (rows(self.x_train, held), rows(self.y_train, held)) if count else None
 
 
 Part = Literal["train", "test"]
@@ -137,13 +154,22 @@ def as_tuples(x: Any) -> Any:
     return {key: as_tuples(part) for key, part in x.items()} if isinstance(x, Mapping) else x
 
 
-def dataset_of(name: str, x_train: np.ndarray, y_train: np.ndarray, x_test: np.ndarray, y_test: np.ndarray) -> Dataset:
+def dataset_of(
+    name: str,
+    x_train: np.ndarray,
+    y_train: np.ndarray,
+    x_test: np.ndarray,
+    y_test: np.ndarray,
+    *,
+    features: Sequence[str] | None = None,
+    classes: Sequence[str] | None = None,
+) -> Dataset:
     """A data set of arrays; 8-bit pixels are scaled to [0, 1], wider integers, such as tokens, stay integers.
 
     Raises:
         InputError: an array that does not hold numbers, another kind of numbers in one part, or see :class:`Dataset`.
     """
-    if _is_pixels(x_train) != _is_pixels(x_test) or _is_integers(x_train) != _is_integers(x_test):
+    if _is_pixels(x_train) != _is_pixels(x_test) or is_integers(x_train) != is_integers(x_test):
         raise InputError(
             f"{name}: inputs of type {x_train.dtype} and {x_test.dtype}; training and test inputs must both be "
             "8-bit pixels, both be wider integers, or both be other numbers",
@@ -163,19 +189,21 @@ def dataset_of(name: str, x_train: np.ndarray, y_train: np.ndarray, x_test: np.n
             torch.from_numpy(_inputs_of(x)),
             torch.from_numpy(y.astype(np.float64 if y.dtype.kind == "f" else np.int64)),
         ]
-    return Dataset(name, *tensors)
+    named, of_classes = (None if names is None else tuple(names) for names in (features, classes))
+    return Dataset(name, *tensors, features=named, classes=of_classes)
 
 
 def _is_pixels(x: np.ndarray) -> bool:
     return x.dtype == np.uint8
 
 
-def _is_integers(x: np.ndarray) -> bool:
+def is_integers(x: np.ndarray) -> bool:
+    """Whether an array holds integers that stay integers, such as tokens, and no 8-bit pixels."""
     return x.dtype.kind in "iu" and not _is_pixels(x)
 
 
 def _inputs_of(x: np.ndarray) -> np.ndarray:
-    if _is_integers(x):
+    if is_integers(x):
         return x.astype(np.int64)
     with np.errstate(over="ignore"):  # values too large for float32 become infinite, and are then refused
         return np.asarray(np.asarray(x, np.float32) / np.float32(255 if _is_pixels(x) else 1))

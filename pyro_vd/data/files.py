@@ -14,6 +14,9 @@ from pyro_vd._core.messages import one_line
 from pyro_vd._core.reading import reading
 from pyro_vd.data.dataset import KEYS, Dataset, dataset_of
 
+NPZ = "an .npz file of plain arrays"
+"""What a file of arrays is called in errors."""
+
 
 def load_npz(path: Path) -> Dataset:
     """Load a file with the arrays ``x_train``, ``y_train``, ``x_test`` and ``y_test``; y holds class labels or numbers.
@@ -21,7 +24,7 @@ def load_npz(path: Path) -> Dataset:
     Raises:
         InputError: the file is corrupt, lacks one of them, or holds values that cannot be trained on.
     """
-    arrays = read_arrays(path, "an .npz file of plain arrays", KEYS)
+    arrays = read_arrays(path, NPZ, KEYS)
     return dataset_of(str(path), *(arrays[key] for key in KEYS))
 
 
@@ -61,4 +64,4 @@ def load_image_folder(path: Path) -> Dataset:
         raise InputError(
             f"{path}: train has the classes {classes[0]}, test {classes[1]}; they must agree", name=str(path), value=classes
         )
-    return dataset_of(str(path), *arrays)
+    return dataset_of(str(path), *arrays, classes=classes[0])

@@ -4,54 +4,99 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pyro_vd._core.array_files import read_arrays
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.extras import check_installed
 from pyro_vd._core.messages import must_be_one_of, one_line
 from pyro_vd._core.storage import write_atomically
-from pyro_vd.data.dataset import Dataset, dataset_of
-from pyro_vd.data.files import load_image_folder, load_npz
+from pyro_vd.data.dataset import Dataset, dataset_of, is_integers
+from pyro_vd.data.files import NPZ, load_image_folder, load_npz
 from pyro_vd.data.idx_files import read_idx
 from pyro_vd.data.imdb import load_imdb
+from pyro_vd.data.tables import holds_tables, load_table
+from pyro_vd.data.text_files import holds_texts, load_texts
 
 DATA_VARIABLE = "PYRO_VD_DATA"
 _TORCHVISION = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "cifar10": "CIFAR10"}
 NAMES = ("digits", "diabetes", *_TORCHVISION, "imdb")
 
 
-def load_data(name: str, data_dir: Path | str | None = None) -> Dataset:
+def load_data(
+    name: str,
+    data_dir: Path | str | None = None,
+    *,
+    target: str | None = None,
+    test: float | None = None,
+    drop: Sequence[str] = (),
+    as_classes: bool | None = None,
+) -> Dataset:
     """Load a data set.
 
     Args:
         name: ``digits`` and ``diabetes`` (scikit-learn's, built in), ``mnist``, ``fashion-mnist``, ``cifar10``; ``imdb``,
-            reviews as tokens; the path of an ``.npz`` file with x_train, y_train, x_test and y_test, of which y holds class
-            labels or numbers, and x numbers, 8-bit pixels, which are divided by 255, or wider integers, such as tokens, which
-            stay integers; or a folder of images in ``train/<class>/`` and ``test/<class>/``.
+            reviews as tokens; or a path of your own: a table, ``.csv`` or ``.parquet``; an ``.npz`` file with x_train, y_train,
+            x_test and y_test, of which y holds class labels or numbers, and x numbers, 8-bit pixels, which are divided by 255,
+            or wider integers, such as tokens, which stay integers; or a folder with ``train`` and ``test``, which are tables,
+            texts (``.jsonl``, or ``<class>/*.txt``) or images (``<class>/*.png`` and the like).
         data_dir: torchvision root; see :func:`data_root`. Missing files are downloaded if possible, but not those of ``imdb``.
+        target, test, drop, as_classes: of a table, see :func:`~pyro_vd.data.load_table`; other data take none of them.
 
     Raises:
         InputError: an unknown name; data that are missing, broken or unfit for training; or a package that reads them is not
             installed.
     """
-    if built_in := {"digits": _digits, "diabetes": _diabetes}.get(name):
-        return built_in()
-    if name in _TORCHVISION:
-        return _torchvision(name, data_root(data_dir))
-    if name == "imdb":
-        return load_imdb(data_root(data_dir))
     path = Path(name)
-    if path.suffix == ".npz" and path.is_file():
-        return load_npz(path)
+    if name not in NAMES and holds_tables(path):
+        return load_table(path, target, test=test, drop=drop, as_classes=as_classes)
+    root = data_root(data_dir)
+    load: Callable[[], Dataset]
+    if built_in := {"digits": _digits, "diabetes": _diabetes}.get(name):
+        load = built_in
+    elif name in _TORCHVISION:
+        load = partial(_torchvision, name, root)
+    elif name == "imdb":
+        load = partial(load_imdb, root)
+    elif path.suffix == ".npz" and path.is_file():
+        load = partial(load_npz, path)
+    elif path.is_dir():
+        load = partial(load_texts if holds_texts(path) else load_image_folder, path)
+    else:
+        files = ", a table (.csv or .parquet), an .npz file or a folder that exists"
+        message = must_be_one_of("data", name, NAMES, files)
+        raise InputError(message, name="data", value=name, allowed=f"one of {', '.join(NAMES)}{files}")
+    for key, value in {"target": target, "test": test, "drop": list(drop) or None}.items():
+        if value is not None:
+            raise InputError(name=key, value=value, allowed=f"left out: data {name!r} is no table")
+    return load()
+
+
+def kind_of_data(name: str) -> str | None:
+    """What a file or a folder holds, ``tabular``, ``images`` or ``text``, as far as its name and its first array tell.
+
+    Returns:
+        None for data that are built in, and for what is none of these.
+
+    Raises:
+        InputError: an ``.npz`` file that is broken.
+    """
+    path = Path(name)
+    if name in NAMES or not path.exists():
+        return None
+    if holds_tables(path):
+        return "tabular"
     if path.is_dir():
-        return load_image_folder(path)
-    allowed = f"one of {', '.join(NAMES)}, an .npz file or a folder of images that exists"
-    message = must_be_one_of("data", name, NAMES, ", an .npz file or a folder of images that exists")
-    raise InputError(message, name="data", value=name, allowed=allowed)
+        return "text" if holds_texts(path) else "images"
+    if path.suffix != ".npz":
+        return None
+    x = read_arrays(path, NPZ, ("x_train",))["x_train"]
+    return "images" if x.ndim > 2 else "text" if is_integers(x) else "tabular"
 
 
 def data_root(data_dir: Path | str | None = None) -> Path:
@@ -75,10 +120,10 @@ def _diabetes() -> Dataset:
     from sklearn.datasets import load_diabetes
     from sklearn.model_selection import train_test_split
 
-    inputs, progression = load_diabetes(return_X_y=True, scaled=False)
-    x_train, x_test, y_train, y_test = train_test_split(inputs, progression, test_size=89, random_state=0)
+    found = load_diabetes(scaled=False)
+    x_train, x_test, y_train, y_test = train_test_split(found.data, found.target, test_size=89, random_state=0)
     mean, std = x_train.mean(0), x_train.std(0)
-    return dataset_of("diabetes", (x_train - mean) / std, y_train, (x_test - mean) / std, y_test)
+    return dataset_of("diabetes", (x_train - mean) / std, y_train, (x_test - mean) / std, y_test, features=found.feature_names)
 
 
 def _torchvision(name: str, root: Path) -> Dataset:

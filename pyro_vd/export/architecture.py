@@ -14,7 +14,7 @@ from pyro_vd._core.reading import reading
 from pyro_vd.export.growth import MOST_GROWTH, growth
 from pyro_vd.networks.construction import constructor_arguments, constructor_defaults
 from pyro_vd.networks.layer_registry import described_classes, exact_kind_of
-from pyro_vd.networks.modules import Rescale, SelectInputs
+from pyro_vd.networks.modules import Rescale, SelectInputs, Standardize
 from pyro_vd.networks.norms import BATCH_NORMS
 from pyro_vd.networks.partial_norms import PartialNorm
 
@@ -35,7 +35,7 @@ _OTHERS: dict[str, type[nn.Module]] = {
             nn.Unflatten,
         ),
         *(nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Dropout, nn.Dropout2d),
-        *(*BATCH_NORMS, nn.LayerNorm, PartialNorm, SelectInputs, Rescale),
+        *(*BATCH_NORMS, nn.LayerNorm, PartialNorm, SelectInputs, Standardize, Rescale),
     )
 }
 """Modules that a file may ask for, inside ``nn.Sequential``, beside the layers of registered kinds."""

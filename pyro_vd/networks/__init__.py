@@ -19,8 +19,8 @@ from pyro_vd.networks.layer_registry import register_layer
 from pyro_vd.networks.layers import named_weights
 from pyro_vd.networks.linear_kind import LinearKind
 from pyro_vd.networks.linear_map import LinearMap
-from pyro_vd.networks.modules import Rescale, SelectInputs
-from pyro_vd.networks.ready import lenet5, mlp, vgg_like
+from pyro_vd.networks.modules import Rescale, SelectInputs, Standardize
+from pyro_vd.networks.ready import conv_classifier, lenet5, mlp, vgg_like
 from pyro_vd.networks.ready_residual import resnet20
 from pyro_vd.networks.ready_sequences import lstm_classifier, transformer_encoder
 from pyro_vd.networks.recurrent_kinds import RecurrentCellKind, RecurrentKind
@@ -41,6 +41,8 @@ __all__ = [
     "RemappedEmbeddingBag",
     "Rescale",
     "SelectInputs",
+    "Standardize",
+    "conv_classifier",
     "lenet5",
     "lstm_classifier",
     "mlp",

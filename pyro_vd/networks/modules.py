@@ -9,6 +9,9 @@ from torch import Tensor, nn
 
 from pyro_vd._core.errors import InputError
 
+_SMALLEST = 1e-37
+"""The smallest standard deviation whose inverse is a float32."""
+
 
 class SelectInputs(nn.Module):
     """A selection of the inputs that a network reads: ``x.index_select(dim, index)``.
@@ -40,6 +43,54 @@ class SelectInputs(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.in_features}, {self.out_features}, dim={self.dim}"
+
+
+class Standardize(nn.Module):
+    """The first step of a network whose inputs have units: ``(x − mean) · scale`` along the last dimension.
+
+    Mean and scale are buffers, 0 and 1 at first, so that a network that is saved takes inputs in their own units.
+
+    Args:
+        features: how many numbers an input has.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("scale", torch.ones(features))
+
+    @property
+    def features(self) -> int:
+        """How many numbers an input has."""
+        return len(self.mean)
+
+    def fit(self, inputs: Tensor) -> Self:
+        """Learn from these inputs ``(n, …, features)``, which are training data, and return the module itself.
+
+        A feature gets mean 0 and standard deviation 1. One of zeros and ones, such as a category, stays as it is. The scale of
+        one that is constant is 0: the network never reads it.
+
+        Raises:
+            InputError: the inputs have another number of features.
+        """
+        if inputs.ndim < 2 or inputs.shape[-1] != self.features:
+            given, allowed = tuple(inputs.shape), f"of shape (n, …, {self.features})"
+            raise InputError(name="inputs", value=given, allowed=allowed)
+        x = inputs.detach().double().flatten(0, -2)
+        mean, std = x.mean(0), x.std(0, correction=0)
+        is_constant, is_binary = (x == x[0]).all(0) | (std < _SMALLEST), ((x == 0) | (x == 1)).all(0)
+        self.mean.copy_(torch.where(is_binary & ~is_constant, 0.0, mean))
+        self.scale.copy_(torch.where(is_constant, 0.0, torch.where(is_binary, 1.0, 1 / std)))
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.mean) * self.scale
+
+    def extra_repr(self) -> str:
+        return str(self.features)
 
 
 class Rescale(nn.Module):

@@ -62,6 +62,30 @@ def lenet5(classes: int = 10) -> nn.Sequential:
     )
 
 
+def conv_classifier(shape: Sequence[int] = (28, 28), classes: int = 10, width: int = 16) -> nn.Sequential:
+    """Make a small convolutional network for images of any size: three convolutions of stride 2, and a linear layer.
+
+    It returns ``(batch, classes)``.
+
+    Args:
+        shape: of an image, ``(height, width)`` or ``(channels, height, width)``.
+        classes: the number of classes.
+        width: the channels of the first convolution; the second and the third have twice and four times as many.
+
+    Raises:
+        InputError: an argument is not an integer of at least 1, or ``shape`` has not two or three of them.
+    """
+    if len(shape) not in (2, 3):
+        raise InputError(name="shape", value=list(shape), allowed="(height, width) or (channels, height, width)")
+    check_sizes({**{f"shape[{index}]": size for index, size in enumerate(shape)}, "classes": classes, "width": width})
+    channels, *positions = (1, *shape) if len(shape) == 2 else shape
+    layers: list[nn.Module] = [nn.Flatten(), nn.Unflatten(1, (1, *shape))] if len(shape) == 2 else []
+    for outputs in (width, 2 * width, 4 * width):
+        layers += [nn.Conv2d(channels, outputs, 3, stride=2, padding=1), nn.ReLU()]
+        channels, positions = outputs, [-(-size // 2) for size in positions]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels * positions[0] * positions[1], classes))
+
+
 _VGG_LIKE = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 """The channels of the convolutions in each group; a pooling ends the group."""
 

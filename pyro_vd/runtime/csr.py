@@ -13,10 +13,12 @@ from pyro_vd._core.errors import InputError
 from pyro_vd.networks.checks import check_hooks
 from pyro_vd.networks.copies import copy_network
 from pyro_vd.networks.layers import as_matrix
-from pyro_vd.networks.modules import SelectInputs
+from pyro_vd.networks.modules import SelectInputs, Standardize
 from pyro_vd.networks.operations import ELEMENTWISE
 from pyro_vd.runtime.csr_linear import CSRLinear, check_features
 from pyro_vd.runtime.inputs import check_input, selects_channels
+
+_BETWEEN = ELEMENTWISE | {Standardize}
 
 
 class CSRNetwork(nn.Module):
@@ -66,6 +68,8 @@ class CSRNetwork(nn.Module):
                 self._calls.append(step.product())
             elif isinstance(step, SelectInputs):
                 self._calls.append(partial(_select, step.in_features, step.index))
+            elif isinstance(step, Standardize):
+                self._calls.append(partial(_standardize, step.mean[:, None], step.scale[:, None]))
             else:
                 fresh = type(step) is nn.ReLU and isinstance(before, CSRLinear)  # nothing else holds its output
                 self._calls.append(torch.relu_ if fresh else step.forward)
@@ -90,6 +94,12 @@ def _select(in_features: int, index: Tensor, h: Tensor) -> Tensor:
     return h[index]  # faster than index_select for a transposed tensor
 
 
+def _standardize(mean: Tensor, scale: Tensor, h: Tensor) -> Tensor:
+    """Standardize inputs of ``(features, batch)``."""
+    check_features(len(mean), h)
+    return (h - mean) * scale
+
+
 def linear_steps(net: nn.Module) -> tuple[bool, list[nn.Module]]:
     """Whether a network flattens its input, and its modules after that, in order."""
     check_hooks(net)
@@ -99,13 +109,13 @@ def linear_steps(net: nn.Module) -> tuple[bool, list[nn.Module]]:
             continue
         if type(module) is nn.Flatten and (module.start_dim, module.end_dim) == (1, -1) and not steps:
             flattens = True
-        elif as_matrix(module) is not None or type(module) in ELEMENTWISE or (_is_selection(module) and not steps):
+        elif as_matrix(module) is not None or type(module) in _BETWEEN or (_is_selection(module) and not steps):
             steps.append(module)
         else:
             raise InputError(
                 f"module {name!r} ({type(module).__name__}) cannot be run as sparse matrices; the network must be Sequential "
-                "of, in this order, nn.Flatten, SelectInputs, and linear layers with activations between; for any other "
-                "network, give inputs too: sparsify_runtime(net, example=x)",
+                "of, in this order, nn.Flatten, SelectInputs, Standardize, and linear layers with activations between; for any "
+                "other network, give inputs too: sparsify_runtime(net, example=x)",
                 name=name or "net",
                 value=type(module).__name__,
             )

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from pyro_vd._core.arguments import check_path
 from pyro_vd._core.errors import InputError
 from pyro_vd.data.dataset import Arrays, Dataset
-from pyro_vd.data.loading import load_data
 from pyro_vd.export.pruned_file import load_pruned
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.models.bayesian import BayesianNetwork
@@ -20,6 +19,7 @@ from pyro_vd.models.data_checks import check_data
 from pyro_vd.pruning.rule import PruningRule
 from pyro_vd.workflow.posterior_file import load_posterior
 from pyro_vd.workflow.recipe import Recipe
+from pyro_vd.workflow.recipe_data import data_of
 from pyro_vd.workflow.recipe_files import parse_recipe
 from pyro_vd.workflow.run_folder import POSTERIOR, PRUNED, RECIPE, read_metrics, recipe_of
 
@@ -46,7 +46,7 @@ class Run:
     @cached_property
     def data(self) -> Dataset:
         """The whole data set, with observations as the likelihood takes them."""
-        return checked(load_data(self.recipe.data.name, self.data_dir or self.recipe.data.dir), self.model)
+        return checked(data_of(self.recipe, self.data_dir), self.model)
 
     @property
     def train(self) -> Arrays:
@@ -123,4 +123,5 @@ def checked(data: Dataset, model: BayesianNetwork) -> Dataset:
 
 def _checked(data: Dataset, model: BayesianNetwork) -> Dataset:
     train = check_data(f"{data.name}, training data", (data.x_train, data.y_train), model)
-    return Dataset(data.name, *train, *check_data(f"{data.name}, test data", data.test, model))
+    test = check_data(f"{data.name}, test data", data.test, model)
+    return replace(data, x_train=train[0], y_train=train[1], x_test=test[0], y_test=test[1])

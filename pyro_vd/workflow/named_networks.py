@@ -15,7 +15,7 @@ from pyro_vd import networks
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import one_line, quoted
 
-_READY = ("lenet5", "lstm_classifier", "mlp", "resnet20", "transformer_encoder", "vgg_like")
+_READY = ("conv_classifier", "lenet5", "lstm_classifier", "mlp", "resnet20", "transformer_encoder", "vgg_like")
 _OWN: dict[str, Callable[..., nn.Module]] = {f"{networks.__name__}.{name}": getattr(networks, name) for name in _READY}
 
 _trusted: set[str] = set()

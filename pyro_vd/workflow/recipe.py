@@ -22,14 +22,22 @@ class DataConfig:
     """The data set."""
 
     name: str = "digits"
-    """One of digits, diabetes, mnist, fashion-mnist, cifar10 and imdb, or the path of an .npz file or of a folder of images."""
+    """One of digits, diabetes, mnist, fashion-mnist, cifar10 and imdb, or the path of a table (.csv or .parquet), of an .npz
+    file, or of a folder with tables, images or texts."""
     dir: str | None = None
     """The torchvision root; null is $PYRO_VD_DATA, or ~/.cache/pyro_vd where that is not set."""
-    validation: int = 0
-    """How many training examples are held out for validation; the same examples for every seed."""
+    validation: int | float = 0
+    """How many training examples are held out for validation, or which share of them, below 1; the same for every seed."""
+    target: str | None = None
+    """The column of a table to predict."""
+    test: int | float | None = None
+    """How many rows of a table in one file are test data, or which share of them; the same for every seed. Null is a fifth."""
+    drop: list[str] = field(default_factory=list)
+    """Columns of a table to leave out."""
 
     def __post_init__(self) -> None:
-        self.validation = check_number("validation", self.validation, low=0, whole=True)
+        if not 0 < self.validation < 1:
+            self.validation = check_number("validation", self.validation, low=0, whole=True)
 
 
 @dataclass

@@ -12,6 +12,7 @@ from pyro_vd._core.storage import as_json, clear_temporaries, is_temporary, writ
 from pyro_vd._core.yaml_files import load_yaml, read_yaml
 from pyro_vd.evaluation.epoch_record import EpochRecord
 from pyro_vd.training.metrics_log import read_log
+from pyro_vd.workflow.model_config import AUTO
 from pyro_vd.workflow.recipe import Recipe
 from pyro_vd.workflow.recipe_files import recipe_text
 from pyro_vd.workflow.results import check_results
@@ -143,10 +144,17 @@ def recipe_of(folder: Path) -> dict[str, Any]:
 
 def differences_of(found: Any, wanted: Any, path: str = "") -> list[str]:
     if isinstance(found, dict) and isinstance(wanted, dict):
-        keys = [key for key in {**found, **wanted} if found.get(key) != wanted.get(key)]
+        keys = [key for key in {**found, **wanted} if not _agree(found.get(key), wanted.get(key))]
         return [
             line
             for key in keys
             for line in differences_of(found.get(key), wanted.get(key), f"{path}.{key}" if path else str(key))
         ]
     return [f"{path} is {quoted(found)} there, {quoted(wanted)} here"]
+
+
+def _agree(found: Any, wanted: Any) -> bool:
+    """Whether two settings are the same, or may be once the second is taken from the data."""
+    if isinstance(found, list) and isinstance(wanted, list) and len(found) == len(wanted):
+        return all(map(_agree, found, wanted))
+    return wanted == AUTO or found == wanted

@@ -24,7 +24,6 @@ from pyro_vd._core.storage import as_json, write_atomically
 from pyro_vd.compaction.surviving import compact_size
 from pyro_vd.data.augmentation import RandomAffine
 from pyro_vd.data.dataset import Arrays
-from pyro_vd.data.loading import load_data
 from pyro_vd.evaluation.score import validation_score
 from pyro_vd.evaluation.standard_error import score_standard_error
 from pyro_vd.export.pruned_file import save_pruned
@@ -46,6 +45,7 @@ from pyro_vd.workflow.measuring import file_info, measure_networks
 from pyro_vd.workflow.phases import PruneConfig, StepsConfig
 from pyro_vd.workflow.posterior_file import save_posterior
 from pyro_vd.workflow.recipe import Recipe
+from pyro_vd.workflow.recipe_data import data_of, resolved
 from pyro_vd.workflow.run_folder import FRAMES, LOG, METRICS, PRUNED, check_run_dir, prepare_run_dir, read_metrics
 from pyro_vd.workflow.run_lock import only_process
 
@@ -101,9 +101,10 @@ def _train_run(
     recipe = recipe.from_anywhere()
     check_device(recipe.torch_device())
     torch.set_num_threads(recipe.threads)
-    data = load_data(recipe.data.name, recipe.data.dir)
+    data = data_of(recipe)
+    recipe = resolved(recipe, data)
     pyro.set_rng_seed(recipe.seed)
-    net = recipe.model.build(targets=data.split(recipe.data.validation)[0][1])
+    net = recipe.model.build(train=data.split(recipe.data.validation)[0])
     likelihood = recipe.model.build_likelihood(net)
     model = recipe.model.bayesian(copy.deepcopy(net), copy.deepcopy(likelihood))
     data = checked(data, model)

@@ -12,7 +12,7 @@ import torch
 from support import refuses
 
 from pyro_vd import load_data
-from pyro_vd.data.imdb import LENGTH, VOCABULARY
+from pyro_vd.data.text_files import LENGTH, VOCABULARY
 from pyro_vd.data.texts import PADDING, UNKNOWN, tokens, vocabulary, words
 
 REVIEWS = {
@@ -80,7 +80,7 @@ def test_missing_files_are_named(tmp_path):
         (gzip.compress(b'{"label": 2, "text": "a"}'), "line 1"),
         (gzip.compress(b'{"label": 1, "text": "a"}\n[1]'), "line 2"),
         (gzip.compress(b'{"label": true, "text": "a"}'), "label"),
-        (gzip.compress(b""), "no reviews"),
+        (gzip.compress(b""), "no texts"),
         (gzip.compress(b'{"label": 1, "text": "a"}')[:-9], "gzip"),
     ],
     ids=["text", "half an object", "label 2", "a list", "true", "empty", "truncated"],

@@ -7,7 +7,7 @@ import torch
 from support import refuses
 from torch import nn
 
-from pyro_vd.networks import lenet5, lstm_classifier, resnet20, transformer_encoder, vgg_like
+from pyro_vd.networks import conv_classifier, lenet5, lstm_classifier, resnet20, transformer_encoder, vgg_like
 
 
 def _weights(net: nn.Module) -> int:
@@ -36,6 +36,8 @@ def test_sizes_are_those_of_the_literature(count, wanted):
 @pytest.mark.parametrize(
     ("net", "x", "classes"),
     [
+        (conv_classifier((7, 9), 3, 4), torch.randn(2, 7, 9), 3),
+        (conv_classifier((3, 1, 20)), torch.randn(2, 3, 1, 20), 10),
         (lenet5(3), torch.randn(2, 28, 28), 3),
         (lenet5(), torch.randn(2, 1, 28, 28), 10),
         (vgg_like(4), torch.randn(2, 3, 32, 32), 4),
@@ -44,7 +46,10 @@ def test_sizes_are_those_of_the_literature(count, wanted):
         (transformer_encoder(30, 5, 9, 8, 2), torch.randint(30, (2, 9)), 5),
         (transformer_encoder(30, 5, 9, 8, 2), torch.zeros(2, 4, dtype=torch.int64), 5),
     ],
-    ids=["lenet5", "lenet5 with channel", "vgg_like", "resnet20", "lstm", "transformer", "transformer, padding only"],
+    ids=[
+        *("small", "small with channels", "lenet5", "lenet5 with channel", "vgg_like", "resnet20", "lstm", "transformer"),
+        "transformer, padding only",
+    ],
 )
 def test_outputs_are_logits_and_every_parameter_learns(net, x, classes):
     logits = net(x)
@@ -61,11 +66,19 @@ def test_padding_in_front_does_not_change_the_mean_over_words():
     torch.testing.assert_close(net(longer), net(text))
 
 
-@pytest.mark.parametrize("make", [lenet5, vgg_like, resnet20, lstm_classifier, transformer_encoder])
+@pytest.mark.parametrize("make", [conv_classifier, lenet5, vgg_like, resnet20, lstm_classifier, transformer_encoder])
 @pytest.mark.parametrize("classes", [0, 2.5, "ten"])
 def test_a_number_of_classes_that_is_none_is_refused(make, classes):
     with refuses("classes", classes):
         make(classes=classes)
+
+
+@pytest.mark.parametrize(
+    ("shape", "name", "value"), [((4,), "shape", [4]), ((1, 1, 4, 4), "shape", [1, 1, 4, 4]), ((4, 0), "shape[1]", 0)]
+)
+def test_an_image_has_two_or_three_sizes(shape, name, value):
+    with refuses(name, value):
+        conv_classifier(shape)
 
 
 def test_heads_must_divide_the_width():

@@ -110,6 +110,8 @@ SENTENCES = {
     "pyro_vd.load_data('digits')": "data 'digits' needs scikit-learn: pip install 'pyro_vd[train]'",
     "pyro_vd.load_data('mnist')": "data 'mnist' needs torchvision: pip install 'pyro_vd[vision]'",
     "pyro_vd.load_data(sys.prefix)": "a folder of images needs torchvision: pip install 'pyro_vd[vision]'",
+    "pyro_vd.load_data(table, target='y')": "a table needs pandas: pip install 'pyro_vd[tables]'",
+    "pyro_vd.data.load_table('a.parquet', 'y')": "a table needs pandas, pyarrow: pip install 'pyro_vd[tables]'",
     "pyro_vd.evaluate(net, (x, y))": "measuring a classifier needs scikit-learn, torchmetrics: pip install 'pyro_vd[train]'",
     "pyro_vd.evaluation.ood_metrics(x, x)": "ood_metrics needs scikit-learn: pip install 'pyro_vd[train]'",
     "pyro_vd.save_pruned(wide, 'net', layout='quantised')": "a codebook of 100 values needs scikit-learn: "
@@ -120,10 +122,12 @@ SENTENCES = {
 }
 
 MISSING = f"""
-import sys, torch, pyro_vd
+import pathlib, sys, tempfile, torch, pyro_vd
 from pyro_vd import InputError
 net, wide = torch.nn.Linear(4, 2), torch.nn.Linear(25, 4)
 x, y = torch.randn(4, 4), torch.tensor([0, 1, 0, 1])
+(path := pathlib.Path(tempfile.mkdtemp()) / "a.csv").write_text("x,y\\n1,2\\n")
+table = str(path)
 assert "fit" in dir(pyro_vd)
 for call, sentence in {SENTENCES!r}.items():
     try:

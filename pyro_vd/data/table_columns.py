@@ -1,0 +1,174 @@
+"""Columns of a table as features: numbers, zeros and ones, and one feature for each text that a column of categories holds."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pyro_vd._core.errors import InputError
+from pyro_vd._core.messages import must_be_one_of, quoted, some_of
+
+logger: logging.Logger = logging.getLogger(__name__)
+
+MOST_CATEGORIES = 100
+"""The most different texts in a column of categories; columns of more are rather names, dates or identifiers."""
+
+_ROUNDING = 1e-3
+"""The largest error of a number as float32 that is allowed, relative to the standard deviation of its column."""
+
+_TYPES = "numbers, truth values, text or categories"
+
+
+def column(where: str, frame: Any, name: str) -> Any:
+    """A column of a table.
+
+    Raises:
+        InputError: there is none of this name, or values in it are missing.
+    """
+    names = list(frame.columns)
+    if name not in names:
+        message = f"{where}: {must_be_one_of('column', name, names)}"
+        raise InputError(message, name="column", value=name, allowed=f"one of {', '.join(names)}")
+    found = frame[name]
+    missing = np.asarray(found.isna(), bool)
+    if missing.any():
+        first = int(missing.argmax()) + 1
+        raise InputError(
+            f"{where}: column {name!r} lacks {int(missing.sum())} of {len(found)} values, the first in row {first}; fill them "
+            "in, or leave these rows or the column out",
+            name=name,
+            value=int(missing.sum()),
+            allowed="a value in each row",
+        )
+    return found
+
+
+def values_of(where: str, series: Any) -> np.ndarray:
+    """The values of a column: numbers as float64, truth values as booleans, texts and categories as text.
+
+    Raises:
+        InputError: values of another type, or numbers that are not finite or that float32 cannot tell apart.
+    """
+    import pandas as pd
+
+    kind = pd.api.types.infer_dtype(series, skipna=False)
+    if isinstance(series.dtype, pd.CategoricalDtype):
+        return np.asarray([str(value) for value in series], object)
+    if kind == "boolean":
+        return np.asarray(series, bool)
+    if kind == "string":
+        return np.asarray(series, object)
+    if kind in ("integer", "floating", "mixed-integer-float", "decimal"):
+        return _numbers(where, series)
+    allowed = f"{_TYPES}; leave the column out, or make numbers or text of it"
+    message = f"{where}: column {series.name!r} is of type {_type_name(series, kind)}; it must hold {allowed}"
+    raise InputError(message, name=str(series.name), value=kind, allowed=_TYPES)
+
+
+def _type_name(series: Any, kind: str) -> str:
+    return f"{series.dtype} ({kind}, such as {quoted(series.iloc[0])})"
+
+
+def _numbers(where: str, series: Any) -> np.ndarray:
+    """Numbers as float64, as exact as float32 inputs must be."""
+    values = np.asarray(series, np.float64)
+    with np.errstate(over="ignore"):
+        single = values.astype(np.float32)
+    if not np.isfinite(single).all():
+        row = int((~np.isfinite(single)).argmax())
+        largest = float(np.finfo(np.float32).max)
+        raise InputError(
+            f"{where}: column {series.name!r} holds {values[row]} in row {row + 1}; numbers must be finite, and at most "
+            f"{largest:.2g} in size",
+            name=str(series.name),
+            value=float(values[row]),
+            allowed=f"finite numbers of at most {largest:.2g}",
+        )
+    error = np.abs(values - single).max()
+    if series.nunique() > 1 and (error > _ROUNDING * values.std() or len(np.unique(single)) == 1):
+        raise InputError(
+            f"{where}: column {series.name!r} holds numbers near {values[0]:.12g} that differ by about {values.std():.3g}, "
+            "which the 7 digits of float32 cannot tell apart; subtract a number from all of them, or leave the column out",
+            name=str(series.name),
+            value=float(values[0]),
+            allowed="numbers whose differences show in 7 digits",
+        )
+    return values
+
+
+def feature_names(where: str, frame: Any) -> tuple[str, ...]:
+    """The names of the features of a table: that of a column, and ``column=text`` for each text of one of categories.
+
+    Raises:
+        InputError: a column that is refused, see :func:`values_of`; or one of text with too many different ones, or with ``=``
+            in its name.
+    """
+    names: list[str] = []
+    for name in frame.columns:
+        values = values_of(where, column(where, frame, name))
+        if values.dtype != object:
+            names.append(name)
+            continue
+        categories = sorted(set(values))
+        if len(categories) > MOST_CATEGORIES:
+            raise InputError(
+                f"{where}: column {name!r} holds {len(categories)} different texts, such as {quoted(categories[0])}; at most "
+                f"{MOST_CATEGORIES} are read as categories. Leave the column out, or make numbers or fewer categories of it",
+                name=name,
+                value=len(categories),
+                allowed=f"at most {MOST_CATEGORIES} different texts",
+            )
+        if "=" in name:
+            message = f"{where}: column {name!r} of text must have a name without '=', which its features column=text have"
+            raise InputError(message, name=name, value=name, allowed="a name without '='")
+        names += [f"{name}={category}" for category in categories]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"{where}: two features would be called {twice!r}; rename a column", name=twice, value=twice)
+    return tuple(names)
+
+
+def features_in(where: str, frame: Any, features: Sequence[str]) -> np.ndarray:
+    """The features of each row of a table, ``(n, features)`` as float32; other columns are not read.
+
+    A text that has no feature, because the training part lacks it, has a zero in all features of its column, with a message.
+
+    Args:
+        where: the file, for messages.
+        frame: the table.
+        features: names as :func:`feature_names` gives them.
+
+    Raises:
+        InputError: a column is missing or refused, or holds text where numbers are needed.
+    """
+    made = np.zeros((len(frame), len(features)), np.float32)
+    places: dict[str, dict[str, int]] = {}
+    for place, feature in enumerate(features):
+        name, equals, category = feature.partition("=")
+        if equals and feature not in frame.columns:
+            places.setdefault(name, {})[category] = place
+            continue
+        values = values_of(where, column(where, frame, feature))
+        if values.dtype == object:
+            message = f"{where}: column {feature!r} holds text, such as {quoted(values[0])}; it must hold numbers"
+            raise InputError(message, name=feature, value=values[0], allowed="numbers")
+        made[:, place] = values
+    for name, known in places.items():
+        texts = texts_of(values_of(where, column(where, frame, name)))
+        found = np.asarray([known.get(text, -1) for text in texts])
+        rows = (found >= 0).nonzero()[0]
+        made[rows, found[rows]] = 1
+        if unknown := sorted({text for text, place in zip(texts, found, strict=True) if place < 0}):
+            rest = some_of("unknown texts", [repr(text) for text in unknown])
+            logger.warning("%s: column %r holds %s; there its features are all 0", where, name, rest)
+    return made
+
+
+def texts_of(values: np.ndarray) -> list[str]:
+    """Values of a column as text: whole numbers without a point."""
+    if values.dtype == np.float64:
+        return [str(int(value)) if value.is_integer() else str(value) for value in values.tolist()]
+    return [str(value) for value in values.tolist()]

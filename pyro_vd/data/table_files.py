@@ -1,0 +1,92 @@
+"""Tables in files, as they are read: ``.csv`` and ``.parquet``, with columns that have one name each."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import warnings
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from pyro_vd._core.errors import InputError
+from pyro_vd._core.extras import check_installed
+from pyro_vd._core.reading import reading
+
+logger: logging.Logger = logging.getLogger(__name__)
+
+SUFFIXES = (".csv", ".parquet")
+"""The endings of the names of tables."""
+
+_SEPARATORS = ";\t|"
+"""What may separate the columns of a file in which no comma does."""
+
+
+def is_table(path: Path) -> bool:
+    """Whether a path is that of a table, by its name."""
+    return path.suffix.lower() in SUFFIXES
+
+
+def read_frame(path: Path) -> Any:
+    """Read a table as a ``pandas.DataFrame`` with names of columns that are text; a column of row numbers is left out.
+
+    Raises:
+        InputError: pandas, or pyarrow for ``.parquet``, is not installed; the file is missing, broken, not in UTF-8, or has no
+            rows; or a column has no name, or the name of another one.
+    """
+    is_csv = path.suffix.lower() == ".csv"
+    check_installed("a table", "pandas", *(() if is_csv else ("pyarrow",)))
+    frame = _csv(path) if is_csv else _parquet(path)
+    frame.columns = [str(name) for name in frame.columns]
+    _check_names(path, list(frame.columns))
+    if frame.shape[0] == 0:
+        raise InputError(f"{path} has no rows below the names of its columns", name=str(path), value=0, allowed="a row or more")
+    return frame
+
+
+def _csv(path: Path) -> Any:
+    import pandas as pd
+
+    what = "a table: text in UTF-8 whose columns are separated by commas, with their names in the first line"
+    with reading(path, what):
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            names = next(csv.reader(file), [])
+        if len(names) == 1 and (found := [mark for mark in _SEPARATORS if mark in names[0]]):
+            raise InputError(
+                f"{path} has the one column {names[0]!r}: its columns seem to be separated by {found[0]!r}; a comma must "
+                "separate them",
+                name=str(path),
+                value=found[0],
+                allowed="a comma between columns",
+            )
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # a row with more cells than there are names
+            options: Any = {"encoding": "utf-8-sig", "index_col": False, "low_memory": False}
+            frame = pd.read_csv(path, header=0, names=range(len(names)), **options)
+    frame.columns = names
+    return _without_row_numbers(path, frame)
+
+
+def _parquet(path: Path) -> Any:
+    import pandas as pd
+
+    with reading(path, "a table in the format Parquet"):
+        return pd.read_parquet(path, engine="pyarrow")
+
+
+def _without_row_numbers(path: Path, frame: Any) -> Any:
+    """The table without a first column that has no name and counts the rows, as pandas writes its index."""
+    if frame.shape[1] > 1 and frame.columns[0] == "" and list(frame.iloc[:, 0]) == list(range(len(frame))):
+        logger.warning("%s: the first column has no name and counts the rows; it is left out", path)
+        return frame.iloc[:, 1:]
+    return frame
+
+
+def _check_names(path: Path, names: list[str]) -> None:
+    if "" in names:
+        number = names.index("") + 1
+        message = f"{path}: column {number} has no name; each must have one in the first line"
+        raise InputError(message, name=str(path), value=number, allowed="a name for each column")
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        message = f"{path} has several columns {twice[0]!r}; each must have a name of its own"
+        raise InputError(message, name=str(path), value=twice, allowed="one column per name")
