@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from argparse import Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 from pyro_vd._core.errors import InputError
 from pyro_vd.cli.parsing import Parser
 
 if TYPE_CHECKING:
-    from pyro_vd.data.dataset import Dataset
+    from pyro_vd.data.dataset import Arrays
     from pyro_vd.evaluation.observations import Observed
     from pyro_vd.workflow.finished_run import Run
 
@@ -87,18 +87,48 @@ def likelihood_in(info: dict[str, Any], file: Path) -> Observed | None:
         raise InputError(f"{file}: {one_line(error)[:300]}", name=str(file), value=info) from error
 
 
-def data_of(source: Path, name: str | None, info: dict[str, Any], data_dir: str | None) -> Dataset:
-    """The data set ``name``, by default the one that the pruned file names in its ``info``.
+class _Table(TypedDict):
+    target: str
+    test: float | None
+    drop: list[str]
+
+
+class _Info(TypedDict):
+    table: NotRequired[_Table]
+    features: NotRequired[list[str]]
+    classes: NotRequired[list[str]]
+
+
+def data_to_measure(source: Path, name: str | None, info: dict[str, Any], data_dir: str | None) -> tuple[str, Arrays]:
+    """The data to measure a network on, with their name: the test part of a data set, or all rows of another table.
+
+    Args:
+        source: of the network, for messages.
+        name: of the data; None for those that the file names which the network was trained on.
+        info: of the network's file.
+        data_dir: the torchvision root.
 
     Raises:
-        InputError: neither gives a name, or there is no such data set.
+        InputError: neither gives a name, there are no such data, or ``info`` is not as a run writes it.
     """
+    from pyro_vd._core.schema import check_tree
     from pyro_vd.data.loading import load_data
+    from pyro_vd.data.tables import holds_tables, read_table
 
     if not (name or info.get("data")):
         message = f"{source} does not name the data set that it was trained on; give it with --data NAME"
         raise InputError(message, name="data", value=None)
-    return load_data(name or str(info["data"]), data_dir)
+    check_tree(str(source), info, _Info)
+    own, table = str(info.get("data")), info.get("table")
+    classes = info.get("classes")
+    if name is None or Path(name).absolute() == Path(own):
+        options = {} if table is None else {**table, "as_classes": classes is not None}
+        data = load_data(own if table else name or own, data_dir, **options)
+        return data.name, data.test
+    if table is None or not holds_tables(Path(name)):
+        data = load_data(name, data_dir)
+        return data.name, data.test
+    return name, read_table(name, info["features"], table["target"], classes)
 
 
 def new_file(out: Path | str) -> Path:

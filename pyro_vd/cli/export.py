@@ -6,11 +6,20 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
-from pyro_vd.cli.arguments import SOURCE, add_data_dir, add_trust, data_of, likelihood_in, new_file, source_of, take_trust
+from pyro_vd.cli.arguments import (
+    SOURCE,
+    add_data_dir,
+    add_trust,
+    data_to_measure,
+    likelihood_in,
+    new_file,
+    source_of,
+    take_trust,
+)
 from pyro_vd.cli.parsing import Parser
 
 if TYPE_CHECKING:
-    from pyro_vd.data.dataset import Arrays, Dataset
+    from pyro_vd.data.dataset import Arrays
 
 
 def run(arguments: list[str]) -> None:
@@ -54,9 +63,9 @@ def run(arguments: list[str]) -> None:
     out = new_file(values.out or file.with_name(file.stem + form.suffix))
     net = run_pruned(source) if source.is_dir() else load_pruned(source)
     info = read_info(file)
-    data, validation = _data(source, values.data, info, values.data_dir)
+    data, test, validation = _data(source, values.data, info, values.data_dir)
     likelihood = likelihood_in(info, file)
-    x, y = check_network("test data", data.test, net, likelihood)
+    x, y = check_network("test data", test, net, likelihood)
     small = net if values.no_compact else compact(net, rows(x, slice(2)))
 
     form.save(small, out, rows(x, slice(7)), info)
@@ -83,21 +92,21 @@ def run(arguments: list[str]) -> None:
     except BaseException:
         out.unlink(missing_ok=True)  # it is ours, and not what it should be
         raise
-    result = {"file": str(out), "data": data.name, "networks": networks}
+    result = {"file": str(out), "data": data, "networks": networks}
     if values.json:
         print(as_json(result))
     else:
         _print(result)
 
 
-def _data(source: Path, name: str | None, info: dict[str, Any], data_dir: str | None) -> tuple[Dataset, Arrays | None]:
-    """The data to measure on, and a run's validation data."""
+def _data(source: Path, name: str | None, info: dict[str, Any], data_dir: str | None) -> tuple[str, Arrays, Arrays | None]:
+    """The name of the data to measure on, these data, and a run's validation data."""
     if source.is_dir() and not name:
         from pyro_vd.workflow.finished_run import load_run
 
         run = load_run(source, data_dir)
-        return run.data, run.validation
-    return data_of(source, name, info, data_dir), None
+        return run.data.name, run.data.test, run.validation
+    return *data_to_measure(source, name, info, data_dir), None
 
 
 def _print(result: dict[str, Any]) -> None:

@@ -40,7 +40,9 @@ def run(arguments: list[str]) -> None:
     take_trust(values)
 
     from pyro_vd._core.storage import as_json, save_figure
+    from pyro_vd.compaction.surviving import surviving_features
     from pyro_vd.evaluation.network_size import network_size
+    from pyro_vd.networks.inputs import rows
     from pyro_vd.posterior.arviz_files import write_inference_data
     from pyro_vd.pruning.pruned import prune
     from pyro_vd.workflow.finished_run import load_run, run_rule
@@ -63,12 +65,15 @@ def run(arguments: list[str]) -> None:
     write_inference_data(data, run.folder / FILE)
     for name, figure in figures.items():
         save_figure(figure, run.folder / name, dpi=110)
+    features = run.data.features
+    left = () if features is None else surviving_features(net, features, rows(run.data.x_test, slice(1)))
     result = {
         "run": str(run.folder),
         "file": str(run.folder / FILE),
         "figures": [str(run.folder / name) for name in figures],
         "threshold": threshold,
         "layers": [asdict(layer) for layer in layers],
+        **({} if features is None else {"features": features, "features_left": left}),
         "size": {key: value for key, value in size.items() if key != "layers"},
     }
     if values.json:
@@ -78,6 +83,8 @@ def run(arguments: list[str]) -> None:
         but = f" and all inputs but the {'-'.join(map(str, inputs))} of least log α" if inputs else ""
         _print(f"{run.folder / FILE}: log α ≥ {threshold:g}{but} pruned; 5, 50 and 95 % quantiles", layers)
         print_sizes("pruned, before fine-tuning", {"pruned": json.loads(as_json(size))})
+        if features is not None:
+            print(f"it reads {len(left)} of {len(features)} features: {', '.join(left) or 'none'}")
         if figures:
             print(f"figures in {run.folder}: {', '.join(figures)}")
 
@@ -95,7 +102,7 @@ def _figures(run: Run, data: Any, rule: PruningRule, layers: list[LayerInspectio
     figures = (
         plots.log_alpha_histograms(log_alphas, threshold, masks),
         plots.weight_masks(masks),
-        plots.input_relevance(first, image_shape(run.data.x_test.shape[1:])),
+        plots.input_relevance(first, image_shape(run.data.x_test.shape[1:]), run.data.features),
         plots.kl_by_layer({layer.site: layer.kl for layer in layers}),
         plots.mean_against_deviation({name: run.guide.posterior(name) for name in run.guide.site_names}, threshold),
         plots.largest_weights(data),

@@ -35,6 +35,7 @@ def run(arguments: list[str]) -> None:
     from pyro_vd.workflow.finished_run import load_run, run_rule
     from pyro_vd.workflow.measuring import file_info
     from pyro_vd.workflow.phases import PruneConfig
+    from pyro_vd.workflow.run_folder import read_metrics
     from pyro_vd.workflow.training_run import chosen_rule
 
     run = load_run(values.run, values.data_dir)
@@ -59,15 +60,16 @@ def run(arguments: list[str]) -> None:
     row = f"pruned at {threshold:g}" + (f", inputs {'-'.join(map(str, config.max_inputs))}" if config.max_inputs else "")
     out = new_file(values.out or run.folder / f"{name}.safetensors")
     net = prune(run.guide, rule)
+    info = file_info(run.recipe, threshold, run.model.likelihood, read_metrics(run.folder))
     try:
         data = run.data
     except InputError as error:  # the run may have come without its data, which pruning at a threshold does not need
-        save_pruned(net, out, file_info(run.recipe, threshold, run.model.likelihood))
+        save_pruned(net, out, info)
         result = {"file": str(out), "threshold": threshold, "networks": {}}
         finish(values, result, f"{out}, not fine-tuned, and not measured: {error}")
         return
     metrics = asdict(evaluate(net, data.test, likelihood=run.model.likelihood))
-    save_pruned(net, out, file_info(run.recipe, threshold, run.model.likelihood))
+    save_pruned(net, out, info)
     held_out = validation_score(net, run.validation, run.model.likelihood)
     measured = {
         "file": str(out),

@@ -40,3 +40,6 @@ def run(arguments: list[str]) -> None:
         print(f"threshold on log α, chosen on the validation data: {metrics['threshold']:g}")
     if not values.json and "compact" in metrics:  # a run finished under an earlier version lacks it
         print("compact: {units} units, {parameters:,} parameters, {flops:,} FLOPs per example".format(**metrics["compact"]))
+    if not values.json and "features_left" in metrics:
+        left, features = metrics["features_left"], metrics["features"]
+        print(f"it reads {len(left)} of {len(features)} features: {', '.join(left) or 'none'}")

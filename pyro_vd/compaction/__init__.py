@@ -9,7 +9,7 @@ from pyro_vd.compaction.applying import apply_plan
 from pyro_vd.compaction.compacting import compact, shrink_plan
 from pyro_vd.compaction.groups import AttentionHeads, UnitGroups, unit_groups
 from pyro_vd.compaction.plan import ShrinkPlan, shrink_tensor
-from pyro_vd.compaction.surviving import compact_size, surviving_units
+from pyro_vd.compaction.surviving import compact_size, surviving_features, surviving_units
 
 __all__ = [
     "AttentionHeads",
@@ -20,6 +20,7 @@ __all__ = [
     "compact_size",
     "shrink_plan",
     "shrink_tensor",
+    "surviving_features",
     "surviving_units",
     "unit_groups",
 ]

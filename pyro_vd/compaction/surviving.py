@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from torch import nn
 
+from pyro_vd._core.errors import InputError
 from pyro_vd.compaction.compacting import compact
+from pyro_vd.compaction.front import default_example
 from pyro_vd.networks.checks import check_inputs_of
 from pyro_vd.networks.flops import network_cost
-from pyro_vd.networks.inputs import Inputs, rows
-from pyro_vd.networks.layers import widths
+from pyro_vd.networks.inputs import Inputs, rows, shapes_of
+from pyro_vd.networks.layers import named_weights, widths
+from pyro_vd.networks.modules import SelectInputs
 from pyro_vd.networks.remapped import RemappedEmbedding
 
 
@@ -47,6 +52,30 @@ def _units(small: nn.Module) -> str:
         if isinstance(module, nn.Embedding | nn.EmbeddingBag | RemappedEmbedding)
     ]
     return f"{units} ({', '.join(rows)})" if rows else units
+
+
+def surviving_features(net: nn.Module, features: Sequence[str], example: Inputs | None = None) -> tuple[str, ...]:
+    """Name the inputs that the output of a network depends on, as far as its non-zero weights tell.
+
+    Args:
+        net: a network of inputs ``(n, features)``, pruned or already compact.
+        features: their names, such as :attr:`Dataset.features`.
+        example: see :func:`~pyro_vd.compact`.
+
+    Raises:
+        InputError: see :func:`~pyro_vd.compact`; or there are more or fewer names than inputs.
+    """
+    batch = check_inputs_of(net, default_example(net) if example is None else example)
+    shape = shapes_of(rows(batch, 0))
+    if shape != (len(features),):
+        allowed = f"one name for each input; those of the example have the shape {shape}"
+        raise InputError(name="features", value=list(features), allowed=allowed)
+    small = compact(net, batch)
+    front = next((module for module in small.children() if not isinstance(module, nn.Flatten)), small)
+    kept = front.index.tolist() if isinstance(front, SelectInputs) else list(range(len(features)))
+    if len(kept) == 1 and not any(bool(weight.any()) for _, weight in islice(named_weights(small), 1)):
+        return ()  # one input stays where none is read
+    return tuple(features[index] for index in kept)
 
 
 def compact_size(net: nn.Module, example: Inputs) -> CompactSize:

@@ -83,7 +83,8 @@ def read_table(
     """Read the rows of another table for a network that was trained on one, in the order of the network's inputs.
 
     Args:
-        path: a ``.csv`` or ``.parquet`` file. Columns that the network does not know are not read.
+        path: a ``.csv`` or ``.parquet`` file, or a folder with ``test`` of such a name. Columns that the network does not know
+            are not read.
         features: the names of the network's inputs, :attr:`Dataset.features` of the data that it was trained on.
         target: the column of the observations; None if there is none.
         classes: the names of the classes in their order, :attr:`Dataset.classes`; None if the target holds numbers.
@@ -94,7 +95,8 @@ def read_table(
     Raises:
         InputError: see :func:`load_table`; or the target holds another class.
     """
-    frame = read_frame(Path(path))
+    path = Path(path)
+    frame = read_frame(path := _part(path, "test") if path.is_dir() else path)
     x = torch.from_numpy(features_in(str(path), frame, features))
     return x, None if target is None else torch.from_numpy(observations_in(str(path), frame, target, classes))
 

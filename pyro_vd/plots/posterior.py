@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,13 @@ from matplotlib.colors import LogNorm, PowerNorm
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from pyro_vd._core.errors import InputError
 from pyro_vd.distributions.weight_posterior import MultiplicativeNormal
 from pyro_vd.plots.drawing import COLOURS, SHOWN, check_image_shape
 from pyro_vd.posterior.arviz_files import has_data_tree, import_arviz, to_tree
 
 _COLUMNS = 3
+_BARS = 30  # features, at most
 _CELLS = (120, 200)  # rows and columns of a mask's picture, at most
 
 
@@ -83,17 +85,22 @@ def weight_masks(masks: Mapping[str, Tensor]) -> Figure:
     return figure
 
 
-def input_relevance(weight: Tensor, image_shape: tuple[int, int] | None = None) -> Figure:
+def input_relevance(
+    weight: Tensor, image_shape: tuple[int, int] | None = None, features: Sequence[str] | None = None
+) -> Figure:
     """Show how strongly the first layer depends on each input: the number of weights that are left, and their norm √Σθ².
 
     Args:
         weight: the weight ``(units, inputs)`` of the pruned first layer, zero where a weight is removed.
         image_shape: height and width in pixels, if the inputs are an image; channels come first, and are summed. None shows the
             inputs in one row.
+        features: the names of the inputs, of which the 30 with the largest norm are shown as bars; None where they have none.
 
     Raises:
-        InputError: ``weight`` is not a matrix, or its inputs are not channels of such an image.
+        InputError: ``weight`` is not a matrix, its inputs are not channels of such an image, or there are more or fewer names.
     """
+    if features is not None:
+        return _named_relevance(weight, features)
     height, width = check_image_shape(image_shape, weight, channels=True)
     pixels = weight.detach().cpu().T.reshape(-1, height, width, len(weight)).movedim(0, -1).flatten(2)
     figure = Figure(figsize=(8.4, 3.4 if height > 1 else 2.4), layout="constrained")
@@ -105,6 +112,23 @@ def input_relevance(weight: Tensor, image_shape: tuple[int, int] | None = None) 
         if height == 1:
             axis.set_yticks([])
         figure.colorbar(drawn, ax=axis, label=label)
+    return figure
+
+
+def _named_relevance(weight: Tensor, features: Sequence[str]) -> Figure:
+    if weight.ndim != 2 or weight.shape[1] != len(features):
+        allowed = f"one name for each input of a weight of the shape {tuple(weight.shape)}"
+        raise InputError(name="features", value=list(features), allowed=allowed)
+    norms, counts = weight.detach().norm(dim=0).cpu(), (weight != 0).sum(0).tolist()
+    shown = norms.argsort(descending=True, stable=True)[:_BARS].tolist()
+    figure = Figure(figsize=(7, 1.2 + 0.25 * len(shown)), layout="constrained")
+    axis = figure.subplots()
+    bars = axis.barh([features[index] for index in shown], norms[shown].tolist(), color=COLOURS[0])
+    axis.bar_label(bars, [f"{counts[index]} weights" for index in shown], padding=4, fontsize="small")
+    axis.margins(x=0.2)
+    axis.invert_yaxis()
+    read = sum(count > 0 for count in counts)
+    axis.set(xlabel="norm of the weights", title=f"weights left per feature; {read} of {len(features)} features have any")
     return figure
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pyro_vd import __version__
 from pyro_vd._core.errors import InputError
+from pyro_vd.data.dataset import Dataset
 from pyro_vd.distributions.weight_posterior import WeightPosterior
 from pyro_vd.evaluation.draws import Draws
 from pyro_vd.evaluation.epoch_record import EpochRecord
@@ -36,7 +37,7 @@ def dataset(variables: Mapping[str, tuple[Any, Sequence[str]]], coords: Labels |
     Args:
         variables: by name, each array with the names of its first dimensions; further dimensions get the names
             ``<variable>_dim_<k>``.
-        coords: coordinates by dimension; the coordinates of other dimensions count from 0.
+        coords: coordinates by dimension; the coordinates of other dimensions, and of those of another size, count from 0.
 
     Raises:
         InputError: a name contains ``/``, which NetCDF and DataTree do not allow.
@@ -49,7 +50,8 @@ def dataset(variables: Mapping[str, tuple[Any, Sequence[str]]], coords: Labels |
         array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
         arrays[name] = xr.Variable([*dims, *(f"{name}_dim_{k}" for k in range(array.ndim - len(dims)))], array)
     made = xr.Dataset(arrays)
-    return made.assign_coords({dim: (coords or {}).get(str(dim), np.arange(size)) for dim, size in made.sizes.items()})
+    fitting = {dim: names for dim, names in (coords or {}).items() if len(names) == made.sizes.get(dim)}
+    return made.assign_coords({dim: fitting.get(str(dim), np.arange(size)) for dim, size in made.sizes.items()})
 
 
 def draws(variables: Mapping[str, tuple[Tensor, Sequence[str]]], coords: Labels | None = None) -> xr.Dataset:
@@ -65,30 +67,44 @@ def draws(variables: Mapping[str, tuple[Tensor, Sequence[str]]], coords: Labels 
     return dataset({name: (value[None], ["chain", "draw", *dims]) for name, (value, dims) in variables.items()}, coords)
 
 
-def posterior(model: BayesianNetwork, latents: Draws, entries: Entries) -> xr.Dataset:
+def names_of(model: BayesianNetwork, data: Dataset | None) -> Labels:
+    """Return the coordinates that the names of a data set give: of its inputs, of the first layer's, and of classes."""
+    labels: dict[str, Sequence[str]] = {}
+    if data is not None and data.classes is not None:
+        labels["class"] = list(data.classes)
+    if data is not None and data.features is not None:
+        labels["x_dim_0"] = list(data.features)
+        labels[f"{_layer(next(iter(model.initial_weights)))}in"] = list(data.features)
+    return labels
+
+
+def posterior(model: BayesianNetwork, latents: Draws, entries: Entries, labels: Labels) -> xr.Dataset:
     """Return the group of draws of the chosen weights, and of all other latent sites.
 
     Args:
         model: the Bayesian network.
         latents: draws by site, ``(draws, …)``.
         entries: the chosen weights, of which ``latents`` has the draws.
+        labels: names that some indices have, by dimension; see :func:`names_of`.
 
     Raises:
         InputError: see :func:`dataset`.
     """
     variables: dict[str, tuple[Tensor, Sequence[str]]] = {}
-    coords = {}
+    coords = dict(labels)
     for name, value in latents.items():
         indices = entries.get(name)
         dims = _axes(model, name) if name in entries else []
         if indices is not None:
+            shape = model.initial_weights[name].shape
+            named = [labels[dim] if len(labels.get(dim, ())) == size else None for dim, size in zip(dims, shape, strict=True)]
             dims = [f"{_layer(name)}entry"]
-            coords[dims[0]] = [", ".join(map(str, index)) for index in indices.tolist()]
+            coords[dims[0]] = [", ".join(map(str, _named(index, named))) for index in indices.tolist()]
         variables[name] = value, dims
     return draws(variables, coords)
 
 
-def variational_parameters(guide: WeightGuide, rule: Rule) -> xr.Dataset:
+def variational_parameters(guide: WeightGuide, rule: Rule, labels: Labels) -> xr.Dataset:
     """Return the group of θ, log σ², log α and the mask of the weights that a rule keeps, by site, and of plain parameters.
 
     A guide without log α has θ, and the mask of the weights that are left where some have been removed.
@@ -96,6 +112,7 @@ def variational_parameters(guide: WeightGuide, rule: Rule) -> xr.Dataset:
     Args:
         guide: a trained guide.
         rule: which weights count as pruned; see :func:`~pyro_vd.prune`.
+        labels: see :func:`posterior`.
 
     Raises:
         InputError: see :func:`~pyro_vd.pruning.pruning_masks` and :func:`dataset`.
@@ -115,7 +132,7 @@ def variational_parameters(guide: WeightGuide, rule: Rule) -> xr.Dataset:
     plain: dict[str, tuple[Tensor, Sequence[str]]] = {
         name.removeprefix("net."): (value, []) for name, value in model.named_parameters()
     }
-    made = dataset(variables | plain)
+    made = dataset(variables | plain, labels)
     return made.assign_attrs(threshold=rule.threshold) if known else made
 
 
@@ -147,6 +164,11 @@ def provenance(seed: int) -> dict[str, str | int]:
         "python_version": platform.python_version(),
         "seed": seed,
     }
+
+
+def _named(index: Sequence[int], named: Sequence[Sequence[str] | None]) -> list[int | str]:
+    """Return the indices of a weight, with names in the place of those that have one."""
+    return [place if names is None else names[place] for place, names in zip(index, named, strict=True)]
 
 
 def _layer(name: str) -> str:

@@ -12,7 +12,7 @@ from pyro_vd._core.arguments import LARGEST, check_number
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import did_you_mean, quoted
 from pyro_vd._core.threads import alone
-from pyro_vd.data.dataset import Data
+from pyro_vd.data.dataset import Data, Dataset
 from pyro_vd.evaluation.checked_batches import checked_batches
 from pyro_vd.evaluation.draws import Draws, join
 from pyro_vd.evaluation.epoch_record import EpochRecord
@@ -62,6 +62,9 @@ def to_inference_data(
       ``log_likelihood`` also has ``y``, the sum over the heads.
     - ``training_history``: one record per epoch.
 
+    Where the data are a :class:`~pyro_vd.Dataset` with names of features or classes, these are coordinates: of the inputs ``x``
+    and of the weights that read them, and of class probabilities.
+
     Args:
         guide: a trained guide of any kind.
         data: inputs and observations, or a data set, of which the test data are taken; or batches of them, see
@@ -88,12 +91,14 @@ def to_inference_data(
 
     check_guide(guide)
     model = guide.model
+    named = data if isinstance(data, Dataset) else None
     batches = checked_batches("data", data, lambda where, pair: check_data(where, pair, model), dtype_of(model))
     data = check_data("data", data if batches is None else gathered("data", list(batches)), model, part="test")
     num_samples = check_number("num_samples", num_samples, low=1, high=LARGEST, whole=True)
     seed = check_number("seed", seed, low=0, high=2**63 - 1, whole=True)
     entries = _entries(_signals(guide), weights)
-    parameters = groups.variational_parameters(guide, rule)
+    labels = groups.names_of(model, named)
+    parameters = groups.variational_parameters(guide, rule, labels)
 
     latents: list[Draws] = []
     observed: list[Draws] = []
@@ -110,12 +115,12 @@ def to_inference_data(
     found = join(observed, 0)
     inputs: Variables = {f"x_{name}" if name else "x": (tensor, ["example"]) for name, tensor in named_tensors(data[0])}
     made = {
-        "posterior": groups.posterior(model, join(latents, 0), entries),
+        "posterior": groups.posterior(model, join(latents, 0), entries, labels),
         "variational_parameters": parameters,
-        "posterior_predictive": groups.draws(predictions(found)),
+        "posterior_predictive": groups.draws(predictions(found), labels),
         "log_likelihood": groups.draws(log_likelihoods(found)),
         "observed_data": groups.dataset(observations(data[1])),
-        "constant_data": groups.dataset(inputs | weights_of(data[1])),
+        "constant_data": groups.dataset(inputs | weights_of(data[1]), labels),
         "training_history": groups.training_history(history),
     }
     root = {"/": xr.Dataset(attrs={**groups.provenance(seed), **(attrs or {})})}

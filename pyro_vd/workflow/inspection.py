@@ -100,4 +100,4 @@ def run_inference_data(run: Run, **options: Any) -> Any:
         "history": read_history(run.folder),
         "attrs": {"recipe": recipe_text(run.recipe)},
     }
-    return to_inference_data(run.guide, run.data.test, **{**said, **options})
+    return to_inference_data(run.guide, run.data, **{**said, **options})

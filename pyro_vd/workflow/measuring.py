@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import pyro
 from torch import nn
 
-from pyro_vd.data.dataset import Arrays
+from pyro_vd.data.dataset import Arrays, Dataset
 from pyro_vd.evaluation.metrics import AnyMetrics, evaluate
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.models.likelihood import Likelihood
@@ -20,6 +21,8 @@ from pyro_vd.workflow.recipe import Recipe
 
 Fitted = tuple[nn.Module, Likelihood]
 """An ordinary network, and the likelihood of what it predicts."""
+NAMES = ("features", "classes")
+"""The names that data can have, as keys of files and as attributes of a data set."""
 Measured = dict[str, AnyMetrics]
 """The metrics of networks, by name."""
 
@@ -44,7 +47,7 @@ def measure_networks(
     """
     plain: dict[str, Fitted] = {}
     if recipe.model.likelihood == "normal":
-        plain["ridge"] = ridge_regression(train)
+        plain["ridge"] = ridge_regression(train, recipe.model.standardize)
     if pretrained:
         plain["pretrained"] = pretrained
     networks: Measured = {name: evaluate(network, test, likelihood=noise) for name, (network, noise) in plain.items()}
@@ -60,10 +63,23 @@ def measure_posterior(guide: WeightGuide, data: Arrays, seed: int, num_samples: 
     return {"posterior mean": evaluate(mean, data, likelihood=guide.model.likelihood), "Monte Carlo": monte_carlo}
 
 
-def file_info(recipe: Recipe, threshold: float, likelihood: Likelihood) -> dict[str, Any]:
+def file_info(recipe: Recipe, threshold: float, likelihood: Likelihood, metrics: Mapping[str, Any]) -> dict[str, Any]:
     """Make the ``info`` of a pruned network's file, which describes its run.
 
     A threshold that removes nothing, which is infinite, is None: JSON has no infinity.
+
+    Args:
+        recipe: of the run.
+        threshold: that the network was pruned at.
+        likelihood: of the network.
+        metrics: of the run, with the names of features and classes where there are any; see :func:`names_of`.
     """
-    finite = threshold if math.isfinite(threshold) else None
-    return {"data": recipe.data.name, "threshold": finite, "seed": recipe.seed, **describe(likelihood)}
+    data, finite = recipe.data, threshold if math.isfinite(threshold) else None
+    table = {"table": {"target": data.target, "test": data.test, "drop": data.drop}} if data.target is not None else {}
+    names = {key: metrics[key] for key in NAMES if key in metrics}
+    return {"data": data.name, "threshold": finite, "seed": recipe.seed, **table, **names, **describe(likelihood)}
+
+
+def names_of(data: Dataset) -> dict[str, list[str]]:
+    """The names of features and classes, where the data have any, as lists by ``features`` and ``classes``."""
+    return {key: list(names) for key in NAMES if (names := getattr(data, key)) is not None}

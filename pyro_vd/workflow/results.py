@@ -65,6 +65,9 @@ class _Results(TypedDict):
     validation_size: NotRequired[int | None]
     networks: dict[str, dict[str, Any]]
     compact: NotRequired[_Compact]
+    features: NotRequired[list[str]]
+    classes: NotRequired[list[str]]
+    features_left: NotRequired[list[str]]
     seconds: dict[str, float]
 
 

@@ -21,7 +21,7 @@ from torch import nn
 from pyro_vd._core.arguments import check_device, check_path
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.storage import as_json, write_atomically
-from pyro_vd.compaction.surviving import compact_size
+from pyro_vd.compaction.surviving import compact_size, surviving_features
 from pyro_vd.data.augmentation import RandomAffine
 from pyro_vd.data.dataset import Arrays
 from pyro_vd.evaluation.score import validation_score
@@ -41,7 +41,7 @@ from pyro_vd.training.frames import FrameRecorder
 from pyro_vd.training.metrics_log import MetricsLog
 from pyro_vd.training.processes import Processes, processes_here
 from pyro_vd.workflow.finished_run import checked
-from pyro_vd.workflow.measuring import file_info, measure_networks
+from pyro_vd.workflow.measuring import file_info, measure_networks, names_of
 from pyro_vd.workflow.phases import PruneConfig, StepsConfig
 from pyro_vd.workflow.posterior_file import save_posterior
 from pyro_vd.workflow.recipe import Recipe
@@ -158,7 +158,9 @@ def _train_run(
     def measured() -> dict[str, Any]:
         # Everything is chosen; only now are the test data used.
         networks = measure_networks(recipe, train, data.test, pretrained, trained, (pruned, likelihood))
-        save_pruned(pruned, folder / PRUNED, file_info(recipe, rule.threshold, likelihood))
+        save_pruned(pruned, folder / PRUNED, file_info(recipe, rule.threshold, likelihood, names_of(data)))
+        example = rows(data.test[0], slice(1))
+        read = {} if data.features is None else {"features_left": surviving_features(pruned, data.features, example)}
         metrics = {
             "data": recipe.data.name,
             "test_size": num_examples(data.test[0]),
@@ -168,7 +170,9 @@ def _train_run(
             "validation_se": None if validation is None else score_standard_error(pruned, validation, likelihood),
             "validation_size": recipe.data.validation,
             "networks": {name: asdict(value) for name, value in networks.items()},
-            "compact": asdict(compact_size(pruned, rows(data.test[0], slice(1)))),
+            "compact": asdict(compact_size(pruned, example)),
+            **names_of(data),
+            **read,
             "skipped": sum(result.skipped for result in results.values()),
             "seconds": {phase: sum(record.seconds for record in result.history) for phase, result in results.items()},
             "seconds_since_start": time.perf_counter() - started,

@@ -95,6 +95,18 @@ def test_input_relevance() -> None:
         input_relevance(weight, (5, 2))
 
 
+def test_input_relevance_by_name() -> None:
+    weight = torch.randn(5, 40) * (torch.rand(5, 40) < 0.3)
+    count, norm = (weight != 0).sum(0).tolist(), weight.norm(dim=0)
+    (axes,) = panels(input_relevance(weight, features=[f"f{index}" for index in range(40)]))
+    order = norm.argsort(descending=True, stable=True)[:30].tolist()
+    assert [label.get_text() for label in axes.get_yticklabels()] == [f"f{index}" for index in order], "the 30 largest"
+    assert np.allclose([bar.get_width() for bar in axes.patches], norm[order])
+    assert [text.get_text() for text in axes.texts] == [f"{count[index]} weights" for index in order]
+    with refuses("features", ["a"], "(5, 40)"):
+        input_relevance(weight, features=["a"])
+
+
 def test_kl_by_layer() -> None:
     (axes,) = panels(kl_by_layer({"1.weight": 30.0, "shift": 10.0}))
     assert [bar.get_width() for bar in axes.patches] == [30.0, 10.0]
