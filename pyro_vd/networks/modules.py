@@ -70,8 +70,8 @@ class Standardize(nn.Module):
     def fit(self, inputs: Tensor) -> Self:
         """Learn from these inputs ``(n, …, features)``, which are training data, and return the module itself.
 
-        A feature gets mean 0 and standard deviation 1. One of zeros and ones, such as a category, stays as it is. The scale of
-        one that is constant is 0: the network never reads it.
+        A feature gets mean 0 and standard deviation 1, one of zeros and ones too: otherwise the features of a category would be
+        a further bias, and would stay for it. The scale of one that is constant is 0: the network never reads it.
 
         Raises:
             InputError: the inputs have another number of features.
@@ -81,9 +81,9 @@ class Standardize(nn.Module):
             raise InputError(name="inputs", value=given, allowed=allowed)
         x = inputs.detach().double().flatten(0, -2)
         mean, std = x.mean(0), x.std(0, correction=0)
-        is_constant, is_binary = (x == x[0]).all(0) | (std < _SMALLEST), ((x == 0) | (x == 1)).all(0)
-        self.mean.copy_(torch.where(is_binary & ~is_constant, 0.0, mean))
-        self.scale.copy_(torch.where(is_constant, 0.0, torch.where(is_binary, 1.0, 1 / std)))
+        is_constant = (x == x[0]).all(0) | (std < _SMALLEST)
+        self.mean.copy_(mean)
+        self.scale.copy_(torch.where(is_constant, 0.0, 1 / std))
         return self
 
     def forward(self, x: Tensor) -> Tensor:

@@ -116,6 +116,17 @@ def test_ridge_is_scikit_learns() -> None:
     assert (len(data.x_train), len(data.x_test)) == (353, 89)
 
 
+def test_ridge_that_standardizes_does_not_depend_on_units() -> None:
+    data = load_data("diabetes")
+    x, y = data.x_train, data.y_train
+    other = x * torch.logspace(-3, 6, 10) + 7
+    nets = [ridge_regression((inputs, y), standardize=True) for inputs in (x, other)]
+    torch.testing.assert_close(nets[1][0](other), nets[0][0](x), rtol=1e-3, atol=0.1)
+    assert nets[1][1].scale == pytest.approx(nets[0][1].scale, rel=1e-4)
+    plain = ridge_regression((other, y))[1].scale
+    assert abs(plain - nets[0][1].scale) > 1e-3, "without it, the penalty does"
+
+
 def test_rescale_goes_through_everything(tmp_path: Path) -> None:
     net = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 1), Rescale())
     net[-1].fit(targets := torch.tensor([10.0, 30.0]))

@@ -116,3 +116,20 @@ def test_sweep() -> None:
     again = names["sparse"]["best"]["again"].split()
     assert again[:2] == ["pyro-vd", "train"]
     assert Path(again[2]).is_file()
+
+
+@pytest.mark.slow
+def test_tables() -> None:
+    names, shown = run_tutorial("tables.md")
+    (figure,) = [value for value in shown if isinstance(value, Figure)]
+    figure.canvas.draw()
+    features = names["data"].features
+    assert features[:3] == ("size", "lift", "city=Lille")
+    left = names["metrics"]["features_left"]
+    assert {"size", "city=Paris"} <= set(left) < set(features)
+    assert not {"door", "colour=blue", "colour=white", "income"} & set(left), "what says nothing of the price"
+    networks = names["metrics"]["networks"]
+    assert networks["pruned"]["rmse"] < 0.6 * networks["ridge"]["rmse"]
+    assert networks["pruned"]["rmse"] < 30_000
+    assert names["error"] == pytest.approx(networks["pruned"]["rmse"], rel=0.2)
+    assert 0.8 < names["inside"] < 0.98
