@@ -11,6 +11,7 @@ from typing import Any
 
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.extras import check_installed
+from pyro_vd._core.messages import quoted
 from pyro_vd._core.reading import reading
 
 logger: logging.Logger = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ def _csv(path: Path) -> Any:
             warnings.simplefilter("error", pd.errors.ParserWarning)  # a row with more cells than there are names
             options: Any = {"encoding": "utf-8-sig", "index_col": False, "low_memory": False}
             frame = pd.read_csv(path, header=0, names=range(len(names)), **options)
+    _check_header(path, names)
     frame.columns = names
     return _without_row_numbers(path, frame)
 
@@ -80,6 +82,26 @@ def _without_row_numbers(path: Path, frame: Any) -> Any:
         logger.warning("%s: the first column has no name and counts the rows; it is left out", path)
         return frame.iloc[:, 1:]
     return frame
+
+
+def _check_header(path: Path, names: list[str]) -> None:
+    """Refuse a first line of numbers, unless it counts the columns, as that of an array in pandas does."""
+    given = [name for name in names if name]
+    if given and all(map(_is_number, given)) and given != [str(number) for number in range(len(given))]:
+        raise InputError(
+            f"{path}: the first line holds the numbers {quoted(', '.join(given))}; it must hold the names of the columns",
+            name=str(path),
+            value=given,
+            allowed="names of columns",
+        )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _check_names(path: Path, names: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from pyro_vd.data.dataset import Dataset
 from pyro_vd.data.table_columns import feature_names, features_in
 from pyro_vd.data.table_files import SUFFIXES, is_table, read_frame
 from pyro_vd.data.table_targets import class_names, observations_in
+
+logger: logging.Logger = logging.getLogger(__name__)
 
 TEST = 0.2
 """The share of the rows of one file that are test data, where nothing is said."""
@@ -60,7 +63,8 @@ def load_table(
     else:
         files, tables = [path, path], [read_frame(path)]
     target = _checked_target(files[0], tables[0], target)
-    kept = _kept(files[0], tables[0], target, drop)
+    whole = tables[0]
+    kept = _kept(files[0], whole, target, drop)
     classes = class_names(str(files[0]), tables[0], target, as_classes)
     if len(tables) == 1:
         y = observations_in(str(path), tables[0], target, classes)
@@ -70,6 +74,7 @@ def load_table(
             raise InputError(message, name=target, value=len(y), allowed="fewer classes than rows")
         tables = [tables[0].iloc[np.flatnonzero(~chosen)], tables[0].iloc[np.flatnonzero(chosen)]]
     features = feature_names(str(files[0]), tables[0][kept])
+    _warn_of_row_numbers(files[0], whole[kept])
     arrays: list[Tensor] = []
     for file, table in zip(files, tables, strict=True):
         arrays += [torch.from_numpy(features_in(str(file), table, features))]
@@ -135,6 +140,20 @@ def _kept(file: Path, frame: Any, target: str, drop: Sequence[str]) -> list[str]
         message = f"{file} has no column beside the target {target!r}; there must be one to predict it from"
         raise InputError(message, name=str(file), value=list(frame.columns), allowed="a column beside the target")
     return kept
+
+
+def _warn_of_row_numbers(file: Path, frame: Any) -> None:
+    for name in frame.columns:
+        values = frame[name].to_numpy()
+        if (
+            values.dtype.kind in "iu"
+            and len(values) > 1
+            and values[0] in (0, 1)
+            and (np.diff(values.astype(np.int64)) == 1).all()
+        ):
+            logger.warning(
+                "%s: column %r counts the rows; if it says nothing of the target, leave it out with drop", file, name
+            )
 
 
 def _number_of_tests(test: float, rows: int) -> int:

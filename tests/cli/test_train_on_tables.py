@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from support import refused, run_cli, write_images, write_npz
 
 from pyro_vd import load_data, load_pruned, load_run
@@ -96,6 +97,21 @@ def test_the_likelihood_says_how_a_target_is_read(
     assert set(recipe["model"]["likelihood_args"].values()) <= {2, 4}
     y = load_run(tmp_path / "out").data.y_train
     assert y.is_floating_point() == (likelihood not in ("categorical", "ordered-logistic"))
+
+
+def test_every_phase_keeps_the_standardization(flats: Path, tmp_path: Path) -> None:
+    phases = ("--pretrain.epochs=1", "--pretrain.dropout=0.1", "--finetune.epochs=1", "--train.guide", "group")
+    keys = ("--model.prior=normal-jeffreys", "--train.train_threshold=null", "--data.validation=0.2", "--train.epochs=1")
+    arguments = ("--data.name", flats, "--data.target=price", "--data.drop=[grade, stars, sold]", "--out", tmp_path / "out")
+    code, _, err = run_cli("train", "tabular", *arguments, *FAST, *phases, *keys)
+    assert (code, err) == (0, "")
+    run, net = load_run(tmp_path / "out"), load_pruned(tmp_path / "out" / "pruned.safetensors")
+    assert len(run.train[0]) == 38, "a fifth of 48 is held out"
+    wanted = Standardize(4).fit(run.train[0])
+    for found in (net, run.model):
+        (standardize,) = (module for module in found.modules() if isinstance(module, Standardize))
+        assert torch.equal(standardize.mean, wanted.mean)
+        assert torch.equal(standardize.scale, wanted.scale)
 
 
 def test_every_likelihood_is_tried() -> None:

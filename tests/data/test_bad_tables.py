@@ -32,6 +32,7 @@ BAD: dict[str, tuple[str | bytes, str | None, Any, tuple[str, ...]]] = {
     "infinite": (changed("5,1.6666666666666667,b", "5,-inf,b"), "x", -np.inf, ("row 6",)),
     "beyond float32": (changed("5,1.6666666666666667,b", "5,1e39,b"), "x", 1e39, ("row 6",)),
     "two names": (changed("n,x,", "x,x,"), None, ["x"], ("'x'",)),
+    "values in place of names": (GOOD.partition("\n")[2].replace(",a,", ",3,").replace(",b,", ",4,"), None, ..., ("names",)),
     "no name": (changed("n,x,", "n,,"), None, 2, ("column 2",)),
     "semicolons": (GOOD.replace(",", ";"), None, ";", ("';'", "comma")),
     "tabs": (GOOD.replace(",", "\t"), None, "\t", ("'\\t'",)),
@@ -95,6 +96,12 @@ def test_the_index_that_pandas_writes_is_left_out(tmp_path: Path, caplog: pytest
     table[::-1].to_csv(path)
     with refuses(str(path), 1, "column 1"):
         load_table(path, "y")
+    table.to_csv(path, index_label="row")
+    caplog.clear()
+    assert load_table(path, "y").features == ("row", "x"), "one that has a name may mean something"
+    assert "'row'" in caplog.text
+    np.savetxt(path, table.to_numpy(), delimiter=",", header="0,1", comments="")
+    assert load_table(path, "1").features == ("0",), "as pandas names the columns of an array"
 
 
 def test_numbers_whose_digits_show_are_read(tmp_path: Path) -> None:
