@@ -84,7 +84,7 @@ class Dataset:
             InputError: ``validation`` is negative, or leaves no training example.
         """
         n = num_examples(self.x_train)
-        count = round(validation * n) if isinstance(validation, float) and 0 < validation < 1 else validation
+        count = max(1, round(validation * n)) if isinstance(validation, float) and 0 < validation < 1 else validation
         count = check_number("validation", count, low=0, high=n - 1, whole=True)
         seed = check_number("seed", seed, low=0, high=2**63 - 1, whole=True)
         order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))

@@ -145,15 +145,8 @@ def _kept(file: Path, frame: Any, target: str, drop: Sequence[str]) -> list[str]
 def _warn_of_row_numbers(file: Path, frame: Any) -> None:
     for name in frame.columns:
         values = frame[name].to_numpy()
-        if (
-            values.dtype.kind in "iu"
-            and len(values) > 1
-            and values[0] in (0, 1)
-            and (np.diff(values.astype(np.int64)) == 1).all()
-        ):
-            logger.warning(
-                "%s: column %r counts the rows; if it says nothing of the target, leave it out with drop", file, name
-            )
+        if values.dtype.kind in "iu" and values[0] in (0, 1) and np.array_equal(values, values[0] + np.arange(len(values))):
+            logger.warning("%s: column %r counts the rows; if that is no feature, leave it out with drop", file, name)
 
 
 def _number_of_tests(test: float, rows: int) -> int:

@@ -168,7 +168,7 @@ def _train_run(
             "threshold": rule.threshold,
             **validation_score(pruned, validation, likelihood),
             "validation_se": None if validation is None else score_standard_error(pruned, validation, likelihood),
-            "validation_size": recipe.data.validation,
+            "validation_size": 0 if validation is None else num_examples(validation[0]),
             "networks": {name: asdict(value) for name, value in networks.items()},
             "compact": asdict(compact_size(pruned, example)),
             **names_of(data),

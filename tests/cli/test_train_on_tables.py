@@ -126,7 +126,7 @@ def test_a_sweep_goes_on(flats: Path, tmp_path: Path) -> None:
     for _ in range(2):
         code, said, err = run_cli(*arguments, *FAST, "--json")
         assert (code, err) == (0, "")
-        assert len(json.loads(said)["runs"]) == 2
+        assert json.loads(said)["settings"][0]["seeds"] == [0, 1]
 
 
 def test_bad_input(flats: Path, tmp_path: Path) -> None:
