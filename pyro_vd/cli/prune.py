@@ -32,11 +32,11 @@ def run(arguments: list[str]) -> None:
     from pyro_vd.evaluation.score import score_in, validation_score
     from pyro_vd.export.pruned_file import save_pruned
     from pyro_vd.pruning.pruned import prune
+    from pyro_vd.workflow.chosen_rule import chosen_rule
     from pyro_vd.workflow.finished_run import load_run, run_rule
     from pyro_vd.workflow.measuring import file_info
     from pyro_vd.workflow.phases import PruneConfig
     from pyro_vd.workflow.run_folder import read_metrics
-    from pyro_vd.workflow.training_run import chosen_rule
 
     run = load_run(values.run, values.data_dir)
     check_learns_alpha(run)

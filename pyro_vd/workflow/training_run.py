@@ -16,34 +16,29 @@ from typing import Any
 
 import pyro
 import torch
-from torch import nn
 
 from pyro_vd._core.arguments import check_device, check_path
-from pyro_vd._core.errors import InputError
 from pyro_vd._core.storage import as_json, write_atomically
 from pyro_vd.compaction.surviving import compact_size, surviving_features
 from pyro_vd.data.augmentation import RandomAffine
-from pyro_vd.data.dataset import Arrays
 from pyro_vd.evaluation.score import validation_score
 from pyro_vd.evaluation.standard_error import score_standard_error
 from pyro_vd.export.pruned_file import save_pruned
-from pyro_vd.guides import PointEstimate, WeightGuide
 from pyro_vd.guides.means import posterior_mean
-from pyro_vd.models.bayesian import BayesianNetwork
-from pyro_vd.models.likelihood import Likelihood
 from pyro_vd.networks.inputs import num_examples, rows
 from pyro_vd.pruning.pruned import pruned_or_mean, report_empty_sites
 from pyro_vd.pruning.rule import PruningRule, pruning_masks
-from pyro_vd.pruning.threshold_choice import choose_threshold
 from pyro_vd.training.callbacks import Callback
 from pyro_vd.training.fitting import FitResult, fit
 from pyro_vd.training.frames import FrameRecorder
 from pyro_vd.training.metrics_log import MetricsLog
 from pyro_vd.training.processes import Processes, processes_here
+from pyro_vd.workflow.chosen_rule import chosen_rule
 from pyro_vd.workflow.finished_run import checked
 from pyro_vd.workflow.measuring import file_info, measure_networks, names_of
-from pyro_vd.workflow.phases import PruneConfig, StepsConfig
+from pyro_vd.workflow.phases import StepsConfig
 from pyro_vd.workflow.posterior_file import save_posterior
+from pyro_vd.workflow.pretraining import pretrain
 from pyro_vd.workflow.recipe import Recipe
 from pyro_vd.workflow.recipe_data import data_of, resolved
 from pyro_vd.workflow.run_folder import FRAMES, LOG, METRICS, PRUNED, check_run_dir, prepare_run_dir, read_metrics
@@ -128,7 +123,7 @@ def _train_run(
 
     if recipe.pretrain.epochs:
         settings = options("pretrain", recipe.pretrain)
-        net, results["pretrain"] = _pretrain(recipe, net, likelihood, train, validation, settings)
+        net, results["pretrain"] = pretrain(recipe, net, likelihood, train, validation, settings)
     pretrained = (net, copy.deepcopy(likelihood)) if recipe.pretrain.epochs else None
 
     model = recipe.model.bayesian(net, likelihood)
@@ -194,42 +189,3 @@ def _begun(recipe: Recipe, folder: Path, resume: bool, wait: float, held: ExitSt
         held.enter_context(only_process(folder, wait))
         prepare_run_dir(folder, recipe, resume)
     return read_metrics(folder) if resume and (folder / METRICS).exists() else None
-
-
-def chosen_rule(config: PruneConfig, guide: WeightGuide, validation: Arrays | None) -> PruningRule:
-    """The rule that settings give; with ``max_error_rise`` the threshold is chosen on the validation data.
-
-    Raises:
-        InputError: the threshold is above the one from which training held means at zero; or a threshold is to be chosen, and
-            there are no validation data, or no threshold is low enough.
-    """
-    if config.max_error_rise is None:
-        config.check_highest(guide.train_threshold)
-        return config.rule()
-    if validation is None:
-        raise InputError(
-            f"max_error_rise (={config.max_error_rise}) needs a run with validation data, data.validation > 0",
-            name="max_error_rise",
-            value=config.max_error_rise,
-        )
-    return config.rule(choose_threshold(guide, validation, config.max_error_rise))
-
-
-def _pretrain(
-    recipe: Recipe,
-    net: nn.Module,
-    likelihood: Likelihood,
-    train: Arrays,
-    validation: Arrays | None,
-    options: dict[str, Any],
-) -> tuple[nn.Module, FitResult]:
-    """Train the network in place without noise on its weights, with ordinary dropout if the recipe has it, and return it."""
-    noisy = recipe.model.build(recipe.pretrain.dropout)
-    noisy.load_state_dict(dict(zip(noisy.state_dict(), net.state_dict().values(), strict=True)))
-    named = recipe.model.class_ is not None  # without one, dropout changes the names, and every layer is a known one
-    include, exclude = (recipe.model.include, recipe.model.exclude) if named else ([], [])
-    guide = PointEstimate(BayesianNetwork(noisy, likelihood, include=include, exclude=exclude))
-    result = fit(guide, train, validation, **options)
-    trained = posterior_mean(guide).cpu()
-    net.load_state_dict(dict(zip(net.state_dict(), trained.state_dict().values(), strict=True)))
-    return net, result
