@@ -13,7 +13,9 @@ from pyro_vd.cli.parsing import Parser
 from pyro_vd.cli.recipe_options import RecipeArguments, read_recipe_arguments
 
 if TYPE_CHECKING:
+    from pyro_vd.data.dataset import Dataset
     from pyro_vd.workflow.plans import Grid, Search
+    from pyro_vd.workflow.recipe import Recipe
     from pyro_vd.workflow.settings import Setting
 
 _MORE = (
@@ -58,6 +60,7 @@ def run(arguments: list[str]) -> None:
 
     check_installed("pyro-vd sweep", "optuna")
 
+    from pyro_vd.workflow.recipe_data import data_of, resolved
     from pyro_vd.workflow.settings import SweepRun, make_setting
     from pyro_vd.workflow.shared_sweep import SharedSweep
     from pyro_vd.workflow.sweep import run_sweep
@@ -72,8 +75,17 @@ def run(arguments: list[str]) -> None:
         message = f"output folder (={str(out)!r}) is a file; choose another with --out"
         raise InputError(message, name="output folder", value=str(out))
 
+    loaded: dict[str, Dataset] = {}
+
+    def recipe_of(point: dict[str, str]) -> Recipe:
+        recipe = given.recipe(point)
+        key = str(recipe.data)
+        if key not in loaded:
+            loaded[key] = data_of(recipe)
+        return resolved(recipe, loaded[key])  # as it stands in the folder of a run
+
     def make(point: Mapping[str, str], seeds: Sequence[str]) -> Setting:
-        setting = make_setting(out, given.recipe, point, seeds)
+        setting = make_setting(out, recipe_of, point, seeds)
         for run in setting.runs.values():
             run.check()
         return setting
@@ -82,7 +94,7 @@ def run(arguments: list[str]) -> None:
     settings = [make(point, plan.seeds) for point in points]
     _refuse_same(settings)
     recipes = [run.recipe for setting in settings for run in setting.runs.values()]
-    study = open_study(out, recipes[0], list(points[0]), values.search, plan.seeds)
+    study = open_study(out, given.recipe(points[0]), list(points[0]), values.search, plan.seeds)
     sweep = SharedSweep(study, plan, make)
     jobs = values.jobs or max(1, (os.cpu_count() or 1) // max(recipe.threads for recipe in recipes))
     total = plan.size() * max(1, len(plan.seeds))

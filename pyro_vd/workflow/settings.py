@@ -88,7 +88,7 @@ def make_setting(
         if not recipe.data.validation:
             raise InputError(
                 "data.validation (=0) must be above 0: settings are ranked by their validation score. Hold examples out of the "
-                "training data, often a tenth of them, such as --data.validation 1000",
+                "training data, such as a tenth of them: --data.validation 0.1",
                 name="data.validation",
                 value=0,
                 allowed="above 0",

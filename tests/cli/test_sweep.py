@@ -222,7 +222,7 @@ def test_grid() -> None:
         (["--search", "train.lr=0.1..1", "--sampler=best"], ["sampler (=best)", "random"]),
         (["--search", "train.lr=-1..1"], ["train.lr (=-1.0)"]),
         (["--search", "train.lr=0.1,0.2", "train.epochs=1..20", "train.batch_size=0..2"], ["train.batch_size (=0)"]),
-        (["--grid", "data.validation=100,0"], ["data.validation (=0)", "--data.validation 1000"]),
+        (["--grid", "data.validation=100,0"], ["data.validation (=0)", "--data.validation 0.1"]),
         (["--seeds=2", "--best=small"], ["best (=small)", "sparse"]),
         (["--grid", "train.lr=0.1,1e-1"], ["'train.lr=1e-1'", "'train.lr=0.1'"]),
         (["--seeds=0"], ["seeds (=0)"]),
@@ -232,6 +232,16 @@ def test_grid() -> None:
 def test_refused_before_anything_starts(tmp_path: Path, arguments: list[str], quoted: list[str]) -> None:
     refused("sweep", "digits", *arguments, *SMALL, "--out", tmp_path / "out", quoted=quoted)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_recipe_whose_sizes_come_from_the_data(tmp_path: Path) -> None:
+    """The second command finds the runs of the first one, whose recipes hold the numbers."""
+    rows = [f"{x},{x * x % 7},{2 * x}" for x in range(60)]
+    (tmp_path / "mine.csv").write_text("\n".join(["a,b,price", *rows]))
+    data = (f"--data.name={tmp_path / 'mine.csv'}", "--data.target=price", "--train.epochs=2", "--train.kl_weight.end=1")
+    line = ("sweep", "tabular", "--grid", "train.lr=0.001,0.002", *data, "--pretrain.epochs=1", "--finetune.epochs=0")
+    first, second = (run_cli(*line, "--out", tmp_path / "out", "--quiet", "--json") for _ in range(2))
+    assert (first[0], second[0], second[1]) == (0, 0, first[1])
 
 
 def test_refused_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
