@@ -19,6 +19,10 @@ class GradientSum:
     the next one. In the tensor are, after the gradients, whether this process has failed, its number of examples, their loss,
     data term and KL, and which parameters have a gradient.
 
+    ``DistributedDataParallel`` sums while the backward pass still runs, but in several pieces, in which a process that has
+    failed, or has no examples, takes no part. With two processes on two cores and gloo, a step with it took longer: 2.9 and 1.9
+    ms for 64-30-10, 14.4 and 12.4 for 784-300-100-10, 46 and 43 for a LeNet, 366 and 324 for 784-2000-2000-10.
+
     Args:
         parameters: those that are trained, in the same order in every process, on one device.
         add_up: replaces a tensor by the sum of those of all processes.
