@@ -20,7 +20,7 @@ class GradientSum:
     data term and KL, and which parameters have a gradient.
 
     ``DistributedDataParallel`` sums while the backward pass still runs, but in several pieces, in which a process that has
-    failed, or has no examples, takes no part. With two processes on two cores and gloo, a step with it took longer: 2.9 and 1.9
+    failed, or has no examples, takes no part. With two processes on two cores and gloo, a step with it took longer: 3.9 and 2.0
     ms for 64-30-10, 14.4 and 12.4 for 784-300-100-10, 46 and 43 for a LeNet, 366 and 324 for 784-2000-2000-10.
 
     Args:
