@@ -14,16 +14,10 @@ from pyro_vd.guides.weight_guide import WeightGuide
 
 def has_log_alpha(guide: WeightGuide) -> bool:
     """Return whether every weight site of a guide has noise with a log α, learnt or fixed; see :func:`log_alpha`."""
-    return all(_log_alpha(guide, name) is not None for name in guide.site_names)
+    posteriors = (guide.posterior(name) for name in guide.site_names)
+    return all(isinstance(q, WeightPosterior) or (isinstance(q, UnitPosterior) and q.log_alpha is not None) for q in posteriors)
 
 
-def _log_alpha(guide: WeightGuide, name: str) -> Tensor | None:
-    """Return log α of a site's posterior; None where the posterior has none."""
-    q = guide.posterior(name)
-    return q.log_alpha if isinstance(q, WeightPosterior | UnitPosterior) else None
-
-
-@torch.no_grad()
 def log_alpha(guide: WeightGuide) -> dict[str, Tensor]:
     """Return log α = log σ² − log θ² of every weight, by site, in the shape of the weight.
 
@@ -37,34 +31,37 @@ def log_alpha(guide: WeightGuide) -> dict[str, Tensor]:
         InputError: ``guide`` is not a guide, or its posterior of a site has no log α, such as that of a point estimate.
     """
     check_guide(guide)
-    result = {}
-    for name in guide.site_names:
-        if (values := _log_alpha(guide, name)) is None:
-            kind = type(guide.posterior(name)).__name__
-            raise InputError(
-                f"guide is a {type(guide).__name__}, whose posterior of the site {name!r}, a {kind}, has no log α; it must be "
-                "a guide with noise that has a log α, such as VariationalDropout",
-                name="guide",
-                value=guide,
-            )
-        mask = guide.mask(name)  # where weights share an α, the α of a removed weight is meaningless
-        result[name] = values.detach() if mask is None else values.detach().where(mask, torch.inf)
-    return result
+    return {name: site_log_alpha(guide, name) for name in guide.site_names}
 
 
-def weight_log_alpha(guide: WeightGuide) -> dict[str, Tensor]:
-    """Return log Var w − log (E w)² of every weight, by site, in the shape of the weight.
-
-    It differs from :func:`log_alpha` where units have noise: the variance is then that of the unit's and the weight's noise.
-
-    Args:
-        guide: a guide over weights.
+@torch.no_grad()
+def site_log_alpha(guide: WeightGuide, name: str) -> Tensor:
+    """Return log α of the weights of one site, see :func:`log_alpha`; functions that go site by site need no more memory.
 
     Raises:
-        InputError: see :func:`log_alpha`.
+        InputError: the posterior of the site has no log α.
     """
-    result = log_alpha(guide)
-    for name in guide.site_names:
-        if isinstance(q := guide.posterior(name), UnitPosterior):
-            result[name] = q.weight_log_alpha.detach()
-    return result
+    q = guide.posterior(name)
+    values = q.log_alpha if isinstance(q, WeightPosterior | UnitPosterior) else None
+    if values is None:
+        raise InputError(
+            f"guide is a {type(guide).__name__}, whose posterior of the site {name!r}, a {type(q).__name__}, has no log α; it "
+            "must be a guide with noise that has a log α, such as VariationalDropout",
+            name="guide",
+            value=guide,
+        )
+    mask = guide.mask(name)  # where weights share an α, the α of a removed weight is meaningless
+    return values.detach() if mask is None else values.detach().where(mask, torch.inf)
+
+
+@torch.no_grad()
+def weight_log_alpha(guide: WeightGuide, name: str) -> Tensor:
+    """Return log Var w − log (E w)² of the weights of one site, in the shape of the weight.
+
+    It differs from :func:`site_log_alpha` where units have noise: the variance is then that of the unit's and the weight's.
+
+    Raises:
+        InputError: see :func:`site_log_alpha`.
+    """
+    q = guide.posterior(name)
+    return q.weight_log_alpha.detach() if isinstance(q, UnitPosterior) else site_log_alpha(guide, name)

@@ -86,13 +86,11 @@ class Template:
 
     def plain(self, net: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
         """Return a copy of ``net`` in evaluation mode, an ordinary network with these weights, by site."""
-        net = copy_network(net)
-        parts = _parts(net)
         values = [(places, net.get_buffer(places[0]), False) for places in self._frozen]
         values += [(places, weights[name], True) for name, places in self.sites.items()]
-        for places, value, learnt in values:
-            parameter = nn.Parameter(value.detach().clone(), requires_grad=learnt)
-            parts[id(net.get_buffer(places[0]))] = parameter
+        made = [(places, nn.Parameter(value.detach().clone(), requires_grad=learnt)) for places, value, learnt in values]
+        net = copy_network(net, {id(net.get_buffer(places[0])): parameter for places, parameter in made})
+        for places, parameter in made:
             for place in places:
                 owner, attribute = owner_of(net, place)
                 del owner._buffers[attribute]
@@ -100,7 +98,6 @@ class Template:
         for path, names in self._order.items():
             module = net.get_submodule(path)
             module._parameters = {name: module._parameters[name] for name in names}
-        self._rewire(net, parts)
         return net.eval()
 
     def watch(self, net: nn.Module, weights: Mapping[str, Tensor], x: Inputs) -> WeightUsage:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zipfile
+from collections.abc import Iterable, Iterator
 from hashlib import sha256
 
 from pyro_vd._core.errors import InputError
@@ -20,11 +21,15 @@ _ENTRY = bytes([0x0A, len(_NAME)]) + _NAME + bytes([0x12, _HEX])
 _ONNX_LEAD = bytes([0x72, len(_ENTRY) + _HEX]) + _ENTRY
 
 
-def seal_zip(content: bytes) -> bytes:
-    """Return a zip file, as torch writes it, with its digest as the archive's comment."""
-    end = content[-_END_OF_ZIP:]
-    assert end.startswith(b"PK\x05\x06"), "a zip file without a comment"
-    return _seal(content[:-2] + struct.pack("<H", len(_TEXT_LEAD) + _HEX), _TEXT_LEAD)
+def seal_zip(file: io.BytesIO) -> memoryview:
+    """Add its digest to a zip file in memory, as torch writes it, as the archive's comment; return the content, not a copy."""
+    end = file.seek(-_END_OF_ZIP, io.SEEK_END) + _END_OF_ZIP
+    assert file.read(4) == b"PK\x05\x06", "a zip file without a comment"
+    file.seek(end - 2)
+    file.write(struct.pack("<H", len(_TEXT_LEAD) + _HEX))
+    digest = sha256(file.getbuffer())
+    file.write(_TEXT_LEAD + digest.hexdigest().encode())
+    return file.getbuffer()
 
 
 def check_zip(where: str, what: str, content: bytes) -> None:
@@ -42,7 +47,7 @@ def check_zip(where: str, what: str, content: bytes) -> None:
 
 def seal_onnx(content: bytes) -> bytes:
     """Return an ONNX file with its digest in the model's metadata."""
-    return _seal(content, _ONNX_LEAD)
+    return content + _ONNX_LEAD + sha256(content).hexdigest().encode()
 
 
 def check_onnx_seal(where: str, what: str, content: bytes) -> None:
@@ -54,9 +59,13 @@ def check_onnx_seal(where: str, what: str, content: bytes) -> None:
     _check(where, what, content, _ONNX_LEAD)
 
 
-def seal_end(content: bytes) -> bytes:
-    """Return a file with its digest behind the end, for formats that store their own length, such as HDF5."""
-    return _seal(content, _TEXT_LEAD)
+def seal_end(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the parts of a file, and its digest behind the end, for formats that store their own length, such as HDF5."""
+    digest = sha256()
+    for part in parts:
+        digest.update(part)
+        yield part
+    yield _TEXT_LEAD + digest.hexdigest().encode()
 
 
 def has_seal(content: bytes) -> bool:
@@ -73,12 +82,8 @@ def check_end(where: str, what: str, content: bytes) -> None:
     _check(where, what, content, _TEXT_LEAD)
 
 
-def _seal(content: bytes, lead: bytes) -> bytes:
-    return content + lead + sha256(content).hexdigest().encode()
-
-
 def _check(where: str, what: str, content: bytes, lead: bytes) -> None:
-    body, end = content[: -len(lead) - _HEX], content[-len(lead) - _HEX :]
+    body, end = memoryview(content)[: -len(lead) - _HEX], content[-len(lead) - _HEX :]
     if not end.startswith(lead):
         message = f"{where} is truncated or not {what} that pyro_vd wrote: it does not end with a digest of its content"
         raise InputError(message, name=where, allowed=what)

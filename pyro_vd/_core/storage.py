@@ -10,7 +10,7 @@ import math
 import os
 import secrets
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,10 +29,11 @@ _CHECKPOINT = "a pyro_vd checkpoint"
 _TEMPORARY = ".pyro_vd-tmp"
 
 
-def write_atomically(path: Path, content: bytes | memoryview) -> None:
+def write_atomically(path: Path, content: bytes | memoryview | Iterable[bytes]) -> None:
     """Write a file atomically (temporary file, fsync, rename), so that a failure leaves the old content.
 
-    A signal handler may raise between any two steps, as for Ctrl-C; the temporary file is removed then as well.
+    The content is given whole or in parts, of which one is in memory at a time. A signal handler may raise between any two
+    steps, as for Ctrl-C; the temporary file is removed then as well.
 
     Raises:
         OSError: the disk is full, or the folder is not writable; the message names the file.
@@ -44,9 +45,10 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
         raise OSError(errno.EINVAL, "it exists and is not a file; nothing was changed", str(path))
     try:
         io.FileIO.__init__(file, temporary, "x")
-        left = memoryview(content)
-        while left:
-            left = left[file.write(left) :]
+        for part in [content] if isinstance(content, bytes | memoryview) else content:
+            left = memoryview(part)
+            while left:
+                left = left[file.write(left) :]
         os.fsync(file.fileno())
         file.close()
         temporary.replace(path)
@@ -57,6 +59,13 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
         if isinstance(error, OSError):
             raise OSError(error.errno, f"{os.strerror(error.errno or 0)}; nothing was changed", str(path)) from error
         raise
+
+
+def parts_of(path: Path) -> Iterator[bytes]:
+    """Yield the content of a file in parts of at most 1 MiB, for :func:`write_atomically`."""
+    with path.open("rb") as file:
+        while part := file.read(1 << 20):
+            yield part
 
 
 def save_figure(figure: Figure, path: Path, dpi: float) -> None:
@@ -101,7 +110,7 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write ``state``, of tensors and plain containers, atomically and with a digest."""
     buffer = io.BytesIO()
     torch.save({"format": _FORMAT, **state}, buffer)
-    write_atomically(path, seal_zip(buffer.getvalue()))
+    write_atomically(path, seal_zip(buffer))
 
 
 def fits_checkpoint(content: Any) -> bool:

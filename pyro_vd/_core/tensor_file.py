@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,13 +11,13 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save
+from safetensors.torch import save, save_file
 from torch import Tensor
 
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import type_name
 from pyro_vd._core.reading import MOST_TEXT, check_size, plain_json, reading
-from pyro_vd._core.storage import checksum
+from pyro_vd._core.storage import checksum, parts_of, write_atomically
 
 _WHAT = "a safetensors file"
 _CHECKSUM = "crc32"
@@ -35,12 +36,38 @@ def tensor_bytes(mark: str, described: Mapping[str, Any], tensors: Mapping[str, 
     Raises:
         InputError: the description has more than a megabyte, or a tensor has less than 16 bits per number.
     """
+    return save(dict(tensors), _metadata(mark, described, tensors))
+
+
+def write_tensors(path: Path, mark: str, described: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Write a file with the content of :func:`tensor_bytes` atomically, without a copy of it in memory.
+
+    Raises:
+        InputError: see :func:`tensor_bytes`.
+        OSError: see :func:`~pyro_vd._core.storage.write_atomically`.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        temporary = Path(folder) / "tensors"
+        save_file(dict(tensors), temporary, _metadata(mark, described, tensors))
+        write_atomically(path, parts_of(temporary))
+
+
+def _metadata(mark: str, described: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """Return one key, because safetensors writes several in an order that varies between processes."""
     text = _json({**described, _CHECKSUM: _checksum(described, tensors)})
     check_size("the file", "a description", len(text), MOST_TEXT)
     _check_types("the file", tensors)
-    return save(
-        dict(tensors), {mark: text}
-    )  # one key, because safetensors writes several in an order that varies between processes
+    return {mark: text}
+
+
+def apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors that do not share memory, as a file needs them: copies of those whose memory is met a second time."""
+    met, found = set[int](), {}
+    for name, tensor in tensors.items():
+        memory = tensor.untyped_storage().data_ptr()
+        found[name] = tensor.clone() if memory in met or tensor.untyped_storage().nbytes() != tensor.nbytes else tensor
+        met.add(memory)
+    return found
 
 
 def size_of(mark: str, described: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> int:

@@ -74,7 +74,7 @@ class MultiplicativeNormal(WeightPosterior):
     @property
     def log_alpha(self) -> Tensor:
         """log α = log σ² − log θ²; +∞ where θ = 0. Not for gradients: see :mod:`pyro_vd.distributions.kl`."""
-        return self.log_sigma2 - 2 * self.theta.abs().log()
+        return torch.sub(self.log_sigma2, self.theta.abs().log(), alpha=2)
 
     def rsample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
         shape = self._extended_shape(torch.Size(sample_shape))

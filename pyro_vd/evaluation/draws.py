@@ -31,6 +31,8 @@ def each_draw(function: Callable[[Draws], Draws], draws: Draws) -> Draws:
 
 def stack(draws: list[Draws]) -> Draws:
     """Stack single draws along a new first dimension."""
+    if len(draws) == 1:
+        return {name: value[None] for name, value in draws[0].items()}  # all weights of a large network: no copy
     return {name: torch.stack([draw[name] for draw in draws]) for name in draws[0]}
 
 

@@ -75,7 +75,7 @@ def _rows(name: str, tensor: Tensor) -> _Parts:
 
 def _shapes_of_rows(name: str, tensor: Tensor) -> _Parts:
     kept = tensor.reshape(len(tensor), math.prod(tensor.shape[1:])) != 0
-    count, columns = int(kept.sum()), kept.any(0).nonzero()
+    count, columns = int(kept.count_nonzero()), kept.any(0).nonzero()
     last = int(columns[-1]) if len(columns) else 0
     lengths = {"crow": len(kept) + 1, "col": count, "values": count}
     kinds = {"crow": _kind(0, count), "col": _kind(0, last), "values": tensor.dtype}

@@ -43,7 +43,7 @@ def save_torch_export(net: nn.Module, path: Path | str, example: Inputs, *, dyna
     sizes, buffer = check_dynamic(dynamic, example), io.BytesIO()
     pairs = probes(net, example, sizes)
     torch.export.save(program(net, example, sizes), buffer)
-    content = seal_zip(buffer.getvalue())
+    content = bytes(seal_zip(buffer))
     check_same("a torch.export file", _network("the file", content), pairs)
     write_atomically(Path(path), content)
 

@@ -97,6 +97,7 @@ def joint_draws(
 
         first = _run_guide(guide, x, y)
         draws, size = draws_at_once(first_rows, n, device, sum(value.nbytes for value in first.values()))
+        first.clear()  # it is as large as the network
         for done in range(0, num_samples, draws):
             latents = stack([_run_guide(guide, x, y) for _ in range(min(draws, num_samples - done))])
             parts = [observed(latents, slice(start, start + size)) for start in range(0, n, size)]

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, cast
 
 from torch import Tensor, nn
 
 
-def copy_network(net: nn.Module) -> nn.Module:
+def copy_network(net: nn.Module, replaced: Mapping[int, Any] = MappingProxyType({})) -> nn.Module:
     """Make a deep copy that is not compiled. Tensors that belong to an autograd graph, which torch does not copy, are detached.
+
+    Args:
+        net: the network.
+        replaced: what takes the place of objects in it, by their ``id``, wherever they are met; these are not copied.
 
     Raises:
         RuntimeError, TypeError: something else in the network cannot be copied.
     """
-    copied = uncompiled_network(copy.deepcopy(uncompiled_network(net), detached_copies(net)))
+    copied = uncompiled_network(copy.deepcopy(uncompiled_network(net), detached_copies(net) | dict(replaced)))
     for module in copied.modules():
         for name, child in module._modules.items():
             if child is not None:

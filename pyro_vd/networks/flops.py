@@ -51,7 +51,7 @@ def network_cost(net: nn.Module, example: Inputs) -> NetworkCost:
     def count(kind: LayerKind, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         nonlocal saved
         for weight, times in kind.products(layer, (*args, *kwargs.values()), output):
-            saved += 2 * int((weight == 0).sum()) * times
+            saved += 2 * (weight.numel() - int(weight.count_nonzero())) * times
 
     hooks = [layer.register_forward_hook(partial(count, kind), with_kwargs=True) for _, layer, kind in layers_in(net)]
     try:

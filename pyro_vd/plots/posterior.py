@@ -79,7 +79,7 @@ def weight_masks(masks: Mapping[str, Tensor]) -> Figure:
         norm = PowerNorm(0.5, vmin=0, vmax=cells.max().item() or 1.0)  # so that one weight in a cell is visible
         extent = (-0.5, cells.shape[1] * size[1] - 0.5, cells.shape[0] * size[0] - 0.5, -0.5)
         image = axis.imshow(cells.numpy(), cmap="Greys", norm=norm, aspect="auto", interpolation="nearest", extent=extent)
-        axis.set(title=f"{name}: {int(mask.sum())} of {mask.numel()} left", xlabel="input", ylabel="unit")
+        axis.set(title=f"{name}: {int(mask.count_nonzero())} of {mask.numel()} left", xlabel="input", ylabel="unit")
         axis.set(xlim=(-0.5, matrix.shape[1] - 0.5), ylim=(matrix.shape[0] - 0.5, -0.5))
         figure.colorbar(image, ax=axis, label="share left")
     return figure

@@ -17,7 +17,7 @@ from pyro_vd._core.errors import InputError
 from pyro_vd._core.extras import check_installed
 from pyro_vd._core.reading import most_unpacked, read_bytes, reading
 from pyro_vd._core.sealed import check_end, has_seal, seal_end
-from pyro_vd._core.storage import write_atomically
+from pyro_vd._core.storage import parts_of, write_atomically
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -95,7 +95,7 @@ def write_inference_data(data: Any, path: Path | str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         temporary = Path(folder) / "data.nc"
         tree.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
-        write_atomically(Path(path), seal_end(temporary.read_bytes()))
+        write_atomically(Path(path), seal_end(parts_of(temporary)))
 
 
 def _encoding(group: xr.Dataset) -> dict[str, dict[str, Any]]:
@@ -123,7 +123,9 @@ def read_inference_data(path: Path | str) -> Any:
         content = read_bytes(path, _WHAT)
         if has_seal(content):  # files that ArviZ has written have none
             check_end(str(path), _WHAT, content)
-        _check_hdf5(path, len(content))
+        size = len(content)
+        del content  # before the arrays are read
+        _check_hdf5(path, size)
         with xr.open_datatree(path, engine="h5netcdf") as tree:
             return from_tree(tree.load())
 

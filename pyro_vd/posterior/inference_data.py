@@ -131,7 +131,7 @@ def to_inference_data(
 def _signals(guide: WeightGuide) -> dict[str, Tensor]:
     """Return the signal of every weight, by site, which ranks the weights: −log α, or |θ| where there is no log α."""
     if has_log_alpha(guide):
-        return {name: -values for name, values in weight_log_alpha(guide).items()}
+        return {name: -weight_log_alpha(guide, name) for name in guide.site_names}
     return {name: guide.mean(name).abs() for name in guide.site_names}
 
 

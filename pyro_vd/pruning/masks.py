@@ -24,12 +24,20 @@ def threshold_masks(
     """
     if not isinstance(threshold, Mapping):
         threshold = dict.fromkeys(log_alphas, check_threshold(threshold))
-    for name, values in log_alphas.items():
-        if broken := int(values.isnan().sum()):
-            raise InputError(
-                f"site {name!r}: {broken} of {values.numel()} values of log α are NaN; all must be numbers. Train the guide "
-                "again from a state without NaN, for example with a lower learning rate",
-                name=name,
-                value=broken,
-            )
-    return {name: values < threshold[name] for name, values in log_alphas.items()}
+    return {name: site_mask(name, values, threshold[name]) for name, values in log_alphas.items()}
+
+
+def site_mask(name: str, log_alpha: Tensor, threshold: float) -> Tensor:
+    """Return the mask of one site, see :func:`threshold_masks`.
+
+    Raises:
+        InputError: a log α is NaN.
+    """
+    if broken := int(log_alpha.isnan().count_nonzero()):
+        raise InputError(
+            f"site {name!r}: {broken} of {log_alpha.numel()} values of log α are NaN; all must be numbers. Train the guide "
+            "again from a state without NaN, for example with a lower learning rate",
+            name=name,
+            value=broken,
+        )
+    return log_alpha < threshold

@@ -14,6 +14,9 @@ from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.pruning.rule import Rule, pruning_masks
 from pyro_vd.pruning.thresholds import DEFAULT_THRESHOLD
 
+_ROWS = 256
+"""The number of rows of a weight that are multiplied by their mask at a time: torch makes a mask of their type first."""
+
 logger: logging.Logger = logging.getLogger(__name__)
 
 
@@ -40,7 +43,12 @@ def prune(guide: WeightGuide, rule: Rule = DEFAULT_THRESHOLD) -> nn.Module:
 @torch.no_grad()
 def masked(guide: WeightGuide, masks: Mapping[str, Tensor]) -> nn.Module:
     """Return the network at the posterior mean with every weight zero where the mask of its site is False."""
-    return guide.model.to_module({name: guide.mean(name) * mask for name, mask in masks.items()})
+    net = posterior_mean(guide)
+    for name, mask in masks.items():
+        weight, kept = torch.atleast_1d(net.get_parameter(name), mask)
+        for part, left in zip(weight.split(_ROWS), kept.split(_ROWS), strict=True):
+            part.mul_(left)
+    return net
 
 
 def report_empty_sites(masks: Mapping[str, Tensor]) -> None:

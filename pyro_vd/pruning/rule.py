@@ -13,9 +13,10 @@ from pyro_vd._core.arguments import LARGEST, check_number, check_numbers
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import quoted
 from pyro_vd._core.patterns import by_pattern
-from pyro_vd.guides.alpha import log_alpha
+from pyro_vd.guides.alpha import site_log_alpha
+from pyro_vd.guides.checks import check_guide
 from pyro_vd.guides.weight_guide import WeightGuide
-from pyro_vd.pruning.masks import threshold_masks
+from pyro_vd.pruning.masks import site_mask
 from pyro_vd.pruning.thresholds import DEFAULT_THRESHOLD, Threshold, check_threshold
 
 
@@ -74,8 +75,10 @@ class PruningRule:
 
     def masks(self, guide: WeightGuide) -> dict[str, Tensor]:
         """Return masks that are True for every weight to keep, by site; see :func:`pruning_masks`."""
-        values, sites = log_alpha(guide), guide.site_names
-        masks = threshold_masks(values, dict.fromkeys(sites, self.threshold) | by_pattern("thresholds", self.thresholds, sites))
+        check_guide(guide)
+        sites = guide.site_names
+        thresholds = dict.fromkeys(sites, self.threshold) | by_pattern("thresholds", self.thresholds, sites)
+        masks = {name: site_mask(name, site_log_alpha(guide, name), thresholds[name]) for name in sites}
         for name, most in self._limits(guide).items():
             if guide.model.layer_kind(name) is None:
                 raise InputError(
@@ -86,11 +89,12 @@ class PruningRule:
                 )
             layout = guide.unit_layout(name)
             read = torch.ones(layout.count, dtype=torch.bool) if layout.is_read is None else layout.is_read
-            kept = ~read.to(values[name].device)  # units of other sites stay
-            ranked = layout.least(values[name]).masked_fill(kept, torch.inf).argsort(stable=True)
+            values = site_log_alpha(guide, name)
+            kept = ~read.to(values.device)  # units of other sites stay
+            ranked = layout.least(values).masked_fill(kept, torch.inf).argsort(stable=True)
             kept[ranked[:most]] = True
             for other in guide.sites_with_units_of(name):
-                masks[other] &= guide.unit_layout(other).over_weight(kept, values[other].shape)
+                masks[other] &= guide.unit_layout(other).over_weight(kept, masks[other].shape)
         return masks
 
     def _limits(self, guide: WeightGuide) -> Mapping[str, int]:

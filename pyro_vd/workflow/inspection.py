@@ -55,12 +55,11 @@ def inspect_layers(guide: WeightGuide, data: Arrays, rule: Rule = DEFAULT_THRESH
     """
     model, kl = guide.model, site_kl(guide, data)
     total = sum(kl.values())
-    log_alphas = weight_log_alpha(guide)
     masks = pruning_masks(guide, rule)
     layers = []
     for summary in summarize(guide, rule):
         site = summary.site
-        signal = (-0.5 * log_alphas[site]).exp()  # |θ|/σ is the root of 1/α
+        signal = (-0.5 * weight_log_alpha(guide, site)).exp_()  # |θ|/σ is the root of 1/α
         left = signal[masks[site]]
         made, read = (_left(masks[site], model.weight_axes(site), axis) for axis in ("out", "in"))
         layers.append(

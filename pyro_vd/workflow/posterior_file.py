@@ -6,8 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
-from pyro_vd._core.storage import write_atomically
-from pyro_vd._core.tensor_file import check_checksum, read_tensors, tensor_bytes
+from pyro_vd._core.tensor_file import apart, check_checksum, read_tensors, write_tensors
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.networks.checks import check_state
 from pyro_vd.workflow.run_folder import POSTERIOR
@@ -19,8 +18,8 @@ MARK = "pyro_vd posterior 1"
 def save_posterior(folder: Path, guide: WeightGuide) -> None:
     """Write the guide's parameters, such as θ and log σ², and the model's own into the folder of a run, with a checksum."""
     state = _both(guide).state_dict()
-    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
-    write_atomically(folder / POSTERIOR, tensor_bytes(MARK, {}, tensors))
+    tensors = apart({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
+    write_tensors(folder / POSTERIOR, MARK, {}, tensors)
 
 
 def load_posterior(path: Path, guide: WeightGuide) -> None:

@@ -165,7 +165,7 @@ def test_checkpoint_never_runs_code(tmp_path: Path, wrap: str) -> None:
         path.write_bytes(pickle.dumps({"format": "pyro_vd checkpoint 3", "evil": Evil(victim)}))
     else:
         torch.save({"format": "pyro_vd checkpoint 3", "evil": Evil(victim)}, buffer := io.BytesIO())
-        path.write_bytes(seal_zip(buffer.getvalue()))  # with a right digest
+        path.write_bytes(seal_zip(buffer))  # with a right digest
     with refuses(str(path)):
         load_checkpoint(path)
     assert not victim.exists()
@@ -191,7 +191,7 @@ def test_truncated_and_foreign_torch_files(tmp_path: Path) -> None:
         with refuses(str(path)) as caught:
             load_checkpoint(path)
         assert not caught.value.has_value, "without a digest, nothing is read"
-        path.write_bytes(seal_zip(path.read_bytes()))
+        path.write_bytes(seal_zip(io.BytesIO(path.read_bytes())))
         with refuses(str(path), None, "pyro_vd checkpoint 3"):
             load_checkpoint(path)
     with zipfile.ZipFile(path, "w") as archive:

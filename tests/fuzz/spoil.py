@@ -46,7 +46,7 @@ def spoil_leaf(rng: random.Random, good: bytes) -> bytes:
     else:
         tree[key] = rng.choice(wrong) if rng.random() < 0.8 else spoil_tree(rng, value if not isinstance(value, Tensor) else 0)
     torch.save(state, buffer := io.BytesIO())
-    return seal_zip(buffer.getvalue())
+    return bytes(seal_zip(buffer))
 
 
 def spoil_description(rng: random.Random, good: bytes) -> bytes:

@@ -126,7 +126,7 @@ def test_a_seal_is_no_proof_of_sense(tmp_path: Path) -> None:
     with zipfile.ZipFile(path) as source, zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as target:
         for member in source.infolist():
             target.writestr(member.filename, source.read(member) + bytes(10**8))
-    path.write_bytes(seal_zip(buffer.getvalue()))
+    path.write_bytes(seal_zip(buffer))
     with refuses(str(path)):
         load_checkpoint(path)
 
