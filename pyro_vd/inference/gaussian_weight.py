@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from pyro_vd.inference.lazy_weight import LazyWeight
+from pyro_vd.inference.output_draw import EPS, drawn_output
 from pyro_vd.inference.output_noise import OutputNoise
 from pyro_vd.networks.linear_map import LinearMap
-
-_EPS = 1e-16  # in √(var + ε): the slope of √ is infinite at 0, and inputs of zeros give var = 0 exactly
 
 
 class GaussianWeight(LazyWeight):
@@ -33,7 +32,7 @@ class GaussianWeight(LazyWeight):
         return weight
 
     def sample_weight(self) -> Tensor:
-        std = (self.variance_ + _EPS).sqrt() * (self.variance_ > 0)  # a removed weight is exactly 0
+        std = (self.variance_ + EPS).sqrt() * (self.variance_ > 0)  # a removed weight is exactly 0
         return torch.addcmul(self.mean_, std, torch.randn_like(self.mean_))
 
     def draws_output(self, linear_map: LinearMap) -> bool:
@@ -52,11 +51,14 @@ class GaussianWeight(LazyWeight):
         return deviation(mean, linear_map, arguments)
 
     def _deviation(self, mean: Tensor, linear_map: LinearMap, arguments: dict[str, Any]) -> Tensor:
-        std = (linear_map.variance(arguments, self.variance_) + _EPS).sqrt()
+        output = drawn_output(linear_map, arguments, mean, self.variance_)
+        if output is not None:
+            return output
+        std = (linear_map.variance(arguments, self.variance_) + EPS).sqrt()
         return torch.addcmul(mean.to(std.dtype), std, torch.randn_like(std)).to(mean.dtype)
 
     def _example_deviation(self, mean: Tensor, linear_map: LinearMap, arguments: dict[str, Any]) -> Tensor:
-        return mean + linear_map.example_noise(arguments, (self.variance_ + _EPS).sqrt()).to(mean.dtype)
+        return mean + linear_map.example_noise(arguments, (self.variance_ + EPS).sqrt()).to(mean.dtype)
 
     def chunks(self, count: int) -> tuple[LazyWeight, ...]:
         parts = zip(self.mean_.chunk(count), self.variance_.chunk(count), strict=True)

@@ -1,0 +1,92 @@
+"""The noise of an output as one node of autograd: the bits of single operations, and its second derivative."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pyro_vd.inference.output_draw import drawn_output, noisy
+from pyro_vd.networks.layer_registry import linear_call
+
+SPACES = {1: (F.conv1d, (7,)), 2: (F.conv2d, (7, 6)), 3: (F.conv3d, (5, 4, 3))}
+CALLS: dict[str, tuple[Any, tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
+    "linear": (F.linear, (5, 4), (3, 4), {}),
+    "linear, positions": (F.linear, (5, 2, 4), (3, 4), {}),
+    **{f"conv{n}d": (function, (5, 2, *space), (3, 2, *(2,) * n), {}) for n, (function, space) in SPACES.items()},
+    "strides": (F.conv2d, (5, 2, 7, 6), (4, 2, 3, 2), {"stride": (2, 1), "padding": (1, 0), "dilation": (1, 2)}),
+    "groups": (F.conv2d, (5, 4, 7, 6), (6, 2, 3, 2), {"stride": 2, "padding": 1, "groups": 2}),
+    "list of one": (F.conv1d, (5, 2, 7), (3, 2, 2), {"stride": [2]}),
+}
+
+
+def drawn(name: str, by_node: bool, dtype: torch.dtype = torch.float32) -> tuple[Tensor, list[Tensor]]:
+    """An output, and the leaves that it depends on."""
+    function, x_shape, w_shape, options = CALLS[name]
+    torch.manual_seed(0)
+    x, theta, log_sigma2 = (torch.randn(shape, dtype=dtype).requires_grad_() for shape in (x_shape, w_shape, w_shape))
+    bias = torch.randn(w_shape[0], dtype=dtype).requires_grad_()
+    call = linear_call(function, (x, theta), options)
+    assert call is not None
+    linear_map, arguments = call
+    mean, variance = linear_map.output({**arguments, "bias": bias}, theta), log_sigma2.exp()
+    torch.manual_seed(1)
+    if by_node:
+        output = drawn_output(linear_map, {**arguments, "bias": bias}, mean, variance)
+        assert output is not None
+    else:
+        noise = torch.randn_like(mean)
+        output = noisy(mean, x, variance, noise, lambda x, w: linear_map.output({**arguments, "input": x, "bias": None}, w))
+    return output, [x, theta, log_sigma2, bias]
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_output_and_gradients_are_the_bits_of_single_operations(name: str) -> None:
+    found = []
+    for by_node in (True, False):
+        output, leaves = drawn(name, by_node)
+        direction = torch.randn(output.shape, generator=torch.Generator().manual_seed(2))
+        found.append([output, *torch.autograd.grad(output, leaves, direction)])
+    assert all(map(torch.equal, *found))
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_second_derivatives_are_those_of_single_operations(name: str) -> None:
+    """Of a penalty on the gradient by the inputs, which depends on θ and σ² of the output's noise."""
+    found = []
+    for by_node in (True, False):
+        output, leaves = drawn(name, by_node, torch.float64)
+        first = torch.autograd.grad(output.square().sum(), leaves, create_graph=True)
+        found.append(torch.autograd.grad(sum(each.square().sum() for each in first), leaves))
+    torch.testing.assert_close(*found)
+
+
+def test_only_gradients_that_are_needed_are_computed() -> None:
+
+    x, variance = torch.randn(5, 4), torch.rand(3, 4).requires_grad_()
+    call = linear_call(F.linear, (x, variance), {})
+    assert call is not None
+    output = drawn_output(*call, torch.zeros(5, 3), variance)  # type: ignore[assignment]
+    output.sum().backward()
+    assert variance.grad is not None
+    assert x.grad is None
+
+
+@pytest.mark.parametrize(
+    ("function", "x", "w", "options"),
+    [
+        (F.conv_transpose2d, (5, 2, 7, 6), (2, 3, 2, 2), {}),
+        (F.conv2d, (5, 2, 7, 6), (3, 2, 3, 3), {"padding": "same"}),
+        (F.conv2d, (2, 7, 6), (3, 2, 2, 2), {}),
+        (F.linear, (4,), (3, 4), {}),
+    ],
+)
+def test_other_maps_are_left_to_single_operations(function: Any, x: Any, w: Any, options: dict[str, Any]) -> None:
+    call = linear_call(function, (torch.randn(x), torch.randn(w)), options)
+    assert call is not None
+    linear_map, arguments = call
+    mean = linear_map.output(arguments, arguments["weight"])
+    assert drawn_output(linear_map, arguments, mean.clone(), torch.rand(w)) is None
