@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from pyro.nn import PyroModule
+from pyro.poutine.runtime import _PYRO_STACK
 from torch import Tensor
 
 
@@ -17,6 +18,11 @@ class Site(PyroModule):
     """
 
     theta: Tensor
+
+    def __getattr__(self, name: str) -> Any:
+        """Return a parameter, of which Pyro is told where an effect handler is active."""
+        own = self.__dict__.get("_parameters")
+        return own[name] if own is not None and name in own and not _PYRO_STACK else super().__getattr__(name)
 
     def keep(self, mask: Tensor) -> None:
         """Remove the weights where ``mask``, a boolean tensor of the weight's shape, is False."""

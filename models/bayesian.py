@@ -21,7 +21,7 @@ from pyro_vd.distributions.priors import LogUniform, standing_in
 from pyro_vd.evaluation.observations import check_likelihood
 from pyro_vd.evaluation.selection import Output, Selected, observation_of, of_part, with_inner
 from pyro_vd.inference.joint_draws import OBSERVED
-from pyro_vd.inference.known_sites import says_its_sites, site
+from pyro_vd.inference.known_sites import Draw, says_its_sites, site
 from pyro_vd.models.admission import check_likelihood_type
 from pyro_vd.models.class_likelihoods import Categorical
 from pyro_vd.models.likelihood import Likelihood, pyro_distribution
@@ -124,12 +124,11 @@ class BayesianNetwork(WeightedNetwork):
         return self._priors[name]
 
     @pyro_method
-    def _known_sites(self, weights: dict[str, Tensor], x: Inputs, y: Any) -> dict[str, Any] | None:
-        """Return the sample sites of :meth:`forward` with these weights, by site; None where it would refuse its arguments."""
+    def _known_sites(self, draw: Draw, x: Inputs, y: Any) -> dict[str, Any] | None:
+        """Return the sample sites of :meth:`forward`, with weights that ``draw`` gives; None where it would refuse them."""
         n, of_subclass = num_examples(x), type(self).sample_output is not BayesianNetwork.sample_output
-        if of_subclass or not n or weights.keys() != self._priors.keys():
-            return None
-        if any(weight.shape != self._priors[name].shape() for name, weight in weights.items()):
+        weights = None if of_subclass or not n else draw(self._priors)
+        if weights is None:
             return None
         observation, scale = self._observation(self.output(weights, x), n)
         sites = {name: site(prior, weights[name]) for name, prior in self._priors.items()}

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pyro_vd._core.eager import eagerly, uncompiled
 from pyro_vd._core.errors import UsedAgainError
+from pyro_vd.inference.known_sites import parameters_are_told
 from pyro_vd.inference.lazy_weight import LazyWeight, draw_weight
 from pyro_vd.inference.reparam import KnownWeight
 from pyro_vd.models.admission import admitted_copy
@@ -169,7 +170,8 @@ class WeightedNetwork(MixedPrecision, ModelMarker, PyroModule):
             examples = num_examples(x)
             for each in lazy:  # before the network runs, of which activation checkpointing repeats parts
                 each.draw_shared(examples)
-        _ = self.net  # this access registers the network's parameters with Pyro while a trace is recorded
+        if parameters_are_told():
+            _ = self.net  # this access tells Pyro the network's parameters
         net = self._template.filled(self._net, tensors, apart=not self.training)
         with eagerly():
             result = self.in_precision(run_apart if usage.changes_inputs else run, net, x)

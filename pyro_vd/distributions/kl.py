@@ -15,7 +15,8 @@ no division by θ and no derivative of log θ², so θ = 0 is an ordinary point.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -33,7 +34,9 @@ _LOG2_E = math.log2(math.e)
 _MAX_LOG_SIGMA2 = 80.0  # log σ² beyond ±80 counts as ±80: e^±80 is an ordinary number in float32
 _MAX = 1e36  # largest θ/σ² and 1/α, so that products with them do not overflow float32
 _TINY = 1e-30
-_CHUNK = 1 << 17  # number of elements at a time on the CPU, whose buffers fit into the cache
+_CHUNK = 1 << 16  # number of elements at a time on the CPU, whose buffers fit into the cache
+_BUFFERS = 8
+_local = threading.local()
 
 
 def _log1p(x: Tensor, out: Tensor, above_one: Tensor) -> None:
@@ -57,11 +60,21 @@ def _approximate(inverse_alpha: Tensor, value: Tensor, slope: Tensor, scratch: S
     _ard(inverse_alpha, value, slope, scratch)
     guarded, gate = scratch[:2]
     torch.clamp_min(inverse_alpha, _TINY, out=guarded)
-    torch.log(guarded, out=gate)
-    torch.add(_minus_k2(gate.dtype, gate.device), gate, alpha=_K3, out=gate).sigmoid_()  # 1 − σ(k2 + k3 log α)
+    _gate(guarded, gate)
     value.add_(gate, alpha=2 * _K1)
+    _add_slope(guarded, gate, slope)
+
+
+def _gate(inverse_alpha: Tensor, out: Tensor) -> None:
+    """Write 1 − σ(k2 + k3 log α)."""
+    torch.log(inverse_alpha, out=out)
+    torch.add(_minus_k2(out.dtype, out.device), out, alpha=_K3, out=out).sigmoid_()
+
+
+def _add_slope(inverse_alpha: Tensor, gate: Tensor, slope: Tensor) -> None:
+    """Add 2 (K' − K'_ARD) to ``slope``; ``gate`` is changed."""
     torch.addcmul(gate, gate, gate, value=-1, out=gate)
-    slope.addcdiv_(gate, guarded, value=2 * _K1 * _K3)
+    slope.addcdiv_(gate, inverse_alpha, value=2 * _K1 * _K3)
 
 
 @lru_cache
@@ -77,8 +90,34 @@ def _exact(inverse_alpha: Tensor, value: Tensor, slope: Tensor, scratch: Sequenc
     add_exact_value(inverse_alpha, value, scratch)
 
 
-def _evaluate(form: Form, theta: Tensor, log_sigma2: Tensor, out: Tensor, scratch: Tensor) -> None:
-    """Write K, ∂K/∂θ and ∂K/∂log σ² into the rows of ``out``; ``theta`` and ``log_sigma2`` are flat, of the same size.
+def sum_and_slope(form: str, inverse_alpha: Tensor, slope: Tensor, scratch: Sequence[Tensor]) -> Tensor:
+    """Return the sum of 2 K, and write 2 K' into ``slope``, with five buffers.
+
+    The sum is that of logarithms of 1 + 1/α, rounded: one rounding is lost in the sum, which a single value would show.
+
+    Args:
+        form: "approximate", "exact" or "ard".
+        inverse_alpha: 1/α > 0.
+    """
+    value, *rest = scratch
+    torch.add(inverse_alpha, 1, out=slope)
+    torch.log(slope, out=value)
+    if form == "exact":
+        exact_slope(inverse_alpha, slope, rest[:3])
+        add_exact_value(inverse_alpha, value, rest)
+        return value.sum()
+    slope.reciprocal_()
+    total = value.sum()
+    if form == "approximate":
+        gate = rest[0]
+        _gate(inverse_alpha, gate)
+        total.add_(gate.sum(), alpha=2 * _K1)
+        _add_slope(inverse_alpha, gate, slope)
+    return total
+
+
+def _evaluate(form: Form, theta: Tensor, log_sigma2: Tensor, out: Sequence[Tensor], scratch: Sequence[Tensor]) -> None:
+    """Write K, ∂K/∂θ and ∂K/∂log σ² into ``out``; ``theta`` and ``log_sigma2`` are flat, of the same size.
 
     :func:`_reference` computes the same in five lines, without the reuse of buffers.
     """
@@ -108,17 +147,35 @@ def _reference(theta: Tensor, log_sigma2: Tensor, k1: float = _K1) -> tuple[Tens
     return value, -2 * slope / theta, slope
 
 
+def parts(*tensors: Tensor) -> Iterator[tuple[list[Tensor], tuple[Tensor, ...]]]:
+    """Yield corresponding parts of contiguous tensors of one shape, flat, and eight buffers of the size of a part.
+
+    On the CPU the buffers of a part fit into the cache. On another device there is one part.
+    """
+    flat = [tensor.reshape(-1) for tensor in tensors]
+    total, on_cpu = len(flat[0]), flat[0].device.type == "cpu"
+    size = _CHUNK if on_cpu else max(1, total)
+    buffers = _buffers_of_thread(flat[0].dtype) if on_cpu else flat[0].new_empty(_BUFFERS, size)
+    for start in range(0, total, size):
+        end = min(start + size, total)
+        yield [tensor[start:end] for tensor in flat], buffers[:, : end - start].unbind()
+
+
+def _buffers_of_thread(dtype: torch.dtype) -> Tensor:
+    """Return the buffers of this thread; new ones would cost a page fault for each of their pages in every step."""
+    held: dict[torch.dtype, Tensor] = vars(_local).setdefault("held", {})
+    if dtype not in held:
+        held[dtype] = torch.empty(_BUFFERS, _CHUNK, dtype=dtype, device="cpu")
+    return held[dtype]
+
+
 class _KL(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, theta: Tensor, log_sigma2: Tensor, form: Form) -> Tensor:
-        flat_theta, flat_log_sigma2 = theta.reshape(-1), log_sigma2.reshape(-1)
-        total = len(flat_theta)
-        size = min(total, _CHUNK) if theta.device.type == "cpu" else total
-        out, scratch = theta.new_empty(3, total), theta.new_empty(5, size)
-        for start in range(0, total, max(1, size)):
-            part = slice(start, min(start + size, total))
-            scratch = scratch[:, : part.stop - start]
-            _evaluate(form, flat_theta[part], flat_log_sigma2[part], out[:, part], scratch)
+        flat_theta, flat_log_sigma2 = theta.contiguous(), log_sigma2.contiguous()
+        out = theta.new_empty(3, theta.numel())
+        for (part_of_theta, part_of_log_sigma2, *results), buffers in parts(flat_theta, flat_log_sigma2, *out):
+            _evaluate(form, part_of_theta, part_of_log_sigma2, results, buffers[:5])
         value, grad_theta, grad_log_sigma2 = out.view(3, *theta.shape)
         ctx.save_for_backward(grad_theta, grad_log_sigma2)
         return value

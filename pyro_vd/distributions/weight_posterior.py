@@ -56,7 +56,10 @@ class MultiplicativeNormal(WeightPosterior):
 
     def __init__(self, theta: Tensor, log_sigma2: Tensor, validate_args: bool | None = None) -> None:
         self.theta: Tensor
-        self.theta, self._log_sigma2 = broadcast_all(theta, log_sigma2)
+        same = isinstance(theta, Tensor) and isinstance(log_sigma2, Tensor) and theta.shape == log_sigma2.shape
+        self.theta, self._log_sigma2 = (theta, log_sigma2) if same else broadcast_all(theta, log_sigma2)
+        self.given_variance: Tensor | None = None
+        """σ² where it is computed outside; see :class:`~.closed_form.ClosedForm`."""
         super().__init__(self.theta.shape, validate_args=validate_args)
 
     def expand(self, batch_shape: torch.Size | tuple[int, ...], _instance: None = None) -> MultiplicativeNormal:
@@ -69,7 +72,7 @@ class MultiplicativeNormal(WeightPosterior):
 
     @property
     def variance(self) -> Tensor:
-        return self.log_sigma2.exp()
+        return self.log_sigma2.exp() if self.given_variance is None else self.given_variance
 
     @property
     def log_alpha(self) -> Tensor:

@@ -9,7 +9,6 @@ from functools import reduce
 from types import MappingProxyType
 from typing import Any
 
-import pyro
 import pyro.poutine as poutine
 import torch
 from pyro.infer.elbo import ELBO
@@ -17,12 +16,12 @@ from torch import Tensor, nn
 
 from pyro_vd._core.arguments import HIGHEST_KL_WEIGHT, LARGEST, check_number
 from pyro_vd._core.eager import uncompiled
-from pyro_vd._core.errors import InputError
 from pyro_vd._core.generators import generators_kept
-from pyro_vd._core.messages import quoted
 from pyro_vd._core.patterns import by_pattern
 from pyro_vd._core.threads import alone
-from pyro_vd.inference.handlers import check_stored, own_parameters, trace_of
+from pyro_vd.distributions.closed_form import ClosedForm
+from pyro_vd.inference.handlers import check_stored, check_trained, own_parameters, trace_of
+from pyro_vd.inference.kl_weights import check_kl_weights
 from pyro_vd.inference.known_sites import known_sites
 from pyro_vd.inference.output_noise import OutputNoise, check_output_noise
 from pyro_vd.inference.reparam import LocalReparameterization
@@ -32,18 +31,8 @@ from pyro_vd.networks.modes import in_evaluation_mode
 
 PyroFunction = Callable[..., Any]
 """A model or a guide: any callable with sample statements."""
-
-
-def check_kl_weights(value: Any) -> dict[str, float]:
-    """Return a value for ``kl_weights``: numbers in [0, 10¹²] by pattern.
-
-    Raises:
-        InputError: any other value.
-    """
-    if not isinstance(value, Mapping):
-        raise InputError(name="kl_weights", value=value, allowed='a mapping from patterns to numbers, as {"embedding.*": 0.1}')
-    named = {pattern: (f"kl_weights of {quoted(pattern)}", factor) for pattern, factor in value.items()}
-    return {pattern: float(check_number(*given, low=0, high=HIGHEST_KL_WEIGHT)) for pattern, given in named.items()}
+Terms = tuple[Tensor, list[dict[str, Tensor]]]
+"""The data term, and the KL by site of each particle."""
 
 
 class VariationalDropoutELBO(ELBO):
@@ -77,6 +66,7 @@ class VariationalDropoutELBO(ELBO):
         kl: KL(q‖p) at the last step, with ``kl_weights`` but not multiplied by β, a detached scalar tensor.
         site_kl: KL(q‖p) per site for the last particle, without any weights. An auxiliary site has its log q, and the site that
             is computed from the auxiliary site has the rest of KL(q‖p).
+        closed_form: the sites whose gradient of the KL was added in closed form at the last step of :meth:`backward` or of SVI.
 
     Raises:
         InputError: an argument is out of range. At a step: a pattern in ``kl_weights`` that matches no site, a weight site
@@ -100,6 +90,7 @@ class VariationalDropoutELBO(ELBO):
         self.data_term: Tensor = torch.tensor(math.nan)
         self.kl: Tensor = torch.tensor(math.nan)
         self.site_kl: dict[str, Tensor] = {}
+        self.closed_form: frozenset[str] = frozenset()
 
     @property
     def kl_weight(self) -> float:
@@ -117,11 +108,16 @@ class VariationalDropoutELBO(ELBO):
         return model_trace, guide_trace
 
     def _sites(
-        self, model: PyroFunction, guide: PyroFunction, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        model: PyroFunction,
+        guide: PyroFunction,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        closed: dict[str, ClosedForm] | None,
     ) -> Iterator[PairSites]:
         """Yield the sites of each particle."""
         for _ in range(self.num_particles):
-            sites = known_sites(model, guide, args, kwargs, self.noise)
+            sites = known_sites(model, guide, args, kwargs, self.noise, closed)
             if sites is None:
                 sites = PairSites(*map(sample_sites, self._get_trace(model, guide, args, kwargs)))
             check_sites(sites)
@@ -138,32 +134,74 @@ class VariationalDropoutELBO(ELBO):
         device = next((tensor.device for tensor in (*model.buffers(), *model.parameters())), torch.device("cpu"))
         with generators_kept(device), in_evaluation_mode(model), own_parameters():
             self.loss(model, guide, *args)
-            own = {id(parameter) for module in (model, guide) for parameter in module.parameters()}
-            for name, parameter in pyro.get_param_store().named_parameters():
-                if id(parameter) not in own:
-                    raise InputError(
-                        f"pyro.param({name!r}) would not be trained; make it an nn.Parameter or a PyroParam of the model or "
-                        "the guide, or train with SVI",
-                        name=name,
-                    )
+            check_trained(model, guide)
 
     @uncompiled
     def differentiable_loss(self, model: PyroFunction, guide: PyroFunction, *args: Any, **kwargs: Any) -> Tensor:
         """Return the loss in nats, a scalar tensor with a gradient; ``args`` are the arguments of model and guide."""
+        data_term, kl = self._terms(model, guide, args, kwargs)
+        return self._loss(data_term, kl)
+
+    @uncompiled
+    def backward(self, model: PyroFunction, guide: PyroFunction, *args: Any, **kwargs: Any) -> Tensor:
+        """Return the loss in nats without a gradient, and add its gradients to those of the parameters.
+
+        Both are those of ``elbo(model, guide)(*args)`` and its ``backward()``, at less cost: the gradient of the KL is added in
+        closed form where :class:`~pyro_vd.distributions.closed_form.ClosedForm` knows it.
+        """
+        closed: dict[str, ClosedForm] = {}
+        return self._backward(self._terms(model, guide, args, kwargs, closed), closed)
+
+    def _backward(self, terms: Terms, closed: dict[str, ClosedForm]) -> Tensor:
+        data_term, particles = terms
+        self.closed_form = frozenset(closed)
+        if not closed:
+            loss = self._loss(data_term, particles)
+            if loss.requires_grad:
+                loss.backward()
+            return loss.detach()
+        (kl,) = particles  # one particle
+        factors = by_pattern("kl_weights", self.kl_weights, list(kl))
+        others = {name: term for name, term in kl.items() if name not in closed}
+        partial = self._loss(data_term, [others], factors) if others else data_term
+        if partial.requires_grad:
+            partial.backward()
+        for name, each in closed.items():
+            kl[name] = each.finish(self.kl_weight * factors.get(name, 1.0))
+        return self._loss(data_term, [kl], factors).detach()
+
+    def _terms(
+        self,
+        model: PyroFunction,
+        guide: PyroFunction,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        closed: dict[str, ClosedForm] | None = None,
+    ) -> Terms:
+        """Return the data term and, for each particle, the KL by site, in place of which ``closed`` sites have a 0."""
         log_probs: list[Tensor] = []
-        divergences: list[Tensor] = []
+        particles = []
         with alone():
-            for sites in self._sites(model, guide, args, kwargs):
+            for sites in self._sites(model, guide, args, kwargs, closed if self.num_particles == 1 else None):
                 kl = auxiliary_terms(sites)
                 for name, site in sites.model.items():
                     if site["is_observed"]:
                         log_probs.append(log_likelihood(name, site))
+                    elif closed and name in closed:
+                        kl[name] = torch.zeros(())
                     else:
                         kl[name] = site_kl(name, sites)
-                factors = by_pattern("kl_weights", self.kl_weights, list(kl))
-                divergences += (term * factors[name] if name in factors else term for name, term in kl.items())
-                self.site_kl = {name: term.detach() for name, term in kl.items()}
-        data_term, total = -self._mean(log_probs), self._mean(divergences)
+                particles.append(kl)
+        return -self._mean(log_probs), particles
+
+    def _loss(self, data_term: Tensor, particles: list[dict[str, Tensor]], factors: dict[str, float] | None = None) -> Tensor:
+        """Return the loss, and set the attributes of the last step; ``factors`` are :attr:`kl_weights` by site."""
+        divergences: list[Tensor] = []
+        for kl in particles:
+            own = by_pattern("kl_weights", self.kl_weights, list(kl)) if factors is None else factors
+            divergences += (term * own[name] if name in own else term for name, term in kl.items())
+        self.site_kl = {name: term.detach() for name, term in particles[-1].items()}
+        total = self._mean(divergences)
         self.data_term, self.kl = data_term.detach(), total.detach()
         return torch.add(data_term, total, alpha=self.kl_weight)
 
@@ -179,9 +217,8 @@ class VariationalDropoutELBO(ELBO):
 
     def loss_and_grads(self, model: PyroFunction, guide: PyroFunction, *args: Any, **kwargs: Any) -> float:
         """Return the loss in nats, and add its gradients to those of the parameters; ``SVI.step`` calls this."""
+        closed: dict[str, ClosedForm] = {}
         with poutine.trace(param_only=True) as parameters:
-            loss = self.differentiable_loss(model, guide, *args, **kwargs)
+            terms = self._terms(model, guide, args, kwargs, closed)
         check_stored(parameters.trace, model, guide)
-        if loss.requires_grad:
-            loss.backward()
-        return loss.item()
+        return self._backward(terms, closed).item()

@@ -48,6 +48,22 @@ def check_stored(parameters: poutine.Trace, *functions: Callable[..., Any]) -> N
             )
 
 
+def check_trained(*modules: nn.Module) -> None:
+    """Refuse a parameter in Pyro's parameter store that is not one of these modules, so that no optimizer would train it.
+
+    Raises:
+        InputError: naming the parameter.
+    """
+    own = {id(parameter) for module in modules for parameter in module.parameters()}
+    for name, parameter in pyro.get_param_store().named_parameters():
+        if id(parameter) not in own:
+            raise InputError(
+                f"pyro.param({name!r}) would not be trained; make it an nn.Parameter or a PyroParam of the model or "
+                "the guide, or train with SVI",
+                name=name,
+            )
+
+
 @contextmanager
 def own_parameters() -> Iterator[None]:
     """Reserve Pyro's handlers and parameter store for this thread; the store starts empty and is restored afterwards."""

@@ -6,20 +6,25 @@ Where nothing can depend on these messages, the pair is asked for its sites inst
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar, cast
 
-import pyro.poutine as poutine
 from pyro.poutine.runtime import _PYRO_STACK
 from pyro.poutine.trace_messenger import TraceMessenger
 from torch import Tensor, nn
 
+from pyro_vd.distributions.closed_form import ClosedForm
+from pyro_vd.evaluation.class_labels import base_distribution
 from pyro_vd.inference.output_noise import OutputNoise
 from pyro_vd.inference.reparam import lazy_weight
 from pyro_vd.inference.site_checks import PairSites, sample_sites
 
 _SAYS = "known_sites"
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+Draw = Callable[[Mapping[str, Any]], dict[str, Tensor] | None]
+"""A function that draws the weights, given their priors by site; None where the guide has other sites or shapes."""
 
 
 class GuideSites(Protocol):
@@ -31,13 +36,13 @@ class GuideSites(Protocol):
 class ModelSites(Protocol):
     """The sites of a model: see :func:`says_its_sites`."""
 
-    def __call__(self, model: Any, weights: dict[str, Tensor], x: Any, y: Any, /) -> dict[str, Any] | None: ...
+    def __call__(self, model: Any, draw: Draw, x: Any, y: Any, /) -> dict[str, Any] | None: ...
 
 
 def says_its_sites(sites: GuideSites | ModelSites) -> Callable[[F], F]:
     """Decorate the method ``forward`` of a model or guide with a function that gives its sample sites, as :func:`site` does.
 
-    The function of a guide takes the guide; that of a model takes the model, the draws of the guide by site, inputs and
+    The function of a guide takes the guide; that of a model takes the model, a function that draws the weights, inputs and
     observations. It gives the sites that are not sample statements of Pyro's; those it runs itself are added by the caller. It
     gives None where a subclass has changed what it describes. A subclass with another ``forward`` has no such function.
     """
@@ -62,11 +67,21 @@ def site(fn: Any, value: Any = None, *, is_observed: bool = False, scale: float 
     }
 
 
-def known_sites(model: Any, guide: Any, args: tuple[Any, ...], kwargs: dict[str, Any], noise: OutputNoise) -> PairSites | None:
+def known_sites(
+    model: Any,
+    guide: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    noise: OutputNoise,
+    closed: dict[str, ClosedForm] | None = None,
+) -> PairSites | None:
     """Return the sites of one pass, whose weights are drawn as by :class:`~.reparam.LocalReparameterization`.
 
     They are None where only Pyro can find them: a model or guide of another kind, with a ``forward`` of its own or with hooks;
     effect handlers around the pass, other than SVI's search for parameters; or arguments other than inputs and observations.
+
+    Args:
+        closed: filled with the sites whose KL is to be added in closed form; None for none.
     """
     of_model, of_guide = _function(model), _function(guide)
     if of_model is None or of_guide is None or len(args) != 2 or args[1] is None or kwargs or not _only_parameters_are_traced():
@@ -74,12 +89,28 @@ def known_sites(model: Any, guide: Any, args: tuple[Any, ...], kwargs: dict[str,
     drawn = cast(GuideSites, of_guide)(guide)
     if drawn is None:
         return None
-    for each in drawn.values():
-        weight = lazy_weight(each["fn"], each["infer"], noise)
-        each["value"] = each["fn"]() if weight is None else weight
-    with poutine.trace() as tracer:  # of statements in the network or the likelihood
-        found = cast(ModelSites, of_model)(model, {name: each["value"] for name, each in drawn.items()}, *args)
-    return None if found is None else PairSites({**found, **sample_sites(tracer.trace)}, drawn)
+
+    def draw(priors: Mapping[str, Any]) -> dict[str, Tensor] | None:
+        if drawn.keys() != priors.keys():
+            return None
+        for name, each in drawn.items():
+            q = each["fn"]
+            if q.shape() != priors[name].shape():
+                return None
+            pair = base_distribution(q), base_distribution(priors[name])
+            if closed is not None and (kl := ClosedForm.of(*pair)) is not None:
+                closed[name], q = kl, kl.posterior
+            weight = lazy_weight(q, each["infer"], noise)
+            each["value"] = q() if weight is None else weight
+        return {name: each["value"] for name, each in drawn.items()}
+
+    with _Statements() as tracer:
+        found = cast(ModelSites, of_model)(model, draw, *args)
+    if found is None:
+        if closed is not None:
+            closed.clear()
+        return None
+    return PairSites({**found, **sample_sites(tracer.trace)}, drawn)
 
 
 def _function(module: Any) -> GuideSites | ModelSites | None:
@@ -96,3 +127,12 @@ def _has_hooks(module: nn.Module) -> bool:
 
 def _only_parameters_are_traced() -> bool:
     return all(isinstance(handler, TraceMessenger) and handler.param_only for handler in _PYRO_STACK)
+
+
+class _Statements(TraceMessenger):
+    """A trace of the statements in the network or the likelihood, of which only sample sites are looked at."""
+
+
+def parameters_are_told() -> bool:
+    """Whether an effect handler may want to know the parameters of a model."""
+    return any(type(handler) is not _Statements for handler in _PYRO_STACK)

@@ -14,7 +14,7 @@ from pyro_vd.data.examples import ExampleBatches
 from pyro_vd.data.pairs import check_target
 from pyro_vd.guides.checks import check_train_threshold
 from pyro_vd.guides.weight_guide import WeightGuide
-from pyro_vd.inference.elbo import check_kl_weights
+from pyro_vd.inference.kl_weights import check_kl_weights
 from pyro_vd.inference.output_noise import OutputNoise, check_output_noise
 from pyro_vd.networks.precision import PRECISIONS, Precision
 from pyro_vd.pruning.rule import PruningRule, Rule, rule_of

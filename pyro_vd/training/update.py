@@ -69,8 +69,11 @@ class Update:
         share = examples / self._first
         # Parameters belong to the modules: Pyro's store, and another training, are left alone.
         with own_parameters(), lowered(state.guide.model, spec.precision):
-            loss: Tensor = state.loss_of(inputs, y)
-            (loss if share == 1 else share * loss).backward()
+            if spec.accumulate == 1:
+                loss = state.elbo.backward(state.guide.model, state.guide, inputs, y)
+            else:
+                loss = state.loss_of(inputs, y)
+                (loss if share == 1 else share * loss).backward()
         terms = torch.stack([loss.detach(), state.elbo.data_term, state.elbo.kl])
         self._terms = terms if is_first else self._terms + share * terms
         self._shares += share

@@ -118,7 +118,7 @@ def test_svi_trains_the_same_parameters() -> None:
         trained.append([torch.tensor(losses), *model.parameters(), *guide.parameters()])
         assert len(pyro.get_param_store()) == len(trained[-1]) - 1
     pyro.clear_param_store()
-    assert all(map(torch.equal, *trained))
+    torch.testing.assert_close(*trained)  # the gradient of the KL is added in closed form
 
 
 def test_what_only_handlers_can_follow_is_left_to_them() -> None:
