@@ -1,6 +1,7 @@
-"""Time of one training step, 784-300-10 at batch 100: ours beside other ways to write it, interleaved in one process.
+"""Time of one training step at batch 100: ours beside other ways to write it, interleaved in one process.
 
-Every contender takes the same steps: loss, gradients, fused Adam. Run ``python benchmarks/step_time.py``.
+Every contender takes the same steps: loss, gradients, Adam. Run ``python benchmarks/step_time.py --net lenet5``. On one thread,
+times are those that the thread had a processor, which other programs change less than those of the clock.
 """
 
 from __future__ import annotations
@@ -19,28 +20,35 @@ from pyro.infer.elbo import ELBO
 from torch import Tensor, nn
 from torch.distributions import register_kl
 
-from pyro_vd import VariationalDropout, VariationalDropoutELBO
+from pyro_vd import BayesianNetwork, VariationalDropout, VariationalDropoutELBO
 from pyro_vd.distributions import LogUniform, MultiplicativeNormal
 from pyro_vd.distributions.priors import KLForm
-from pyro_vd.models import MLP
+from pyro_vd.networks.ready import lenet5, mlp
 
-SIZES = (784, 300, 10)
-NUM_DATA, BATCH = 60_000, 100
+NETWORKS: dict[str, Callable[[], nn.Sequential]] = {
+    "784-300-10": partial(mlp, (784, 300, 10)),
+    "784-300-100-10": partial(mlp, (784, 300, 100, 10)),
+    "lenet5": lenet5,
+    "3x1024": partial(mlp, (784, 1024, 1024, 1024, 10)),
+}
+NUM_DATA, BATCH, CLASSES = 60_000, 100, 10
+OURS, BASE = "pyro_vd", "deterministic network, fused Adam"
 Step = Callable[[Tensor, Tensor], None]
 
 
 class NotebookLayer(nn.Module):
     """A layer as the authors' notebook has it: local reparameterization, the KL left to autograd, log α clamped."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, layer: nn.Linear | nn.Conv2d) -> None:
         super().__init__()
-        self.theta = nn.Parameter(0.02 * torch.randn(outputs, inputs))
-        self.log_sigma = nn.Parameter(torch.full((outputs, inputs), -5.0))
-        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.theta = nn.Parameter(layer.weight.detach().clone())
+        self.log_sigma = nn.Parameter(torch.full_like(self.theta, -5.0))
+        self.bias = nn.Parameter(torch.zeros(len(self.theta)))
+        self.map = F.linear if isinstance(layer, nn.Linear) else F.conv2d
 
     def forward(self, x: Tensor) -> Tensor:
-        mean = F.linear(x, self.theta) + self.bias
-        std = (F.linear(x * x, (2 * self.log_sigma).exp()) + 1e-8).sqrt()
+        mean = self.map(x, self.theta, self.bias)
+        std = (self.map(x * x, (2 * self.log_sigma).exp()) + 1e-8).sqrt()
         return mean + std * torch.randn_like(std)
 
     def kl(self) -> Tensor:
@@ -81,53 +89,73 @@ def stepper(module: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], fused: 
     return step
 
 
-def deterministic(fused: bool) -> Step:
-    net = nn.Sequential(nn.Linear(SIZES[0], SIZES[1]), nn.ReLU(), nn.Linear(SIZES[1], SIZES[2]))
+def deterministic(net: nn.Module, fused: bool) -> Step:
     return stepper(net, lambda x, y: F.cross_entropy(net(x), y), fused)
 
 
-def notebook(fused: bool) -> Step:
-    first, second = NotebookLayer(SIZES[0], SIZES[1]), NotebookLayer(SIZES[1], SIZES[2])
-    net = nn.Sequential(first, nn.ReLU(), second)
-    return stepper(net, lambda x, y: NUM_DATA * F.cross_entropy(net(x), y) + first.kl() + second.kl(), fused)
+def notebook(net: nn.Sequential, fused: bool) -> Step:
+    net = nn.Sequential(*(NotebookLayer(each) if isinstance(each, nn.Linear | nn.Conv2d) else each for each in net))
+    layers = [each for each in net if isinstance(each, NotebookLayer)]
+    kl = partial(sum, start=torch.zeros(()))
+    return stepper(net, lambda x, y: NUM_DATA * F.cross_entropy(net(x), y) + kl(layer.kl() for layer in layers), fused)
 
 
-def with_pyro(elbo: ELBO, guide: type[VariationalDropout] = VariationalDropout, kl: KLForm = "approximate") -> Step:
-    model = MLP(SIZES, num_data=NUM_DATA, prior=partial(LogUniform, kl=kl))
+def with_pyro(
+    net: nn.Module, elbo: ELBO, guide: type[VariationalDropout] = VariationalDropout, kl: KLForm = "approximate"
+) -> Step:
+    model = BayesianNetwork(net, num_data=NUM_DATA, prior=partial(LogUniform, kl=kl))
     loss = elbo(model, guide(model))
     return stepper(loss, loss)
 
 
+def ours(net: nn.Module, kl: KLForm = "approximate") -> Step:
+    """A step as ``pyro_vd.fit`` takes it, without its guard."""
+    model = BayesianNetwork(net, num_data=NUM_DATA, prior=partial(LogUniform, kl=kl))
+    guide, elbo = VariationalDropout(model), VariationalDropoutELBO()
+    optimizer = torch.optim.Adam(elbo(model, guide).parameters(), lr=1e-3, fused=True)
+
+    def step(x: Tensor, y: Tensor) -> None:
+        optimizer.zero_grad()
+        elbo.backward(model, guide, x, y)
+        optimizer.step()
+
+    return step
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--net", choices=NETWORKS, default="784-300-10", help="the network (default: 784-300-10)")
     parser.add_argument("--rounds", type=int, default=200, help="timed steps of each contender (default: 200)")
     parser.add_argument("--threads", type=int, default=1, help="threads of torch (default: 1)")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     pyro.set_rng_seed(0)
+    made = NETWORKS[arguments.net]
     contenders = {
-        "pyro_vd": with_pyro(VariationalDropoutELBO()),
-        "pyro_vd, exact KL": with_pyro(VariationalDropoutELBO(), kl="exact"),
-        "plain PyTorch, the notebook's way": notebook(fused=False),
-        "plain PyTorch, the notebook's way, fused Adam": notebook(fused=True),
-        "TraceMeanField_ELBO, sampled weights": with_pyro(TraceMeanField_ELBO(), StockGuide),
-        "the same with pyro_vd's KL": with_pyro(TraceMeanField_ELBO()),
-        "deterministic network": deterministic(fused=False),
-        "deterministic network, fused Adam": deterministic(fused=True),
+        OURS: ours(made()),
+        "pyro_vd, exact KL": ours(made(), kl="exact"),
+        "pyro_vd, elbo(model, guide) and backward()": with_pyro(made(), VariationalDropoutELBO()),
+        "plain PyTorch, the notebook's way": notebook(made(), fused=False),
+        "plain PyTorch, the notebook's way, fused Adam": notebook(made(), fused=True),
+        "TraceMeanField_ELBO, sampled weights": with_pyro(made(), TraceMeanField_ELBO(), StockGuide),
+        "the same with pyro_vd's KL": with_pyro(made(), TraceMeanField_ELBO()),
+        "deterministic network": deterministic(made(), fused=False),
+        BASE: deterministic(made(), fused=True),
     }
-    x, y = torch.rand(BATCH, SIZES[0]), torch.randint(SIZES[-1], (BATCH,))
+    clock = time.thread_time if arguments.threads == 1 else time.perf_counter
+    x, y = torch.rand(BATCH, 1, 28, 28), torch.randint(CLASSES, (BATCH,))
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for round_ in range(arguments.rounds + 20):
         for name, step in contenders.items():
-            started = time.perf_counter()
+            started = clock()
             step(x, y)
             if round_ >= 20:
-                times[name].append(time.perf_counter() - started)
+                times[name].append(clock() - started)
     medians = {name: statistics.median(values) for name, values in times.items()}
-    ours = medians["pyro_vd"]
-    print(f"{'-'.join(map(str, SIZES))}, batch {BATCH}, {arguments.threads} thread(s), median of {arguments.rounds} steps")
+    print(f"{arguments.net}, batch {BATCH}, {arguments.threads} thread(s), median of {arguments.rounds} steps")
     for name, median in medians.items():
-        print(f"{name:45}{1e3 * median:8.2f} ms   pyro_vd / this = {ours / median:.2f}")
+        ratios = f"{median / medians[BASE]:6.2f} of deterministic{medians[OURS] / median:9.2f} = pyro_vd / this"
+        print(f"{name:45}{1e3 * median:8.2f} ms{ratios}")
 
 
 if __name__ == "__main__":
