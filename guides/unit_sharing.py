@@ -76,6 +76,11 @@ class UnitSharing:
             return numbers is self.numbers
         return all(torch.equal(numbers[name].cpu(), own) for name, own in self.numbers.items())
 
+    def numbers_of(self, name: str) -> Tensor:
+        """Return the numbers of the factors of a site's family, in their order; empty where nothing is shared."""
+        numbers = {} if self.numbers is None else self.numbers
+        return torch.cat([numbers[each] for each in self.family(name) if each in numbers]).unique()
+
     def family(self, name: str) -> list[str]:
         """Return the sites that share factors with a site, and the site itself, in their order."""
         return self._families[self.first[name]]

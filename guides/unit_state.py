@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, cast
+from dataclasses import replace
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
 
+from pyro_vd._core.errors import InputError
+from pyro_vd.distributions.unit_layout import UnitLayout
 from pyro_vd.guides.unit_sharing import UnitSharing
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.models.bayesian import BayesianNetwork
@@ -53,6 +56,36 @@ class UnitState(WeightGuide):
                 for parameter, value in self.initial_units(name, count, theta.detach()).items():
                     setattr(site, parameter, nn.Parameter(value))
             site.number_units(None if numbers is None else numbers[name])
+
+    def _take_layouts(self, whole: Self, left: Mapping[str, Tensor]) -> None:
+        super()._take_layouts(whole, left)
+        self._own_layouts = dict(self._layouts)
+        before, numbers = whole._sharing.numbers, None
+        if before is not None:
+            by_input = {name: replace(layout, of_input=None, units=None) for name, layout in whole._own_layouts.items()}
+            numbers = {name: self._numbers_left(whole, name, by_input[name], before[name], left[name]) for name in before}
+        self._sharing = UnitSharing.of(self._own_layouts, numbers)
+        if self._sharing.first != whole._sharing.first:
+            raise InputError(
+                "factors are shared by other sites once these units are removed", name="shrink", value=self._sharing.first
+            )
+        self._layouts = dict(self._sharing.layouts)
+
+    def _numbers_left(self, whole: Self, name: str, layout: UnitLayout, numbers: Tensor, left: Tensor) -> Tensor:
+        """Return the numbers of the inputs that are left, given the number of every unit of a layout of ``whole``."""
+        shape = whole.site(name).theta.shape
+        of_weights = layout.over_weight(numbers.to(left.device, torch.float64), shape).expand(shape).take(left)
+        own = self._own_layouts[name]
+        return (own if layout.of_input is not None else replace(own, of_input=None, units=None)).least(of_weights).long()
+
+    def _places_left(self, whole: Self, name: str, parameter: str, left: Tensor) -> Tensor:
+        if parameter not in _UNITS:
+            return super()._places_left(whole, name, parameter, left)
+        if whole._sharing.numbers is None:
+            layout = whole.unit_layout(name)
+            return self._numbers_left(whole, name, layout, torch.arange(layout.count), left)
+        before, now = (guide._sharing.numbers_of(name) for guide in (whole, self))
+        return torch.searchsorted(before, now).to(left.device)
 
     def sites_with_units_of(self, name: str) -> list[str]:
         return self._sharing.family(name)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
-from typing import Any, cast
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Self, cast
 
 import pyro
 import pyro.distributions as dist
@@ -17,6 +17,7 @@ from pyro_vd._core.messages import type_name
 from pyro_vd.distributions.unit_layout import UnitLayout
 from pyro_vd.guides.checks import check_model
 from pyro_vd.guides.guide_state import GuideState
+from pyro_vd.guides.places import broadcast_places
 from pyro_vd.guides.predictor import GuidePredictor
 from pyro_vd.guides.site import Site
 from pyro_vd.guides.unit_layouts import unit_layouts
@@ -61,15 +62,51 @@ class WeightGuide(GuideState):
         self._layouts: dict[str, UnitLayout] = unit_layouts(model)
         self.sites: PyroModule = PyroModule()  # a separate module, because a layer may have the name "mean" or "posterior"
         for name, weight in model.initial_weights.items():
-            module = cast(PyroModule, self._modules["sites"])
-            *path, last = name.split(".")
-            for part in path:
-                if part not in module._modules:
-                    module.add_module(part, PyroModule())
-                module = cast(PyroModule, module._modules[part])
-            module.add_module(last, site := Site())
+            site = self._add_site(name)
             for parameter, value in self.initial_parameters(name, weight).items():
                 setattr(site, parameter, nn.Parameter(value))
+
+    def _add_site(self, name: str) -> Site:
+        """Add the module for the parameters of a site."""
+        module = cast(PyroModule, self._modules["sites"])
+        *path, last = name.split(".")
+        for part in path:
+            if part not in module._modules:
+                module.add_module(part, PyroModule())
+            module = cast(PyroModule, module._modules[part])
+        module.add_module(last, site := Site())
+        return site
+
+    def take_smaller(self, whole: Self, left: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Take sites of the sizes that the model has now, with the numbers that are left of another guide's parameters.
+
+        Args:
+            whole: the other guide; it is not changed.
+            left: by site, the places of the weights that are left among all weights of ``whole``, in the new weight's shape.
+
+        Returns:
+            By name of a parameter of this guide, the places of its numbers in the parameter of that name in ``whole``.
+
+        Raises:
+            InputError: which numbers are left cannot be told from the weights that are left.
+        """
+        self.sites = PyroModule()
+        self._take_layouts(whole, left)
+        found: dict[str, Tensor] = {}
+        for name in self.site_names:
+            site = self._add_site(name)
+            for parameter, value in whole.site(name)._parameters.items():
+                places = found[f"sites.{name}.{parameter}"] = self._places_left(whole, name, parameter, left[name])
+                setattr(site, parameter, nn.Parameter(value.detach().take(places), value.requires_grad))
+        return found
+
+    def _take_layouts(self, whole: Self, left: Mapping[str, Tensor]) -> None:
+        """Take the layouts of the model as it is now."""
+        self._layouts = unit_layouts(self.model)
+
+    def _places_left(self, whole: Self, name: str, parameter: str, left: Tensor) -> Tensor:
+        """Return which numbers are left of a parameter that has one per weight, or one for all along some dimensions."""
+        return broadcast_places(f"sites.{name}.{parameter}", whole.site(name), parameter, left)
 
     def unit_layout(self, name: str) -> UnitLayout:
         """Return which units the inputs of a site's weight belong to; see :func:`~.unit_layouts.unit_layouts`."""

@@ -69,6 +69,12 @@ class UsageRecord:
         self._watched[training] = usage if before is None else before.merged(usage)
         return self._watched[training]
 
+    def unwatched(self) -> UsageRecord:
+        """Return a record for a network of the same modules that has not run yet."""
+        other = copy.copy(self)
+        other._watched = {}
+        return other
+
     def copied(self) -> UsageRecord:
         """Return a record with the same content, to which runs can be added independently."""
         other = copy.copy(self)

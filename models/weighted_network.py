@@ -67,6 +67,16 @@ class WeightedNetwork(MixedPrecision, ModelMarker, PyroModule):
         self.gradient_watch: GradientWatch = GradientWatch(places)
         return self.initial_weights
 
+    def take_smaller(self, net: nn.Module) -> None:
+        """Put a network of other sizes in the place of the present one; it has the same modules and names of parameters.
+
+        The sites, their order, and the modules that stay in evaluation mode are those of the present network.
+        """
+        self._template = Template(net, self._template.sites)
+        self._usage = self._usage.unwatched()
+        _as_never_run(net)
+        self.net = net
+
     @property
     def _net(self) -> nn.Module:
         return uncompiled_network(cast(nn.Module, self._modules["net"]))

@@ -156,6 +156,31 @@ def standing_in(prior: Any, value: Callable[[], Tensor]) -> Any:
     return prior
 
 
+def prior_of_some(name: str, prior: Any, shape: torch.Size) -> Any:
+    """Return the prior of some of the weights of a site, which have this shape, as one event.
+
+    Args:
+        name: of the site, for the error.
+        prior: of all weights of the site.
+        shape: of the weights that are left.
+
+    Raises:
+        InputError: the prior is another than those of this module: it may differ between weights.
+    """
+    base = prior.base_dist if isinstance(prior, Independent) else prior
+    if type(base) is NormalJeffreys:
+        return NormalJeffreys(shape, base.kl)
+    if type(base) in (LogUniform, NormalARD):
+        return base.expand(shape).to_event(len(shape))
+    raise InputError(
+        f"shrink (=True) needs priors that are known to be the same for all weights of a site; that of {name!r} is a "
+        f"{type(base).__name__}",
+        name="shrink",
+        value=True,
+        allowed="False, or the priors LogUniform, NormalARD and NormalJeffreys",
+    )
+
+
 def _check_kl(kl: str) -> None:
     if not isinstance(kl, str) or kl not in ("approximate", "exact"):
         raise InputError(name="kl", value=kl, allowed="'approximate' or 'exact'")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vd._core.errors import InputError
+from pyro_vd.guides.site import Site
 
 if TYPE_CHECKING:
     from pyro_vd.evaluation.epoch_record import EpochRecord
@@ -68,7 +69,11 @@ class BestEpoch:
 
     @torch.no_grad()
     def restore(self) -> None:
-        """Put the values of the best epoch into the module."""
-        if self.values is not None:
-            for name, tensor in self._module.state_dict().items():
-                tensor.copy_(self.values[name])
+        """Put the values of the best epoch into the module, without the masks of weights that were removed after it."""
+        if self.values is None:
+            return
+        for name, module in self._module.named_modules():
+            if isinstance(module, Site):
+                module.put_back(self.values.get(f"{name}.mask"))
+        for name, tensor in self._module.state_dict().items():
+            tensor.copy_(self.values[name])

@@ -24,6 +24,7 @@ from pyro_vd.training.optimizer_state import check_kind, check_optimizer_state, 
 from pyro_vd.training.own_state import OwnState, check_own, own_state, restore_own
 from pyro_vd.training.processes import Processes
 from pyro_vd.training.scheduler import check_scheduler_state
+from pyro_vd.training.shrinking import ShrinkingState
 from pyro_vd.training.state import TrainingState
 
 
@@ -35,6 +36,7 @@ class _Saved(TypedDict):
     scheduler: dict[str, Any] | None
     shuffle: Tensor
     batches: NotRequired[dict[str, Any]]
+    shrinking: NotRequired[ShrinkingState]
     rng: Tensor
     cuda_rng: list[Tensor] | None
     guard: list[int]
@@ -84,7 +86,7 @@ class Checkpoint:
             return
         content: dict[str, Any] = {
             "settings": self.settings,
-            "module": state.loss_of.state_dict(),
+            "module": state.whole.state_dict(),
             "best": state.best and state.best.values,
             "optimizer": state.optimizer.state_dict(),
             "scheduler": state.scheduler and state.scheduler.state_dict(),
@@ -94,6 +96,8 @@ class Checkpoint:
             "guard": [state.guard.skipped, state.guard.in_a_row],
             "history": [asdict(record) for record in state.history],
         }
+        if state.shrinking is not None:
+            content["shrinking"] = state.shrinking.state_dict()
         if isinstance(state.batches, StatefulBatches):
             content["batches"] = state.batches.state_dict()
         if others:
@@ -111,7 +115,7 @@ class Checkpoint:
             return
         with reading(self.path, "a checkpoint of this training"):
             history, on_gpu = self._check(saved, state)
-            state.loss_of.load_state_dict(saved["module"])
+            state.whole.load_state_dict(saved["module"])
             if state.best is not None:
                 state.best.values = saved["best"]
             state.optimizer.load_state_dict(saved["optimizer"])
@@ -122,6 +126,8 @@ class Checkpoint:
             if on_gpu:
                 torch.cuda.set_rng_state_all(saved["cuda_rng"])
             restore_own(state, saved.get("batches"), saved.get("others", []))
+            if state.shrinking is not None:
+                state.shrinking.resume(state)
             state.guard.skipped, state.guard.in_a_row = saved["guard"]
             state.guard.start()
             state.history[:] = history
@@ -139,9 +145,14 @@ class Checkpoint:
                 value={key: settings[key] for key in different},
                 allowed="a checkpoint of a training with these settings",
             )
+        if state.shrinking is not None:
+            if "shrinking" not in saved:
+                allowed = "what was removed from the network, as the training shrinks"
+                raise InputError(name=f"{where}: shrinking", value=None, allowed=allowed)
+            state.shrinking.resize(state, saved["shrinking"])
         for part in ("module", "best") if saved["best"] is not None else ("module",):
-            check_state(where, saved[part], state.loss_of)
-            for name, like in state.loss_of.state_dict().items():
+            check_state(where, saved[part], state.whole)
+            for name, like in state.whole.state_dict().items():
                 check_kind(f"{where}: {name}", saved[part][name], like)
         fixed = state.spec.optimizer is None and state.scheduler is None
         check_optimizer_state(where, saved["optimizer"], state.optimizer, fixed)

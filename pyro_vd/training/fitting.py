@@ -87,6 +87,18 @@ def fit(
     loader with a ``DistributedSampler``, or split by rank, gives each process its own examples; any other one gives all of them
     the same, of which each takes its share. An error in one process ends all.
 
+    With ``shrink=True`` a training becomes cheaper as its network thins. A weight is dead if it was beyond the threshold of
+    ``rule``, and beyond ``train_threshold`` where there is one, at the ends of three epochs one after another. Inputs and units
+    that dead weights alone connect are removed for good: from the network that is trained, the guide, the optimizer's state and
+    the batches. What is removed is what :func:`~pyro_vd.compact` removes of a network in which the dead weights are zero, so
+    that the function of the pruned network stays: of what was held at zero, the noise alone is gone. What constant units
+    contribute is added to biases. Units are looked for where a tenth of the weights is likely to go, at most every third epoch.
+
+    Model and guide keep their shapes, names and indices: what is trained is written into them after every epoch, and weights
+    that were removed have masks (:meth:`~pyro_vd.guides.WeightGuide.apply_masks`). Scores, sizes, checkpoints and frames are
+    those of the whole network. A network that compaction cannot follow, or that lacks a bias that it would need, is trained
+    whole from there on, which a message says.
+
     Args:
         guide: the guide of the model that is trained; the model's ``num_data`` is set to the number of examples.
         train: inputs ``(n, …)`` and observations, as the likelihood takes them, as a pair of tensors, NumPy arrays or lists,
@@ -108,7 +120,9 @@ def fit(
             which is needed, ``lr``, ``batch_size``, ``kl_weight`` and more.
 
     Raises:
-        InputError: arguments out of range, a model that is being trained already, data that do not fit (of data that are read
+        InputError: arguments out of range, a model that is being trained already; with ``shrink=True`` also a model with a
+            ``forward`` of its own, a guide without α or with appended guides, priors that differ between the weights of a site,
+            or an optimizer whose state is not of the shapes of the parameters; data that do not fit (of data that are read
             batch by batch, the message says which batch of which epoch), model and guide that do not fit, a missing folder for
             files, or a checkpoint of another training: of other data, another guide or kind of prior, or other settings.
         NonFiniteError: ten steps in a row, or all of an epoch, had a non-finite loss or gradient (such steps are skipped and
@@ -135,7 +149,7 @@ def fit(
 
 def _train(state: TrainingState, saved: Checkpoint | None, calls: Callbacks) -> None:
     """Train until the training is complete, and call :meth:`~.Callback.on_end` however it ends."""
-    update, guard, processes = Update(state), state.guard, state.processes
+    update, processes = Update(state), state.processes
     try:
         while not state.is_complete:
             started = time.perf_counter()
@@ -149,20 +163,24 @@ def _train(state: TrainingState, saved: Checkpoint | None, calls: Callbacks) -> 
                     taken += 1
                 state.step += 1
                 calls.on_step(state)
-            guard.check_epoch(taken, *update.batch)
+            state.guard.check_epoch(taken, *update.batch)
             record = processes.of_first(partial(_measured, state, totals / taken, started))
             processes.agree_after_epoch(state.loss_of, record.epoch)
             state.history.append(record)
             state.step = 0
             update.end_epoch(record)
+            state.write()
             if state.best is not None:
                 state.best.after_epoch(state)
             calls.on_epoch(state, record)
             state.stopped = any(processes.exchange(state.stopped))
+            if state.shrinking is not None and state.shrinking.after_epoch(state):
+                update = Update(state)
             if saved is not None:
                 saved.save(state)
         processes.same_generators(state.device)
     finally:
+        state.write()
         calls.on_end(state)
 
 

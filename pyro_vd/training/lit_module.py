@@ -34,6 +34,7 @@ _OF_THE_TRAINER = {
     "max_grad_norm": "Trainer(gradient_clip_val=…)",
     "precision": "Trainer(precision='bf16-mixed')",
     "restore_best": "ModelCheckpoint(monitor='validation_score')",
+    "shrink": "fit(…, shrink=True)",
     "lr_schedule": "scheduler=…",
     "phase": "the logger",
 }

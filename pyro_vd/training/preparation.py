@@ -31,6 +31,7 @@ from pyro_vd.training.placing import placed, values_kept
 from pyro_vd.training.processes import Processes
 from pyro_vd.training.scheduler import make_scheduler
 from pyro_vd.training.sharing_out import check_modules, check_same, settings_of, shared_out
+from pyro_vd.training.shrinking import Shrinking
 from pyro_vd.training.spec import TrainingSpec
 from pyro_vd.training.state import TrainingState
 
@@ -109,6 +110,8 @@ def prepare(
             guard=NonFiniteGuard(loss_of, elbo),
             best=BestEpoch(loss_of) if spec.restore_best else None,
         )
+        if spec.shrink:
+            state.shrinking = Shrinking(state, checked[0])
         if spec.restore_best:
             check_scores("restore_best", state)
         with values_kept(loss_of):
@@ -118,7 +121,7 @@ def prepare(
                 saved.try_out(state)
                 if resume:
                     saved.restore(state)
-            processes.begin([parameter for parameter in loss_of.parameters() if parameter.requires_grad])
+            processes.begin(state.trained)
             callbacks.on_start(state)
             state.stopped = any(processes.exchange(state.stopped))
     return state, saved

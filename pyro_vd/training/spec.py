@@ -88,6 +88,9 @@ class TrainingSpec:
     restore_best: bool = False
     """Whether the model and the guide are, at the end, those of the epoch with the best validation score, of those from the end
     of the KL warm-up on. Otherwise they are those of the last epoch."""
+    shrink: bool = False
+    """Whether inputs and units of which all weights stay beyond the threshold are removed for good during the training, whose
+    steps become cheaper; see :func:`~pyro_vd.fit`."""
     precision: Precision = "full"
     """Precision of the network's forward pass. "bf16-mixed" runs it under autocast to bfloat16, for devices where that is
     faster; parameters, noise, likelihood and KL stay float32, and scores are measured in float32."""
@@ -115,7 +118,8 @@ class TrainingSpec:
         take(self, "kl_weights", check_kl_weights(self.kl_weights))
         check_output_noise("noise", self.noise)
         check_choice("precision", self.precision, PRECISIONS)
-        take(self, "restore_best", check_flag("restore_best", self.restore_best))
+        for name in ("restore_best", "shrink"):
+            take(self, name, check_flag(name, getattr(self, name)))
         if self.augment is not None and not callable(self.augment):
             raise InputError(name="augment", value=self.augment, allowed="a function or None")
         if not isinstance(self.phase, str):
@@ -186,6 +190,7 @@ class TrainingSettings(TypedDict, total=False):
     augment: Augmentation | None
     rule: Rule
     restore_best: bool
+    shrink: bool
     precision: Precision
     phase: str
 

@@ -13,6 +13,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from pyro_vd._core.errors import InputError
+from pyro_vd.data.augmentation import augmented
 from pyro_vd.data.batches import Batches
 from pyro_vd.data.dataset import Arrays
 from pyro_vd.data.reading import reading_batch
@@ -21,12 +22,13 @@ from pyro_vd.evaluation.checked_batches import CheckedBatches
 from pyro_vd.evaluation.epoch_record import EpochRecord
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.inference.elbo import VariationalDropoutELBO
-from pyro_vd.networks.inputs import num_examples, rows, to_device
+from pyro_vd.networks.inputs import Inputs, num_examples, rows, to_device
 from pyro_vd.pruning.pruned import pruned_or_mean
 from pyro_vd.training.batch_reading import BatchChecks
 from pyro_vd.training.best_epoch import BestEpoch
 from pyro_vd.training.guard import NonFiniteGuard
 from pyro_vd.training.processes import Processes
+from pyro_vd.training.shrinking import Shrinking
 from pyro_vd.training.spec import TrainingSpec
 
 TRAINING_DATA = "training data"
@@ -38,7 +40,8 @@ class TrainingState:
     """A training at one of its steps, which callbacks are given; they must not change it, except by :meth:`stop`."""
 
     guide: WeightGuide
-    """Its ``guide.model`` is the model."""
+    """Its ``guide.model`` is the model. Where the training shrinks, both have the values of the end of the last epoch, or of
+    the last call of :meth:`network`."""
     spec: TrainingSpec
     processes: Processes
     """The processes that train together."""
@@ -53,7 +56,8 @@ class TrainingState:
     elbo: VariationalDropoutELBO
     """The objective, with the terms of the last step."""
     loss_of: nn.Module
-    """Model and guide as one module, whose call gives the loss."""
+    """What is trained: model and guide as one module, whose call gives the loss. Where the training shrinks, they become
+    smaller than those of :attr:`guide`."""
     optimizer: torch.optim.Optimizer
     scheduler: LRScheduler | None
     guard: NonFiniteGuard
@@ -67,6 +71,8 @@ class TrainingState:
     """Whether the training ends after the present epoch, though not all epochs are complete; see :meth:`stop`."""
     best: BestEpoch | None = None
     """The best epoch so far, where the training goes back to it."""
+    shrinking: Shrinking | None = None
+    """What makes the network smaller while it is trained, if the training does."""
     lr: float = math.nan
     """Learning rate of the last update, of the first group of parameters."""
     batch: str = TRAINING_DATA
@@ -79,6 +85,11 @@ class TrainingState:
     def stop(self) -> None:
         """End the training after the present epoch, or before the first step; the one change that a callback may make."""
         self.stopped = True
+
+    @property
+    def whole(self) -> nn.Module:
+        """The user's own pair as one module, of the size that it had before the training."""
+        return self.loss_of if self.shrinking is None else self.shrinking.whole
 
     @property
     def epoch(self) -> int:
@@ -102,7 +113,7 @@ class TrainingState:
             InputError: one of them cannot be read or is not valid, or there are not as many of them as they say.
         """
         said, count = len(self.batches), 0
-        drawn = self.batches.epoch(self.shuffle)
+        drawn = (self.batches if self.shrinking is None else self.shrinking.batches).epoch(self.shuffle)
         while True:
             self.batch = f"{TRAINING_DATA}, batch {count + 1} of epoch {self.epoch + 1}"
             with reading_batch(self.batch):
@@ -144,6 +155,29 @@ class TrainingState:
         if self.checks is not None:
             self.checks.check(self.batch, x, y)
 
+    def inputs_of(self, x: Inputs) -> Inputs:
+        """What the network reads of a batch: augmented, and without the inputs that were removed."""
+        x = x if self.spec.augment is None else augmented(self.spec.augment, x)
+        return x if self.shrinking is None else self.shrinking.inputs_of(x)
+
+    def write(self) -> None:
+        """Write what is trained into the user's own pair, where that is another one."""
+        if self.shrinking is not None:
+            self.shrinking.write()
+
+    @property
+    def trained(self) -> list[nn.Parameter]:
+        """The parameters that are trained now."""
+        return [parameter for parameter in self.loss_of.parameters() if parameter.requires_grad]
+
+    def go_on_with(self, loss_of: nn.Module) -> None:
+        """Train another pair from now on, which has taken the place of the present one."""
+        skipped = self.guard.skipped, self.guard.in_a_row
+        self.loss_of = loss_of
+        self.guard = NonFiniteGuard(loss_of, self.elbo)
+        self.guard.skipped, self.guard.in_a_row = skipped
+
     def network(self) -> nn.Module:
-        """The network as it would be pruned now."""
+        """The network as it would be pruned now, at the size that it had before the training."""
+        self.write()
         return pruned_or_mean(self.guide, self.spec.rule)

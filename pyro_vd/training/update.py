@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from pyro_vd.data.augmentation import augmented
 from pyro_vd.inference.handlers import own_parameters
 from pyro_vd.networks.inputs import Inputs, num_examples
 from pyro_vd.networks.precision import lowered
@@ -31,7 +30,8 @@ class Update:
 
     def __init__(self, state: TrainingState) -> None:
         self._state = state
-        self._trained = [parameter for parameter in state.loss_of.parameters() if parameter.requires_grad]
+        self._trained = state.trained
+        self._model, self._guide = map(state.loss_of.get_submodule, ("model", "guide"))
         self._norm = state.spec.max_grad_norm
         self._batches = 0
         """How many were taken since the last update."""
@@ -62,15 +62,15 @@ class Update:
     def _add(self, x: Inputs, y: Any, examples: int) -> None:
         """Add the gradient of a batch of so many examples."""
         state, spec = self._state, self._state.spec
-        inputs = x if spec.augment is None else augmented(spec.augment, x)
+        inputs = state.inputs_of(x)
         self.batch, self._given = (inputs, y), (x, y)
         is_first = not self._examples
         self._first = examples if is_first else self._first
         share = examples / self._first
         # Parameters belong to the modules: Pyro's store, and another training, are left alone.
-        with own_parameters(), lowered(state.guide.model, spec.precision):
+        with own_parameters(), lowered(self._model, spec.precision):
             if spec.accumulate == 1:
-                loss = state.elbo.backward(state.guide.model, state.guide, inputs, y)
+                loss = state.elbo.backward(self._model, self._guide, inputs, y)
             else:
                 loss = state.loss_of(inputs, y)
                 (loss if share == 1 else share * loss).backward()

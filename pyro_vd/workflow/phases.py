@@ -87,6 +87,8 @@ class TrainConfig(StepsConfig):
     """Hold means with log α at or above this threshold at zero in the forward pass; null holds none. The guide must learn α."""
     noise: OutputNoise = TrainingSpec.noise
     """Whether the noise of a convolution's output is drawn for each position independently, or once per example."""
+    shrink: bool = TrainingSpec.shrink
+    """Whether inputs and units whose weights stay beyond the threshold are removed for good, so that epochs become cheaper."""
     frames: int = 0
     """Frames to record per epoch, for pyro-vd animate; 0 records none."""
 
@@ -99,6 +101,9 @@ class TrainConfig(StepsConfig):
                 name="guide", value=self.guide, allowed="settings of a guide, such as VariationalDropoutSettings()"
             )
         self.frames = check_number("frames", self.frames, low=0, high=1000, whole=True)
+        if self.shrink and not self.guide.learns_alpha:
+            allowed = f"false where guide.kind is {self.guide.kind!r}, which learns no α to remove weights by"
+            raise InputError(name="shrink", value=self.shrink, allowed=allowed)
         if self.train_threshold is not None and not self.guide.learns_alpha:
             raise InputError(
                 name="train_threshold",

@@ -1,0 +1,115 @@
+"""The same training with and without ``shrink=True``: seconds per epoch as the network thins, total time, error, compression.
+
+The training is that of a recipe, without its pretraining and fine-tuning; times are processor times of one thread. Run
+``python benchmarks/shrinking.py``, or ``python benchmarks/shrinking.py --recipe lenet-300-100 --seeds 3`` for the published
+network; ``--epochs`` makes it shorter, with the warm-up of the KL divergence in proportion.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import dataclass, field, replace
+from statistics import fmean, stdev
+
+import pyro
+import torch
+
+from pyro_vd import evaluate, fit, prune
+from pyro_vd.data.augmentation import RandomAffine
+from pyro_vd.data.dataset import Arrays, Dataset
+from pyro_vd.data.loading import load_data
+from pyro_vd.evaluation.epoch_record import EpochRecord
+from pyro_vd.networks.inputs import rows
+from pyro_vd.networks.sizes import compression
+from pyro_vd.training import Callback, TrainingState
+from pyro_vd.workflow.recipe import Recipe
+from pyro_vd.workflow.recipe_files import parse_recipe, read_recipe
+
+
+@dataclass
+class Measured(Callback):
+    """The processor time of every epoch, with what follows it, and the number of weights that are trained in it."""
+
+    seconds: list[float] = field(default_factory=list)
+    weights: list[int] = field(default_factory=list)
+    last: float = 0.0
+
+    def on_start(self, state: TrainingState) -> None:
+        self.last = time.process_time()
+
+    def on_epoch(self, state: TrainingState, record: EpochRecord) -> None:
+        now = time.process_time()
+        self.seconds.append(now - self.last)
+        self.last = now
+        self.weights.append(sum(w.numel() for name, w in state.loss_of.named_parameters() if name.endswith(".theta")))
+
+
+@dataclass
+class Result:
+    """What a training has cost, and what it has made."""
+
+    total: float
+    measured: Measured
+    error: float
+    compression: float
+
+
+def train(recipe: Recipe, data: tuple[Arrays, Arrays], seed: int, shrink: bool) -> Result:
+    """Train as a recipe says, with one seed."""
+    pyro.set_rng_seed(seed)
+    net = recipe.model.build(targets=data[0][1])
+    model = recipe.model.bayesian(net, recipe.model.build_likelihood(net))
+    guide = recipe.train.guide.build_for(model, rows(data[0][0], slice(2)))
+    measured, started = Measured(), time.process_time()
+    options = recipe.train.fit_options() | {"shrink": shrink, "rule": recipe.prune.rule()}
+    augment = None if recipe.augment == RandomAffine() else recipe.augment
+    fit(guide, data[0], **options, augment=augment, callbacks=[measured], progress=False)
+    total = time.process_time() - started
+    net = prune(guide, recipe.prune.rule())
+    return Result(total, measured, evaluate(net, data[1]).error, compression(net, model.weight_names))
+
+
+def shortened(recipe: Recipe, epochs: int) -> Recipe:
+    """The recipe with fewer epochs, of which the warm-up has the same share."""
+    share, kl = epochs / recipe.train.epochs, recipe.train.kl_weight
+    kl = replace(kl, start=kl.start * share, end=kl.end * share)
+    return replace(recipe, train=replace(recipe.train, epochs=epochs, kl_weight=kl))
+
+
+def spread(values: list[float], digits: int) -> str:
+    """The mean of several values, with their standard deviation where there are several."""
+    deviation = f" ± {stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{fmean(values):.{digits}f}{deviation}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--recipe", default="digits", help="name or file of a recipe (default: digits)")
+    parser.add_argument("--epochs", type=int, help="epochs, in place of those of the recipe")
+    parser.add_argument("--seeds", type=int, default=1, help="trainings of each kind (default: 1)")
+    parser.add_argument("--plain", action="store_true", help="without the recipe's augmentation")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    recipe = parse_recipe(read_recipe(arguments.recipe))
+    recipe = shortened(recipe, arguments.epochs) if arguments.epochs else recipe
+    recipe = replace(recipe, augment=RandomAffine()) if arguments.plain else recipe
+    data: Dataset = load_data(recipe.data.name, recipe.data.dir)
+    pair = data.split(recipe.data.validation)[0], data.test
+    seeds = range(arguments.seeds)
+    results = {shrink: [train(recipe, pair, seed, shrink) for seed in seeds] for shrink in (False, True)}
+    whole, small = (results[shrink][0].measured for shrink in (False, True))
+    print("epoch   weights   seconds   seconds of the whole network")
+    for epoch, (weights, one, other) in enumerate(zip(small.weights, small.seconds, whole.seconds, strict=True), 1):
+        if epoch == 1 or epoch == len(small.weights) or weights != small.weights[epoch - 2]:
+            print(f"{epoch:5}{weights:10}{one:10.2f}{other:10.2f}")
+    for shrink, found in results.items():
+        print(
+            f"{'shrunk' if shrink else 'whole':8}{spread([each.total for each in found], 1)} s, "
+            f"error {spread([100 * each.error for each in found], 2)} %, "
+            f"compression {spread([each.compression for each in found], 1)}"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""Checkpoints, the best epoch and several processes go on across the epoch after which a network becomes smaller."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from process_support import group_of
+from shrinking_support import (
+    EPOCHS,
+    LABELS,
+    Network,
+    Watch,
+    deaden,
+    dense,
+    flattened,
+    normalised,
+    state_of,
+    trained,
+    variational,
+    words,
+)
+from torch import Tensor
+
+from pyro_vd import BayesianNetwork, VariationalDropout, fit, prune
+from pyro_vd.networks import mlp
+from pyro_vd.testing.interrupting import Interrupt
+from pyro_vd.training import Callback, TrainingState
+
+
+def flipped(x: Tensor) -> Tensor:
+    """The images, or numbers, turned around at random."""
+    return x.flip(-1) if torch.rand(()) < 0.5 else x
+
+
+RESUMED: dict[str, tuple[Callable[[], Network], dict[str, Any]]] = {
+    "momentum": (normalised, {"optimizer": partial(torch.optim.SGD, momentum=0.9), "lr": 1e-5}),
+    "factors": (words, {"optimizer": "Adafactor", "lr": 1e-4, "accumulate": 2}),
+    "augmented": (flattened, {"augment": flipped, "restore_best": True, "max_grad_norm": 1.0}),
+    "scheduled": (dense, {"scheduler": partial(torch.optim.lr_scheduler.StepLR, step_size=2), "train_threshold": 3.0}),
+}
+
+
+@pytest.mark.parametrize("epoch", [2, 3, 4])
+@pytest.mark.parametrize("case", RESUMED)
+def test_a_resumed_training_is_the_one_that_was_not_interrupted(case: str, epoch: int, tmp_path: Path) -> None:
+    network, options = RESUMED[case]
+    x = network()[1]
+    options = {**options, "validation": (x, LABELS)}
+    whole, _, watch = trained(network, variational, **options)
+    assert watch.state.shrinking is not None
+    assert len(watch.state.shrinking.plans) == 1
+    checkpoint = tmp_path / "checkpoint"
+    with pytest.raises(KeyboardInterrupt):
+        trained(network, variational, callbacks=[Interrupt(epoch)], checkpoint=checkpoint, **options)
+    resumed, _, other = trained(network, variational, checkpoint=checkpoint, resume=True, **options)
+    assert len(other.weights) == EPOCHS - epoch
+    assert state_of(resumed) == state_of(whole)
+    assert other.weights == watch.weights[epoch:]
+    assert repr(other.state.optimizer.state_dict()) == repr(watch.state.optimizer.state_dict())
+
+
+@torch.no_grad()
+def test_the_best_epoch_is_gone_back_to_from_a_smaller_network() -> None:
+    """The score is that against the network before it was trained, which gets worse with every epoch."""
+    seen: list[dict[str, Tensor]] = []
+
+    class Seen(Callback):
+        def on_epoch(self, state: TrainingState, record: object) -> None:
+            seen.append({name: tensor.clone() for name, tensor in state.network().state_dict().items()})
+
+    torch.manual_seed(1)
+    net, x = dense()
+    guide, watch = variational(net, x), Watch()
+    deaden(guide)
+    validation = x, prune(guide)(x).argmax(1)
+    options: dict[str, Any] = {"lr": 0.2, "kl_weight": 0.0, "epochs": 6, "batch_size": 20, "restore_best": True}
+    opposite = x, (validation[1] + 1) % 3
+    result = fit(
+        guide, opposite, validation, shrink=True, train_threshold=3.0, callbacks=[watch, Seen()], progress=False, **options
+    )
+    assert watch.weights[-1] < watch.weights[0]
+    assert result.epoch <= 3, "before the network was made smaller"
+    assert all(guide.mask(name) is None for name in guide.site_names)
+    after = prune(guide).state_dict()
+    assert all(torch.equal(tensor, after[name]) for name, tensor in seen[result.epoch - 1].items())
+
+
+def quiet(rank: int) -> tuple[Tensor, list[int]]:
+    """Train without noise, and with weights that are exactly zero."""
+    torch.manual_seed(1 + rank)
+    guide, watch = VariationalDropout(BayesianNetwork(mlp((20, 16, 3)).double()), -60.0), Watch()
+    with torch.no_grad():
+        guide.site("1.weight").theta[:, :10] = 0
+        guide.site("1.weight").theta[:5] = 0
+        guide.site("3.weight").theta[:, 3:6] = 0
+    data = dense()[1].double(), LABELS
+    options: dict[str, Any] = {"optimizer": partial(torch.optim.SGD, lr=1e-4, momentum=0.9), "train_threshold": 3.0}
+    options |= {"epochs": 6, "batch_size": 16, "kl_weight": 0.0}
+    fit(guide, data, shrink=True, callbacks=[watch], progress=False, **options)
+    return torch.cat([p.detach().flatten() for part in (guide, guide.model) for p in part.parameters()]), watch.weights
+
+
+def test_several_processes_shrink_as_one() -> None:
+    alone, weights = quiet(0)
+    assert weights[-1] < weights[0]
+    with group_of(2) as group:
+        (first, of_first), (second, _) = group.call(quiet)
+    assert torch.equal(first, second)
+    assert of_first == weights
+    torch.testing.assert_close(first, alone, rtol=1e-6, atol=1e-7)
