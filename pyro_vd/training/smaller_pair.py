@@ -60,8 +60,7 @@ class SmallerPair:
         left = {name: step.get(f"model.net.{name}", all_places(weight)) for name, weight in model.initial_weights.items()}
         guide, of_guide = smaller_guide(self.guide, made, left)
         step |= {f"guide.{name}": places for name, places in of_guide.items()}
-        places = {name: _composed(self.places.get(name), places) for name, places in step.items()}
-        places |= {name: before for name, before in self.places.items() if name not in step}
+        places = self.places | _composed(self.places, step)
         return type(self)(guide, elbo(made, guide), places, self.of_this_size | fixed), step
 
     def tensors(self, module: nn.Module) -> Iterator[tuple[str, Tensor]]:
@@ -136,8 +135,20 @@ def all_places(tensor: Tensor) -> Tensor:
     return torch.arange(tensor.numel(), device=tensor.device).reshape(tensor.shape)
 
 
-def _composed(before: Tensor | None, places: Tensor) -> Tensor:
-    return places if before is None else before.take(places)
+def _composed(before: Places, step: Places) -> Places:
+    """The places in the whole pair, given those of the pair before, and the places in the pair before.
+
+    Parameters of one site share a tensor of places, which takes as much memory as they do.
+    """
+    made: dict[tuple[int, int], Tensor] = {}
+    found = {}
+    for name, places in step.items():
+        whole = before.get(name)
+        key = id(whole), id(places)
+        if key not in made:
+            made[key] = places if whole is None else whole.take(places)
+        found[name] = made[key]
+    return found
 
 
 def selected(x: Tensor, inputs: InputSelection) -> Tensor:

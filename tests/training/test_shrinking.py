@@ -20,11 +20,13 @@ from shrinking_support import (
     flattened,
     group,
     group_shared,
+    half_of,
     log_normal,
     normalised,
     state_of,
     trained,
     variational,
+    words,
 )
 from support import refuses
 from torch import Tensor, nn
@@ -74,6 +76,19 @@ def test_the_network_that_was_given_computes_what_the_smaller_one_has_learnt(
 def _plain(net: nn.Module, guide: WeightGuide) -> int:
     """Weights without a prior."""
     return sum(weight.numel() for name, weight in net.named_parameters() if weight.ndim > 1 and name not in guide.site_names)
+
+
+def test_removed_words_share_a_row_that_is_zero_for_good() -> None:
+    guide, _, watch = trained(words, variational)
+    shrinking, name = watch.state.shrinking, "embedding.weight"
+    assert shrinking is not None
+    whole, small = guide.mask(name), shrinking.pair.guide.mask(name)
+    assert whole is not None
+    assert small is not None
+    is_dead, is_shared = ~whole.any(1), ~small.any(1)
+    assert int(is_shared.sum()) == 1
+    assert int(is_dead.sum()) == len(half_of(40))
+    assert len(small) == 40 - int(is_dead.sum()) + 1
 
 
 def test_inputs_are_selected_from_tensors_once_and_from_other_batches_as_they_come() -> None:
