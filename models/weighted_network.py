@@ -38,6 +38,9 @@ class WeightedNetwork(MixedPrecision, ModelMarker, PyroModule):
     It holds a copy of a network, knows which of its weights are sample sites, and runs it with weights from outside.
     """
 
+    net: nn.Module
+    """The network; its weights are buffers, :attr:`initial_weights`."""
+
     def _take(
         self, net: nn.Module, shared: Collection[str], include: Selection = (), exclude: Selection = ()
     ) -> dict[str, Tensor]:
