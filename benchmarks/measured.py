@@ -32,6 +32,7 @@ BENCHMARKS = {
     "soak-report-mlp2": "python benchmarks/soak.py --only report-mlp2",
     "soak-report-mlp3": "python benchmarks/soak.py --only report-mlp3",
     "step_time": "python benchmarks/step_time.py",
+    "shrinking": "python benchmarks/shrinking.py --recipe lenet-300-100 --seeds 3",
     "inference": "python benchmarks/inference.py out/lenet-300-100-0",
 }
 

@@ -1,7 +1,8 @@
 """The same training with and without ``shrink=True``: seconds per epoch as the network thins, total time, error, compression.
 
-The training is that of a recipe, without its pretraining and fine-tuning; times are processor times of one thread. Run
-``python benchmarks/shrinking.py``, or ``python benchmarks/shrinking.py --recipe lenet-300-100 --seeds 3`` for the published
+The training is that of a recipe, without its pretraining and fine-tuning; times are processor times of one thread. The seconds
+of a size are the median over its epochs, without the first one, before which the network was made smaller; the total has all.
+Run ``python benchmarks/shrinking.py``, or ``python benchmarks/shrinking.py --recipe lenet-300-100 --seeds 3`` for the published
 network; ``--epochs`` makes it shorter, with the warm-up of the KL divergence in proportion.
 """
 
@@ -10,7 +11,8 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import dataclass, field, replace
-from statistics import fmean, stdev
+from itertools import groupby
+from statistics import fmean, median, stdev
 
 import pyro
 import torch
@@ -29,7 +31,7 @@ from pyro_vd.workflow.recipe_files import parse_recipe, read_recipe
 
 @dataclass
 class Measured(Callback):
-    """The processor time of every epoch, with what follows it, and the number of weights that are trained in it."""
+    """The processor time of every epoch, with what comes before it, and the number of weights that are trained in it."""
 
     seconds: list[float] = field(default_factory=list)
     weights: list[int] = field(default_factory=list)
@@ -58,7 +60,7 @@ class Result:
 def train(recipe: Recipe, data: tuple[Arrays, Arrays], seed: int, shrink: bool) -> Result:
     """Train as a recipe says, with one seed."""
     pyro.set_rng_seed(seed)
-    net = recipe.model.build(targets=data[0][1])
+    net = recipe.model.build(train=data[0])
     model = recipe.model.bayesian(net, recipe.model.build_likelihood(net))
     guide = recipe.train.guide.build_for(model, rows(data[0][0], slice(2)))
     measured, started = Measured(), time.process_time()
@@ -99,10 +101,13 @@ def main() -> None:
     seeds = range(arguments.seeds)
     results = {shrink: [train(recipe, pair, seed, shrink) for seed in seeds] for shrink in (False, True)}
     whole, small = (results[shrink][0].measured for shrink in (False, True))
-    print("epoch   weights   seconds   seconds of the whole network")
-    for epoch, (weights, one, other) in enumerate(zip(small.weights, small.seconds, whole.seconds, strict=True), 1):
-        if epoch == 1 or epoch == len(small.weights) or weights != small.weights[epoch - 2]:
-            print(f"{epoch:5}{weights:10}{one:10.2f}{other:10.2f}")
+    print("epochs     weights   seconds per epoch   of the whole network")
+    first = 0
+    for weights, epochs in groupby(small.weights):
+        last = first + len(list(epochs))
+        one, other = (median(each.seconds[first + (last - first > 1) : last]) for each in (small, whole))
+        print(f"{first + 1:4}–{last:<4}{weights:10}{one:20.2f}{other:23.2f}")
+        first = last
     for shrink, found in results.items():
         print(
             f"{'shrunk' if shrink else 'whole':8}{spread([each.total for each in found], 1)} s, "

@@ -13,7 +13,7 @@ from pyro_vd import BayesianNetwork, GroupVariationalDropout, VariationalDropout
 from pyro_vd.distributions import NormalJeffreys
 from pyro_vd.guides import LogNormalDropout, WeightGuide
 from pyro_vd.guides.unit_guide import UnitGuide
-from pyro_vd.networks import lstm_classifier, mlp, transformer_encoder
+from pyro_vd.networks import Standardize, lstm_classifier, mlp, transformer_encoder
 from pyro_vd.training import Callback, TrainingState
 
 EPOCHS = 6
@@ -61,6 +61,11 @@ def layer_normalised() -> Network:
     return net, images(1, 10)[:, 0, 0]
 
 
+def standardised() -> Network:
+    x = images(1, 12)[:, 0, 0]
+    return nn.Sequential(Standardize(12).fit(x), nn.Linear(12, 16), nn.ReLU(), nn.Linear(16, 3)), x
+
+
 def residual() -> Network:
     return Residual(8), images(2, 3)
 
@@ -75,7 +80,7 @@ def attending() -> Network:
     return transformer_encoder(vocabulary=40, classes=3, length=9, width=8, heads=2, layers=1), tokens
 
 
-NETWORKS = [dense, flattened, normalised, layer_normalised, residual, words, attending]
+NETWORKS = [dense, flattened, normalised, layer_normalised, standardised, residual, words, attending]
 
 
 def variational(net: nn.Module, x: Tensor) -> WeightGuide:

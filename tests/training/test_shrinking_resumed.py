@@ -90,19 +90,25 @@ def test_the_best_epoch_is_gone_back_to_from_a_smaller_network() -> None:
     assert all(torch.equal(tensor, after[name]) for name, tensor in seen[result.epoch - 1].items())
 
 
-def quiet(rank: int) -> tuple[Tensor, list[int]]:
-    """Train without noise, and with weights that are exactly zero."""
+def quiet(rank: int, shrink: bool = True) -> tuple[Tensor, list[int]]:
+    """Train with next to no noise; weights are exactly zero, so that inputs are not read, and units are read by nothing."""
     torch.manual_seed(1 + rank)
     guide, watch = VariationalDropout(BayesianNetwork(mlp((20, 16, 3)).double()), -60.0), Watch()
     with torch.no_grad():
         guide.site("1.weight").theta[:, :10] = 0
-        guide.site("1.weight").theta[:5] = 0
         guide.site("3.weight").theta[:, 3:6] = 0
     data = dense()[1].double(), LABELS
     options: dict[str, Any] = {"optimizer": partial(torch.optim.SGD, lr=1e-4, momentum=0.9), "train_threshold": 3.0}
     options |= {"epochs": 6, "batch_size": 16, "kl_weight": 0.0}
-    fit(guide, data, shrink=True, callbacks=[watch], progress=False, **options)
+    fit(guide, data, shrink=shrink, callbacks=[watch], progress=False, **options)
     return torch.cat([p.detach().flatten() for part in (guide, guide.model) for p in part.parameters()]), watch.weights
+
+
+def test_without_noise_what_is_left_is_trained_as_in_the_whole_network() -> None:
+    (shrunk, weights), (whole, of_whole) = quiet(0), quiet(0, shrink=False)
+    assert weights[-1] == 10 * 13 + 13 * 3
+    assert set(of_whole) == {20 * 16 + 16 * 3}
+    torch.testing.assert_close(shrunk, whole, rtol=1e-6, atol=1e-9)
 
 
 def test_several_processes_shrink_as_one() -> None:
