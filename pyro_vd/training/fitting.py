@@ -92,12 +92,13 @@ def fit(
     that dead weights alone connect are removed for good: from the network that is trained, the guide, the optimizer's state and
     the batches. What is removed is what :func:`~pyro_vd.compact` removes of a network in which the dead weights are zero, so
     that the function of the pruned network stays: of what was held at zero, the noise alone is gone. What constant units
-    contribute is added to biases. Units are looked for where a tenth of the weights is likely to go, at most every third epoch.
+    contribute is added to biases; where a layer has none, they stay. Units are looked for where a tenth of the weights is
+    likely to go, at most every third epoch.
 
     Model and guide keep their shapes, names and indices: what is trained is written into them after every epoch, and weights
     that were removed have masks (:meth:`~pyro_vd.guides.WeightGuide.apply_masks`). Scores, sizes, checkpoints and frames are
-    those of the whole network. A network that compaction cannot follow, or that lacks a bias that it would need, is trained
-    whole from there on, which a message says.
+    those of the whole network. Attentions stay whole. A network that compaction cannot follow is trained whole, which a message
+    says.
 
     Args:
         guide: the guide of the model that is trained; the model's ``num_data`` is set to the number of examples.

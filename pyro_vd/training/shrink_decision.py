@@ -85,7 +85,9 @@ class Decision:
             return None
         self._looked, self._left_over = epoch, likely
         plan = find_plan(guide, dead, example).plan
-        why = obstacle(plan, guide.model, dead)
+        if obstacle(plan, guide, dead) is not None:
+            plan = find_plan(guide, dead, example, constants=False).plan
+        why = obstacle(plan, guide, dead)
         if why is not None:
             self._can = False
             logger.warning("from epoch %d on, the network is not made smaller: %s", epoch, why)

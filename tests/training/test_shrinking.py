@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -200,22 +201,62 @@ class NoBias(nn.Module):
         return logits
 
 
-@pytest.mark.parametrize(("net", "mentioned"), [(Branching, "cannot be followed"), (NoBias, "head.bias")])
-def test_a_network_that_cannot_become_smaller_is_trained_whole(
-    net: type[nn.Module], mentioned: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    def states(shrink: bool) -> dict[str, Any]:
-        torch.manual_seed(2)
-        guide = VariationalDropout(BayesianNetwork(net()))
-        with torch.no_grad():
-            guide.site("layer.weight").theta[:4] = 1e-3
-            guide.site("layer.weight").log_sigma2[:4] = 0.0
-        x = torch.randn(8, 5)
-        fit(guide, (x, torch.arange(8) % 3), epochs=6, shrink=shrink, progress=False)
-        return state_of(guide)
+class EqualWords(nn.Module):
+    """An embedding in which words that have not come up have equal rows, which may differ later."""
 
-    whole = states(False)
-    assert not caplog.records
-    assert states(True) == whole
-    (record,) = caplog.records
-    assert mentioned in record.message
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.layer, self.head = nn.Embedding(200, 5), nn.Linear(5, 8), nn.Linear(8, 3)
+        nn.init.ones_(self.words.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.layer(self.words(x).mean(1)).relu())
+        return logits
+
+
+def trained_with_dead_units(net: nn.Module, x: Tensor, shrink: bool = True, **options: Any) -> tuple[WeightGuide, Watch]:
+    """Four of eight units of ``layer`` are constant, and four are not read by ``head``, of which two are constant.
+
+    Of ``words``, if they have a prior, half are removed.
+    """
+    torch.manual_seed(2)
+    guide, watch = VariationalDropout(BayesianNetwork(net, **options)), Watch()
+    with torch.no_grad():
+        for site, dead in (("layer.weight", slice(4)), ("head.weight", (..., slice(2, 6))), ("words.weight", slice(100, 200))):
+            if site not in guide.site_names:
+                continue
+            guide.site(site).theta[dead] = 1e-3
+            guide.site(site).log_sigma2[dead] = 0.0
+    fit(guide, (x, torch.arange(8) % 3), epochs=6, shrink=shrink, callbacks=[watch], progress=False)
+    return guide, watch
+
+
+@torch.no_grad()
+def test_constant_units_stay_where_a_layer_has_no_bias() -> None:
+    x = torch.randn(8, 5)
+    guide, watch = trained_with_dead_units(NoBias(), x)
+    assert watch.weights[-1] == 5 * 4 + 4 * 3
+    assert watch.state.shrinking is not None
+    small = pruned_or_mean(watch.state.shrinking.pair.guide, watch.state.spec.rule)
+    torch.testing.assert_close(small(x), prune(guide)(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("net", "options", "mentioned"),
+    [
+        (Branching, {}, "cannot be followed"),
+        (EqualWords, {}, "words.weight"),
+        (EqualWords, {"exclude": ["words.*"]}, "words.weight"),
+    ],
+)
+def test_a_network_that_cannot_become_smaller_is_trained_whole(
+    net: type[nn.Module], options: dict[str, Any], mentioned: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    x = torch.randint(9, (8, 4)) if net is EqualWords else torch.randn(8, 5)
+    torch.manual_seed(3)
+    given = net()
+    whole, _ = trained_with_dead_units(copy.deepcopy(given), x, False, **options)
+    caplog.clear()
+    other, _ = trained_with_dead_units(given, x, **options)
+    assert state_of(other) == state_of(whole)
+    assert [mentioned in record.message for record in caplog.records if "stay plain" not in record.message] == [True]
