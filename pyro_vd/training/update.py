@@ -31,7 +31,8 @@ class Update:
     def __init__(self, state: TrainingState) -> None:
         self._state = state
         self._trained = state.trained
-        self._model, self._guide = map(state.loss_of.get_submodule, ("model", "guide"))
+        pair: Any = state.loss_of
+        self._model, self._guide = pair.model, pair.guide
         self._norm = state.spec.max_grad_norm
         self._batches = 0
         """How many were taken since the last update."""
