@@ -89,11 +89,13 @@ class LoaderBatches:
         return self._given is None
 
     def of_all_processes(self) -> LoaderBatches:
-        """The same batches where N is the length of the data set of a distributed sampler, and not what it chooses for one.
+        """The same batches, which are those of one of several processes, where N is the number of examples of all of them.
 
-        The few examples that the sampler gives twice, to make the shares equal, do not count.
+        It is the number that was given, or the length of the data set of a distributed sampler. The few examples that the
+        sampler gives twice, to make the shares equal, do not count. One pass gives fewer examples, those of one process.
         """
-        made = self.restarted(self.dtype)
+        made = LoaderBatches(self.loader, None, self._steps, self.target)
+        made.dtype, made._counted = self.dtype, self._counted
         made._of_all = len(distributed_sampler(self.loader).dataset) if self._given is None else self._given
         return made
 

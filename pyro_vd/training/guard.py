@@ -75,8 +75,8 @@ class NonFiniteGuard:
 
         Args:
             taken: number of steps that were not skipped.
-            batch: inputs and observations of the last step. Their loss must be finite for one of ten draws of the noise; the
-                state of torch's generators is kept.
+            batch: inputs and observations of the last step, if there are any. Their loss must be finite for one of ten draws of
+                the noise; the state of torch's generators is kept.
 
         Raises:
             NonFiniteError: every step was skipped; or a parameter, a buffer or the loss has become non-finite.
@@ -86,6 +86,8 @@ class NonFiniteGuard:
         before = self._broken_before
         if any(name not in before or not torch.equal(bad, before[name]) for name, bad in self._broken().items()):
             raise NonFiniteError(self._explain("what the last steps have made is not finite"))
+        if not batch:
+            return
         with generators_kept(device_of(batch)), in_evaluation_mode(self._module), own_parameters(), torch.no_grad():
             if not any(bool(torch.isfinite(self._module(*batch))) for _ in range(MAX_IN_A_ROW)):
                 raise NonFiniteError(self._explain("with what the last step has made the loss is not finite"))

@@ -26,7 +26,7 @@ class Processes:
 
     Every method but the first two must be called by all of them, in the same order. In a process that trains alone they do
     nothing, and give back what they were given. An error in one process, raised inside of :meth:`together`, ends the others at
-    their next call, with a message that names the rank.
+    their next call, with a message that names the rank. For that, every call begins as :meth:`exchange` does, or :meth:`mean`.
 
     Args:
         shard: number of this process, and how many there are.
@@ -68,7 +68,9 @@ class Processes:
     def begin(self, parameters: list[nn.Parameter]) -> None:
         """Take the parameters that will be trained; from now on, :meth:`mean` can be called."""
         if not self.alone:
-            self._sum = GradientSum(parameters, self._add_up)
+            made = GradientSum(parameters, self._add_up)
+            self.exchange(None)
+            self._sum = made
 
     def mean(self, examples: int, terms: Tensor) -> Tensor:
         """Replace gradients by their means over the examples of all processes; see :meth:`.GradientSum.mean`."""
@@ -101,6 +103,7 @@ class Processes:
         """Give tensors the values that they have in rank 0; shapes and types must be the same in all processes."""
         if self.alone or not tensors:
             return
+        self.exchange(None)
         pieces = [tensor.detach().contiguous().reshape(-1).view(torch.uint8) for tensor in tensors]
         sizes = [piece.numel() for piece in pieces]
         flat = torch.cat(pieces)

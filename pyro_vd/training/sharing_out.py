@@ -128,7 +128,9 @@ def shared_out(batches: Batches, processes: Processes) -> tuple[Batches, Shard]:
                 allowed=f"for rank {shard.rank} of {shard.size}",
             )
         return batches.of_all_processes(), WHOLE
-    return batches, WHOLE if _differ(batches, processes) else shard
+    if not _differ(batches, processes):
+        return batches, shard
+    return batches.of_all_processes() if isinstance(batches, LoaderBatches) else batches, WHOLE
 
 
 def _differ(batches: Batches, processes: Processes) -> bool:

@@ -25,8 +25,8 @@ class Update:
     an update of its own. The batches of other processes that train together count as further ones; a process may have none.
     """
 
-    batch: tuple[Any, Any]
-    """Inputs, augmented, and observations of the last batch."""
+    batch: tuple[Any, ...] = ()
+    """Inputs, augmented, and observations of the last batch; empty where this process has had no examples yet."""
 
     def __init__(self, state: TrainingState) -> None:
         self._state = state

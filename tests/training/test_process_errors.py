@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from process_support import Group, group_of
 from support import refuses
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
+from torch.optim.lr_scheduler import ConstantLR
 from torch.utils.data import DataLoader, IterableDataset
 from torch.utils.data.distributed import DistributedSampler
 
@@ -156,6 +158,35 @@ def test_an_error_anywhere_ends_all(two: Group, failing: int, where: str) -> Non
     assert isinstance(found[1 - failing], ProcessError), found
     for said in (f"rank {failing}", "KeyError", "mine"):
         assert said in str(found[1 - failing])
+
+
+class Broken(ConstantLR):
+    """A scheduler that fails in rank 1, when it is made or when its state is asked for."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, where: str) -> None:
+        super().__init__(optimizer)
+        self.where = where
+        self._at("made")
+
+    def _at(self, where: str) -> None:
+        if self.where == where and dist.get_rank() == 1:
+            raise KeyError(where)
+
+    def state_dict(self) -> dict[str, Any]:
+        self._at("asked")
+        return {}
+
+
+def broken(rank: int, where: str, path: Path) -> int:
+    return run(guide_of(), scheduler=partial(Broken, where=where), checkpoint=path)
+
+
+@pytest.mark.parametrize("where", ["made", "asked"])
+def test_an_error_before_the_first_step_ends_all(two: Group, where: str, tmp_path: Path) -> None:
+    first, second = two.call(broken, where, tmp_path / "c.pt")
+    assert isinstance(second, KeyError), second
+    assert isinstance(first, ProcessError), first
+    assert "rank 1 has failed: KeyError" in str(first)
 
 
 def same_error(rank: int) -> int:

@@ -193,6 +193,7 @@ FORMS: dict[str, Callable[[int], tuple[Any, dict[str, Any]]]] = {
     "a sampler by rank": lambda rank: (DataLoader(Pairs(), 4, sampler=DistributedSampler(Pairs())), {}),
     "a list": lambda rank: ([(NUMBERED[0][k : k + 8], NUMBERED[1][k : k + 8]) for k in (0, 8, 16)], {"num_examples": 24}),
     "a stream by rank": lambda rank: (DataLoader(Split(rank), 4), {"num_examples": 24, "steps_per_epoch": 3}),
+    "passes over a stream by rank": lambda rank: (DataLoader(Split(rank), 4), {"num_examples": 24}),
     "own batches": lambda rank: (Own(), {}),
 }
 
@@ -376,6 +377,7 @@ UNEVEN: dict[str, Callable[[], tuple[Any, dict[str, Any]]]] = {
     "in memory": lambda: (TensorDataset(X, Y), {"batch_size": 11}),
     "read": lambda: (Counted(), {"batch_size": 11}),
     "a loader": lambda: (DataLoader(Counted(), 11, shuffle=True), {}),
+    "one at a time": lambda: (DataLoader(Counted(), 1), {}),
 }
 
 
@@ -386,7 +388,7 @@ def uneven(rank: int, case: str) -> tuple[Tensor, list[Any]]:
 
 @pytest.mark.parametrize("case", UNEVEN)
 def test_a_process_may_have_no_examples_of_a_batch(two: Group, case: str) -> None:
-    """Batches of 11, 11 and 1."""
+    """Batches of 11, 11 and 1; or of 1, of which rank 0 never has any."""
     alone, _ = uneven(0, case)
     for parameters, _ in two.call(uneven, case):
         torch.testing.assert_close(parameters, alone, rtol=1e-6, atol=1e-7)
