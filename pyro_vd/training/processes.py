@@ -69,7 +69,7 @@ class Processes:
         """Take the parameters that will be trained; from now on, :meth:`mean` can be called."""
         if not self.alone:
             made = GradientSum(parameters, self._add_up)
-            self.exchange(None)
+            self.exchange(None)  # none has failed: from here on there is a sum, or one of another size
             self._sum = made
 
     def mean(self, examples: int, terms: Tensor) -> Tensor:

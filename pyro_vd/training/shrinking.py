@@ -87,7 +87,6 @@ class Shrinking:
         self._resize(state, plan)
         self.pair.write_masks(state.guide, self.pair.all_kept())
         self.resume(state)
-        state.processes.exchange(None)  # none has failed: from here on the sum of the gradients has another size
         state.processes.begin(state.trained)
         return True
 
