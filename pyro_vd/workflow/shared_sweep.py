@@ -63,7 +63,7 @@ class SharedSweep:
         self._study = study
         self._plan = plan
         self._make = make
-        self._settings: dict[int, Setting] = {}
+        self._settings: dict[int, Setting | InputError] = {}
         self._again = [trial.number for trial in self._trials() if trial.state == FAILED]
 
     def take(self) -> Claim | None:
@@ -157,18 +157,22 @@ class SharedSweep:
 
     def _setting(self, trial: FrozenTrial) -> Setting | None:
         """The setting of a trial; None if its point does not fit the recipe."""
+        made = self._made(trial)
+        return made if isinstance(made, Setting) else None
+
+    def _made(self, trial: FrozenTrial) -> Setting | InputError:
         if trial.number not in self._settings:
             try:
                 self._settings[trial.number] = self._make(trial.user_attrs["point"], trial.user_attrs["seeds"])
             except InputError as error:
-                if trial.state == RUNNING:
-                    self._study.tell(self._fail(trial, str(trial.user_attrs["point"]), one_line(error)), FAILED)
-                return None
+                self._settings[trial.number] = error
         return self._settings[trial.number]
 
     def _claim(self, trial: FrozenTrial) -> Claim | None:
-        """Claim a run of a trial that nobody works on; where all are done, the trial is ended."""
-        if (setting := self._setting(trial)) is None:
+        """Claim a run of a trial that nobody works on; where all are done, or its point does not fit, the trial is ended."""
+        setting = self._made(trial)
+        if isinstance(setting, InputError):
+            self._study.tell(self._fail(trial, str(trial.user_attrs["point"]), one_line(setting)), FAILED)
             return None
         for index, (name, run) in enumerate(setting.runs.items()):
             if not run.is_finished and name not in trial.user_attrs.get("failed", {}):

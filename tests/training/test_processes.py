@@ -388,7 +388,7 @@ def uneven(rank: int, case: str) -> tuple[Tensor, list[Any]]:
 
 @pytest.mark.parametrize("case", UNEVEN)
 def test_a_process_may_have_no_examples_of_a_batch(two: Group, case: str) -> None:
-    """Batches of 11, 11 and 1; or of 1, of which rank 0 never has any, without the KL, whose steps of this size would diverge."""
+    """Batches of 11, 11 and 1; or of 1, of which rank 0 never has any: without the KL, whose steps would be too large."""
     alone, _ = uneven(0, case)
     for parameters, _ in two.call(uneven, case):
         torch.testing.assert_close(parameters, alone, rtol=1e-6, atol=1e-7)

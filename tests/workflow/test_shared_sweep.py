@@ -170,6 +170,18 @@ def test_killed_while_it_drew(tmp_path: Path) -> None:
     assert sweep.take() is None
 
 
+def test_a_point_that_does_not_fit_is_a_failure(tmp_path: Path) -> None:
+    """Only who holds the lock ends its trial, whoever looks at it before."""
+    plan = Grid([{"train.lr": "-1"}], ["0", "1"])
+    first, second = joined(tmp_path, plan), joined(tmp_path, plan)
+    study = Study(tmp_path / ".sweep")
+    plan.next(study)
+    assert (second.ended(), second.settings(), second.failed()) == (0, [], {})
+    assert [trial.state for trial in study.trials()] == [RUNNING]
+    assert (first.take(), second.take(), second.in_progress()) == (None, None, 0)
+    assert "lr" in str(second.failed())
+
+
 def test_hopeless(tmp_path: Path, finish: Callable[..., None]) -> None:
     """Stopped is what is worse than three quarters of five complete settings, at the same tenth; then its other seeds too."""
     plan = Grid([{"train.lr": f"0.{number}"} for number in range(1, 8)], ["0", "1"])
