@@ -26,10 +26,11 @@ from pyro_vd.training.best_epoch import best_epoch
 from pyro_vd.training.callbacks import Callback, Callbacks
 from pyro_vd.training.checkpoint import Checkpoint
 from pyro_vd.training.forked import check_process
+from pyro_vd.training.keyword_settings import TrainingSettings, spec_of
 from pyro_vd.training.preparation import prepare
 from pyro_vd.training.processes import processes_here
 from pyro_vd.training.progress import ProgressBar
-from pyro_vd.training.spec import TrainingSettings, TrainingSpec, spec_of
+from pyro_vd.training.spec import TrainingSpec
 from pyro_vd.training.state import TrainingState
 from pyro_vd.training.update import Update
 

@@ -20,9 +20,10 @@ from pyro_vd.inference.handlers import own_parameters
 from pyro_vd.networks.checks import check_trainable
 from pyro_vd.networks.inputs import num_examples
 from pyro_vd.pruning.pruned import pruned_or_mean
+from pyro_vd.training.keyword_settings import TrainingSettings, spec_of
 from pyro_vd.training.optimizer import make_optimizer
 from pyro_vd.training.scheduler import make_scheduler
-from pyro_vd.training.spec import TrainingSettings, TrainingSpec, spec_of
+from pyro_vd.training.spec import TrainingSpec
 
 check_installed("LitVariationalDropout", "lightning")
 from lightning.pytorch import LightningModule

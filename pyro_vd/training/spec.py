@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Literal, TypedDict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal
 
 from pyro_vd._core.arguments import HIGHEST_LR, LARGEST, check_choice, check_flag, check_number, take
 from pyro_vd._core.errors import InputError
-from pyro_vd._core.messages import must_be_one_of
 from pyro_vd.data.batches import Batches, TensorBatches
 from pyro_vd.data.examples import ExampleBatches
 from pyro_vd.data.pairs import check_target
@@ -17,7 +16,7 @@ from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.inference.kl_weights import check_kl_weights
 from pyro_vd.inference.output_noise import OutputNoise, check_output_noise
 from pyro_vd.networks.precision import PRECISIONS, Precision
-from pyro_vd.pruning.rule import PruningRule, Rule, rule_of
+from pyro_vd.pruning.rule import PruningRule, rule_of
 from pyro_vd.training.identity import identity, pair_identity
 from pyro_vd.training.optimizer import OptimizerFactory, check_optimizer
 from pyro_vd.training.scheduler import SchedulerFactory
@@ -164,59 +163,3 @@ class TrainingSpec:
                 if strict:
                     raise
         return {**settings, "data": batches.fingerprint()}
-
-
-class TrainingSettings(TypedDict, total=False):
-    """The fields of :class:`TrainingSpec` as keyword arguments; some also take a short form."""
-
-    epochs: int
-    batch_size: int | None
-    num_examples: int | None
-    steps_per_epoch: int | None
-    target: str | None
-    lr: float | None
-    lr_schedule: LRSchedule | None
-    optimizer: OptimizerFactory | str | None
-    scheduler: SchedulerFactory | None
-    scheduler_interval: Literal["epoch", "step"]
-    max_grad_norm: float | None
-    accumulate: int
-    kl_weight: KLWeight | float
-    kl_weights: Mapping[str, float]
-    train_threshold: float | None
-    noise: OutputNoise
-    weight_decay: float
-    num_particles: int
-    augment: Augmentation | None
-    rule: Rule
-    restore_best: bool
-    shrink: bool
-    precision: Precision
-    phase: str
-
-
-def spec_of(spec: TrainingSpec | None, settings: dict[str, Any], allowed: Collection[str]) -> TrainingSpec:
-    """The settings that were given as an object, as keyword arguments, or as both: a keyword argument replaces a field.
-
-    Args:
-        spec: the object, or None.
-        settings: the keyword arguments.
-        allowed: all keyword arguments of the function, one of which may be meant by an unknown name.
-
-    Raises:
-        InputError: an unknown name, no number of epochs, or a setting out of range.
-    """
-    known = [each.name for each in fields(TrainingSpec)]
-    if unknown := [name for name in settings if name not in known]:
-        raise InputError(must_be_one_of("setting", unknown[0], allowed), name="setting", value=unknown[0])
-    if spec is None:
-        if "epochs" not in settings:
-            raise InputError(
-                "epochs is missing; it must be given, as in fit(guide, data, epochs=10), or in a TrainingSpec",
-                name="epochs",
-                allowed="given",
-            )
-        return TrainingSpec(**settings)
-    if not isinstance(spec, TrainingSpec):
-        raise InputError(name="spec", value=spec, allowed="a TrainingSpec or None")
-    return replace(spec, **settings)

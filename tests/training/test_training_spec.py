@@ -18,7 +18,7 @@ from pyro_vd import KLWeight, PruningRule, VariationalDropout, fine_tune, fit
 from pyro_vd.data import RandomAffine, TensorBatches
 from pyro_vd.models import MLP
 from pyro_vd.training import LRSchedule, TrainingSpec
-from pyro_vd.training.spec import TrainingSettings
+from pyro_vd.training.keyword_settings import TrainingSettings
 
 X, Y = torch.randn(20, 4, generator=torch.Generator().manual_seed(0)), torch.arange(20) % 3
 GUIDE = VariationalDropout(MLP((4, 3)))
