@@ -7,22 +7,18 @@ from itertools import islice
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader
 
 from pyro_vd._core.arguments import LARGEST, check_number
 from pyro_vd._core.errors import InputError
-from pyro_vd._core.generators import seeded
 from pyro_vd.data.batches import fingerprint_of
 from pyro_vd.data.dataset import Arrays
 from pyro_vd.data.examples import some_examples
 from pyro_vd.data.loader_pass import LoaderPass
+from pyro_vd.data.loader_passes import LoaderPasses
 from pyro_vd.data.loader_size import distributed_sampler, is_map_style, pass_examples, sampled_examples
-from pyro_vd.data.loader_state import has_state, state_kept, state_of
+from pyro_vd.data.loader_state import state_kept
 from pyro_vd.data.pairs import check_target, pair_in
 from pyro_vd.networks.inputs import num_examples as examples_in
-
-_PLACE = ("seed", "taken", "examples")
-"""What says where a pass is."""
 
 
 class LoaderBatches:
@@ -67,10 +63,8 @@ class LoaderBatches:
         self._given, self._steps = num_examples, steps_per_epoch
         self._of_all: int | None = None
         self.dtype: torch.dtype | None = None
-        self._running: LoaderPass | None = None
-        self._place: dict[str, int] | None = None
+        self._passes = LoaderPasses(loader, goes_on=steps_per_epoch is not None)
         self._counted: int | None = None
-        self._has_ended = False
 
     def __repr__(self) -> str:
         said = {"num_examples": self._given, "steps_per_epoch": self._steps, "target": self.target}
@@ -140,7 +134,7 @@ class LoaderBatches:
             InputError: a batch is no pair of tensors; a pass gives no batch, or another number of examples than it says.
         """
         if self._steps is None:
-            passing = self._start(generator)
+            passing = self._passes.start(generator)
             for batch in passing:
                 yield self._pair(passing, batch)
             self._check_pass(passing)
@@ -182,12 +176,7 @@ class LoaderBatches:
         Raises:
             InputError: the state of the loader itself holds anything else.
         """
-        state: dict[str, Any] = {}
-        if self._steps is not None and self._running is not None:
-            state |= {key: getattr(self._running, key) for key in _PLACE}
-        if has_state(self.loader):
-            state["loader"] = state_of(self.loader)
-        return state
+        return self._passes.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state of :meth:`state_dict`; a loader without a state of its own is read up to there, in the next epoch.
@@ -195,40 +184,18 @@ class LoaderBatches:
         Raises:
             InputError: the state holds other values than :meth:`state_dict` gives.
         """
-        if "seed" in state:
-            named = {key: check_number(key, state.get(key), low=0, high=LARGEST, whole=True) for key in _PLACE}
-            self._place = {**named, "wound": "loader" in state}
-        if "loader" in state:
-            self.loader.load_state_dict(state["loader"])
-            self._has_ended = self._steps is None and isinstance(self.loader, DataLoader)
-
-    def _start(self, generator: torch.Generator) -> LoaderPass:
-        if self._has_ended:  # a DataLoader that is told that its pass has ended makes two iterators, which both draw a seed
-            self._has_ended = False
-            with seeded(0):
-                iter(self.loader)
-        return LoaderPass(self.loader, int(torch.randint(2**31, (), generator=generator)))
-
-    def _again(self, seed: int, taken: int, examples: int, wound: int) -> LoaderPass:
-        """The pass that was interrupted, at its batch; a loader with a state of its own has wound itself forward."""
-        self._place = None
-        passing = LoaderPass(self.loader, seed)
-        for _ in range(0 if wound else taken):
-            next(passing, None)
-        passing.taken, passing.examples = taken, examples
-        return passing
+        self._passes.load_state_dict(state)
 
     def _next(self, generator: torch.Generator) -> Arrays:
         """The next batch of a stream, which starts anew when it ends."""
         for _ in range(2):
-            if self._running is None:
-                self._running = self._start(generator) if self._place is None else self._again(**self._place)
-            for batch in self._running:
-                return self._pair(self._running, batch)
-            if not self._running.taken:
+            passing = self._passes.running(generator)
+            for batch in passing:
+                return self._pair(passing, batch)
+            if not passing.taken:
                 break
-            self._check_pass(self._running)
-            self._running = None
+            self._check_pass(passing)
+            self._passes.end()
         raise InputError(f"a {type(self.loader).__name__} gives no batch", name="loader", value=0, allowed="at least one batch")
 
     def _pair(self, passing: LoaderPass, batch: Any) -> Arrays:
