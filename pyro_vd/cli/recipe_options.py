@@ -85,12 +85,15 @@ def _recipe_for(parser: Parser, data: str | None) -> str:
     Raises:
         InputError: the data are no file or folder for which there is a recipe.
     """
-    from pyro_vd.data.loading import kind_of_data
+    from pyro_vd.data.loading import NAMES, kind_of_data
 
     found = None if data is None else kind_of_data(data)
     if found is None:
         listed = ", ".join(recipes())
         allowed = f"one of {listed}, or the path of a .yaml file"
-        or_data = "; or --data.name with a table, an .npz file or a folder that exists"
+        or_data = "; or --data.name with a table (.csv or .parquet), an .npz file or a folder that exists"
+        if data is not None:
+            state = "is of no such kind" if Path(data).exists() else "is built in" if data in NAMES else "does not exist"
+            or_data += f"; {data!r} {state}"
         raise InputError(f"{parser.command} needs a recipe first: {allowed}{or_data}", name="recipe", allowed=allowed)
     return found

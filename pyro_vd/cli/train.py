@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from pyro_vd.cli.arguments import finish
@@ -20,7 +19,6 @@ def run(arguments: list[str]) -> None:
     recipe, values = given.recipe(), given.values
 
     from pyro_vd.training.torchrun import joined
-    from pyro_vd.workflow.recipe_data import data_of, described, resolved
     from pyro_vd.workflow.recipe_files import recipe_text
     from pyro_vd.workflow.training_run import train_run
 
@@ -29,9 +27,6 @@ def run(arguments: list[str]) -> None:
         if values.print_config:
             print(recipe_text(recipe) if processes.is_first else "", end="")
             return
-        if recipe.model.is_open and processes.is_first and not values.quiet:
-            data = data_of(recipe)
-            print(described(resolved(recipe, data), data), file=sys.stderr)
         metrics = train_run(recipe, out, resume=values.resume, progress=not values.quiet)
         if not processes.is_first:
             return

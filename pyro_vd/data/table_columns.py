@@ -35,15 +35,20 @@ def column(where: str, frame: Any, name: str) -> Any:
     found = frame[name]
     missing = np.asarray(found.isna(), bool)
     if missing.any():
-        first = int(missing.argmax()) + 1
+        first = _row(found, missing)
         raise InputError(
             f"{where}: column {name!r} lacks {int(missing.sum())} of {len(found)} values, the first in row {first}; fill them "
-            "in, or leave these rows or the column out",
+            "in, or leave these rows or the column out (drop; in a recipe, data.drop)",
             name=name,
             value=int(missing.sum()),
             allowed="a value in each row",
         )
     return found
+
+
+def _row(series: Any, chosen: np.ndarray) -> int:
+    """The number in the file, from 1 below the names, of the first chosen row of a part of a table."""
+    return int(series.index[int(chosen.argmax())]) + 1
 
 
 def values_of(where: str, series: Any) -> np.ndarray:
@@ -78,13 +83,14 @@ def _numbers(where: str, series: Any) -> np.ndarray:
     with np.errstate(over="ignore"):
         single = values.astype(np.float32)
     if not np.isfinite(single).all():
-        row = int((~np.isfinite(single)).argmax())
+        broken = ~np.isfinite(single)
+        value = float(values[broken][0])
         largest = float(np.finfo(np.float32).max)
         raise InputError(
-            f"{where}: column {series.name!r} holds {values[row]} in row {row + 1}; numbers must be finite, and at most "
+            f"{where}: column {series.name!r} holds {value} in row {_row(series, broken)}; numbers must be finite, and at most "
             f"{largest:.2g} in size",
             name=str(series.name),
-            value=float(values[row]),
+            value=value,
             allowed=f"finite numbers of at most {largest:.2g}",
         )
     error = np.abs(values - single).max()
@@ -113,10 +119,14 @@ def feature_names(where: str, frame: Any) -> tuple[str, ...]:
             names.append(name)
             continue
         categories = sorted(set(values))
+        among_numbers = _texts_among_numbers(frame[name], values)
         if len(categories) > MOST_CATEGORIES:
+            example = f": {among_numbers}" if among_numbers else f", such as {quoted(categories[0])}"
+            prose = ". To learn from the words of texts, write .jsonl files, which the recipe 'text' reads"
             raise InputError(
-                f"{where}: column {name!r} holds {len(categories)} different texts, such as {quoted(categories[0])}; at most "
-                f"{MOST_CATEGORIES} are read as categories. Leave the column out, or make numbers or fewer categories of it",
+                f"{where}: column {name!r} holds {len(categories)} different texts{example}; at most "
+                f"{MOST_CATEGORIES} are read as categories. Leave the column out (drop; in a recipe, data.drop), or make "
+                f"numbers or fewer categories of it{prose if len(categories[0].split()) > 3 else ''}",
                 name=name,
                 value=len(categories),
                 allowed=f"at most {MOST_CATEGORIES} different texts",
@@ -124,11 +134,23 @@ def feature_names(where: str, frame: Any) -> tuple[str, ...]:
         if "=" in name:
             message = f"{where}: column {name!r} of text must have a name without '=', which its features column=text have"
             raise InputError(message, name=name, value=name, allowed="a name without '='")
+        if among_numbers:
+            logger.warning("%s: column %r is read as categories: it holds %s", where, name, among_numbers)
         names += [f"{name}={category}" for category in categories]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise InputError(f"{where}: two features would be called {twice!r}; rename a column", name=twice, value=twice)
     return tuple(names)
+
+
+def _texts_among_numbers(series: Any, values: np.ndarray) -> str:
+    """What is text in a column whose other values, more than half of them, are numbers; empty for all other columns."""
+    import pandas as pd
+
+    texts = np.asarray(pd.to_numeric(pd.Series(values), errors="coerce").isna(), bool)
+    if not 0 < texts.sum() < len(values) / 2:
+        return ""
+    return f"numbers, but {quoted(values[texts.argmax()])} in row {_row(series, texts)}"
 
 
 def features_in(where: str, frame: Any, features: Sequence[str]) -> np.ndarray:

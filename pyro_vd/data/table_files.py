@@ -50,12 +50,11 @@ def _csv(path: Path) -> Any:
 
     what = "a table: text in UTF-8 whose columns are separated by commas, with their names in the first line"
     with reading(path, what):
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            names = next(csv.reader(file), [])
+        names = _first_line(path)
         if len(names) == 1 and (found := [mark for mark in _SEPARATORS if mark in names[0]]):
             raise InputError(
                 f"{path} has the one column {names[0]!r}: its columns seem to be separated by {found[0]!r}; a comma must "
-                "separate them",
+                f"separate them. pandas.read_csv(…, sep={found[0]!r}) reads it, and to_csv(…, index=False) writes commas",
                 name=str(path),
                 value=found[0],
                 allowed="a comma between columns",
@@ -69,11 +68,30 @@ def _csv(path: Path) -> Any:
     return _without_row_numbers(path, frame)
 
 
+def _first_line(path: Path) -> list[str]:
+    """The names in the first line; the rest of the text is decoded too.
+
+    Raises:
+        InputError: the file is not in UTF-8.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            names = next(csv.reader(file), [])
+            while file.read(2**20):
+                pass
+    except UnicodeDecodeError as error:
+        message = (
+            f"{path} holds the byte 0x{error.object[error.start]:02x}, which is not text in UTF-8; save the table in UTF-8"
+        )
+        raise InputError(message, name=str(path), value=error.encoding, allowed="text in UTF-8") from error
+    return names
+
+
 def _parquet(path: Path) -> Any:
     import pandas as pd
 
     with reading(path, "a table in the format Parquet"):
-        return pd.read_parquet(path, engine="pyarrow")
+        return pd.read_parquet(path, engine="pyarrow").reset_index(drop=True)  # so that its rows are counted in messages
 
 
 def _without_row_numbers(path: Path, frame: Any) -> Any:

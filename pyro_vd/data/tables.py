@@ -13,9 +13,9 @@ from torch import Tensor
 
 from pyro_vd._core.arguments import check_number
 from pyro_vd._core.errors import InputError
-from pyro_vd._core.messages import must_be_one_of
+from pyro_vd._core.messages import must_be_one_of, quoted
 from pyro_vd.data.dataset import Dataset
-from pyro_vd.data.table_columns import feature_names, features_in
+from pyro_vd.data.table_columns import column, feature_names, features_in
 from pyro_vd.data.table_files import SUFFIXES, is_table, read_frame
 from pyro_vd.data.table_targets import class_names, observations_in
 
@@ -65,12 +65,18 @@ def load_table(
     target = _checked_target(files[0], tables[0], target)
     whole = tables[0]
     kept = _kept(files[0], whole, target, drop)
+    for name in kept:
+        column(str(files[0]), whole, name)  # refuses missing values of the test part too, counted with the others
     classes = class_names(str(files[0]), tables[0], target, as_classes)
     if len(tables) == 1:
         y = observations_in(str(path), tables[0], target, classes)
         chosen = _test_rows(y, classes is not None, _number_of_tests(TEST if test is None else test, len(y)))
         if not chosen.any():
-            message = f"{path}: target {target!r} is another class in each of the {len(y)} rows; some classes must occur twice"
+            example = quoted((classes or ("",))[0])
+            message = (
+                f"{path}: target {target!r} is another class in each of the {len(y)} rows, such as {example}; "
+                "some classes must occur twice, or the column must hold numbers"
+            )
             raise InputError(message, name=target, value=len(y), allowed="fewer classes than rows")
         tables = [tables[0].iloc[np.flatnonzero(~chosen)], tables[0].iloc[np.flatnonzero(chosen)]]
     features = feature_names(str(files[0]), tables[0][kept])
@@ -123,7 +129,10 @@ def _part(folder: Path, part: str) -> Path:
 
 def _checked_target(file: Path, frame: Any, target: str | None) -> str:
     names = list(frame.columns)
-    if target is None or target not in names:
+    if target is None:
+        message = f"{file}: target is missing; it must be the column to predict, one of {quoted(', '.join(names))}"
+        raise InputError(message, name="target", value=None, allowed=f"one of {', '.join(names)}")
+    if target not in names:
         message = f"{file}: {must_be_one_of('target', target, names, ', the columns of the table')}"
         raise InputError(message, name="target", value=target, allowed=f"one of {', '.join(names)}")
     return target
@@ -131,6 +140,8 @@ def _checked_target(file: Path, frame: Any, target: str | None) -> str:
 
 def _kept(file: Path, frame: Any, target: str, drop: Sequence[str]) -> list[str]:
     """The columns that are features."""
+    if isinstance(drop, str):
+        raise InputError(name="drop", value=drop, allowed="a list of names of columns")
     names = [name for name in frame.columns if name != target]
     if unknown := [name for name in drop if name not in names]:
         message = f"{file}: {must_be_one_of('drop', unknown[0], names, ', the columns beside the target')}"
@@ -146,7 +157,9 @@ def _warn_of_row_numbers(file: Path, frame: Any) -> None:
     for name in frame.columns:
         values = frame[name].to_numpy()
         if values.dtype.kind in "iu" and values[0] in (0, 1) and np.array_equal(values, values[0] + np.arange(len(values))):
-            logger.warning("%s: column %r counts the rows; if that is no feature, leave it out with drop", file, name)
+            logger.warning(
+                "%s: column %r counts the rows; if that is no feature, leave it out (drop; in a recipe, data.drop)", file, name
+            )
 
 
 def _number_of_tests(test: float, rows: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import platform
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -40,7 +41,7 @@ from pyro_vd.workflow.phases import StepsConfig
 from pyro_vd.workflow.posterior_file import save_posterior
 from pyro_vd.workflow.pretraining import pretrain
 from pyro_vd.workflow.recipe import Recipe
-from pyro_vd.workflow.recipe_data import data_of, resolved
+from pyro_vd.workflow.recipe_data import data_of, described, resolved
 from pyro_vd.workflow.run_folder import FRAMES, LOG, METRICS, PRUNED, check_run_dir, prepare_run_dir, read_metrics
 from pyro_vd.workflow.run_lock import only_process
 
@@ -65,7 +66,7 @@ def train_run(
         recipe: the settings.
         folder: made if it does not exist; it must be empty unless ``resume`` is True.
         resume: go on with the run of the same recipe in ``folder``.
-        progress: show progress bars on standard error.
+        progress: show on standard error what the recipe makes of data of your own, and progress bars.
         callbacks: called in every phase of training.
         wait: how long to wait for another process that trains into the folder and is about to end, in seconds.
 
@@ -97,6 +98,8 @@ def _train_run(
     check_device(recipe.torch_device())
     torch.set_num_threads(recipe.threads)
     data = data_of(recipe)
+    if recipe.model.is_open and progress and processes.is_first:
+        print(described(resolved(recipe, data), data), file=sys.stderr)
     recipe = resolved(recipe, data)
     pyro.set_rng_seed(recipe.seed)
     net = recipe.model.build(train=data.split(recipe.data.validation)[0])

@@ -135,7 +135,10 @@ def test_bad_input(flats: Path, tmp_path: Path) -> None:
     refused("train", "--data.name", flats, "--data.target", "Price", *out, quoted=quoted)
     refused("train", "--data.name", flats, *out, quoted=["target", "size, same, city, price"])
     refused("train", "digits", "--data.target", "y", *out, quoted=["target", "'y'", "'digits'"])
-    refused("train", "--data.name", tmp_path / "nosuch.csv", *out, quoted=["recipe", "tabular"])
+    refused("train", "--data.name", tmp_path / "nosuch.csv", *out, quoted=["recipe", "tabular", "nosuch.csv", "exist"])
+    flats.with_suffix(".tsv").write_text("x\ty\n")
+    refused("train", "--data.name", flats.with_suffix(".tsv"), *out, quoted=[".tsv' is of no such kind", ".parquet"])
+    refused("train", "--data.name", "digits", *out, quoted=["'digits' is built in"])
     refused("train", "tabular", "--data.name", tmp_path / "nosuch.csv", *out, quoted=["nosuch.csv", ".parquet"])
     bad = ("--data.name", flats, "--data.target", "grade", "--model.likelihood")
     refused("train", "tabular", *bad, "normal", *out, quoted=["'grade'", "low"])
@@ -150,6 +153,14 @@ def test_bad_input(flats: Path, tmp_path: Path) -> None:
         quoted=["imdb.yaml", "tabular"],
     )
     assert not (tmp_path / "out").exists()
+
+
+def test_what_is_said_of_a_table_is_said_once(flats: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pd.read_csv(flats).to_csv(flats)  # with an index
+    _, _, err = run_cli(
+        "train", "--data.name", flats, "--data.target=sold", "--out", tmp_path / "out", FAST[0], FAST[1], FAST[3]
+    )
+    assert caplog.text.count("counts the rows") == err.count("2 classes (False, True)") == 1
 
 
 def test_arrays_of_numbers_take_the_same_recipe(tmp_path: Path) -> None:

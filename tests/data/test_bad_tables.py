@@ -34,14 +34,33 @@ BAD: dict[str, tuple[str | bytes, str | None, Any, tuple[str, ...]]] = {
     "two names": (changed("n,x,", "x,x,"), None, ["x"], ("'x'",)),
     "values in place of names": (GOOD.partition("\n")[2].replace(",a,", ",3,").replace(",b,", ",4,"), None, ..., ("names",)),
     "no name": (changed("n,x,", "n,,"), None, 2, ("column 2",)),
-    "semicolons": (GOOD.replace(",", ";"), None, ";", ("';'", "comma")),
+    "semicolons": (GOOD.replace(",", ";"), None, ";", ("';'", "comma", "sep=';'")),
     "tabs": (GOOD.replace(",", "\t"), None, "\t", ("'\\t'",)),
     "too many cells": (changed("b,25", "b,25,7"), None, ..., ()),
     "too many cells in each row": (GOOD.replace("\n", ",1\n").replace("y,1", "y", 1), None, ..., ()),
-    "not UTF-8": (changed("5,1.6666666666666667,b", "5,1.6,é").encode("latin-1"), None, ..., ("UTF-8",)),
+    "not UTF-8": (changed("5,1.6666666666666667,b", "5,1.6,é").encode("latin-1"), None, ..., ("UTF-8", "0xe9")),
     "binary": (b"\x00\xff" * 50, None, ..., ()),
     "quotes": (changed("b,25", '"b,25'), None, ..., ()),
-    "many texts": ("n,x,y\n" + "".join(f"{n},name {n},1.5\n" for n in range(200)), "x", 160, ("at most 100",)),
+    "many texts": ("n,x,y\n" + "".join(f"{n},name {n},1.5\n" for n in range(200)), "x", 160, ("at most 100", "data.drop")),
+    "a text among numbers": (
+        "x,y\n" + "".join(f"{'?' if n == 7 else n + 0.5},1.5\n" for n in range(200)),
+        "x",
+        160,
+        ("'?' in row 8", "numbers"),
+    ),
+    "prose": ("x,y\n" + "".join(f"it was film {n},1.5\n" for n in range(200)), "x", 160, ("'text'", ".jsonl")),
+    "a target of texts that should be numbers": (
+        "n,y\n" + "".join(f"{n},€ {n}\n" for n in range(30)),
+        "y",
+        30,
+        ("'€ 0'", "numbers"),
+    ),
+    "missing, in both parts": (
+        "x,y\n" + "".join(f"{'' if n > 10 else n},{n}.5\n" for n in range(100)),
+        "x",
+        89,
+        ("row 12", "of 100"),
+    ),
     "a name with =": (changed("kind", "a=b"), "a=b", "a=b", ("'='",)),
     "digits lost": ("t,y\n" + "".join(f"{1_700_000_000 + n},{n}\n" for n in range(30)), "t", 1.7e9, ("1700000000", "float32")),
     "digits of 64 bits": ("t,y\n" + "".join(f"{2**62 + n},{n}\n" for n in range(30)), "t", 2.0**62, ("float32",)),
@@ -77,6 +96,8 @@ def test_a_target_that_is_missing_is_told_with_the_columns_that_there_are(tmp_pa
         load_data(str(path))
     with refuses("drop", "Kinds", "n, x, kind", "did you mean 'kind'?"):
         load_table(path, "y", drop=["n", "Kinds"])
+    with refuses("drop", "kind", "list"):
+        load_table(path, "y", drop="kind")
     with refuses(str(path), ["n", "x", "kind", "y"]):
         load_table(path, "y", drop=["n", "x", "kind"])
 
@@ -102,6 +123,16 @@ def test_the_index_that_pandas_writes_is_left_out(tmp_path: Path, caplog: pytest
     assert "'row'" in caplog.text
     np.savetxt(path, table.to_numpy(), delimiter=",", header="0,1", comments="")
     assert load_table(path, "1").features == ("0",), "as pandas names the columns of an array"
+
+
+def test_a_text_among_numbers_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (path := tmp_path / "a.csv").write_text(
+        "rooms,kind,y\n" + "".join(f"{'n/k' if n == 7 else n % 3},a,{n}\n" for n in range(30))
+    )
+    assert load_table(path, "y").features == ("rooms=0", "rooms=1", "rooms=2", "rooms=n/k", "kind=a")
+    (told,) = caplog.messages
+    assert "'rooms'" in told
+    assert "'n/k' in row 8" in told
 
 
 def test_numbers_whose_digits_show_are_read(tmp_path: Path) -> None:
