@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 SOURCE = "folder of a finished run, or a pruned .safetensors file"
 """What :func:`source_of` takes."""
+
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 def add_data_dir(parser: Parser) -> None:
@@ -114,6 +117,7 @@ def data_to_measure(source: Path, name: str | None, info: dict[str, Any], data_d
     from pyro_vd._core.schema import check_tree
     from pyro_vd.data.loading import load_data
     from pyro_vd.data.tables import holds_tables, read_table
+    from pyro_vd.data.text_files import holds_texts
 
     if not (name or info.get("data")):
         message = f"{source} does not name the data set that it was trained on; give it with --data NAME"
@@ -127,6 +131,15 @@ def data_to_measure(source: Path, name: str | None, info: dict[str, Any], data_d
         return data.name, data.test
     if table is None or not holds_tables(Path(name)):
         data = load_data(name, data_dir)
+        if classes is not None and data.classes is not None and list(data.classes) != classes:
+            message = f"{name} has the classes {', '.join(data.classes)}; those of {source} are {', '.join(classes)}"
+            raise InputError(message, name="data", value=name, allowed="data of the same classes")
+        if holds_texts(Path(name)):
+            logger.warning(
+                "%s: its words are numbered by its own training texts; the results are right only if the network was "
+                "trained on the same texts",
+                name,
+            )
         return data.name, data.test
     return name, read_table(name, info["features"], table["target"], classes)
 

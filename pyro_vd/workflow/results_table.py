@@ -45,7 +45,7 @@ def print_results(title: str, results: Sequence[RunResult], notes: Sequence[str]
         rows.append([str(number), result.run, f"{result.data} ({size})", *quality, layers, f"{result.seconds:.0f}"])
     for group in seeds:
         first = results.index(group[0])
-        digits = 2 if group[0].score.is_share else 4
+        digits = 2 if group[0].score.is_share else None
         held = [each.validation.shown for each in group if each.validation]
         measured = [
             spread(held, digits) if len(held) == len(group) else "–",

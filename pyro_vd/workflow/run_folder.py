@@ -110,6 +110,9 @@ def read_metrics(folder: Path) -> dict[str, Any]:
     """
     path = folder / METRICS
     if not path.is_file():
+        if any(folder.glob(f"*/{METRICS}")):
+            message = f"{folder} is no run, but holds runs in its folders; give these: {folder}/*"
+            raise InputError(message, name="run", value=str(folder), allowed="the folder of a run")
         stopped = " (a sweep has stopped it)" if (folder / STOPPED).exists() else ""
         raise InputError(
             f"{folder} holds no finished run: {METRICS} is not there{stopped}. Finish it: pyro-vd train RECIPE --resume --out "

@@ -36,7 +36,7 @@ def open_study(out: Path, recipe: Recipe, varied: Sequence[str], search: Sequenc
     wanted: dict[str, Any] = {
         "recipe": {**tree_of(recipe.from_anywhere()), "seed": None},
         "varied": list(varied),
-        "search": None if search is None else [*sorted(search), f"{len(seeds)} seeds"],
+        "search": None if search is None else [*sorted(search), *([f"{len(seeds)} seeds"] if seeds else [])],
     }
     with study.lock:
         found = study.about
@@ -51,8 +51,8 @@ def open_study(out: Path, recipe: Recipe, varied: Sequence[str], search: Sequenc
         if not any(line.startswith((f"{key} ", f"{key}.")) for key in free)
     ]
     if found["search"] != wanted["search"]:
-        there, here = (", ".join(each["search"] or ["a grid"]) for each in (found, wanted))
-        different.append(f"it searches {there} there, {here} here")
+        there, here = (f"a search of {', '.join(each['search'])}" if each["search"] else "a grid" for each in (found, wanted))
+        different.append(f"there {there}, here {here}")
     if different:
         raise InputError(
             f"{out} holds another sweep: {'; '.join(different)}. Choose another folder with --out",

@@ -82,12 +82,15 @@ def with_error(score: Score, se: float | None) -> str:
     return f"{score.cell()} ± {f'{100 * se:.2f}' if score.is_share else f'{se:#.2g}'}"
 
 
-def spread(values: Sequence[float], digits: int) -> str:
-    """The mean of values, with their standard deviation where there are several; ∞ if one of them is infinite."""
+def spread(values: Sequence[float], digits: int | None) -> str:
+    """The mean of values, with their standard deviation where there are several; ∞ if one of them is infinite.
+
+    ``digits`` after the point; None for as many as a score that is no share has.
+    """
     if math.inf in values:
         return "∞"
-    mean = f"{statistics.mean(values):.{digits}f}"
-    return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
+    mean = f"{statistics.mean(values):{'.4g' if digits is None else f'.{digits}f'}}"
+    return f"{mean} ± {statistics.stdev(values):{'#.2g' if digits is None else f'.{digits}f'}}" if len(values) > 1 else mean
 
 
 def size_cells(metrics: Mapping[str, Any]) -> list[str]:

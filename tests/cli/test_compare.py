@@ -14,6 +14,7 @@ from support import contents, refused, run_cli
 from pyro_vd.evaluation.score import ERROR, RMSE, Score
 from pyro_vd.plots.drawing import error_against_compression
 from pyro_vd.workflow.comparison import SORTS, differences, in_order, read_results
+from pyro_vd.workflow.tables import spread
 
 CHANGED: dict[str, dict[str, Any]] = {
     "best": {"error": 0.0125, "nll": 0.25, "compression": 40.0, "seconds": {"train": 20.5, "finetune": 2.0}},
@@ -215,6 +216,7 @@ def test_refused(runs: list[Path], tmp_path: Path) -> None:
     refused("compare", *runs, "--sort=size", quoted=["size", "error"])
     refused("compare", *runs, "--out", tmp_path / "figure.exe", quoted=["figure.exe", ".png"])
     refused("compare", *runs, "--out", tmp_path / "none" / "figure.png", quoted=[str(tmp_path / "none" / "figure.png")])
+    refused("compare", runs[0].parent, quoted=[f"{runs[0].parent} is no run", f"{runs[0].parent}/*"])
     refused("compare", *runs, tmp_path / "none", quoted=[f"run (='{tmp_path / 'none'}')"])
     refused("compare", runs[0], runs[1], runs[0], quoted=[f"run (='{runs[0]}')"])
     (tmp_path / "link").symlink_to(runs[0])
@@ -226,3 +228,8 @@ def test_refused(runs: list[Path], tmp_path: Path) -> None:
         refused("compare", *runs, quoted=[str(metrics)])
     metrics.unlink()
     refused("compare", *runs, quoted=[str(runs[0]), "metrics.json", "--resume"])
+
+
+def test_a_mean_of_large_scores_has_the_digits_of_one_score() -> None:
+    assert spread([12645.1, 12784.9], None) == "1.272e+04 ± 99."
+    assert spread([0.5, 0.75], 2) == "0.62 ± 0.18"

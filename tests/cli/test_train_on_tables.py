@@ -177,6 +177,27 @@ def test_images_take_a_convolutional_network(tmp_path: Path) -> None:
     assert read_yaml(tmp_path / "out" / "recipe.yaml")["model"]["args"] == {"shape": [3, 4, 5], "classes": 2}
 
 
+def test_other_data_to_measure_must_have_the_same_classes_and_words(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    out = tmp_path / "out"
+    images = write_images(tmp_path / "images")
+    assert run_cli("train", "--data.name", images, "--out", out, "--data.validation=0", *FAST)[0] == 0
+    for part in ("train", "test"):
+        (images / part / "cat").rename(images / part / "zebra")
+    copy = images.rename(tmp_path / "other")
+    refused("evaluate", out, "--data", copy, quoted=["dog, zebra", "cat, dog"])
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    for part in ("train", "test"):
+        lines = [json.dumps({"text": f"film {'good' if n % 2 else 'bad'}", "label": n % 2}) for n in range(12)]
+        (texts / f"{part}.jsonl").write_text("\n".join(lines) + "\n")
+    assert run_cli("train", "--data.name", texts, "--out", tmp_path / "text", "--data.validation=0", *FAST)[0] == 0
+    caplog.clear()
+    assert run_cli("evaluate", tmp_path / "text", "--data", texts)[0] == 0
+    assert not caplog.messages
+    assert run_cli("evaluate", tmp_path / "text", "--data", texts.rename(tmp_path / "moved"))[0] == 0
+    assert "numbered by its own training texts" in caplog.text
+
+
 def test_classes_and_features_of_other_data_have_names(tmp_path: Path) -> None:
     assert load_data(str(write_images(tmp_path / "images"))).classes == ("cat", "dog")
     assert len(load_data("diabetes").features or ()) == 10

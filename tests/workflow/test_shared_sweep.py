@@ -218,11 +218,11 @@ def test_another_sweep_in_the_folder(tmp_path: Path) -> None:
     open_study(tmp_path, recipe_with(content, {"train.lr": "0.1", "finetune.epochs": "3"}), ["finetune.epochs"], None, ["0"])
     with refuses("output folder", str(tmp_path), "train.epochs is 150 there, 7 here"):
         open_study(tmp_path, recipe_with(content, {"train.epochs": "7"}), ["train.lr"], None, ["0"])
-    with refuses("output folder", str(tmp_path), "a grid there", "train.lr=1..2"):
+    with refuses("output folder", str(tmp_path), "there a grid", "train.lr=1..2"):
         open_study(tmp_path, recipe, ["train.lr"], ["train.lr=1..2"], ["0"])
     open_study(tmp_path / "search", recipe, ["train.lr"], ["train.lr=1..2"], [])
     for texts, seeds in ((["train.lr=1..3"], []), (["train.lr=1..2"], ["0", "1"])):
-        with refuses("output folder", str(tmp_path / "search"), "train.lr=1..2, 0 seeds there"):
+        with refuses("output folder", str(tmp_path / "search"), "there a search of train.lr=1..2, here"):
             open_study(tmp_path / "search", recipe, ["train.lr"], texts, seeds)
 
 
