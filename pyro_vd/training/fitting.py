@@ -146,6 +146,7 @@ def fit(
             if state.best is not None:
                 state.best.restore()
             best = best_epoch(state.history, spec) if spec.restore_best else None
+            processes.exchange(None)  # nobody leaves before all have succeeded
             return FitResult(tuple(state.history), state.guard.skipped, best or state.epoch)
 
 

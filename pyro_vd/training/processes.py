@@ -35,6 +35,8 @@ class Processes:
     def __init__(self, shard: Shard) -> None:
         self.shard: Shard = shard
         self._sum: GradientSum | None = None
+        self._ended = False
+        """Whether all processes know that the training has failed, so that none of them listens any more."""
 
     @property
     def is_first(self) -> bool:
@@ -53,6 +55,9 @@ class Processes:
             yield
         except Exception as error:
             if self.alone or is_told(error):
+                raise
+            if self._ended:  # a second error, such as one that a callback's on_end raises after that of the training
+                told(error)
                 raise
             failure = Failure.of(self.shard.rank, error)
             failures: list[Failure | None] = []
@@ -157,6 +162,7 @@ class Processes:
         found: list[Any] = [None] * self.shard.size
         with self._connected():
             dist.all_gather_object(found, (failure, value))
+        self._ended = any(each is not None for each, _ in found)
         return found
 
     def _values(self, heard: list[tuple[Failure | None, _T]]) -> list[_T]:
@@ -175,6 +181,7 @@ class Processes:
         try:
             yield
         except RuntimeError as error:  # gloo and NCCL raise it, or a subclass
+            self._ended = True
             raise lost(self.shard.rank, self.shard.size, error) from error
 
 

@@ -145,12 +145,15 @@ class Raise(Callback):
     def on_epoch(self, state: TrainingState, record: Any) -> None:
         self._at(f"epoch {record.epoch}", state)
 
+    def on_end(self, state: TrainingState) -> None:
+        self._at("end", state)
+
 
 def raising(rank: int, failing: int, where: str) -> int:
     return run(guide_of(), callbacks=[Raise(failing, where, lambda: KeyError("mine"))])
 
 
-@pytest.mark.parametrize("where", ["start", "step 1 of 0", "step 3 of 0", "epoch 1", "step 2 of 1", "epoch 2"])
+@pytest.mark.parametrize("where", ["start", "step 1 of 0", "step 3 of 0", "epoch 1", "step 2 of 1", "epoch 2", "end"])
 @pytest.mark.parametrize("failing", [0, 1])
 def test_an_error_anywhere_ends_all(two: Group, failing: int, where: str) -> None:
     found = two.call(raising, failing, where)
@@ -187,6 +190,20 @@ def test_an_error_before_the_first_step_ends_all(two: Group, where: str, tmp_pat
     kinds = {"made": (InputError, InputError), "asked": (ProcessError, KeyError)}[where]
     assert (type(first), type(second)) == kinds, (first, second)
     assert "rank 1" in str(first)
+
+
+def raising_twice(rank: int) -> int:
+    """An error in the training of rank 1; then one in the end of rank 0, after both know of the first."""
+    errors = [Raise(1, "step 1 of 0", lambda: KeyError("first")), Raise(0, "end", lambda: KeyError("second"))]
+    return run(guide_of(), callbacks=errors)
+
+
+def test_a_second_error_at_the_end(two: Group) -> None:
+    first, second = two.call(raising_twice)
+    assert isinstance(first, KeyError), first
+    assert "second" in str(first)
+    assert isinstance(second, KeyError), second
+    assert "first" in str(second)
 
 
 def same_error(rank: int) -> int:
