@@ -134,12 +134,12 @@ def feature_names(where: str, frame: Any) -> tuple[str, ...]:
         if "=" in name:
             message = f"{where}: column {name!r} of text must have a name without '=', which its features column=text have"
             raise InputError(message, name=name, value=name, allowed="a name without '='")
+        if same := [other for other in frame.columns if other.startswith(f"{name}=")]:
+            message = f"{where}: column {same[0]!r} has a name as the features of column {name!r}, which holds text; rename one"
+            raise InputError(message, name=same[0], value=same[0], allowed=f"a name that does not begin with {name}=")
         if among_numbers:
             logger.warning("%s: column %r is read as categories: it holds %s", where, name, among_numbers)
         names += [f"{name}={category}" for category in categories]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise InputError(f"{where}: two features would be called {twice!r}; rename a column", name=twice, value=twice)
     return tuple(names)
 
 
@@ -151,6 +151,11 @@ def _texts_among_numbers(series: Any, values: np.ndarray) -> str:
     if not 0 < texts.sum() < len(values) / 2:
         return ""
     return f"numbers, but {quoted(values[texts.argmax()])} in row {_row(series, texts)}"
+
+
+def text_columns(features: Sequence[str]) -> set[str]:
+    """The names of the columns of text among those that features, as :func:`feature_names` gives them, come from."""
+    return {name for name, equals, _ in (feature.partition("=") for feature in features) if equals} - set(features)
 
 
 def features_in(where: str, frame: Any, features: Sequence[str]) -> np.ndarray:

@@ -6,6 +6,7 @@ import csv
 import logging
 import warnings
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,13 @@ def is_table(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES
 
 
-def read_frame(path: Path) -> Any:
+def read_frame(path: Path, text: Collection[str] = ()) -> Any:
     """Read a table as a ``pandas.DataFrame`` with names of columns that are text; a column of row numbers is left out.
+
+    Args:
+        path: the file.
+        text: names of columns that hold text, which a ``.csv`` does not say: without it, a column that holds ``01`` in each row
+            of one file, and other texts in another file, is one of numbers in the first.
 
     Raises:
         InputError: pandas, or pyarrow for ``.parquet``, is not installed; the file is missing, broken, not in UTF-8, or has no
@@ -37,7 +43,7 @@ def read_frame(path: Path) -> Any:
     """
     is_csv = path.suffix.lower() == ".csv"
     check_installed("a table", "pandas", *(() if is_csv else ("pyarrow",)))
-    frame = _csv(path) if is_csv else _parquet(path)
+    frame = _csv(path, text) if is_csv else _parquet(path)
     frame.columns = [str(name) for name in frame.columns]
     _check_names(path, list(frame.columns))
     if frame.shape[0] == 0:
@@ -45,7 +51,7 @@ def read_frame(path: Path) -> Any:
     return frame
 
 
-def _csv(path: Path) -> Any:
+def _csv(path: Path, text: Collection[str]) -> Any:
     import pandas as pd
 
     what = "a table: text in UTF-8 whose columns are separated by commas, with their names in the first line"
@@ -62,6 +68,7 @@ def _csv(path: Path) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # a row with more cells than there are names
             options: Any = {"encoding": "utf-8-sig", "index_col": False, "low_memory": False}
+            options["dtype"] = {place: str for place, name in enumerate(names) if name in text}
             frame = pd.read_csv(path, header=0, names=range(len(names)), **options)
     _check_header(path, names)
     frame.columns = names
@@ -76,7 +83,7 @@ def _first_line(path: Path) -> list[str]:
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            names = next(csv.reader(file), [])
+            names = next((row for row in csv.reader(file) if len(row) > 1 or any(map(str.strip, row))), [])  # as pandas does
             while file.read(2**20):
                 pass
     except UnicodeDecodeError as error:

@@ -50,6 +50,15 @@ def class_names(where: str, frame: Any, target: str, as_classes: bool | None = N
     return tuple(texts_of(distinct))
 
 
+def are_text(classes: Sequence[str] | None) -> bool:
+    """Whether classes, as :func:`class_names` gives them, are of a column of text: not all are integers or truth values."""
+    return classes is not None and not (set(classes) <= {"False", "True"} or all(map(_is_integer, classes)))
+
+
+def _is_integer(text: str) -> bool:
+    return text.removeprefix("-").isdecimal()
+
+
 def observations_in(where: str, frame: Any, target: str, classes: Sequence[str] | None) -> np.ndarray:
     """The observations of each row: labels ``(n,)`` as int64, places in ``classes``; numbers as float64 where it is None.
 

@@ -15,9 +15,9 @@ from pyro_vd._core.arguments import check_number
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import must_be_one_of, quoted
 from pyro_vd.data.dataset import Dataset
-from pyro_vd.data.table_columns import column, feature_names, features_in
+from pyro_vd.data.table_columns import column, feature_names, features_in, text_columns, values_of
 from pyro_vd.data.table_files import SUFFIXES, is_table, read_frame
-from pyro_vd.data.table_targets import class_names, observations_in
+from pyro_vd.data.table_targets import are_text, class_names, observations_in
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -59,17 +59,19 @@ def load_table(
         if test is not None:
             raise InputError(name="test", value=test, allowed=f"left out: {path} has a test file")
         files = [_part(path, part) for part in ("train", "test")]
-        tables = [read_frame(file) for file in files]
     else:
-        files, tables = [path, path], [read_frame(path)]
-    target = _checked_target(files[0], tables[0], target)
-    whole = tables[0]
+        files = [path, path]
+    whole = read_frame(files[0])
+    target = _checked_target(files[0], whole, target)
     kept = _kept(files[0], whole, target, drop)
+    classes = class_names(str(files[0]), whole, target, as_classes)
     for name in kept:
-        column(str(files[0]), whole, name)  # refuses missing values of the test part too, counted with the others
-    classes = class_names(str(files[0]), tables[0], target, as_classes)
-    if len(tables) == 1:
-        y = observations_in(str(path), tables[0], target, classes)
+        values_of(str(files[0]), column(str(files[0]), whole, name))  # before the split, so that a message counts all rows
+    if path.is_dir():
+        features = feature_names(str(files[0]), whole[kept])
+        tables = [whole, _frame_like(files[1], features, target, classes)]
+    else:
+        y = observations_in(str(path), whole, target, classes)
         chosen = _test_rows(y, classes is not None, _number_of_tests(TEST if test is None else test, len(y)))
         if not chosen.any():
             example = quoted((classes or ("",))[0])
@@ -78,8 +80,8 @@ def load_table(
                 "some classes must occur twice, or the column must hold numbers"
             )
             raise InputError(message, name=target, value=len(y), allowed="fewer classes than rows")
-        tables = [tables[0].iloc[np.flatnonzero(~chosen)], tables[0].iloc[np.flatnonzero(chosen)]]
-    features = feature_names(str(files[0]), tables[0][kept])
+        tables = [whole.iloc[np.flatnonzero(~chosen)], whole.iloc[np.flatnonzero(chosen)]]
+        features = feature_names(str(files[0]), tables[0][kept])
     _warn_of_row_numbers(files[0], whole[kept])
     arrays: list[Tensor] = []
     for file, table in zip(files, tables, strict=True):
@@ -107,7 +109,7 @@ def read_table(
         InputError: see :func:`load_table`; or the target holds another class.
     """
     path = Path(path)
-    frame = read_frame(path := _part(path, "test") if path.is_dir() else path)
+    frame = _frame_like(path := _part(path, "test") if path.is_dir() else path, features, target, classes)
     x = torch.from_numpy(features_in(str(path), frame, features))
     return x, None if target is None else torch.from_numpy(observations_in(str(path), frame, target, classes))
 
@@ -115,6 +117,12 @@ def read_table(
 def holds_tables(path: Path) -> bool:
     """Whether a path is that of a table, or of a folder with tables for training and test."""
     return is_table(path) if path.is_file() else any((path / f"train{suffix}").is_file() for suffix in SUFFIXES)
+
+
+def _frame_like(path: Path, features: Sequence[str], target: str | None, classes: Sequence[str] | None) -> Any:
+    """A table whose columns of text are those of the table that the features and classes are of."""
+    own = {target} if target is not None and are_text(classes) else set()
+    return read_frame(path, text_columns(features) | own)
 
 
 def _part(folder: Path, part: str) -> Path:

@@ -147,3 +147,32 @@ def test_numbers_whose_digits_show_are_read(tmp_path: Path) -> None:
     data = load_table(path, "y")
     assert data.features == tuple(columns)
     assert data.x_train[:, 0].min() >= 2000
+
+
+@pytest.mark.parametrize("row", [1, 12, 30])
+def test_messages_count_the_rows_of_the_file(tmp_path: Path, row: int) -> None:
+    """Not those of its training part."""
+    frame = pd.DataFrame({"x": np.arange(30) / 7, "y": np.arange(30) / 2})
+    for value, mentioned in ((np.nan, f"1 of 30 values, the first in row {row};"), (np.inf, f"in row {row};")):
+        frame.loc[row - 1, "x"] = value
+        frame.to_csv(tmp_path / "bad.csv", index=False)
+        with refuses("x") as caught:
+            load_table(tmp_path / "bad.csv", "y")
+        assert mentioned in str(caught.value)
+
+
+@pytest.mark.parametrize("other", ["kind=a", "kind=new"])
+def test_a_column_with_the_name_of_a_feature_of_another_one(tmp_path: Path, other: str) -> None:
+    (tmp_path / "bad.csv").write_text(changed("n,x,", f"{other},x,"))
+    with refuses(other, other) as caught:
+        load_table(tmp_path / "bad.csv", "y")
+    assert "'kind'" in str(caught.value)
+
+
+@pytest.mark.parametrize("before", ["\n\n", "  \n", "\r\n"])
+def test_empty_lines_before_the_names_are_skipped(tmp_path: Path, before: str) -> None:
+    (tmp_path / "good.csv").write_text(before + GOOD)
+    (tmp_path / "same.csv").write_text(GOOD)
+    found, expected = (load_table(tmp_path / name, "y") for name in ("good.csv", "same.csv"))
+    assert found.features == expected.features
+    assert found.x_train.equal(expected.x_train)

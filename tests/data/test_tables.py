@@ -204,3 +204,24 @@ def test_a_target_of_the_wrong_kind(tmp_path: Path) -> None:
     names = written(tmp_path / "b.csv", frame(name=[f"n{number}" for number in NUMBERS]))
     with refuses("name", 40):
         load_table(names, "name")
+
+
+@pytest.mark.parametrize("values", [("01", "1", "x"), ("1.0", "1", "x"), ("True", "true", "x"), ("1e3", "1000", "x")])
+def test_text_is_text_whatever_other_rows_hold(tmp_path: Path, values: tuple[str, ...]) -> None:
+    """A file of rows that all look like numbers or truth values is read as the one that the network was trained on."""
+    frame = pd.DataFrame(
+        {"code": [values[k % 3] for k in range(30)], "x": np.arange(30.0), "kind": [f"is {k % 3}" for k in range(30)]}
+    )
+    frame["y"] = [values[k // 3 % 3] for k in range(30)]
+    frame.to_csv(tmp_path / "train.csv", index=False)
+    data = load_table(tmp_path / "train.csv", "y")
+    assert data.features is not None
+    for value in values:
+        rows = frame[(frame.code == value) & (frame.y == values[0])]
+        rows.to_csv(tmp_path / "test.csv", index=False)
+        folder = load_table(tmp_path, "y")
+        for x, y in (read_table(tmp_path / "test.csv", data.features, "y", data.classes), (folder.x_test, folder.y_test)):
+            assert y is not None
+            assert x[:, data.features.index(f"code={value}")].tolist() == [1.0] * len(rows)
+            assert x[:, :3].sum() == len(rows)
+            assert [data.classes[label] for label in y] == [values[0]] * len(rows)  # type: ignore[index]
