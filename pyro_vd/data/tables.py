@@ -65,6 +65,9 @@ def load_table(
     target = _checked_target(files[0], whole, target)
     kept = _kept(files[0], whole, target, drop)
     classes = class_names(str(files[0]), whole, target, as_classes)
+    if classes is not None and len(classes) == 1:
+        message = f"{files[0]}: target {target!r} is {classes[0]!r} in each row; there must be two classes or more"
+        raise InputError(message, name=target, value=classes[0], allowed="two classes or more")
     for name in kept:
         values_of(str(files[0]), column(str(files[0]), whole, name))  # before the split, so that a message counts all rows
     if path.is_dir():

@@ -176,3 +176,11 @@ def test_empty_lines_before_the_names_are_skipped(tmp_path: Path, before: str) -
     found, expected = (load_table(tmp_path / name, "y") for name in ("good.csv", "same.csv"))
     assert found.features == expected.features
     assert found.x_train.equal(expected.x_train)
+
+
+@pytest.mark.parametrize("value", ["a", "True", "3"])
+def test_a_single_class(tmp_path: Path, value: str) -> None:
+    (tmp_path / "bad.csv").write_text("x,y\n" + "".join(f"{n / 7},{value}\n" for n in range(30)))
+    with refuses("y", value) as caught:
+        load_table(tmp_path / "bad.csv", "y")
+    assert "two classes" in str(caught.value)
