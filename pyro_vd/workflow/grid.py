@@ -11,6 +11,7 @@ from pyro_vd._core.messages import did_you_mean
 from pyro_vd.workflow.recipe_files import recipe_sections
 
 _UNFIT = re.compile(r"[^\w.+-]+")  # for a folder's name
+_SAME_EXAMPLES = ("data.drop", "data.dir")  # they leave the division into training, validation and test data as it is
 _LONGEST_NAME = 240  # of a folder, in bytes; most file systems allow 255
 
 
@@ -18,10 +19,22 @@ def read_grid(texts: Sequence[str]) -> dict[str, list[str]]:
     """The values in texts of the form ``key=v1,v2``, by key.
 
     Raises:
-        InputError: a text has another form, a key is not one of the recipe, or a key or a value is given twice.
+        InputError: a text has another form, a key is not one of the recipe, or a key or a value is given twice; or several
+            values of a key that decides which examples are validation data, or what is observed.
     """
     allowed = "key=value,value,… without empty values, such as train.lr=0.001,0.003"
-    return {key: listed_values("grid", key, text) for key, text in by_key("grid", texts, allowed).items()}
+    grid = {key: listed_values("grid", key, text) for key, text in by_key("grid", texts, allowed).items()}
+    for key, values in grid.items():
+        if len(values) > 1 and (key == "data" or (key.startswith("data.") and key not in _SAME_EXAMPLES)):
+            raise not_comparable("grid", key, ",".join(values))
+    return grid
+
+
+def not_comparable(name: str, key: str, text: str) -> InputError:
+    """The error for a key whose values would give settings with validation scores on different data."""
+    value = f"{key}={text}"
+    message = f"{name} (={value!r}): scores on different data cannot be compared; --{key} sets it for all"
+    return InputError(message, name=name, value=value)
 
 
 def by_key(name: str, texts: Sequence[str], allowed: str) -> dict[str, str]:

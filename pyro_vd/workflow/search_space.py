@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
 from pyro_vd._core.errors import InputError
-from pyro_vd.workflow.grid import by_key, listed_values
+from pyro_vd.workflow.grid import by_key, listed_values, not_comparable
 from pyro_vd.workflow.recipe_files import recipe_sections
 
 if TYPE_CHECKING:
@@ -86,11 +86,7 @@ def read_search(texts: Sequence[str]) -> dict[str, Range | Choices]:
                 value=f"seed={text}",
             )
         if key.partition(".")[0] == "data":
-            raise InputError(
-                f"search (={f'{key}={text}'!r}): scores on different data cannot be compared; --{key} sets it for all",
-                name="search",
-                value=f"{key}={text}",
-            )
+            raise not_comparable("search", key, text)
         found = _RANGE.fullmatch(text)
         space[key] = _range(key, text, *found.groups()) if found else Choices(tuple(listed_values("search", key, text)))
     return space
