@@ -18,6 +18,7 @@ from pyro_vd.export.pruned_file import read_info
 from pyro_vd.runtime.csr import CSRNetwork
 
 MADE: dict[str, tuple[Any, ...]] = {
+    "Standardize": (3,),
     "Linear": (3, 4, False),
     **{f"Conv{d}d": (2, 3, 3, 2, 1) for d in (1, 2, 3)},
     **{f"ConvTranspose{d}d": (2, 3, 3, 2, 1) for d in (1, 2, 3)},
