@@ -166,6 +166,7 @@ def test_stopped_and_resumed(tmp_path: Path) -> None:
     assert files_of(out / "seed=0") == files_of(alone)
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_told(tmp_path: Path) -> None:
     """As the system does it where memory is short: the run is taken up again once. The run after it is carried out."""
     epochs = {"0": "100000", "1": "2"}  # so many that it is killed, not finished, on any machine

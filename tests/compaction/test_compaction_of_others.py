@@ -15,6 +15,8 @@ from zoo import ZOO, EncoderClassifier, RecurrentClassifier, Specimen, specimens
 from pyro_vd.compaction import ShrinkPlan, apply_plan, compact, shrink_plan
 from pyro_vd.networks.attention import Attention
 
+pytestmark = pytest.mark.slow
+
 SHUFFLED = {"torchvision shufflenet_v2_x0_5": 0.07}
 """The shuffles need 120 of the 1,695 units that are left for their numbers; no choice of numbers needs fewer."""
 

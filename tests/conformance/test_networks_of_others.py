@@ -13,6 +13,8 @@ from zoo import ZOO, Specimen
 from pyro_vd import evaluate, load_pruned, save_pruned
 from pyro_vd.runtime import sparsify_runtime
 
+pytestmark = pytest.mark.slow
+
 SLOW = {f"torchvision {name}" for name in ("resnet18", "mobilenet_v3_small", "efficientnet_b0", "shufflenet_v2_x0_5")}
 every_network = pytest.mark.parametrize(
     "specimen", [pytest.param(each, id=each.name, marks=[pytest.mark.slow] * (each.name in SLOW)) for each in ZOO]

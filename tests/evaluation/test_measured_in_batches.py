@@ -67,6 +67,7 @@ def seeded(function: Callable[[], Any]) -> Any:
     return function()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", BATCHED)
 def test_the_same_numbers(form: str) -> None:
     guide, net = guide_of(), net_of()

@@ -405,6 +405,7 @@ def killed(rank: int, path: Path) -> tuple[float, Exception] | None:
     return None
 
 
+@pytest.mark.slow
 def test_a_killed_process_ends_the_others(tmp_path: Path) -> None:
     with group_of(2) as group:
         first, second = group.call(killed, tmp_path / "c.pt")

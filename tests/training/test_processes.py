@@ -89,6 +89,7 @@ def test_several_processes_train_as_one(two: Group, case: str) -> None:
             assert getattr(one, key) == pytest.approx(getattr(other, key), rel=1e-5), key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [2, 3])
 def test_the_gradient_of_a_step_is_that_of_all_examples(request: pytest.FixtureRequest, size: int) -> None:
     """Gradient descent at the rate 1 moves the parameters by it; 23 examples are no multiple of 2 or 3."""

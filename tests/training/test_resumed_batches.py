@@ -90,6 +90,7 @@ FORMS: dict[str, Callable[[], tuple[Any, dict[str, Any]]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_resumed_bit_for_bit(tmp_path: Path, form: str) -> None:
     files: dict[str, Any] = {"checkpoint": tmp_path / "c.pt", "resume": True, "epochs": 4}

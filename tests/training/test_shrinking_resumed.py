@@ -111,6 +111,7 @@ def test_without_noise_what_is_left_is_trained_as_in_the_whole_network() -> None
     torch.testing.assert_close(shrunk, whole, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_several_processes_shrink_as_one() -> None:
     alone, weights = quiet(0)
     assert weights[-1] < weights[0]
