@@ -10,38 +10,22 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from itertools import chain, pairwise, repeat
+from itertools import chain, repeat
 from typing import Any
 
 import pyro
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from step_time import BATCH, deterministic, stepper
+from step_time import NUM_DATA as N
 
 from pyro_vd import VariationalDropout, VariationalDropoutELBO
 from pyro_vd.data import RandomAffine
 from pyro_vd.data.batches import TensorBatches
 from pyro_vd.models import MLP
+from pyro_vd.networks import mlp
 from pyro_vd.training.progress import Progress
 
 SIZES = (784, 300, 100, 10)
-N, BATCH = 60_000, 100
-
-
-def stepper(module: nn.Module, loss: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], None]:
-    optimizer = torch.optim.Adam(module.parameters(), lr=1e-3, fused=True)
-
-    def step(x: Tensor, y: Tensor) -> None:
-        optimizer.zero_grad()
-        loss(x, y).backward()
-        optimizer.step()
-
-    return step
-
-
-def deterministic() -> nn.Module:
-    layers = [layer for sizes in pairwise(SIZES) for layer in (nn.Linear(*sizes), nn.ReLU())]
-    return nn.Sequential(nn.Flatten(), *layers[:-1])
 
 
 def main() -> None:
@@ -56,10 +40,9 @@ def main() -> None:
     augment = RandomAffine(degrees=8, shear=8, scale=0.1, shift=1)
     model = MLP(SIZES, num_data=N)
     elbo = VariationalDropoutELBO()(model, VariationalDropout(model))
-    net = deterministic()
     steps = {
         "step, elbo(model, guide)": stepper(elbo, elbo),
-        "step, deterministic network": stepper(net, lambda x, y: F.cross_entropy(net(x), y)),
+        "step, deterministic network": deterministic(mlp(SIZES), fused=True),
     }
     times: dict[str, list[float]] = {}
 

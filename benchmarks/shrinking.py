@@ -12,7 +12,7 @@ import argparse
 import time
 from dataclasses import dataclass, field, replace
 from itertools import groupby
-from statistics import fmean, median, stdev
+from statistics import median
 
 import pyro
 import torch
@@ -27,6 +27,7 @@ from pyro_vd.networks.sizes import compression
 from pyro_vd.training import Callback, TrainingState
 from pyro_vd.workflow.recipe import Recipe
 from pyro_vd.workflow.recipe_files import parse_recipe, read_recipe
+from pyro_vd.workflow.tables import spread
 
 
 @dataclass
@@ -77,12 +78,6 @@ def shortened(recipe: Recipe, epochs: int) -> Recipe:
     share, kl = epochs / recipe.train.epochs, recipe.train.kl_weight
     kl = replace(kl, start=kl.start * share, end=kl.end * share)
     return replace(recipe, train=replace(recipe.train, epochs=epochs, kl_weight=kl))
-
-
-def spread(values: list[float], digits: int) -> str:
-    """The mean of several values, with their standard deviation where there are several."""
-    deviation = f" ± {stdev(values):.{digits}f}" if len(values) > 1 else ""
-    return f"{fmean(values):.{digits}f}{deviation}"
 
 
 def main() -> None:

@@ -180,8 +180,7 @@ def features_in(where: str, frame: Any, features: Sequence[str]) -> np.ndarray:
             continue
         values = values_of(where, column(where, frame, feature))
         if values.dtype == object:
-            message = f"{where}: column {feature!r} holds text, such as {quoted(values[0])}; it must hold numbers"
-            raise InputError(message, name=feature, value=values[0], allowed="numbers")
+            raise text_error(where, feature, values, "it must hold numbers")
         made[:, place] = values
     for name, known in places.items():
         texts = texts_of(values_of(where, column(where, frame, name)))
@@ -192,6 +191,12 @@ def features_in(where: str, frame: Any, features: Sequence[str]) -> np.ndarray:
             rest = some_of("unknown texts", [repr(text) for text in unknown])
             logger.warning("%s: column %r holds %s; there its features are all 0", where, name, rest)
     return made
+
+
+def text_error(where: str, name: str, values: np.ndarray, needed: str) -> InputError:
+    """The error for a column of text where numbers are needed, as ``needed`` says."""
+    message = f"{where}: column {name!r} holds text, such as {quoted(values[0])}; {needed}"
+    return InputError(message, name=name, value=values[0], allowed="numbers")
 
 
 def texts_of(values: np.ndarray) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import quoted
-from pyro_vd.data.table_columns import column, texts_of, values_of
+from pyro_vd.data.table_columns import column, text_error, texts_of, values_of
 
 MOST_CLASSES = 10
 """The most different whole numbers that are taken for class labels where nothing says what they are."""
@@ -33,8 +33,7 @@ def class_names(where: str, frame: Any, target: str, as_classes: bool | None = N
     values = values_of(where, series)
     if values.dtype == object:
         if as_classes is False:
-            message = f"{where}: column {target!r} holds text, such as {quoted(values[0])}; the target must be numbers"
-            raise InputError(message, name=target, value=values[0], allowed="numbers")
+            raise text_error(where, target, values, "the target must be numbers")
         return tuple(sorted(set(values)))
     distinct = np.unique(values)
     is_whole = values.dtype == bool or bool((distinct == np.floor(distinct)).all())
@@ -52,10 +51,11 @@ def class_names(where: str, frame: Any, target: str, as_classes: bool | None = N
 
 def are_text(classes: Sequence[str] | None) -> bool:
     """Whether classes, as :func:`class_names` gives them, are of a column of text: not all are integers or truth values."""
-    return classes is not None and not (set(classes) <= {"False", "True"} or all(map(_is_integer, classes)))
+    return classes is not None and not (set(classes) <= {"False", "True"} or all(map(is_integer, classes)))
 
 
-def _is_integer(text: str) -> bool:
+def is_integer(text: str) -> bool:
+    """Whether the name of a class is that of an integer."""
     return text.removeprefix("-").isdecimal()
 
 
@@ -68,8 +68,7 @@ def observations_in(where: str, frame: Any, target: str, classes: Sequence[str] 
     values = values_of(where, column(where, frame, target))
     if classes is None:
         if values.dtype == object:
-            message = f"{where}: column {target!r} holds text, such as {quoted(values[0])}; the target must be numbers"
-            raise InputError(message, name=target, value=values[0], allowed="numbers")
+            raise text_error(where, target, values, "the target must be numbers")
         return values.astype(np.float64)
     places = {name: label for label, name in enumerate(classes)}
     texts = texts_of(values)

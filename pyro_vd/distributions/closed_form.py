@@ -8,18 +8,14 @@ seven tensors of the size of the weight, and read and write them several times. 
 from __future__ import annotations
 
 import copy
-import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pyro_vd.distributions.kl import parts, sum_and_slope
+from pyro_vd.distributions.kl import LOG2_E, MAX, MAX_LOG_SIGMA2, TINY, parts, sum_and_slope
 from pyro_vd.distributions.priors import LogUniform, NormalARD
 from pyro_vd.distributions.weight_posterior import MultiplicativeNormal
-
-_MAX_LOG_SIGMA2, _MIN, _MAX = 80.0, 1e-30, 1e36  # bounds of |log σ²| and of 1/α: their products are ordinary numbers in float32
-_LOG2_E = math.log2(math.e)
 
 
 class ClosedForm:
@@ -31,8 +27,8 @@ class ClosedForm:
 
     def __init__(self, q: MultiplicativeNormal, form: str) -> None:
         self._theta, self._log_sigma2, self._form = q.theta, q.log_sigma2, form
-        log_sigma2 = q.log_sigma2.detach().clamp(-_MAX_LOG_SIGMA2, _MAX_LOG_SIGMA2)
-        self._variance = log_sigma2.mul_(_LOG2_E).exp2_().requires_grad_()  # faster than exp
+        log_sigma2 = q.log_sigma2.detach().clamp(-MAX_LOG_SIGMA2, MAX_LOG_SIGMA2)
+        self._variance = log_sigma2.mul_(LOG2_E).exp2_().requires_grad_()  # faster than exp
         self.posterior: MultiplicativeNormal = copy.copy(q)
         self.posterior.given_variance = self._variance
 
@@ -56,8 +52,8 @@ class ClosedForm:
         sums = []
         for (theta, variance, first, second), buffers in parts(self._theta, self._variance, of_theta, of_log_sigma2):
             over_variance, inverse_alpha, slope, *scratch = buffers
-            torch.div(theta, variance, out=over_variance).clamp_(-_MAX, _MAX)
-            torch.mul(theta, over_variance, out=inverse_alpha).clamp_(_MIN, _MAX)
+            torch.div(theta, variance, out=over_variance).clamp_(-MAX, MAX)
+            torch.mul(theta, over_variance, out=inverse_alpha).clamp_(TINY, MAX)
             sums.append(sum_and_slope(self._form, inverse_alpha, slope, scratch))
             first.addcmul_(slope, over_variance, value=weight)
             second.mul_(variance).addcmul_(slope, inverse_alpha, value=-0.5 * weight)

@@ -30,10 +30,10 @@ Form = Callable[[Tensor, Tensor, Tensor, Sequence[Tensor]], None]
 """Function of 1/α that writes 2 K into the second tensor and 2 K' into the third, with four buffers."""
 
 _K1, _K2, _K3 = 0.63576, 1.87320, 1.48695
-_LOG2_E = math.log2(math.e)
-_MAX_LOG_SIGMA2 = 80.0  # log σ² beyond ±80 counts as ±80: e^±80 is an ordinary number in float32
-_MAX = 1e36  # largest θ/σ² and 1/α, so that products with them do not overflow float32
-_TINY = 1e-30
+LOG2_E = math.log2(math.e)
+MAX_LOG_SIGMA2 = 80.0  # log σ² beyond ±80 counts as ±80: e^±80 is an ordinary number in float32
+MAX = 1e36  # largest θ/σ² and 1/α, so that products with them do not overflow float32
+TINY = 1e-30
 _CHUNK = 1 << 16  # number of elements at a time on the CPU, whose buffers fit into the cache
 _BUFFERS = 8
 _local = threading.local()
@@ -46,7 +46,7 @@ def _log1p(x: Tensor, out: Tensor, above_one: Tensor) -> None:
     """
     torch.add(x, 1, out=above_one)
     torch.log(above_one, out=out)
-    out.add_(_TINY).div_(above_one.sub_(1).add_(_TINY)).mul_(x)
+    out.add_(TINY).div_(above_one.sub_(1).add_(TINY)).mul_(x)
 
 
 def _ard(inverse_alpha: Tensor, value: Tensor, slope: Tensor, _: Sequence[Tensor]) -> None:
@@ -59,7 +59,7 @@ def _approximate(inverse_alpha: Tensor, value: Tensor, slope: Tensor, scratch: S
     """Write the KL of Molchanov 2017, eq. 14."""
     _ard(inverse_alpha, value, slope, scratch)
     guarded, gate = scratch[:2]
-    torch.clamp_min(inverse_alpha, _TINY, out=guarded)
+    torch.clamp_min(inverse_alpha, TINY, out=guarded)
     _gate(guarded, gate)
     value.add_(gate, alpha=2 * _K1)
     _add_slope(guarded, gate, slope)
@@ -124,10 +124,10 @@ def _evaluate(form: Form, theta: Tensor, log_sigma2: Tensor, out: Sequence[Tenso
     value, grad_theta, grad_log_sigma2 = out
     inverse_alpha, *rest = scratch
     slope = inverse_variance = grad_log_sigma2  # the same buffer, used one after another
-    torch.clamp(log_sigma2, -_MAX_LOG_SIGMA2, _MAX_LOG_SIGMA2, out=inverse_variance)
-    inverse_variance.mul_(-_LOG2_E).exp2_()  # faster than exp
-    torch.mul(theta, inverse_variance, out=grad_theta).clamp_(-_MAX, _MAX)
-    torch.mul(theta, grad_theta, out=inverse_alpha).clamp_max_(_MAX)
+    torch.clamp(log_sigma2, -MAX_LOG_SIGMA2, MAX_LOG_SIGMA2, out=inverse_variance)
+    inverse_variance.mul_(-LOG2_E).exp2_()  # faster than exp
+    torch.mul(theta, inverse_variance, out=grad_theta).clamp_(-MAX, MAX)
+    torch.mul(theta, grad_theta, out=inverse_alpha).clamp_max_(MAX)
     form(inverse_alpha, value, slope, rest)
     value.mul_(0.5)
     grad_theta.mul_(slope)

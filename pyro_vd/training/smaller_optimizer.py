@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import quoted
+from pyro_vd.guides.places import is_shared_along, places_left
 
 Smaller = Mapping[nn.Parameter, tuple[nn.Parameter, Tensor | None]]
 """By parameter, the one that takes its place, and the places of its numbers in the one before; None where all are left."""
@@ -28,7 +29,7 @@ def check_can_shrink(optimizer: torch.optim.Optimizer, first: Mapping[str, Any])
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for index, parts in first["state"].items():
         for key, value in parts.items():
-            if isinstance(value, Tensor) and value.numel() > 1 and not _is_like(value, parameters[index]):
+            if isinstance(value, Tensor) and value.numel() > 1 and not is_shared_along(value.shape, parameters[index].shape):
                 raise InputError(
                     f"shrink (=True) needs an optimizer whose state has the shapes of the parameters; {key!r} of "
                     f"{quoted(type(optimizer).__name__)} has the shape {tuple(value.shape)}",
@@ -53,15 +54,9 @@ def _of(parameter: nn.Parameter, smaller: Smaller) -> nn.Parameter:
     return smaller[parameter][0] if parameter in smaller else parameter
 
 
-def _is_like(value: Tensor, parameter: Tensor) -> bool:
-    """Whether a state has one number per number of a parameter, or one for all along some dimensions, as in Adafactor."""
-    sizes = zip(value.shape, parameter.shape, strict=False)
-    return value.ndim == parameter.ndim and all(own in (1, size) for own, size in sizes)
-
-
 def _left(value: Any, parameter: Tensor, places: Tensor | None) -> Any:
-    if places is None or not isinstance(value, Tensor) or value.numel() == 1 or not _is_like(value, parameter):
+    if places is None or not isinstance(value, Tensor) or value.numel() == 1:
         return value
-    whole = torch.arange(value.numel(), device=value.device).reshape(value.shape).expand(parameter.shape)
-    of_numbers = whole.take(places.to(value.device))
-    return value.take(of_numbers[tuple(slice(1 if size == 1 else None) for size in value.shape)])
+    if not is_shared_along(value.shape, parameter.shape):
+        return value
+    return value.take(places_left(value.shape, parameter.shape, places.to(value.device))[0])

@@ -17,6 +17,7 @@ from pyro_vd.guides.smaller import smaller_guide
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.inference.elbo import VariationalDropoutELBO
 from pyro_vd.models.smaller import smaller_model
+from pyro_vd.models.template import tensors_of
 
 Places = dict[str, Tensor]
 """By name of a parameter or buffer, the places of its numbers in a larger tensor, counted through all its dimensions."""
@@ -123,7 +124,7 @@ def network_places(net: nn.Module, plan: ShrinkPlan) -> Places:
 
 def planned_tensors(net: nn.Module, plan: ShrinkPlan) -> Iterator[tuple[str, Tensor, str]]:
     """The tensors of a network that a plan changes: by all their names, the tensor and its name in the plan."""
-    tensors = {**dict(net.named_parameters(remove_duplicate=False)), **dict(net.named_buffers(remove_duplicate=False))}
+    tensors = tensors_of(net)
     in_plan = {id(tensors[found.name]): found.name for found in plan.tensors if found.name in tensors}
     for name, tensor in tensors.items():
         if id(tensor) in in_plan:

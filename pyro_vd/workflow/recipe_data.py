@@ -14,6 +14,7 @@ from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import some_of
 from pyro_vd.data.dataset import Dataset
 from pyro_vd.data.loading import load_data
+from pyro_vd.data.table_targets import is_integer
 from pyro_vd.workflow.model_config import AUTO, ModelConfig
 from pyro_vd.workflow.recipe import Recipe
 
@@ -35,7 +36,7 @@ def data_of(recipe: Recipe, data_dir: Path | str | None = None) -> Dataset:
     as_classes = None if likelihood == AUTO else likelihood in _OF_CLASSES
     options: dict[str, Any] = {"target": given.target, "test": given.test, "drop": given.drop, "as_classes": as_classes}
     data = load_data(given.name, data_dir or given.dir, **options)
-    if likelihood == "ordered-logistic" and data.classes is not None and not all(map(_is_number, data.classes)):
+    if likelihood == "ordered-logistic" and data.classes is not None and not all(map(is_integer, data.classes)):
         raise InputError(
             f"data.target {given.target!r} has the classes {', '.join(data.classes)}, whose order is not known; "
             "model.likelihood ordered-logistic needs numbers",
@@ -77,10 +78,6 @@ def described(recipe: Recipe, data: Dataset) -> str:
     target = "observations" if recipe.data.target is None else f"target {recipe.data.target!r}"
     sizes = f"{len(data.y_train)} examples for training, {len(data.y_test)} for the test"
     return f"{data.name}: {sizes}; {what}; {target}: {kind}, {likelihood} likelihood"
-
-
-def _is_number(text: str) -> bool:
-    return text.lstrip("-").isdecimal()
 
 
 def _filled(arguments: Mapping[str, Any], data: Dataset) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def check_run_dir(folder: Path, recipe: Recipe, resume: bool) -> None:
     if folder.exists() and not folder.is_dir():
         message = f"output folder (={str(folder)!r}) is a file; choose another with --out"
         raise InputError(message, name="output folder", value=str(folder))
-    if not folder.exists() or not (resume or _holds_something(folder)):
+    if not folder.exists() or not _holds_something(folder):
         return
     if not resume:
         raise InputError(
@@ -51,8 +51,6 @@ def check_run_dir(folder: Path, recipe: Recipe, resume: bool) -> None:
             name="output folder",
             value=str(folder),
         )
-    if not _holds_something(folder):
-        return
     found = recipe_of(folder)
     if different := sorted(differences_of(found, load_yaml(recipe_text(recipe.from_anywhere())))):
         raise InputError(

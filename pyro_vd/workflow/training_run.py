@@ -27,7 +27,7 @@ from pyro_vd.evaluation.standard_error import score_standard_error
 from pyro_vd.export.pruned_file import save_pruned
 from pyro_vd.guides.means import posterior_mean
 from pyro_vd.networks.inputs import num_examples, rows
-from pyro_vd.pruning.pruned import pruned_or_mean, report_empty_sites
+from pyro_vd.pruning.pruned import masked, report_empty_sites
 from pyro_vd.pruning.rule import PruningRule, pruning_masks
 from pyro_vd.training.callbacks import Callback
 from pyro_vd.training.fitting import FitResult, fit
@@ -98,9 +98,9 @@ def _train_run(
     check_device(recipe.torch_device())
     torch.set_num_threads(recipe.threads)
     data = data_of(recipe)
-    if recipe.model.is_open and progress and processes.is_first:
-        print(described(resolved(recipe, data), data), file=sys.stderr)
-    recipe = resolved(recipe, data)
+    was_open, recipe = recipe.model.is_open, resolved(recipe, data)
+    if was_open and progress and processes.is_first:
+        print(described(recipe, data), file=sys.stderr)
     pyro.set_rng_seed(recipe.seed)
     net = recipe.model.build(train=data.split(recipe.data.validation)[0])
     likelihood = recipe.model.build_likelihood(net)
@@ -143,12 +143,12 @@ def _train_run(
 
     choose = partial(chosen_rule, recipe.prune, guide, validation)
     rule = processes.of_first(choose) if guide.learns_alpha else PruningRule(math.inf)
-    pruned = pruned_or_mean(guide, rule)
+    masks = pruning_masks(guide, rule) if guide.learns_alpha else {}
+    report_empty_sites(masks)
+    pruned = masked(guide, masks)
     trained = copy.deepcopy(guide)
-    if guide.learns_alpha:
-        report_empty_sites(pruning_masks(guide, rule))
     if recipe.finetune.epochs:
-        guide.apply_masks(pruning_masks(guide, rule))
+        guide.apply_masks(masks)
         settings = options("finetune", recipe.finetune) | {"noise": recipe.train.noise}
         results["finetune"] = fit(guide, train, validation, rule=math.inf, **settings)
         pruned = posterior_mean(guide).cpu()
