@@ -14,6 +14,7 @@ import torch
 from pyro.infer.elbo import ELBO
 from torch import Tensor, nn
 
+import pyro_vd._core.groups  # noqa: F401  a group that is made after this import can end
 from pyro_vd._core.arguments import HIGHEST_KL_WEIGHT, LARGEST, check_number
 from pyro_vd._core.eager import uncompiled
 from pyro_vd._core.generators import generators_kept

@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+import pyro_vd._core.groups  # noqa: F401  a group that is made after this import can end
 from pyro_vd._core.errors import InputError, ProcessError
 from pyro_vd._core.generators import generator_state, set_generator_state
 from pyro_vd._core.launched import launched
