@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import io
 import os
+import resource
 import shutil
 import struct
 import subprocess
@@ -127,6 +128,17 @@ def check_refusal(result: tuple[int, str, str], quoted: Sequence[str]) -> None:
 def refused(*arguments: str | Path, quoted: Sequence[str]) -> None:
     """``pyro-vd`` refuses these arguments; see :func:`check_refusal`."""
     check_refusal(run_cli(*arguments), quoted)
+
+
+@contextlib.contextmanager
+def full_disk(limit: int) -> Iterator[None]:
+    """No file can grow beyond ``limit`` bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def contents(folder: Path) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import math
 import os
@@ -44,8 +45,9 @@ class FileLock:
             file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
             try:
                 if _lock(file) and self._is(file):
-                    os.ftruncate(file, 0)
-                    os.write(file, f"process {os.getpid()} on {platform.node()}".encode())
+                    with contextlib.suppress(OSError):  # on a full disk the lock holds too; only its holder is not named
+                        os.ftruncate(file, 0)
+                        os.write(file, f"process {os.getpid()} on {platform.node()}".encode())
                     self._file, file = file, -1
                     return True
             except OSError as error:
@@ -76,7 +78,7 @@ class FileLock:
     def holder(self) -> str:
         """Who holds the lock, as far as its file says."""
         try:
-            return self._path.read_text() or "another process"
+            return self._path.read_text("utf-8", "replace") or "another process"
         except OSError:
             return "another process"
 

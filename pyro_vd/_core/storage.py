@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from pyro_vd._core.errors import InputError
+from pyro_vd._core.messages import one_line
 from pyro_vd._core.reading import read_bytes, reading
 from pyro_vd._core.sealed import check_zip, seal_zip
 
@@ -33,17 +34,18 @@ def write_atomically(path: Path, content: bytes | memoryview | Iterable[bytes]) 
     """Write a file atomically (temporary file, fsync, rename), so that a failure leaves the old content.
 
     The content is given whole or in parts, of which one is in memory at a time. A signal handler may raise between any two
-    steps, as for Ctrl-C; the temporary file is removed then as well.
+    steps, as for Ctrl-C; the temporary file is removed then as well. Where ``path`` is a link, the file that it leads to is
+    written, also if that is not there yet.
 
     Raises:
         OSError: the disk is full, or the folder is not writable; the message names the file.
     """
     # Both names are bound before the file is created and opened, so that it can be closed and removed after any exception.
-    temporary = path.parent / f".{secrets.token_hex(8)}{_TEMPORARY}"
+    temporary: Path | None = None
     file = io.FileIO.__new__(io.FileIO)
-    if path.exists() and not path.is_file():  # a device, for example, would become a file
-        raise OSError(errno.EINVAL, "it exists and is not a file; nothing was changed", str(path))
     try:
+        target = _file_at(path)
+        temporary = target.parent / f".{secrets.token_hex(8)}{_TEMPORARY}"
         io.FileIO.__init__(file, temporary, "x")
         for part in [content] if isinstance(content, bytes | memoryview) else content:
             left = memoryview(part)
@@ -51,14 +53,30 @@ def write_atomically(path: Path, content: bytes | memoryview | Iterable[bytes]) 
                 left = left[file.write(left) :]
         os.fsync(file.fileno())
         file.close()
-        temporary.replace(path)
+        temporary.replace(target)
     except BaseException as error:
         file.close()
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
         if isinstance(error, OSError):
-            raise OSError(error.errno, f"{os.strerror(error.errno or 0)}; nothing was changed", str(path)) from error
+            why = error.strerror or one_line(error)
+            raise OSError(error.errno, f"{why}; nothing was changed", str(path)) from error
         raise
+
+
+def _file_at(path: Path) -> Path:
+    """Return the file to write: the path itself, or what a link there leads to.
+
+    Raises:
+        OSError: links lead in a circle, or something else than a file is there.
+    """
+    target = Path(os.path.realpath(path)) if path.is_symlink() else path
+    if target.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+    if target.exists() and not target.is_file():  # a device, for example, would become a file
+        raise OSError(errno.EINVAL, "it exists and is not a file", str(path))
+    return target
 
 
 def parts_of(path: Path) -> Iterator[bytes]:

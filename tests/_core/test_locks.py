@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support import ENVIRONMENT, python
+from support import ENVIRONMENT, full_disk, python
 
 from pyro_vd._core.locks import FileLock
 
@@ -77,6 +77,16 @@ def test_nothing_is_lost(tmp_path: Path, keep: str) -> None:
     processes = [subprocess.Popen(line, env=ENVIRONMENT) for _ in range(4)]
     assert [process.wait(100) for process in processes] == [0] * 4
     assert number.read_text() == "160"
+
+
+def test_a_full_disk(tmp_path: Path) -> None:
+    """The lock is taken; its holder is not named."""
+    one, other = (FileLock(tmp_path / "lock") for _ in range(2))
+    with full_disk(0):
+        assert one.acquire()
+        assert not other.acquire()
+    assert other.holder() == "another process"
+    one.release()
 
 
 def test_a_folder_that_is_missing(tmp_path: Path) -> None:

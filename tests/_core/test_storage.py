@@ -8,20 +8,18 @@ import json
 import math
 import os
 import pickle
-import resource
 import stat
 import sys
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import pytest
 import torch
-from support import ANYTHING, SMALL, check_refusal, contents, refuses, run_cli
+from support import ANYTHING, SMALL, check_refusal, contents, full_disk, refuses, run_cli
 
 from pyro_vd import load_pruned, save_pruned
 from pyro_vd._core.sealed import seal_zip
@@ -91,17 +89,6 @@ def test_interrupted_anywhere(tmp_path: Path) -> None:
     assert found.count(b"old") > 50
     assert found == sorted(found, reverse=True), "first the old file, then the new one"
     assert found[-1] == b"new"
-
-
-@contextmanager
-def full_disk(limit: int) -> Iterator[None]:
-    """No file can grow beyond ``limit`` bytes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize(("limit", "written"), [(100, []), (15_000, ["metrics.jsonl", "recipe.yaml"])])
