@@ -59,7 +59,7 @@ def check_onnx_seal(where: str, what: str, content: bytes) -> None:
     _check(where, what, content, _ONNX_LEAD)
 
 
-def seal_end(parts: Iterable[bytes]) -> Iterator[bytes]:
+def seal_end(parts: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
     """Yield the parts of a file, and its digest behind the end, for formats that store their own length, such as HDF5."""
     digest = sha256()
     for part in parts:

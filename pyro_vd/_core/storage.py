@@ -10,7 +10,7 @@ import math
 import os
 import secrets
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,7 @@ _CHECKPOINT = "a pyro_vd checkpoint"
 _TEMPORARY = ".pyro_vd-tmp"
 
 
-def write_atomically(path: Path, content: bytes | memoryview | Iterable[bytes]) -> None:
+def write_atomically(path: Path, content: bytes | memoryview | Iterable[bytes | memoryview]) -> None:
     """Write a file atomically (temporary file, fsync, rename), so that a failure leaves the old content.
 
     The content is given whole or in parts, of which one is in memory at a time. A signal handler may raise between any two
@@ -79,13 +79,6 @@ def _file_at(path: Path) -> Path:
     return target
 
 
-def parts_of(path: Path) -> Iterator[bytes]:
-    """Yield the content of a file in parts of at most 1 MiB, for :func:`write_atomically`."""
-    with path.open("rb") as file:
-        while part := file.read(1 << 20):
-            yield part
-
-
 def save_figure(figure: Figure, path: Path, dpi: float) -> None:
     """Write a figure atomically, in the format of the file's suffix."""
     buffer = io.BytesIO()
@@ -104,10 +97,16 @@ def clear_temporaries(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def bytes_of(tensor: Tensor) -> memoryview:
+    """Return the bytes of a tensor's numbers, row by row, without a copy where it is on the CPU and contiguous."""
+    content: memoryview = tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().data
+    return content
+
+
 def checksum(tensors: Iterable[Tensor], value: int = 0) -> int:
     """Return the CRC-32 of the tensors' bytes, continued from ``value``; it detects damage, not deliberate changes."""
     for tensor in tensors:
-        value = zlib.crc32(tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().data, value)
+        value = zlib.crc32(bytes_of(tensor), value)
     return value
 
 

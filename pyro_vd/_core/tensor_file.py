@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-import tempfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,18 +11,20 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save, save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import type_name
 from pyro_vd._core.reading import MOST_TEXT, check_size, plain_json, reading
-from pyro_vd._core.storage import checksum, parts_of, write_atomically
+from pyro_vd._core.storage import bytes_of, checksum, write_atomically
 
 _WHAT = "a safetensors file"
 _CHECKSUM = "crc32"
 _UNCHECKED = ("float8", "float4")
 """Types with so few bits that torch cannot detect NaN in all of them."""
+_TYPES = ("U64", "I64", "F64", "C64", "F32", "U32", "I32", "BF16", "F16", "U16", "I16", "I8", "U8", "BOOL")
+"""The types in files, in the order in which safetensors writes them."""
 
 
 def tensor_bytes(mark: str, described: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> bytes:
@@ -40,16 +42,15 @@ def tensor_bytes(mark: str, described: Mapping[str, Any], tensors: Mapping[str, 
 
 
 def write_tensors(path: Path, mark: str, described: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-    """Write a file with the content of :func:`tensor_bytes` atomically, without a copy of it in memory.
+    """Write a file with the content of :func:`tensor_bytes` atomically, without a copy of it in memory or on disk.
 
     Raises:
         InputError: see :func:`tensor_bytes`.
         OSError: see :func:`~pyro_vd._core.storage.write_atomically`.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        temporary = Path(folder) / "tensors"
-        save_file(dict(tensors), temporary, _metadata(mark, described, tensors))
-        write_atomically(path, parts_of(temporary))
+    header = _header(_metadata(mark, described, tensors), tensors)
+    numbers = (bytes_of(tensors[name]) for name in _in_order(tensors))
+    write_atomically(path, itertools.chain([header], numbers))
 
 
 def _metadata(mark: str, described: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, str]:
@@ -72,13 +73,30 @@ def apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def size_of(mark: str, described: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> int:
     """Return the number of bytes of :func:`tensor_bytes`, to within 16; the tensors need not have values."""
-    content: dict[str, Any] = {"__metadata__": {mark: _json({**described, _CHECKSUM: 2**32 - 1})}}
+    metadata = {mark: _json({**described, _CHECKSUM: 2**32 - 1})}
+    return len(_header(metadata, tensors)) + sum(tensor.numel() * tensor.itemsize for tensor in tensors.values())
+
+
+def _header(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> bytes:
+    """Return what is before the numbers in a file: the length of a text in JSON, and the text, filled up to 8 bytes."""
+    content: dict[str, Any] = {"__metadata__": metadata}
     place = 0
-    for name, tensor in sorted(tensors.items(), key=lambda item: (-item[1].itemsize, item[0])):
-        start, place = place, place + tensor.numel() * tensor.itemsize
-        content[name] = {"dtype": _name(tensor.dtype), "shape": list(tensor.shape), "data_offsets": [start, place]}
-    header = json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()
-    return 8 + -(-len(header) // 8) * 8 + place
+    for name in _in_order(tensors):
+        start, place = place, place + tensors[name].numel() * tensors[name].itemsize
+        shape = list(tensors[name].shape)
+        content[name] = {"dtype": _name(tensors[name].dtype), "shape": shape, "data_offsets": [start, place]}
+    text = json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def _in_order(tensors: Mapping[str, Tensor]) -> list[str]:
+    """Return the names in the order in which safetensors itself writes tensors: by type, then by name."""
+    names = {name: _name(tensor.dtype) for name, tensor in tensors.items()}
+    if unknown := sorted(name for name, kind in names.items() if kind not in _TYPES):
+        message = f"{unknown[0]} is of type {tensors[unknown[0]].dtype}, which a safetensors file cannot hold"
+        raise InputError(message, name=unknown[0], value=tensors[unknown[0]].dtype, allowed=f"one of {', '.join(_TYPES)}")
+    return sorted(tensors, key=lambda name: (_TYPES.index(names[name]), name))
 
 
 def _name(dtype: torch.dtype) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import subprocess
 import sys
-import tempfile
 import warnings
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +17,7 @@ from pyro_vd._core.errors import InputError
 from pyro_vd._core.extras import check_installed
 from pyro_vd._core.reading import most_unpacked, read_bytes, reading
 from pyro_vd._core.sealed import check_end, has_seal, seal_end
-from pyro_vd._core.storage import parts_of, write_atomically
+from pyro_vd._core.storage import write_atomically
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -79,6 +79,8 @@ def to_tree(data: Any) -> xr.DataTree:
 def write_inference_data(data: Any, path: Path | str) -> None:
     """Write InferenceData or a DataTree to a compressed NetCDF file, atomically; an existing file is replaced.
 
+    The compressed file is in memory as a whole before it is written.
+
     ``arviz.from_netcdf`` of both versions of ArviZ can read the file.
 
     Args:
@@ -92,10 +94,9 @@ def write_inference_data(data: Any, path: Path | str) -> None:
     check_arviz()
     tree, path = to_tree(data), check_path("path", path)
     encoding = {node.path: _encoding(node.to_dataset(inherit=False)) for node in tree.subtree}
-    with tempfile.TemporaryDirectory() as folder:
-        temporary = Path(folder) / "data.nc"
-        tree.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
-        write_atomically(Path(path), seal_end(parts_of(temporary)))
+    content = io.BytesIO()  # on a full disk the C library of HDF5 ends the process
+    tree.to_netcdf(content, engine="h5netcdf", encoding=encoding)
+    write_atomically(Path(path), seal_end([content.getbuffer()]))
 
 
 def _encoding(group: xr.Dataset) -> dict[str, dict[str, Any]]:

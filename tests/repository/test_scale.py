@@ -16,7 +16,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 import pyro_vd as vd
-from pyro_vd._core.storage import load_checkpoint, parts_of, save_checkpoint, write_atomically
+from pyro_vd._core.storage import load_checkpoint, save_checkpoint, write_atomically
 from pyro_vd.evaluation.deployed import stored_size
 from pyro_vd.guides import WeightGuide
 from pyro_vd.models import MLP
@@ -91,19 +91,21 @@ def test_a_checkpoint_is_in_memory_once(tmp_path: Path) -> None:
     assert bytes_at_once(lambda: load_checkpoint(path)) < 1.1 * state["x"].nbytes  # the file; tensors are not counted
 
 
-def test_other_files_are_never_in_memory_as_a_whole(tmp_path: Path, guide: WeightGuide) -> None:
-    large = tmp_path / "large"
-    large.write_bytes(bytes(2**24))
-    assert bytes_at_once(lambda: write_atomically(tmp_path / "copy", parts_of(large))) < 2**22
-    assert large.read_bytes() == (tmp_path / "copy").read_bytes()
+def test_a_posterior_is_never_in_memory_as_a_whole(tmp_path: Path, guide: WeightGuide) -> None:
+    parts = (bytes(2**20) for _ in range(16))
+    assert bytes_at_once(lambda: write_atomically(tmp_path / "large", parts)) < 2**22
+    assert (tmp_path / "large").read_bytes() == bytes(2**24)
 
     assert bytes_at_once(lambda: save_posterior(tmp_path, guide)) < 0.5 * WEIGHTS  # of a file of three times as many
     again = vd.VariationalDropout(MLP(SIZES))
     load_posterior(next(tmp_path.glob("*.safetensors")), again)
     assert all(torch.equal(again.state_dict()[name], tensor) for name, tensor in guide.state_dict().items())
 
+
+def test_a_netcdf_file_is_in_memory_once(tmp_path: Path, guide: WeightGuide) -> None:
+    """Written to disk by the C library, it would end the process where the disk is full."""
     x = torch.rand(4, SIZES[0])
     data = vd.to_inference_data(guide, (x, torch.arange(4)), num_samples=2)
     write_inference_data(data, tmp_path / "data.nc")  # imports
     path = tmp_path / "data.nc"
-    assert bytes_at_once(lambda: write_inference_data(data, path)) < 0.5 * path.stat().st_size
+    assert bytes_at_once(lambda: write_inference_data(data, path)) < 1.5 * path.stat().st_size  # a buffer that grows
