@@ -27,11 +27,11 @@ def run(arguments: list[str]) -> None:
     values = parser.read(arguments)
     take_trust(values)
 
-    from rich.console import Console
     from rich.progress import MofNCompleteColumn
 
     from pyro_vd._core.arguments import check_number
     from pyro_vd._core.storage import as_json, save_figure, write_atomically
+    from pyro_vd._core.terminal import console
     from pyro_vd.networks.layers import named_weights
     from pyro_vd.plots.animation import Painter, gif_of, mp4_of
     from pyro_vd.plots.drawing import image_shape
@@ -60,9 +60,9 @@ def run(arguments: list[str]) -> None:
     first_layer = first_layer_images(net, shape) if shape else None
     contents: dict[Path, bytes] = {}
     counts: dict[Path, int] = {}
-    console = Console(stderr=True)
+    shown_on = console(stderr=True)
     columns = (*Bars.get_default_columns(), MofNCompleteColumn())
-    with Bars(*columns, console=console, disable=not console.is_terminal) as progress:
+    with Bars(*columns, console=shown_on, disable=not shown_on.is_terminal) as progress:
         task = progress.add_task("GIF", total=None)
         contents[gif], shown = gif_of(painter, values.max_frames, lambda: progress.advance(task))
         counts[gif] = len(shown)

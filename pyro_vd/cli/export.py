@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
 from pyro_vd.cli.arguments import (
@@ -48,7 +47,7 @@ def run(arguments: list[str]) -> None:
     from pyro_vd.evaluation.checks import check_network
     from pyro_vd.evaluation.predictors import outputs
     from pyro_vd.evaluation.score import output_score, validation_score
-    from pyro_vd.export.pruned_file import load_pruned, read_info, save_pruned
+    from pyro_vd.export.pruned_file import dense_size, load_pruned, read_info
     from pyro_vd.networks.inputs import rows
     from pyro_vd.networks.sizes import layer_sizes
 
@@ -71,13 +70,10 @@ def run(arguments: list[str]) -> None:
     form.save(small, out, rows(x, slice(7)), info)
     try:
         written = form.loaded(out, small)
-        with TemporaryDirectory() as folder:
-            save_pruned(net, dense := Path(folder) / "dense", info)
-            bytes_dense = dense.stat().st_size
         wanted = outputs(net, x)
         networks = {}
         for name, tried, stored, size in (
-            ("dense safetensors", net, net, bytes_dense),
+            ("dense safetensors", net, net, dense_size(net, info)),
             (values.format, written, small, out.stat().st_size),
         ):
             output = wanted if tried is net else outputs(tried, x)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from pyro_vd._core.errors import InputError, NonFiniteError, ProcessError
 from pyro_vd._core.extras import check_installed
 from pyro_vd._core.launched import launched
 from pyro_vd._core.messages import must_be_one_of, one_line
+from pyro_vd._core.terminal import discard_output, finish_output, prepare_streams
 from pyro_vd.cli.commands import COMMANDS
 
 _GOING_ON = {
@@ -25,12 +27,17 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run a command and end the program.
 
     The exit code is 0; 1 where training failed, in this process or another one; 2 for bad input, with a message that quotes it;
-    130 for Ctrl-C.
+    130 for Ctrl-C, and 141 where the reader of standard output has gone, as for the signals of these.
     """
+    prepare_streams()
     arguments = list(sys.argv[1:] if argv is None else argv)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     try:
         _run(arguments)
+        finish_output()
+    except BrokenPipeError:
+        discard_output()
+        sys.exit(141)
     except (InputError, OSError) as error:
         _exit(2, f"error: {one_line(error)}")
     except (NonFiniteError, ProcessError) as error:
@@ -41,7 +48,10 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 
 def _exit(code: int, message: str) -> NoReturn:
-    print(message, file=sys.stderr)
+    with contextlib.suppress(OSError):  # standard error may be on a full disk
+        print(message, file=sys.stderr)
+    with contextlib.suppress(OSError):
+        finish_output()
     sys.exit(code)
 
 

@@ -62,6 +62,25 @@ def save_pruned(net: nn.Module, path: Path | str, info: dict[str, Any] | None = 
         OSError: the disk is full or the folder is not writable; then nothing is changed.
     """
     path = check_path("path", path)
+    content, is_described = _content(net, info, layout)
+    if not is_described:
+        logger.warning(
+            "%s does not say how to build %s: load_pruned(path, net=...) will need the network", path, not_described(net)
+        )
+    write_atomically(Path(path), content)
+
+
+def dense_size(net: nn.Module, info: dict[str, Any] | None = None) -> int:
+    """Return the number of bytes of the file that :func:`save_pruned` writes; no file is written.
+
+    Raises:
+        InputError: see :func:`save_pruned`.
+    """
+    return len(_content(net, info, "dense")[0])
+
+
+def _content(net: nn.Module, info: dict[str, Any] | None, layout: Layout) -> tuple[bytes, bool]:
+    """Return the bytes of a file, and whether it describes its network."""
     check_module("net", net)
     check_hooks(net)
     check_choice("layout", layout, get_args(Layout))
@@ -93,11 +112,7 @@ def save_pruned(net: nn.Module, path: Path | str, info: dict[str, Any] | None = 
     architecture = described["architecture"]
     content = tensor_bytes(MARK, described, tensors)
     _dense("net", tensors, net if architecture is None else build("net", architecture))
-    if architecture is None:
-        logger.warning(
-            "%s does not say how to build %s: load_pruned(path, net=...) will need the network", path, not_described(net)
-        )
-    write_atomically(Path(path), content)
+    return content, architecture is not None
 
 
 def description_of(net: nn.Module, info: dict[str, Any], stored: Iterable[str]) -> dict[str, Any]:

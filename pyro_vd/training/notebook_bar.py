@@ -6,15 +6,16 @@ import io
 import time
 from typing import Any
 
-from rich.console import Console
 from rich.progress import Progress as RichProgress
+
+from pyro_vd._core.terminal import console
 
 _SECONDS = 0.25  # between two texts
 
 
 def in_notebook() -> bool:
     """Whether this process is the kernel of a notebook."""
-    return Console().is_jupyter
+    return console().is_jupyter
 
 
 class NotebookBar:
@@ -41,7 +42,7 @@ class NotebookBar:
             self._last = time.monotonic()
 
     def _text(self) -> dict[str, str]:
-        console = Console(file=io.StringIO(), width=200, color_system=None, force_jupyter=False)
-        with console.capture() as captured:
-            console.print(self._bars.get_renderable())
+        shown = console(file=io.StringIO(), width=200, color_system=None, force_jupyter=False)
+        with shown.capture() as captured:
+            shown.print(self._bars.get_renderable())
         return {"text/plain": captured.get().strip()}

@@ -7,10 +7,10 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
+from pyro_vd._core.terminal import console, text_column
 from pyro_vd.evaluation.deployed import kilobytes
 from pyro_vd.training.callbacks import Callback
 from pyro_vd.training.notebook_bar import NotebookBar, in_notebook
@@ -47,12 +47,12 @@ class Progress:
 
     def __init__(self, phase: str, done: int, steps: int, shown: bool) -> None:
         self._bar = Bars(
-            TextColumn("{task.description}"),
+            text_column("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[figures]}"),
-            console=Console(stderr=True),
+            text_column("{task.fields[figures]}"),
+            console=console(stderr=True),
             disable=not shown or in_notebook(),
             refresh_per_second=4,
         )

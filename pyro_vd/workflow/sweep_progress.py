@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TimeRemainingColumn
 
+from pyro_vd._core.terminal import console, text_column
 from pyro_vd.training.progress import Bars
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ class SweepProgress:
     """
 
     def __init__(self, total: int, shown: bool) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._bar = Bars(*columns, console=Console(stderr=True), disable=not shown, refresh_per_second=4)
+        columns = (text_column("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._bar = Bars(*columns, console=console(stderr=True), disable=not shown, refresh_per_second=4)
         self._total = total
         self._all = self._bar.add_task("runs", total=total)
         self._tasks: dict[str, TaskID] = {}
@@ -52,4 +52,4 @@ class SweepProgress:
         if name in self._tasks:
             self._bar.remove_task(self._tasks.pop(name))
         if not self._bar.disable:
-            self._bar.console.print(f"{name}: {what}", markup=False, soft_wrap=True)
+            self._bar.console.print(f"{name}: {what}", soft_wrap=True)

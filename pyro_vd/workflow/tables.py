@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
+from pyro_vd._core.terminal import console
 from pyro_vd.evaluation.score import Score, score_in
 from pyro_vd.networks.sizes import OTHERS
 
@@ -44,9 +44,9 @@ def print_table(
         table.add_column(column, justify="right" if numbers and index >= names else "left", no_wrap=numbers or not index)
     for row in rows:
         table.add_row(*row)
-    wide = Console(width=10_000)
+    wide = console(width=10_000)
     needed = Measurement.get(wide, wide.options, table).maximum if numbers else 0  # numbers and names stay in one line
-    Console(width=max(_WIDTH, Console().width, needed)).print(table)
+    console(width=max(_WIDTH, console().width, needed)).print(table)
 
 
 def print_networks(title: str, networks: Mapping[str, Mapping[str, Any]]) -> None:

@@ -1,0 +1,129 @@
+"""Each command of ``pyro-vd`` under a condition, such as a full disk: in a process of its own that has imported everything.
+
+Run as a program with a condition, the folder of a finished run and a folder for results, it prints as JSON a list of
+``[command, exit code, standard output, standard error]``. Exit code 3 with a message: the condition cannot be had here.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from support import SMALL
+
+from pyro_vd.cli import main as cli
+
+_NEW_MOUNTS, _NEW_USER = 0x0002_0000, 0x1000_0000
+_PRIVATE = 0x0004_4000
+_FORMATS = {"onnx": ".onnx", "torch": ".pt2", "sparse": ".sparse"}
+_TRAIN = ("train", "digits", *SMALL, "--pretrain.epochs=0", "--train.epochs=1", "--finetune.epochs=1", "--train.frames=1")
+
+
+def commands(run: Path, other: Path, out: Path) -> list[list[str]]:
+    """Arguments of each command that needs no other process; ``experiment`` and ``sweep`` have tests of their own."""
+    return [
+        ["recipes"],
+        ["train", "digits", "--print-config"],
+        [*_TRAIN, "--out", str(out / "new")],
+        ["evaluate", str(run)],
+        ["prune", str(run), "--threshold=1", "--out", str(out / "pruned.safetensors")],
+        ["compare", str(run), str(other), "--out", str(out / "compare.png")],
+        ["inspect", str(run)],
+        ["animate", str(run)],
+        *(["export", str(run), "--format", form, "--out", str(out / f"export{end}")] for form, end in _FORMATS.items()),
+    ]
+
+
+def full_disk(folder: Path) -> None:
+    """Put a disk without room at a folder, for this process and its children.
+
+    Raises:
+        OSError: this process may not.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    user, group = os.getuid(), os.getgid()
+    if libc.unshare(_NEW_MOUNTS if user == 0 else _NEW_MOUNTS | _NEW_USER):
+        raise OSError(ctypes.get_errno(), "no file systems of its own")
+    if user:
+        Path("/proc/self/setgroups").write_text("deny")
+        Path("/proc/self/uid_map").write_text(f"0 {user} 1")
+        Path("/proc/self/gid_map").write_text(f"0 {group} 1")
+    none, private = b"none", 0x4_4000
+    for target, kind, flags, data in ((b"/", None, private, None), (os.fsencode(folder), b"tmpfs", 0, b"size=16k")):
+        if libc.mount(none, target, kind, flags, data):
+            raise OSError(ctypes.get_errno(), "no file system may be mounted")
+    with (folder / "full").open("wb", buffering=0) as file:
+        while True:
+            try:
+                file.write(bytes(4096))
+            except OSError:
+                break
+
+
+def no_streams() -> None:
+    """Close the standard streams, as a shell does with ``<&- >&- 2>&-``."""
+    for number in range(3):
+        os.close(number)
+    sys.stdin = sys.stdout = sys.stderr = None  # type: ignore[assignment]
+
+
+def full_output() -> None:
+    """Let standard output lead to a disk that is full."""
+    os.dup2(os.open("/dev/full", os.O_WRONLY), 1)
+
+
+INSIDE: dict[str, Callable[[], None]] = {"closed streams": no_streams, "full output": full_output}
+"""Conditions that each process of a command makes for itself, by name."""
+
+
+def ended(arguments: list[str], prepare: Callable[[], None]) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error of a command, in a child process after ``prepare``."""
+    out, err = os.pipe(), os.pipe()
+    child = os.fork()
+    if not child:
+        code = 99
+        try:
+            os.dup2(out[1], 1), os.dup2(err[1], 2)
+            sys.stdout = open(1, "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors, closefd=False)
+            prepare()
+            cli.main(arguments)
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else 98
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            for stream in filter(None, (sys.stdout, sys.stderr)):
+                stream.flush()
+            os._exit(code)
+    texts = []
+    for read, write in (out, err):
+        os.close(write)
+        with open(read, encoding="utf-8", errors="replace") as file:
+            texts.append(file.read())
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), *texts
+
+
+def main() -> None:
+    condition, run, out = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+    try:
+        if condition == "full disk":
+            full_disk(out)
+        elif condition == "full TMPDIR":
+            full_disk(Path(os.environ["TMPDIR"]))
+    except OSError as error:
+        print(error.strerror, file=sys.stderr)
+        sys.exit(3)
+    import pyro_vd.posterior.inference_data
+    import pyro_vd.workflow.training_run  # noqa: F401
+
+    prepare = INSIDE.get(condition, lambda: None)
+    print(json.dumps([[" ".join(line[:1] + line[3:4]), *ended(line, prepare)] for line in commands(run, out)]))
+
+
+if __name__ == "__main__":
+    main()
