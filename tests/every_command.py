@@ -1,20 +1,23 @@
 """Each command of ``pyro-vd`` under a condition, such as a full disk: in a process of its own that has imported everything.
 
-Run as a program with a condition, the folder of a finished run and a folder for results, it prints as JSON a list of
-``[command, exit code, standard output, standard error]``. Exit code 3 with a message: the condition cannot be had here.
+Run as a program with a condition, the folder of a finished run and an empty folder, it prints as JSON ``ends``, a list of
+``[command, exit code, standard output, standard error]``, and the ``new`` files in the folder. Exit code 3 with a message: the
+condition cannot be had here.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
+import shutil
 import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from support import SMALL
+from support import SMALL, contents
 
 from pyro_vd.cli import main as cli
 
@@ -39,8 +42,8 @@ def commands(run: Path, other: Path, out: Path) -> list[list[str]]:
     ]
 
 
-def full_disk(folder: Path) -> None:
-    """Put a disk without room at a folder, for this process and its children.
+def own_disk(folder: Path, megabytes: int) -> None:
+    """Put an empty disk at a folder, for this process and its children.
 
     Raises:
         OSError: this process may not.
@@ -48,21 +51,21 @@ def full_disk(folder: Path) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     user, group = os.getuid(), os.getgid()
     if libc.unshare(_NEW_MOUNTS if user == 0 else _NEW_MOUNTS | _NEW_USER):
-        raise OSError(ctypes.get_errno(), "no file systems of its own")
+        raise OSError(ctypes.get_errno(), "no mounts of its own")
     if user:
-        Path("/proc/self/setgroups").write_text("deny")
-        Path("/proc/self/uid_map").write_text(f"0 {user} 1")
-        Path("/proc/self/gid_map").write_text(f"0 {group} 1")
-    none, private = b"none", 0x4_4000
-    for target, kind, flags, data in ((b"/", None, private, None), (os.fsencode(folder), b"tmpfs", 0, b"size=16k")):
-        if libc.mount(none, target, kind, flags, data):
-            raise OSError(ctypes.get_errno(), "no file system may be mounted")
-    with (folder / "full").open("wb", buffering=0) as file:
+        for name, text in (("setgroups", "deny"), ("uid_map", f"0 {user} 1"), ("gid_map", f"0 {group} 1")):
+            Path(f"/proc/self/{name}").write_text(text)
+    size = f"size={megabytes}m".encode()
+    for target, kind, flags, data in ((b"/", None, _PRIVATE, None), (os.fsencode(folder), b"tmpfs", 0, size)):
+        if libc.mount(b"none", target, kind, flags, data):
+            raise OSError(ctypes.get_errno(), "no mounting")
+
+
+def fill(folder: Path) -> None:
+    """Take all room on a disk."""
+    with (folder / "room").open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while True:
-            try:
-                file.write(bytes(4096))
-            except OSError:
-                break
+            file.write(bytes(4096))
 
 
 def no_streams() -> None:
@@ -89,7 +92,7 @@ def ended(arguments: list[str], prepare: Callable[[], None]) -> tuple[int, str, 
         code = 99
         try:
             os.dup2(out[1], 1), os.dup2(err[1], 2)
-            sys.stdout = open(1, "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors, closefd=False)
+            sys.stdout = open(1, "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors, closefd=False)  # noqa: SIM115
             prepare()
             cli.main(arguments)
         except SystemExit as stop:
@@ -103,26 +106,32 @@ def ended(arguments: list[str], prepare: Callable[[], None]) -> tuple[int, str, 
     texts = []
     for read, write in (out, err):
         os.close(write)
-        with open(read, encoding="utf-8", errors="replace") as file:
+        with os.fdopen(read, encoding="utf-8", errors="replace") as file:
             texts.append(file.read())
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), *texts
 
 
 def main() -> None:
-    condition, run, out = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+    condition, given, folder = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
     try:
         if condition == "full disk":
-            full_disk(out)
+            own_disk(folder, 64)
         elif condition == "full TMPDIR":
-            full_disk(Path(os.environ["TMPDIR"]))
+            own_disk(Path(os.environ["TMPDIR"]), 1)
     except OSError as error:
         print(error.strerror, file=sys.stderr)
         sys.exit(3)
+    runs = [folder / name for name in ("run", "other")]
+    for run in runs:
+        shutil.copytree(given, run)
+    if condition in ("full disk", "full TMPDIR"):
+        fill(folder if condition == "full disk" else Path(os.environ["TMPDIR"]))
+    before = contents(folder)
     import pyro_vd.posterior.inference_data
     import pyro_vd.workflow.training_run  # noqa: F401
 
-    prepare = INSIDE.get(condition, lambda: None)
-    print(json.dumps([[" ".join(line[:1] + line[3:4]), *ended(line, prepare)] for line in commands(run, out)]))
+    ends = [[line[0], *ended(line, INSIDE.get(condition, lambda: None))] for line in commands(*runs, folder)]
+    print(json.dumps({"ends": ends, "new": sorted(contents(folder).keys() - before.keys())}))
 
 
 if __name__ == "__main__":

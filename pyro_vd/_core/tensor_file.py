@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,7 @@ def read_tensors(path: Path, mark: str, what: str) -> tuple[dict[str, Any], dict
     if not path.is_file():
         message = f"file (={str(path)!r}) is not there; give the path of {what}"
         raise InputError(message, name=str(path), allowed=what)
-    with reading(path, _WHAT), safe_open(path, framework="pt") as file:
+    with reading(path, _WHAT), _name_in_utf8(path) as place, safe_open(place, framework="pt") as file:
         metadata = file.metadata() or {}
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if mark not in metadata:
@@ -132,6 +133,18 @@ def read_tensors(path: Path, mark: str, what: str) -> tuple[dict[str, Any], dict
         raise InputError(f"{path} is corrupt: its description is not a mapping", name=str(path), value=described)
     _check_types(f"{path} is corrupt", tensors)
     return described, tensors
+
+
+@contextmanager
+def _name_in_utf8(path: Path) -> Iterator[Path]:
+    """Yield a path to the file in UTF-8, the only one that safetensors takes."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        with path.open("rb") as file:
+            yield Path(f"/dev/fd/{file.fileno()}")
+    else:
+        yield path
 
 
 def check_checksum(path: Path | str, described: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:

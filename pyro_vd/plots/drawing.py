@@ -25,6 +25,14 @@ SHOWN = (-12.0, 16.0)
 """The range of log α that is shown; values outside of it are counted at its ends."""
 
 
+def plain(text: str) -> str:
+    """Return text, such as the name of a folder, as a label that matplotlib shows as it is: ``$`` begins no formula.
+
+    What is no Unicode, as in names of files in other encodings, is replaced.
+    """
+    return text.encode("utf-8", "replace").decode().replace("$", r"\$")
+
+
 def draw_band(axes: Axes, x: Sequence[float], values: Sequence[Sequence[float]], label: str, **style: Any) -> None:
     """Draw a curve with several values per point: their mean as a line, their range as a band.
 
@@ -35,7 +43,7 @@ def draw_band(axes: Axes, x: Sequence[float], values: Sequence[Sequence[float]],
         label: the label of the line.
         style: further arguments of ``Axes.plot``.
     """
-    (line,) = axes.plot(x, [sum(v) / len(v) for v in values], label=label, **style)
+    (line,) = axes.plot(x, [sum(v) / len(v) for v in values], label=plain(label), **style)
     axes.fill_between(x, [min(v) for v in values], [max(v) for v in values], color=line.get_color(), alpha=0.2, linewidth=0)
 
 
@@ -100,7 +108,7 @@ def draw_log_alpha(axes: Axes, log_alphas: Mapping[str, Tensor], threshold: floa
     bins = torch.linspace(*SHOWN, 71).tolist()
     for (name, values), colour in zip(log_alphas.items(), cycle(COLOURS)):
         share = 100 * (values >= threshold).float().mean().item()
-        label = f"{name}, {' × '.join(map(str, values.shape))}: {share:.1f} % above"
+        label = f"{plain(name)}, {' × '.join(map(str, values.shape))}: {share:.1f} % above"
         axes.hist(values.clamp(*SHOWN).flatten().tolist(), bins, histtype="step", linewidth=1.5, color=colour, label=label)
     axes.axvline(threshold, color="black", linestyle="--", linewidth=1, label=f"threshold {threshold:g}")
     axes.set(xlabel="log α", ylabel="weights", yscale="log")
@@ -126,7 +134,7 @@ def error_against_compression(networks: Mapping[str, tuple[float, Score]]) -> Fi
     for number, ((name, (compression, score)), colour) in enumerate(zip(networks.items(), cycle(COLOURS)), 1):
         is_finite = math.isfinite(compression)
         point = (compression if is_finite else edge, score.shown)
-        label = f"{number}  {name}" + ("" if is_finite else " (no weight left)")
+        label = f"{number}  {plain(name)}" + ("" if is_finite else " (no weight left)")
         axes.plot(*point, "o" if is_finite else ">", color=colour, markersize=7, label=label)
         axes.annotate(str(number), point, xytext=(5, 4), textcoords="offset points")
     axes.xaxis.set_major_formatter("{x:g}")

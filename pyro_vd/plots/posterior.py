@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pyro_vd._core.errors import InputError
 from pyro_vd.distributions.weight_posterior import MultiplicativeNormal
-from pyro_vd.plots.drawing import COLOURS, SHOWN, check_image_shape
+from pyro_vd.plots.drawing import COLOURS, SHOWN, check_image_shape, plain
 from pyro_vd.posterior.arviz_files import has_data_tree, import_arviz, to_tree
 
 _COLUMNS = 3
@@ -46,7 +46,9 @@ def log_alpha_histograms(
         axis.hist(parts, edges.tolist(), stacked=True, color=list(COLOURS[:2]), label=["left", "removed"])
         axis.axvline(threshold, color="black", linestyle="--", linewidth=1, label=f"threshold {threshold:g}")
         share = 100 * removed.double().mean().item()
-        axis.set(title=f"{name}: {share:.1f} % removed", xlabel="log α", ylabel="weights", yscale="log", ylim=(0.7, None))
+        axis.set(
+            title=f"{plain(name)}: {share:.1f} % removed", xlabel="log α", ylabel="weights", yscale="log", ylim=(0.7, None)
+        )
         axis.set_xticks(ticks, labels)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     return figure
@@ -79,7 +81,7 @@ def weight_masks(masks: Mapping[str, Tensor]) -> Figure:
         norm = PowerNorm(0.5, vmin=0, vmax=cells.max().item() or 1.0)  # so that one weight in a cell is visible
         extent = (-0.5, cells.shape[1] * size[1] - 0.5, cells.shape[0] * size[0] - 0.5, -0.5)
         image = axis.imshow(cells.numpy(), cmap="Greys", norm=norm, aspect="auto", interpolation="nearest", extent=extent)
-        axis.set(title=f"{name}: {int(mask.count_nonzero())} of {mask.numel()} left", xlabel="input", ylabel="unit")
+        axis.set(title=f"{plain(name)}: {int(mask.count_nonzero())} of {mask.numel()} left", xlabel="input", ylabel="unit")
         axis.set(xlim=(-0.5, matrix.shape[1] - 0.5), ylim=(matrix.shape[0] - 0.5, -0.5))
         figure.colorbar(image, ax=axis, label="share left")
     return figure
@@ -123,7 +125,7 @@ def _named_relevance(weight: Tensor, features: Sequence[str]) -> Figure:
     shown = norms.argsort(descending=True, stable=True)[:_BARS].tolist()
     figure = Figure(figsize=(7, 1.2 + 0.25 * len(shown)), layout="constrained")
     axis = figure.subplots()
-    bars = axis.barh([features[index] for index in shown], norms[shown].tolist(), color=COLOURS[0])
+    bars = axis.barh([plain(features[index]) for index in shown], norms[shown].tolist(), color=COLOURS[0])
     axis.bar_label(bars, [f"{counts[index]} weights" for index in shown], padding=4, fontsize="small")
     axis.margins(x=0.2)
     axis.invert_yaxis()
@@ -141,7 +143,7 @@ def kl_by_layer(kl: Mapping[str, float]) -> Figure:
     figure = Figure(figsize=(7, 1.2 + 0.4 * len(kl)), layout="constrained")
     axis = figure.subplots()
     total = sum(kl.values()) or 1.0
-    bars = axis.barh(list(kl), list(kl.values()), color=COLOURS[0])
+    bars = axis.barh([plain(name) for name in kl], list(kl.values()), color=COLOURS[0])
     axis.bar_label(bars, [f"{value:.1f} nats, {100 * value / total:.1f} %" for value in kl.values()], padding=4)
     axis.margins(x=0.5)
     axis.invert_yaxis()
@@ -167,7 +169,7 @@ def mean_against_deviation(posteriors: Mapping[str, MultiplicativeNormal], thres
         points = theta.clamp(x[0], x[-1]).numpy(), sigma.clamp(y[0], y[-1]).numpy()
         image = axis.hist2d(points[0], points[1], bins=[x, y], cmap="cividis", norm=LogNorm())[3]
         axis.plot(x, x * math.exp(threshold / 2), color=COLOURS[5], label=f"log α = {threshold:g} of a weight")
-        axis.set(title=name, xlabel="|θ|, smaller values at the edge", ylabel="σ", xscale="log", yscale="log")
+        axis.set(title=plain(name), xlabel="|θ|, smaller values at the edge", ylabel="σ", xscale="log", yscale="log")
         axis.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
         figure.colorbar(image, ax=axis, label="weights")
     axes[0].legend(fontsize="small", loc="upper left")
@@ -204,7 +206,7 @@ def largest_weights(data: Any, most: int = 10) -> Figure:
             index = np.unravel_index(place, signal.shape)
             labels = [str(array[dim].values[place]) for dim, place in zip(array.dims[2:], index, strict=True)]
             label = f"{name}[{', '.join(labels)}]" if labels else str(name)
-            numbers[label] = (("chain", "draw"), array.values[:, :, *index])
+            numbers[plain(label)] = (("chain", "draw"), array.values[:, :, *index])
     draws, size = xr.Dataset(numbers), (6, 1 + 0.2 * len(numbers))
     if not has_data_tree():
         figure = Figure(figsize=size, layout="constrained")

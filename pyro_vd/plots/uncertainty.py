@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from pyro_vd.evaluation.uncertainty import CALIBRATION_BINS, by_confidence
-from pyro_vd.plots.drawing import COLOURS, MARKERS, draw_band
+from pyro_vd.plots.drawing import COLOURS, MARKERS, draw_band, plain
 
 _STYLES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 _FEWEST = 10
@@ -36,7 +36,7 @@ def reliability(predictions: Mapping[str, tuple[Tensor, Tensor]]) -> Figure:
         counts, said, found = (torch.bincount(bins, of, CALIBRATION_BINS) for of in (None, confidence, right))
         shown = counts >= _FEWEST
         points = (said / counts)[shown].tolist(), (found / counts)[shown].tolist()
-        axes.plot(*points, color=colour, linestyle=style, marker=marker, markersize=4, label=label)
+        axes.plot(*points, color=colour, linestyle=style, marker=marker, markersize=4, label=plain(label))
         shares.stairs((100 * counts / len(y)).tolist(), edges.tolist(), color=colour, linestyle=style)
     shares.set(ylabel="predictions, %", yscale="log", title="reliability")
     axes.set(xlabel="confidence, largest probability", ylabel="accuracy")

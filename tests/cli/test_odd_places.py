@@ -1,0 +1,107 @@
+"""Every command on a full disk, with a full TMPDIR, under encodings of few characters, without streams, and with odd names."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import ENVIRONMENT, ROOT, SMALL, run_cli
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="conditions of Linux")
+
+MARKUP = "[x] a[/b] :cat: $a_{$"
+"""Text that rich and matplotlib would take for more than text."""
+WRITES = {"train", "prune", "compare", "inspect", "animate", "export"}
+ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run that recorded frames."""
+    folder = tmp_path_factory.mktemp("recorded") / "run"
+    assert run_cli("train", "digits", *SMALL, "--train.frames=1", "--out", folder, "--quiet")[0] == 0
+    return folder
+
+
+def under(condition: str, run: Path, folder: Path, **environment: str) -> tuple[list[Any], set[str]]:
+    """What each command of ``every_command.py`` ends with, and the names of files that are new in the folder."""
+    folder.mkdir(parents=True)
+    line = [sys.executable, str(ROOT / "tests" / "every_command.py"), condition, str(run), str(folder)]
+    done = subprocess.run(line, capture_output=True, timeout=600, env={**ENVIRONMENT, **environment})
+    if done.returncode == 3:
+        pytest.skip(f"{condition}: {done.stderr.decode()}")
+    assert done.returncode == 0, done.stderr.decode()
+    found = json.loads(done.stdout)
+    for *_, err in found["ends"]:
+        assert "Traceback" not in err
+    return found["ends"], set(found["new"])
+
+
+def written(new: set[str]) -> None:
+    """All files of all commands are there."""
+    expected = {"new/metrics.json", "pruned.safetensors", "compare.png", "export.onnx", "export.pt2", "export.sparse"}
+    assert new >= expected | {"run/posterior.nc", "run/animation.gif", "run/first-layer.png"}
+
+
+@pytest.mark.slow
+def test_a_full_disk(tmp_path: Path, recorded: Path) -> None:
+    ends, new = under("full disk", recorded, tmp_path / "disk")
+    refused = {command for command, code, out, err in ends if code == 2}
+    assert refused == WRITES
+    for command, code, out, err in ends:
+        if out:
+            assert (code, err) == (0, ""), command
+        else:
+            assert err.splitlines()[-1].startswith("error: ")
+            assert "No space left on device; nothing was changed" in err
+    assert new == set()
+
+
+@pytest.mark.slow
+def test_a_full_folder_of_temporary_files(tmp_path: Path, recorded: Path) -> None:
+    (temporary := tmp_path / "temporary").mkdir()
+    ends, new = under("full TMPDIR", recorded, tmp_path / "out", TMPDIR=str(temporary))
+    assert [code for _, code, *_ in ends] == [0] * len(ends), ends
+    written(new)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "environment",
+    [ASCII, {"PYTHONIOENCODING": "cp1252"}, {"PYTHONIOENCODING": "latin-1"}, {"PYTHONIOENCODING": "utf-8"}],
+    ids=lambda environment: next(iter(environment.values())),
+)
+def test_names_with_markup_under_each_encoding(tmp_path: Path, recorded: Path, environment: dict[str, str]) -> None:
+    ends, new = under("names", recorded, tmp_path / MARKUP, **environment)
+    assert [code for _, code, *_ in ends] == [0] * len(ends), ends
+    for command, _, out, _ in ends:
+        if command != "recipes" and not out.startswith("data:"):
+            assert "".join(MARKUP.split()) in "".join(out.split()), "as it is, whatever the line breaks"
+    written(new)
+
+
+@pytest.mark.slow
+def test_a_name_that_is_no_text(tmp_path: Path, recorded: Path) -> None:
+    ends, new = under("names", recorded, tmp_path / os.fsdecode(b"caf\xe9 \xff"))
+    assert [code for _, code, *_ in ends] == [0] * len(ends), ends
+    written(new)
+
+
+@pytest.mark.slow
+def test_closed_standard_streams(tmp_path: Path, recorded: Path) -> None:
+    ends, new = under("closed streams", recorded, tmp_path / "out")
+    assert ends == [[command, 0, "", ""] for command, *_ in ends]
+    written(new)
+
+
+@pytest.mark.slow
+def test_standard_output_on_a_full_disk(tmp_path: Path, recorded: Path) -> None:
+    ends, _ = under("full output", recorded, tmp_path / "out")
+    for command, code, out, err in ends:
+        assert (code, out) == (2, ""), command
+        assert "No space left on device" in err.splitlines()[-1]
