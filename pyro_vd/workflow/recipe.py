@@ -118,11 +118,19 @@ class Recipe:
                 raise
 
     def from_anywhere(self) -> Recipe:
-        """The same recipe with absolute paths to its data, so that it holds in every working directory."""
+        """The same recipe with absolute paths to its data, so that it holds in every working directory.
+
+        Raises:
+            InputError: such a path is no text, which no file could hold.
+        """
         name, root = self.data.name, self.data.dir
         if name not in NAMES and Path(name).exists():
             name = str(Path(name).absolute())
-        return replace(self, data=replace(self.data, name=name, dir=root and str(Path(root).absolute())))
+        data = replace(self.data, name=name, dir=root and str(Path(root).absolute()))
+        for key, path in (("data.name", data.name), ("data.dir", data.dir)):
+            if path and path.encode("utf-8", "replace").decode() != path:
+                raise InputError(name=key, value=path, allowed="a path in UTF-8, because the files of a run hold it")
+        return replace(self, data=data)
 
     def torch_device(self) -> str:
         """The name of the device, with ``auto`` resolved."""
