@@ -14,6 +14,7 @@ from torch import Tensor
 from pyro_vd._core.arguments import check_number
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import one_line
+from pyro_vd.data.array_inputs import inputs_in, integers_in, is_integers, is_pixels
 from pyro_vd.networks.input_checks import check_pair, inputs_of
 from pyro_vd.networks.inputs import num_examples, rows, shapes_of
 
@@ -169,7 +170,7 @@ def dataset_of(
     Raises:
         InputError: an array that does not hold numbers, another kind of numbers in one part, or see :class:`Dataset`.
     """
-    if _is_pixels(x_train) != _is_pixels(x_test) or is_integers(x_train) != is_integers(x_test):
+    if is_pixels(x_train) != is_pixels(x_test) or is_integers(x_train) != is_integers(x_test):
         raise InputError(
             f"{name}: inputs of type {x_train.dtype} and {x_test.dtype}; training and test inputs must both be "
             "8-bit pixels, both be wider integers, or both be other numbers",
@@ -186,24 +187,8 @@ def dataset_of(
                 allowed="numbers",
             )
         tensors += [
-            torch.from_numpy(_inputs_of(x)),
-            torch.from_numpy(y.astype(np.float64 if y.dtype.kind == "f" else np.int64)),
+            torch.from_numpy(inputs_in(f"{name}, inputs", x)),
+            torch.from_numpy(y.astype(np.float64) if y.dtype.kind == "f" else integers_in(f"{name}, labels", y)),
         ]
     named, of_classes = (None if names is None else tuple(names) for names in (features, classes))
     return Dataset(name, *tensors, features=named, classes=of_classes)
-
-
-def _is_pixels(x: np.ndarray) -> bool:
-    return x.dtype == np.uint8
-
-
-def is_integers(x: np.ndarray) -> bool:
-    """Whether an array holds integers that stay integers, such as tokens, and no 8-bit pixels."""
-    return x.dtype.kind in "iu" and not _is_pixels(x)
-
-
-def _inputs_of(x: np.ndarray) -> np.ndarray:
-    if is_integers(x):
-        return x.astype(np.int64)
-    with np.errstate(over="ignore"):  # values too large for float32 become infinite, and are then refused
-        return np.asarray(np.asarray(x, np.float32) / np.float32(255 if _is_pixels(x) else 1))

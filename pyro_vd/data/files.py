@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from pyro_vd._core.array_files import read_arrays
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.extras import check_installed
 from pyro_vd._core.messages import one_line
-from pyro_vd._core.reading import reading
 from pyro_vd.data.dataset import KEYS, Dataset, dataset_of
+from pyro_vd.data.image_files import read_image
 
 NPZ = "an .npz file of plain arrays"
 """What a file of arrays is called in errors."""
@@ -32,11 +31,11 @@ def load_image_folder(path: Path) -> Dataset:
     """Load images of one shape from ``train/<class>/`` and ``test/<class>/``.
 
     Raises:
-        InputError: torchvision is not installed; a folder is missing, classes or shapes differ, or a file is not an image.
+        InputError: torchvision is not installed; a folder is missing, classes or shapes differ, or a file is not an image of 8
+            bits per channel, see :func:`~pyro_vd.data.image_files.read_image`.
     """
     check_installed("a folder of images", "torchvision")
     from torchvision.datasets import ImageFolder
-    from torchvision.transforms.functional import pil_to_tensor
 
     arrays: list[np.ndarray] = []
     classes: list[list[str]] = []
@@ -48,10 +47,7 @@ def load_image_folder(path: Path) -> Dataset:
                 f"{path} needs {part}/<class>/ folders of images: {one_line(error)}", name=str(path), value=part
             ) from error
         classes.append(folder.classes)
-        images = []
-        for file, _ in folder.samples:
-            with reading(file, "an image"):
-                images.append(pil_to_tensor(folder.loader(file)))
+        images = [read_image(file) for file, _ in folder.samples]
         shapes = {tuple(image.shape) for image in images}
         if len(shapes) > 1:
             raise InputError(
@@ -59,7 +55,7 @@ def load_image_folder(path: Path) -> Dataset:
                 name=str(path / part),
                 value=sorted(shapes),
             )
-        arrays += [torch.stack(images).numpy(), np.asarray(folder.targets)]
+        arrays += [np.stack(images), np.asarray(folder.targets)]
     if classes[0] != classes[1]:
         raise InputError(
             f"{path}: train has the classes {classes[0]}, test {classes[1]}; they must agree", name=str(path), value=classes

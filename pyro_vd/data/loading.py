@@ -16,7 +16,8 @@ from pyro_vd._core.errors import InputError
 from pyro_vd._core.extras import check_installed
 from pyro_vd._core.messages import must_be_one_of, one_line
 from pyro_vd._core.storage import write_atomically
-from pyro_vd.data.dataset import Dataset, dataset_of, is_integers
+from pyro_vd.data.array_inputs import is_integers
+from pyro_vd.data.dataset import Dataset, dataset_of
 from pyro_vd.data.files import NPZ, load_image_folder, load_npz
 from pyro_vd.data.idx_files import read_idx
 from pyro_vd.data.imdb import load_imdb

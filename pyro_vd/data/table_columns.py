@@ -10,14 +10,12 @@ import numpy as np
 
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import must_be_one_of, quoted, some_of
+from pyro_vd.data.single_precision import merged_column
 
 logger: logging.Logger = logging.getLogger(__name__)
 
 MOST_CATEGORIES = 100
 """The most different texts in a column of categories; columns of more are rather names, dates or identifiers."""
-
-_ROUNDING = 1e-3
-"""The largest error of a number as float32 that is allowed, relative to the standard deviation of its column."""
 
 _TYPES = "numbers, truth values, text or categories"
 
@@ -93,8 +91,7 @@ def _numbers(where: str, series: Any) -> np.ndarray:
             value=value,
             allowed=f"finite numbers of at most {largest:.2g}",
         )
-    error = np.abs(values - single).max()
-    if series.nunique() > 1 and (error > _ROUNDING * values.std() or len(np.unique(single)) == 1):
+    if merged_column(values[:, None]) is not None or (series.nunique() > 1 and len(np.unique(single)) == 1):
         raise InputError(
             f"{where}: column {series.name!r} holds numbers near {values[0]:.12g} that differ by about {values.std():.3g}, "
             "which the 7 digits of float32 cannot tell apart; subtract a number from all of them, or leave the column out",

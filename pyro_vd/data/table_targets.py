@@ -14,6 +14,9 @@ from pyro_vd.data.table_columns import column, text_error, texts_of, values_of
 MOST_CLASSES = 10
 """The most different whole numbers that are taken for class labels where nothing says what they are."""
 
+_LARGEST = 2**53 - 1
+"""The largest integer that, like all smaller ones, is not the same as another one in float64."""
+
 
 def class_names(where: str, frame: Any, target: str, as_classes: bool | None = None) -> tuple[str, ...] | None:
     """The classes of a target column in their order, as text; None where it holds numbers.
@@ -46,7 +49,15 @@ def class_names(where: str, frame: Any, target: str, as_classes: bool | None = N
         value = float(distinct[distinct != np.floor(distinct)][0])
         message = f"{where}: column {target!r} holds {value}; classes must be text, truth values or integers"
         raise InputError(message, name=target, value=value, allowed="text, truth values or integers")
+    _check_exact(where, target, distinct)
     return tuple(texts_of(distinct))
+
+
+def _check_exact(where: str, target: str, values: np.ndarray) -> None:
+    """Refuse classes that are integers too large for float64, which holds the values of a column."""
+    if values.dtype == np.float64 and (largest := np.abs(values).max(initial=0)) > _LARGEST:
+        message = f"{where}: column {target!r} holds classes as large as {largest:.0f}; make text of them"
+        raise InputError(message, name=target, value=largest, allowed=f"text, or integers of at most {_LARGEST} in size")
 
 
 def are_text(classes: Sequence[str] | None) -> bool:
@@ -70,6 +81,7 @@ def observations_in(where: str, frame: Any, target: str, classes: Sequence[str] 
         if values.dtype == object:
             raise text_error(where, target, values, "the target must be numbers")
         return values.astype(np.float64)
+    _check_exact(where, target, values)
     places = {name: label for label, name in enumerate(classes)}
     texts = texts_of(values)
     if unknown := sorted(set(texts) - set(places)):
