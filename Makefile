@@ -28,6 +28,7 @@ test-lowest: .venv-lowest/installed  ## the tests with the oldest versions that 
 
 fuzz: .venv/installed-dev  ## 10,000 spoilt files for every reader, about an hour; CASES=1000 for fewer
 	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/run.py $(or $(CASES),10000)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/leaves.py 0
 
 test-arviz1: .venv/installed-dev  ## the tests of the posterior under ArviZ 1.x, where there is a Python for it
 	@for python in $(NEWER); do \

@@ -18,7 +18,9 @@ MOST_TEXT = 2**20
 MOST_JSON = 2**26
 """Largest size in bytes of a file of results or of a whole log."""
 
-_DEEPEST = 64
+DEEPEST = 64
+"""The most levels of JSON and of a checkpoint, far more than pyro_vd writes."""
+
 _LONGEST_MESSAGE = 300
 
 
@@ -31,11 +33,13 @@ def reading(path: Path | str, what: str) -> Iterator[None]:
         what: what the file should be, such as "an ONNX file".
 
     Raises:
-        InputError: for any exception. An InputError from inside is not changed, so it must name the file itself.
+        InputError: for any exception. An InputError from inside stays, with the file before its message if that lacks it.
     """
     try:
         yield
-    except InputError:
+    except InputError as error:
+        if str(path) not in str(error):
+            error.args = (f"{path}: {error}",)
         raise
     except FileNotFoundError as error:
         raise InputError(f"{path} is not there; give the path of {what}", name=str(path), allowed=what) from error
@@ -103,7 +107,7 @@ def plain_json(text: str) -> Any:
         ValueError: the text is not JSON, or has a duplicate key, NaN or infinity, invalid Unicode, or more than 64 levels.
     """
     tree = json.loads(text, parse_constant=_no_number, parse_float=_finite, object_pairs_hook=_once)
-    _check_plain(tree, _DEEPEST)
+    _check_plain(tree, DEEPEST)
     return tree
 
 
@@ -125,7 +129,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _check_plain(tree: Any, levels: int) -> None:
     if levels < 0:
-        raise ValueError(f"more than {_DEEPEST} levels")
+        raise ValueError(f"more than {DEEPEST} levels")
     if isinstance(tree, str):
         tree.encode()  # half a surrogate pair could not be printed
     elif isinstance(tree, dict):

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import one_line
+from pyro_vd._core.plain_content import check_plain
 from pyro_vd._core.reading import read_bytes, reading
 from pyro_vd._core.sealed import check_zip, seal_zip
 
@@ -124,9 +125,15 @@ def _finite(tree: Any) -> Any:
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write ``state``, of tensors and plain containers, atomically and with a digest."""
+    """Write ``state``, of tensors and plain containers, atomically and with a digest.
+
+    Raises:
+        InputError: it holds what :func:`load_checkpoint` would refuse; nothing is written.
+        OSError: see :func:`write_atomically`.
+    """
     buffer = io.BytesIO()
     torch.save({"format": _FORMAT, **state}, buffer)
+    check_plain(str(path), state, len(buffer.getbuffer()))
     write_atomically(path, seal_zip(buffer))
 
 
@@ -134,7 +141,8 @@ def fits_checkpoint(content: Any) -> bool:
     """Whether a checkpoint can hold this, which is read without running code: numbers, text, tensors, lists and mappings."""
     try:
         torch.save(content, buffer := io.BytesIO())
-        torch.load(io.BytesIO(buffer.getvalue()), weights_only=True)
+        found = torch.load(io.BytesIO(buffer.getvalue()), weights_only=True)
+        check_plain("the content", found, len(buffer.getbuffer()))
     except Exception:  # pickling asks the objects, which may raise anything
         return False
     return True
@@ -144,12 +152,13 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read a file of :func:`save_checkpoint` onto the CPU, without running code from it.
 
     Raises:
-        InputError: the file is missing, truncated or changed, or is not such a file.
+        InputError: the file is missing, truncated or changed, is not such a file, or holds more than its size allows.
     """
     with reading(path, _CHECKPOINT):
         content = read_bytes(path, _CHECKPOINT)
         check_zip(str(path), _CHECKPOINT, content)
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        check_plain(str(path), state, len(content))
     if not isinstance(state, dict) or state.get("format") != _FORMAT:
         given = state.get("format") if isinstance(state, dict) else None
         message = f"{path} is not a pyro_vd checkpoint: it lacks the mark {_FORMAT!r}"

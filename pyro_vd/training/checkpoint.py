@@ -20,12 +20,13 @@ from pyro_vd.evaluation.epoch_record import EpochRecord
 from pyro_vd.networks.checks import check_state
 from pyro_vd.training.best_epoch import best_epoch
 from pyro_vd.training.metrics_log import record_of
-from pyro_vd.training.optimizer_state import check_kind, check_optimizer_state, first_step
+from pyro_vd.training.optimizer_state import first_step, optimizer_state_in
 from pyro_vd.training.own_state import OwnState, check_own, own_state, restore_own
 from pyro_vd.training.processes import Processes
 from pyro_vd.training.scheduler import check_scheduler_state
 from pyro_vd.training.shrinking import ShrinkingState
 from pyro_vd.training.state import TrainingState
+from pyro_vd.training.state_forms import check_kind
 
 
 class _Saved(TypedDict):
@@ -115,9 +116,6 @@ class Checkpoint:
             return
         with reading(self.path, "a checkpoint of this training"):
             history, on_gpu = self._check(saved, state)
-            state.whole.load_state_dict(saved["module"])
-            if state.best is not None:
-                state.best.values = saved["best"]
             state.optimizer.load_state_dict(saved["optimizer"])
             if state.scheduler is not None:
                 state.scheduler.load_state_dict(saved["scheduler"])
@@ -126,6 +124,9 @@ class Checkpoint:
             if on_gpu:
                 torch.cuda.set_rng_state_all(saved["cuda_rng"])
             restore_own(state, saved.get("batches"), saved.get("others", []))
+            state.whole.load_state_dict(saved["module"])  # which cannot fail: what is of the user's own, above, may
+            if state.best is not None:
+                state.best.values = saved["best"]
             if state.shrinking is not None:
                 state.shrinking.resume(state)
             state.guard.skipped, state.guard.in_a_row = saved["guard"]
@@ -154,8 +155,8 @@ class Checkpoint:
             check_state(where, saved[part], state.whole)
             for name, like in state.whole.state_dict().items():
                 check_kind(f"{where}: {name}", saved[part][name], like)
-        fixed = state.spec.optimizer is None and state.scheduler is None
-        check_optimizer_state(where, saved["optimizer"], state.optimizer, fixed)
+        fixed = state.scheduler is None
+        saved["optimizer"] = optimizer_state_in(where, saved["optimizer"], state.optimizer, fixed)
         check_scheduler_state(where, saved["scheduler"], state.scheduler)
         for generator in ("shuffle", "rng"):
             check_kind(f"{where}: {generator}", saved[generator], state.shuffle.get_state())

@@ -10,7 +10,7 @@ from torch import Tensor
 from pyro_vd._core.generators import generator_state, set_generator_state
 from pyro_vd.data.batches import StatefulBatches
 from pyro_vd.data.shards import WHOLE
-from pyro_vd.training.optimizer_state import check_kind
+from pyro_vd.training.state_forms import check_kind
 
 if TYPE_CHECKING:
     from pyro_vd.training.state import TrainingState

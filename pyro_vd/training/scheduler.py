@@ -10,7 +10,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import one_line, quoted
-from pyro_vd.training.optimizer_state import check_alike
+from pyro_vd.training.state_forms import check_alike
 
 if TYPE_CHECKING:
     from pyro_vd.evaluation.epoch_record import EpochRecord
@@ -54,19 +54,34 @@ def make_scheduler(spec: TrainingSpec, optimizer: torch.optim.Optimizer, has_val
     return scheduler
 
 
-def after_epoch(scheduler: LRScheduler, record: EpochRecord) -> None:
-    """Take a step at the end of an epoch."""
-    if isinstance(scheduler, ReduceLROnPlateau):
-        assert record.score is not None
-        scheduler.step(record.score)
-    else:
-        scheduler.step()
+def take_step(scheduler: LRScheduler, spec: TrainingSpec, record: EpochRecord | None = None) -> None:
+    """Take a step, after an update of the parameters or at the end of an epoch.
+
+    Args:
+        scheduler: that of the training.
+        spec: its settings, for messages.
+        record: of the epoch, with the score that ReduceLROnPlateau compares.
+
+    Raises:
+        InputError: the scheduler cannot take one, as ``OneCycleLR`` after its last step.
+    """
+    try:
+        if isinstance(scheduler, ReduceLROnPlateau):
+            assert record is not None
+            assert record.score is not None
+            scheduler.step(record.score)
+        else:
+            scheduler.step()
+    except (ValueError, ArithmeticError) as error:
+        message = f"scheduler (={quoted(spec.scheduler)}) cannot take a further step: {one_line(error)}"
+        raise InputError(message, name="scheduler", value=spec.scheduler) from error
 
 
 def check_scheduler_state(where: str, state: Any, scheduler: LRScheduler | None) -> None:
-    """Refuse a ``state_dict`` that is not one of this scheduler.
+    """Refuse a ``state_dict`` that is not one of this scheduler; that of a class of the user's own may grow.
 
     Raises:
         InputError: keys, types or lengths that differ from those of the scheduler's own state.
     """
-    check_alike(f"{where}: scheduler", state, None if scheduler is None else scheduler.state_dict())
+    own = None if scheduler is None else scheduler.state_dict()
+    check_alike(f"{where}: scheduler", state, own, grows=not type(scheduler).__module__.startswith("torch.optim"))

@@ -16,8 +16,8 @@ from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.networks.inputs import Inputs
 from pyro_vd.pruning.rule import PruningRule, pruning_masks
-from pyro_vd.training.optimizer_state import check_kind
 from pyro_vd.training.removable import Masks, find_plan, obstacle, weights_left
+from pyro_vd.training.state_forms import check_kind
 
 logger: logging.Logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from pyro_vd.inference.handlers import own_parameters
 from pyro_vd.networks.inputs import Inputs, num_examples
 from pyro_vd.networks.precision import lowered
-from pyro_vd.training.scheduler import after_epoch
+from pyro_vd.training.scheduler import take_step
 
 if TYPE_CHECKING:
     from pyro_vd.evaluation.epoch_record import EpochRecord
@@ -109,10 +109,10 @@ class Update:
             torch.nn.utils.clip_grad_norm_(self._trained, self._norm * state.batches.num_examples)
         state.optimizer.step()
         if state.scheduler is not None and state.spec.scheduler_interval == "step":
-            state.scheduler.step()
+            take_step(state.scheduler, state.spec)
         return self._terms
 
     def end_epoch(self, record: EpochRecord) -> None:
         """Take the scheduler's step of an epoch, after it was measured."""
         if self._state.scheduler is not None and self._state.spec.scheduler_interval == "epoch":
-            after_epoch(self._state.scheduler, record)
+            take_step(self._state.scheduler, self._state.spec, record)

@@ -1,52 +1,67 @@
-"""What spoils one leaf of a tree of tensors, or one value of a description."""
+"""What spoils one place in a tree of tensors, or one value of a description."""
 
 from __future__ import annotations
 
 import io
 import json
 import random
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from mutate import spoil_tree
-from torch import Tensor, nn
+from torch import Tensor
+from wrong_values import other_than, same_as, wrong_for
 
 from pyro_vd._core.sealed import seal_zip
 
+Place = tuple[Any, ...]
+KINDS = {"wrong": wrong_for, "same": same_as, "other": other_than}
+
+
+def places(tree: Any, path: Place = ()) -> Iterator[Place]:
+    """The paths to the values in a tree, of those that are alike in lists the first and the last one."""
+    keys = list(tree) if isinstance(tree, dict) else list(range(len(tree)))
+    alike = isinstance(tree, list) or all(isinstance(key, int) for key in keys)
+    for key in dict.fromkeys((keys[0], keys[-1])) if alike and keys else keys:
+        yield (*path, key)
+        if isinstance(tree[key], dict | list):
+            yield from places(tree[key], (*path, key))
+
+
+def at(tree: Any, place: Place) -> Any:
+    for key in place:
+        tree = tree[key]
+    return tree
+
+
+def spoilt(good: bytes, place: Place, kind: str, number: int) -> bytes:
+    """A checkpoint with a right digest and another value at a place, or with nothing there."""
+    content = torch.load(io.BytesIO(good), weights_only=True)
+    tree = at(content, place[:-1])
+    if kind == "gone":
+        del tree[place[-1]]
+    else:
+        tree[place[-1]] = list(KINDS[kind](tree[place[-1]]))[number]
+    return _sealed(content)
+
+
+def _sealed(content: Any) -> bytes:
+    torch.save(content, buffer := io.BytesIO())
+    return bytes(seal_zip(buffer))
+
 
 def spoil_leaf(rng: random.Random, good: bytes) -> bytes:
-    """A checkpoint with a right digest and a leaf of another shape, type, device of storage, or value."""
-    state = torch.load(io.BytesIO(good), weights_only=True)
-    places: list[tuple[Any, Any]] = []
-
-    def collect(tree: Any) -> None:
-        for key in list(tree) if isinstance(tree, dict) else range(len(tree)):
-            places.append((tree, key))
-            if isinstance(tree[key], dict | list):
-                collect(tree[key])
-
-    collect(state)
-    tensors = [place for place in places if isinstance(place[0][place[1]], Tensor)]
-    tree, key = rng.choice(tensors if rng.random() < 0.5 else places)
-    value = tree[key]
-    wrong: list[Any] = [None, 3, -1, "x", [], {}, [1], torch.zeros(1), torch.zeros(0), torch.tensor(-1.0), (1, 2), 1e300]
-    if isinstance(value, Tensor):
-        wrong += [value.double(), value.long(), value.flatten()[:1], value.unsqueeze(0), value.expand(2, *value.shape)]
-        wrong += [
-            torch.full_like(value, 1),
-            value.clone().fill_(-1) if value.is_floating_point() else value,
-            value * 0,
-            value.t(),
-        ]
-        wrong += [value.to_sparse(), nn.Parameter(value)] if value.is_floating_point() else []
-        if value.is_floating_point():
-            wrong += [torch.full_like(value, torch.nan), torch.full_like(value, torch.inf)]
-    if isinstance(tree, dict) and rng.random() < 0.15:
-        del tree[key]
-    else:
-        tree[key] = rng.choice(wrong) if rng.random() < 0.8 else spoil_tree(rng, value if not isinstance(value, Tensor) else 0)
-    torch.save(state, buffer := io.BytesIO())
-    return bytes(seal_zip(buffer))
+    """A checkpoint with a right digest and a leaf, or a branch, of another form or value."""
+    content = torch.load(io.BytesIO(good), weights_only=True)
+    place = rng.choice(list(places(content)))
+    value = at(content, place)
+    if rng.random() < 0.2 and not isinstance(value, Tensor):
+        at(content, place[:-1])[place[-1]] = spoil_tree(rng, value)
+        return _sealed(content)
+    kind = rng.choice((*KINDS, "gone"))
+    count = len(list(KINDS[kind](value))) if kind in KINDS else 0
+    return spoilt(good, place, kind if count else "gone", rng.randrange(count or 1))
 
 
 def spoil_description(rng: random.Random, good: bytes) -> bytes:

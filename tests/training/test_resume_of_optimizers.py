@@ -145,6 +145,13 @@ def test_a_schedulers_state_that_does_not_fit_is_refused(tmp_path: Path, value: 
         train(path, scheduler=scheduler)
 
 
+def test_a_scheduler_that_has_ended() -> None:
+    """Its own error is told as one of the setting."""
+    one_cycle = partial(OneCycleLR, max_lr=0.01, total_steps=5)
+    with refuses("scheduler", one_cycle, "5"):
+        train(optimizer=SGD, scheduler=one_cycle, scheduler_interval="step")
+
+
 class Plain:
     pass
 
