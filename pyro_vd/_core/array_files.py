@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from pyro_vd._core.errors import InputError
-from pyro_vd._core.reading import most_unpacked, reading
+from pyro_vd._core.reading import check_regular, check_unpacked, reading
 
 _KINDS = "biufcU"
 _LONGEST_HEADER = 2000
@@ -30,6 +30,8 @@ def read_arrays(path: Path, what: str, needed: Collection[str] = ()) -> dict[str
         InputError: the file is missing or broken, or lacks a needed array; a member is encrypted, occurs twice, or is not a
             plain array of numbers or text; or the arrays would take more than 256 MB and 100 times the size of the file.
     """
+    with reading(path, what):
+        check_regular(path, what)
     with reading(path, what), path.open("rb") as file:
         if file.read(2) != b"PK":
             raise InputError(f"{path} is truncated or not {what}: it is not a zip file", name=str(path), allowed=what)
@@ -41,15 +43,8 @@ def read_arrays(path: Path, what: str, needed: Collection[str] = ()) -> dict[str
             if len(set(names)) < len(names):
                 raise InputError(f"{path} is corrupt: it has two arrays of the same name", name=str(path), value=names)
             members = {n: member for n, member in zip(names, archive.infolist(), strict=True) if n in needed or not needed}
-            size, most = sum(member.file_size for member in members.values()), most_unpacked(path.stat().st_size)
-            if size > most:
-                raise InputError(
-                    f"{path} would take {size:,} bytes; for a file of this size at most {most:,} are allowed. Write it without "
-                    "compression, as numpy.savez does",
-                    name=str(path),
-                    value=size,
-                    allowed=f"at most {most} bytes",
-                )
+            size = sum(member.file_size for member in members.values())
+            check_unpacked(path, size)
             return {name: _array(archive, member) for name, member in members.items()}
 
 

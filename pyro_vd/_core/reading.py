@@ -15,8 +15,11 @@ from pyro_vd._core.messages import one_line
 MOST_TEXT = 2**20
 """Largest size in bytes of a file of settings or of one line of a log, far more than pyro_vd writes."""
 
-MOST_JSON = 2**26
-"""Largest size in bytes of a file of results or of a whole log."""
+MOST_JSON, MOST_LOG = 2**23, 2**26
+"""Largest sizes in bytes of a file of results and of a whole log; lists in JSON take 20 times their text in memory."""
+
+MOST_HEADER = 2**24
+"""Largest size in bytes of the header of a safetensors file, of more than 100,000 tensors."""
 
 DEEPEST = 64
 """The most levels of JSON and of a checkpoint, far more than pyro_vd writes."""
@@ -65,6 +68,27 @@ def most_unpacked(size: int) -> int:
     return max(2**28, 100 * size)
 
 
+def check_regular(path: Path, what: str) -> None:
+    """Refuse a path at which something else than a file is: a pipe, for example, would be read for ever.
+
+    Raises:
+        InputError: it is a folder, a pipe or a device.
+    """
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is not a regular file; give the path of {what}", name=str(path), allowed=what)
+
+
+def check_unpacked(path: Path, size: int) -> None:
+    """Refuse a file whose content would take far more memory than the file has bytes; see :func:`most_unpacked`.
+
+    Raises:
+        InputError: more than is allowed.
+    """
+    if size > (most := most_unpacked(path.stat().st_size)):
+        message = f"{path} would take {size:,} bytes; for a file of this size at most {most:,} are allowed"
+        raise InputError(message, name=str(path), value=size, allowed=f"at most {most} bytes")
+
+
 def read_bytes(path: Path | str, what: str, most: int | None = None) -> bytes:
     """Read a whole file.
 
@@ -73,8 +97,7 @@ def read_bytes(path: Path | str, what: str, most: int | None = None) -> bytes:
     """
     path = Path(path)
     with reading(path, what):
-        if path.exists() and not path.is_file():
-            raise InputError(f"{path} is not a regular file; give the path of {what}", name=str(path), allowed=what)
+        check_regular(path, what)
         if most is not None:
             check_size(path, what, path.stat().st_size, most)
         return path.read_bytes()

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import type_name
-from pyro_vd._core.reading import MOST_TEXT, check_size, plain_json, reading
+from pyro_vd._core.reading import MOST_HEADER, MOST_TEXT, check_size, plain_json, reading
 from pyro_vd._core.storage import bytes_of, checksum, write_atomically
 
 _WHAT = "a safetensors file"
@@ -121,6 +121,8 @@ def read_tensors(path: Path, mark: str, what: str) -> tuple[dict[str, Any], dict
     if not path.is_file():
         message = f"file (={str(path)!r}) is not there; give the path of {what}"
         raise InputError(message, name=str(path), allowed=what)
+    with reading(path, _WHAT), path.open("rb") as start:
+        check_size(f"the header of {path}", "one", int.from_bytes(start.read(8), "little"), MOST_HEADER)
     with reading(path, _WHAT), _name_in_utf8(path) as place, safe_open(place, framework="pt") as file:
         metadata = file.metadata() or {}
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

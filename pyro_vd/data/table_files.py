@@ -13,12 +13,18 @@ from typing import Any
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.extras import check_installed
 from pyro_vd._core.messages import quoted
-from pyro_vd._core.reading import reading
+from pyro_vd._core.reading import check_regular, check_unpacked, reading
 
 logger: logging.Logger = logging.getLogger(__name__)
 
 SUFFIXES = (".csv", ".parquet")
 """The endings of the names of tables."""
+
+_MOST_COLUMNS = 2**16
+"""The most columns of a table; pandas takes seconds for so many."""
+
+_ROWS = 1024
+"""Rows of a Parquet file that are unpacked at a time."""
 
 _SEPARATORS = ";\t|"
 """What may separate the columns of a file in which no comma does."""
@@ -56,7 +62,9 @@ def _csv(path: Path, text: Collection[str]) -> Any:
 
     what = "a table: text in UTF-8 whose columns are separated by commas, with their names in the first line"
     with reading(path, what):
+        check_regular(path, what)
         names = _first_line(path)
+        _check_count(path, len(names))
         if len(names) == 1 and (found := [mark for mark in _SEPARATORS if mark in names[0]]):
             raise InputError(
                 f"{path} has the one column {names[0]!r}: its columns seem to be separated by {found[0]!r}; a comma must "
@@ -95,10 +103,44 @@ def _first_line(path: Path) -> list[str]:
 
 
 def _parquet(path: Path) -> Any:
-    import pandas as pd
+    """Read a file in parts, with each text once: a small file may unpack to any size, and one text may stand in all rows."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
-    with reading(path, "a table in the format Parquet"):
-        return pd.read_parquet(path, engine="pyarrow").reset_index(drop=True)  # so that its rows are counted in messages
+    with reading(path, what := "a table in the format Parquet"):
+        check_regular(path, what)
+        about, schema = pq.read_metadata(path), pq.read_schema(path)
+        _check_count(path, about.num_columns)
+        check_unpacked(path, size := 8 * about.num_rows * about.num_columns)
+        with pq.ParquetFile(path, read_dictionary=[field.name for field in schema if _is_text(field.type)]) as file:
+            parts = []
+            for part in file.iter_batches(_ROWS):
+                parts.append(part)
+                check_unpacked(path, size := size + sum(map(_size, part.columns)))
+            frame = pa.Table.from_batches(parts, file.schema_arrow).cast(schema).to_pandas()
+        return frame.reset_index(drop=True)  # so that its rows are counted in messages
+
+
+def _is_text(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_binary(kind))
+
+
+def _size(column: Any) -> int:
+    """The bytes of a column whose texts are not shared."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not pa.types.is_dictionary(column.type) or not _is_text(column.type.value_type):
+        return int(column.nbytes)
+    return int(pc.sum(pc.binary_length(column.dictionary).take(column.indices)).as_py() or 0)
+
+
+def _check_count(path: Path, columns: int) -> None:
+    if columns > _MOST_COLUMNS:
+        message = f"{path} has {columns:,} columns; at most {_MOST_COLUMNS:,} are allowed"
+        raise InputError(message, name=str(path), value=columns, allowed=f"at most {_MOST_COLUMNS} columns")
 
 
 def _without_row_numbers(path: Path, frame: Any) -> Any:

@@ -75,7 +75,7 @@ def load_table(
         tables = [whole, _frame_like(files[1], features, target, classes)]
     else:
         y = observations_in(str(path), whole, target, classes)
-        chosen = _test_rows(y, classes is not None, _number_of_tests(TEST if test is None else test, len(y)))
+        chosen = _test_rows(y, classes is not None, _number_of_tests(path, TEST if test is None else test, len(y)))
         if not chosen.any():
             example = quoted((classes or ("",))[0])
             message = (
@@ -173,12 +173,12 @@ def _warn_of_row_numbers(file: Path, frame: Any) -> None:
             )
 
 
-def _number_of_tests(test: float, rows: int) -> int:
+def _number_of_tests(path: Path, test: float, rows: int) -> int:
     """How many of so many rows are test data."""
     number = check_number("test", test, low=0)
     count = round(number * rows) if number < 1 else int(check_number("test", test, low=1, whole=True))
     if not 1 <= count < rows:
-        allowed = f"a share or a number of the {rows} rows that leaves one for training and one for the test"
+        allowed = f"a share or a number of the {rows} rows of {path} that leaves one for training and one for the test"
         raise InputError(name="test", value=test, allowed=allowed)
     return count
 

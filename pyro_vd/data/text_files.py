@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-import json
+import io
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import torch
 
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import quoted
-from pyro_vd._core.reading import check_size, read_bytes, read_text, reading
+from pyro_vd._core.reading import check_regular, check_size, check_unpacked, plain_json, read_bytes, read_text, reading
 from pyro_vd.data.dataset import Dataset
 from pyro_vd.data.texts import tokens, vocabulary, words
 
@@ -22,6 +22,8 @@ VOCABULARY, LENGTH = 20_000, 200
 _ENDINGS = (".jsonl", ".jsonl.gz")
 _MOST_BYTES = 2**28
 """Largest size of all texts of a part; the reviews of IMDB have 33 MB."""
+_BYTES_PER_TEXT, _LOOKS = 8 * LENGTH, 10_000
+"""The least that a text takes as tokens; and after so many texts it is seen whether all take too much."""
 
 Label = int | str
 Texts = tuple[list[str], list[Label]]
@@ -86,26 +88,36 @@ def read_lines(path: Path, allowed: Collection[Label] | None = None) -> Texts:
     """
     what = f"{'a gzip' if path.suffix == '.gz' else 'a'} file of texts, one JSON object with label and text per line"
     with reading(path, what):
-        if path.suffix == ".gz":
-            with gzip.open(path) as file:
-                content = file.read(_MOST_BYTES + 1)
-            check_size(path, what, len(content), _MOST_BYTES)
-        else:
-            content = read_bytes(path, what, _MOST_BYTES)
-        lines = [json.loads(line) for line in content.splitlines() if line.strip()]
-    texts: list[str] = []
-    labels: list[Label] = []
-    for number, line in enumerate(lines, 1):
-        text, label = (line.get(key) if isinstance(line, dict) else None for key in ("text", "label"))
-        fits = type(label) in (int, str) and (allowed is None or label in allowed)
-        if not isinstance(text, str) or not fits or label is None:
-            kinds = "an integer or text" if allowed is None else " or ".join(map(str, allowed))
-            needed = f"an object with a text, and a label {kinds}"
-            message = f"{path}, line {number} (={quoted(line)}) must be {needed}"
-            raise InputError(message, name=str(path), value=line, allowed=needed)
-        texts.append(text)
-        labels.append(label)
+        content = _content(path, what)
+        texts: list[str] = []
+        labels: list[Label] = []
+        for number, line in enumerate(io.BytesIO(content), 1):
+            if not line.strip():
+                continue
+            found = plain_json(line.decode("utf-8-sig"))
+            text, label = (found.get(key) if isinstance(found, dict) else None for key in ("text", "label"))
+            fits = type(label) in (int, str) and (allowed is None or label in allowed)
+            if not isinstance(text, str) or not fits or label is None:
+                kinds = "an integer or text" if allowed is None else " or ".join(map(str, allowed))
+                needed = f"an object with a text, and a label {kinds}"
+                message = f"{path}, line {number} (={quoted(found)}) must be {needed}"
+                raise InputError(message, name=str(path), value=found, allowed=needed)
+            texts.append(text)
+            labels.append(label)
+            if not number % _LOOKS:
+                check_unpacked(path, _BYTES_PER_TEXT * number)
+        check_unpacked(path, _BYTES_PER_TEXT * len(texts))
     return some(path, texts, labels)
+
+
+def _content(path: Path, what: str) -> bytes:
+    if path.suffix != ".gz":
+        return read_bytes(path, what, _MOST_BYTES)
+    check_regular(path, what)
+    with gzip.open(path) as file:
+        content = file.read(_MOST_BYTES + 1)
+    check_size(path, what, len(content), _MOST_BYTES)
+    return content
 
 
 def some(path: Path, texts: list[str], labels: list[Label]) -> Texts:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -17,12 +18,27 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.locks import FileLock
+from pyro_vd._core.messages import one_line
+from pyro_vd._core.schema import check_tree
 
 RUNNING, COMPLETE, STOPPED, FAILED = TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL
 _NAME = "sweep"
 _FEWEST = 5  # complete trials before one is stopped
 _KEPT = 75.0  # per cent of the trials that go on
 _BEFORE_TPE = 10  # trials that are drawn at random, before the sampler learns from their scores
+
+
+class _About(TypedDict):
+    recipe: dict[str, Any]
+    varied: list[str]
+    search: list[str] | None
+
+
+class _Attributes(TypedDict):
+    point: dict[str, str]
+    seeds: list[str]
+    again: bool
+    failed: NotRequired[dict[str, str]]
 
 
 class Study:
@@ -46,31 +62,54 @@ class Study:
         self.claims: Path = folder / "claims"
         self.claims.mkdir(exist_ok=True)
         journal = folder / "journal.jsonl"
-        with self.lock:
-            try:
-                self._storage = JournalStorage(JournalFileBackend(str(journal), _SystemLock(journal)))
-                open_study = optuna.load_study if self._storage.get_all_studies() else optuna.create_study
-                self._study = open_study(storage=self._storage, study_name=_NAME)
-            except OSError:
-                raise
-            except Exception as error:  # what Optuna raises depends on what is wrong
-                message = f"{journal} is no journal of a sweep, or is broken: {error}"
-                raise InputError(message, name=str(journal), value=str(error), allowed="a journal of a sweep") from error
-        self._id = self._storage.get_study_id_from_name(_NAME)
+        self._journal = journal
+        with self.lock, self._reading():
+            self._storage = JournalStorage(JournalFileBackend(str(journal), _SystemLock(journal)))
+            open_study = optuna.load_study if self._storage.get_all_studies() else optuna.create_study
+            self._study = open_study(storage=self._storage, study_name=_NAME)
+            self._id = self._storage.get_study_id_from_name(_NAME)
         self._study.pruner = optuna.pruners.PercentilePruner(_KEPT, n_startup_trials=_FEWEST, n_min_trials=_FEWEST)
 
     @property
     def about(self) -> dict[str, Any]:
-        """What was noted about the sweep."""
-        return self._study.user_attrs
+        """What was noted about the sweep.
+
+        Raises:
+            InputError: the journal is broken.
+        """
+        with self._reading():
+            found = self._study.user_attrs
+            if "recipe" in found:
+                check_tree(str(self._journal), found, _About)
+        return found
 
     def note(self, key: str, value: Any) -> None:
         """Note something about the sweep, as plain content for JSON."""
-        self._study.set_user_attr(key, value)
+        with self._reading():  # of what others have written since, here and below
+            self._study.set_user_attr(key, value)
 
     def trials(self) -> list[FrozenTrial]:
-        """All trials in the order of their numbers."""
-        return self._study.get_trials(deepcopy=False)
+        """All trials in the order of their numbers.
+
+        Raises:
+            InputError: the journal is broken.
+        """
+        with self._reading():
+            found = self._study.get_trials(deepcopy=False)
+            for trial in found:
+                if "point" in trial.user_attrs:
+                    check_tree(str(self._journal), trial.user_attrs, _Attributes)
+        return found
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, InputError):
+            raise
+        except Exception as error:  # what Optuna raises depends on what is wrong
+            message = f"{self._journal} is no journal of a sweep, or is broken: {one_line(error)}"
+            raise InputError(message, name=str(self._journal), value=str(error), allowed="a journal of a sweep") from error
 
     def add(self, point: Mapping[str, str], seeds: list[str], again: FrozenTrial | None = None) -> FrozenTrial:
         """Add a trial that is in progress.
@@ -82,7 +121,10 @@ class Study:
         """
         attributes = {"point": dict(point), "seeds": seeds, "again": again is not None}
         params, distributions = (again.params, again.distributions) if again else ({}, {})
-        self._study.add_trial(create_trial(state=RUNNING, user_attrs=attributes, params=params, distributions=distributions))
+        with self._reading():
+            self._study.add_trial(
+                create_trial(state=RUNNING, user_attrs=attributes, params=params, distributions=distributions)
+            )
         return self.trials()[-1]
 
     def draw(self, space: Mapping[str, BaseDistribution], learns: bool, seed: int) -> FrozenTrial:
@@ -96,7 +138,7 @@ class Study:
             seed: of the sampler.
         """
         number = len(self.trials())
-        with warnings.catch_warnings():
+        with self._reading(), warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             own = (seed + 7919 * number) % 2**32
             self._study.sampler = (
@@ -109,12 +151,14 @@ class Study:
 
     def set(self, trial: FrozenTrial, key: str, value: Any) -> FrozenTrial:
         """Set a user attribute of a trial and return the trial with it."""
-        self._storage.set_trial_user_attr(self._trial_id(trial), key, value)
+        with self._reading():
+            self._storage.set_trial_user_attr(self._trial_id(trial), key, value)
         return self.trials()[trial.number]
 
     def tell(self, trial: FrozenTrial, state: TrialState, value: float | None = None) -> None:
         """End a trial."""
-        self._study.tell(trial.number, value, state)
+        with self._reading():
+            self._study.tell(trial.number, value, state)
 
     def is_hopeless(self, trial: FrozenTrial, step: int, score: float) -> bool:
         """Record the score of a trial in progress, and say whether it is among the worst quarter of the complete ones.
@@ -124,8 +168,9 @@ class Study:
             step: how far it has come.
             score: its validation score there.
         """
-        self._storage.set_trial_intermediate_value(self._trial_id(trial), step, score if math.isfinite(score) else math.inf)
-        return self._study.pruner.prune(self._study, self.trials()[trial.number])
+        with self._reading():
+            self._storage.set_trial_intermediate_value(self._trial_id(trial), step, score if math.isfinite(score) else math.inf)
+            return self._study.pruner.prune(self._study, self.trials()[trial.number])
 
     def _trial_id(self, trial: FrozenTrial) -> int:
         return self._storage.get_trial_id_from_study_id_trial_number(self._id, trial.number)

@@ -73,7 +73,8 @@ def spoil_tree(rng: random.Random, tree: Any) -> Any:
 
 def spoil_json(rng: random.Random, good: bytes) -> bytes:
     """One line of JSON with another tree, or with what Python's reader takes and JSON does not allow."""
-    lines = good.decode().splitlines() if good.count(b'{"phase"') else [good.decode()]
+    by_line = good.count(b"\n") > 1 and all(line.startswith(b"{") for line in good.splitlines())
+    lines = good.decode().splitlines() if by_line else [good.decode()]
     number = rng.randrange(len(lines))
     tree = json.loads(lines[number])
     match rng.randrange(10):
@@ -83,7 +84,7 @@ def spoil_json(rng: random.Random, good: bytes) -> bytes:
             text = rng.choice(("[" * 100_000, '{"a":' * 50_000, "", "null", '"\\ud800"', '{"seed": 1, "seed": 2}'))
         case _:
             text = json.dumps(spoil_tree(rng, tree))
-    return "\n".join([*lines[:number], text, *lines[number + 1 :]]).encode()
+    return "".join(f"{line}\n" for line in [*lines[:number], text, *lines[number + 1 :]]).encode()
 
 
 _BOMB = "".join(f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n" for old, new in zip("abcdefg", "bcdefgh", strict=True))

@@ -17,6 +17,7 @@ from reading import (
     Own,
     read_frames_file,
     read_image,
+    read_journal,
     read_log_file,
     read_netcdf,
     read_own_file,
@@ -24,9 +25,24 @@ from reading import (
     read_pruned_file,
     read_recipe_file,
     read_results_file,
+    read_table,
+    read_texts,
     resume,
 )
-from seeds import DATA, bytes_of, frames_seed, image_seed, network_file, npz_seed, pair, pruned_seed, unfinished
+from seeds import (
+    DATA,
+    bytes_of,
+    frames_seed,
+    image_seed,
+    journal_seed,
+    network_file,
+    npz_seed,
+    pair,
+    pruned_seed,
+    table_seeds,
+    texts_seed,
+    unfinished,
+)
 from spoil import spoil_description, spoil_leaf
 from support import idx
 
@@ -88,7 +104,10 @@ def prepare(folder: Path) -> dict[str, Reader]:
     posterior = bytes_of(lambda path: save_posterior(path.parent, pair()[1]), "posterior.safetensors")
     checkpoint, idx_seed = unfinished(), idx(np.arange(24).reshape(2, 3, 4))
     recipes = run["recipe.yaml"], yaml.safe_dump(recipe).encode()
-    frames, npz, image = frames_seed(), npz_seed(), image_seed()
+    frames, npz, image, (csv, parquet), texts = frames_seed(), npz_seed(), image_seed(), table_seeds(), texts_seed()
+    for name in ("train.jsonl", "test.jsonl"):
+        (folder / "texts").mkdir(exist_ok=True)
+        (folder / "texts" / name).write_bytes(texts)
     ours, theirs = ((folder / name).read_bytes() for name in ("ours.nc", "theirs.nc"))
     return {
         "recipe": Reader("r.yaml", read_recipe_file, recipes, (), (spoil_bytes, spoil_yaml)),
@@ -101,6 +120,10 @@ def prepare(folder: Path) -> dict[str, Reader]:
         **{name: Reader(file, network_file(load), (seed,), (spoil_bytes,)) for name, (load, seed) in sealed.items()},
         "frames": Reader("00000.npz", read_frames_file, (frames,), (spoil_bytes,), (spoil_zip,)),
         "npz": Reader("a.npz", lambda path: repr(asdict(load_npz(path))), (npz,), (spoil_bytes,), (spoil_zip,)),
+        "csv": Reader("a.csv", read_table, (csv,), (), (spoil_bytes,)),
+        "parquet": Reader("a.parquet", read_table, (parquet,), (), (spoil_bytes,)),
+        "texts": Reader("texts/train.jsonl", read_texts, (texts,), (), both),
+        "journal": Reader("journal.jsonl", read_journal, (journal_seed(),), (), both, 4),
         "idx": Reader(file, lambda path: repr(read_idx(path, 3).tolist()), (idx_seed,), (), (spoil_bytes,)),
         "image": Reader("images/train/a/1.png", read_image, (image,), (), (spoil_bytes,)),
         "netcdf": Reader("a.nc", read_netcdf, (ours,), (spoil_bytes,), (), 8),

@@ -10,7 +10,7 @@ from seeds import DATA, OPTIONS, pair
 from support import flat
 from torch import Tensor, nn
 
-from pyro_vd import fit, load_pruned
+from pyro_vd import fit, load_data, load_pruned
 from pyro_vd._core.settings import tree_of
 from pyro_vd._core.yaml_files import read_yaml
 from pyro_vd.cli.arguments import likelihood_in
@@ -19,10 +19,14 @@ from pyro_vd.export.pruned_file import read_info
 from pyro_vd.posterior.arviz_files import read_inference_data, to_tree
 from pyro_vd.training.frame_files import read_frames
 from pyro_vd.workflow.comparison import read_results
+from pyro_vd.workflow.plans import Grid
 from pyro_vd.workflow.posterior_file import load_posterior
-from pyro_vd.workflow.recipe_files import parse_recipe
+from pyro_vd.workflow.recipe_files import parse_recipe, read_recipe, recipe_with
 from pyro_vd.workflow.results_table import print_results
 from pyro_vd.workflow.run_folder import read_history, read_metrics
+from pyro_vd.workflow.settings import Setting, make_setting
+from pyro_vd.workflow.shared_sweep import SharedSweep
+from pyro_vd.workflow.study import Study
 from pyro_vd.workflow.tables import print_networks
 
 
@@ -82,6 +86,33 @@ def resume(path: Path) -> str:
     result = fit(guide, DATA, checkpoint=path, resume=True, **OPTIONS)
     losses = [(record.epoch, record.loss, record.kl) for record in result.history]
     return f"{losses} {text_of({**model.state_dict(), **guide.state_dict()})}"
+
+
+def read_table(path: Path) -> str:
+    data = load_data(str(path), target="y", test=0.2)
+    return repr((data.features, data.classes, data.x_train.tolist(), data.y_train.tolist(), data.x_test.tolist()))
+
+
+def read_texts(path: Path) -> str:
+    data = load_data(str(path.parent))
+    return repr((data.classes, data.x_train.tolist(), data.y_train.tolist()))
+
+
+POINTS = [{"train.lr": "0.1"}, {"train.lr": "0.2"}]
+
+
+def read_journal(path: Path) -> str:
+    """Join a sweep, of which a run is claimed."""
+    study, content = Study(path.parent), read_recipe("digits")
+
+    def make(point: Any, seeds: Any) -> Setting:
+        return make_setting(path.parent.parent, lambda changed: recipe_with(content, changed), point, seeds)
+
+    sweep = SharedSweep(study, Grid(POINTS, ["0"]), make)
+    claim = sweep.take()
+    if claim is not None:
+        claim.lock.release()
+    return repr((study.about, sweep.failed(), sweep.stopped(), sweep.ended(), claim and claim.name))
 
 
 def read_log_file(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ from pyro_vd.models.number_likelihoods import Normal
 from pyro_vd.networks.ready import mlp
 from pyro_vd.training import TrainingState
 from pyro_vd.training.frame_files import frame_of, write_frames
+from pyro_vd.workflow.study import FAILED, Study
 
 DATA = torch.rand(12, 4, generator=torch.Generator().manual_seed(0)), torch.arange(12) % 2
 OPTIONS: dict[str, Any] = {"epochs": 2, "batch_size": 4, "progress": False}
@@ -67,6 +69,31 @@ def npz_seed() -> bytes:
     x = np.random.default_rng(0).random((12, 4), np.float32)
     np.savez_compressed(buffer := io.BytesIO(), x_train=x, y_train=np.arange(12) % 3, x_test=x[:6], y_test=np.arange(6) % 3)
     return buffer.getvalue()
+
+
+def table_seeds() -> tuple[bytes, bytes]:
+    """A table as CSV and as Parquet."""
+    import pandas as pd
+
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"a": rng.random(40).round(3), "b": rng.integers(0, 9, 40), "c": ["x", "y z"] * 20, "y": [0, 1] * 20})
+    table.to_parquet(buffer := io.BytesIO())
+    return table.to_csv(index=False).encode(), buffer.getvalue()
+
+
+def texts_seed() -> bytes:
+    texts = ["a good one", "a bad one, é", "", "so so"] * 3
+    return "".join(f"{json.dumps({'text': text, 'label': i % 2})}\n" for i, text in enumerate(texts)).encode()
+
+
+def journal_seed() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        study = Study(Path(folder))
+        for key, value in {"search": None, "varied": ["train.lr"], "recipe": {"seed": None}}.items():
+            study.note(key, value)
+        study.add({"train.lr": "0.1"}, ["0"])
+        study.tell(study.set(study.trials()[0], "failed", {"train.lr=0.1,seed=0": "why"}), FAILED)
+        return (Path(folder) / "journal.jsonl").read_bytes()
 
 
 def image_seed() -> bytes:

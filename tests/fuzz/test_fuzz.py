@@ -14,7 +14,7 @@ from support import ENVIRONMENT
 RUN = Path(__file__).with_name("run.py")
 READERS = {
     *("recipe", "metrics.json", "metrics.jsonl", "pruned", "pruned-own", "posterior", "checkpoint", "torch-export"),
-    *("frames", "npz", "idx", "image", "netcdf", "arviz-netcdf"),
+    *("csv", "parquet", "texts", "journal", "frames", "npz", "idx", "image", "netcdf", "arviz-netcdf"),
 }
 
 

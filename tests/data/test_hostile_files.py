@@ -1,0 +1,134 @@
+"""Small files that would take much memory or time, and what is no file: refused before they do."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support import ANYTHING, refuses
+
+from pyro_vd import load_data, load_pruned
+from pyro_vd._core.yaml_files import read_yaml
+from pyro_vd.data.files import load_npz
+from pyro_vd.data.tables import load_table
+from pyro_vd.data.text_files import read_lines
+from pyro_vd.training.metrics_log import read_log
+from pyro_vd.workflow.run_folder import read_metrics
+
+MEGABYTES = 700
+
+
+def many_rows(path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = 4 * 10**7
+    pq.write_table(pa.table({"a": np.zeros(rows, np.int8), "y": np.zeros(rows, np.int8)}), path, compression="zstd")
+
+
+def one_text_in_all_rows(path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    texts = pa.DictionaryArray.from_arrays(pa.array(np.zeros(10**5, np.int32)), pa.array(["x" * 10**5]))
+    schema = pa.schema([("a", texts.type), ("y", pa.int64())])
+    with pq.ParquetWriter(path, schema) as writer:
+        writer.write_table(pa.table({"a": texts, "y": np.zeros(10**5, np.int64)}))
+
+
+def repeated_texts(path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"a": ["x" * 10**5] * 3000, "y": np.zeros(3000, np.int64)}), path)
+
+
+def columns(path: Path) -> None:
+    names = ",".join(f"c{number}" for number in range(100_000))
+    path.write_text(f"{names},y\n{'1,' * 100_000}1\n")
+
+
+def short_texts(path: Path) -> None:
+    with gzip.open(path, "wb") as file:
+        for _ in range(100):
+            file.write(b'{"text":"","label":0}\n' * 10_000)
+
+
+def zeros(path: Path) -> None:
+    with gzip.open(path, "wb") as file:
+        for _ in range(30):
+            file.write(bytes(10**7))
+
+
+def empty_lists(path: Path) -> None:
+    path.write_bytes(b"[" + b"[]," * 20_000_000 + b"[]]")
+
+
+def a_long_line(path: Path) -> None:
+    path.write_bytes(b"[" + b"[]," * 1_000_000 + b"[]]")
+
+
+def short_lines(path: Path) -> None:
+    path.write_bytes(b"0\n" * 30_000_000)
+
+
+def table(path: Path) -> Any:
+    return load_table(path, "y", test=0.2)
+
+
+BOMBS: dict[str, tuple[str, Callable[[Path], None], Callable[[Path], Any]]] = {
+    "rows": ("a.parquet", many_rows, table),
+    "a category in all rows": ("a.parquet", one_text_in_all_rows, table),
+    "a text in all rows": ("a.parquet", repeated_texts, table),
+    "columns": ("a.csv", columns, table),
+    "short texts": ("a.jsonl.gz", short_texts, read_lines),
+    "zeros": ("a.jsonl.gz", zeros, read_lines),
+    "empty lists": ("metrics.json", empty_lists, lambda path: read_metrics(path.parent)),
+    "short lines": ("metrics.jsonl", short_lines, read_log),
+    "a line": ("metrics.jsonl", a_long_line, read_log),
+}
+
+
+@pytest.mark.parametrize("case", BOMBS)
+def test_bombs(tmp_path: Path, case: str) -> None:
+    name, write, read = BOMBS[case]
+    write(path := tmp_path / name)
+    started, peak = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with refuses(ANYTHING, ANYTHING, str(path)):
+        read(path)
+    assert time.process_time() - started < 10
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < MEGABYTES * 1000, "kilobytes"
+
+
+def test_a_header_of_a_gigabyte(tmp_path: Path) -> None:
+    (path := tmp_path / "a.safetensors").write_bytes((2**30).to_bytes(8, "little") + b"{}")
+    with refuses(ANYTHING, 2**30, str(path)):
+        load_pruned(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("a.npz", load_npz),
+        ("a.csv", table),
+        ("a.parquet", table),
+        ("a.jsonl", read_lines),
+        ("a.jsonl.gz", read_lines),
+        ("a.safetensors", load_pruned),
+        ("a.yaml", read_yaml),
+        ("a.npz", lambda path: load_data(str(path))),
+        ("metrics.jsonl", read_log),
+    ],
+)
+def test_pipes_are_not_read(tmp_path: Path, name: str, read: Callable[[Path], Any]) -> None:
+    """Nobody writes into them: the reader would wait for ever."""
+    os.mkfifo(path := tmp_path / name)
+    with refuses(ANYTHING, ANYTHING, str(path)):
+        read(path)
