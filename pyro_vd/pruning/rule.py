@@ -76,9 +76,8 @@ class PruningRule:
     def masks(self, guide: WeightGuide) -> dict[str, Tensor]:
         """Return masks that are True for every weight to keep, by site; see :func:`pruning_masks`."""
         check_guide(guide)
-        sites = guide.site_names
-        thresholds = dict.fromkeys(sites, self.threshold) | by_pattern("thresholds", self.thresholds, sites)
-        masks = {name: site_mask(name, site_log_alpha(guide, name), thresholds[name]) for name in sites}
+        thresholds = self.site_thresholds(guide.site_names)
+        masks = {name: site_mask(name, site_log_alpha(guide, name), threshold) for name, threshold in thresholds.items()}
         for name, most in self._limits(guide).items():
             if guide.model.layer_kind(name) is None:
                 raise InputError(
@@ -96,6 +95,14 @@ class PruningRule:
             for other in guide.sites_with_units_of(name):
                 masks[other] &= guide.unit_layout(other).over_weight(kept, masks[other].shape)
         return masks
+
+    def site_thresholds(self, sites: Sequence[str]) -> dict[str, float]:
+        """Return the threshold of each site.
+
+        Raises:
+            InputError: a pattern in ``thresholds`` matches no site.
+        """
+        return dict.fromkeys(sites, self.threshold) | by_pattern("thresholds", self.thresholds, sites)
 
     def _limits(self, guide: WeightGuide) -> Mapping[str, int]:
         """Return the largest numbers of inputs of the layers that have a limit, by site.

@@ -22,7 +22,7 @@ def counted(history: Sequence[EpochRecord], spec: TrainingSpec) -> list[EpochRec
 
     Before, the KL has not yet pruned what it will prune, and the score is that of a larger network.
     """
-    return [record for record in history if record.epoch >= spec.kl_weight.end and record.score is not None]
+    return [record for record in history if record.epoch >= spec.kl_weight.settled(spec.epochs) and record.score is not None]
 
 
 def check_scores(name: str, state: TrainingState) -> None:
@@ -33,12 +33,13 @@ def check_scores(name: str, state: TrainingState) -> None:
     """
     if state.validation is None:
         raise InputError(f"{name} compares validation scores; give fit validation data", name=name, allowed="validation data")
-    if state.spec.epochs < state.spec.kl_weight.end:
+    settled = state.spec.kl_weight.settled(state.spec.epochs)
+    if state.spec.epochs < settled:
         raise InputError(
-            f"{name} compares the epochs from the end of the KL warm-up on, epoch {state.spec.kl_weight.end:g}; the training "
+            f"{name} compares the epochs from the end of the KL warm-up on, epoch {settled:g}; the training "
             f"has only {state.spec.epochs}",
             name=name,
-            value=state.spec.kl_weight.end,
+            value=settled,
             allowed=f"a warm-up that ends by epoch {state.spec.epochs}",
         )
 

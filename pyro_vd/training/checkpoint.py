@@ -19,6 +19,7 @@ from pyro_vd.data.batches import StatefulBatches
 from pyro_vd.evaluation.epoch_record import EpochRecord
 from pyro_vd.networks.checks import check_state
 from pyro_vd.training.best_epoch import best_epoch
+from pyro_vd.training.kl_control import ControlState
 from pyro_vd.training.metrics_log import record_of
 from pyro_vd.training.optimizer_state import first_step, optimizer_state_in
 from pyro_vd.training.own_state import OwnState, check_own, own_state, restore_own
@@ -38,6 +39,7 @@ class _Saved(TypedDict):
     shuffle: Tensor
     batches: NotRequired[dict[str, Any]]
     shrinking: NotRequired[ShrinkingState]
+    control: NotRequired[ControlState]
     rng: Tensor
     cuda_rng: list[Tensor] | None
     guard: list[int]
@@ -99,6 +101,8 @@ class Checkpoint:
         }
         if state.shrinking is not None:
             content["shrinking"] = state.shrinking.state_dict()
+        if state.control is not None:
+            content["control"] = state.control.state_dict()
         if isinstance(state.batches, StatefulBatches):
             content["batches"] = state.batches.state_dict()
         if others:
@@ -151,6 +155,11 @@ class Checkpoint:
                 allowed = "what was removed from the network, as the training shrinks"
                 raise InputError(name=f"{where}: shrinking", value=None, allowed=allowed)
             state.shrinking.resize(state, saved["shrinking"])
+        if state.control is not None:
+            if "control" not in saved:
+                allowed = "the state of the control of β, as the training has a target"
+                raise InputError(name=f"{where}: control", value=None, allowed=allowed)
+            state.control.load_state_dict(saved["control"])
         for part in ("module", "best") if saved["best"] is not None else ("module",):
             check_state(where, saved[part], state.whole)
             for name, like in state.whole.state_dict().items():

@@ -67,6 +67,9 @@ class LitVariationalDropout(LightningModule):
             raise InputError(name=given[0], value=dict(settings)[given[0]], allowed=f"left to {_OF_THE_TRAINER[given[0]]}")
         allowed = TrainingSettings.__annotations__.keys() - _OF_THE_TRAINER.keys()
         self.spec: TrainingSpec = spec_of(None, {"epochs": 1, **settings}, sorted(allowed))
+        if self.spec.kl_weight.target is not None:
+            by_fit = "None: β is controlled in trainings by pyro_vd.fit alone"
+            raise InputError(name="kl_weight.target", value=self.spec.kl_weight.target, allowed=by_fit)
         self._num_data = None if num_data is None else check_number("num_data", num_data, low=1, whole=True)
         guide.check_types()
         check_trainable(guide.model, guide)

@@ -26,6 +26,7 @@ from pyro_vd.training.best_epoch import BestEpoch, check_scores
 from pyro_vd.training.callbacks import Callback
 from pyro_vd.training.checkpoint import Checkpoint
 from pyro_vd.training.guard import NonFiniteGuard
+from pyro_vd.training.kl_control import KLControl
 from pyro_vd.training.optimizer import make_optimizer
 from pyro_vd.training.placing import placed, values_kept
 from pyro_vd.training.processes import Processes
@@ -112,6 +113,8 @@ def prepare(
         )
         if spec.shrink:
             state.shrinking = Shrinking(state, checked[0])
+        if spec.kl_weight.target is not None:
+            state.control = KLControl(spec, guide, checked[0])
         if spec.restore_best:
             check_scores("restore_best", state)
         with values_kept(loss_of):

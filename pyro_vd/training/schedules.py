@@ -11,6 +11,9 @@ from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import quoted
 
 HIGHEST_FACTOR = 1e12
+HIGHEST_COMPRESSION = 1e9
+RAMP = 0.8
+"""The share of a training in which the compression grows; the rest is for the weights that are left."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +23,11 @@ class KLWeight:
     The default is a constant β = 1. A warm-up keeps the KL from pruning weights before they have learnt anything
     (Molchanov 2017, section 4.3; Sønderby 2016, arXiv 1602.02282).
 
+    With a ``target`` nobody needs to know β: it is 0 until ``start``, and then found while the network is trained, so that the
+    compression grows from 1 to the target, which it reaches by ``end``. See :class:`~pyro_vd.training.kl_control.KLControl`.
+
     Raises:
-        InputError: not a number, a number out of range, or ``end`` before ``start``.
+        InputError: not a number, a number out of range, ``end`` before ``start``, or ``value`` beside ``target``.
     """
 
     value: float = 1.0
@@ -29,7 +35,11 @@ class KLWeight:
     start: float = 0.0
     """Epoch at which β starts to grow from 0."""
     end: float = 0.0
-    """Epoch from which β is ``value``; without a warm-up it is equal to ``start``."""
+    """Epoch from which β is ``value``; without a warm-up it is equal to ``start``. With a target, the epoch by which it is
+    reached; where it is equal to ``start``, four fifths of the epochs that follow ``start`` are taken."""
+    target: float | None = None
+    """The compression |W| / |W left| to reach at the threshold of the training's rule, ≥ 1; ``value`` is then left out. With a
+    guide of units, |W left| is what :func:`~pyro_vd.compact` leaves. None for β as the other numbers say."""
 
     def __post_init__(self) -> None:
         take(self, "value", check_number("value", self.value, low=0, high=HIGHEST_KL_WEIGHT))
@@ -39,9 +49,21 @@ class KLWeight:
             raise InputError(
                 name="end", value=self.end, allowed=f"at least start (={self.start!r}): epochs between which β grows"
             )
+        if self.target is None:
+            return
+        take(self, "target", check_number("target", self.target, low=1, high=HIGHEST_COMPRESSION))
+        if self.value != 1.0:
+            allowed = "left out, or 1, where a target is given, for which β is found"
+            raise InputError(name="value", value=self.value, allowed=allowed)
+
+    def settled(self, epochs: int) -> float:
+        """The epoch, in a training of ``epochs``, from which β has its full weight, or the compression is at its target."""
+        if self.target is not None and self.end == self.start:
+            return self.start + RAMP * max(0.0, epochs - self.start)
+        return self.end
 
     def at(self, epoch: float) -> float:
-        """β at a time in epochs, which counts from 0 and may be a fraction."""
+        """β at a time in epochs, which counts from 0 and may be a fraction; there must be no target."""
         if epoch >= self.end:
             return self.value
         if epoch <= self.start:
@@ -108,5 +130,9 @@ def check_schedules(lr_schedule: Any, kl_weight: Any) -> tuple[LRSchedule, KLWei
     if isinstance(kl_weight, KLWeight):
         return lr_schedule, kl_weight
     if plain_number(kl_weight) is None:
-        raise InputError(name="kl_weight", value=kl_weight, allowed="a number or a KLWeight, such as KLWeight(0.3, end=30)")
+        raise InputError(
+            name="kl_weight",
+            value=kl_weight,
+            allowed="a number or a KLWeight, such as KLWeight(0.3, end=30) or KLWeight(target=50)",
+        )
     return lr_schedule, KLWeight(check_number("kl_weight", kl_weight, low=0, high=HIGHEST_KL_WEIGHT))

@@ -27,6 +27,7 @@ from pyro_vd.pruning.pruned import pruned_or_mean
 from pyro_vd.training.batch_reading import BatchChecks
 from pyro_vd.training.best_epoch import BestEpoch
 from pyro_vd.training.guard import NonFiniteGuard
+from pyro_vd.training.kl_control import KLControl
 from pyro_vd.training.processes import Processes
 from pyro_vd.training.shrinking import Shrinking
 from pyro_vd.training.spec import TrainingSpec
@@ -73,6 +74,8 @@ class TrainingState:
     """The best epoch so far, where the training goes back to it."""
     shrinking: Shrinking | None = None
     """What makes the network smaller while it is trained, if the training does."""
+    control: KLControl | None = None
+    """What finds β, where the training has a compression as its target."""
     lr: float = math.nan
     """Learning rate of the last update, of the first group of parameters."""
     batch: str = TRAINING_DATA

@@ -83,7 +83,8 @@ class Update:
     def _start(self) -> None:
         """Begin an update: schedules hold for all of it."""
         state, spec = self._state, self._state.spec
-        state.elbo.kl_weight = spec.kl_weight.at(state.now)
+        control = state.control
+        state.elbo.kl_weight = spec.kl_weight.at(state.now) if control is None else control.weight(state)
         if spec.scheduler is None:
             factor = spec.lr_schedule.at(state.now, spec.epochs)
             for group, lr in zip(state.optimizer.param_groups, state.initial_lr, strict=True):

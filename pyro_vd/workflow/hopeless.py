@@ -40,7 +40,7 @@ class StopWhereHopeless(Callback):
     def on_epoch(self, state: TrainingState, record: EpochRecord) -> None:
         if state.spec.phase != "train" or record.score is None:
             return
-        start, end = state.spec.kl_weight.end, state.spec.epochs
+        start, end = state.spec.kl_weight.settled(state.spec.epochs), state.spec.epochs
         if end <= start:
             return
         done, before = (math.floor(_PARTS * (epoch - start) / (end - start)) for epoch in (record.epoch, record.epoch - 1))

@@ -89,6 +89,15 @@ def test_several_processes_train_as_one(two: Group, case: str) -> None:
             assert getattr(one, key) == pytest.approx(getattr(other, key), rel=1e-5), key
 
 
+def test_a_weight_of_the_kl_that_is_controlled_is_the_same_in_all_processes(two: Group) -> None:
+    settings: dict[str, Any] = {"batch_size": 8, "kl_weight": KLWeight(target=3), "rule": -1.0}
+    _, alone = trained(0, **settings)
+    (first, of_first), (second, of_second) = two.call(trained, **settings)
+    assert torch.equal(first, second)
+    assert of_first == of_second
+    assert [each.kl_weight for each in of_first] == pytest.approx([each.kl_weight for each in alone], rel=1e-3)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [2, 3])
 def test_the_gradient_of_a_step_is_that_of_all_examples(request: pytest.FixtureRequest, size: int) -> None:

@@ -1,0 +1,185 @@
+"""A compression as the target of a training: it is reached without a number being tuned, and belongs to the state."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support import refuses
+from torch import nn
+
+from pyro_vd import BayesianNetwork, KLWeight, PruningRule, VariationalDropout, compact, fit, load_data, prune
+from pyro_vd.distributions import NormalJeffreys
+from pyro_vd.evaluation.epoch_record import EpochRecord
+from pyro_vd.guides import GroupVariationalDropout, PointEstimate, WeightGuide
+from pyro_vd.networks import mlp
+from pyro_vd.networks.sizes import weight_counts
+from pyro_vd.pruning.gauge import gauge_of
+from pyro_vd.training import Callback, TrainingState
+from pyro_vd.workflow import Recipe
+from pyro_vd.workflow.recipe_files import parse_recipe
+
+DIGITS = load_data("digits")
+TRAIN, VALIDATION = DIGITS.split(300)
+OPTIONS: dict[str, Any] = {"lr": 3e-3, "train_threshold": 3.0, "progress": False}
+
+
+class StopAfter(Callback):
+    """Ends a training after some epochs, without an error."""
+
+    def __init__(self, epochs: int) -> None:
+        self._epochs = epochs
+
+    def on_epoch(self, state: TrainingState, record: EpochRecord) -> None:
+        if record.epoch == self._epochs:
+            state.stop()
+
+
+def weights(hidden: tuple[int, ...] = (100, 50), seed: int = 0, **options: Any) -> VariationalDropout:
+    torch.manual_seed(seed)
+    return VariationalDropout(BayesianNetwork(mlp([64, *hidden, 10])), **options)
+
+
+def units(seed: int = 0) -> GroupVariationalDropout:
+    torch.manual_seed(seed)
+    model = BayesianNetwork(mlp([64, 100, 50, 10]), prior=NormalJeffreys)
+    return GroupVariationalDropout(model, log_sigma2=-4.0, weight_noise=False, example=TRAIN[0][:2])
+
+
+@pytest.mark.parametrize(
+    ("target", "options"),
+    [
+        (20, {}),
+        *(
+            pytest.param(target, options, marks=pytest.mark.slow)
+            for target, options in [
+                (5, {}),
+                (100, {}),
+                (50, {"train_threshold": None, "epochs": 100}),
+                (20, {"batch_size": 25, "accumulate": 4}),
+                (20, {"lr": 1e-3, "epochs": 120}),
+                (20, {"shrink": True}),
+                (10, {"rule": 1.0, "train_threshold": 1.0}),
+            ]
+        ),
+    ],
+)
+def test_the_target_is_reached(target: float, options: dict[str, Any]) -> None:
+    result = fit(weights(), TRAIN, **{**OPTIONS, "epochs": 60, "kl_weight": KLWeight(target=target), "rule": 3.0, **options})
+    assert result.history[-1].compression == pytest.approx(target, rel=0.1)
+    assert result.skipped == 0
+
+
+@pytest.mark.parametrize("target", [20, pytest.param(5, marks=pytest.mark.slow)])
+def test_with_units_the_compact_network_has_the_compression(target: float) -> None:
+    guide = units()
+    options = {**OPTIONS, "rule": 0.0, "train_threshold": 0.0}
+    fit(guide, TRAIN, epochs=80, kl_weight=KLWeight(target=target), **options)
+    small = compact(prune(guide, 0.0), TRAIN[0][:2])
+    left = sum(weight.numel() for weight in small.parameters() if weight.ndim >= 2)
+    assert weight_counts(guide)[0] / left == pytest.approx(target, rel=0.1)
+
+
+def test_the_compression_grows_along_the_ramp_and_beta_is_zero_before() -> None:
+    result = fit(weights(), TRAIN, epochs=40, kl_weight=KLWeight(start=4, end=36, target=10), rule=3.0, **OPTIONS)
+    assert [record.kl_weight for record in result.history[:4]] == [0] * 4
+    for record in result.history[16:]:
+        wanted = 10 ** (1 - (1 - min(1, (record.epoch - 4) / 32)) ** 3)
+        assert record.compression == pytest.approx(wanted, rel=0.25), record.epoch
+
+
+def conv() -> nn.Module:
+    return nn.Sequential(
+        *(nn.Conv2d(1, 8, 5), nn.ReLU(), nn.MaxPool2d(4), nn.Conv2d(8, 12, 3), nn.ReLU(), nn.Flatten()),
+        *(nn.Linear(192, 20), nn.ReLU(), nn.Linear(20, 10)),
+    )
+
+
+def drawn(guide: WeightGuide, seed: int) -> WeightGuide:
+    """The guide with log α of all kinds, so that thresholds around 0 remove some."""
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in guide.named_parameters():
+            parameter.copy_(torch.randn_like(parameter) if name.endswith("sigma2") else torch.rand_like(parameter) + 0.5)
+    return guide
+
+
+@pytest.mark.parametrize("compression", [1.5, 3, 10])
+@pytest.mark.parametrize("kind", ["weights", "units", "filters"])
+def test_the_gauge_says_the_threshold_of_a_compression(kind: str, compression: float) -> None:
+    """What pruning and compaction leave there is as wanted; one more weight or unit would be too many."""
+    x = torch.randn(2, 1, 28, 28) if kind == "filters" else TRAIN[0][:2]
+    if kind == "weights":
+        guide: WeightGuide = weights((20, 10))
+    else:
+        torch.manual_seed(0)
+        net = conv() if kind == "filters" else mlp([64, 30, 20, 10])
+        guide = GroupVariationalDropout(BayesianNetwork(net, prior=NormalJeffreys), weight_noise=False, example=x)
+    drawn(guide, 1)
+    if kind == "filters":  # without its one channel, the image, nothing would be left
+        guide.site("0.weight").z_log_sigma2.data.fill_(-9)
+    gauge, (total, _) = gauge_of(guide, PruningRule(0.3), x), weight_counts(guide)
+
+    def left(shift: float) -> int:
+        pruned = prune(guide, 0.3 + shift)
+        small = pruned if kind == "weights" else compact(pruned, x)
+        return sum(int(w.count_nonzero()) if kind == "weights" else w.numel() for w in small.parameters() if w.ndim >= 2)
+
+    shift = gauge.shift_for(compression)
+    assert left(shift - 1e-6) <= total / compression * 1.01
+    assert left(shift + 1e-3) > total / compression * 0.8
+
+
+def test_a_resumed_training_is_the_same_bit_for_bit(tmp_path: Path) -> None:
+    options: dict[str, Any] = {**OPTIONS, "epochs": 6, "kl_weight": KLWeight(target=8), "shrink": True, "batch_size": 200}
+    whole, stopped = weights((20,)), weights((20,))
+    torch.manual_seed(5)
+    expected = fit(whole, TRAIN, **options)
+    torch.manual_seed(5)
+    fit(stopped, TRAIN, **options, checkpoint=(path := tmp_path / "c.pt"), callbacks=[StopAfter(3)])
+    resumed = fit(weights((20,)), TRAIN, **options, checkpoint=path, resume=True)
+    assert [replace(r, seconds=0) for r in resumed.history] == [replace(r, seconds=0) for r in expected.history]
+    assert len({record.kl_weight for record in resumed.history}) > 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name", "value"),
+    [
+        ({"target": 0.9}, "target", 0.9),
+        ({"target": math.nan}, "target", math.nan),
+        ({"target": "20"}, "target", "20"),
+        ({"target": 20, "value": 0.5}, "value", 0.5),
+        ({"target": 20, "start": 3, "end": 2}, "end", 2),
+    ],
+)
+def test_bad_targets_are_refused(arguments: dict[str, Any], name: str, value: object) -> None:
+    with refuses(name, value):
+        KLWeight(**arguments)
+
+
+def test_what_cannot_be_controlled_is_refused() -> None:
+    options: dict[str, Any] = {"epochs": 1, "progress": False, "kl_weight": KLWeight(target=9)}
+    with refuses("kl_weight.target", 9, "PointEstimate"):
+        fit(PointEstimate(BayesianNetwork(mlp([64, 10]))), TRAIN, **options)
+    with refuses("kl_weight.target", 9, "(5,)"):
+        fit(weights(()), TRAIN, rule=PruningRule(max_inputs=[5]), **options)
+    with refuses("kl_weight.target", 9, "inf"):
+        fit(weights(()), TRAIN, rule=math.inf, **options)
+
+
+def test_a_recipe_takes_it() -> None:
+    recipe = parse_recipe({"train": {"kl_weight": {"target": 50}}})
+    assert isinstance(recipe, Recipe)
+    assert recipe.train.kl_weight == KLWeight(target=50)
+    with refuses("train.kl_weight.target", 0.5):
+        parse_recipe({"train": {"kl_weight": {"target": 0.5}}})
+
+
+def test_restore_best_compares_the_epochs_in_which_the_target_is_reached() -> None:
+    options: dict[str, Any] = {**OPTIONS, "restore_best": True}
+    result = fit(weights((20,)), TRAIN, VALIDATION, epochs=10, kl_weight=KLWeight(target=2), **options)
+    assert result.epoch >= 8
