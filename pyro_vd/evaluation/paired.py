@@ -1,0 +1,126 @@
+"""Whether a network is worse than another one on the same examples: exact for classes, by the mean of losses otherwise."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from pyro_vd.data.dataset import Arrays
+from pyro_vd.evaluation.checked_batches import CheckedBatches
+from pyro_vd.evaluation.observations import Observed
+from pyro_vd.evaluation.predictors import outputs
+from pyro_vd.evaluation.score import ERROR, RMSE, Score, losses_of
+from pyro_vd.evaluation.standard_error import share_interval
+from pyro_vd.networks.inputs import num_examples
+
+Z = 1.959964
+"""The quantile of the normal distribution for intervals of 95 %."""
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The losses of a network, of which its score is made.
+
+    Attributes:
+        name: of the score.
+        sums: ``(n,)``, the sum of the losses of each example.
+        counts: ``(n,)``, the number of observations of each example that count.
+    """
+
+    name: str
+    sums: Tensor
+    counts: Tensor
+
+    @property
+    def score(self) -> Score:
+        """The score over all observations."""
+        mean = (self.sums.sum() / self.counts.sum()).item()
+        return Score(self.name, math.sqrt(mean) if self.name == RMSE else mean)
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether every example has one class, which is right or wrong."""
+        return self.name == ERROR and bool((self.counts == 1).all())
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The interval of 95 % of the score over other examples: Wilson's for one class per example, else a normal one."""
+        if self.is_binary:
+            return share_interval(self.score.value, len(self.sums))
+        mean = (self.sums.sum() / self.counts.sum()).item()
+        half = Z * ((self.sums - mean * self.counts).square().sum().sqrt() / self.counts.sum()).item()
+        low, high = (mean - half, mean + half)
+        return (math.sqrt(max(0.0, low)), math.sqrt(high)) if self.name == RMSE else (low, high)
+
+
+def losses_by_example(net: nn.Module, data: Arrays | CheckedBatches, likelihood: Observed | None = None) -> Losses:
+    """Return the losses of an ordinary network, example by example.
+
+    Args:
+        net: the network; it runs in evaluation mode.
+        data: inputs and observations ``(n, …)``, or batches of them.
+        likelihood: maps the output to the distribution of the observations; None for classes from logits.
+
+    Raises:
+        InputError: the observations do not fit the network's outputs.
+    """
+    sums, counts, name = [], [], ERROR
+    for x, y in data if isinstance(data, CheckedBatches) else [data]:
+        name, losses, counted = losses_of(outputs(net, x, likelihood), y, likelihood)
+        counted = counted.reshape(*counted.shape, *(1,) * (losses.ndim - counted.ndim)).expand_as(losses)
+        examples = num_examples(x)
+        sums.append(losses.where(counted, 0).double().reshape(examples, -1).sum(1).cpu())
+        counts.append(counted.double().reshape(examples, -1).sum(1).cpu())
+    return Losses(name, torch.cat(sums), torch.cat(counts))
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """The difference of two networks on the same examples, and how likely one so large is where they are equally good.
+
+    Attributes:
+        p_value: two-sided; of the exact test of McNemar (1947) where every example has one class, otherwise of the mean
+            difference of losses, which is taken as normal.
+        standard_error: of the rise of the mean loss, over other examples.
+        only_before: the number of examples that the first network alone has wrong; None where the test is not McNemar's.
+        only_after: the number that the second network alone has wrong.
+    """
+
+    p_value: float
+    standard_error: float
+    only_before: int | None = None
+    only_after: int | None = None
+
+    def __str__(self) -> str:
+        name = "mean difference of losses" if self.only_before is None else "McNemar's exact test"
+        counts = "" if self.only_before is None else f", {self.only_after} examples newly wrong, {self.only_before} newly right"
+        return f"{name}: p = {self.p_value:.3g}{counts}"
+
+
+def paired_test(before: Losses, after: Losses) -> PairedTest:
+    """Compare the losses of two networks on the same examples."""
+    difference, count = after.sums - before.sums, before.counts.sum()
+    mean = (difference.sum() / count).item()
+    error = ((difference - mean * before.counts).square().sum().sqrt() / count).item()
+    if before.is_binary and after.is_binary:
+        better, worse = (int(((after.sums - before.sums) == sign).sum()) for sign in (-1, 1))
+        return PairedTest(mcnemar(better, worse), error, better, worse)
+    return PairedTest(math.erfc(abs(mean) / error / math.sqrt(2)) if error else 1.0, error)
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """Return the two-sided p-value of McNemar's exact test.
+
+    Under the hypothesis that both networks are equally good, each example that one of them alone has wrong is equally likely to
+    be wrong in either: the numbers are binomial with probability ½.
+
+    Args:
+        only_first: how many examples the first network alone has wrong.
+        only_second: how many the second network alone has wrong.
+    """
+    total, fewer = only_first + only_second, min(only_first, only_second)
+    tail = sum(math.comb(total, count) for count in range(fewer + 1))
+    return min(1.0, 2 * tail / 2**total)  # whole numbers, so that none is rounded to 0
