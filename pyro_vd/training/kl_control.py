@@ -45,13 +45,9 @@ class KLControl:
         spec: with a target.
         guide: the guide.
         example: a batch of inputs.
-
-    Raises:
-        InputError: the guide learns no α; the rule limits numbers of inputs, or has a threshold that is not finite.
     """
 
     def __init__(self, spec: TrainingSpec, guide: WeightGuide, example: Inputs) -> None:
-        check_target(spec, guide)
         kl_weight = spec.kl_weight
         self._target: float = kl_weight.target or 1.0
         self._start = kl_weight.start
@@ -102,7 +98,7 @@ def check_target(spec: TrainingSpec, guide: WeightGuide) -> None:
     """Refuse a target that cannot be controlled.
 
     Raises:
-        InputError: see :class:`KLControl`.
+        InputError: the guide learns no α; the rule limits numbers of inputs, or has a threshold that is not finite.
     """
     target = spec.kl_weight.target
     if not guide.learns_alpha:

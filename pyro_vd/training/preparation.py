@@ -26,7 +26,7 @@ from pyro_vd.training.best_epoch import BestEpoch, check_scores
 from pyro_vd.training.callbacks import Callback
 from pyro_vd.training.checkpoint import Checkpoint
 from pyro_vd.training.guard import NonFiniteGuard
-from pyro_vd.training.kl_control import KLControl
+from pyro_vd.training.kl_control import KLControl, check_target
 from pyro_vd.training.optimizer import make_optimizer
 from pyro_vd.training.placing import placed, values_kept
 from pyro_vd.training.processes import Processes
@@ -63,7 +63,9 @@ def prepare(
         check_modules(guide)
     guide.check_types()
     check_trainable(model, guide)
-    guide.check_train_threshold(spec.train_threshold)
+    if spec.kl_weight.target is not None:
+        check_target(spec, guide)
+    guide.check_train_threshold(spec.held)
     resume = check_flag("resume", resume)
     if checkpoint is not None and processes.is_first:
         check_file("checkpoint", checkpoint)
@@ -84,7 +86,7 @@ def prepare(
     if resume and saved is None:
         raise InputError(name="resume", value=resume, allowed="False where no checkpoint is given")
     elbo = VariationalDropoutELBO(num_particles=spec.num_particles, noise=spec.noise, kl_weights=spec.kl_weights)
-    with placed(guide, target, batches.num_examples, spec.train_threshold):
+    with placed(guide, target, batches.num_examples, spec.held):
         if type(batches) is TensorBatches:
             batches = batches.to(target)
         checked = check_batches(batches, model, first)

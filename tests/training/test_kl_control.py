@@ -25,7 +25,7 @@ from pyro_vd.workflow.recipe_files import parse_recipe
 
 DIGITS = load_data("digits")
 TRAIN, VALIDATION = DIGITS.split(300)
-OPTIONS: dict[str, Any] = {"lr": 3e-3, "train_threshold": 3.0, "progress": False}
+OPTIONS: dict[str, Any] = {"lr": 3e-3, "progress": False}
 
 
 class StopAfter(Callback):
@@ -59,11 +59,11 @@ def units(seed: int = 0) -> GroupVariationalDropout:
             for target, options in [
                 (5, {}),
                 (100, {}),
-                (50, {"train_threshold": None, "epochs": 100}),
+                (50, {"epochs": 100}),
                 (20, {"batch_size": 25, "accumulate": 4}),
                 (20, {"lr": 1e-3, "epochs": 120}),
                 (20, {"shrink": True}),
-                (10, {"rule": 1.0, "train_threshold": 1.0}),
+                (10, {"rule": 1.0, "train_threshold": 2.0}),
             ]
         ),
     ],
@@ -77,7 +77,7 @@ def test_the_target_is_reached(target: float, options: dict[str, Any]) -> None:
 @pytest.mark.parametrize("target", [20, pytest.param(5, marks=pytest.mark.slow)])
 def test_with_units_the_compact_network_has_the_compression(target: float) -> None:
     guide = units()
-    options = {**OPTIONS, "rule": 0.0, "train_threshold": 0.0}
+    options = {**OPTIONS, "rule": 0.0}
     fit(guide, TRAIN, epochs=80, kl_weight=KLWeight(target=target), **options)
     small = compact(prune(guide, 0.0), TRAIN[0][:2])
     left = sum(weight.numel() for weight in small.parameters() if weight.ndim >= 2)
