@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from pyro_vd._core.arguments import LARGEST, check_number, check_rate
+from pyro_vd._core.arguments import LARGEST, check_flag, check_number, check_rate
 from pyro_vd._core.errors import InputError
 
 
@@ -42,22 +42,29 @@ def mlp(sizes: Sequence[int], dropout: float = 0.0) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def lenet5(classes: int = 10) -> nn.Sequential:
+def lenet5(classes: int = 10, scaled: bool = False) -> nn.Sequential:
     """Make LeNet-5 in the sizes of Caffe, 20-50-800-500: 430,500 weights for 10 classes (Molchanov 2017, section 5.2).
 
     Its inputs are images of 28 × 28 numbers, ``(batch, 28, 28)`` or ``(batch, 1, 28, 28)``; it returns ``(batch, classes)``.
 
     Args:
         classes: the number of classes, at least 1.
+        scaled: whether each filter of the second convolution has a factor of its own, 1 at the start: 50 weights more, of a
+            depthwise convolution of size 1. A guide that removes units can then remove a filter as a whole, and beside it
+            single positions of the filters that stay, which are inputs of the linear layer.
 
     Raises:
-        InputError: ``classes`` is not an integer of at least 1.
+        InputError: ``classes`` is not an integer of at least 1, or ``scaled`` is not a bool.
     """
     check_sizes({"classes": classes})
+    scale: list[nn.Conv2d] = []
+    if check_flag("scaled", scaled):
+        scale = [nn.Conv2d(50, 50, 1, groups=50, bias=False)]
+        nn.init.ones_(scale[0].weight)
     return nn.Sequential(
         *(nn.Flatten(), nn.Unflatten(1, (1, 28, 28))),
         *(nn.Conv2d(1, 20, 5), nn.ReLU(), nn.MaxPool2d(2)),
-        *(nn.Conv2d(20, 50, 5), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(20, 50, 5), *scale, nn.ReLU(), nn.MaxPool2d(2)),
         *(nn.Flatten(), nn.Linear(800, 500), nn.ReLU(), nn.Linear(500, classes)),
     )
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import pyro
 import torch
+from torch import nn
 
 from pyro_vd._core.arguments import check_device, check_path
 from pyro_vd._core.storage import as_json, write_atomically
@@ -155,7 +156,13 @@ def _train_run(
 
     def measured() -> dict[str, Any]:
         # Everything is chosen; only now are the test data used.
+        fitted = [trained, trained.model, pruned, likelihood, *(pretrained or ())]
+        modules = [each for each in fitted if isinstance(each, nn.Module)]
+        for module in modules:
+            module.to(recipe.torch_device())
         networks = measure_networks(recipe, train, data.test, pretrained, trained, (pruned, likelihood))
+        for module in modules:
+            module.cpu()
         save_pruned(pruned, folder / PRUNED, file_info(recipe, rule.threshold, likelihood, names_of(data)))
         example = rows(data.test[0], slice(1))
         read = {} if data.features is None else {"features_left": surviving_features(pruned, data.features, example)}

@@ -7,6 +7,7 @@ import torch
 from support import refuses
 from torch import nn
 
+from pyro_vd import compact
 from pyro_vd.networks import conv_classifier, lenet5, lstm_classifier, resnet20, transformer_encoder, vgg_like
 
 
@@ -64,6 +65,21 @@ def test_padding_in_front_does_not_change_the_mean_over_words():
     text = torch.randint(1, 30, (3, 4))
     longer = torch.cat([torch.zeros(3, 5, dtype=torch.int64), text], 1)
     torch.testing.assert_close(net(longer), net(text))
+
+
+def test_scaled_filters_start_at_one_and_go_as_a_whole():
+    net, x = lenet5(scaled=True).eval(), torch.rand(3, 28, 28)
+    scales = next(module for module in net if isinstance(module, nn.Conv2d) and module.groups > 1)
+    plain = nn.Sequential(*(module for module in net if module is not scales))
+    assert torch.equal(net(x), plain(x))
+    assert _count(net) == _count(lenet5()) + 50
+    with torch.no_grad():
+        scales.weight[10:] = 0
+    small = compact(net, x)
+    assert [layer.weight.shape[0] for layer in small.modules() if isinstance(layer, nn.Conv2d)] == [20, 10, 10]
+    torch.testing.assert_close(small(x), net(x))
+    with refuses("scaled", "yes"):
+        lenet5(scaled="yes")
 
 
 @pytest.mark.parametrize("make", [conv_classifier, lenet5, vgg_like, resnet20, lstm_classifier, transformer_encoder])
