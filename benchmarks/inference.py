@@ -1,7 +1,8 @@
-"""How fast a pruned multilayer perceptron runs in each form, and how large it is: side by side, interleaved, in one process.
+"""How fast a pruned network runs in each form, and how large it is: side by side, interleaved, in one process.
 
 Run ``python benchmarks/inference.py RUN``, RUN the folder of a finished ``pyro-vd train``. ``dense`` is its network before
-pruning. ONNX is left out where the extra is not installed.
+pruning. ONNX Runtime and OpenVINO are left out where they are not installed, and the forms of a multilayer perceptron alone,
+CSR throughout and the sparse products of SciPy and MKL, where the network is another one.
 """
 
 from __future__ import annotations
@@ -12,51 +13,51 @@ import statistics
 import tempfile
 import time
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
+from inference_anchors import HAVE_ONNX, anchors
 from torch import Tensor, nn
 
-from pyro_vd import compact, load_pruned, load_run, posterior_mean, save_pruned
+from pyro_vd import InputError, compact, load_run, posterior_mean, save_pruned
 from pyro_vd.data.dataset import Arrays
 from pyro_vd.evaluation.predictors import outputs
 from pyro_vd.export.formats import FORMATS
 from pyro_vd.networks.flops import network_cost
 from pyro_vd.networks.layers import widths
 from pyro_vd.runtime import sparsify_runtime
-from pyro_vd.runtime.csr import CSRNetwork
-from pyro_vd.workflow.run_folder import PRUNED
+from pyro_vd.runtime.csr import CSRNetwork, linear_steps
+from pyro_vd.workflow.finished_run import run_pruned
 from pyro_vd.workflow.tables import print_table
 
-BATCHES = (1, 64, 1024)
-TURN, WARM = 10, 2
+BATCHES = (1, 16, 64, 256, 1024)
+TURN, WARM, SLOW = 10, 2, 0.02
+"""Calls of a network in its turn, and those before that are not timed: of networks that take seconds, one and none."""
 PAUSE = 0.005
 """Seconds after which threads of OpenMP and ONNX Runtime, which spin on after a call, have left the next network its core."""
 
-HAVE_ONNX = find_spec("onnxruntime") is not None and find_spec("onnxscript") is not None
+
+def is_chain(net: nn.Module) -> bool:
+    """Whether a network is a multilayer perceptron."""
+    try:
+        linear_steps(net)
+    except InputError:
+        return False
+    return True
 
 
-def forms(dense: nn.Module, masked: nn.Module, onnx: Path | None) -> dict[str, nn.Module]:
-    """The networks to compare; the chosen one and ONNX Runtime are for the present number of threads.
+def forms(dense: nn.Module, masked: nn.Module, x: Tensor, onnx: Path | None) -> dict[str, nn.Module]:
+    """The networks to compare; the chosen one and those of other runtimes are for the present number of threads.
 
     ``masked`` holds its pruned weights as zeros, ``chosen`` is what ``sparsify_runtime(compact(masked))`` gives, and ``onnx``
     is a file of the compact network.
     """
-    small = compact(masked)
-    nets = {
-        "dense": dense,
-        "masked": masked,
-        "CSR": CSRNetwork(masked),
-        "compact": small,
-        "compact CSR": CSRNetwork(small),
-        "chosen": sparsify_runtime(small, BATCHES),
-    }
-    if onnx:
-        from pyro_vd.export.onnx_file import load_onnx
-
-        nets["ONNX Runtime"] = load_onnx(onnx)
-    return nets
+    small, chain = compact(masked, x[:2]), is_chain(masked)
+    nets = {"dense": dense, "masked": masked, "compact": small}
+    if chain:
+        nets |= {"CSR": CSRNetwork(masked), "compact CSR": CSRNetwork(small)}
+    nets["chosen"] = sparsify_runtime(small, BATCHES, example=None if chain else x[: BATCHES[-1]])
+    return nets | anchors(small, chain, onnx)
 
 
 def wrong(net: nn.Module, data: Arrays) -> str:
@@ -88,15 +89,24 @@ def file_rows(dense: nn.Module, small: nn.Module, data: Arrays, folder: Path) ->
     return rows
 
 
-def latencies(nets: dict[str, nn.Module], x: Tensor, calls: int) -> dict[str, list[float]]:
-    """Seconds of every call. The networks take turns of some calls; the first, with another's caches, are not timed."""
+def latencies(nets: dict[str, nn.Module], x: Tensor, calls: int, seconds: float) -> dict[str, list[float]]:
+    """Seconds of every call. The networks take turns of some calls; the first, with another's caches, are not timed.
+
+    Args:
+        nets: the networks.
+        x: their input.
+        calls: of each network; fewer, but five, where that takes longer than ``seconds``.
+        seconds: of all networks together.
+    """
     times: dict[str, list[float]] = {name: [] for name in nets}
-    for _ in range(-(-calls // TURN)):
+    begun = time.perf_counter()
+    while len(times["dense"]) < calls and (time.perf_counter() - begun < seconds or len(times["dense"]) < 5):
         for name, net in nets.items():
             time.sleep(PAUSE)
-            for _ in range(WARM):
+            is_slow = bool(times[name]) and times[name][-1] > SLOW
+            for _ in range(0 if is_slow else WARM):
                 net(x)
-            for _ in range(TURN):
+            for _ in range(1 if is_slow else TURN):
                 started = time.perf_counter()
                 net(x)
                 times[name].append(time.perf_counter() - started)
@@ -123,12 +133,14 @@ def main(given: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, help="folder of a finished run")
     parser.add_argument("--calls", type=int, default=300, help="timed calls of each form at each batch size (default: 300)")
+    parser.add_argument("--seconds", type=float, default=20, help="the most seconds for each table of times (default: 20)")
     parser.add_argument("--data-dir", type=Path, help="torchvision root (default: the recipe's)")
     arguments = parser.parse_args(given)
 
     run = load_run(arguments.run, arguments.data_dir)
-    dense, masked = posterior_mean(run.guide).eval(), load_pruned(run.folder / PRUNED)
-    small, x = compact(masked), run.data.test[0]
+    dense, masked = posterior_mean(run.guide).eval(), run_pruned(run.folder)
+    x = run.data.test[0]
+    small = compact(masked, x[:2])
     columns = ["network", "units", "parameters", "non-zero weights", "nominal FLOPs", "effective FLOPs"]
     sizes = {"dense": dense, "masked": masked, "compact": small}
     print_table("size; FLOPs of one example", columns, [size_row(*item, x) for item in sizes.items()])
@@ -139,13 +151,14 @@ def main(given: Sequence[str] | None = None) -> None:
         onnx = Path(folder) / f"net{FORMATS['onnx'].suffix}" if HAVE_ONNX else None
         for threads in sorted({1, os.cpu_count() or 1}):
             torch.set_num_threads(threads)
-            nets = forms(dense, masked, onnx)
+            nets = forms(dense, masked, x, onnx)
             if threads == 1:
                 rows = [[name, wrong(net, run.data.test)] for name, net in nets.items()]
                 print_table("wrong on the test data", ["network", "wrong"], rows)
             for batch in BATCHES:
-                rows = speed_rows(latencies(nets, x[:batch].clone(), arguments.calls), batch)
-                title = f"batch {batch}, {threads} thread(s), {arguments.calls} calls"
+                measured = latencies(nets, x[:batch].clone(), arguments.calls, arguments.seconds)
+                rows = speed_rows(measured, batch)
+                title = f"batch {batch}, {threads} thread(s), {len(measured['dense'])} calls of dense"
                 print_table(title, ["network", "median µs", "p99 µs", "examples/s", "dense / this"], rows)
 
 

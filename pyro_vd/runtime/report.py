@@ -55,7 +55,10 @@ class NetworkTime:
     why: str = ""
 
     def __str__(self) -> str:
-        parts = [f"batch of {self.batch_size}: {'sparse' if self.is_sparse else DENSE}", f"{1e6 * self.dense:,.0f} µs dense"]
+        parts = [
+            f"at a batch of {self.batch_size}: {'sparse' if self.is_sparse else DENSE}",
+            f"{1e6 * self.dense:,.0f} µs dense",
+        ]
         parts += [] if self.sparse is None else [f"{1e6 * self.sparse:,.0f} µs with sparse layers"]
         return "; ".join((*parts, self.why) if self.why else parts)
 
@@ -72,11 +75,13 @@ class RuntimeReport:
         layers: each layer that has a sparse form, at each batch size.
         networks: the whole network at each batch size.
         others: how many layers with weights have no sparse form, by class.
+        threads: the CPU threads of torch that it was measured with.
     """
 
     layers: tuple[LayerTime, ...]
     networks: tuple[NetworkTime, ...]
     others: dict[str, int]
+    threads: int
 
     def layers_at(self, whole: NetworkTime) -> list[LayerTime]:
         """The layers at the batch size of a whole network."""

@@ -50,7 +50,12 @@ class SparseRuntime(nn.Module):
         return self._calls[bisect_left(self.limits, batch)]
 
     def extra_repr(self) -> str:
-        return ", ".join(f"({index}) up to a batch of {limit:.0f}" for index, limit in enumerate(self.limits))
+        reach = [*(f"up to a batch of {limit:.0f}" for limit in self.limits), "above" if self.limits else "at every batch"]
+        if self.report is None:
+            return ", ".join(f"({index}) {text}" for index, text in enumerate(reach))
+        measured = zip(reach, self.report.networks, strict=True)
+        lines = [f"({index}) {text}; {whole}" for index, (text, whole) in enumerate(measured)]
+        return "\n".join([*lines, f"measured with {self.report.threads} CPU thread(s)"])
 
 
 class ChainRuntime(SparseRuntime):

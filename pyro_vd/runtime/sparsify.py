@@ -22,6 +22,9 @@ from pyro_vd.runtime.sites import sites, without_forms
 from pyro_vd.runtime.sparse_runtime import ChainRuntime, SparseRuntime
 from pyro_vd.runtime.substituting import fastest
 
+BATCH_SIZES = (1, 16, 64, 256, 1024)
+"""The batch sizes to measure at where nothing says which are used."""
+
 logger: logging.Logger = logging.getLogger(__name__)
 
 
@@ -41,12 +44,13 @@ def sparsify_runtime(
         net: any network; it is copied. ``nn.Sequential`` of linear layers with activations between, and flattening and a
             selection of inputs in front, needs no example. It takes ``(…, features)``, or any ``(batch, …)`` if it flattens.
         batch_sizes: the sizes to measure at; a batch of another size is run like the nearest of these, by ratio. By default the
-            number of examples in ``example``; 1, 64 and 1024 without one.
+            number of examples in ``example``; :data:`BATCH_SIZES` without one.
         example: inputs, a tensor, a tuple or a mapping, whose examples are repeated as often as a batch size needs.
 
     Returns:
         A network that computes the same, for running only: to save it, save ``net``. It also holds a copy of ``net``, whose
-        weights are counted where its size is measured. Its ``report`` says which layers are sparse.
+        weights are counted where its size is measured. Its ``report``, and its ``repr``, say which forms were chosen and the
+        times that decided, which hold for the number of threads that torch has now.
 
     Raises:
         InputError: there is no example, and the network has any other module than those above; the network cannot take the
@@ -56,7 +60,7 @@ def sparsify_runtime(
     check_hooks(net)
     x = None if example is None else check_inputs_of(net, example)
     if batch_sizes is None:
-        batch_sizes = (1, 64, 1024) if x is None else (num_examples(x, "example"),)
+        batch_sizes = BATCH_SIZES if x is None else (num_examples(x, "example"),)
     sizes = sorted(set(check_numbers("batch_sizes", batch_sizes, low=1, high=LARGEST)))
     if not sizes:
         raise InputError(name="batch_sizes", value=batch_sizes, allowed="a list of at least one size")
@@ -71,7 +75,7 @@ def sparsify_runtime(
         others = without_forms(dense, found)
         chosen = [fastest(dense, found, _examples(x, size), size) for size in sizes]
     forms, layers, networks = zip(*chosen, strict=True)
-    report = RuntimeReport(tuple(layer for some in layers for layer in some), networks, others)
+    report = RuntimeReport(tuple(layer for some in layers for layer in some), networks, others, torch.get_num_threads())
     logger.info("%s runs %s", type(net).__name__, report.summary())
     return (ChainRuntime if x is None else SparseRuntime)(dense, forms, limits, report)
 

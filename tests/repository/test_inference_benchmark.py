@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,12 @@ from typing import Any
 import pytest
 import torch
 from compaction_support import prune_at_random
+from torch import nn
 
 from pyro_vd import compact, load_pruned, save_pruned
 from pyro_vd.evaluation.score import score_of
 from pyro_vd.export.formats import FORMATS
-from pyro_vd.networks.ready import mlp
+from pyro_vd.networks import conv_classifier, lstm_classifier, mlp
 
 
 @pytest.fixture
@@ -27,14 +29,37 @@ def test_every_form_has_the_same_error(benchmark: Any, tmp_path: Path) -> None:
     prune_at_random(masked)
     small, data = compact(masked), (torch.randn(500, 20), torch.randint(4, (500,)))
     rows = {row[0]: row[1:] for row in benchmark.file_rows(masked, small, data, tmp_path)}
-    nets = benchmark.forms(masked, masked, tmp_path / "net.onnx" if benchmark.HAVE_ONNX else None)
+    nets = benchmark.forms(masked, masked, data[0], tmp_path / "net.onnx" if benchmark.HAVE_ONNX else None)
     wanted = f"{round(500 * score_of(masked, data).value)} of 500"
     assert {name: benchmark.wrong(net, data) for name, net in nets.items()} == dict.fromkeys(nets, wanted)
-    assert set(nets) >= {"dense", "masked", "CSR", "compact", "compact CSR", "chosen"}
+    assert set(nets) >= {"dense", "masked", "CSR", "compact", "compact CSR", "chosen", "SciPy"}
     assert ("ONNX Runtime" in nets) == benchmark.HAVE_ONNX == ("compact, onnx" in rows)
     quantised = load_pruned(tmp_path / f"net{FORMATS['quantised'].suffix}")
     for name, (*_, found) in rows.items():
         assert found == (benchmark.wrong(quantised, data) if name == "compact, quantised" else wanted)
+
+
+@pytest.mark.parametrize("kind", ["convolutions", "recurrent"])
+def test_other_networks_have_forms_too(benchmark: Any, kind: str) -> None:
+    net, x = (conv_classifier((8, 8), 4, 4), torch.randn(1100, 8, 8)) if kind == "convolutions" else recurrent()
+    prune_at_random(net.eval())
+    data = x, net(x).argmax(-1)
+    nets = benchmark.forms(net, net, x, None)
+    assert {name: benchmark.wrong(form, data) for name, form in nets.items()} == dict.fromkeys(nets, "0 of 1100")
+    assert set(nets) == {"dense", "masked", "compact", "chosen"}
+
+
+def recurrent() -> tuple[nn.Module, torch.Tensor]:
+    return lstm_classifier(30, 3, 6, 5), torch.randint(30, (1100, 7))
+
+
+def test_slow_networks_take_few_calls(benchmark: Any) -> None:
+    def slow(x: torch.Tensor) -> None:
+        time.sleep(0.03)
+
+    times = benchmark.latencies({"dense": slow, "fast": abs}, torch.ones(2), 1000, 0.01)
+    assert 5 <= len(times["dense"]) <= 20
+    assert len(times["fast"]) <= 20
 
 
 def test_bytes_are_the_files(benchmark: Any, tmp_path: Path) -> None:
@@ -69,5 +94,5 @@ def test_the_whole_of_it(
     out = capsys.readouterr().out
     for text in ("nominal FLOPs", "effective FLOPs", "compact, quantised", "wrong on the test data", "p99 µs", "examples/s"):
         assert text in out
-    for batch in (1, 64, 1024):
+    for batch in (1, 16, 64, 256, 1024):
         assert f"batch {batch}, 1 thread(s), 10 calls" in out

@@ -100,6 +100,16 @@ def test_each_batch_has_the_form_measured_for_the_nearest() -> None:
     assert "(0) up to a batch of 8" in repr(runtime)
 
 
+def test_the_repr_says_what_was_measured() -> None:
+    runtime = sparsify_runtime(mlp((4, 3)))
+    assert runtime.report is not None
+    assert [whole.batch_size for whole in runtime.report.networks] == [1, 16, 64, 256, 1024]
+    shown = repr(runtime)
+    assert all(str(whole) in shown for whole in runtime.report.networks)
+    assert f"measured with {torch.get_num_threads()} CPU thread(s)" in shown
+    assert "at every batch" in repr(sparsify_runtime(mlp((4, 3)), [64]))
+
+
 def test_dense_where_torch_cannot_multiply_a_sparse_matrix() -> None:
     net = mlp((20, 15, 4)).bfloat16()
     form = CSRNetwork(net)
