@@ -8,6 +8,9 @@ from pyro_vd.cli.arguments import finish
 from pyro_vd.cli.parsing import Parser
 from pyro_vd.cli.recipe_options import read_recipe_arguments
 
+MOST_WORDS = 200
+"""The most words of the vocabulary that are listed; all that are left stand in metrics.json."""
+
 
 def run(arguments: list[str]) -> None:
     """Carry the command out."""
@@ -38,3 +41,7 @@ def run(arguments: list[str]) -> None:
     if not values.json and "features_left" in metrics:
         left, features = metrics["features_left"], metrics["features"]
         print(f"it reads {len(left)} of {len(features)} features: {', '.join(left) or 'none'}")
+    if not values.json and "words_left" in metrics:
+        left, most = metrics["words_left"], MOST_WORDS
+        listed = " ".join(left[:most]) + (" …" if len(left) > most else "")
+        print(f"it reads {len(left):,} of {metrics['words']:,} words, the most frequent first: {listed or 'none'}")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+import torch
 from torch import nn
 
 from pyro_vd._core.errors import InputError
@@ -76,6 +77,20 @@ def surviving_features(net: nn.Module, features: Sequence[str], example: Inputs 
     if len(kept) == 1 and not any(bool(weight.any()) for _, weight in islice(named_weights(small), 1)):
         return ()  # one input stays where none is read
     return tuple(features[index] for index in kept)
+
+
+def surviving_words(net: nn.Module, words: Sequence[str]) -> tuple[str, ...]:
+    """Name the words that a network reads: those whose row in an embedding of the words has a weight that is not zero.
+
+    Args:
+        net: a pruned network, before it is made compact.
+        words: the word of each row, such as :attr:`Dataset.words`; further rows of an embedding have none.
+    """
+    kept = torch.zeros(len(words), dtype=torch.bool)
+    for module in net.modules():
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.num_embeddings >= len(words):
+            kept |= module.weight.detach().any(1)[: len(words)].cpu()
+    return tuple(word for word, is_kept in zip(words, kept.tolist(), strict=True) if is_kept)
 
 
 def compact_size(net: nn.Module, example: Inputs) -> CompactSize:

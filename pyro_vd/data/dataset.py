@@ -45,6 +45,8 @@ class Dataset:
     """The names of the numbers of an input, where inputs are ``(n, features)``; None where they have none."""
     classes: tuple[str, ...] | None = field(default=None, kw_only=True)
     """The names of the classes, in the order of their labels; None where they have none, or numbers are observed."""
+    words: tuple[str, ...] | None = field(default=None, kw_only=True)
+    """The word that each token stands for, in the order of the tokens, where inputs are texts; None otherwise."""
 
     def __repr__(self) -> str:
         return f"Dataset({self.name!r}, {', '.join(f'{key} {shapes_of(getattr(self, key))}' for key in KEYS)})"

@@ -14,7 +14,7 @@ from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import quoted
 from pyro_vd._core.reading import check_regular, check_size, check_unpacked, plain_json, read_bytes, read_text, reading
 from pyro_vd.data.dataset import Dataset
-from pyro_vd.data.texts import tokens, vocabulary, words
+from pyro_vd.data.texts import NAMES, tokens, vocabulary, words
 
 VOCABULARY, LENGTH = 20_000, 200
 """The most different tokens, and the tokens per text, as in Chirkova, Lobacheva and Vetrov 2018 (arXiv 1810.10927)."""
@@ -73,7 +73,7 @@ def tokenized(name: str, train: Texts, test: Texts, classes: Sequence[Label] | N
     x_train, x_test = tokens(split, known, LENGTH), tokens([words(text) for text in test[0]], known, LENGTH)
     y_train, y_test = (np.asarray([numbers[label] for label in labels]) for labels in (train[1], test[1]))
     tensors = [torch.from_numpy(array) for array in (x_train, y_train, x_test, y_test)]
-    return Dataset(name, *tensors, classes=tuple(map(str, classes)))
+    return Dataset(name, *tensors, classes=tuple(map(str, classes)), words=(*NAMES, *known))
 
 
 def read_lines(path: Path, allowed: Collection[Label] | None = None) -> Texts:

@@ -10,6 +10,8 @@ import numpy as np
 
 PADDING, UNKNOWN = 0, 1
 """The tokens that fill short texts, in front, and that stand for all words outside of the vocabulary."""
+NAMES = ("(padding)", "(other words)")
+"""What these two are called in a list of words."""
 
 _LINE_BREAK = re.compile(r"<br\s*/?>")
 _WORD = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")

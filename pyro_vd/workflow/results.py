@@ -68,6 +68,8 @@ class _Results(TypedDict):
     features: NotRequired[list[str]]
     classes: NotRequired[list[str]]
     features_left: NotRequired[list[str]]
+    words: NotRequired[int]
+    words_left: NotRequired[list[str]]
     seconds: dict[str, float]
 
 

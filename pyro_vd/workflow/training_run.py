@@ -21,7 +21,7 @@ from torch import nn
 
 from pyro_vd._core.arguments import check_device, check_path
 from pyro_vd._core.storage import as_json, write_atomically
-from pyro_vd.compaction.surviving import compact_size, surviving_features
+from pyro_vd.compaction.surviving import compact_size, surviving_features, surviving_words
 from pyro_vd.data.augmentation import RandomAffine
 from pyro_vd.evaluation.score import validation_score
 from pyro_vd.evaluation.standard_error import score_standard_error
@@ -166,6 +166,7 @@ def _train_run(
         save_pruned(pruned, folder / PRUNED, file_info(recipe, rule.threshold, likelihood, names_of(data)))
         example = rows(data.test[0], slice(1))
         read = {} if data.features is None else {"features_left": surviving_features(pruned, data.features, example)}
+        read |= {} if data.words is None else {"words_left": surviving_words(pruned, data.words), "words": len(data.words)}
         metrics = {
             "data": recipe.data.name,
             "test_size": num_examples(data.test[0]),

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from pyro_vd import compact, load_pruned, save_pruned, surviving_units
 from pyro_vd.compaction import ShrinkPlan, apply_plan, shrink_plan
+from pyro_vd.compaction.surviving import surviving_words
 from pyro_vd.evaluation.deployed import deployed_size
 from pyro_vd.export import load_onnx, load_torch_export, save_onnx, save_torch_export
 from pyro_vd.networks import RemappedEmbedding, RemappedEmbeddingBag
@@ -34,6 +35,14 @@ def without_words(net: nn.Module, left: int = 10, seed: int = 0) -> nn.Module:
             module.weight[gone] = 0
             module.weight[3:5] = torch.arange(1, module.weight.shape[1] + 1).to(module.weight)
     return net.double().eval()
+
+
+def test_words_that_are_left_are_named() -> None:
+    net = without_words(nn.Sequential(nn.Embedding(WORDS, WIDTH), nn.Flatten(), nn.Linear(WIDTH, 2)))
+    words = [f"word {row}" for row in range(WORDS - 5)]
+    kept = net[0].weight.any(1).nonzero().flatten().tolist()
+    assert surviving_words(net, words) == tuple(words[row] for row in kept if row < len(words))
+    assert surviving_words(nn.Linear(3, 2), words) == ()
 
 
 class Classifier(nn.Module):

@@ -15,6 +15,8 @@ from pyro_vd import load_data
 from pyro_vd._core.yaml_files import read_yaml
 from pyro_vd.data.text_files import LENGTH
 from pyro_vd.data.texts import PADDING, UNKNOWN
+from pyro_vd.workflow.finished_run import run_pruned
+from pyro_vd.workflow.run_folder import read_metrics
 
 TEXTS = {
     "train": [("a dull film", "bad"), ("good good film", "good"), ("dull dull", "bad"), ("good", "good")],
@@ -43,6 +45,7 @@ def test_texts_become_tokens_and_named_classes(tmp_path: Path, write: Callable[[
     data = load_data(str(write(tmp_path / "texts")))
     assert data.classes == ("bad", "good")
     assert (data.x_train.shape, data.x_train.dtype) == ((4, LENGTH), torch.int64)
+    assert data.words == ("(padding)", "(other words)", "dull", "good", "film", "a")
     known = {"dull": 2, "good": 3, "film": 4, "a": 5}
     wanted = {tuple(known.get(word, UNKNOWN) for word in text.split()): label == "good" for text, label in TEXTS["test"]}
     for x, y in zip(*data.test, strict=True):
@@ -90,7 +93,13 @@ def test_labels_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 
 def test_training_takes_the_recipe_text(tmp_path: Path) -> None:
     arguments = ("train", "--data.name", lines(tmp_path / "texts"), "--out", tmp_path / "out", "--data.validation=0")
-    code, _, err = run_cli(*arguments, "--train.epochs=1", "--train.kl_weight.end=1", "--quiet")
+    code, out, err = run_cli(*arguments, "--train.epochs=1", "--train.kl_weight.end=1", "--quiet")
     assert (code, err) == (0, "")
+    metrics = read_metrics(tmp_path / "out")
+    rows = run_pruned(tmp_path / "out").get_parameter("embedding.weight").any(1).tolist()
+    words = ("(padding)", "(other words)", "dull", "good", "film", "a")
+    assert metrics["words_left"] == [word for word, is_left in zip(words, rows, strict=True) if is_left]
+    listed = " ".join(metrics["words_left"])
+    assert f"it reads {len(metrics['words_left'])} of 6 words, the most frequent first: {listed}" in " ".join(out.split())
     args = read_yaml(tmp_path / "out" / "recipe.yaml")["model"]["args"]
     assert (args["vocabulary"], args["classes"]) == (6, 2)
