@@ -9,11 +9,13 @@ from typing import Any
 import pyro
 from torch import nn
 
+from pyro_vd.compaction.surviving import surviving_features, surviving_words
 from pyro_vd.data.dataset import Arrays, Dataset
 from pyro_vd.evaluation.metrics import AnyMetrics, evaluate
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.models.likelihood import Likelihood
 from pyro_vd.models.likelihood_files import describe
+from pyro_vd.networks.inputs import Inputs
 from pyro_vd.pruning.pruned import pruned_or_mean
 from pyro_vd.pruning.thresholds import highest_threshold
 from pyro_vd.workflow.baselines import ridge_regression
@@ -83,3 +85,13 @@ def file_info(recipe: Recipe, threshold: float, likelihood: Likelihood, metrics:
 def names_of(data: Dataset) -> dict[str, list[str]]:
     """The names of features and classes, where the data have any, as lists by ``features`` and ``classes``."""
     return {key: list(names) for key in NAMES if (names := getattr(data, key)) is not None}
+
+
+def inputs_left(net: nn.Module, data: Dataset, example: Inputs) -> dict[str, Any]:
+    """The features or the words that a pruned network still reads, where the data name them."""
+    left: dict[str, Any] = {}
+    if data.features is not None:
+        left["features_left"] = surviving_features(net, data.features, example)
+    if data.words is not None:
+        left |= {"words": len(data.words), "words_left": surviving_words(net, data.words)}
+    return left

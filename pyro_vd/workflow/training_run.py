@@ -21,7 +21,7 @@ from torch import nn
 
 from pyro_vd._core.arguments import check_device, check_path
 from pyro_vd._core.storage import as_json, write_atomically
-from pyro_vd.compaction.surviving import compact_size, surviving_features, surviving_words
+from pyro_vd.compaction.surviving import compact_size
 from pyro_vd.data.augmentation import RandomAffine
 from pyro_vd.evaluation.score import validation_score
 from pyro_vd.evaluation.standard_error import score_standard_error
@@ -37,7 +37,7 @@ from pyro_vd.training.metrics_log import MetricsLog
 from pyro_vd.training.processes import Processes, processes_here
 from pyro_vd.workflow.chosen_rule import chosen_rule
 from pyro_vd.workflow.finished_run import checked
-from pyro_vd.workflow.measuring import file_info, measure_networks, names_of
+from pyro_vd.workflow.measuring import file_info, inputs_left, measure_networks, names_of
 from pyro_vd.workflow.phases import StepsConfig
 from pyro_vd.workflow.posterior_file import save_posterior
 from pyro_vd.workflow.pretraining import pretrain
@@ -165,8 +165,6 @@ def _train_run(
             module.cpu()
         save_pruned(pruned, folder / PRUNED, file_info(recipe, rule.threshold, likelihood, names_of(data)))
         example = rows(data.test[0], slice(1))
-        read = {} if data.features is None else {"features_left": surviving_features(pruned, data.features, example)}
-        read |= {} if data.words is None else {"words_left": surviving_words(pruned, data.words), "words": len(data.words)}
         metrics = {
             "data": recipe.data.name,
             "test_size": num_examples(data.test[0]),
@@ -178,7 +176,7 @@ def _train_run(
             "networks": {name: asdict(value) for name, value in networks.items()},
             "compact": asdict(compact_size(pruned, example)),
             **names_of(data),
-            **read,
+            **inputs_left(pruned, data, example),
             "skipped": sum(result.skipped for result in results.values()),
             "seconds": {phase: sum(record.seconds for record in result.history) for phase, result in results.items()},
             "seconds_since_start": time.perf_counter() - started,
