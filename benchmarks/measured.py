@@ -1,6 +1,7 @@
 """Write runs/README.md from finished runs and benchmark outputs under ``out/``; nothing in it is typed by hand.
 
-Run ``python benchmarks/measured.py`` after the commands that the file itself shows.
+Run ``python benchmarks/measured.py`` after the commands that the file itself shows. A section whose outputs are not there stays as
+it is.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import inspect
 import shutil
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import yaml
 from measured_runs import OUT, ROOT, folder, section
@@ -16,6 +18,7 @@ from pyro_vd.experiments import NAMES, load_experiment
 from pyro_vd.workflow.recipe_files import parse_recipe, read_recipe
 from pyro_vd.workflow.run_folder import read_metrics
 
+README = ROOT / "runs" / "README.md"
 COUNTED = (
     "Compression is |W| / |W kept|: W are all weights of the network, its parameters of two dimensions or more, biases not",
     "counted; a weight without a prior counts as kept. All weights of the networks below have one. Where parameters and bytes",
@@ -23,7 +26,12 @@ COUNTED = (
 )
 RUNS = {
     "lenet-300-100": (0, 1, 2),
+    "lenet-300-100-plain": (0, 1, 2),
     "structured-lenet-300-100": (0, 1, 2),
+    "lenet5": (0, 1, 2),
+    "structured-lenet5": (0, 1, 2),
+    "imdb-lstm": (0,),
+    "imdb-lstm-words": (0,),
     "report-mlp3": (0,),
     "digits": (0, 1, 2),
     "diabetes": (0, 1, 2),
@@ -58,7 +66,19 @@ def experiment(name: str) -> list[str]:
     return lines
 
 
+def sections() -> dict[str, list[str]]:
+    """The sections of the file as it is, by title."""
+    found: dict[str, list[str]] = {}
+    lines: list[str] = []
+    for line in README.read_text().splitlines() if README.exists() else []:
+        if line.startswith("## "):
+            lines = found[line.removeprefix("## ")] = []
+        lines.append(line)
+    return found
+
+
 def main() -> None:
+    kept = sections()
     lines = [
         "# Measured results",
         "",
@@ -72,16 +92,19 @@ def main() -> None:
         finished = [seed for seed in seeds if (folder(recipe, seed) / "metrics.json").exists()]
         for seed in finished:
             check(recipe, seed)
-        if finished:
-            lines += section(recipe, [read_metrics(folder(recipe, seed)) for seed in finished])
+        runs = [read_metrics(folder(recipe, seed)) for seed in finished]
+        lines += section(recipe, runs) if runs else kept.get(recipe, [])
     for name in NAMES:
-        if (OUT / name / "table.md").exists():
-            lines += experiment(name)
+        lines += experiment(name) if (OUT / name / "table.md").exists() else kept.get(f"experiment {name}", [])
     for name, command in BENCHMARKS.items():
         path = OUT / f"{name}.txt"
-        if path.exists():
-            lines += [f"## {name}", "", "```", f"{command} | tee out/{name}.txt", *path.read_text().splitlines(), "```", ""]
-    (ROOT / "runs" / "README.md").write_text("\n".join(lines).rstrip() + "\n")
+        made = [f"## {name}", "", "```", f"{command} | tee out/{name}.txt", *lines_of(path), "```", ""]
+        lines += made if path.exists() else kept.get(name, [])
+    README.write_text("\n".join(lines).rstrip() + "\n")
+
+
+def lines_of(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
 
 
 if __name__ == "__main__":

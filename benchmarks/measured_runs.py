@@ -7,6 +7,8 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from measured_goals import verdict
+
 from pyro_vd import load_pruned, load_run, log_alpha
 from pyro_vd._core.storage import save_figure
 from pyro_vd.evaluation.deployed import kilobytes
@@ -32,11 +34,6 @@ NUMBERS = {
     "% in 90 % interval": ("coverage_90", 100, 1),
 }
 """The same of numbers."""
-PUBLISHED = {
-    "lenet-300-100": "1.92 % error, 68.0x, sparsity 98.9 97.2 62.0 (Molchanov 2017, table 1), without augmentation",
-    "structured-lenet-300-100": "97-71-33 at 1.6 % error (VIBNet, Dai 2018), 311-86-14 at 1.8 % (Bayesian compression, Louizos "
-    "2017); of 784-500-300, 245-160-55 at 1.55 % (structured Bayesian pruning, Neklyudov 2017), without augmentation",
-}
 
 
 def folder(recipe: str, seed: int) -> Path:
@@ -114,10 +111,19 @@ def section(recipe: str, runs: list[dict[str, Any]]) -> list[str]:
     if recipe.startswith("structured"):
         sizes = "; ".join("{units} with {parameters:,} parameters and {flops:,} FLOPs".format(**run["compact"]) for run in runs)
         lines.append(f"Compact, inputs and units that are left, seed by seed: {sizes}.")
-    if recipe in PUBLISHED:
-        lines.append(f"Published: {PUBLISHED[recipe]}.")
-        lines += ["", f"![log α and the pixels that are left]({draw(recipe, runs[0]['seed'])})"]
+    if "words_left" in runs[0]:
+        left = runs[0]["words_left"]
+        lines.append(f"Words left, {len(left):,} of {runs[0]['words']:,}, the most frequent first: {listed(left)}.")
+    found = verdict(recipe, runs, [folder(recipe, run["seed"]) for run in runs])
+    if found and "sizes:" in recipe_text:
+        found += ["", f"![log α and the pixels that are left]({draw(recipe, runs[0]['seed'])})"]
+    lines += found
     return [*lines, "", *animation(recipe, runs[0]["seed"])]
+
+
+def listed(words: list[str], most: int = 300) -> str:
+    """The first of some words, as text that Markdown leaves as it is."""
+    return f"``{' '.join(words[:most])}``" + (" …" if len(words) > most else "")
 
 
 def animation(recipe: str, seed: int) -> list[str]:
