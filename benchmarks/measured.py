@@ -1,7 +1,6 @@
 """Write runs/README.md from finished runs and benchmark outputs under ``out/``; nothing in it is typed by hand.
 
-Run ``python benchmarks/measured.py`` after the commands that the file itself shows. A section whose outputs are not there stays as
-it is.
+Run ``python benchmarks/measured.py`` after the commands that the file itself shows. Sections without outputs stay as they are.
 """
 
 from __future__ import annotations
