@@ -70,8 +70,8 @@ class TrainingSpec:
     """Factors on β of single sites, by name or pattern, of which the first that matches a site counts."""
     train_threshold: float | None = None
     """Value of log α at or above which means are held at zero in the forward pass, with a guide that learns log α; the guide
-    keeps it, see :attr:`~pyro_vd.guides.WeightGuide.train_threshold`. None holds nothing, or with a target of ``kl_weight`` those
-    beyond the threshold of ``rule``: without that, weights go and come back, and with them the compression."""
+    keeps it, see :attr:`~pyro_vd.guides.WeightGuide.train_threshold`. None holds nothing, or, with a target of ``kl_weight``,
+    those beyond the threshold of ``rule``: without that, weights go and come back, and with them the compression."""
     noise: OutputNoise = "position"
     """Where a weight serves several positions of an example: draw the noise of its output at each "position" independently, as
     in the paper, or once for each "example"."""
