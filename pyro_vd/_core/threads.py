@@ -11,7 +11,7 @@ _lock = threading.RLock()
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Let one thread at a time run code that changes the mode of networks, runs them under effect handlers, or traces them.
+    """Let one thread at a time run code that changes the mode of networks, runs them under effect handlers, or exports them.
 
     It can also be used as a decorator, ``@alone()``. A thread may enter it again while it is inside.
     """

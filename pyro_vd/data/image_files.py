@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.reading import reading
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 _FORMATS = ("BMP", "GIF", "JPEG", "MPO", "PNG", "PPM", "TIFF", "WEBP")
 """The formats of which Pillow tells how many bits they have; an MPO is a JPEG with a preview behind it."""
@@ -37,7 +34,7 @@ def read_image(path: Path | str) -> np.ndarray:
         return np.asarray(image.convert("RGB")).transpose(2, 0, 1)
 
 
-def _more_than_pixels(image: Image) -> str:
+def _more_than_pixels(image: Any) -> str:
     """Return what an image holds that would be lost; empty if nothing would."""
     if image.format not in _FORMATS:
         return f"an image of the format {image.format}"

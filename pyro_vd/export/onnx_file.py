@@ -16,6 +16,7 @@ from pyro_vd._core.messages import one_line
 from pyro_vd._core.reading import read_bytes, reading
 from pyro_vd._core.sealed import check_onnx_seal, seal_onnx
 from pyro_vd._core.storage import write_atomically
+from pyro_vd._core.threads import alone
 from pyro_vd.export.file_network import FileNetwork, InputForm
 from pyro_vd.export.graph import Dynamic, check_dynamic, check_same, probes, program
 from pyro_vd.export.named_tensors import OUTPUT, named, named_inputs, unnamed
@@ -32,6 +33,7 @@ _TYPES = {
 }
 
 
+@alone()  # exporters patch torch for all threads
 def save_onnx(net: nn.Module, path: Path | str, example: Inputs, *, dynamic: Dynamic = (0,)) -> None:
     """Write an ONNX file, atomically, after comparing its outputs in ONNX Runtime with those of the network.
 

@@ -14,6 +14,7 @@ from pyro_vd._core.arguments import check_path
 from pyro_vd._core.reading import read_bytes, reading
 from pyro_vd._core.sealed import check_zip, seal_zip
 from pyro_vd._core.storage import write_atomically
+from pyro_vd._core.threads import alone
 from pyro_vd.export.file_network import FileNetwork, InputForm
 from pyro_vd.export.graph import Dynamic, check_dynamic, check_same, probes, program
 from pyro_vd.export.named_tensors import named_inputs
@@ -21,6 +22,7 @@ from pyro_vd.networks.checks import check_inputs_of
 from pyro_vd.networks.inputs import Inputs
 
 
+@alone()  # exporters patch torch for all threads
 def save_torch_export(net: nn.Module, path: Path | str, example: Inputs, *, dynamic: Dynamic = (0,)) -> None:
     """Write a ``torch.export`` file, atomically, after comparing its outputs with those of the network.
 
@@ -48,6 +50,7 @@ def save_torch_export(net: nn.Module, path: Path | str, example: Inputs, *, dyna
     write_atomically(Path(path), content)
 
 
+@alone()
 def load_torch_export(path: Path | str) -> nn.Module:
     """Load a network that :func:`save_torch_export` wrote. Do this only if you trust the writer of the file.
 
