@@ -75,15 +75,6 @@ def no_streams() -> None:
     sys.stdin = sys.stdout = sys.stderr = None  # type: ignore[assignment]
 
 
-def full_output() -> None:
-    """Let standard output lead to a disk that is full."""
-    os.dup2(os.open("/dev/full", os.O_WRONLY), 1)
-
-
-INSIDE: dict[str, Callable[[], None]] = {"closed streams": no_streams, "full output": full_output}
-"""Conditions that each process of a command makes for itself, by name."""
-
-
 def ended(arguments: list[str], prepare: Callable[[], None]) -> tuple[int, str, str]:
     """Exit code, standard output and standard error of a command, in a child process after ``prepare``."""
     out, err = os.pipe(), os.pipe()
@@ -130,7 +121,8 @@ def main() -> None:
     import pyro_vd.posterior.inference_data
     import pyro_vd.workflow.training_run  # noqa: F401
 
-    ends = [[line[0], *ended(line, INSIDE.get(condition, lambda: None))] for line in commands(*runs, folder)]
+    prepare = no_streams if condition == "closed streams" else lambda: None
+    ends = [[line[0], *ended(line, prepare)] for line in commands(*runs, folder)]
     print(json.dumps({"ends": ends, "new": sorted(contents(folder).keys() - before.keys())}))
 
 
