@@ -89,13 +89,13 @@ def _check_keys(where: str, tree: Any, hint: Any, key: str) -> None:
             given = below(key, unknown[0])
             full = given + "".join(f".{name}" for name in list(tree[unknown[0]])[:1]) if _is_tree(tree[unknown[0]]) else given
             elsewhere = _kinds_with(hint, unknown[0])
-            message = f"there is no key {given!r}{elsewhere or did_you_mean(full, leaves(hint, key))}"
+            message = f"there is no key {quoted(given)}{elsewhere or did_you_mean(full, leaves(hint, key))}"
             raise error_in(where, message, name=given, value=tree[unknown[0]], allowed=f"one of {', '.join(hints)}")
     else:
         hints = get_type_hints(hint, include_extras=True)
         needed = {name for name, part in hints.items() if get_origin(part) is not NotRequired}
     if missing := [name for name in hints if name in needed and name not in tree]:
-        raise error_in(where, f"{below(key, missing[0])!r} is missing", name=below(key, missing[0]), allowed="given")
+        raise error_in(where, f"{quoted(below(key, missing[0]))} is missing", name=below(key, missing[0]), allowed="given")
     for name, value in tree.items():
         if name in hints:
             part = hints[name]

@@ -8,12 +8,17 @@ from typing import Any
 import yaml
 
 from pyro_vd._core.documentation import Section, sections
-from pyro_vd._core.schema import check_tree
+from pyro_vd._core.errors import InputError
+from pyro_vd._core.messages import did_you_mean
+from pyro_vd._core.schema import check_tree, field_hints, leaves
 from pyro_vd._core.settings import made, overlaid, tree_of, typed
 from pyro_vd._core.tagged import long_form
 from pyro_vd._core.yaml_files import from_text, read_yaml
 from pyro_vd.runs import recipe_path
 from pyro_vd.workflow.recipe import Recipe
+
+_FEW = 20
+"""So many keys of a file are compared with those of recipes, for what was mistyped."""
 
 
 def recipe_sections() -> tuple[Section, ...]:
@@ -25,10 +30,20 @@ def parse_recipe(content: dict[str, Any], where: str = "recipe") -> Recipe:
     """A recipe from the plain contents of a YAML file; ``where`` is the file, for messages.
 
     Raises:
-        InputError: an unknown key, a wrong type, or a value out of range.
+        InputError: an unknown key, a wrong type, or a value out of range; or the file is no recipe, of which nothing is quoted.
     """
+    _check_is_recipe(where, content)
     recipe: Recipe = typed(where, content, Recipe)
     return recipe
+
+
+def _check_is_recipe(where: str, content: dict[Any, Any]) -> None:
+    """Refuse keys and values of which none is like a recipe's, so that no key of another file is shown."""
+    known = field_hints(Recipe)
+    alike = any(did_you_mean(key, (*known, *leaves(Recipe))) for key in list(content)[:_FEW])
+    if content and not alike and known.keys().isdisjoint(content):
+        allowed = f"keys and values with some of the keys {', '.join(known)}"
+        raise InputError(f"{where} is not a recipe: it must hold {allowed}", name=where, allowed=allowed)
 
 
 def read_recipe(name: str, *further: str) -> dict[str, Any]:
@@ -43,7 +58,9 @@ def read_recipe(name: str, *further: str) -> dict[str, Any]:
     """
     content: dict[str, Any] = {}
     for each in (name, *further):
-        content = overlaid(content, read_yaml(path := recipe_path(each)), Recipe)
+        found = read_yaml(path := recipe_path(each))
+        _check_is_recipe(str(path), found)
+        content = overlaid(content, found, Recipe)
         check_tree(str(path), content, Recipe)
     return content
 
