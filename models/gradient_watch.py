@@ -30,6 +30,11 @@ class GradientWatch:
         self._waiting = dict.fromkeys(sites, "no gradient")
         self._looks, self._last = 0, -1
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether there is a site that no gradient has reached yet, and that was not reported."""
+        return bool(self._waiting)
+
     def over(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Return the weights of a forward pass with their gradients watched; report after :data:`LOOKS` backward passes."""
         if self._looks >= LOOKS:

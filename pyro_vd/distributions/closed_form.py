@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyro_vd.distributions.formulas import closed_gradients
 from pyro_vd.distributions.kl import LOG2_E, MAX, MAX_LOG_SIGMA2, TINY, parts, sum_and_slope
 from pyro_vd.distributions.priors import LogUniform, NormalARD
 from pyro_vd.distributions.weight_posterior import MultiplicativeNormal
@@ -61,6 +62,18 @@ class ClosedForm:
         earlier = self._log_sigma2.grad
         self._log_sigma2.grad = of_log_sigma2 if earlier is None else earlier.add_(of_log_sigma2)
         return 0.5 * sum(sums, self._theta.new_zeros(()))
+
+    def finish_recorded(self, gradient: dict[int, Tensor | None], weight: Tensor) -> Tensor:
+        """Do as :meth:`finish`, with gradients by the ``id`` of the leaf, by operations for a compiler.
+
+        Those of the data with respect to θ and σ² are replaced by those of all with respect to θ and log σ².
+        """
+        of_leaves = gradient.pop(id(self._theta)), gradient.pop(id(self._variance))
+        of_theta, of_log_sigma2, kl = closed_gradients(self._form, self._theta, self._variance, *of_leaves, weight=weight)
+        earlier = gradient[id(self._log_sigma2)]
+        gradient[id(self._theta)] = of_theta
+        gradient[id(self._log_sigma2)] = of_log_sigma2 if earlier is None else earlier + of_log_sigma2
+        return kl
 
 
 def _is_leaf(tensor: Tensor) -> bool:

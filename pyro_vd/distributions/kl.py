@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 from torch.distributions.utils import broadcast_all
 
+from pyro_vd._core.recording import is_recording
 from pyro_vd.distributions.exact_kl import add_exact_value, exact_slope
 
 Form = Callable[[Tensor, Tensor, Tensor, Sequence[Tensor]], None]
@@ -150,15 +151,17 @@ def _reference(theta: Tensor, log_sigma2: Tensor, k1: float = _K1) -> tuple[Tens
 def parts(*tensors: Tensor) -> Iterator[tuple[list[Tensor], tuple[Tensor, ...]]]:
     """Yield corresponding parts of contiguous tensors of one shape, flat, and eight buffers of the size of a part.
 
-    On the CPU the buffers of a part fit into the cache. On another device there is one part.
+    On the CPU the buffers of a part fit into the cache. On another device there is one part, and so there is for a compiler,
+    which makes the parts itself.
     """
     flat = [tensor.reshape(-1) for tensor in tensors]
-    total, on_cpu = len(flat[0]), flat[0].device.type == "cpu"
+    total, on_cpu = len(flat[0]), flat[0].device.type == "cpu" and not is_recording()
     size = _CHUNK if on_cpu else max(1, total)
-    buffers = _buffers_of_thread(flat[0].dtype) if on_cpu else flat[0].new_empty(_BUFFERS, size)
+    held = _buffers_of_thread(flat[0].dtype) if on_cpu else None
     for start in range(0, total, size):
         end = min(start + size, total)
-        yield [tensor[start:end] for tensor in flat], buffers[:, : end - start].unbind()
+        buffers = tuple(flat[0].new_empty(size) for _ in range(_BUFFERS)) if held is None else held[:, : end - start].unbind()
+        yield [tensor[start:end] for tensor in flat], buffers
 
 
 def _buffers_of_thread(dtype: torch.dtype) -> Tensor:

@@ -55,6 +55,8 @@ class FitResult:
     """Steps that were skipped because a loss or gradient was not finite."""
     epoch: int
     """The epoch whose parameters model and guide have: the last one, or with ``restore_best`` the best one."""
+    compile_seconds: tuple[float, ...] = ()
+    """How long each compilation of the step has taken in this call, with ``compile=True``: one for each size of the network."""
 
     def __repr__(self) -> str:
         last = self.history[-1] if self.history else None
@@ -101,6 +103,12 @@ def fit(
     those of the whole network. Attentions stay whole. A network that compaction cannot follow is trained whole, which a message
     says.
 
+    With ``compile=True`` the forward pass, the likelihood, the KL and all their gradients are compiled by ``torch.compile``
+    before the first step, which takes seconds to a minute, and on a GPU replayed as one CUDA graph. The noise is drawn outside
+    of the compiled code: it has the same numbers, and results differ by rounding. Steps with batches of other shapes than the
+    first one are not compiled. After the network was made smaller, the step is compiled again, for at most eight sizes. The
+    network's own Python code runs only while it is compiled.
+
     Args:
         guide: the guide of the model that is trained; the model's ``num_data`` is set to the number of examples.
         train: inputs ``(n, …)`` and observations, as the likelihood takes them, as a pair of tensors, NumPy arrays or lists,
@@ -122,7 +130,10 @@ def fit(
             which is needed, ``lr``, ``batch_size``, ``kl_weight`` and more.
 
     Raises:
-        InputError: arguments out of range, a model that is being trained already; with ``shrink=True`` also a model with a
+        InputError: arguments out of range, a model that is being trained already; with ``compile=True`` also a machine without
+            a C++ compiler, or without Triton for a GPU, and a network that compiled code would not repeat: whose shapes or
+            branches depend on numbers, which draws noise that depends on computed numbers or in Python, or whose forward pass
+            changes attributes; the message names the layer; with ``shrink=True`` also a model with a
             ``forward`` of its own, a guide without α or with appended guides, priors that differ between the weights of a site,
             or an optimizer whose state is not of the shapes of the parameters; data that do not fit (of data that are read
             batch by batch, the message says which batch of which epoch), model and guide that do not fit, a missing folder for
@@ -147,7 +158,7 @@ def fit(
                 state.best.restore()
             best = best_epoch(state.history, spec) if spec.restore_best else None
             processes.exchange(None)  # nobody leaves before all have succeeded
-            return FitResult(tuple(state.history), state.guard.skipped, best or state.epoch)
+            return FitResult(tuple(state.history), state.guard.skipped, best or state.epoch, tuple(state.compile_seconds))
 
 
 def _train(state: TrainingState, saved: Checkpoint | None, calls: Callbacks) -> None:

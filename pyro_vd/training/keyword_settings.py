@@ -43,6 +43,7 @@ class TrainingSettings(TypedDict, total=False):
     restore_best: bool
     shrink: bool
     precision: Precision
+    compile: bool
     phase: str
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from pyro_vd._core.arguments import check_device, check_file, check_flag
+from pyro_vd._core.compiler import check_compiler
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.threads import alone
 from pyro_vd.data.batches import Batches, TensorBatches
@@ -71,6 +72,8 @@ def prepare(
         check_file("checkpoint", checkpoint)
     target = check_device(device) if device is not None else next(model.buffers()).device
     check_precision(spec.precision, dict(model.named_parameters()) | model.initial_weights, target)
+    if spec.compile:
+        check_compiler("compile", target)
     batches, first = batches_of(train, spec, model)
     held_out = None if validation is None else check_held_out("validation data", validation, model, spec.target)
     if guide.learns_alpha or spec.rule.max_inputs is not None:

@@ -94,6 +94,8 @@ class TrainingSpec:
     precision: Precision = "full"
     """Precision of the network's forward pass. "bf16-mixed" runs it under autocast to bfloat16, for devices where that is
     faster; parameters, noise, likelihood and KL stay float32, and scores are measured in float32."""
+    compile: bool = False
+    """Whether the step is compiled by ``torch.compile``, for batches of the shapes of the first one; see :func:`~pyro_vd.fit`."""
     phase: str = "train"
     """Name of this training in the log and beside the progress bar."""
 
@@ -118,7 +120,7 @@ class TrainingSpec:
         take(self, "kl_weights", check_kl_weights(self.kl_weights))
         check_output_noise("noise", self.noise)
         check_choice("precision", self.precision, PRECISIONS)
-        for name in ("restore_best", "shrink"):
+        for name in ("restore_best", "shrink", "compile"):
             take(self, name, check_flag(name, getattr(self, name)))
         if self.augment is not None and not callable(self.augment):
             raise InputError(name="augment", value=self.augment, allowed="a function or None")

@@ -76,6 +76,8 @@ class TrainingState:
     """What makes the network smaller while it is trained, if the training does."""
     control: KLControl | None = None
     """What finds β, where the training has a compression as its target."""
+    compile_seconds: list[float] = field(default_factory=list)
+    """How long each compilation of the step has taken, where the training compiles it."""
     lr: float = math.nan
     """Learning rate of the last update, of the first group of parameters."""
     batch: str = TRAINING_DATA

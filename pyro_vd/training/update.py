@@ -10,6 +10,7 @@ from torch import Tensor
 from pyro_vd.inference.handlers import own_parameters
 from pyro_vd.networks.inputs import Inputs, num_examples
 from pyro_vd.networks.precision import lowered
+from pyro_vd.training.compiling import Compiling
 from pyro_vd.training.scheduler import take_step
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Update:
         pair: Any = state.loss_of
         self._model, self._guide = pair.model, pair.guide
         self._norm = state.spec.max_grad_norm
+        self._compiling = Compiling(state)
         self._batches = 0
         """How many were taken since the last update."""
         self._terms = torch.zeros(3)
@@ -70,7 +72,10 @@ class Update:
         share = examples / self._first
         # Parameters belong to the modules: Pyro's store, and another training, are left alone.
         with own_parameters(), lowered(self._model, spec.precision):
-            if spec.accumulate == 1:
+            compiled = self._compiling.backward(inputs, y, share)
+            if compiled is not None:
+                loss = compiled
+            elif spec.accumulate == 1:
                 loss = state.elbo.backward(self._model, self._guide, inputs, y)
             else:
                 loss = state.loss_of(inputs, y)
@@ -115,5 +120,6 @@ class Update:
 
     def end_epoch(self, record: EpochRecord) -> None:
         """Take the scheduler's step of an epoch, after it was measured."""
+        self._compiling.end_epoch()
         if self._state.scheduler is not None and self._state.spec.scheduler_interval == "epoch":
             take_step(self._state.scheduler, self._state.spec, record)

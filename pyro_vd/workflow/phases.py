@@ -89,6 +89,8 @@ class TrainConfig(StepsConfig):
     """Whether the noise of a convolution's output is drawn for each position independently, or once per example."""
     shrink: bool = TrainingSpec.shrink
     """Whether inputs and units whose weights stay beyond the threshold are removed for good, so that epochs become cheaper."""
+    compile: bool = TrainingSpec.compile
+    """Whether the step is compiled by torch.compile, which takes up to a minute before the first epoch."""
     frames: int = 0
     """Frames to record per epoch, for pyro-vd animate; 0 records none."""
 
