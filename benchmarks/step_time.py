@@ -23,6 +23,8 @@ from torch.distributions import register_kl
 from pyro_vd import BayesianNetwork, VariationalDropout, VariationalDropoutELBO
 from pyro_vd.distributions import LogUniform, MultiplicativeNormal
 from pyro_vd.distributions.priors import KLForm
+from pyro_vd.inference.compiled_step import CompiledStep
+from pyro_vd.networks.precision import Precision, lowered
 from pyro_vd.networks.ready import lenet5, mlp
 
 NETWORKS: dict[str, Callable[[], nn.Sequential]] = {
@@ -122,15 +124,47 @@ def ours(net: nn.Module, kl: KLForm = "approximate") -> Step:
     return step
 
 
+def ours_compiled(net: nn.Module, x: Tensor, y: Tensor, precision: Precision = "full") -> Step:
+    """The same step as ``pyro_vd.fit`` takes it with ``compile=True``."""
+    model = BayesianNetwork(net, num_data=NUM_DATA)
+    guide, elbo = VariationalDropout(model), VariationalDropoutELBO()
+    elbo.try_out(model, guide, x, y)
+    optimizer = torch.optim.Adam(elbo(model, guide).parameters(), lr=1e-3, fused=True)
+    with lowered(model, precision):
+        compiled = CompiledStep(elbo, model.train(), guide, x, y)
+    print(f"pyro_vd, compiled in {compiled.seconds:.1f} s")
+
+    def step(x: Tensor, y: Tensor) -> None:
+        optimizer.zero_grad()
+        compiled.backward(x, y)
+        optimizer.step()
+
+    return step
+
+
+def deterministic_compiled(net: nn.Module, device: torch.device) -> Step:
+    mode = "reduce-overhead" if device.type == "cuda" else "default"
+    loss = torch.compile(lambda x, y: F.cross_entropy(net(x), y), dynamic=False, mode=mode)
+    return stepper(net, loss)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--net", choices=NETWORKS, default="784-300-10", help="the network (default: 784-300-10)")
     parser.add_argument("--rounds", type=int, default=200, help="timed steps of each contender (default: 200)")
     parser.add_argument("--threads", type=int, default=1, help="threads of torch (default: 1)")
+    parser.add_argument("--compile", action="store_true", help="with compiled steps too, ours and the deterministic one")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda; on a GPU a round is ten steps (default: cpu)")
     arguments = parser.parse_args()
+    device = torch.device(arguments.device)
+    steps = 10 if device.type == "cuda" else 1
     torch.set_num_threads(arguments.threads)
     pyro.set_rng_seed(0)
-    made = NETWORKS[arguments.net]
+    x, y = torch.rand(BATCH, 1, 28, 28, device=device), torch.randint(CLASSES, (BATCH,), device=device)
+
+    def made() -> nn.Sequential:
+        return NETWORKS[arguments.net]().to(device)
+
     contenders = {
         OURS: ours(made()),
         "pyro_vd, exact KL": ours(made(), kl="exact"),
@@ -142,17 +176,23 @@ def main() -> None:
         "deterministic network": deterministic(made(), fused=False),
         BASE: deterministic(made(), fused=True),
     }
-    clock = time.thread_time if arguments.threads == 1 else time.perf_counter
-    x, y = torch.rand(BATCH, 1, 28, 28), torch.randint(CLASSES, (BATCH,))
+    if arguments.compile:
+        contenders["pyro_vd, compiled"] = ours_compiled(made(), x, y)
+        contenders["pyro_vd, compiled, bf16-mixed"] = ours_compiled(made(), x, y, "bf16-mixed")
+        contenders["deterministic network, fused Adam, compiled"] = deterministic_compiled(made(), device)
+    clock = time.thread_time if arguments.threads == 1 and device.type == "cpu" else time.perf_counter
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for round_ in range(arguments.rounds + 20):
         for name, step in contenders.items():
             started = clock()
-            step(x, y)
+            for _ in range(steps):
+                step(x, y)
+            if device.type == "cuda":
+                torch.cuda.synchronize()
             if round_ >= 20:
-                times[name].append(clock() - started)
+                times[name].append((clock() - started) / steps)
     medians = {name: statistics.median(values) for name, values in times.items()}
-    print(f"{arguments.net}, batch {BATCH}, {arguments.threads} thread(s), median of {arguments.rounds} steps")
+    print(f"{arguments.net}, {device}, batch {BATCH}, {arguments.threads} thread(s), median of {arguments.rounds} steps")
     for name, median in medians.items():
         ratios = f"{median / medians[BASE]:6.2f} of deterministic{medians[OURS] / median:9.2f} = pyro_vd / this"
         print(f"{name:45}{1e3 * median:8.2f} ms{ratios}")

@@ -52,7 +52,9 @@ class CompiledStep:
         InputError: the network, the likelihood or the guide does what a graph would not repeat, or a parameter has hooks.
     """
 
-    def __init__(self, elbo: VariationalDropoutELBO, model: Any, guide: nn.Module, x: Any, y: Any, adds_up: bool = False) -> None:
+    def __init__(
+        self, elbo: VariationalDropoutELBO, model: Any, guide: nn.Module, x: Any, y: Any, adds_up: bool = False
+    ) -> None:
         started = time.perf_counter()
         self.signature: Signature = signature(x, y)
         self._elbo = elbo

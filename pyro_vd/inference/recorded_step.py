@@ -75,7 +75,7 @@ def record(
 
     batch = list(tensors_in((x, y)))
     kl_weight = torch.ones((), device=device_of((x, y)), dtype=next(iter(parameters)).dtype)
-    decompositions = get_decompositions([torch.ops.aten.native_dropout])
+    decompositions: Any = get_decompositions([torch.ops.aten.native_dropout])
     kept = buffers_kept(model, guide), generators_kept(kl_weight.device)
     with kept[0], kept[1], recording(), pyro.validation_enabled(False), checked_recording(model.net):
         graph = make_fx(step, decompositions, tracing_mode="real")(kl_weight, *batch)

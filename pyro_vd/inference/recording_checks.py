@@ -89,20 +89,19 @@ def checked_recording(net: nn.Module) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # whatever a network of others raises where it is recorded
-        where = _layer_of(error.__traceback__, net)
-        raise _refused(f"{where} cannot be compiled: {one_line(error)[:300]}", where) from error
+        raise _refused(f"{_layer_of(error.__traceback__, net)} cannot be compiled: {one_line(error)[:300]}") from error
     finally:
         changed = [f"{path}.{name}".lstrip(".") for path, module, noted, _ in before for name in _changed(module, noted)]
         for _, module, _, attributes in before:
             vars(module).update(attributes)
     if changed:
-        raise _refused(f"the forward pass changes the attribute {changed[0]!r}, which compiled code would not do", changed[0])
+        raise _refused(f"the forward pass changes the attribute {changed[0]!r}, which compiled code would not do")
     if noise != _python_noise():
-        raise _refused("the forward pass draws from a generator of Python or NumPy, whose numbers compiled code would repeat", "")
+        raise _refused("the forward pass draws from a generator of Python or NumPy, whose numbers compiled code would repeat")
 
 
-def _refused(what: str, where: str) -> InputError:
-    return InputError(f"compile=True: {what}. Train with compile=False", name="compile", value=where or True, allowed="False")
+def _refused(what: str) -> InputError:
+    return InputError(f"compile=True: {what}. Train with compile=False", name="compile", value=True, allowed="False")
 
 
 def _noted(module: nn.Module) -> dict[str, Any]:

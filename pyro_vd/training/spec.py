@@ -95,7 +95,7 @@ class TrainingSpec:
     """Precision of the network's forward pass. "bf16-mixed" runs it under autocast to bfloat16, for devices where that is
     faster; parameters, noise, likelihood and KL stay float32, and scores are measured in float32."""
     compile: bool = False
-    """Whether the step is compiled by ``torch.compile``, for batches of the shapes of the first one; see :func:`~pyro_vd.fit`."""
+    """Whether the step is compiled by ``torch.compile``; see :func:`~pyro_vd.fit`."""
     phase: str = "train"
     """Name of this training in the log and beside the progress bar."""
 

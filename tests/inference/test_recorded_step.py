@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import pytest
 import torch
+from support import refuses
 from torch import Tensor, nn
 
 from pyro_vd import BayesianNetwork, GroupVariationalDropout, VariationalDropout, VariationalDropoutELBO
 from pyro_vd.distributions import LogUniform, NormalARD, NormalJeffreys
 from pyro_vd.guides import BernoulliDropout, GaussianDropout, LogNormalDropout, PointEstimate
+from pyro_vd.inference import recording_checks
 from pyro_vd.inference.recorded_step import RecordedStep, record
 from pyro_vd.models import Normal
 from pyro_vd.networks.precision import lowered
@@ -172,3 +175,68 @@ def test_mixed_precision() -> None:
     model, guide = pair(mlp(), partial(VariationalDropout, log_sigma2=-3.0))
     with lowered(model, "bf16-mixed"):
         assert_recorded(VariationalDropoutELBO(), model, guide, ROWS, torch.arange(N) % CLASSES)
+
+
+class Refused(nn.Module):
+    """A network with a layer that does in its forward pass what a graph would not repeat."""
+
+    def __init__(self, does: Callable[[nn.Module, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.before, self.strange, self.head = nn.Linear(10, 8), Strange(does), nn.Linear(8, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.strange(self.before(x)))
+
+
+class Strange(nn.Module):
+    def __init__(self, does: Callable[[nn.Module, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.does, self.calls, self.seen = does, 0, None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.does(self, x)
+
+
+def count(module: Any, x: Tensor) -> Tensor:
+    module.calls += 1
+    return x
+
+
+def keep(module: Any, x: Tensor) -> Tensor:
+    module.seen = x
+    return x
+
+
+OTHER_GENERATOR = torch.Generator()
+REFUSED: dict[str, tuple[Callable[[nn.Module, Tensor], Tensor], str]] = {
+    "a branch": (lambda _, x: x if x.sum() > 0 else -x, "'strange' (Strange)"),
+    "a shape": (lambda _, x: x + x[x > 0].sum(), "'strange' (Strange)"),
+    "noise by numbers": (lambda _, x: x * torch.bernoulli(x.sigmoid()), "'strange' (Strange)"),
+    "another generator": (lambda _, x: x * torch.rand(x.shape, generator=OTHER_GENERATOR), "'strange' (Strange)"),
+    "too many operations": (lambda _, x: sum((x.sin() for _ in range(300)), x), "'strange' (Strange)"),
+    "a counter": (count, "'strange.calls'"),
+    "an activation that is kept": (keep, "'strange.seen'"),
+    "noise of Python": (lambda _, x: x * random.random(), "Python"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_a_graph_would_freeze_is_refused(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recording_checks, "MOST_OPERATIONS", 500)
+    does, named = REFUSED[case]
+    model, guide = pair(Refused(does))
+    elbo, y = VariationalDropoutELBO(), torch.arange(N) % CLASSES
+    elbo.try_out(model, guide, ROWS, y)
+    parameters = [*model.parameters(), *guide.parameters()]
+    while model.gradient_watch.is_waiting:
+        torch.autograd.grad(elbo.differentiable_loss(model, guide, ROWS, y), parameters, allow_unused=True)
+    calls = model.net.strange.calls
+    with refuses("compile", True, named, "compile=False"):
+        record(elbo, model, guide, parameters, ROWS, y)
+    assert model.net.strange.calls == calls, "the attributes are those before"
+
+
+def test_a_recurrent_layer_that_is_one_function_is_refused() -> None:
+    model, guide = pair(Recurrent(nn.LSTM))
+    with refuses("compile", True, "'rnn' (LSTM)"):
+        assert_recorded(VariationalDropoutELBO(), model, guide, TOKENS, torch.arange(N) % CLASSES)

@@ -1,0 +1,104 @@
+"""``compile=True`` trains as without it, up to rounding: shapes, checkpoints, shrinking, and machines without a compiler."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pyro.distributions as dist
+import pytest
+import torch
+from support import refuses
+from torch import Tensor, nn
+
+from pyro_vd import BayesianNetwork, KLWeight, VariationalDropout, VariationalDropoutELBO, fit
+from pyro_vd.inference.compiled_step import CompiledStep
+from pyro_vd.testing.interrupting import Interrupt
+from pyro_vd.training import FitResult
+
+N = 44
+X = torch.randn(N, 2, 6, 6, generator=torch.Generator().manual_seed(0))
+Y = (X[:, 0, 0, :3] + 0.3 * torch.randn(N, 3, generator=torch.Generator().manual_seed(1))).argmax(1)
+
+
+def trained(**options: Any) -> tuple[VariationalDropout, FitResult]:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(2, 4, 3, groups=2, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3))
+    guide = VariationalDropout(BayesianNetwork(net), log_sigma2=-4.0)
+    settings = {"epochs": 4, "batch_size": 10, "lr": 0.01, "kl_weight": KLWeight(end=3), "progress": False, **options}
+    return guide, fit(guide, (X, Y), **settings)
+
+
+def state_of(guide: VariationalDropout) -> dict[str, Tensor]:
+    return {**guide.state_dict(), **guide.model.state_dict()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_compiled_training_is_the_training(device: str, tmp_path: Path) -> None:
+    """The last batch of an epoch is smaller, its step uncompiled; a resumed training is bit for bit the compiled one."""
+    plain, of_plain = trained(device=device)
+    compiled, of_compiled = trained(compile=True, device=device)
+    assert of_plain.compile_seconds == ()
+    assert len(of_compiled.compile_seconds) == 1
+    wanted, found = state_of(plain), state_of(compiled)
+    torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-4)
+    assert not all(torch.equal(found[name], value) for name, value in wanted.items()), "it is other code"
+    for one, other in zip(of_compiled.history, of_plain.history, strict=True):
+        assert (one.loss, one.data_term, one.kl) == pytest.approx((other.loss, other.data_term, other.kl), rel=1e-4)
+    files: dict[str, Any] = {"checkpoint": tmp_path / "checkpoint.pt", "resume": True, "device": device}
+    with pytest.raises(KeyboardInterrupt):
+        trained(compile=True, callbacks=[Interrupt(2)], **files)
+    resumed, _ = trained(compile=True, **files)
+    tolerance = {"rtol": 0.0, "atol": 0.0} if device == "cpu" else {"rtol": 1e-3, "atol": 1e-4}
+    torch.testing.assert_close(state_of(resumed), state_of(compiled), **tolerance)
+
+
+class Score(dist.Normal):
+    """log p(y) = ½ output² + a constant."""
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return 0.5 * self.loc.square() + 0 * value
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_every_compiled_step_draws_its_own_noise(device: str) -> None:
+    """A layer with θ = 0 has outputs of N(0, Σ x² σ²); the data term tells their mean square."""
+    examples, steps, variance = 400, 25, math.exp(-2.0) * 5
+    net = nn.Linear(5, 1, bias=False)
+    nn.init.zeros_(net.weight)
+    model = BayesianNetwork(net, lambda output: Score(output[:, 0], 1.0)).train().to(device)
+    guide = VariationalDropout(model, log_sigma2=-2.0)
+    x, y = torch.ones(examples, 5, device=device), torch.zeros(examples, device=device)
+    elbo = VariationalDropoutELBO()
+    elbo.try_out(model, guide, x, y)
+    compiled = CompiledStep(elbo, model, guide, x, y)
+    torch.manual_seed(0)
+    squares = []
+    for _ in range(steps):
+        compiled.backward(x, y)
+        squares.append(-2 * elbo.data_term.item() / examples)
+    assert len(set(squares)) == steps
+    mean = sum(squares) / steps
+    assert abs(mean / variance - 1) < 4 * math.sqrt(2 / (examples * steps))
+    assert guide.site("weight").log_sigma2.grad is not None
+
+
+def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._inductor import cpp_builder
+
+    cpp_builder.cpp_compiler_search.cache_clear()
+    monkeypatch.setenv("PATH", "")
+    with refuses("compile", True, "C++", "g++", "compile=False"):
+        trained(compile=True)
+    cpp_builder.cpp_compiler_search.cache_clear()
+
+
+def test_hooks_of_parameters_are_refused() -> None:
+    model = BayesianNetwork(nn.Linear(4, 3)).train()
+    guide = VariationalDropout(model)
+    guide.site("weight").theta.register_hook(lambda gradient: gradient)
+    with refuses("compile", True, "sites.weight.theta"):
+        CompiledStep(VariationalDropoutELBO(), model, guide, torch.ones(2, 4), torch.zeros(2, dtype=torch.long))
