@@ -124,7 +124,7 @@ def ours(net: nn.Module, kl: KLForm = "approximate") -> Step:
     return step
 
 
-def ours_compiled(net: nn.Module, x: Tensor, y: Tensor, precision: Precision = "full") -> Step:
+def ours_compiled(net: nn.Module, x: Tensor, y: Tensor, precision: Precision = "full", verbose: bool = True) -> Step:
     """The same step as ``pyro_vd.fit`` takes it with ``compile=True``."""
     model = BayesianNetwork(net, num_data=NUM_DATA)
     guide, elbo = VariationalDropout(model), VariationalDropoutELBO()
@@ -132,7 +132,8 @@ def ours_compiled(net: nn.Module, x: Tensor, y: Tensor, precision: Precision = "
     optimizer = torch.optim.Adam(elbo(model, guide).parameters(), lr=1e-3, fused=True)
     with lowered(model, precision):
         compiled = CompiledStep(elbo, model.train(), guide, x, y)
-    print(f"pyro_vd, compiled in {compiled.seconds:.1f} s")
+    if verbose:
+        print(f"pyro_vd, compiled in {compiled.seconds:.1f} s")
 
     def step(x: Tensor, y: Tensor) -> None:
         optimizer.zero_grad()

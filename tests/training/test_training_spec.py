@@ -28,7 +28,7 @@ OTHER: dict[str, Any] = {
     "train_threshold": 3.0, "noise": "example", "weight_decay": 0.1, "num_particles": 2, "augment": RandomAffine(8),
     "rule": PruningRule(2.0), "phase": "another", "optimizer": "SGD", "scheduler": partial(StepLR, step_size=2),
     "scheduler_interval": "step", "max_grad_norm": 0.1, "accumulate": 3,
-    "restore_best": True, "shrink": True, "precision": "bf16-mixed",
+    "restore_best": True, "shrink": True, "compile": True, "precision": "bf16-mixed",
 }  # fmt: skip
 """Another value than the default for every field."""
 
@@ -54,7 +54,7 @@ def test_short_forms_become_the_long_ones() -> None:
         ("train_threshold", 101), ("noise", "none"), ("weight_decay", -1), ("num_particles", 0), ("augment", 3),
         ("rule", "3"), ("phase", None), ("optimizer", 3), ("optimizer", "Adams"), ("scheduler", "StepLR"),
         ("scheduler_interval", "batch"), ("max_grad_norm", 0), ("accumulate", 1.5),
-        ("restore_best", 1), ("shrink", 1), ("precision", "bf16"),
+        ("restore_best", 1), ("shrink", 1), ("compile", 1), ("precision", "bf16"),
     ],
 )  # fmt: skip
 def test_out_of_range(name: str, value: Any) -> None:
