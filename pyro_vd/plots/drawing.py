@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 from torch import Tensor, nn
 
 from pyro_vd._core.errors import InputError
 from pyro_vd.evaluation.score import Score
 from pyro_vd.networks.layers import named_weights
+from pyro_vd.plots.figure import Figure
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 """The colours of curves, by Okabe and Ito, which colour-blind people can tell apart."""

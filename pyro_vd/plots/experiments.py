@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from itertools import cycle
 
 from matplotlib.colors import ListedColormap
-from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 from torch import Tensor
 
 from pyro_vd.plots.drawing import COLOURS, MARKERS, draw_band, draw_log_alpha
+from pyro_vd.plots.figure import Figure
 from pyro_vd.pruning.thresholds import DEFAULT_THRESHOLD
 
 

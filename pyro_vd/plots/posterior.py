@@ -10,12 +10,12 @@ import numpy as np
 import torch.nn.functional as F
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, PowerNorm
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from pyro_vd._core.errors import InputError
 from pyro_vd.distributions.weight_posterior import MultiplicativeNormal
 from pyro_vd.plots.drawing import COLOURS, SHOWN, check_image_shape, plain
+from pyro_vd.plots.figure import Figure
 from pyro_vd.posterior.arviz_files import has_data_tree, import_arviz, to_tree
 
 _COLUMNS = 3

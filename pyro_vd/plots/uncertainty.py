@@ -7,11 +7,11 @@ from itertools import cycle
 from typing import Any
 
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from pyro_vd.evaluation.uncertainty import CALIBRATION_BINS, by_confidence
 from pyro_vd.plots.drawing import COLOURS, MARKERS, draw_band, plain
+from pyro_vd.plots.figure import Figure
 
 _STYLES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 _FEWEST = 10

@@ -12,11 +12,11 @@ import torch.nn.functional as F
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm, LinearSegmentedColormap, ListedColormap
-from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from pyro_vd.networks.layers import named_weights
 from pyro_vd.plots.drawing import check_image_shape
+from pyro_vd.plots.figure import Figure
 
 DPI = 100
 """The resolution of the pictures, in pixels per inch."""

@@ -210,3 +210,10 @@ def test_masks_and_histograms_agree() -> None:
     for axes, bars in zip(panels(weight_masks(masks)), panels(log_alpha_histograms(log_alpha(guide), 1.0)), strict=True):
         left = sum(bar.get_height() for bar in bars.containers[0])
         assert axes.get_title().split(": ")[1].startswith(f"{int(left)} of")
+
+
+def test_notebooks_show_a_figure() -> None:
+    from IPython.core.formatters import PNGFormatter
+
+    shown = PNGFormatter()(log_alpha_histograms({"0.weight": torch.linspace(-5, 10, 50)}, 3.0))
+    assert shown.startswith(b"\x89PNG")
