@@ -6,7 +6,7 @@ PIP := 'pip>=25.1'  # knows dependency groups
 # ArviZ 1.x needs Python 3.12; the first of these that runs is taken.
 NEWER := python3.12 python3.13 python3.14 $(wildcard $(HOME)/.pyenv/versions/3.1[2-9]*/bin/python)
 
-.PHONY: quickstart test test-fast test-lowest fuzz test-arviz1 .venv-arviz1/tested clean
+.PHONY: quickstart docs test test-fast test-lowest fuzz test-arviz1 .venv-arviz1/tested clean
 
 quickstart: .venv/installed  ## train, prune and measure a small network: about a minute after the install
 	rm -rf out/quickstart
@@ -22,6 +22,9 @@ test: .venv/installed-dev  ## lint, types and tests
 
 test-fast: .venv/installed-dev  ## the tests that are not marked as slow
 	$(BIN)/python -m pytest --numprocesses auto -m "not slow"
+
+docs: .venv/installed-docs  ## the documentation as a site, docs/_build/html; runs the notebooks of the tutorials
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going -b html docs docs/_build/html
 
 test-lowest: .venv-lowest/installed  ## the tests with the oldest versions that pyproject.toml allows
 	.venv-lowest/bin/python -m pytest --numprocesses auto
@@ -60,10 +63,15 @@ test-arviz1: .venv/installed-dev  ## the tests of the posterior under ArviZ 1.x,
 	$(BIN)/python -m pip install --quiet --editable '.[all]'
 	touch $@
 
+.venv/installed-docs: .venv/installed
+	$(BIN)/python -m pip install --quiet $(PIP)
+	$(BIN)/python -m pip install --quiet --editable '.[all]' --group docs
+	touch $@
+
 .venv/installed-dev: .venv/installed
 	$(BIN)/python -m pip install --quiet $(PIP)
 	$(BIN)/python -m pip install --quiet --editable '.[all]' --group dev
 	touch $@
 
 clean:
-	rm -rf .venv .venv-lowest .venv-arviz1 build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-lowest .venv-arviz1 build dist docs/_build docs/reference *.egg-info .mypy_cache .ruff_cache .pytest_cache
