@@ -16,7 +16,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from pyro_vd._core.errors import InputError
-from pyro_vd._core.messages import type_name
+from pyro_vd._core.messages import one_line, type_name
 from pyro_vd._core.reading import MOST_HEADER, MOST_TEXT, check_size, plain_json, reading
 from pyro_vd._core.storage import bytes_of, checksum, write_atomically
 
@@ -37,9 +37,12 @@ def tensor_bytes(mark: str, described: Mapping[str, Any], tensors: Mapping[str, 
         tensors: the tensors by name.
 
     Raises:
-        InputError: the description has more than a megabyte, or a tensor has less than 16 bits per number.
+        InputError: the description has more than a megabyte, or holds NaN, infinity or text that is not Unicode; or a tensor
+            has less than 16 bits per number.
     """
-    return save(dict(tensors), _metadata(mark, described, tensors))
+    content = save(dict(tensors), _metadata(mark, described, tensors))
+    check_size("the file", "a header", int.from_bytes(content[:8], "little"), MOST_HEADER)
+    return content
 
 
 def write_tensors(path: Path, mark: str, described: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
@@ -56,9 +59,17 @@ def write_tensors(path: Path, mark: str, described: Mapping[str, Any], tensors: 
 
 def _metadata(mark: str, described: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, str]:
     """Return one key, because safetensors writes several in an order that varies between processes."""
-    text = _json({**described, _CHECKSUM: _checksum(described, tensors)})
-    check_size("the file", "a description", len(text), MOST_TEXT)
-    _check_types("the file", tensors)
+    try:
+        "".join(tensors).encode()
+        text = _json({**described, _CHECKSUM: _checksum(described, tensors)})
+        check_size("the file", "a description", len(text), MOST_TEXT)
+        plain_json(text)
+    except InputError:
+        raise
+    except ValueError as error:
+        message = f"the file could not be read again: its description, or a name in it, is no text of JSON: {one_line(error)}"
+        raise InputError(message, name="the file", value=str(error), allowed="finite numbers, and names in Unicode") from error
+    check_types("the file", tensors)
     return {mark: text}
 
 
@@ -88,6 +99,7 @@ def _header(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> bytes
         content[name] = {"dtype": _name(tensors[name].dtype), "shape": shape, "data_offsets": [start, place]}
     text = json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
+    check_size("the file", "a header", len(text), MOST_HEADER)
     return len(text).to_bytes(8, "little") + text
 
 
@@ -133,7 +145,7 @@ def read_tensors(path: Path, mark: str, what: str) -> tuple[dict[str, Any], dict
         described = plain_json(metadata[mark])
     if not isinstance(described, dict):
         raise InputError(f"{path} is corrupt: its description is not a mapping", name=str(path), value=described)
-    _check_types(f"{path} is corrupt", tensors)
+    check_types(f"{path} is corrupt", tensors)
     return described, tensors
 
 
@@ -172,7 +184,16 @@ def _checksum(described: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> in
     return value
 
 
-def _check_types(where: str, tensors: Mapping[str, Tensor]) -> None:
+def check_types(where: str, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse tensors of less than 16 bits per floating-point number, for which torch lacks most operations.
+
+    Args:
+        where: what holds them, for messages.
+        tensors: by name.
+
+    Raises:
+        InputError: naming the first of them.
+    """
     for name, tensor in tensors.items():
         if any(kind in str(tensor.dtype) for kind in _UNCHECKED):
             message = f"{where}: {name} is {tensor.dtype} {tuple(tensor.shape)}; a number must have at least 16 bits"

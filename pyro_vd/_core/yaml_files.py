@@ -71,6 +71,23 @@ def load_yaml(text: str) -> Any:
     return tree
 
 
+def dump_yaml(tree: Any) -> str:
+    """Write dicts, lists, text, numbers, truth values and None as YAML from which :func:`load_yaml` gives the same again."""
+    return yaml.dump(tree, Dumper=_Dumper, sort_keys=False, default_flow_style=None)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes text that would be read as something else; PyYAML does so only for YAML 1.1, where 1e5 and 08 are text."""
+
+
+def _represented(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = None if isinstance(_scalar(text), str) else "'"
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _represented)
+
+
 def from_text(name: str, text: str, *hints: Any) -> Any:
     """Convert a text on the command line: to itself if the option may be text, otherwise from YAML.
 

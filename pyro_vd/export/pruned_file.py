@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NotRequired, TypedDict, get_args
 
-import torch
 from torch import Tensor, nn
 
 from pyro_vd._core.arguments import check_choice, check_path
@@ -20,6 +19,7 @@ from pyro_vd._core.storage import write_atomically
 from pyro_vd._core.tensor_file import check_checksum, read_tensors, tensor_bytes
 from pyro_vd.export.architecture import build, describe, not_described
 from pyro_vd.export.given_network import in_the_sizes_of, sizes_of
+from pyro_vd.export.savable import check_kept, check_savable
 from pyro_vd.export.sparse_file import pack, unpack
 from pyro_vd.export.tied_weights import everywhere, once, tied_names
 from pyro_vd.networks.checks import check_hooks, check_kinds, check_module, check_state
@@ -56,9 +56,9 @@ def save_pruned(net: nn.Module, path: Path | str, info: dict[str, Any] | None = 
             every value replaced by the nearest of 64 per tensor, see :func:`pyro_vd.export.quantisation.codebook`.
 
     Raises:
-        InputError: ``net`` is a Bayesian network or has forward hooks; the layout is unknown; or :func:`load_pruned` could not
-            give back the same, because of NaN weights, for example, or because JSON would change ``info``: tuples, NaN, and
-            keys that are not text.
+        InputError: ``net`` is a Bayesian network, or has forward hooks or replaced methods; the layout is unknown; or
+            :func:`load_pruned` could not give back the same, because of NaN weights, for example, or because JSON would change
+            ``info``: tuples, NaN, and keys that are not text.
         OSError: the disk is full or the folder is not writable; then nothing is changed.
     """
     path = check_path("path", path)
@@ -85,33 +85,16 @@ def _content(net: nn.Module, info: dict[str, Any] | None, layout: Layout) -> tup
     check_hooks(net)
     check_choice("layout", layout, get_args(Layout))
     state = net.state_dict()
-    if foreign := [name for name, value in state.items() if not isinstance(value, Tensor)]:
-        raise InputError(
-            f"the state of {type(net).__name__} holds {', '.join(foreign)}, not a tensor; a file holds tensors only",
-            name="net",
-            value=foreign,
-        )
-    if sparse := [name for name, tensor in state.items() if tensor.layout is not torch.strided]:
-        raise InputError(
-            f"{', '.join(sparse)} are not dense tensors: {type(net).__name__} is for running only; save the network that it "
-            "was made from, with layout='sparse' if wanted",
-            name="net",
-            value=sparse,
-        )
-    if broken := [name for name, parameter in net.named_parameters() if not torch.isfinite(parameter.detach()).all()]:
-        listed = ", ".join(broken)
-        raise InputError(
-            f"net holds NaN or infinite values in {listed}; all must be finite", name="net", value=broken, allowed="finite"
-        )
+    check_savable(net, state)
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in once(net, state).items()}
     info = {} if info is None else info
     _check_info(info)
-    if layout != "dense":
-        tensors = pack(tensors, quantised=layout == "quantised")
-    described = description_of(net, info, tensors)
+    stored = tensors if layout == "dense" else pack(tensors, quantised=layout == "quantised")
+    described = description_of(net, info, stored)
     architecture = described["architecture"]
-    content = tensor_bytes(MARK, described, tensors)
-    _dense("net", tensors, net if architecture is None else build("net", architecture))
+    content = tensor_bytes(MARK, described, stored)
+    found = _dense("net", stored, net if architecture is None else build("net", architecture))
+    check_kept("net", found, tensors, exactly=layout != "quantised")
     return content, architecture is not None
 
 

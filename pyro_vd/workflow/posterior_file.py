@@ -16,8 +16,14 @@ MARK = "pyro_vd posterior 1"
 
 
 def save_posterior(folder: Path, guide: WeightGuide) -> None:
-    """Write the guide's parameters, such as θ and log σ², and the model's own into the folder of a run, with a checksum."""
-    state = _both(guide).state_dict()
+    """Write the guide's parameters, such as θ and log σ², and the model's own into the folder of a run, with a checksum.
+
+    Raises:
+        InputError: they are not finite, so that :func:`load_posterior` would refuse the file.
+        OSError: the disk is full or the folder is not writable; then nothing is changed.
+    """
+    state = (both := _both(guide)).state_dict()
+    check_state("the posterior", state, both)
     tensors = apart({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
     write_tensors(folder / POSTERIOR, MARK, {}, tensors)
 

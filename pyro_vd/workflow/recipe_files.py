@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import yaml
-
 from pyro_vd._core.documentation import Section, sections
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import did_you_mean
 from pyro_vd._core.schema import check_tree, field_hints, leaves
 from pyro_vd._core.settings import made, overlaid, tree_of, typed
 from pyro_vd._core.tagged import long_form
-from pyro_vd._core.yaml_files import from_text, read_yaml
+from pyro_vd._core.yaml_files import dump_yaml, from_text, read_yaml
 from pyro_vd.runs import recipe_path
 from pyro_vd.workflow.recipe import Recipe
 
@@ -85,7 +83,7 @@ def recipe_with(content: Mapping[str, Any], *changes: Mapping[str, str]) -> Reci
 
 def recipe_text(recipe: Recipe) -> str:
     """The recipe as YAML, with every key."""
-    return yaml.safe_dump(tree_of(recipe), sort_keys=False, default_flow_style=None)
+    return dump_yaml(tree_of(recipe))
 
 
 def _tree(texts: Mapping[str, str]) -> dict[str, Any]:
