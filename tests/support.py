@@ -149,7 +149,9 @@ def contents(folder: Path) -> dict[str, str]:
 
 def flat(tree: Any, key: str = "") -> dict[str, Any]:
     """Settings in a tree by their dotted names; ``args`` are a value, and so is a mapping whose keys are no text."""
-    is_value = not isinstance(tree, dict) or key.endswith("args") or not all(isinstance(name, str) for name in tree)
+    is_value = (
+        not isinstance(tree, dict) or key.endswith(("args", "kl_weights")) or not all(isinstance(name, str) for name in tree)
+    )
     if is_value or not tree:
         return {key: tree}
     return {leaf: x for name, value in tree.items() for leaf, x in flat(value, f"{key}.{name}" if key else name).items()}
