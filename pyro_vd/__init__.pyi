@@ -35,11 +35,14 @@ from .pruning.threshold_choice import choose_threshold
 from .training.finetune import fine_tune
 from .training.fitting import fit
 from .training.schedules import KLWeight
+from .workflow.compress import compress
+from .workflow.compress_result import CompressResult
 from .workflow.finished_run import load_run
 from .workflow.training_run import train_run
 
 __all__ = [
     "BayesianNetwork",
+    "CompressResult",
     "Dataset",
     "GroupVariationalDropout",
     "InputError",
@@ -51,6 +54,7 @@ __all__ = [
     "VariationalDropoutELBO",
     "choose_threshold",
     "compact",
+    "compress",
     "evaluate",
     "fine_tune",
     "fit",

@@ -2,6 +2,7 @@
 
 COMMANDS = {
     "train": "pretrain, train, prune and measure as a recipe says",
+    "compress": "make the network of a recipe or a run so many times smaller where it is deployed",
     "sweep": "train a recipe with many settings, several runs at a time, and rank them by validation",
     "prune": "prune a trained run at another threshold, or to other numbers of inputs",
     "evaluate": "measure a run, or a pruned network's file, on the test data",

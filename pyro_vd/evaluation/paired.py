@@ -18,6 +18,8 @@ from pyro_vd.networks.inputs import num_examples
 
 Z = 1.959964
 """The quantile of the normal distribution for intervals of 95 %."""
+_ONE_SIDED = 1.644854
+"""A rise is told from none, one-sided at 5 %, where it is at least so many standard errors."""
 
 
 @dataclass(frozen=True)
@@ -124,3 +126,30 @@ def mcnemar(only_first: int, only_second: int) -> float:
     total, fewer = only_first + only_second, min(only_first, only_second)
     tail = sum(math.comb(total, count) for count in range(fewer + 1))
     return min(1.0, 2 * tail / 2**total)  # whole numbers, so that none is rounded to 0
+
+
+def too_few_examples(before: Losses, standard_error: float | None, rise: float) -> str | None:
+    """Return a sentence where the examples cannot tell a rise of the score from none; None where they can, or it is not known.
+
+    Args:
+        before: the losses of the network that the other one is compared with.
+        standard_error: of the rise of the mean loss. None, before there is another network, takes as many examples to be wrong
+            in one of the two alone as are wrong in the first; of other losses than those of classes nothing is known then.
+        rise: that is to be told: for classes a difference of shares, otherwise a share of the score.
+    """
+    count, mean = len(before.sums), (before.sums.sum() / before.counts.sum()).item()
+    if standard_error is None:
+        if not before.is_binary:
+            return None
+        standard_error = math.sqrt(max(mean, 1 / count) / count)
+    # A share of the RMSE is about twice that share of the mean square.
+    scale = 1.0 if before.score.is_share else (2 if before.name == RMSE else 1) * abs(mean)
+    told = _ONE_SIDED * standard_error / scale if scale else math.inf
+    if told <= rise:
+        return None
+    if not rise or not math.isfinite(told):
+        return f"no number of examples, here {count:,}, can tell that the error does not rise at all"
+    return (
+        f"{count:,} validation examples tell a rise of the error from none only where it is {100 * told:.2g} % or more; for a "
+        f"rise of {100 * rise:.2g} %, max_error_rise, about {math.ceil(count * (told / rise) ** 2):,} are needed"
+    )

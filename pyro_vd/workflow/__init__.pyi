@@ -1,3 +1,5 @@
+from .compress import compress
+from .compress_result import CompressResult
 from .finished_run import Run, load_run
 from .inspection import inspect_layers, run_inference_data
 from .named_networks import trust
@@ -6,8 +8,10 @@ from .recipe_files import parse_recipe, read_recipe
 from .training_run import train_run
 
 __all__ = [
+    "CompressResult",
     "Recipe",
     "Run",
+    "compress",
     "inspect_layers",
     "load_run",
     "parse_recipe",

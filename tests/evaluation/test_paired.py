@@ -10,7 +10,7 @@ from scipy.stats import binomtest
 from torch import Tensor, nn
 
 from pyro_vd import evaluate
-from pyro_vd.evaluation.paired import Losses, losses_by_example, mcnemar, paired_test
+from pyro_vd.evaluation.paired import Losses, losses_by_example, mcnemar, paired_test, too_few_examples
 from pyro_vd.evaluation.score import ERROR, RMSE, score_of
 from pyro_vd.models import Normal
 
@@ -92,3 +92,19 @@ def test_a_network_is_not_different_from_itself() -> None:
     assert (found.p_value, found.only_before, found.only_after, found.standard_error) == (1.0, 0, 0, 0.0)
     numbers = Losses(RMSE, losses.sums, losses.counts)
     assert paired_test(numbers, numbers).p_value == 1.0
+
+
+def test_few_examples_cannot_tell_a_small_rise() -> None:
+    """200 examples at 3 % of errors have chosen 3.89 % for an unchanged 3.00 %."""
+    few, many = (of_errors((torch.arange(n) % 100 < 3).double()) for n in (200, 100_000))
+    said = too_few_examples(few, None, 0.005)
+    assert said is not None
+    assert "200" in said
+    needed = int(said.split("about ")[1].split(" ")[0].replace(",", ""))
+    assert needed == pytest.approx(1.645**2 * 0.03 / 0.005**2, rel=0.01)
+    assert too_few_examples(many, None, 0.005) is None
+    assert too_few_examples(many, 1e-4, 0.0) is not None
+    numbers = Losses(RMSE, torch.ones(50, dtype=torch.float64), torch.ones(50, dtype=torch.float64))
+    assert too_few_examples(numbers, None, 0.01) is None
+    assert too_few_examples(numbers, 0.1, 0.01) is not None
+    assert too_few_examples(numbers, 0.001, 0.01) is None

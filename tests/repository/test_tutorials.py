@@ -138,3 +138,22 @@ def test_tables() -> None:
     assert networks["pruned"]["rmse"] < 30_000
     assert names["error"] == pytest.approx(networks["pruned"]["rmse"], rel=0.2)
     assert 0.8 < names["inside"] < 0.98
+
+
+@pytest.mark.slow
+def test_compress(capsys: pytest.CaptureFixture[str]) -> None:
+    names, shown = run_tutorial("compress.md")
+    result = names["result"]
+    assert result.met
+    assert result.smaller >= 5
+    assert "McNemar" in (said := capsys.readouterr().out)
+    assert "300 validation examples" in said
+    assert shown[2] == pytest.approx(result.losses_after.score.value), "of the file"
+    assert result.losses_after.score.value < 0.08
+    assert result.test.p_value > 0.01
+    assert sum(parameter.numel() for parameter in names["net"].parameters()) == shown[0] == 12_060
+    assert (names["folder"] / "small.html").exists()
+    compressions = [record.compression for record in names["history"]]
+    assert compressions[-1] == pytest.approx(20, rel=0.1)
+    assert compressions[9] < compressions[29] < compressions[47]
+    assert names["history"][-1].kl_weight < 0.1 * max(record.kl_weight for record in names["history"])

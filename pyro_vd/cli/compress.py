@@ -1,0 +1,109 @@
+"""``pyro-vd compress``: make the network of a recipe or of a run so many times smaller where it is deployed."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pyro_vd._core.errors import InputError
+from pyro_vd.cli.arguments import add_data_dir, add_trust, take_trust
+from pyro_vd.cli.parsing import Parser
+from pyro_vd.cli.recipe_options import read_recipe_arguments
+
+if TYPE_CHECKING:
+    from pyro_vd.workflow.compress_result import CompressResult
+
+_SUFFIXES = {"onnx": ".onnx", "torch": ".safetensors", "sparse": ".safetensors"}
+
+
+def run(arguments: list[str]) -> None:
+    """Carry the command out."""
+    parser = Parser(
+        "compress RECIPE|RUN (--target N|max | --target-latency S) [--deploy FORM] [--out DIR] [--resume] [--KEY VALUE …]",
+        "A recipe's network is first trained by the recipe's phase pretrain; the pruned network of a run is taken as it is.",
+    )
+    parser.value("--target", str, "how many times fewer bytes its file is to have, or max, for as many as the error allows")
+    parser.value("--target-latency", float, "in place of --target: the seconds of a batch of 64 where it is deployed")
+    parser.value("--max-error-rise", float, "the rise of the validation error that max allows (default: 0.002)", default=0.002)
+    parser.value(
+        "--deploy",
+        Literal["onnx", "torch", "sparse"],
+        "onnx, or torch (a file of the compact network), or sparse (a file of its non-zeros) (default: onnx)",
+        default="onnx",
+    )
+    parser.value("--epochs", int, "epochs of each training for a size (default: by the number of steps)")
+    parser.value("--lr", float, "the learning rate of these (default: chosen)")
+    parser.value("--out", str, "output folder (default: out/compress-NAME)")
+    parser.flag("--resume", "go on with what is in the output folder")
+
+    source = Path(arguments[0]) if arguments and not arguments[0].startswith("-") else None
+    if source is not None and source.is_dir():
+        parser.flag("--quiet", "show no progress")
+        add_data_dir(parser)
+        add_trust(parser)
+        values = parser.read(arguments[1:])
+        take_trust(values)
+        recipe, name = None, source.name
+    else:
+        given = read_recipe_arguments(parser, arguments)
+        recipe, values, name = given.recipe(), given.values, given.path.stem
+
+    from pyro_vd._core.storage import as_json
+    from pyro_vd.workflow.compress import compress
+    from pyro_vd.workflow.compress_recipe import of_recipe, of_run
+
+    out = Path(values.out or Path("out") / f"compress-{name}")
+    if out.exists() and any(out.iterdir()) and not values.resume:
+        message = f"output folder (={str(out)!r}) is not empty; go on with --resume, or choose another with --out"
+        raise InputError(message, name="output folder", value=str(out))
+    settings: dict[str, Any] = {}
+    if recipe is None:
+        assert source is not None
+        found = of_run(source, values.data_dir)
+    else:
+        found = of_recipe(recipe, out, values.resume, not values.quiet)
+        settings = {"seed": recipe.seed, "device": recipe.torch_device(), "batch_size": recipe.train.batch_size}
+    result = compress(
+        found.net,
+        found.train,
+        validation=found.validation,
+        test=found.test,
+        target=_target(values.target),
+        target_latency=values.target_latency,
+        max_error_rise=values.max_error_rise,
+        deploy=values.deploy,
+        likelihood=found.likelihood,
+        epochs=values.epochs,
+        lr=values.lr,
+        augment=found.augment,
+        folder=out,
+        resume=values.resume,
+        progress=not values.quiet,
+        **settings,
+    )
+    result.save(file := out / f"small{_SUFFIXES[values.deploy]}")
+    result.report(out / "report.html")
+    print(as_json({"file": str(file), **_numbers(result)}) if values.json else f"{result}\n{file}")
+
+
+def _target(text: str | None) -> float | Literal["max"] | None:
+    if text is None or text == "max":
+        return text  # type: ignore[return-value]
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(name="target", value=text, allowed="a number above 1, or max") from None
+
+
+def _numbers(result: CompressResult) -> dict[str, Any]:
+    """What ``--json`` prints of a result."""
+    pairs = {"before": (result.before, result.losses_before), "after": (result.after, result.losses_after)}
+    networks = {
+        name: {**asdict(size), **losses.score.named(), "interval": losses.interval, "seconds": {}}
+        for name, (size, losses) in pairs.items()
+    }
+    for place, network in enumerate(networks.values()):
+        network["seconds"] = {runtime: times[place] for runtime, times in result.seconds.items()}
+    test = asdict(result.test)
+    return {"met": result.met, "smaller": result.smaller, "networks": networks, "test": test, "notes": result.notes}

@@ -1,0 +1,139 @@
+"""What is deployed of a compressed network: its file, its size, and what runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal, get_args
+
+import torch
+from torch import nn
+
+from pyro_vd._core.arguments import check_choice
+from pyro_vd._core.errors import InputError
+from pyro_vd._core.extras import check_installed
+from pyro_vd.evaluation.deployed import deployed_size
+from pyro_vd.export.formats import FORMATS
+from pyro_vd.export.onnx_file import load_onnx, save_onnx
+from pyro_vd.networks.flops import network_cost
+from pyro_vd.networks.inputs import Inputs, num_examples, rows, run
+from pyro_vd.runtime.sparsify import sparsify_runtime
+from pyro_vd.runtime.timing import shortest_seconds
+
+Deploy = Literal["onnx", "torch", "sparse"]
+"""What is counted and saved: an ONNX file; the file of every weight of the compact network, for PyTorch; or that of its
+non-zeros."""
+BATCH = 64
+"""The number of examples in a batch whose latency is measured."""
+_BYTES_OF_WEIGHT = 6.5
+"""About the bytes of a weight in a sparse file: four of the value, two of the column, and its share of the row's."""
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """The size of a network as it is deployed.
+
+    Attributes:
+        parameters: the number of numbers that are stored: for "sparse", those that are not zero.
+        flops: operations per example, see :class:`~pyro_vd.networks.flops.NetworkCost`; for "sparse", the effective ones.
+        bytes: of its file.
+    """
+
+    parameters: int
+    flops: int
+    bytes: int
+
+
+def check_deploy(deploy: Any) -> Deploy:
+    """Return a value for ``deploy``.
+
+    Raises:
+        InputError: an unknown one, or one that needs an extra that is not installed.
+    """
+    check_choice("deploy", deploy, get_args(Deploy))
+    if deploy == "onnx":
+        check_installed("ONNX", "onnx", "onnxruntime", "onnxscript")
+    found: Deploy = deploy
+    return found
+
+
+def file_bytes(net: nn.Module, deploy: Deploy, example: Inputs) -> int:
+    """The bytes of the file of a compact network."""
+    if deploy == "onnx":
+        with TemporaryDirectory() as folder:
+            save_onnx(net, path := Path(folder) / "net.onnx", rows(example, slice(3)))
+            return path.stat().st_size
+    size = deployed_size(net, example)
+    if size is None:
+        raise InputError(name="net", value=type(net), allowed="a network with parameters")
+    return size.bytes if deploy == "torch" else size.sparse_bytes
+
+
+def footprint(net: nn.Module, deploy: Deploy, example: Inputs) -> Footprint:
+    """Measure a compact network, in whose file nothing is left out but zeros."""
+    cost = network_cost(net, rows(example, slice(1)))
+    parameters, flops = cost.parameters, cost.flops
+    if deploy == "sparse":
+        parameters = sum(int(parameter.count_nonzero()) for parameter in net.parameters())
+        flops = cost.effective_flops
+    return Footprint(parameters, flops, file_bytes(net, deploy, example))
+
+
+def wanted_compression(before: Footprint, weights: int, parameters: int, most_bytes: float, deploy: Deploy) -> float:
+    """About the compression |W| / |W left| that makes a file of so many bytes.
+
+    Args:
+        before: of the network before.
+        weights: |W|.
+        parameters: the number of all parameters.
+        most_bytes: of the file.
+        deploy: what is deployed.
+    """
+    overhead = max(0, before.bytes - 4 * parameters)
+    left = (most_bytes - overhead) / (_BYTES_OF_WEIGHT if deploy == "sparse" else 4)
+    share = 1.0 if deploy == "sparse" else weights / parameters  # in a dense file, biases go with their units
+    return weights / max(1.0, left * share)
+
+
+def save(net: nn.Module, path: Path, deploy: Deploy, example: Inputs, info: dict[str, Any]) -> None:
+    """Write the file of a compact network; see :func:`~pyro_vd.compress`."""
+    by_suffix = {".onnx": "onnx", ".pt2": "torch"}
+    name = by_suffix.get(path.suffix, "sparse" if deploy == "sparse" else "safetensors")
+    FORMATS[name].save(net, path, rows(example, slice(3)), info)
+
+
+def latencies(before: nn.Module, after: nn.Module, deploy: Deploy, example: Inputs) -> dict[str, tuple[float, float]]:
+    """The seconds of a batch before and after, by runtime, all measured in turns with the threads that torch has.
+
+    Args:
+        before, after: the networks, on the CPU.
+        deploy: what is deployed: beside PyTorch, its runtime is measured.
+        example: inputs, which are repeated to fill a batch.
+    """
+    batch = rows(example, torch.arange(BATCH) % num_examples(example))
+    pairs: dict[str, tuple[nn.Module, nn.Module]] = {"PyTorch": (before, after)}
+    with TemporaryDirectory() as folder:
+        if deploy == "onnx":
+            paths = [Path(folder) / name for name in ("before.onnx", "after.onnx")]
+            for net, path in zip((before, after), paths, strict=True):
+                save_onnx(net, path, rows(example, slice(3)))
+            pairs["ONNX Runtime"] = load_onnx(paths[0]), load_onnx(paths[1])
+    if deploy == "sparse":
+        pairs["sparse runtime"] = before, sparsify_runtime(after, example=batch)
+    times = shortest_seconds(*(_runner(net, batch) for pair in pairs.values() for net in pair))
+    return {name: (times[2 * place], times[2 * place + 1]) for place, name in enumerate(pairs)}
+
+
+def _runner(net: nn.Module, batch: Inputs) -> Callable[[], object]:
+    @torch.inference_mode()
+    def go() -> object:
+        return run(net, batch)
+
+    return go
+
+
+def deployed_latency(times: Mapping[str, tuple[float, float]]) -> float:
+    """The seconds of a batch after compression in the runtime that the network is deployed to, the last one."""
+    return list(times.values())[-1][1]

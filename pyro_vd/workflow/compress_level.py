@@ -1,0 +1,173 @@
+"""One training of a compression: from a network to a smaller one of a wanted size."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from pyro_vd.compaction import compact
+from pyro_vd.distributions.priors import LogUniform, NormalJeffreys
+from pyro_vd.guides.group_variational_dropout import GroupVariationalDropout
+from pyro_vd.guides.means import posterior_mean
+from pyro_vd.guides.variational_dropout import VariationalDropout
+from pyro_vd.guides.weight_guide import WeightGuide
+from pyro_vd.models.bayesian import BayesianNetwork
+from pyro_vd.models.likelihood import Likelihood
+from pyro_vd.networks.copies import copy_network
+from pyro_vd.networks.inputs import Inputs
+from pyro_vd.networks.sizes import weight_counts
+from pyro_vd.pruning.gauge import gauge_of
+from pyro_vd.pruning.pruned import masked
+from pyro_vd.pruning.rule import PruningRule, pruning_masks
+from pyro_vd.training.finetune import fine_tune
+from pyro_vd.training.fitting import fit
+from pyro_vd.training.schedules import HIGHEST_COMPRESSION, KLWeight, LRSchedule
+from pyro_vd.workflow.compress_data import CompressData
+from pyro_vd.workflow.compress_deploy import Deploy, Footprint, file_bytes, wanted_compression
+
+_FACTORS = (0.8, 0.85, 0.9, 0.95, 1.0, 1.03, 1.06, 1.1, 1.15, 1.2, 1.3, 1.5, 1.75, 2.0, 3.0, 5.0)
+"""What the wanted compression is multiplied by, in turn, until the file is as small as it has to be."""
+_STEPS = 10.0
+"""Steps of a training, in units of one over the learning rate: log α moves by about the learning rate per step at most, and
+its way to the threshold is about 5."""
+_SPARE = 64
+"""The bytes by which what an ONNX file holds beside its numbers may vary with their count."""
+_FINE_TUNING = 0.3
+"""The epochs of fine-tuning, as a share of those of the training."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """How each training of a compression is carried out.
+
+    Attributes:
+        data: the data.
+        deploy: what is deployed.
+        epochs: of a training; None to choose it.
+        lr: the learning rate; None to choose it.
+        batch_size: examples per step; None as for :func:`~pyro_vd.fit`.
+        seed: of all that is random.
+        options: further arguments of ``fit``.
+    """
+
+    data: CompressData
+    deploy: Deploy
+    epochs: int | None
+    lr: float | None
+    batch_size: int | None
+    seed: int
+    options: dict[str, Any]
+
+    def schedule(self) -> tuple[int, float]:
+        """The number of epochs and the learning rate: as many steps as log α needs, with larger ones where data are few."""
+        lr = self.lr or (1e-3 if self.data.steps >= 100 else 3e-3)
+        return self.epochs or max(12, math.ceil(_STEPS / lr / self.data.steps)), lr
+
+    def options_of(self, target: float, phase: str, folder: Path | None, resume: bool) -> dict[str, Any]:
+        """The arguments of ``fit`` that both phases of a training have."""
+        name = f"{target:.3g}x" if phase == "train" else f"{target:.3g}x, {phase}"
+        files = {} if folder is None else {"checkpoint": folder / f"{target:g}x-{phase}.pt", "resume": resume}
+        return {**self.options, **files, "batch_size": self.batch_size, "phase": name}
+
+
+def trained(
+    net: nn.Module,
+    likelihood: Likelihood,
+    training: Training,
+    target: float,
+    before: Footprint,
+    folder: Path | None,
+    resume: bool,
+) -> tuple[nn.Module, Likelihood]:
+    """Train a network so that its file becomes ``target`` times smaller; return the compact network and its likelihood.
+
+    Args:
+        net: the network, on the CPU, which is not changed.
+        likelihood: of what it predicts; not changed.
+        training: how to train.
+        target: how many times smaller the file is to be.
+        before: the size of the network.
+        folder: for checkpoints; None for none.
+        resume: whether to go on from them.
+    """
+    data, deploy, example = training.data, training.deploy, training.data.example
+    guide, rule = made_guide(net, likelihood, deploy, example)
+    weights, _ = weight_counts(guide)
+    parameters = sum(parameter.numel() for parameter in net.parameters())
+    most = before.bytes / target
+    wanted = min(HIGHEST_COMPRESSION, max(1.0, wanted_compression(before, weights, parameters, most, deploy)))
+    epochs, lr = training.schedule()
+    torch.manual_seed(training.seed)
+    fit(
+        guide,
+        data.train,
+        epochs=epochs,
+        lr=lr,
+        lr_schedule=LRSchedule("linear", after=0.8),
+        rule=rule,
+        kl_weight=KLWeight(target=wanted),
+        **training.options_of(target, "train", folder, resume),
+    )
+    guide.model.cpu(), guide.cpu()
+    pruned = pruned_to(guide, rule, wanted, most, deploy, example)
+    torch.manual_seed(training.seed + 1)
+    fine_tune(
+        pruned,
+        data.train,
+        likelihood=guide.model.likelihood,
+        epochs=max(3, round(_FINE_TUNING * epochs)),
+        lr=lr,
+        lr_schedule=LRSchedule("linear"),
+        **training.options_of(target, "finetune", folder, resume),
+    )
+    return compact(pruned.cpu(), example), guide.model.likelihood
+
+
+def made_guide(
+    net: nn.Module, likelihood: Likelihood | None, deploy: Deploy, example: Inputs
+) -> tuple[WeightGuide, PruningRule]:
+    """Return the guide that removes what the file loses, units or single weights, and the rule of its training."""
+    net, likelihood = copy_network(net), copy.deepcopy(likelihood)
+    if deploy == "sparse":
+        return VariationalDropout(BayesianNetwork(net, likelihood, prior=LogUniform), log_sigma2=-8.0), PruningRule(3.0)
+    model = BayesianNetwork(net, likelihood, prior=NormalJeffreys)
+    return GroupVariationalDropout(model, log_sigma2=-4.0, weight_noise=False, example=example), PruningRule(0.0)
+
+
+def pruned_to(
+    guide: WeightGuide, rule: PruningRule, wanted: float, most_bytes: float, deploy: Deploy, example: Inputs
+) -> nn.Module:
+    """Prune a trained guide at the highest threshold at which the file of the compact network is small enough.
+
+    Where none is low enough, the lowest one is taken. The threshold is never above that of the rule: what is beyond was held at
+    zero in training.
+
+    Args:
+        guide: that is trained.
+        rule: of its training.
+        wanted: the compression that the training had as its target.
+        most_bytes: of the file.
+        deploy: what is deployed.
+        example: a batch of inputs.
+    """
+    gauge = gauge_of(guide, rule, example)
+    pruned, overhead = posterior_mean(guide), None
+    for factor in _FACTORS:
+        shift = min(0.0, gauge.shift_for(wanted * factor))
+        pruned = masked(guide, pruning_masks(guide, PruningRule(rule.threshold + shift)))
+        small = compact(pruned, example)
+        stored = sum(tensor.numel() * tensor.element_size() for tensor in small.state_dict().values())
+        if deploy != "onnx":
+            size = file_bytes(small, deploy, example)
+        else:  # writing one takes seconds, and what is in it beside the numbers is nearly the same
+            overhead = file_bytes(small, deploy, example) - stored + _SPARE if overhead is None else overhead
+            size = stored + overhead
+        if size <= most_bytes:
+            break
+    return pruned

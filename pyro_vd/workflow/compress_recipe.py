@@ -1,0 +1,76 @@
+"""The trained network of a recipe or of a run, for compression."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyro
+import torch
+from torch import nn
+
+from pyro_vd._core.errors import InputError
+from pyro_vd.data.augmentation import RandomAffine
+from pyro_vd.data.dataset import Arrays
+from pyro_vd.models.likelihood import Likelihood
+from pyro_vd.workflow.finished_run import checked, load_run, run_pruned
+from pyro_vd.workflow.pretraining import pretrain
+from pyro_vd.workflow.recipe import Recipe
+from pyro_vd.workflow.recipe_data import data_of, resolved
+from pyro_vd.workflow.run_lock import only_process
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """A trained network with its data, as :func:`~pyro_vd.compress` takes them."""
+
+    net: nn.Module
+    likelihood: Likelihood
+    train: Arrays
+    validation: Arrays | None
+    test: Arrays
+    augment: RandomAffine | None
+
+
+def of_recipe(recipe: Recipe, folder: Path, resume: bool, progress: bool) -> TrainedNetwork:
+    """Carry out the first phase of a recipe, the training without noise on the weights.
+
+    Args:
+        recipe: the recipe.
+        folder: for the checkpoint.
+        resume: whether to go on from it.
+        progress: whether to show progress bars.
+
+    Raises:
+        InputError: the recipe has no such phase; or see :func:`~pyro_vd.train_run`.
+    """
+    if not recipe.pretrain.epochs:
+        allowed = "at least 1: the network is trained before it is compressed"
+        raise InputError(name="pretrain.epochs", value=recipe.pretrain.epochs, allowed=allowed)
+    recipe = recipe.from_anywhere()
+    torch.set_num_threads(recipe.threads)
+    data = data_of(recipe)
+    recipe = resolved(recipe, data)
+    pyro.set_rng_seed(recipe.seed)
+    net = recipe.model.build(train=data.split(recipe.data.validation)[0])
+    likelihood = recipe.model.build_likelihood(net)
+    data = checked(data, recipe.model.bayesian(net, likelihood))
+    train, validation = data.split(recipe.data.validation)
+    augment = None if recipe.augment == RandomAffine() else recipe.augment
+    options: dict[str, Any] = {"device": recipe.torch_device(), "augment": augment, "resume": resume, "progress": progress}
+    with only_process(folder):
+        options |= {"checkpoint": folder / "checkpoint-pretrain.pt", "phase": "pretrain", **recipe.pretrain.fit_options()}
+        net, _ = pretrain(recipe, net, likelihood, train, validation, options)
+    return TrainedNetwork(net, likelihood, train, validation, data.test, augment)
+
+
+def of_run(folder: Path, data_dir: str | None) -> TrainedNetwork:
+    """Read the pruned network of a finished run, and its data.
+
+    Raises:
+        InputError: see :func:`~pyro_vd.load_run`.
+    """
+    run = load_run(folder, data_dir)
+    augment = None if run.recipe.augment == RandomAffine() else run.recipe.augment
+    return TrainedNetwork(run_pruned(folder), run.model.likelihood, run.train, run.validation, run.data.test, augment)

@@ -1,0 +1,128 @@
+"""The result of a compression: the small network, what it was measured to be, its file and its page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from pyro_vd._core.arguments import check_path
+from pyro_vd._core.storage import write_atomically
+from pyro_vd.evaluation.paired import Losses, PairedTest, paired_test
+from pyro_vd.evaluation.score import Score
+from pyro_vd.models.likelihood import Likelihood
+from pyro_vd.models.likelihood_files import describe
+from pyro_vd.networks.inputs import Inputs
+from pyro_vd.workflow.compress_deploy import BATCH, Deploy, Footprint, save
+
+
+@dataclass(frozen=True)
+class CompressResult:
+    """What :func:`~pyro_vd.compress` returns; ``print`` shows it as a table."""
+
+    network: nn.Module = field(repr=False)
+    """The compact network, in evaluation mode on the CPU, without Pyro."""
+    deploy: Deploy
+    """What is counted and saved."""
+    met: bool
+    """Whether the target was reached."""
+    before: Footprint
+    """The size of the given network as it would be deployed."""
+    after: Footprint
+    """The size of :attr:`network`."""
+    losses_before: Losses = field(repr=False)
+    """The losses of the given network on :attr:`measured_on`."""
+    losses_after: Losses = field(repr=False)
+    """Those of :attr:`network`."""
+    measured_on: str
+    """The data that the errors in the table are of: "test data" where they were given, or "validation data"."""
+    seconds: Mapping[str, tuple[float, float]]
+    """The seconds of a batch before and after, by runtime."""
+    notes: tuple[str, ...]
+    """Sentences for the reader: what was not reached, and what the data cannot tell."""
+    likelihood: Likelihood = field(repr=False)
+    """The likelihood of what the network predicts."""
+    example: Inputs = field(repr=False)
+    """A few inputs, which file formats need."""
+
+    @property
+    def test(self) -> PairedTest:
+        """The comparison with the given network, example by example."""
+        return paired_test(self.losses_before, self.losses_after)
+
+    @property
+    def smaller(self) -> float:
+        """How many times smaller the file has become."""
+        return self.before.bytes / self.after.bytes
+
+    def table(self) -> list[list[str]]:
+        """The table: the names of the columns, the given network, the compressed one, and their ratios."""
+        score = self.losses_before.score
+        columns = ["network", f"{score.label} [95 % interval]", "parameters", "FLOPs", "bytes"]
+        columns += [f"{runtime}, µs" for runtime in self.seconds]
+        rows = [columns]
+        networks = ("before", self.before, self.losses_before), ("after", self.after, self.losses_after)
+        for place, (name, size, losses) in enumerate(networks):
+            low, high = (Score(score.name, end).cell() for end in losses.interval)
+            sizes = [f"{number:,}" for number in (size.parameters, size.flops, size.bytes)]
+            times = [f"{1e6 * pair[place]:,.0f}" for pair in self.seconds.values()]
+            rows.append([name, f"{losses.score.cell()} [{low}, {high}]", *sizes, *times])
+        numbers = [(getattr(self.before, name), getattr(self.after, name)) for name in ("parameters", "flops", "bytes")]
+        ratios = [f"{old / new:.1f}x" if new else "–" for old, new in (*numbers, *self.seconds.values())]
+        rise = self.losses_after.score.shown - score.shown
+        return [*rows, ["smaller, faster", f"{rise:+.2f}" if score.is_share else f"{rise:+.4g}", *ratios]]
+
+    def captions(self) -> list[str]:
+        """The sentences under the table."""
+        size = len(self.losses_before.sums)
+        measured = f"Error: {size:,} examples of the {self.measured_on}. {self.test}."
+        return [measured, f"Times: a batch of {BATCH}, the shortest of several turns.", *self.notes]
+
+    def __str__(self) -> str:
+        rows = self.table()
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = [
+            "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))])
+            for row in rows
+        ]
+        return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:], *self.captions()])
+
+    def save(self, path: Path | str) -> None:
+        """Write the compact network: an ONNX file (``.onnx``), a file of torch.export (``.pt2``), else a safetensors file.
+
+        The safetensors file, for :func:`~pyro_vd.load_pruned`, is sparse where ``deploy`` is "sparse".
+
+        Raises:
+            InputError: the network cannot be written in this format.
+            OSError: the disk is full or the folder is not writable.
+        """
+        save(self.network, check_path("path", path), self.deploy, self.example, self.info())
+
+    def info(self) -> dict[str, Any]:
+        """What a safetensors file says of the network."""
+        return {"smaller": self.smaller, **describe(self.likelihood)}
+
+    def report(self, path: Path | str) -> None:
+        """Write the table as a page of HTML, which needs no other file.
+
+        Raises:
+            OSError: the disk is full or the folder is not writable.
+        """
+        write_atomically(check_path("path", path), report_page(self).encode())
+
+
+def report_page(result: CompressResult) -> str:
+    """The result as a page of HTML."""
+    head, *rows = result.table()
+    table = "".join(f"<th>{escape(cell)}</th>" for cell in head)
+    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    text = "".join(f"<p>{escape(sentence)}</p>" for sentence in result.captions())
+    style = "body{font:16px sans-serif;margin:2em}td,th{padding:.3em 1em;text-align:right}th{border-bottom:1px solid}"
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>A compressed network</title><style>{style}</style>'
+        f"<h1>A compressed network</h1><table><tr>{table}</tr>{body}</table>{text}</html>\n"
+    )

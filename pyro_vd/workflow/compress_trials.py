@@ -1,0 +1,116 @@
+"""The trainings of a compression, one per size that is tried, and the choice among them on the validation data."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from torch import nn
+
+from pyro_vd.evaluation.paired import Losses, losses_by_example, paired_test, too_few_examples
+from pyro_vd.models.bayesian import BayesianNetwork
+from pyro_vd.models.likelihood import Likelihood
+from pyro_vd.workflow.compress_data import CompressData
+from pyro_vd.workflow.compress_deploy import Footprint, deployed_latency, footprint, latencies
+from pyro_vd.workflow.compress_level import Training, trained
+from pyro_vd.workflow.compress_result import CompressResult
+from pyro_vd.workflow.compress_search import boundary
+
+logger: logging.Logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A network that was trained for a compression, and what it is on the validation data."""
+
+    target: float
+    network: nn.Module
+    likelihood: Likelihood
+    losses: Losses
+    size: Footprint
+
+
+class Trials:
+    """A compression after its arguments were checked.
+
+    Args:
+        given: the network, on the CPU and in evaluation mode.
+        model: of that network, for its likelihood.
+        training: how to train.
+        rise: the rise of the validation error that is allowed.
+        folder: for checkpoints; None for none.
+        resume: whether to go on from them.
+    """
+
+    def __init__(
+        self, given: nn.Module, model: BayesianNetwork, training: Training, rise: float, folder: Path | None, resume: bool
+    ) -> None:
+        self._given, self._model, self._training, self._rise = given, model, training, rise
+        self._folder, self._resume = folder, resume
+        self._data: CompressData = training.data
+        self._before = footprint(given, training.deploy, self._data.example)
+        self._losses = losses_by_example(given, self._data.validation, model.observed)
+        if (few := too_few_examples(self._losses, None, rise)) is not None:
+            logger.warning("%s", few)
+
+    def _try(self, target: float) -> Tried:
+        example = self._data.example
+        files = self._folder, self._resume
+        net, likelihood = trained(self._given, self._model.likelihood, self._training, target, self._before, *files)
+        losses = losses_by_example(net, self._data.validation, self._model.observed)
+        tried = Tried(target, net, likelihood, losses, footprint(net, self._training.deploy, example))
+        logger.info("%.3g times smaller, %s: validation %s", self._before.bytes / tried.size.bytes, tried.size, losses.score)
+        return tried
+
+    def _is_small(self, tried: Tried) -> bool:
+        return tried.size.bytes * tried.target <= self._before.bytes
+
+    def _is_good(self, tried: Tried) -> bool:
+        return self._is_small(tried) and self._losses.score.allows(tried.losses.score, self._rise)
+
+    def _latency(self, tried: Tried) -> float:
+        return deployed_latency(latencies(self._given, tried.network, self._training.deploy, self._data.example))
+
+    def result(self, target: float | Literal["max"] | None, latency: float | None) -> CompressResult:
+        """Train until the target is reached, or cannot be."""
+        note = None
+        if isinstance(target, float):
+            found = self._try(target)
+            if not self._is_small(found):
+                reached = self._before.bytes / found.size.bytes
+                note = f"The target, {target:g} times fewer bytes, was not reached: {reached:.1f} times is what was found."
+        elif target == "max":
+            best, worse = boundary(self._try, lambda tried: not self._is_good(tried))
+            found = best or worse  # type: ignore[assignment]
+            if best is None:
+                note = f"No compression was found at which the validation error rises by at most {self._rise:g}."
+        else:
+            wanted = latency or 0.0
+            slow, fast = boundary(self._try, lambda tried: self._latency(tried) <= wanted or not self._is_small(tried))
+            found = fast or slow  # type: ignore[assignment]
+            if (seconds := self._latency(found)) > wanted:
+                note = f"The latency, {wanted:g} s, was not reached: {seconds:.3g} s is what was found."
+        return self._measured(found, note)
+
+    def _measured(self, found: Tried, note: str | None) -> CompressResult:
+        data, deploy, observed = self._data, self._training.deploy, self._model.observed
+        few = too_few_examples(self._losses, paired_test(self._losses, found.losses).standard_error, self._rise)
+        pair = self._losses, found.losses
+        if data.test is not None:
+            pair = losses_by_example(self._given, data.test, observed), losses_by_example(found.network, data.test, observed)
+        return CompressResult(
+            network=found.network,
+            deploy=deploy,
+            met=note is None,
+            before=self._before,
+            after=found.size,
+            losses_before=pair[0],
+            losses_after=pair[1],
+            measured_on="validation data, by which the network was chosen" if data.test is None else "test data",
+            seconds=latencies(self._given, found.network, deploy, data.example),
+            notes=tuple(each for each in (note, few) if each is not None),
+            likelihood=found.likelihood,
+            example=data.example,
+        )

@@ -1,0 +1,60 @@
+"""``pyro-vd compress``: of a recipe, of a run, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from support import SMALL, refused, run_cli
+
+from pyro_vd import evaluate, load_data, load_pruned
+
+QUICK = ("--deploy=torch", "--epochs=4", "--quiet")
+
+
+def test_a_recipe_is_trained_and_compressed_and_goes_on_where_it_was(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = ("compress", "digits", *SMALL, "--target=2", *QUICK, "--out", out)
+    code, text, errors = run_cli(*command)
+    assert code == 0, errors
+    file = out / "small.safetensors"
+    assert str(file) in text
+    assert "test data" in text
+    assert (out / "report.html").exists()
+    code, text, errors = run_cli(*command, "--resume", "--json")
+    assert code == 0, errors
+    result = json.loads(text)
+    assert result["met"]
+    assert result["smaller"] >= 2
+    assert result["networks"]["after"]["bytes"] < result["networks"]["before"]["bytes"] / 2
+    assert result["networks"]["after"]["error"] == pytest.approx(
+        evaluate(load_pruned(file), load_data("digits").test).score.value
+    )
+    assert 0 < result["test"]["p_value"] <= 1
+    assert set(result["networks"]["after"]["seconds"]) == {"PyTorch"}
+
+
+def test_a_run_is_compressed(tmp_path: Path) -> None:
+    code, _, errors = run_cli("train", "digits", *SMALL, "--out", tmp_path / "run", "--quiet")
+    assert code == 0, errors
+    options = ("--target=2", "--deploy=sparse", "--epochs=4", "--quiet", "--json")
+    code, text, errors = run_cli("compress", tmp_path / "run", *options, "--out", tmp_path / "out")
+    assert code == 0, errors
+    assert load_pruned(json.loads(text)["file"])(load_data("digits").x_test).shape == (360, 10)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "quoted"),
+    [
+        (["--target=2"], ["not empty"]),
+        (["--target=most", "--resume"], ["target", "most"]),
+        (["--target=0.5", "--resume"], ["target", "0.5"]),
+        (["--resume"], ["target"]),
+        (["--target=2", "--resume", "--pretrain.epochs=0"], ["pretrain.epochs"]),
+        (["--target=2", "--deploy=tflite"], ["deploy", "tflite"]),
+    ],
+)
+def test_bad_arguments_are_refused(tmp_path: Path, arguments: list[str], quoted: list[str]) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    refused("compress", "digits", *SMALL, "--quiet", "--out", tmp_path, *arguments, quoted=quoted)

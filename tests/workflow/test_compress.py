@@ -1,0 +1,217 @@
+"""``compress``: the target is met where the network is deployed, and nothing that was given is changed."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support import refuses
+from torch import Tensor, nn
+
+from pyro_vd import CompressResult, compress, evaluate, load_data, load_onnx, load_pruned
+from pyro_vd.evaluation.paired import mcnemar
+from pyro_vd.models import Normal
+from pyro_vd.networks import mlp
+from pyro_vd.workflow.compress_search import boundary
+
+DIGITS = load_data("digits")
+TRAIN, VALIDATION = DIGITS.split(300)
+QUICK: dict[str, Any] = {"epochs": 40, "lr": 5e-3, "progress": False}
+
+
+@pytest.fixture(scope="module")
+def net() -> nn.Module:
+    torch.manual_seed(0)
+    net = mlp([64, 60, 30, 10])
+    optimizer = torch.optim.Adam(net.parameters(), 3e-3)
+    for _ in range(200):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(net(TRAIN[0]), TRAIN[1]).backward()
+        optimizer.step()
+    return net
+
+
+def compressed(net: nn.Module, **options: Any) -> CompressResult:
+    return compress(net, TRAIN, **{"validation": VALIDATION, "test": DIGITS.test, **QUICK, **options})
+
+
+@pytest.mark.parametrize(("deploy", "target"), [("torch", 5), ("sparse", 8), pytest.param("onnx", 4, marks=pytest.mark.slow)])
+def test_the_file_is_as_small_as_wanted_and_the_network_as_good(
+    net: nn.Module, deploy: Any, target: float, tmp_path: Path
+) -> None:
+    before = copy.deepcopy(net.state_dict())
+    net.train()
+    generator = torch.get_rng_state()
+    result = compressed(net, target=target, deploy=deploy)
+    assert torch.equal(torch.get_rng_state(), generator)
+    assert net.training
+    assert all(parameter.grad is not None for parameter in net.parameters()), "those of its own training"
+    torch.testing.assert_close(net.state_dict(), before, rtol=0, atol=0)
+
+    path = tmp_path / ("net.onnx" if deploy == "onnx" else "net.safetensors")
+    result.save(path)
+    assert result.met
+    assert path.stat().st_size <= 1.02 * result.before.bytes / target, "but for the info of the file"
+    loaded = load_onnx(path) if deploy == "onnx" else load_pruned(path)
+    torch.testing.assert_close(loaded(DIGITS.x_test), result.network(DIGITS.x_test), rtol=1e-4, atol=1e-4)
+    assert result.losses_after.score.value == pytest.approx(evaluate(loaded, DIGITS.test).score.value)
+    assert result.losses_after.score.value < result.losses_before.score.value + 0.03
+
+    wrong = [model(DIGITS.x_test).argmax(1) != DIGITS.y_test for model in (net.eval(), result.network)]
+    newly = int((wrong[1] & ~wrong[0]).sum()), int((wrong[0] & ~wrong[1]).sum())
+    assert (result.test.only_after, result.test.only_before) == newly
+    assert result.test.p_value == mcnemar(*newly)
+    text = str(result)
+    shown = {f"{result.after.bytes:,}", f"{result.before.parameters:,}", f"{result.after.flops:,}", "test data", "PyTorch"}
+    assert all(part in text for part in shown)
+    result.report(page := tmp_path / "net.html")
+    assert all(part in page.read_text() for part in shown)
+
+
+def test_a_compression_that_was_interrupted_is_resumed_bit_for_bit(net: nn.Module, tmp_path: Path) -> None:
+    class StopError(Exception):
+        pass
+
+    options: dict[str, Any] = {"target": 5, "deploy": "torch", "epochs": 8}
+    expected = compressed(net, **options)
+    calls = 0
+
+    class Interrupted(nn.Module):
+        """The network of a process that is killed."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = copy.deepcopy(net)
+
+        def forward(self, x: Tensor) -> Tensor:
+            nonlocal calls
+            calls += 1
+            if calls == 100:
+                raise StopError
+            result: Tensor = self.net(x)
+            return result
+
+    torch.manual_seed(99)
+    with pytest.raises(StopError):
+        compressed(Interrupted(), **options, folder=tmp_path / "other")
+    assert (tmp_path / "other" / "5x-train.pt").exists()
+    compressed(net, **options, folder=tmp_path)
+    (tmp_path / "5x-finetune.pt").unlink()
+    again = compressed(net, **options, folder=tmp_path, resume=True)
+    for result in (again, compressed(net, **options, folder=tmp_path, resume=True)):
+        torch.testing.assert_close(result.network.state_dict(), expected.network.state_dict(), rtol=0, atol=0)
+    with refuses():
+        compressed(net, **options, seed=1, folder=tmp_path, resume=True, lr=1e-4)
+
+
+def test_an_unreachable_target_ends_with_the_best_and_a_sentence(net: nn.Module) -> None:
+    result = compressed(net, target=500, deploy="torch", epochs=4)
+    assert not result.met
+    assert result.smaller > 1
+    assert "500" in result.notes[0]
+    assert f"{result.smaller:.1f}" in result.notes[0]
+
+
+@pytest.mark.slow
+def test_as_much_compression_as_the_error_allows(net: nn.Module) -> None:
+    loose = compressed(net, target="max", max_error_rise=0.05, deploy="sparse", test=None)
+    assert loose.met
+    assert loose.losses_after.score.value <= loose.losses_before.score.value + 0.05
+    assert "validation" in loose.measured_on
+    strict = compressed(net, target="max", max_error_rise=0.0, deploy="sparse", epochs=1, lr=1e-5, test=None)
+    assert strict.smaller < loose.smaller
+
+
+@pytest.mark.slow
+def test_a_latency_as_the_target(net: nn.Module) -> None:
+    assert compressed(net, target_latency=10.0, deploy="torch", epochs=4).met
+    impossible = compressed(net, target_latency=1e-9, deploy="torch", epochs=1)
+    assert not impossible.met
+    assert "1e-09" in impossible.notes[0]
+
+
+@pytest.mark.parametrize("change", [1.5, 5.0, 9.0, 1e9])
+def test_the_boundary_is_between_what_was_tried(change: float) -> None:
+    class At:
+        def __init__(self, target: float) -> None:
+            self.target = target
+
+    tried: list[float] = []
+
+    def try_at(target: float) -> At:
+        tried.append(target)
+        return At(target)
+
+    before, after = boundary(try_at, lambda each: each.target >= change)
+    assert len(tried) == len(set(tried))
+    assert before is None or before.target < change
+    assert after is None or after.target >= change
+    assert max([each for each in tried if each < change], default=None) == (before and before.target)
+    assert min([each for each in tried if each >= change], default=None) == (after and after.target)
+    if before is not None and after is not None and before.target >= 4:
+        assert after.target / before.target == pytest.approx(2**0.25)
+
+
+def test_validation_data_are_split_off_and_said_to_be_too_few(net: nn.Module, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        result = compress(net, DIGITS, target=2, deploy="torch", **{**QUICK, "epochs": 1})
+    said = caplog.text
+    assert f"{round(len(DIGITS.y_train) / 6)}" in said
+    assert "max_error_rise" in said
+    assert len(result.losses_after.sums) == len(DIGITS.y_test), "of a Dataset, the test data are for the table"
+    assert result.measured_on == "test data"
+
+
+def test_numbers_are_compared_by_their_losses() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(600, 8)
+    y = x[:, :1] - x[:, 1:2] + 0.1 * torch.randn(600, 1)
+    net = mlp([8, 100, 50, 1])
+    optimizer = torch.optim.Adam(net.parameters(), 1e-2)
+    for _ in range(300):
+        optimizer.zero_grad()
+        nn.functional.mse_loss(net(x[:400]), y[:400]).backward()
+        optimizer.step()
+    data: dict[str, Any] = {"validation": (x[400:], y[400:]), "likelihood": Normal()}
+    result = compress(net, (x[:400], y[:400]), target=3, deploy="sparse", **data, **{**QUICK, "epochs": 60})
+    low, high = result.losses_after.interval
+    assert low < result.losses_after.score.value < high
+    assert result.losses_after.score.value < 0.3
+    assert result.test.only_after is None
+    assert "RMSE" in str(result)
+
+
+@pytest.mark.parametrize(
+    ("options", "name", "value"),
+    [
+        ({}, "target", None),
+        ({"target": 5, "target_latency": 1.0}, "target", 5),
+        ({"target": 1}, "target", 1),
+        ({"target": "most"}, "target", "most"),
+        ({"target": math.nan}, "target", math.nan),
+        ({"target_latency": 0}, "target_latency", 0),
+        ({"target": 5, "deploy": "tensorrt"}, "deploy", "tensorrt"),
+        ({"target": 5, "max_error_rise": 2}, "max_error_rise", 2),
+        ({"target": 5, "resume": True}, "resume", True),
+        ({"target": 5, "epochs": 0}, "epochs", 0),
+        ({"target": 5, "lr": -1}, "lr", -1),
+    ],
+)
+def test_bad_arguments_are_refused(net: nn.Module, options: dict[str, Any], name: str, value: object) -> None:
+    with refuses(name, value):
+        compressed(net, **{"deploy": "torch", **options})
+
+
+def test_a_network_with_hooks_and_a_loader_without_validation_are_refused(net: nn.Module) -> None:
+    hooked = copy.deepcopy(net)
+    hooked.register_forward_hook(lambda *_: None)
+    with refuses():
+        compressed(hooked, target=5)
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(*TRAIN), 100)
+    with refuses("validation", None):
+        compress(net, loader, target=5, deploy="torch", **QUICK)
