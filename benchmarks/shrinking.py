@@ -2,8 +2,8 @@
 
 The training is that of a recipe, without its pretraining and fine-tuning; times are processor times of one thread. The seconds
 of a size are the median over its epochs, without the first one, before which the network was made smaller; the total has all.
-Run ``python benchmarks/shrinking.py``, or ``python benchmarks/shrinking.py --recipe lenet-300-100 --seeds 3`` for the published
-network; ``--epochs`` makes it shorter, with the warm-up of the KL divergence in proportion.
+Run ``python benchmarks/shrinking.py``; with ``--words`` an LSTM on short texts, whose vocabulary thins; with ``--recipe
+lenet-300-100 --seeds 3`` the published network; ``--epochs`` makes it shorter, with the warm-up of the KL divergence in proportion.
 """
 
 from __future__ import annotations
@@ -73,6 +73,19 @@ def train(recipe: Recipe, data: tuple[Arrays, Arrays], seed: int, shrink: bool) 
     return Result(total, measured, evaluate(net, data[1]).error, compression(net, model.weight_names))
 
 
+def word_counts(seed: int = 0) -> Dataset:
+    """Texts of 40 words out of 3,000. The class is which one of two lots of ten words has more words in the text."""
+    torch.manual_seed(seed)
+    frequency = 1 / torch.arange(1.0, 2981)
+    x = 20 + torch.multinomial(frequency, 4000 * 40, replacement=True).reshape(4000, 40)
+    telling = torch.rand(x.shape) < 0.15
+    side = torch.rand(4000, 1)
+    x[telling] = (torch.randint(10, x.shape) + 10 * (torch.rand(x.shape) < side))[telling]
+    y = ((x < 20).long() * (2 * (x >= 10).long() - 1)).sum(1) > 0
+    arrays = x, y.long()
+    return Dataset("words", *rows(arrays, slice(3000)), *rows(arrays, slice(3000, None)))
+
+
 def shortened(recipe: Recipe, epochs: int) -> Recipe:
     """The recipe with fewer epochs, of which the warm-up has the same share."""
     share, kl = epochs / recipe.train.epochs, recipe.train.kl_weight
@@ -83,15 +96,19 @@ def shortened(recipe: Recipe, epochs: int) -> Recipe:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--recipe", default="digits", help="name or file of a recipe (default: digits)")
+    parser.add_argument("--words", action="store_true", help="the recipe text, an LSTM, on texts that are made up")
     parser.add_argument("--epochs", type=int, help="epochs, in place of those of the recipe")
     parser.add_argument("--seeds", type=int, default=1, help="trainings of each kind (default: 1)")
     parser.add_argument("--plain", action="store_true", help="without the recipe's augmentation")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    recipe = parse_recipe(read_recipe(arguments.recipe))
+    content = read_recipe("text" if arguments.words else arguments.recipe)
+    if arguments.words:
+        content["model"]["args"] |= {"vocabulary": 3000, "classes": 2}
+    recipe = parse_recipe(content)
     recipe = shortened(recipe, arguments.epochs) if arguments.epochs else recipe
     recipe = replace(recipe, augment=RandomAffine()) if arguments.plain else recipe
-    data: Dataset = load_data(recipe.data.name, recipe.data.dir)
+    data: Dataset = word_counts() if arguments.words else load_data(recipe.data.name, recipe.data.dir)
     pair = data.split(recipe.data.validation)[0], data.test
     seeds = range(arguments.seeds)
     results = {shrink: [train(recipe, pair, seed, shrink) for seed in seeds] for shrink in (False, True)}

@@ -44,17 +44,25 @@ class GaussianWeight(LazyWeight):
         if self.output_noise_ == "example" and not linear_map.serves_one_position(mean):
             deviation = self._example_deviation
         device, dtype = self.mean_.device.type, self.variance_.dtype
-        if torch.is_autocast_enabled(device):  # σ² and its square root underflow in half precision
+        if torch.is_autocast_enabled(device) and not self._is_lowered(device):
             with torch.autocast(device, enabled=False):
                 floats = {n: a.to(dtype) for n, a in arguments.items() if isinstance(a, Tensor) and a.is_floating_point()}
                 return deviation(mean, linear_map, {**arguments, **floats})
         return deviation(mean, linear_map, arguments)
 
+    def _is_lowered(self, device: str) -> bool:
+        """Whether the variance of the output may be computed under the autocast that is on.
+
+        Numbers of bfloat16 have the exponents of float32, so that σ² does not underflow as in half precision. The rounding of
+        x², of σ² and of their product changes the standard deviation by less than 2⁻⁸. Square root and noise stay float32.
+        """
+        return self.output_noise_ == "position" and torch.get_autocast_dtype(device) == torch.bfloat16
+
     def _deviation(self, mean: Tensor, linear_map: LinearMap, arguments: dict[str, Any]) -> Tensor:
         output = drawn_output(linear_map, arguments, mean, self.variance_)
         if output is not None:
             return output
-        std = (linear_map.variance(arguments, self.variance_) + EPS).sqrt()
+        std = (linear_map.variance(arguments, self.variance_).to(self.variance_.dtype) + EPS).sqrt()
         return torch.addcmul(mean.to(std.dtype), std, torch.randn_like(std)).to(mean.dtype)
 
     def _example_deviation(self, mean: Tensor, linear_map: LinearMap, arguments: dict[str, Any]) -> Tensor:

@@ -93,7 +93,7 @@ class TrainingSpec:
     steps become cheaper; see :func:`~pyro_vd.fit`."""
     precision: Precision = "full"
     """Precision of the network's forward pass. "bf16-mixed" runs it under autocast to bfloat16, for devices where that is
-    faster; parameters, noise, likelihood and KL stay float32, and scores are measured in float32."""
+    faster, products with σ² included; parameters, noise, likelihood and KL stay float32, and scores are measured in float32."""
     compile: bool = False
     """Whether the step is compiled by ``torch.compile``; see :func:`~pyro_vd.fit`."""
     phase: str = "train"

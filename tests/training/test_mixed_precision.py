@@ -14,7 +14,8 @@ from support import EachStep, refuses
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from pyro_vd import BayesianNetwork, GroupVariationalDropout, VariationalDropout, fit
+from pyro_vd import BayesianNetwork, GroupVariationalDropout, KLWeight, VariationalDropout, fit, networks
+from pyro_vd.data.loading import load_data
 from pyro_vd.distributions import NormalJeffreys
 from pyro_vd.guides import BernoulliDropout, PointEstimate, WeightGuide
 from pyro_vd.models import Normal
@@ -116,6 +117,37 @@ def test_the_noise_is_float32() -> None:
         output = nn.functional.linear(torch.ones(5, 1), weight)
     assert output.dtype == torch.bfloat16
     assert [noise.dtype for noise in drawn] == [torch.float32]
+
+
+def test_the_deviation_of_outputs_is_right_to_eight_bits() -> None:
+    """Also where σ² would be 0 in half precision."""
+    from pyro_vd.inference.gaussian_weight import GaussianWeight
+
+    generator = torch.Generator().manual_seed(0)
+    x, variance = torch.rand(30, 50, generator=generator), torch.empty(20, 50).uniform_(-30, -25, generator=generator).exp()
+    outputs = []
+    for mixed in (False, True):
+        torch.manual_seed(1)
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            outputs.append(nn.functional.linear(x, GaussianWeight(torch.zeros(20, 50), variance)).float())
+    assert (outputs[1] / outputs[0] - 1).abs().max() < 2**-8 + 2**-9, "of the deviation and of the output"
+
+
+@pytest.mark.slow
+def test_results_are_those_of_full_precision() -> None:
+    """On digits, over three seeds: mean error and mean compression, to three standard errors."""
+    train, validation = load_data("digits", None).split(300)
+    found: dict[str, list[list[float]]] = {}
+    for precision in ("full", "bf16-mixed"):
+        for seed in range(3):
+            torch.manual_seed(seed)
+            guide = VariationalDropout(BayesianNetwork(networks.mlp((64, 100, 10))), log_sigma2=-8.0)
+            options: Any = {"epochs": 20, "batch_size": 50, "lr": 0.01, "kl_weight": KLWeight(0.3, end=8), "progress": False}
+            record = fit(guide, train, validation, precision=precision, **options).history[-1]
+            found.setdefault(precision, []).append([record.score, record.compression])
+    (full, spread), (mixed, other) = ((tensor.mean(0), tensor.std(0)) for tensor in map(torch.tensor, found.values()))
+    error = ((spread.square() + other.square()) / 3).sqrt()
+    assert ((mixed - full).abs() < 3 * error).all()
 
 
 def test_resumed_bit_for_bit_and_told_apart(tmp_path: Path) -> None:
