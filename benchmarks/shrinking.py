@@ -3,7 +3,8 @@
 The training is that of a recipe, without its pretraining and fine-tuning; times are processor times of one thread. The seconds
 of a size are the median over its epochs, without the first one, before which the network was made smaller; the total has all.
 Run ``python benchmarks/shrinking.py``; with ``--words`` an LSTM on short texts, whose vocabulary thins; with ``--recipe
-lenet-300-100 --seeds 3`` the published network; ``--epochs`` makes it shorter, with the warm-up of the KL divergence in proportion.
+lenet-300-100 --seeds 3`` the published network; ``--epochs`` makes it shorter, with the
+warm-up of the KL divergence in proportion.
 """
 
 from __future__ import annotations

@@ -9,13 +9,13 @@ from typing import Any, Protocol
 
 import pyro
 import torch
-from matplotlib.figure import Figure
 
 from pyro_vd._core.storage import as_json, save_figure, write_atomically
 from pyro_vd.data.dataset import Arrays, Dataset
 from pyro_vd.data.loading import load_data
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.models.bayesian import BayesianNetwork
+from pyro_vd.plots.figure import Figure
 from pyro_vd.training.callbacks import Callback
 from pyro_vd.training.fitting import FitResult, fit
 from pyro_vd.workflow.model_config import InitialTheta, ModelConfig
