@@ -35,8 +35,8 @@ from .pruning.threshold_choice import choose_threshold
 from .training.finetune import fine_tune
 from .training.fitting import fit
 from .training.schedules import KLWeight
-from .workflow.compress import compress
 from .workflow.compress_result import CompressResult
+from .workflow.compressing import compress
 from .workflow.finished_run import load_run
 from .workflow.training_run import train_run
 

@@ -50,8 +50,8 @@ def run(arguments: list[str]) -> None:
         recipe, values, name = given.recipe(), given.values, given.path.stem
 
     from pyro_vd._core.storage import as_json
-    from pyro_vd.workflow.compress import compress
     from pyro_vd.workflow.compress_recipe import of_recipe, of_run
+    from pyro_vd.workflow.compressing import compress
 
     out = Path(values.out or Path("out") / f"compress-{name}")
     if out.exists() and any(out.iterdir()) and not values.resume:

@@ -1,5 +1,5 @@
-from .compress import compress
 from .compress_result import CompressResult
+from .compressing import compress
 from .finished_run import Run, load_run
 from .inspection import inspect_layers, run_inference_data
 from .named_networks import trust
