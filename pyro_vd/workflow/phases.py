@@ -122,6 +122,8 @@ class FinetuneConfig(StepsConfig):
     """β, the weight of the KL, over the epochs."""
     kl_weights: dict[str, float] = field(default_factory=dict)
     """Factors on β of single sites, by name or pattern such as "embedding.*"; of several that match, the first counts."""
+    shrink: bool = TrainingSpec.shrink
+    """Whether units that pruning has left without a weight are removed for good after three epochs: epochs become cheaper."""
 
 
 @dataclass

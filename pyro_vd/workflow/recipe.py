@@ -13,6 +13,8 @@ from pyro_vd._core.patterns import by_pattern
 from pyro_vd.data.augmentation import RandomAffine
 from pyro_vd.data.loading import NAMES
 from pyro_vd.guides import WeightGuide
+from pyro_vd.guides import smaller as guides
+from pyro_vd.models import smaller as models
 from pyro_vd.workflow.model_config import PRIORS, ModelConfig
 from pyro_vd.workflow.phases import FinetuneConfig, PretrainConfig, PruneConfig, TrainConfig
 
@@ -106,10 +108,14 @@ class Recipe:
         """Refuse settings by site or pattern that do not fit the sites of a guide of this recipe.
 
         Raises:
-            InputError: a pattern matches no site, or ``prune.max_inputs`` does not fit.
+            InputError: a pattern matches no site, ``prune.max_inputs`` does not fit, or the network is fine-tuned with
+                ``shrink`` and cannot become smaller.
         """
         for phase, given in {"train": self.train.kl_weights, "finetune": self.finetune.kl_weights}.items():
             by_pattern(f"{phase}.kl_weights", given, guide.site_names)
+        if self.finetune.epochs and self.finetune.shrink:
+            models.check_can_shrink(guide.model)
+            guides.check_can_shrink(guide)
         if guide.learns_alpha:
             try:
                 self.prune.rule().masks(guide)
