@@ -61,12 +61,11 @@ class Goal:
 
 
 GOALS = {
-    "lenet-300-100": Goal(0.0145, 120),
-    "lenet-300-100-plain": Goal(0.0192, 115),
-    "lenet5": Goal(0.0075, 350),
-    "structured-lenet5": Goal(0.009, units=(5, 10, 76, 16), multiplications=158_000),
-    "imdb-lstm": Goal(0.155, 1300),
-    "imdb-lstm-words": Goal(0.165, 20_000),
+    "lenet-300-100": (Goal(0.0145, 120),),
+    "lenet-300-100-plain": (Goal(0.0192, 115),),
+    "lenet5": (Goal(0.0075, 350),),
+    "structured-lenet5": (Goal(0.009, units=(5, 10, 76, 16), multiplications=158_000),),
+    "imdb-lstm": (Goal(0.155, 1300), Goal(0.165, 20_000)),
 }
 
 
@@ -82,7 +81,7 @@ def left_units(folder: Path) -> tuple[int, ...]:
 def verdict(recipe: str, runs: list[dict[str, Any]], folders: list[Path]) -> list[str]:
     """The published figures, and the goal with what is missing, as lines of text."""
     lines = [f"Published: {PUBLISHED[recipe]}."] if recipe in PUBLISHED else []
-    if recipe in GOALS:
-        missed = GOALS[recipe].shortfalls(runs, folders)
-        lines.append(f"Goal: {GOALS[recipe]}: {'not reached, ' + ' and '.join(missed) if missed else 'reached'}.")
+    for goal in GOALS.get(recipe, ()):
+        missed = goal.shortfalls(runs, folders)
+        lines.append(f"Goal: {goal}: {'not reached, ' + ' and '.join(missed) if missed else 'reached'}.")
     return lines
