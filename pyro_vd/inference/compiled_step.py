@@ -64,9 +64,7 @@ class CompiledStep:
         with alone():
             _end_watch(elbo, model, guide, self._parameters, x, y)
             self._step = record(elbo, model, guide, self._parameters, x, y)
-        options: dict[str, Any] = {_NEW_LAYOUT: False}
-        if self._device.type == "cuda":
-            options["triton.cudagraphs"] = True
+        options: dict[str, Any] = {"triton.cudagraphs": True} if self._device.type == "cuda" else {_NEW_LAYOUT: False}
         self._compiled: Callable[..., Any] = torch.compile(self._step.graph, fullgraph=True, dynamic=False, options=options)
         self._kl_weight = torch.zeros((), dtype=self._parameters[0].dtype, device=self._device)
         with generators_kept(self._device), buffers_kept(model, guide):
