@@ -62,7 +62,7 @@ class CompiledStep:
         self._device = device_of((x, y))
         self._copies = adds_up and self._device.type == "cuda"
         with alone():
-            _end_watch(elbo, model, guide, self._parameters, x, y)
+            _watch(elbo, model, guide, self._parameters, x, y)
             self._step = record(elbo, model, guide, self._parameters, x, y)
         options: dict[str, Any] = {"triton.cudagraphs": True} if self._device.type == "cuda" else {_NEW_LAYOUT: False}
         self._compiled: Callable[..., Any] = torch.compile(self._step.graph, fullgraph=True, dynamic=False, options=options)
@@ -127,10 +127,12 @@ def _trained(model: nn.Module, guide: nn.Module) -> list[nn.Parameter]:
     return list(found.values())
 
 
-def _end_watch(
+def _watch(
     elbo: VariationalDropoutELBO, model: Any, guide: nn.Module, parameters: list[nn.Parameter], x: Any, y: Any
 ) -> None:
-    """Take passes whose results are thrown away until it is known which weights the gradient of the data reaches."""
+    """Take passes whose results are thrown away until the model knows how its weights are used, and which have a gradient."""
     with generators_kept(device_of((x, y))), buffers_kept(model, guide):
-        while model.gradient_watch.is_waiting:
+        is_watched = False
+        while not is_watched:
             torch.autograd.grad(elbo.differentiable_loss(model, guide, x, y), parameters, allow_unused=True)
+            is_watched = not model.gradient_watch.is_waiting

@@ -50,7 +50,7 @@ def record(
 
     Args:
         elbo: the objective; its β is an input of the graph, all other settings are part of it.
-        model: a Bayesian network whose :meth:`gradient_watch` has ended.
+        model: a Bayesian network that has run in its present mode, and whose :meth:`gradient_watch` has ended.
         guide: its guide.
         parameters: those whose gradients are computed.
         x: inputs of one batch.

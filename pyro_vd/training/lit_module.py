@@ -36,6 +36,7 @@ _OF_THE_TRAINER = {
     "precision": "Trainer(precision='bf16-mixed')",
     "restore_best": "ModelCheckpoint(monitor='validation_score')",
     "shrink": "fit(…, shrink=True)",
+    "compile": "fit(…, compile=True)",
     "lr_schedule": "scheduler=…",
     "phase": "the logger",
 }

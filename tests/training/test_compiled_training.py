@@ -8,6 +8,7 @@ from typing import Any
 
 import pyro.distributions as dist
 import pytest
+import shrinking_support
 import torch
 from support import refuses
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from pyro_vd import BayesianNetwork, KLWeight, VariationalDropout, VariationalDropoutELBO, fit
 from pyro_vd.inference.compiled_step import CompiledStep
 from pyro_vd.testing.interrupting import Interrupt
-from pyro_vd.training import FitResult
+from pyro_vd.training import Callback, FitResult, TrainingState
 
 N = 44
 X = torch.randn(N, 2, 6, 6, generator=torch.Generator().manual_seed(0))
@@ -53,6 +54,30 @@ def test_compiled_training_is_the_training(device: str, tmp_path: Path) -> None:
     resumed, _ = trained(compile=True, **files)
     tolerance = {"rtol": 0.0, "atol": 0.0} if device == "cpu" else {"rtol": 1e-3, "atol": 1e-4}
     torch.testing.assert_close(state_of(resumed), state_of(compiled), **tolerance)
+
+
+@pytest.mark.slow
+def test_the_step_is_compiled_again_for_a_smaller_network() -> None:
+    """To where it is made smaller the training is the same but for rounding, and it goes on so."""
+    results = []
+    for compiles in (False, True):
+        seconds = Seconds()
+        guide, _, watch = shrinking_support.trained(
+            shrinking_support.dense, shrinking_support.variational, [seconds], compile=compiles
+        )
+        assert watch.state.shrinking is not None
+        assert len(watch.state.shrinking.plans) == 1
+        results.append((list(guide.parameters()), watch.weights, len(seconds.found)))
+    torch.testing.assert_close(results[1][0], results[0][0], rtol=1e-3, atol=1e-4)
+    assert results[1][1] == results[0][1]
+    assert [result[2] for result in results] == [0, 2]
+
+
+class Seconds(Callback):
+    """Keeps how long each compilation took."""
+
+    def on_end(self, state: TrainingState) -> None:
+        self.found = list(state.compile_seconds)
 
 
 class Score(dist.Normal):
