@@ -13,6 +13,8 @@ from typing import Any
 import h5py
 
 _DEEPEST, _MOST_OBJECTS = 16, 100_000
+_OWN = 2**29
+"""Bytes that Python and h5py take."""
 
 
 def _objects(group: Any, levels: int) -> Iterator[Any]:
@@ -57,6 +59,7 @@ def main() -> None:
 
         used = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
         resource.setrlimit(resource.RLIMIT_CPU, (int(used) + seconds, int(used) + seconds + 1))
+        resource.setrlimit(resource.RLIMIT_AS, (most + _OWN, most + _OWN))  # one text may be that of many places of an array
     try:
         check(path, most)
     except BaseException as error:

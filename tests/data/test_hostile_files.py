@@ -19,6 +19,7 @@ from pyro_vd._core.yaml_files import read_yaml
 from pyro_vd.data.files import load_npz
 from pyro_vd.data.tables import load_table
 from pyro_vd.data.text_files import read_lines
+from pyro_vd.posterior.arviz_files import read_inference_data
 from pyro_vd.training.metrics_log import read_log
 from pyro_vd.workflow.run_folder import read_metrics
 
@@ -48,6 +49,19 @@ def repeated_texts(path: Path) -> None:
     import pyarrow.parquet as pq
 
     pq.write_table(pa.table({"a": ["x" * 10**5] * 3000, "y": np.zeros(3000, np.int64)}), path)
+
+
+def one_array_in_many_places(path: Path) -> None:
+    """The places of an array of arrays hold where these are: here all of them where the first one is, of 60 kB."""
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        arrays = file.create_group("posterior").create_dataset("b", (30_000,), h5py.vlen_dtype("u1"))
+        arrays[:] = np.array([np.zeros(60_000 if not number else 1, np.uint8) for number in range(30_000)], object)
+        place = arrays.id.get_offset()
+    content = bytearray(path.read_bytes())
+    content[place : place + 16 * 30_000] = bytes(content[place : place + 16]) * 30_000
+    path.write_bytes(content)
 
 
 def columns(path: Path) -> None:
@@ -87,6 +101,7 @@ BOMBS: dict[str, tuple[str, Callable[[Path], None], Callable[[Path], Any]]] = {
     "rows": ("a.parquet", many_rows, table),
     "a category in all rows": ("a.parquet", one_text_in_all_rows, table),
     "a text in all rows": ("a.parquet", repeated_texts, table),
+    "an array in many places": ("a.nc", one_array_in_many_places, read_inference_data),
     "columns": ("a.csv", columns, table),
     "short texts": ("a.jsonl.gz", short_texts, read_lines),
     "zeros": ("a.jsonl.gz", zeros, read_lines),
