@@ -127,9 +127,7 @@ def _trained(model: nn.Module, guide: nn.Module) -> list[nn.Parameter]:
     return list(found.values())
 
 
-def _watch(
-    elbo: VariationalDropoutELBO, model: Any, guide: nn.Module, parameters: list[nn.Parameter], x: Any, y: Any
-) -> None:
+def _watch(elbo: VariationalDropoutELBO, model: Any, guide: nn.Module, parameters: list[nn.Parameter], x: Any, y: Any) -> None:
     """Take passes whose results are thrown away until the model knows how its weights are used, and which have a gradient."""
     with generators_kept(device_of((x, y))), buffers_kept(model, guide):
         is_watched = False
