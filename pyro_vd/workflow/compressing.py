@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +21,7 @@ from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.models.likelihood import Likelihood
 from pyro_vd.networks.checks import check_hooks, check_module
 from pyro_vd.networks.copies import copy_network
+from pyro_vd.training.callbacks import Callback
 from pyro_vd.training.spec import Augmentation
 from pyro_vd.workflow.compress_data import compress_data
 from pyro_vd.workflow.compress_deploy import Deploy, check_deploy
@@ -48,6 +50,7 @@ def compress(
     seed: int = 0,
     device: str | torch.device | None = None,
     augment: Augmentation | None = None,
+    callbacks: Sequence[Callback] = (),
     folder: Path | str | None = None,
     resume: bool = False,
     progress: bool = True,
@@ -85,6 +88,7 @@ def compress(
         seed: of all that is random.
         device: where to train; None is where the network is. The result is on the CPU.
         augment: changes each batch of training inputs at random, as for ``fit``.
+        callbacks: called in every phase of every training, as in ``fit``.
         folder: for checkpoints, made if it is not there.
         resume: go on with what is in ``folder``; the result is then that of a compression that was never interrupted.
         progress: show progress bars, with the time that is left.
@@ -107,7 +111,7 @@ def compress(
     model = BayesianNetwork(given := copy_network(net).cpu().eval(), copy.deepcopy(likelihood))
     data = compress_data(train, validation, test, model, batch_size)
     where = next(net.parameters()).device if device is None else torch.device(device)
-    options = {"device": where, "augment": augment, "progress": progress}
+    options = {"device": where, "augment": augment, "callbacks": callbacks, "progress": progress}
     training = Training(data, deploy, epochs, lr, batch_size, seed, options)
     with ExitStack() as held:
         place = None if folder is None else check_path("folder", folder)

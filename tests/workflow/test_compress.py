@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 import torch
 from support import refuses
-from torch import Tensor, nn
+from torch import nn
 
 from pyro_vd import CompressResult, compress, evaluate, load_data, load_onnx, load_pruned
 from pyro_vd.evaluation.paired import mcnemar
 from pyro_vd.models import Normal
 from pyro_vd.networks import mlp
+from pyro_vd.training import Callback, TrainingState
 from pyro_vd.workflow.compress_search import boundary
 
 DIGITS = load_data("digits")
@@ -73,40 +74,50 @@ def test_the_file_is_as_small_as_wanted_and_the_network_as_good(
     assert all(part in page.read_text() for part in shown)
 
 
+class InterruptIn(Callback):
+    """Raises KeyboardInterrupt, as Ctrl-C does, after the first step of the third epoch of a phase."""
+
+    def __init__(self, phase: str) -> None:
+        self._phase = phase
+
+    def on_step(self, state: TrainingState) -> None:
+        if state.spec.phase == self._phase and state.epoch == 2:
+            raise KeyboardInterrupt
+
+
 def test_a_compression_that_was_interrupted_is_resumed_bit_for_bit(net: nn.Module, tmp_path: Path) -> None:
-    class StopError(Exception):
-        pass
+    options: dict[str, Any] = {"target": 5, "deploy": "torch", "epochs": 10}
+    expected = compressed(net, **options).network.state_dict()
+    for phase in ("5x", "5x, finetune"):
+        torch.manual_seed(99)
+        with pytest.raises(KeyboardInterrupt):
+            compressed(net, **options, folder=tmp_path, resume=True, callbacks=[InterruptIn(phase)])
+    for _ in range(2):  # the second one trains nothing
+        resumed = compressed(net, **options, folder=tmp_path, resume=True).network.state_dict()
+        torch.testing.assert_close(resumed, expected, rtol=0, atol=0)
+    with refuses(str(tmp_path / "5x-train.pt")):
+        compressed(net, **{**options, "lr": 1e-4}, folder=tmp_path, resume=True)
 
-    options: dict[str, Any] = {"target": 5, "deploy": "torch", "epochs": 8}
-    expected = compressed(net, **options)
-    calls = 0
 
-    class Interrupted(nn.Module):
-        """The network of a process that is killed."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.net = copy.deepcopy(net)
-
-        def forward(self, x: Tensor) -> Tensor:
-            nonlocal calls
-            calls += 1
-            if calls == 100:
-                raise StopError
-            result: Tensor = self.net(x)
-            return result
-
-    torch.manual_seed(99)
-    with pytest.raises(StopError):
-        compressed(Interrupted(), **options, folder=tmp_path / "other")
-    assert (tmp_path / "other" / "5x-train.pt").exists()
-    compressed(net, **options, folder=tmp_path)
-    (tmp_path / "5x-finetune.pt").unlink()
-    again = compressed(net, **options, folder=tmp_path, resume=True)
-    for result in (again, compressed(net, **options, folder=tmp_path, resume=True)):
-        torch.testing.assert_close(result.network.state_dict(), expected.network.state_dict(), rtol=0, atol=0)
-    with refuses():
-        compressed(net, **options, seed=1, folder=tmp_path, resume=True, lr=1e-4)
+@pytest.mark.slow
+def test_a_convolutional_network_and_data_that_come_in_batches() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        *(nn.Unflatten(1, (1, 8)), nn.Conv2d(1, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.BatchNorm2d(16), nn.ReLU()),
+        *(nn.Flatten(), nn.Linear(256, 10)),
+    )
+    images = TRAIN[0].reshape(-1, 8, 8), TRAIN[1]
+    optimizer = torch.optim.Adam(net.parameters(), 1e-2)
+    for _ in range(60):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(net(images[0]), images[1]).backward()
+        optimizer.step()
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(*images), 100, shuffle=True)
+    held_out = VALIDATION[0].reshape(-1, 8, 8), VALIDATION[1]
+    result = compress(net, loader, validation=held_out, target=3, deploy="torch", **QUICK)
+    assert result.met
+    assert result.before.flops > 2 * result.after.flops
+    assert result.losses_after.score.value < result.losses_before.score.value + 0.05
 
 
 def test_an_unreachable_target_ends_with_the_best_and_a_sentence(net: nn.Module) -> None:
