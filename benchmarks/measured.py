@@ -24,9 +24,9 @@ COUNTED = (
     "counted; a weight without a prior counts as kept. All weights of the networks below have one. Where parameters and bytes",
     "stand beside it, they are those of the compact network, in a file of every number or of the non-zeros only.",
     "",
-    "Runs on cuda, and lenet-300-100-plain, were made side by side, 16 at a time, on a machine with one NVIDIA H100 and 16 virtual",
-    "cores, in less than eight minutes in all, which set their numbers of epochs; times of single runs are those of that sharing.",
-    "The recipes vgg-like and resnet20, for CIFAR-10, have been tried for two epochs of each phase, and not been trained in full.",
+    "Runs on cuda, and lenet-300-100-plain, were made side by side, 16 at a time, on a machine with one NVIDIA H100 and 16",
+    "virtual cores, in less than eight minutes in all. That set their numbers of epochs, and times of single runs are of that",
+    "sharing. vgg-like and resnet20, for CIFAR-10, were tried for two epochs of each phase, and not trained in full.",
 )
 RUNS = {
     "lenet-300-100": (0, 1, 2),
