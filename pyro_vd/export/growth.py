@@ -10,8 +10,8 @@ from torch import nn
 
 from pyro_vd.networks.layer_registry import kind_of
 
-MOST_GROWTH = 2**20
-"""The most output positions, such as pixels, per input position: 1024 times as many along each of two axes."""
+MOST_GROWTH = 2**16
+"""The most output positions, such as pixels, per input position: 256 times as many along each of two axes."""
 
 
 def growth(layers: Iterable[nn.Module]) -> int:

@@ -49,6 +49,9 @@ class ConvolutionKind(LayerKind):
         layer.out_channels, layer.in_channels = layer.weight.shape[0], layer.weight.shape[1] * layer.groups
 
     def growth(self, layer: Any) -> int:
+        if layer.padding_mode != "zeros":  # the input is copied with what is added
+            added = layer._reversed_padding_repeated_twice
+            return math.prod(max(1, sum(added[place : place + 2]) // _ADDED) for place in range(0, len(added), 2))
         if isinstance(layer.padding, str):
             return 1
         return math.prod(self._growth_along(layer, axis) for axis in range(len(layer.kernel_size)))

@@ -29,6 +29,20 @@ HOSTILE = [
     ({"Linear": [3, 4]}, "'Linear'"),
     ({"Conv2d": {"in_channels": 1, "out_channels": 1, "kernel_size": [BILLION, BILLION]}}, f"{BILLION**2 + 1}"),
     ({"Conv2d": {"in_channels": 1, "out_channels": 1, "kernel_size": 3, "groups": 0}}, "'groups': 0"),
+    (
+        {
+            "Conv2d": {
+                "in_channels": 1,
+                "out_channels": 1,
+                "kernel_size": 3,
+                "padding": "same",
+                "dilation": 10**4,
+                "padding_mode": "replicate",
+            }
+        },
+        "65,536",
+    ),
+    ({"AdaptiveAvgPool2d": {"output_size": 300}}, "90,000"),
     ({"Dropout": {"p": 7}}, "Dropout{'p': 7}"),
     ({"eval": {}}, "'eval'"),
     ({"Sequential": {"0": {"__import__": {"name": "os"}}}}, "'__import__'"),
