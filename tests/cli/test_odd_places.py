@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import ENVIRONMENT, ROOT, SMALL, run_cli
+from support import ENVIRONMENT, ROOT, SMALL, check_refusal, command, full_disk, run_cli
+
+from pyro_vd import load_data
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="conditions of Linux")
 
@@ -54,11 +56,11 @@ def written(new: set[str]) -> None:
 @pytest.mark.slow
 def test_a_full_disk(tmp_path: Path, recorded: Path) -> None:
     ends, new = under("full disk", recorded, tmp_path / "disk")
-    refused = {command for command, code, out, err in ends if code == 2}
+    refused = {name for name, code, out, err in ends if code == 2}
     assert refused == WRITES
-    for command, code, out, err in ends:
+    for which, code, out, err in ends:
         if out:
-            assert (code, err) == (0, ""), command
+            assert (code, err) == (0, ""), which
         else:
             assert err.splitlines()[-1].startswith("error: ")
             assert "No space left on device; nothing was changed" in err
@@ -78,16 +80,15 @@ def test_a_full_folder_of_temporary_files(tmp_path: Path, recorded: Path) -> Non
     ("name", "environment"),
     [
         pytest.param(MARKUP, ASCII, id="markup under ASCII"),
-        pytest.param(MARKUP, {"PYTHONIOENCODING": "cp1252"}, id="markup under cp1252"),
-        pytest.param(os.fsdecode(b"\xe9t\xe9 \xff"), {}, id="no text"),
+        pytest.param(os.fsdecode(b"\xe9t\xe9 \xff"), {"PYTHONIOENCODING": "cp1252"}, id="no text under cp1252"),
     ],
 )
 def test_odd_names(tmp_path: Path, recorded: Path, name: str, environment: dict[str, str]) -> None:
     ends, new = under("names", recorded, tmp_path / name, **environment)
     assert [code for _, code, *_ in ends] == [0] * len(ends), ends
     shown = "".join(name.encode("utf-8", "replace").decode().split())
-    for command, _, out, _ in ends:
-        if command != "recipes" and not out.startswith("data:"):
+    for which, _, out, _ in ends:
+        if which != "recipes" and not out.startswith("data:"):
             assert shown in "".join(out.split()), "as it is, whatever the line breaks"
     written(new)
 
@@ -95,5 +96,34 @@ def test_odd_names(tmp_path: Path, recorded: Path, name: str, environment: dict[
 @pytest.mark.slow
 def test_closed_standard_streams(tmp_path: Path, recorded: Path) -> None:
     ends, new = under("closed streams", recorded, tmp_path / "out")
-    assert ends == [[command, 0, "", ""] for command, *_ in ends]
+    assert ends == [[which, 0, "", ""] for which, *_ in ends]
     written(new)
+
+
+@pytest.mark.slow
+def test_a_sweep(tmp_path: Path) -> None:
+    """It goes on once there is room again, in another process: the one that starts the runs keeps its limit."""
+    load_data("digits")  # scikit-learn is imported, which makes a semaphore in a file
+    out = tmp_path / MARKUP
+    line = ("sweep", "digits", "--grid", "train.lr=0.01,0.02", *SMALL, "--jobs=1", "--quiet", "--out", out)
+    with full_disk(0):
+        check_refusal(run_cli(*line), ["File too large"])
+    with full_disk(9000):
+        code, text, err = run_cli(*line)
+    assert (code, err) == (1, "")
+    assert text.count("nothing was changed") == 2
+    done = subprocess.run(command(*line), capture_output=True, text=True, timeout=300, env=ENVIRONMENT)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "".join(MARKUP.split()) in "".join(done.stdout.split())
+
+
+@pytest.mark.slow
+def test_an_experiment(tmp_path: Path) -> None:
+    out = tmp_path / MARKUP
+    line = ("experiment", "report-dropout-rates", "--quick", "--quiet", "--out", out)
+    with full_disk(100):
+        check_refusal(run_cli(*line), [str(tmp_path), "nothing was changed"])
+    assert list(out.iterdir()) == []
+    code, text, err = run_cli(*line)
+    assert (code, err) == (0, "")
+    assert "".join(MARKUP.split()) in "".join(text.split())
