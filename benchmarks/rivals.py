@@ -1,0 +1,152 @@
+"""Ways to make a trained network smaller, ours and those of others, each from the same network in the same number of epochs."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+import torch_pruning
+from torch import Tensor, nn
+from torch.nn.utils import prune as torch_prune
+
+from pyro_vd import BayesianNetwork, GroupVariationalDropout, KLWeight, VariationalDropout, compact, fine_tune, fit, prune
+from pyro_vd.distributions import NormalJeffreys
+from pyro_vd.guides import WeightGuide
+
+GROWING = 0.6
+"""Share of the epochs in which the network gets smaller; in the others it recovers."""
+BATCH = 100
+
+
+@dataclass(frozen=True)
+class Task:
+    """What every method is given."""
+
+    net: nn.Module
+    train: tuple[Tensor, Tensor]
+    target: float
+    epochs: int
+    lr: float
+
+    @property
+    def shrinking(self) -> int:
+        """Epochs in which the network gets smaller."""
+        return max(1, round(GROWING * self.epochs))
+
+    @property
+    def example(self) -> Tensor:
+        """A few inputs."""
+        return self.train[0][:2]
+
+
+def batches(data: tuple[Tensor, Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+    """An epoch, shuffled."""
+    x, y = data
+    for chosen in torch.randperm(len(x)).split(BATCH):
+        yield x[chosen], y[chosen]
+
+
+def learn(net: nn.Module, task: Task, epochs: int, after_epoch: Callable[[int], object] = lambda _: None) -> None:
+    """Train with Adam, at a rate that falls to 0."""
+    net.train()
+    optimizer = torch.optim.Adam(net.parameters(), lr=task.lr)
+    steps = epochs * math.ceil(len(task.train[0]) / BATCH)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: max(0.0, 1 - step / steps))
+    for epoch in range(epochs):
+        for x, y in batches(task.train):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(net(x), y).backward()
+            optimizer.step()
+            schedule.step()
+        after_epoch(epoch)
+    net.eval()
+
+
+def magnitude(task: Task) -> nn.Module:
+    """Gradual magnitude pruning of single weights with torch.nn.utils.prune, on the cubic schedule (Zhu and Gupta 2017)."""
+    net = copy.deepcopy(task.net)
+    weights = [(module, "weight") for module in net.modules() if isinstance(module, nn.Linear | nn.Conv2d)]
+
+    def remove(epoch: int) -> None:
+        if epoch < task.shrinking:
+            share = (1 - 1 / task.target) * (1 - (1 - (epoch + 1) / task.shrinking) ** 3)
+            total = sum(module.weight.numel() for module, _ in weights)
+            gone = sum(int((module.weight == 0).sum()) for module, _ in weights)
+            amount = max(0, round(share * total) - gone)
+            torch_prune.global_unstructured(weights, torch_prune.L1Unstructured, amount=amount)
+
+    learn(net, task, task.epochs, remove)
+    for module, name in weights:
+        if torch_prune.is_pruned(module):
+            torch_prune.remove(module, name)
+    return compact(net, task.example)
+
+
+def _torch_pruning(task: Task, importance: torch_pruning.importance.Importance) -> nn.Module:
+    net = copy.deepcopy(task.net)
+    last = [module for module in net.modules() if isinstance(module, nn.Linear)][-1]
+    start = sum(parameter.numel() for parameter in net.parameters())
+
+    def remove(epoch: int) -> None:
+        if epoch >= task.shrinking:
+            return
+        wanted = start / task.target ** ((epoch + 1) / task.shrinking)
+        x, y = next(batches(task.train))
+        for _ in range(200):
+            if sum(parameter.numel() for parameter in net.parameters()) <= wanted:
+                break
+            options = {"importance": importance, "global_pruning": True, "pruning_ratio": 0.05, "ignored_layers": [last]}
+            pruner = torch_pruning.pruner.BasePruner(net, task.example, **options)
+            if isinstance(importance, torch_pruning.importance.TaylorImportance):
+                net.zero_grad()
+                nn.functional.cross_entropy(net(x), y).backward()
+            pruner.step()
+
+    for epoch in range(task.epochs):  # the pruner replaces parameters, so that each epoch has an optimizer of its own
+        part = Task(net, task.train, task.target, task.epochs, task.lr * (1 - epoch / task.epochs))
+        learn(net, part, 1)
+        remove(epoch)
+    learn(net, Task(net, task.train, task.target, task.epochs, task.lr / task.epochs), 1)
+    return net
+
+
+def torch_pruning_magnitude(task: Task) -> nn.Module:
+    """Torch-Pruning: whole units, by the size of their weights."""
+    return _torch_pruning(task, torch_pruning.importance.MagnitudeImportance(p=2))
+
+
+def torch_pruning_taylor(task: Task) -> nn.Module:
+    """Torch-Pruning: whole units, by the change of the loss that a Taylor series gives."""
+    return _torch_pruning(task, torch_pruning.importance.TaylorImportance())
+
+
+def _variational(task: Task, guide: WeightGuide, rule: float) -> nn.Module:
+    weight = KLWeight(target=task.target, end=round(0.8 * task.shrinking))
+    recovery = task.epochs - task.shrinking
+    fit(guide, task.train, epochs=task.shrinking, lr=task.lr, batch_size=BATCH, kl_weight=weight, rule=rule, progress=False)
+    small = prune(guide, rule)
+    fine_tune(small, task.train, epochs=max(1, recovery), lr=task.lr, batch_size=BATCH, progress=False)
+    return compact(small, task.example)
+
+
+def pyro_vd_weights(task: Task) -> nn.Module:
+    """Sparse variational dropout, one α per weight, β found for the target."""
+    return _variational(task, VariationalDropout(BayesianNetwork(task.net), log_sigma2=-8.0), 3.0)
+
+
+def pyro_vd_units(task: Task) -> nn.Module:
+    """Group variational dropout: whole units, β found for the target."""
+    model = BayesianNetwork(task.net, prior=NormalJeffreys)
+    return _variational(task, GroupVariationalDropout(model), 3.0)
+
+
+METHODS: dict[str, Callable[[Task], nn.Module]] = {
+    "pyro_vd, weights": pyro_vd_weights,
+    "magnitude, weights": magnitude,
+    "pyro_vd, units": pyro_vd_units,
+    "Torch-Pruning, magnitude, units": torch_pruning_magnitude,
+    "Torch-Pruning, Taylor, units": torch_pruning_taylor,
+}
