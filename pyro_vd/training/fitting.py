@@ -154,6 +154,8 @@ def fit(
             _train(state, saved, calls)
             if processes.is_first:
                 guide.model.gradient_watch.report()
+                if state.control is not None and not state.stopped:
+                    state.control.report()
             if state.best is not None:
                 state.best.restore()
             best = best_epoch(state.history, spec) if spec.restore_best else None

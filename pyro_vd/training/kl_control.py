@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -14,12 +15,16 @@ if TYPE_CHECKING:
     from pyro_vd.training.spec import TrainingSpec
     from pyro_vd.training.state import TrainingState
 
+logger: logging.Logger = logging.getLogger(__name__)
+
 _MEASUREMENTS = 400
 """The most measurements on the way to the target."""
 _FIRST, _LOWEST, _HIGHEST = math.log(1e-3), math.log(1e-6), math.log(1e3)
 """log β at the start, and its limits."""
 _GAIN, _GAIN_OF_SUM = 3.0, 16.0
 """By how much log β follows the error, and its sum over the time to the target, of which 1 is all."""
+_TOLERANCE = 1.1
+"""The factor by which a compression may miss the target without a message."""
 _TOO_LITTLE, _TOO_MUCH = 4.0, 1.0
 """The distance in log α at which an error has its full size: what has been removed rarely comes back."""
 
@@ -71,6 +76,17 @@ class KLControl:
         self._sum = _within(self._sum + _GAIN_OF_SUM * error * (time - self._measured))
         self._measured = time
         self._weight = math.exp(_within(self._sum + _GAIN * error))
+
+    def report(self) -> None:
+        """Say in a message if the compression at the end of a training is not within a tenth of the target."""
+        too_few = self._gauge.shift_for(self._target / _TOLERANCE) < 0
+        if too_few or self._gauge.shift_for(self._target * _TOLERANCE) > 0:
+            logger.warning(
+                "the compression is %s than the target, %g, by more than a tenth. Adam moves log α by about the learning rate per "
+                "step at most: train for more epochs, with a larger lr, or start with a larger log_sigma2",
+                "less" if too_few else "more",
+                self._target,
+            )
 
     def state_dict(self) -> ControlState:
         """Return what a checkpoint holds."""

@@ -68,9 +68,10 @@ def units(seed: int = 0) -> GroupVariationalDropout:
         ),
     ],
 )
-def test_the_target_is_reached(target: float, options: dict[str, Any]) -> None:
+def test_the_target_is_reached(target: float, options: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
     result = fit(weights(), TRAIN, **{**OPTIONS, "epochs": 60, "kl_weight": KLWeight(target=target), "rule": 3.0, **options})
     assert result.history[-1].compression == pytest.approx(target, rel=0.1)
+    assert not caplog.records
     assert result.skipped == 0
 
 
@@ -82,6 +83,13 @@ def test_with_units_the_compact_network_has_the_compression(target: float) -> No
     small = compact(prune(guide, 0.0), TRAIN[0][:2])
     left = sum(weight.numel() for weight in small.parameters() if weight.ndim >= 2)
     assert weight_counts(guide)[0] / left == pytest.approx(target, rel=0.1)
+
+
+def test_a_target_that_is_missed_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    result = fit(weights((20,)), TRAIN, epochs=2, kl_weight=KLWeight(target=50), **OPTIONS)
+    assert result.history[-1].compression < 5
+    assert "50" in caplog.text
+    assert "less" in caplog.text
 
 
 def test_the_compression_grows_along_the_ramp_and_beta_is_zero_before() -> None:
