@@ -82,8 +82,8 @@ class KLControl:
         too_few = self._gauge.shift_for(self._target / _TOLERANCE) < 0
         if too_few or self._gauge.shift_for(self._target * _TOLERANCE) > 0:
             logger.warning(
-                "the compression is %s than the target, %g, by more than a tenth. Adam moves log α by about the learning rate per "
-                "step at most: train for more epochs, with a larger lr, or start with a larger log_sigma2",
+                "the compression is %s than the target, %g, by more than a tenth. Adam moves log α by about the learning rate "
+                "per step at most: train for more epochs, with a larger lr, or start with a larger log_sigma2",
                 "less" if too_few else "more",
                 self._target,
             )
