@@ -74,7 +74,7 @@ def test_the_file_is_as_small_as_wanted_and_the_network_as_good(
     assert all(part in page.read_text() for part in shown)
 
 
-class InterruptIn(Callback):
+class InterruptPhase(Callback):
     """Raises KeyboardInterrupt, as Ctrl-C does, after the first step of the third epoch of a phase."""
 
     def __init__(self, phase: str) -> None:
@@ -91,7 +91,7 @@ def test_a_compression_that_was_interrupted_is_resumed_bit_for_bit(net: nn.Modul
     for phase in ("5x", "5x, finetune"):
         torch.manual_seed(99)
         with pytest.raises(KeyboardInterrupt):
-            compressed(net, **options, folder=tmp_path, resume=True, callbacks=[InterruptIn(phase)])
+            compressed(net, **options, folder=tmp_path, resume=True, callbacks=[InterruptPhase(phase)])
     for _ in range(2):  # the second one trains nothing
         resumed = compressed(net, **options, folder=tmp_path, resume=True).network.state_dict()
         torch.testing.assert_close(resumed, expected, rtol=0, atol=0)
