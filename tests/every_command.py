@@ -26,6 +26,8 @@ _PRIVATE = 0x0004_4000
 _FORMATS = {"onnx": ".onnx", "torch": ".pt2", "sparse": ".sparse"}
 _TRAIN = ("train", "digits", *SMALL, "--pretrain.epochs=0", "--train.epochs=1", "--finetune.epochs=1", "--train.frames=1")
 
+_COMPRESS = ("--epochs=2", "--lr=0.01", "--quiet")
+
 
 def commands(run: Path, other: Path, out: Path) -> list[list[str]]:
     """Arguments of each command that needs no other process; ``experiment`` and ``sweep`` have tests of their own."""
@@ -36,6 +38,7 @@ def commands(run: Path, other: Path, out: Path) -> list[list[str]]:
         ["evaluate", str(run)],
         ["prune", str(run), "--threshold=1", "--out", str(out / "pruned.safetensors")],
         ["compare", str(run), str(other), "--out", str(out / "compare.png")],
+        ["compress", str(run), "--target=1.5", "--deploy=sparse", *_COMPRESS, "--out", str(out / "compressed")],
         ["inspect", str(run)],
         ["animate", str(run)],
         *(["export", str(run), "--format", form, "--out", str(out / f"export{end}")] for form, end in _FORMATS.items()),

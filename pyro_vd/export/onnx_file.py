@@ -33,7 +33,6 @@ _TYPES = {
 }
 
 
-@alone()  # exporters patch torch for all threads
 def save_onnx(net: nn.Module, path: Path | str, example: Inputs, *, dynamic: Dynamic = (0,)) -> None:
     """Write an ONNX file, atomically, after comparing its outputs in ONNX Runtime with those of the network.
 
@@ -51,10 +50,22 @@ def save_onnx(net: nn.Module, path: Path | str, example: Inputs, *, dynamic: Dyn
         InputError: the extra is not installed, the example does not fit, or the network cannot be exported or run.
         OSError: the disk is full or the folder is not writable; then nothing is changed.
     """
+    path = check_path("path", path)
+    content, _ = onnx_network(net, example, dynamic=dynamic)
+    write_atomically(Path(path), content)
+
+
+@alone()  # exporters patch torch for all threads
+def onnx_network(net: nn.Module, example: Inputs, *, dynamic: Dynamic = (0,)) -> tuple[bytes, nn.Module]:
+    """Return the bytes of the file that :func:`save_onnx` writes, and the network that it holds, run by ONNX Runtime.
+
+    Raises:
+        InputError: see :func:`save_onnx`.
+    """
     check_installed("ONNX", *_PACKAGES)
     from pyro_vd.export.onnx_rnn import rnn_translations
 
-    path, example = check_path("path", path), check_inputs_of(net, example)
+    example = check_inputs_of(net, example)
     sizes = check_dynamic(dynamic, example)
     pairs, graph = probes(net, example, sizes), program(net, example, sizes)
     try:
@@ -75,7 +86,7 @@ def save_onnx(net: nn.Module, path: Path | str, example: Inputs, *, dynamic: Dyn
         kind, why = type(net).__name__, one_line(error)[:200]
         raise InputError(f"{kind} cannot be written as ONNX and run by ONNX Runtime: {why}", name="net", value=kind) from error
     check_same("ONNX", network, pairs)
-    write_atomically(Path(path), content)
+    return content, network
 
 
 def load_onnx(path: Path | str) -> nn.Module:

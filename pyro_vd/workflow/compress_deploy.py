@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Literal, get_args
 
 import torch
@@ -16,7 +15,7 @@ from pyro_vd._core.errors import InputError
 from pyro_vd._core.extras import check_installed
 from pyro_vd.evaluation.deployed import deployed_size
 from pyro_vd.export.formats import FORMATS
-from pyro_vd.export.onnx_file import load_onnx, save_onnx
+from pyro_vd.export.onnx_file import onnx_network
 from pyro_vd.networks.flops import network_cost
 from pyro_vd.networks.inputs import Inputs, num_examples, rows, run
 from pyro_vd.runtime.sparsify import sparsify_runtime
@@ -62,9 +61,7 @@ def check_deploy(deploy: Any) -> Deploy:
 def file_bytes(net: nn.Module, deploy: Deploy, example: Inputs) -> int:
     """The bytes of the file of a compact network."""
     if deploy == "onnx":
-        with TemporaryDirectory() as folder:
-            save_onnx(net, path := Path(folder) / "net.onnx", rows(example, slice(3)))
-            return path.stat().st_size
+        return len(onnx_network(net, rows(example, slice(3)))[0])
     size = deployed_size(net, example)
     if size is None:
         raise InputError(name="net", value=type(net), allowed="a network with parameters")
@@ -114,12 +111,9 @@ def latencies(before: nn.Module, after: nn.Module, deploy: Deploy, example: Inpu
     """
     batch = rows(example, torch.arange(BATCH) % num_examples(example))
     pairs: dict[str, tuple[nn.Module, nn.Module]] = {"PyTorch": (before, after)}
-    with TemporaryDirectory() as folder:
-        if deploy == "onnx":
-            paths = [Path(folder) / name for name in ("before.onnx", "after.onnx")]
-            for net, path in zip((before, after), paths, strict=True):
-                save_onnx(net, path, rows(example, slice(3)))
-            pairs["ONNX Runtime"] = load_onnx(paths[0]), load_onnx(paths[1])
+    if deploy == "onnx":
+        few = rows(example, slice(3))
+        pairs["ONNX Runtime"] = onnx_network(before, few)[1], onnx_network(after, few)[1]
     if deploy == "sparse":
         pairs["sparse runtime"] = before, sparsify_runtime(after, example=batch)
     times = shortest_seconds(*(_runner(net, batch) for pair in pairs.values() for net in pair))

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="conditions of L
 
 MARKUP = "[x] a[/b] :cat: $a_{$"
 """Text that rich and matplotlib would take for more than text."""
-WRITES = {"train", "prune", "compare", "inspect", "animate", "export"}
+WRITES = {"train", "compress", "prune", "compare", "inspect", "animate", "export"}
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
 
@@ -49,7 +49,15 @@ def under(condition: str, run: Path, folder: Path, **environment: str) -> tuple[
 
 def written(new: set[str]) -> None:
     """All files of all commands are there."""
-    expected = {"new/metrics.json", "pruned.safetensors", "compare.png", "export.onnx", "export.pt2", "export.sparse"}
+    expected = {
+        "new/metrics.json",
+        "pruned.safetensors",
+        "compare.png",
+        "export.onnx",
+        "export.pt2",
+        "export.sparse",
+        "compressed/small.safetensors",
+    }
     assert new >= expected | {"run/posterior.nc", "run/animation.gif", "run/first-layer.png"}
 
 
