@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pyro.distributions as dist
 import pytest
 import shrinking_support
 import torch
+from process_support import group_of
 from support import refuses
 from torch import Tensor, nn
 
@@ -71,6 +73,34 @@ def test_the_step_is_compiled_again_for_a_smaller_network() -> None:
     torch.testing.assert_close(results[1][0], results[0][0], rtol=1e-3, atol=1e-4)
     assert results[1][1] == results[0][1]
     assert [result[2] for result in results] == [0, 2]
+
+
+def trained_on(rank: int, **options: Any) -> list[Tensor]:
+    return list(state_of(trained(epochs=1, **options)[0]).values())
+
+
+@pytest.mark.slow
+def test_several_processes_train_as_they_do_uncompiled() -> None:
+    with group_of(2) as group:
+        plain, compiled = (group.call(trained_on, compile=compiles, batch_size=20) for compiles in (False, True))
+    torch.testing.assert_close(compiled[0], plain[0], rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(compiled[0], compiled[1], rtol=0, atol=0)
+
+
+@pytest.mark.slow
+def test_most_batches_of_other_shapes_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    torch.manual_seed(0)
+    guide = VariationalDropout(BayesianNetwork(nn.Linear(4, 3)))
+    batches = [(torch.randn(n, 4), torch.arange(n) % 3) for n in (6, 5, 4, 6)]
+    fit(guide, batches, epochs=2, num_examples=21, compile=True, progress=False)
+    assert not warnings_of(caplog), "half of them are not most"
+    fit(guide, [*batches, batches[1]], epochs=2, num_examples=26, compile=True, progress=False)
+    assert ["3 of 5" in message for message in warnings_of(caplog)] == [True]
+
+
+def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    found = [record for record in caplog.records if record.name.startswith("pyro_vd") and record.levelno >= logging.WARNING]
+    return [record.getMessage() for record in found]
 
 
 class Seconds(Callback):
