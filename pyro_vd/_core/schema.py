@@ -25,8 +25,8 @@ def check_tree(where: str, tree: Any, hint: Any, key: str = "") -> None:
     Args:
         where: the file, for messages; empty if the tree is not from a file.
         tree: dicts, lists, text, numbers, truth values and None.
-        hint: int (without bool), float (finite, or an integer), str, bool, None, Any, a union, Literal, list, tuple[T, ...],
-            Mapping or dict; a dataclass, whose fields with a default may be missing; a :class:`TaggedUnion`; or a TypedDict,
+        hint: int (without bool), float (finite, or an integer that it holds), str, bool, None, Any, a union, Literal, list,
+            tuple[T, ...], Mapping or dict; a dataclass, whose fields with a default may be missing; a :class:`TaggedUnion`; or a TypedDict,
             where additional keys are allowed.
         key: the dotted key of the tree in the file.
 
@@ -148,7 +148,8 @@ def _is(value: Any, hint: Any) -> bool:
     if hint is None:
         return value is None
     if hint is float:
-        return type(value) in (int, float) and abs(value) <= 2**1023 and math.isfinite(value)
+        is_number = type(value) in (int, float) and abs(value) <= 2**1023 and math.isfinite(value)
+        return is_number and float(value) == value  # 10**30 would become another number
     return type(value) is hint
 
 
