@@ -85,6 +85,12 @@ class VariationalDropout(_HasSharing, WeightGuide):
         log_alpha = site.log_alpha if mask is None else torch.where(mask, site.log_alpha, _NO_INFORMATION)
         return SharedAlphaNormal(self.mean(name), log_alpha, validate_args=False)
 
+    def leaves(self, name: str) -> tuple[Tensor, Tensor, Tensor | None] | None:
+        if type(self) is not VariationalDropout or self.alpha_sharing != "weight" or "others" in self._modules:
+            return None
+        site = self.site(name)
+        return site.theta, site.log_sigma2, site._buffers.get("mask")
+
 
 @dataclass
 class VariationalDropoutSettings(_HasSharing, GuideSettings):

@@ -181,6 +181,13 @@ class WeightGuide(GuideState):
     def posterior(self, name: str) -> dist.TorchDistribution:
         """Return q(w) of a site, with one entry per weight, from the site's parameters."""
 
+    def leaves(self, name: str) -> tuple[Tensor, Tensor, Tensor | None] | None:
+        """Return θ, log σ² and the mask of a site if they are its posterior; None where it has other parameters.
+
+        Such a site's KL can be added in closed form: see :mod:`pyro_vd.distributions.closed_form`.
+        """
+        return None
+
     def posteriors_of_pass(self) -> Iterator[tuple[str, dist.TorchDistribution]]:
         """Yield the posterior of every site, for one draw of all of them."""
         for name in self.site_names:

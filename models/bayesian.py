@@ -103,7 +103,7 @@ class BayesianNetwork(WeightedNetwork):
         self._given_function = given if isinstance(given := of_part(likelihood), FunctionType) else None
         self.num_data: int | None = None if num_data is None else check_number("num_data", num_data, low=1, whole=True)
         sites = self._take(net, shared, include, exclude)
-        self._priors = site_priors(prior, {name: weight.shape for name, weight in sites.items()})
+        self.priors: dict[str, dist.TorchDistribution] = site_priors(prior, {n: weight.shape for n, weight in sites.items()})
 
     _said_unconditioned = False
 
@@ -121,17 +121,17 @@ class BayesianNetwork(WeightedNetwork):
 
     def prior(self, name: str) -> dist.TorchDistribution:
         """Return the prior of a site's weight, a distribution with an empty batch shape."""
-        return self._priors[name]
+        return self.priors[name]
 
     @pyro_method
     def _known_sites(self, draw: Draw, x: Inputs, y: Any) -> dict[str, Any] | None:
         """Return the sample sites of :meth:`forward`, with weights that ``draw`` gives; None where it would refuse them."""
         n, of_subclass = num_examples(x), type(self).sample_output is not BayesianNetwork.sample_output
-        weights = None if of_subclass or not n else draw(self._priors)
+        weights = None if of_subclass or not n else draw(self.priors)
         if weights is None:
             return None
         observation, scale = self._observation(self.output(weights, x), n)
-        sites = {name: site(prior, weights[name]) for name, prior in self._priors.items()}
+        sites = {name: site(prior, weights[name]) for name, prior in self.priors.items()}
         return {**sites, OBSERVED: site(observation, y, is_observed=True, scale=scale)}
 
     @says_its_sites(_known_sites)
@@ -184,7 +184,7 @@ class BayesianNetwork(WeightedNetwork):
             InputError: a weight has another shape than one draw, as in a plate or with parallel draws.
         """
         values: dict[str, Tensor] = {}
-        for name, prior in self._priors.items():
+        for name, prior in self.priors.items():
             values[name] = pyro.sample(name, standing_in(prior, partial(self._own_weight, name)))
             if values[name].shape != prior.shape():
                 raise InputError(

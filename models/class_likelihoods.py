@@ -14,7 +14,7 @@ from pyro_vd._core.arguments import LARGEST, check_number
 from pyro_vd._core.arrays import tensor_of
 from pyro_vd._core.errors import InputError
 from pyro_vd.evaluation.class_labels import ClassLabels
-from pyro_vd.models.likelihood import one_per_example, without_column
+from pyro_vd.models.likelihood import of_pyro, one_per_example, without_column
 
 
 class Categorical:
@@ -76,7 +76,7 @@ class Categorical:
             self.weight = weight = weight.to(logits.device)  # copied once
         # Not validated, at every step: the training loop reports non-finite logits, with the names of the sites.
         options: dict[str, Any] = {"ignore_index": self.ignore_index, "label_smoothing": self.label_smoothing}
-        return one_per_example(ClassLabels(logits, weight=weight, **options))
+        return one_per_example(of_pyro(ClassLabels)(logits, weight=weight, **options))
 
     def __repr__(self) -> str:
         return f"Categorical({', '.join(f'{name}={value}' for name, value in self.options.items())})"

@@ -28,12 +28,13 @@ def pyro_distribution(distribution: Distribution) -> dist.TorchDistribution:
     if isinstance(distribution, TorchDistributionMixin):
         return distribution
     made: Any = copy.copy(distribution)
-    made.__class__ = _of_pyro(made.__class__)
+    made.__class__ = of_pyro(made.__class__)
     return made
 
 
 @cache
-def _of_pyro(kind: type[Distribution]) -> type[Any]:
+def of_pyro(kind: type[Distribution]) -> type[Any]:
+    """Return the class of Pyro with the numbers of a class of ``torch``."""
     own = getattr(dist, kind.__name__, None)
     if isinstance(own, type) and own.__mro__[1:2] == (kind,) and "__init__" not in vars(own):  # which sets more attributes
         return own

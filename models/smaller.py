@@ -48,5 +48,5 @@ def smaller_model(model: BayesianNetwork, net: nn.Module) -> BayesianNetwork:
     made = copy.deepcopy(model, memo | {id(model._modules["net"]): net})
     made.take_smaller(net)
     weights = made.initial_weights
-    made._priors = {name: prior_of_some(name, model.prior(name), weights[name].shape) for name in weights}
+    made.priors = {name: prior_of_some(name, model.prior(name), weights[name].shape) for name in weights}
     return made.train(model.training)

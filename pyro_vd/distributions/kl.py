@@ -35,7 +35,8 @@ LOG2_E = math.log2(math.e)
 MAX_LOG_SIGMA2 = 80.0  # log σ² beyond ±80 counts as ±80: e^±80 is an ordinary number in float32
 MAX = 1e36  # largest θ/σ² and 1/α, so that products with them do not overflow float32
 TINY = 1e-30
-_CHUNK = 1 << 16  # number of elements at a time on the CPU, whose buffers fit into the cache
+_MANY = 1 << 12
+_CHUNK = 1 << 17  # number of elements at a time on the CPU, whose buffers fit into the cache
 _BUFFERS = 8
 _local = threading.local()
 
@@ -91,8 +92,12 @@ def _exact(inverse_alpha: Tensor, value: Tensor, slope: Tensor, scratch: Sequenc
     add_exact_value(inverse_alpha, value, scratch)
 
 
-def sum_and_slope(form: str, inverse_alpha: Tensor, slope: Tensor, scratch: Sequence[Tensor]) -> Tensor:
-    """Return the sum of 2 K, and write 2 K' into ``slope``, with five buffers.
+NUM_BUFFERS: dict[str, int] = {"approximate": 1, "ard": 1, "exact": 5}
+"""How many buffers :func:`sum_and_slope` needs, by form."""
+
+
+def sum_and_slope(form: str, inverse_alpha: Tensor, slope: Tensor, scratch: Sequence[Tensor]) -> float | Tensor:
+    """Return the sum of 2 K, a number on the CPU, and write 2 K' into ``slope``, with :data:`NUM_BUFFERS` buffers.
 
     The sum is that of logarithms of 1 + 1/α, rounded: one rounding is lost in the sum, which a single value would show.
 
@@ -102,19 +107,33 @@ def sum_and_slope(form: str, inverse_alpha: Tensor, slope: Tensor, scratch: Sequ
     """
     value, *rest = scratch
     torch.add(inverse_alpha, 1, out=slope)
-    torch.log(slope, out=value)
+    total = _sum_of_logs(slope, value)
     if form == "exact":
         exact_slope(inverse_alpha, slope, rest[:3])
-        add_exact_value(inverse_alpha, value, rest)
-        return value.sum()
+        add_exact_value(inverse_alpha, value.zero_(), rest)
+        return total + _sum(value)
     slope.reciprocal_()
-    total = value.sum()
     if form == "approximate":
-        gate = rest[0]
-        _gate(inverse_alpha, gate)
-        total.add_(gate.sum(), alpha=2 * _K1)
-        _add_slope(inverse_alpha, gate, slope)
+        _gate(inverse_alpha, value)
+        total = total + 2 * _K1 * _sum(value)
+        _add_slope(inverse_alpha, value, slope)
     return total
+
+
+def _sum(values: Tensor) -> float | Tensor:
+    return values.sum().item() if values.device.type == "cpu" else values.sum()
+
+
+def _sum_of_logs(values: Tensor, scratch: Tensor) -> float | Tensor:
+    """Return the sum of the logarithms of values ≥ 1: of many, on the CPU, those of products of eight, an eighth as many."""
+    quarter = len(values) // 8 * 2
+    if quarter < _MANY or values.device.type != "cpu":
+        return _sum(torch.log(values, out=scratch))
+    products = torch.mul(values[: 2 * quarter], values[2 * quarter : 4 * quarter], out=scratch[: 2 * quarter])
+    for size in (quarter, quarter // 2):
+        products = products[:size].mul_(products[size:])
+    total: float = products.log_().sum().item() + values[4 * quarter :].log().sum().item()
+    return total if math.isfinite(total) else torch.log(values, out=scratch).sum().item()
 
 
 def _evaluate(form: Form, theta: Tensor, log_sigma2: Tensor, out: Sequence[Tensor], scratch: Sequence[Tensor]) -> None:
@@ -148,27 +167,29 @@ def _reference(theta: Tensor, log_sigma2: Tensor, k1: float = _K1) -> tuple[Tens
     return value, -2 * slope / theta, slope
 
 
-def parts(*tensors: Tensor) -> Iterator[tuple[list[Tensor], tuple[Tensor, ...]]]:
-    """Yield corresponding parts of contiguous tensors of one shape, flat, and eight buffers of the size of a part.
+def parts(*tensors: Tensor, buffers: int) -> Iterator[tuple[Sequence[Tensor], Sequence[Tensor]]]:
+    """Yield corresponding parts of contiguous tensors of one shape, flat, and up to eight buffers of the size of a part.
 
     On the CPU the buffers of a part fit into the cache. On another device there is one part, and so there is for a compiler,
     which makes the parts itself.
     """
-    flat = [tensor.reshape(-1) for tensor in tensors]
-    total, on_cpu = len(flat[0]), flat[0].device.type == "cpu" and not is_recording()
-    size = _CHUNK if on_cpu else max(1, total)
-    held = _buffers_of_thread(flat[0].dtype) if on_cpu else None
-    for start in range(0, total, size):
-        end = min(start + size, total)
-        buffers = tuple(flat[0].new_empty(size) for _ in range(_BUFFERS)) if held is None else held[:, : end - start].unbind()
-        yield [tensor[start:end] for tensor in flat], buffers
+    flat = [tensor.view(-1) for tensor in tensors]
+    total = flat[0].numel()
+    if flat[0].device.type != "cpu" or is_recording():
+        yield flat, [flat[0].new_empty(total) for _ in range(buffers)]
+        return
+    own = _buffers_of_thread(flat[0].dtype)[:buffers]
+    for start in range(0, total, _CHUNK):
+        size = min(total - start, _CHUNK)
+        some = own if size == _CHUNK else [buffer[:size] for buffer in own]
+        yield flat if size == total else [tensor[start : start + size] for tensor in flat], some
 
 
-def _buffers_of_thread(dtype: torch.dtype) -> Tensor:
+def _buffers_of_thread(dtype: torch.dtype) -> tuple[Tensor, ...]:
     """Return the buffers of this thread; new ones would cost a page fault for each of their pages in every step."""
-    held: dict[torch.dtype, Tensor] = vars(_local).setdefault("held", {})
+    held: dict[torch.dtype, tuple[Tensor, ...]] = vars(_local).setdefault("held", {})
     if dtype not in held:
-        held[dtype] = torch.empty(_BUFFERS, _CHUNK, dtype=dtype, device="cpu")
+        held[dtype] = torch.empty(_BUFFERS, _CHUNK, dtype=dtype, device="cpu").unbind()
     return held[dtype]
 
 
@@ -177,8 +198,8 @@ class _KL(torch.autograd.Function):
     def forward(ctx: Any, theta: Tensor, log_sigma2: Tensor, form: Form) -> Tensor:
         flat_theta, flat_log_sigma2 = theta.contiguous(), log_sigma2.contiguous()
         out = theta.new_empty(3, theta.numel())
-        for (part_of_theta, part_of_log_sigma2, *results), buffers in parts(flat_theta, flat_log_sigma2, *out):
-            _evaluate(form, part_of_theta, part_of_log_sigma2, results, buffers[:5])
+        for (part_of_theta, part_of_log_sigma2, *results), buffers in parts(flat_theta, flat_log_sigma2, *out, buffers=5):
+            _evaluate(form, part_of_theta, part_of_log_sigma2, results, buffers)
         value, grad_theta, grad_log_sigma2 = out.view(3, *theta.shape)
         ctx.save_for_backward(grad_theta, grad_log_sigma2)
         return value

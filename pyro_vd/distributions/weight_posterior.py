@@ -58,8 +58,6 @@ class MultiplicativeNormal(WeightPosterior):
         self.theta: Tensor
         same = isinstance(theta, Tensor) and isinstance(log_sigma2, Tensor) and theta.shape == log_sigma2.shape
         self.theta, self._log_sigma2 = (theta, log_sigma2) if same else broadcast_all(theta, log_sigma2)
-        self.given_variance: Tensor | None = None
-        """σ² where it is computed outside; see :class:`~.closed_form.ClosedForm`."""
         super().__init__(self.theta.shape, validate_args=validate_args)
 
     def expand(self, batch_shape: torch.Size | tuple[int, ...], _instance: None = None) -> MultiplicativeNormal:
@@ -72,7 +70,7 @@ class MultiplicativeNormal(WeightPosterior):
 
     @property
     def variance(self) -> Tensor:
-        return self.log_sigma2.exp() if self.given_variance is None else self.given_variance
+        return self.log_sigma2.exp()
 
     @property
     def log_alpha(self) -> Tensor:

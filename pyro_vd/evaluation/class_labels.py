@@ -34,7 +34,9 @@ class ClassLabels(Categorical):
         weight: Tensor | None = None,
         label_smoothing: float = 0.0,
     ) -> None:
-        super().__init__(logits=logits, validate_args=False)
+        self.logits = self._param = logits.log_softmax(-1)  # one operation, where Categorical takes two
+        self._num_events = logits.shape[-1]
+        super(Categorical, self).__init__(logits.shape[:-1], validate_args=False)
         self.ignore_index: int | None = ignore_index
         self.weight: Tensor | None = weight
         self.label_smoothing: float = label_smoothing
@@ -49,6 +51,8 @@ class ClassLabels(Categorical):
         """Return the log probability of labels or soft labels, with the options of the loss, in nats."""
         soft = self.is_soft(value)
         if not soft and self.ignore_index is None and self.weight is None and not self.label_smoothing:
+            if value.shape == self.logits.shape[:-1]:
+                return self.logits.gather(-1, value.long().unsqueeze(-1)).squeeze(-1)
             plain: Tensor = super().log_prob(value)
             return plain
         classes = self.logits.shape[-1:]

@@ -34,6 +34,8 @@ PyroFunction = Callable[..., Any]
 """A model or a guide: any callable with sample statements."""
 Terms = tuple[Tensor, list[dict[str, Tensor]]]
 """The data term, and the KL by site of each particle."""
+_LATER = torch.zeros(())
+"""In place of a KL that is computed after the backward pass of the data."""
 
 
 class VariationalDropoutELBO(ELBO):
@@ -143,33 +145,38 @@ class VariationalDropoutELBO(ELBO):
         data_term, kl = self._terms(model, guide, args, kwargs)
         return self._loss(data_term, kl)
 
-    @uncompiled
     def backward(self, model: PyroFunction, guide: PyroFunction, *args: Any, **kwargs: Any) -> Tensor:
         """Return the loss in nats without a gradient, and add its gradients to those of the parameters.
 
         Both are those of ``elbo(model, guide)(*args)`` and its ``backward()``, at less cost: the gradient of the KL is added in
         closed form where :class:`~pyro_vd.distributions.closed_form.ClosedForm` knows it.
         """
-        closed: dict[str, ClosedForm] = {}
-        return self._backward(self._terms(model, guide, args, kwargs, closed), closed)
+        return self.scaled_backward(1.0, model, guide, *args, **kwargs)
 
-    def _backward(self, terms: Terms, closed: dict[str, ClosedForm]) -> Tensor:
+    @uncompiled
+    def scaled_backward(self, factor: float, model: PyroFunction, guide: PyroFunction, *args: Any, **kwargs: Any) -> Tensor:
+        """Return the loss as :meth:`backward` does, and add its gradients, multiplied by ``factor``."""
+        closed: dict[str, ClosedForm] = {}
+        return self._backward(self._terms(model, guide, args, kwargs, closed), closed, factor)
+
+    def _backward(self, terms: Terms, closed: dict[str, ClosedForm], factor: float = 1.0) -> Tensor:
         data_term, particles = terms
         self.closed_form = frozenset(closed)
         if not closed:
             loss = self._loss(data_term, particles)
             if loss.requires_grad:
-                loss.backward()
+                (loss if factor == 1 else factor * loss).backward()
             return loss.detach()
         (kl,) = particles  # one particle
-        factors = by_pattern("kl_weights", self.kl_weights, list(kl))
+        weights = by_pattern("kl_weights", self.kl_weights, list(kl))
         others = {name: term for name, term in kl.items() if name not in closed}
-        partial = self._loss(data_term, [others], factors) if others else data_term
+        partial = self._loss(data_term, [others], weights) if others else data_term
         if partial.requires_grad:
-            partial.backward()
-        for name, each in closed.items():
-            kl[name] = each.finish(self.kl_weight * factors.get(name, 1.0))
-        return self._loss(data_term, [kl], factors).detach()
+            (partial if factor == 1 else factor * partial).backward()
+        with torch.no_grad():
+            for name, each in closed.items():
+                kl[name] = each.finish(factor * self.kl_weight * weights.get(name, 1.0))
+            return self._loss(data_term.detach(), [kl], weights)
 
     def _terms(
         self,
@@ -184,12 +191,10 @@ class VariationalDropoutELBO(ELBO):
         particles = []
         with alone():
             for sites in self._sites(model, guide, args, kwargs, closed if self.num_particles == 1 else None):
-                kl = auxiliary_terms(sites)
+                kl = dict.fromkeys(closed or (), _LATER) | auxiliary_terms(sites)
                 for name, site in sites.model.items():
                     if site["is_observed"]:
                         log_probs.append(log_likelihood(name, site))
-                    elif closed and name in closed:
-                        kl[name] = torch.zeros(())
                     else:
                         kl[name] = site_kl(name, sites)
                 particles.append(kl)

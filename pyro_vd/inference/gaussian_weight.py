@@ -39,12 +39,20 @@ class GaussianWeight(LazyWeight):
         return self.output_noise_ == "position" or linear_map.tells_examples_apart
 
     def sample_output(self, linear_map: LinearMap, arguments: dict[str, Any]) -> Tensor:
+        device, dtype = self.mean_.device.type, self.variance_.dtype
+        has_autocast = torch.is_autocast_enabled(device)
+        if self.output_noise_ == "position" and not has_autocast:
+            output = drawn_output(linear_map, arguments, self.mean_, self.variance_)
+            if output is not None:
+                return output
         mean = linear_map.output(arguments, self.mean_)
         deviation = self._deviation
-        if self.output_noise_ == "example" and not linear_map.serves_one_position(mean):
-            deviation = self._example_deviation
-        device, dtype = self.mean_.device.type, self.variance_.dtype
-        if torch.is_autocast_enabled(device) and not self._is_lowered(device):
+        if self.output_noise_ == "example":
+            if not linear_map.serves_one_position(mean):
+                deviation = self._example_deviation
+            elif not has_autocast:
+                return GaussianWeight(self.mean_, self.variance_).sample_output(linear_map, arguments)
+        if has_autocast and not self._is_lowered(device):
             with torch.autocast(device, enabled=False):
                 floats = {n: a.to(dtype) for n, a in arguments.items() if isinstance(a, Tensor) and a.is_floating_point()}
                 return deviation(mean, linear_map, {**arguments, **floats})
@@ -59,9 +67,6 @@ class GaussianWeight(LazyWeight):
         return self.output_noise_ == "position" and torch.get_autocast_dtype(device) == torch.bfloat16
 
     def _deviation(self, mean: Tensor, linear_map: LinearMap, arguments: dict[str, Any]) -> Tensor:
-        output = drawn_output(linear_map, arguments, mean, self.variance_)
-        if output is not None:
-            return output
         std = (linear_map.variance(arguments, self.variance_).to(self.variance_.dtype) + EPS).sqrt()
         return torch.addcmul(mean.to(std.dtype), std, torch.randn_like(std)).to(mean.dtype)
 

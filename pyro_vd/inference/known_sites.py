@@ -14,9 +14,9 @@ from pyro.poutine.trace_messenger import TraceMessenger
 from torch import Tensor, nn
 
 from pyro_vd.distributions.closed_form import ClosedForm
-from pyro_vd.evaluation.class_labels import base_distribution
+from pyro_vd.inference.closed_sites import closed_forms
 from pyro_vd.inference.output_noise import OutputNoise
-from pyro_vd.inference.reparam import lazy_weight
+from pyro_vd.inference.reparam import gaussian_weight, lazy_weight
 from pyro_vd.inference.site_checks import PairSites, sample_sites
 
 _SAYS = "known_sites"
@@ -81,36 +81,41 @@ def known_sites(
     effect handlers around the pass, other than SVI's search for parameters; or arguments other than inputs and observations.
 
     Args:
-        closed: filled with the sites whose KL is to be added in closed form; None for none.
+        closed: filled with the sites whose KL is to be added in closed form, which the result does not contain; None for none.
     """
     of_model, of_guide = _function(model), _function(guide)
     if of_model is None or of_guide is None or len(args) != 2 or args[1] is None or kwargs or not _only_parameters_are_traced():
         return None
-    drawn = cast(GuideSites, of_guide)(guide)
+    forms = {} if closed is None else closed_forms(model, guide)
+    drawn: dict[str, Any] | None = {}
+    if forms.keys() != set(guide.site_names):
+        drawn = cast(GuideSites, of_guide)(guide)
     if drawn is None:
         return None
 
     def draw(priors: Mapping[str, Any]) -> dict[str, Tensor] | None:
-        if drawn.keys() != priors.keys():
+        if (drawn or forms).keys() != priors.keys():
             return None
-        for name, each in drawn.items():
-            q = each["fn"]
-            if q.shape() != priors[name].shape():
+        weights: dict[str, Tensor] = {}
+        for name, prior in priors.items():
+            if (kl := forms.get(name)) is not None:
+                weights[name] = gaussian_weight(kl.mean, kl.variance, guide.train_threshold, noise)
+                continue
+            q = drawn[name]["fn"]
+            if q.shape() != prior.shape():
                 return None
-            pair = base_distribution(q), base_distribution(priors[name])
-            if closed is not None and (kl := ClosedForm.of(*pair)) is not None:
-                closed[name], q = kl, kl.posterior
-            weight = lazy_weight(q, each["infer"], noise)
-            each["value"] = q() if weight is None else weight
-        return {name: each["value"] for name, each in drawn.items()}
+            weight = lazy_weight(q, drawn[name]["infer"], noise)
+            weights[name] = drawn[name]["value"] = q() if weight is None else weight
+        return weights
 
     with _Statements() as tracer:
         found = cast(ModelSites, of_model)(model, draw, *args)
     if found is None:
-        if closed is not None:
-            closed.clear()
         return None
-    return PairSites({**found, **sample_sites(tracer.trace)}, drawn)
+    if closed is not None:
+        closed.update(forms)
+    rest, of_rest = ({name: each for name, each in sites.items() if name not in forms} for sites in (found, drawn))
+    return PairSites({**rest, **sample_sites(tracer.trace)}, of_rest)
 
 
 def _function(module: Any) -> GuideSites | ModelSites | None:

@@ -109,7 +109,8 @@ class LazyWeight(Tensor):
             return linear_map.output(arguments, self.draw())
         arguments = {name: value for name, value in arguments.items() if name != linear_map.weight}
         if linear_map.bias is not None:
-            arguments[linear_map.bias] = drawn(arguments.get(linear_map.bias))
+            bias = arguments.get(linear_map.bias)
+            arguments[linear_map.bias] = draw_weight(bias) if isinstance(bias, Tensor) else bias
         device = self.mean_.device
         if self.noise_ is None or not again:
             self.noise_ = generator_state(device)
@@ -139,16 +140,16 @@ class LazyWeight(Tensor):
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
         kwargs = kwargs or {}
+        if (call := linear_call(func, args, kwargs)) is not None:  # first, because it is the most frequent
+            weight, _, inputs = call[0].roles(call[1])
+            if isinstance(weight, LazyWeight) and not any(isinstance(each, LazyWeight) for each in inputs):
+                return weight.draw_output(*call)
         if func in NO_GRADIENT_OF_ITS_OWN:
             return args[0] if func is Tensor.requires_grad_ else None
         if is_question(func, args, kwargs, LazyWeight):
             return func(*_means(args), **dict(zip(kwargs, _means(tuple(kwargs.values())), strict=True)))
         if func in DECOMPOSED:
             return DECOMPOSED[func](*args, **kwargs)
-        if (call := linear_call(func, args, kwargs)) is not None:
-            weight, _, inputs = call[0].roles(call[1])
-            if isinstance(weight, LazyWeight) and not any(isinstance(each, LazyWeight) for each in inputs):
-                return weight.draw_output(*call)
         if func in CHUNKS and isinstance(args[0], LazyWeight):
             return args[0].chunk(*args[1:], **kwargs)
         if func in DATA:

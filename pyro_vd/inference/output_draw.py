@@ -1,6 +1,7 @@
-"""The noise of a layer's output as one node of autograd, for linear layers and convolutions.
+"""A draw of a layer's output as one node of autograd, for linear layers and convolutions.
 
-The squares of the inputs are made once and kept; intermediate results are not. Numbers are the bits of single operations.
+One node computes the mean, the variance and the noise of the output. The squares of the inputs are made once and kept; of all
+other intermediate results only noise/std is, of which the gradient of the variance is a multiple.
 """
 
 from __future__ import annotations
@@ -16,35 +17,38 @@ from pyro_vd.networks.linear_map import LinearMap
 
 EPS = 1e-16  # in √(var + ε): the slope of √ is infinite at 0, and inputs of zeros give var = 0 exactly
 _CONVOLUTIONS: dict[Callable[..., Tensor], int] = {F.conv1d: 1, F.conv2d: 2, F.conv3d: 3}
+_DEFAULTS: dict[str, Any] = {"stride": 1, "padding": 0, "dilation": 1}
 Geometry = tuple[list[int], list[int], list[int], int]
 """Stride, padding, dilation and groups of a convolution."""
 
 
-def noisy(mean: Tensor, x: Tensor, variance: Tensor, noise: Tensor, variance_of: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """Return mean + √(f(x²; σ²) + ε) · noise by single operations, which autograd can differentiate twice."""
-    return torch.addcmul(mean, (variance_of(x.square(), variance) + EPS).sqrt(), noise)
-
-
 def drawn_output(linear_map: LinearMap, arguments: Mapping[str, Any], mean: Tensor, variance: Tensor) -> Tensor | None:
-    """Return a draw from N(mean, f(x²; σ²)) by one node; None where the map f has no such node. ``mean`` is changed.
+    """Return a draw from N(f(x; θ) + b, f(x²; σ²)) by one node; None where the map f has no such node.
 
     Args:
         linear_map: f.
         arguments: those of its call by name, without the weight.
-        mean: f(x; θ) + b, a result that is used for nothing else.
+        mean: θ.
         variance: σ², in the shape of the weight.
     """
-    x = arguments[linear_map.inputs[0]]
-    if torch._C._are_functorch_transforms_active() or mean.dtype != variance.dtype or x.dtype != variance.dtype:
+    x, bias = arguments[linear_map.inputs[0]], arguments.get("bias")
+    dtype = variance.dtype
+    if x.dtype != dtype or mean.dtype != dtype or not (bias is None or bias.dtype == dtype):
         return None
     if linear_map.function is F.linear:
-        return _apply(mean, x, variance, None) if x.ndim >= 2 else None
-    rank = _CONVOLUTIONS.get(linear_map.function)
-    if rank is None or x.ndim != rank + 2 or isinstance(arguments.get("padding"), str):
+        geometry = None
+        if x.ndim < 2:
+            return None
+    else:
+        rank = _CONVOLUTIONS.get(linear_map.function)
+        if rank is None or x.ndim != rank + 2 or isinstance(arguments.get("padding"), str):
+            return None
+        stride, padding, dilation = (_tuple(arguments.get(name, value), rank) for name, value in _DEFAULTS.items())
+        geometry = stride, padding, dilation, arguments.get("groups", 1)
+    if torch._C._are_functorch_transforms_active():
         return None
-    defaults = {"stride": 1, "padding": 0, "dilation": 1}
-    stride, padding, dilation = (_tuple(arguments.get(name, value), rank) for name, value in defaults.items())
-    return _apply(mean, x, variance, (stride, padding, dilation, arguments.get("groups", 1)))
+    output: Tensor = _Drawn.apply(x, mean, variance, bias, geometry)
+    return output
 
 
 def _tuple(value: Any, rank: int) -> list[int]:
@@ -52,47 +56,70 @@ def _tuple(value: Any, rank: int) -> list[int]:
     return given * rank if len(given) == 1 else given
 
 
-def _apply(mean: Tensor, x: Tensor, variance: Tensor, geometry: Geometry | None) -> Tensor:
-    output: Tensor = _Noisy.apply(mean, x, variance, geometry)
-    return output
-
-
-def _variance_of(geometry: Geometry | None) -> Callable[[Tensor, Tensor], Tensor]:
+def _output(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry | None) -> Tensor:
     if geometry is None:
-        return F.linear
+        return F.linear(x, weight, bias)
     stride, padding, dilation, groups = geometry
-    zeros = [0] * len(stride)
-    return lambda x, w: torch.convolution(x, w, None, stride, padding, dilation, False, zeros, groups)
+    return torch.convolution(x, weight, bias, stride, padding, dilation, False, [0] * len(stride), groups)
 
 
-class _Noisy(torch.autograd.Function):
+def _noisy(x: Tensor, mean: Tensor, variance: Tensor, bias: Tensor | None, noise: Tensor, geometry: Geometry | None) -> Tensor:
+    """Return f(x; θ) + b + √(f(x²; σ²) + ε) · noise by single operations, which autograd can differentiate twice."""
+    std = (_output(x.square(), variance, None, geometry) + EPS).sqrt()
+    return torch.addcmul(_output(x, mean, bias, geometry), std, noise)
+
+
+class _Drawn(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, mean: Tensor, x: Tensor, variance: Tensor, geometry: Geometry | None) -> Tensor:
+    def forward(ctx: Any, x: Tensor, mean: Tensor, variance: Tensor, bias: Tensor | None, geometry: Geometry | None) -> Tensor:
         squares = x.square()
-        std = _variance_of(geometry)(squares, variance).add_(EPS).sqrt_()
-        noise = torch.randn_like(std)
-        ctx.save_for_backward(x, squares, variance, std, noise)
+        output = _output(x, mean, bias, geometry)
+        of_output = _output(squares, variance, None, geometry).add_(EPS)
+        ratio = torch.randn_like(of_output).mul_(of_output.rsqrt())
+        ctx.save_for_backward(x, squares, mean, variance, bias, ratio)
         ctx.geometry = geometry
-        if mean._is_view():  # as of several positions
-            return torch.addcmul(mean, std, noise)
-        ctx.mark_dirty(mean)
-        return mean.addcmul_(std, noise)
+        return output.addcmul_(of_output, ratio)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None, None]:
-        x, squares, variance, std, noise = ctx.saved_tensors
-        of_x, of_variance = ctx.needs_input_grad[1:3]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, squares, mean, variance, bias, ratio = ctx.saved_tensors
+        needed, geometry = ctx.needs_input_grad[:4], ctx.geometry
         if torch.is_grad_enabled():  # for a second derivative
-            wanted = [tensor for tensor, is_needed in ((x, of_x), (variance, of_variance)) if is_needed]
-            output = noisy(torch.zeros_like(noise), x, variance, noise, _variance_of(ctx.geometry))
-            found = iter(torch.autograd.grad(output, wanted, grad, create_graph=True))
-            return grad, next(found) if of_x else None, next(found) if of_variance else None, None
-        slope = (grad * noise).div_(std).mul_(0.5)  # the gradient of the output's variance
-        if ctx.geometry is None:
-            by_x = torch.matmul(slope, variance) if of_x else None
-            by_variance = slope.flatten(0, -2).t() @ squares.flatten(0, -2) if of_variance else None
-        else:
-            stride, padding, dilation, groups = ctx.geometry
-            rest = stride, padding, dilation, False, [0] * len(stride), groups, [of_x, of_variance, False]
-            by_x, by_variance, _ = torch.ops.aten.convolution_backward(slope, squares, variance, None, *rest)
-        return grad, None if by_x is None else by_x.mul_(x).mul_(2), by_variance, None
+            leaves = [tensor for tensor, is_needed in zip((x, mean, variance, bias), needed, strict=True) if is_needed]
+            noise = ratio * (_output(squares, variance, None, geometry) + EPS).sqrt()
+            output = _noisy(x, mean, variance, bias, noise.detach(), geometry)
+            found = iter(torch.autograd.grad(output, leaves, grad, create_graph=True))
+            return *(next(found) if is_needed else None for is_needed in needed), None
+        slope = grad * ratio  # twice the gradient of the output's variance, which is that of its square root over the root
+        by_x, by_mean, by_bias = _gradients(grad, x, mean, bias, needed[0], needed[1], needed[3], geometry)
+        by_squares, by_variance, _ = _gradients(slope.mul_(0.5), squares, variance, None, needed[0], needed[2], False, geometry)
+        if by_x is not None and by_squares is not None:
+            by_x = by_x.addcmul_(by_squares, x, value=2)
+        return by_x, by_mean, by_variance, by_bias, None
+
+
+def _gradients(
+    grad: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    of_x: bool,
+    of_weight: bool,
+    of_bias: bool,
+    geometry: Geometry | None,
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Return the gradients by inputs, weight and bias of an output with this gradient, where they are wanted."""
+    if geometry is not None:
+        stride, padding, dilation, groups = geometry
+        sizes = None if bias is None else [len(bias)]
+        rest = stride, padding, dilation, False, [0] * len(stride), groups, [of_x, of_weight, of_bias]
+        found: tuple[Tensor | None, Tensor | None, Tensor | None] = torch.ops.aten.convolution_backward(
+            grad, x, weight, sizes, *rest
+        )
+        return found
+    flat = grad.flatten(0, -2)
+    return (
+        torch.matmul(grad, weight) if of_x else None,
+        flat.t() @ x.flatten(0, -2) if of_weight else None,
+        flat.sum(0) if of_bias else None,
+    )

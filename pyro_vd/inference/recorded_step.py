@@ -101,7 +101,7 @@ def _gradients(
 
     others = [{name: term for name, term in kl.items() if name not in closed} for kl in particles]
     objective = data_term + kl_weight * sum((weighted(kl) for kl in others), zero)
-    leaves = [*parameters, *(each.posterior.variance for each in closed.values())]
+    leaves = [*parameters, *(each.variance for each in closed.values())]
     found = torch.autograd.grad(objective, leaves, allow_unused=True) if objective.requires_grad else [None] * len(leaves)
     gradient = {id(leaf): value for leaf, value in zip(leaves, found, strict=True)}
     with torch.no_grad():

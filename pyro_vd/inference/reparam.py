@@ -96,9 +96,11 @@ def lazy_weight(q: Any, infer: Mapping[str, Any], noise: OutputNoise) -> LazyWei
     threshold: float | None = infer.get(TRAIN_THRESHOLD)
     if isinstance(base, UnitPosterior):
         return UnitNoiseWeight(base, threshold, noise)
-    if not isinstance(base, WeightPosterior):
-        return None
-    mean, variance = base.theta, base.variance
+    return gaussian_weight(base.theta, base.variance, threshold, noise) if isinstance(base, WeightPosterior) else None
+
+
+def gaussian_weight(mean: Tensor, variance: Tensor, threshold: float | None, noise: OutputNoise) -> GaussianWeight:
+    """Return a weight with this mean and variance whose output is drawn; means at or above the threshold are 0."""
     if threshold is not None:
         kept = mean.detach().square() > variance.detach() * math.exp(-threshold)
         mean = mean * kept

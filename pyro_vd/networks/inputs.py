@@ -25,6 +25,8 @@ def call_arguments(x: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
 
 def run(net: nn.Module, x: Inputs) -> Any:
     """The output of a network for inputs ``x``."""
+    if isinstance(x, Tensor):
+        return net(x)
     args, kwargs = call_arguments(x)
     return net(*args, **kwargs)
 
@@ -92,6 +94,8 @@ def num_examples(x: Any, name: str = "x") -> int:
     Raises:
         InputError: there is no tensor, one has no dimension, or the sizes differ.
     """
+    if isinstance(x, Tensor) and x.ndim:
+        return x.shape[0]
     sizes = {tensor.shape[:1] for tensor in tensors_in(x)}
     if len(sizes) != 1 or sizes == {()}:
         shapes = [tuple(tensor.shape) for tensor in tensors_in(x)]

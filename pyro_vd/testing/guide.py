@@ -13,9 +13,10 @@ from pyro_vd._core.errors import InputError
 from pyro_vd.inference.elbo import VariationalDropoutELBO
 from pyro_vd.testing.guide_draws import DrawsOfGuide
 from pyro_vd.testing.guide_state import StateOfGuide
+from pyro_vd.testing.steps import StepsOfGuide
 
 
-class GuideConformance(DrawsOfGuide, StateOfGuide):
+class GuideConformance(DrawsOfGuide, StateOfGuide, StepsOfGuide):
     """Tests of a guide: it starts at the network, trains, predicts, removes weights for good, and is saved and resumed.
 
     A subclass says how the guide is made, and which prior it needs if that is not ``LogUniform``::

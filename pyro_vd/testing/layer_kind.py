@@ -16,13 +16,13 @@ from pyro_vd.networks import LinearMap
 from pyro_vd.networks.flops import operations_counted
 from pyro_vd.networks.inputs import call_arguments, run
 from pyro_vd.networks.layer_registry import exact_kind_of
-from pyro_vd.testing.layer_case import LayerCase
+from pyro_vd.testing.layer_steps import StepsOfLayer
 
 _PADDING = 32
 """Positions that padding may add along an axis and that :meth:`~pyro_vd.networks.LayerKind.growth` need not count."""
 
 
-class LayerKindConformance(LayerCase):
+class LayerKindConformance(StepsOfLayer):
     """Tests of a :class:`~pyro_vd.networks.LayerKind`. A subclass gives the kind, a layer and a batch of its inputs.
 
     .. code-block:: python

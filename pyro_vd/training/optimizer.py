@@ -12,6 +12,7 @@ from torch import nn
 from pyro_vd._core.arguments import check_choice
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import one_line, quoted
+from pyro_vd.training.fused_adam import FusedAdam
 from pyro_vd.training.optimizer_state import first_step
 
 if TYPE_CHECKING:
@@ -127,11 +128,11 @@ def parameter_groups(guide: WeightGuide, loss_of: nn.Module) -> ParameterGroups:
     return [{"params": parameters, "name": name} for name, parameters in groups.items() if parameters]
 
 
-def _adam(loss_of: nn.Module, likelihood: object, lr: float | None, weight_decay: float) -> torch.optim.Adam:
+def _adam(loss_of: nn.Module, likelihood: object, lr: float | None, weight_decay: float) -> FusedAdam:
     """Fused Adam over all parameters; those of the likelihood have no weight decay."""
     own = list(likelihood.parameters()) if isinstance(likelihood, nn.Module) else []
     others = [parameter for parameter in loss_of.parameters() if all(parameter is not each for each in own)]
     groups: ParameterGroups = [{"params": others}]
     if own:
         groups.append({"params": own, "weight_decay": 0.0})
-    return torch.optim.Adam(groups, lr=DEFAULT_LR if lr is None else lr, weight_decay=weight_decay, fused=True)
+    return FusedAdam(groups, DEFAULT_LR if lr is None else lr, weight_decay)

@@ -72,14 +72,9 @@ class Update:
         share = examples / self._first
         # Parameters belong to the modules: Pyro's store, and another training, are left alone.
         with own_parameters(), lowered(self._model, spec.precision):
-            compiled = self._compiling.backward(inputs, y, share)
-            if compiled is not None:
-                loss = compiled
-            elif spec.accumulate == 1:
-                loss = state.elbo.backward(self._model, self._guide, inputs, y)
-            else:
-                loss = state.loss_of(inputs, y)
-                (loss if share == 1 else share * loss).backward()
+            loss = self._compiling.backward(inputs, y, share)
+            if loss is None:
+                loss = state.elbo.scaled_backward(share, self._model, self._guide, inputs, y)
         terms = torch.stack([loss.detach(), state.elbo.data_term, state.elbo.kl])
         self._terms = terms if is_first else self._terms + share * terms
         self._shares += share
