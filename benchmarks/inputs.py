@@ -15,8 +15,9 @@ from typing import Any
 
 import pyro
 import torch
-from step_time import BATCH, deterministic, stepper
-from step_time import NUM_DATA as N
+from step_contenders import NUM_DATA as N
+from step_contenders import deterministic, stepper
+from step_networks import BATCH
 
 from pyro_vd import VariationalDropout, VariationalDropoutELBO
 from pyro_vd.data import RandomAffine

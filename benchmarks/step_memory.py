@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 from memory_mapped import GIB, memory
-from step_time import Step, deterministic, ours, ours_compiled
+from step_contenders import Step, deterministic, ours, ours_compiled
 from torch import nn
 
 KINDS = ("deterministic", "pyro_vd", "pyro_vd, compiled")

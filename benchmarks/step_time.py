@@ -1,7 +1,8 @@
 """Time of one training step at batch 100: ours beside other ways to write it, interleaved in one process.
 
-Every contender takes the same steps: loss, gradients, Adam. Run ``python benchmarks/step_time.py --net lenet5``. On one thread,
-times are those that the thread had a processor, which other programs change less than those of the clock.
+Every contender takes the same steps: loss, gradients, Adam. Run ``python benchmarks/step_time.py --net lenet5``, or
+``--table docs/step-time.md --threads 1 2`` for all networks. On one thread, times are those that the thread had a processor,
+which other programs change less than those of the clock.
 """
 
 from __future__ import annotations
@@ -9,194 +10,139 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable
-from functools import partial
+from pathlib import Path
 
 import pyro
 import torch
-import torch.nn.functional as F
 from pyro.infer import TraceMeanField_ELBO
-from pyro.infer.elbo import ELBO
-from torch import Tensor, nn
-from torch.distributions import register_kl
+from step_contenders import (
+    Step,
+    StockGuide,
+    deterministic,
+    deterministic_compiled,
+    notebook,
+    of_peer,
+    ours,
+    ours_compiled,
+    with_pyro,
+)
+from step_networks import BATCH, SETTINGS, Setting
+from step_peers import installed
+from torch import nn
 
-from pyro_vd import BayesianNetwork, VariationalDropout, VariationalDropoutELBO
-from pyro_vd.distributions import LogUniform, MultiplicativeNormal
-from pyro_vd.distributions.priors import KLForm
-from pyro_vd.inference.compiled_step import CompiledStep
-from pyro_vd.networks.precision import Precision, lowered
-from pyro_vd.networks.ready import lenet5, mlp
+from pyro_vd import VariationalDropoutELBO
 
-NETWORKS: dict[str, Callable[[], nn.Sequential]] = {
-    "784-300-10": partial(mlp, (784, 300, 10)),
-    "784-300-100-10": partial(mlp, (784, 300, 100, 10)),
-    "lenet5": lenet5,
-    "3x1024": partial(mlp, (784, 1024, 1024, 1024, 10)),
-}
-NUM_DATA, BATCH, CLASSES = 60_000, 100, 10
-OURS, BASE = "pyro_vd", "deterministic network, fused Adam"
-Step = Callable[[Tensor, Tensor], None]
+OURS, ONCE, NOTEBOOK = "pyro_vd", "pyro_vd, weights drawn once", "plain PyTorch, the notebook's way"
+BASE = "deterministic network, fused Adam"
+INTRODUCTION = """# Time of a training step
 
+Written by `python benchmarks/step_time.py --table docs/step-time.md --threads 1 2`; the libraries of others come with
+`pip install --group peers`. A batch has 100 examples. All contenders take turns in one process, a step each, and medians are
+shown: the time of the deterministic step (the same network, fused Adam) in milliseconds, and those of all others as multiples
+of it. On one thread it is the time of the processor, on two that of the clock.
 
-class NotebookLayer(nn.Module):
-    """A layer as the authors' notebook has it: local reparameterization, the KL left to autograd, log α clamped."""
-
-    def __init__(self, layer: nn.Linear | nn.Conv2d) -> None:
-        super().__init__()
-        self.theta = nn.Parameter(layer.weight.detach().clone())
-        self.log_sigma = nn.Parameter(torch.full_like(self.theta, -5.0))
-        self.bias = nn.Parameter(torch.zeros(len(self.theta)))
-        self.map = F.linear if isinstance(layer, nn.Linear) else F.conv2d
-
-    def forward(self, x: Tensor) -> Tensor:
-        mean = self.map(x, self.theta, self.bias)
-        std = (self.map(x * x, (2 * self.log_sigma).exp()) + 1e-8).sqrt()
-        return mean + std * torch.randn_like(std)
-
-    def kl(self) -> Tensor:
-        return formula(self.theta, 2 * self.log_sigma).sum()
+`pyro_vd` is the step of `fit`, without its guard, with the approximate KL; "elbo(model, guide) and backward()" is an own loop,
+whose KL is left to autograd. A dash stands for a library, or the notebook, that has no layers for the network.
+bayesian-torch, torchbnn and blitz draw every weight once per batch, which takes one product per layer and gives gradients of a
+higher variance; "pyro_vd, weights drawn once" does the same (`BayesianNetwork(net, shared=…)`). cplxmodule draws the outputs,
+as pyro_vd and the notebook do.
+"""
 
 
-def formula(theta: Tensor, log_sigma2: Tensor) -> Tensor:
-    """KL of Molchanov 2017, eq. 14, as it stands there, for autograd to differentiate."""
-    log_alpha = (log_sigma2 - 2 * (1e-16 + theta.abs()).log()).clamp(-10, 10)
-    negative = 0.63576 * torch.sigmoid(1.87320 + 1.48695 * log_alpha) - 0.5 * torch.log1p((-log_alpha).exp()) - 0.63576
-    return -negative
+def contenders(setting: Setting, device: torch.device, brief: bool, compiled: bool = False) -> dict[str, Step]:
+    """The steps by name; ``brief`` leaves out those that the table of the documentation does not show."""
+
+    def made() -> nn.Module:
+        return setting.make().to(device)
+
+    found: dict[str, Step | None] = {
+        OURS: ours(made()),
+        "pyro_vd, exact KL": ours(made(), kl="exact"),
+        ONCE: ours(made(), drawn_once=True),
+        "pyro_vd, elbo(model, guide) and backward()": with_pyro(made(), VariationalDropoutELBO()),
+    }
+    if not any(isinstance(module, nn.RNNBase) for module in made().modules()):
+        found[NOTEBOOK] = notebook(made(), fused=False)
+    if not brief:
+        if NOTEBOOK in found:
+            found["plain PyTorch, the notebook's way, fused Adam"] = notebook(made(), fused=True)
+        found["TraceMeanField_ELBO, sampled weights"] = with_pyro(made(), TraceMeanField_ELBO(), StockGuide)
+        found["the same with pyro_vd's KL"] = with_pyro(made(), TraceMeanField_ELBO())
+        found["deterministic network"] = deterministic(made(), fused=False)
+    found |= {name: of_peer(name, made()) for name in installed()}
+    if compiled:
+        x, y = setting.batch(device)
+        found["pyro_vd, compiled"] = ours_compiled(made(), x, y)
+        found["pyro_vd, compiled, bf16-mixed"] = ours_compiled(made(), x, y, "bf16-mixed")
+        found["deterministic network, fused Adam, compiled"] = deterministic_compiled(made(), device)
+    found[BASE] = deterministic(made(), fused=True)
+    return {name: step for name, step in found.items() if step is not None}
 
 
-class StockPosterior(MultiplicativeNormal):
-    """The same posterior, its KL registered the way a user of Pyro alone would write it."""
+def measured(steps: dict[str, Step], setting: Setting, device: torch.device, rounds: int) -> dict[str, float]:
+    """Median seconds of a step of each contender; on a GPU a round is ten steps."""
+    on_gpu = device.type == "cuda"
+    clock = time.thread_time if torch.get_num_threads() == 1 and not on_gpu else time.perf_counter
+    number, untimed, (x, y) = 10 if on_gpu else 1, min(20, rounds), setting.batch(device)
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for round_ in range(rounds + untimed):
+        for name, step in steps.items():
+            started = clock()
+            for _ in range(number):
+                step(x, y)
+            if on_gpu:
+                torch.cuda.synchronize()
+            if round_ >= untimed:
+                times[name].append((clock() - started) / number)
+    return {name: statistics.median(values) for name, values in times.items()}
 
 
-class StockGuide(VariationalDropout):
-    def posterior(self, name: str) -> MultiplicativeNormal:
-        site = self.site(name)
-        return StockPosterior(site.theta, site.log_sigma2, validate_args=False)
+def table(threads: int, most: int | None) -> str:
+    """The table of the documentation, as Markdown: times as multiples of that of the deterministic step.
 
-
-@register_kl(StockPosterior, LogUniform)
-def _stock_kl(q: StockPosterior, p: LogUniform) -> Tensor:
-    return formula(q.theta, q.log_sigma2)
-
-
-def stepper(module: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], fused: bool = True) -> Step:
-    """One step of Adam on ``loss``: fused as ``pyro_vd.fit`` has it, or as torch.optim.Adam comes."""
-    optimizer = torch.optim.Adam(module.parameters(), lr=1e-3, fused=fused or None)
-
-    def step(x: Tensor, y: Tensor) -> None:
-        optimizer.zero_grad()
-        loss(x, y).backward()
-        optimizer.step()
-
-    return step
-
-
-def deterministic(net: nn.Module, fused: bool) -> Step:
-    return stepper(net, lambda x, y: F.cross_entropy(net(x), y), fused)
-
-
-def notebook(net: nn.Sequential, fused: bool) -> Step:
-    net = nn.Sequential(*(NotebookLayer(each) if isinstance(each, nn.Linear | nn.Conv2d) else each for each in net))
-    layers = [each for each in net if isinstance(each, NotebookLayer)]
-    kl = partial(sum, start=torch.zeros(()))
-    return stepper(net, lambda x, y: NUM_DATA * F.cross_entropy(net(x), y) + kl(layer.kl() for layer in layers), fused)
-
-
-def with_pyro(
-    net: nn.Module, elbo: ELBO, guide: type[VariationalDropout] = VariationalDropout, kl: KLForm = "approximate"
-) -> Step:
-    model = BayesianNetwork(net, num_data=NUM_DATA, prior=partial(LogUniform, kl=kl))
-    loss = elbo(model, guide(model))
-    return stepper(loss, loss)
-
-
-def ours(net: nn.Module, kl: KLForm = "approximate") -> Step:
-    """A step as ``pyro_vd.fit`` takes it, without its guard."""
-    model = BayesianNetwork(net, num_data=NUM_DATA, prior=partial(LogUniform, kl=kl))
-    guide, elbo = VariationalDropout(model), VariationalDropoutELBO()
-    optimizer = torch.optim.Adam(elbo(model, guide).parameters(), lr=1e-3, fused=True)
-
-    def step(x: Tensor, y: Tensor) -> None:
-        optimizer.zero_grad()
-        elbo.backward(model, guide, x, y)
-        optimizer.step()
-
-    return step
-
-
-def ours_compiled(net: nn.Module, x: Tensor, y: Tensor, precision: Precision = "full", verbose: bool = True) -> Step:
-    """The same step as ``pyro_vd.fit`` takes it with ``compile=True``."""
-    model = BayesianNetwork(net, num_data=NUM_DATA)
-    guide, elbo = VariationalDropout(model), VariationalDropoutELBO()
-    elbo.try_out(model, guide, x, y)
-    optimizer = torch.optim.Adam(elbo(model, guide).parameters(), lr=1e-3, fused=True)
-    with lowered(model, precision):
-        compiled = CompiledStep(elbo, model.train(), guide, x, y)
-    if verbose:
-        print(f"pyro_vd, compiled in {compiled.seconds:.1f} s")
-
-    def step(x: Tensor, y: Tensor) -> None:
-        optimizer.zero_grad()
-        compiled.backward(x, y)
-        optimizer.step()
-
-    return step
-
-
-def deterministic_compiled(net: nn.Module, device: torch.device) -> Step:
-    mode = "reduce-overhead" if device.type == "cuda" else "default"
-    loss = torch.compile(lambda x, y: F.cross_entropy(net(x), y), dynamic=False, mode=mode)
-    return stepper(net, loss)
+    Args:
+        threads: of torch.
+        most: the largest number of rounds; None for those of the setting.
+    """
+    torch.set_num_threads(threads)
+    cpu, rows = torch.device("cpu"), {}
+    for name, setting in SETTINGS.items():
+        rounds = min(setting.rounds, most or setting.rounds)
+        rows[name] = measured(contenders(setting, cpu, brief=True), setting, cpu, rounds)
+    columns = [name for name in rows["784-300-10"] if name != BASE]
+    lines = [["network", f"{BASE}, ms", *columns], ["---", *("---:" for _ in range(len(columns) + 1))]]
+    for name, row in rows.items():
+        ratios = [f"{row[each] / row[BASE]:.2f}" if each in row else "–" for each in columns]
+        lines.append([name, f"{1e3 * row[BASE]:.2f}", *ratios])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--net", choices=NETWORKS, default="784-300-10", help="the network (default: 784-300-10)")
-    parser.add_argument("--rounds", type=int, default=200, help="timed steps of each contender (default: 200)")
-    parser.add_argument("--threads", type=int, default=1, help="threads of torch (default: 1)")
-    parser.add_argument("--compile", action="store_true", help="with compiled steps too, ours and the deterministic one")
+    parser.add_argument("--net", choices=SETTINGS, default="784-300-10", help="the network (default: 784-300-10)")
+    parser.add_argument("--rounds", type=int, help="timed steps of each contender (default: fewer of large networks)")
+    parser.add_argument(
+        "--threads", type=int, nargs="+", default=[1], help="threads of torch, one number or several (default: 1)"
+    )
+    parser.add_argument("--compile", action="store_true", help="with compiled steps too")
     parser.add_argument("--device", default="cpu", help="cpu or cuda; on a GPU a round is ten steps (default: cpu)")
+    parser.add_argument("--table", type=Path, help="a file for tables of all networks")
     arguments = parser.parse_args()
-    device = torch.device(arguments.device)
-    steps = 10 if device.type == "cuda" else 1
-    torch.set_num_threads(arguments.threads)
     pyro.set_rng_seed(0)
-    x, y = torch.rand(BATCH, 1, 28, 28, device=device), torch.randint(CLASSES, (BATCH,), device=device)
-
-    def made() -> nn.Sequential:
-        return NETWORKS[arguments.net]().to(device)
-
-    contenders = {
-        OURS: ours(made()),
-        "pyro_vd, exact KL": ours(made(), kl="exact"),
-        "pyro_vd, elbo(model, guide) and backward()": with_pyro(made(), VariationalDropoutELBO()),
-        "plain PyTorch, the notebook's way": notebook(made(), fused=False),
-        "plain PyTorch, the notebook's way, fused Adam": notebook(made(), fused=True),
-        "TraceMeanField_ELBO, sampled weights": with_pyro(made(), TraceMeanField_ELBO(), StockGuide),
-        "the same with pyro_vd's KL": with_pyro(made(), TraceMeanField_ELBO()),
-        "deterministic network": deterministic(made(), fused=False),
-        BASE: deterministic(made(), fused=True),
-    }
-    if arguments.compile:
-        contenders["pyro_vd, compiled"] = ours_compiled(made(), x, y)
-        contenders["pyro_vd, compiled, bf16-mixed"] = ours_compiled(made(), x, y, "bf16-mixed")
-        contenders["deterministic network, fused Adam, compiled"] = deterministic_compiled(made(), device)
-    clock = time.thread_time if arguments.threads == 1 and device.type == "cpu" else time.perf_counter
-    times: dict[str, list[float]] = {name: [] for name in contenders}
-    for round_ in range(arguments.rounds + 20):
-        for name, step in contenders.items():
-            started = clock()
-            for _ in range(steps):
-                step(x, y)
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            if round_ >= 20:
-                times[name].append((clock() - started) / steps)
-    medians = {name: statistics.median(values) for name, values in times.items()}
-    print(f"{arguments.net}, {device}, batch {BATCH}, {arguments.threads} thread(s), median of {arguments.rounds} steps")
-    for name, median in medians.items():
-        ratios = f"{median / medians[BASE]:6.2f} of deterministic{medians[OURS] / median:9.2f} = pyro_vd / this"
-        print(f"{name:45}{1e3 * median:8.2f} ms{ratios}")
+    if arguments.table is not None:
+        tables = [f"## {n} thread{'s' * (n > 1)}\n\n{table(n, arguments.rounds)}\n" for n in arguments.threads]
+        arguments.table.write_text("\n".join([INTRODUCTION, *tables]))
+        return
+    for threads in arguments.threads:
+        torch.set_num_threads(threads)
+        setting, device = SETTINGS[arguments.net], torch.device(arguments.device)
+        rounds = arguments.rounds or setting.rounds
+        steps = contenders(setting, device, brief=False, compiled=arguments.compile)
+        medians = measured(steps, setting, device, rounds)
+        print(f"{arguments.net}, {device}, batch {BATCH}, {threads} thread(s), median of {rounds} steps")
+        for name, median in medians.items():
+            ratios = f"{median / medians[BASE]:6.2f} of deterministic{medians[OURS] / median:9.2f} = pyro_vd / this"
+            print(f"{name:45}{1e3 * median:8.2f} ms{ratios}")
 
 
 if __name__ == "__main__":
