@@ -10,7 +10,7 @@ from seeds import DATA, OPTIONS, pair
 from support import flat
 from torch import Tensor, nn
 
-from pyro_vd import fit, load_data, load_pruned
+from pyro_vd import NonFiniteError, fit, load_data, load_pruned
 from pyro_vd._core.settings import tree_of
 from pyro_vd._core.yaml_files import read_yaml
 from pyro_vd.cli.arguments import likelihood_in
@@ -81,9 +81,15 @@ def read_posterior_file(path: Path) -> str:
 
 
 def resume(path: Path) -> str:
-    """Go on from a checkpoint after its first epoch, by one step a batch: a wrong moment would be written through."""
+    """Go on from a checkpoint after its first epoch, by one step a batch: a wrong moment would be written through.
+
+    Finite values in it may be too large to go on with, which ``fit`` says.
+    """
     model, guide = pair()
-    result = fit(guide, DATA, checkpoint=path, resume=True, **OPTIONS)
+    try:
+        result = fit(guide, DATA, checkpoint=path, resume=True, **OPTIONS)
+    except NonFiniteError as error:
+        return f"not finite: {error}"
     losses = [(record.epoch, record.loss, record.kl) for record in result.history]
     return f"{losses} {text_of({**model.state_dict(), **guide.state_dict()})}"
 
