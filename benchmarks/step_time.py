@@ -36,10 +36,10 @@ OURS, ONCE, NOTEBOOK = "pyro_vd", "pyro_vd, weights drawn once", "plain PyTorch,
 BASE = "deterministic network, fused Adam"
 INTRODUCTION = """# Time of a training step
 
-Written by `python benchmarks/step_time.py --table docs/step-time.md --threads 1 2`; the libraries of others come with
-`pip install --group peers`. A batch has 100 examples. All contenders take turns in one process, a step each, and medians are
-shown: the time of the deterministic step (the same network, fused Adam) in milliseconds, and those of all others as multiples
-of it. On one thread it is the time of the processor, on two that of the clock.
+Written by `python benchmarks/step_time.py --table docs/step-time.md`, with `--threads 1 2` for two threads, too; the
+libraries of others come with `pip install --group peers`. A batch has 100 examples. All contenders take turns in one process,
+a step each, and medians are shown: the time of the deterministic step (the same network, fused Adam) in milliseconds, and
+those of all others as multiples of it. On one thread it is the time of the processor, on two that of the clock.
 
 `pyro_vd` is the step of `fit`, without its guard, with the approximate KL; "elbo(model, guide) and backward()" is an own loop,
 whose KL is left to autograd. A dash stands for a library, or the notebook, that has no layers for the network.
