@@ -79,7 +79,7 @@ FIT = {
     "num_particles": WHOLE, "augment": FUNCTIONS, "rule": NUMBERS, "device": (TUPLE, FLAG, "nosuch", 1.5),
     "checkpoint": PATHS, "resume": FLAGS, "spec": OBJECTS, "phase": (TUPLE, FLAG, None, 3), "progress": FLAGS,
     "callbacks": (*OBJECTS, (0, 1), [FUNCTIONS]), "noise": CHOICES, "accumulate": WHOLE, "max_grad_norm": NUMBERS,
-    "restore_best": FLAGS, "shrink": FLAGS, "precision": CHOICES,
+    "restore_best": FLAGS, "shrink": FLAGS, "compile": FLAGS, "precision": CHOICES,
     "optimizer": (*FUNCTIONS, nn.Linear), "scheduler": FUNCTIONS, "scheduler_interval": CHOICES,
 }  # fmt: skip
 TABLE: dict[str, tuple[Callable[[str, Any], object], dict[str, tuple[Any, ...]]]] = {

@@ -26,8 +26,8 @@ def check_tree(where: str, tree: Any, hint: Any, key: str = "") -> None:
         where: the file, for messages; empty if the tree is not from a file.
         tree: dicts, lists, text, numbers, truth values and None.
         hint: int (without bool), float (finite, or an integer that it holds), str, bool, None, Any, a union, Literal, list,
-            tuple[T, ...], Mapping or dict; a dataclass, whose fields with a default may be missing; a :class:`TaggedUnion`; or a TypedDict,
-            where additional keys are allowed.
+            tuple[T, ...], Mapping or dict; a dataclass, whose fields with a default may be missing; a :class:`TaggedUnion`;
+            or a TypedDict, where additional keys are allowed.
         key: the dotted key of the tree in the file.
 
     Raises:
