@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pyro_vd._core.errors import InputError
-from pyro_vd._core.reading import reading
+from pyro_vd._core.reading import check_unpacked, reading
 
 _FORMATS = ("BMP", "GIF", "JPEG", "MPO", "PNG", "PPM", "TIFF", "WEBP")
 """The formats of which Pillow tells how many bits they have; an MPO is a JPEG with a preview behind it."""
@@ -24,11 +24,12 @@ def read_image(path: Path | str) -> np.ndarray:
 
     Raises:
         InputError: the file is no image, or holds what such pixels cannot: more than 8 bits per channel, transparency, colours
-            of another space, such as CMYK, or several pictures.
+            of another space, such as CMYK, or several pictures; or its pixels would take far more memory than it has bytes.
     """
     from PIL import Image
 
     with reading(path, "an image"), Image.open(path) as image:
+        check_unpacked(Path(path), 4 * image.width * image.height)  # as Pillow holds colours
         if found := _more_than_pixels(image):
             raise InputError(f"{path} holds {found}; it must hold {_ALLOWED}", name=str(path), value=found, allowed=_ALLOWED)
         return np.asarray(image.convert("RGB")).transpose(2, 0, 1)

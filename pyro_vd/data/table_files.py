@@ -112,6 +112,7 @@ def _parquet(path: Path) -> Any:
         about, schema = pq.read_metadata(path), pq.read_schema(path)
         _check_count(path, about.num_columns)
         check_unpacked(path, size := 8 * about.num_rows * about.num_columns)
+        check_unpacked(path, _told(about))  # a batch has whole rows, of which one may be that large
         with pq.ParquetFile(path, read_dictionary=[field.name for field in schema if _is_text(field.type)]) as file:
             parts = []
             for part in file.iter_batches(_ROWS):
@@ -119,6 +120,12 @@ def _parquet(path: Path) -> Any:
                 check_unpacked(path, size := size + sum(map(_size, part.columns)))
             frame = pa.Table.from_batches(parts, file.schema_arrow).cast(schema).to_pandas()
         return frame.reset_index(drop=True)  # so that its rows are counted in messages
+
+
+def _told(about: Any) -> int:
+    """The bytes of all columns as the file tells them, in which a text of many rows is counted once."""
+    groups = map(about.row_group, range(about.num_row_groups))
+    return sum(group.column(place).total_uncompressed_size for group in groups for place in range(about.num_columns))
 
 
 def _is_text(kind: Any) -> bool:
