@@ -159,6 +159,8 @@ def _is_tree(value: Any) -> bool:
 
 def _wrong(where: str, value: Any, hint: Any, key: str) -> InputError:
     meant = did_you_mean(value, [text for text in get_args(hint) if isinstance(text, str)]) if isinstance(value, str) else ""
+    if hint is float and type(value) is int:
+        return _refusal(where, key, value, f"{words(hint)}, and an integer only if a float is exactly that")
     return _refusal(where, key, value, words(hint), meant)
 
 

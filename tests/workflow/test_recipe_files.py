@@ -185,6 +185,12 @@ def test_what_the_command_line_makes_of_a_file(tmp_path: Path) -> None:
     [
         ({"train": {"epochs": "x"}}, "train.epochs", "x", "an integer"),
         ({"train": {"train_threshold": []}}, "train.train_threshold", [], "a finite number or null"),
+        (
+            {"train": {"lr": 2**53 + 1}},
+            "train.lr",
+            2**53 + 1,
+            "a finite number, and an integer only if a float is exactly that",
+        ),
         ({"train": {"guide": "nosuch"}}, "train.guide.kind", "nosuch", "one of 'variational', 'group', 'log-normal'"),
         ({"train": {"guide": {"log_sigma2": 1}}}, "train.guide.log_sigma2", 1.0, "a finite number >= -60 and <= 0"),
         ({"model": {"sizes": [8, 4.5]}}, "model.sizes.1", 4.5, "an integer"),
