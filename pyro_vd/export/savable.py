@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -77,4 +78,15 @@ def check_kept(where: str, found: Mapping[str, Tensor], state: Mapping[str, Tens
 
 def _replaced(module: nn.Module) -> list[str]:
     """The names of methods of a module's class in whose place the module itself has something else."""
-    return [name for name in vars(module) if callable(getattr(type(module), name, None))]
+    return [name for name in vars(module) if _is_method(type(module), name)]
+
+
+def _is_method(kind: type[nn.Module], name: str) -> bool:
+    """Whether a class has a method of this name, not a default such as ``torch.relu``, which an instance may set."""
+    found = getattr(kind, name, None)
+    if not callable(found) or name == "forward" or hasattr(nn.Module, name):
+        return callable(found)
+    if not inspect.isfunction(found):
+        return inspect.ismethod(found)  # a class method
+    written = {f"{each.__qualname__}.{name}" for each in kind.__mro__}
+    return found.__qualname__ in written or next(iter(inspect.signature(found).parameters), "") == "self"

@@ -95,6 +95,29 @@ class Named(nn.Module):
         return self.inner(x).relu()
 
 
+class Activated(nn.Module):
+    """A network with a function of the user's choice, which is no method: its class has a default."""
+
+    act: Any = torch.relu
+
+    def __init__(self, act: Any) -> None:
+        super().__init__()
+        self.inner = nn.Linear(4, 3)
+        self.act = act
+
+    def before(self, x: Tensor) -> Tensor:
+        return self.inner(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.before(x))
+
+
+def replaced(name: str) -> nn.Module:
+    net = Activated(torch.tanh)
+    setattr(net, name, lambda *arguments: arguments[-1])
+    return net
+
+
 def of_a_name(name: str) -> nn.Module:
     net = nn.Sequential()
     net.add_module(name, nn.Linear(4, 3))
@@ -121,6 +144,8 @@ def counting_in(dtype: torch.dtype) -> nn.Module:
 REFUSED: dict[str, Callable[[], nn.Module]] = {
     "a method": lambda: patched(nn.Sequential(nn.Linear(4, 3))),
     "a method of one's own network": lambda: patched(Named()),
+    "a method that forward calls": lambda: replaced("before"),
+    "a method of all modules": lambda: replaced("extra_repr"),
     "no Unicode": lambda: of_a_name("\ud800"),
     "infinity": lambda: nn.Sequential(nn.LeakyReLU(math.inf)),
     "NaN": lambda: nn.Sequential(nn.BatchNorm1d(4, eps=math.nan)),
@@ -145,3 +170,9 @@ def test_a_network_of_ones_own_comes_back(tmp_path: Path) -> None:
     before = copy.deepcopy(other := Named())
     check_same(net, load_pruned(path, other))
     check_same(before, other)
+
+
+def test_a_default_of_a_class_is_no_method(tmp_path: Path) -> None:
+    save_pruned(net := Activated(torch.tanh), path := tmp_path / "net.safetensors")
+    loaded = load_pruned(path, net=Activated(torch.tanh))
+    assert torch.equal(loaded(torch.ones(2, 4)), net(torch.ones(2, 4)))
