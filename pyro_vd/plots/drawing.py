@@ -28,9 +28,11 @@ SHOWN = (-12.0, 16.0)
 def plain(text: str) -> str:
     """Return text, such as the name of a folder, as a label that matplotlib shows as it is: ``$`` begins no formula.
 
+    A legend leaves out labels that begin with ``_``: before it stands a space without width.
     What is no Unicode, as in names of files in other encodings, is replaced.
     """
-    return text.encode("utf-8", "replace").decode().replace("$", r"\$")
+    shown = text.encode("utf-8", "replace").decode().replace("$", r"\$")
+    return f"\u200b{shown}" if shown.startswith("_") else shown
 
 
 def draw_band(axes: Axes, x: Sequence[float], values: Sequence[Sequence[float]], label: str, **style: Any) -> None:

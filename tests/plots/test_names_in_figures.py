@@ -1,4 +1,4 @@
-"""Figures show names as they are: a dollar sign begins no formula, and what is no Unicode is replaced."""
+"""Figures show names as they are: a dollar sign begins no formula, what is no Unicode is replaced, and no name is left out."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from pyro_vd.plots.experiments import log_alpha_histogram
 from pyro_vd.plots.posterior import input_relevance, kl_by_layer, largest_weights, log_alpha_histograms, weight_masks
 from pyro_vd.plots.uncertainty import error_against_coverage, reliability
 
-NAMES = ("cost in $ per $", "a_{$\\frac$", "\\$", "no \udce9")
-SHOWN = ("cost in $ per $", "a_{$\\frac$", "\\$", "no ?")
+NAMES = ("cost in $ per $", "a_{$\\frac$", "\\$", "_no \udce9", "_$")
+SHOWN = ("cost in $ per $", "a_{$\\frac$", "\\$", "_no ?", "_$")
 
 LOG_ALPHA = {name: torch.linspace(-3, 5, 20).reshape(4, 5) for name in NAMES}
 GUESSES = {name: (torch.tensor([[0.2, 0.8]] * 30), torch.ones(30, dtype=torch.int64)) for name in NAMES}
@@ -38,7 +38,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "log_alpha_histogram": lambda: log_alpha_histogram(LOG_ALPHA, 3.0),
     "log_alpha_histograms": lambda: log_alpha_histograms(LOG_ALPHA, 3.0),
     "weight_masks": lambda: weight_masks({name: values < 3 for name, values in LOG_ALPHA.items()}),
-    "input_relevance": lambda: input_relevance(torch.rand(3, 4), features=NAMES),
+    "input_relevance": lambda: input_relevance(torch.rand(3, 5), features=NAMES),
     "kl_by_layer": lambda: kl_by_layer(dict.fromkeys(NAMES, 1.0)),
     "reliability": lambda: reliability(GUESSES),
     "error_against_coverage": lambda: error_against_coverage({name: [torch.rand(100)] for name in NAMES}),
@@ -53,5 +53,13 @@ def test_names_are_shown_as_they_are(tmp_path: Path, name: str) -> None:
     texts = [text for text in figure.findobj(Text) if isinstance(text, Text)]
     drawn = [Text._preprocess_math(text, text.get_text()) for text in texts]  # what matplotlib draws, and how
     assert not [text for text, how in drawn if how and "mathdefault" not in text], "no formula but the numbers of an axis"
-    for shown in SHOWN[: 3 if name == "largest_weights" else 4]:
+    for shown in SHOWN[: 3 if name == "largest_weights" else 5]:
         assert any(shown in text for text, _ in drawn), shown
+
+
+@pytest.mark.parametrize("name", ["error_against_compression", "log_alpha_histogram", "reliability", "error_against_coverage"])
+def test_legends_hold_all_names(name: str) -> None:
+    figure = FIGURES[name]()
+    legends = [*figure.legends, *(legend for axes in figure.axes if (legend := axes.get_legend()))]
+    texts = [text.get_text().replace("\\$", "$") for legend in legends for text in legend.get_texts()]
+    assert [shown for shown in SHOWN if not any(shown in text for text in texts)] == []
