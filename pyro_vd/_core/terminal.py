@@ -53,13 +53,14 @@ def prepare_streams() -> None:
         sys.stdout.reconfigure(errors="replace")
 
 
-def finish_output() -> None:
-    """Write out what standard output still holds.
+def finish_output(text: str = "") -> None:
+    """Write out what standard output still holds, and a text after it.
 
     Raises:
         OSError: it cannot be written; it is discarded.
     """
     try:
+        sys.stdout.write(text)
         sys.stdout.flush()
     except OSError as error:
         discard_output()

@@ -59,10 +59,10 @@ def _run(arguments: list[str]) -> None:
     if not arguments or arguments[0] in ("-h", "--help"):
         listed = "\n".join(f"  {name:12}{what}" for name, what in COMMANDS.items())
         more = "pyro-vd COMMAND --help shows the arguments of a command; pyro-vd --version prints the version."
-        print(f"usage: pyro-vd COMMAND …\n\n{listed}\n\n{more}")
+        finish_output(f"usage: pyro-vd COMMAND …\n\n{listed}\n\n{more}\n")
         return
     if arguments[0] == "--version":
-        print(f"pyro-vd {__version__}")
+        finish_output(f"pyro-vd {__version__}\n")
         return
     command, *rest = arguments
     if command not in COMMANDS:

@@ -9,6 +9,7 @@ from typing import Any, Literal, NoReturn, get_args, get_origin
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import did_you_mean
 from pyro_vd._core.schema import check_tree
+from pyro_vd._core.terminal import finish_output
 from pyro_vd._core.yaml_files import from_text
 from pyro_vd.cli.commands import COMMANDS
 
@@ -32,6 +33,17 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
         )
         self.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+
+    def print_help(self, file: Any = None) -> None:
+        """Print the help; argparse itself would not say that it cannot be written.
+
+        Raises:
+            OSError: standard output cannot be written.
+        """
+        if file is None:
+            finish_output(self.format_help())
+        else:
+            super().print_help(file)
 
     def flag(self, name: str, help_text: str) -> None:
         """Add an option without a value, which is True where it is given."""
