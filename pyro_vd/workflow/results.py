@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NotRequired, TypedDict
 
 from pyro_vd._core.errors import InputError
@@ -40,8 +41,8 @@ class _Classes(_Network):
 
 
 class _Numbers(_Network):
-    rmse: float
-    rmse_se: float
+    rmse: float | None
+    rmse_se: float | None
     coverage_50: float | None
     coverage_90: float | None
     examples: int
@@ -76,6 +77,8 @@ class _Results(TypedDict):
 def check_results(where: str, content: Any) -> dict[str, Any]:
     """Check that a tree is the content of a finished run's ``metrics.json``, and return it.
 
+    JSON has null for an RMSE that is not finite: it becomes infinity again, and its standard error NaN.
+
     Args:
         where: the file, for messages.
         content: the tree.
@@ -100,5 +103,8 @@ def check_results(where: str, content: Any) -> dict[str, Any]:
             examples, allowed = network["examples"], "an integer >= 1"
             message = f"{where}: {key}.examples (={examples}) must be {allowed}"
             raise InputError(message, name=f"{key}.examples", value=examples, allowed=allowed)
+        for lost, value in ("rmse", math.inf), ("rmse_se", math.nan):
+            if lost in network and network[lost] is None:
+                network[lost] = value
     results: dict[str, Any] = content
     return results

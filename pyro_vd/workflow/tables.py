@@ -12,7 +12,7 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from pyro_vd._core.terminal import console
-from pyro_vd.evaluation.score import Score, score_in
+from pyro_vd.evaluation.score import RMSE, Score, score_in
 from pyro_vd.networks.sizes import OTHERS
 
 SIZES = ("compression", "with prior %", "parameters", "bytes", "sparse bytes")
@@ -139,7 +139,7 @@ def _or_dash(value: float | None, digits: int) -> str:
 
 def _cells(metrics: Mapping[str, Any]) -> list[str]:
     if "rmse" in metrics:
-        quality = [f"{metrics['rmse']:.4g} ± {metrics['rmse_se']:#.2g}"]
+        quality = ["∞" if metrics["rmse"] in (None, math.inf) else with_error(Score(RMSE, metrics["rmse"]), metrics["rmse_se"])]
         shares = ((level, metrics[f"coverage_{level}"]) for level in (50, 90))
         rest = [_coverage(level, share, metrics["examples"]) for level, share in shares]
     else:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,11 @@ import pytest
 from support import contents, refused, run_cli, write_npz
 
 from pyro_vd import load_pruned, load_run
+from pyro_vd._core.storage import as_json
 from pyro_vd.evaluation.score import score_of
 from pyro_vd.models import Normal
+from pyro_vd.workflow.run_folder import read_metrics
+from pyro_vd.workflow.tables import print_networks
 
 SHORT = ("--pretrain.epochs=2", "--train.epochs=3", "--train.kl_weight.end=1", "--device=cpu", "--quiet")
 
@@ -65,6 +70,28 @@ def test_every_command_takes_it(run: Path, tmp_path: Path) -> None:
     assert "RMSE" in run_cli("compare", run)[1]
     assert json_of("inspect", run)["layers"]
     assert json_of("animate", run, "--max-frames=2")["recorded"] == 4
+
+
+def test_an_infinite_rmse_is_read_again(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """JSON has null for it, and for its standard error."""
+    shutil.copytree(run, folder := tmp_path / "run")
+    metrics = json.loads((run / "metrics.json").read_text())
+    for name in ("ridge", "pruned"):
+        metrics["networks"][name] |= {"rmse": math.inf, "rmse_se": math.nan, "nll": math.inf}
+    (folder / "metrics.json").write_text(as_json(metrics))
+    assert load_run(folder).recipe == load_run(run).recipe
+    found = json_of("compare", folder, run, "--sort=error", "--out", tmp_path / "c.png")["runs"]
+    assert [each["run"] for each in found] == [str(run), str(folder)], "the infinite one is the worst"
+    assert [each["score"]["name"] for each in found] == ["rmse", "rmse"]
+    assert found[1]["score"]["value"] is None
+    for command in (
+        ("compare", folder),
+        ("train", "diabetes", *SHORT, "--data.validation=50", "--train.frames=1", "--resume", "--out", folder),
+    ):
+        assert run_cli(*command)[0] == 0, command
+    assert read_metrics(folder)["networks"]["pruned"]["rmse"] == math.inf
+    print_networks("as evaluate does", json.loads((folder / "metrics.json").read_text())["networks"])
+    assert capsys.readouterr().out.count("∞") >= 4
 
 
 @pytest.mark.parametrize(("likelihood", "key"), [("normal", "rmse"), ("poisson", "rmse"), ("bernoulli", "error")])
