@@ -15,7 +15,7 @@ from pyro_vd._core.generators import generators_kept
 from pyro_vd._core.patterns import by_pattern
 from pyro_vd._core.recording import recording
 from pyro_vd.distributions.closed_form import ClosedForm
-from pyro_vd.inference.recording_checks import RepeatableOnly, checked_recording, draws_apart
+from pyro_vd.inference.recording_checks import NumbersStay, RepeatableOnly, checked_recording, draws_apart
 from pyro_vd.networks.inputs import device_of, map_tensors, tensors_in
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def record(
     def step(kl_weight: Tensor, *batch: Tensor) -> tuple[Tensor, list[Tensor | None]]:
         given = iter(batch)
         inputs, observations = map_tensors(lambda _: next(given), (x, y))
-        with RepeatableOnly():
+        with RepeatableOnly(), NumbersStay():
             terms, gradients = _gradients(elbo, model, guide, parameters, (inputs, observations), kl_weight, closed)
         sites.extend(terms)
         return torch.stack([value.to(kl_weight.dtype) for value in terms.values()]), gradients
@@ -77,7 +77,8 @@ def record(
     kl_weight = torch.ones((), device=device_of((x, y)), dtype=next(iter(parameters)).dtype)
     decompositions: Any = get_decompositions([torch.ops.aten.native_dropout])
     kept = buffers_kept(model, guide), generators_kept(kl_weight.device)
-    with kept[0], kept[1], recording(), pyro.validation_enabled(False), checked_recording(model.net):
+    parts = {"": model.net, "likelihood": model.likelihood, "guide": guide}
+    with kept[0], kept[1], recording(), pyro.validation_enabled(False), checked_recording(parts):
         graph = make_fx(step, decompositions, tracing_mode="real")(kl_weight, *batch)
     return RecordedStep(graph, _take_out_draws(graph), sites[3:], frozenset(closed))
 
@@ -115,13 +116,16 @@ def _gradients(
 
 @contextmanager
 def buffers_kept(*modules: nn.Module) -> Iterator[None]:
-    """Restore the values of all buffers at the end."""
-    held = [(buffer, buffer.clone()) for module in modules for buffer in module.buffers()]
+    """Restore all buffers at the end: the tensors, where others were assigned, and their values."""
+    parts = [part for module in modules for part in module.modules()]
+    held = [(part, name, buffer) for part in parts for name, buffer in part._buffers.items() if buffer is not None]
+    values = [buffer.clone() for _, _, buffer in held]
     try:
         yield
     finally:
         with torch.no_grad():
-            for buffer, value in held:
+            for (part, name, buffer), value in zip(held, values, strict=True):
+                part._buffers[name] = buffer
                 buffer.copy_(value)
 
 

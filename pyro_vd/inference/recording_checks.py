@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pyro_vd._core.errors import InputError
@@ -25,6 +26,10 @@ _LEFT_OUT = {"mkldnn_rnn_layer": "PyTorch's LSTM on the CPU is one function whos
 MOST_OPERATIONS = 5000
 """Operations of a step; the compiler takes about a second for ten of them."""
 _PLAIN = bool | int | float | str | None
+_OF_TORCH = (frozenset(vars(nn.Module())) - {"_buffers"}) | {"_flat_weights", "_flat_weight_refs"}
+"""Attributes that torch itself keeps in a module."""
+_NUMBERS_OUT = frozenset({Tensor.tolist, Tensor.numpy, Tensor.__array__})
+"""What hands numbers to Python without a tensor operation."""
 
 
 def draws_apart(function: Any, args: tuple[Any, ...], kwargs: Any) -> bool:
@@ -73,23 +78,41 @@ class RepeatableOnly(TorchDispatchMode):
         return func(*args, **kwargs)
 
 
+class NumbersStay(TorchFunctionMode):
+    """Refuses to hand the numbers of a tensor to Python code in ways that :class:`RepeatableOnly` does not see."""
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        if func in _NUMBERS_OUT:
+            raise NotRepeatableError(f"{func.__name__} makes the computation depend on the numbers in the batch")
+        return func(*args, **(kwargs or {}))
+
+
 class NotRepeatableError(RuntimeError):
     """An operation that a graph would freeze."""
 
 
 @contextmanager
-def checked_recording(net: nn.Module) -> Iterator[None]:
+def checked_recording(parts: Mapping[str, object]) -> Iterator[None]:
     """Check that a forward and backward pass inside can be recorded, and restore the attributes of modules that it changes.
+
+    Args:
+        parts: what runs, by the prefix of its attributes in messages; the network has the empty one. What is no module is left
+            out.
 
     Raises:
         InputError: it cannot; the message names the layer, if it is one.
     """
-    before = [(path, module, _noted(module), dict(vars(module))) for path, module in net.named_modules()]
+    modules = {prefix: part for prefix, part in parts.items() if isinstance(part, nn.Module)}
+    before = [
+        (f"{prefix}.{path}".strip("."), module, _noted(module), dict(vars(module)))
+        for prefix, part in modules.items()
+        for path, module in part.named_modules()
+    ]
     noise = _python_noise()
     try:
         yield
     except Exception as error:  # whatever a network of others raises where it is recorded
-        raise _refused(f"{_layer_of(error.__traceback__, net)} cannot be compiled: {one_line(error)[:300]}") from error
+        raise _refused(f"{_layer_of(error.__traceback__, modules[''])} cannot be compiled: {one_line(error)[:300]}") from error
     finally:
         changed = [f"{path}.{name}".lstrip(".") for path, module, noted, _ in before for name in _changed(module, noted)]
         for _, module, _, attributes in before:
@@ -108,7 +131,9 @@ def _noted(module: nn.Module) -> dict[str, Any]:
     """What an attribute of a module is: its value, or the identities of the object and its items."""
     noted: dict[str, Any] = {}
     for name, value in vars(module).items():
-        if not name.startswith("_"):
+        if name == "_buffers":
+            noted |= {buffer: id(tensor) for buffer, tensor in value.items()}
+        elif name not in _OF_TORCH:
             items = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else ()
             noted[name] = value if isinstance(value, _PLAIN) else (id(value), [id(item) for item in items])
     return noted

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
+import pyro.distributions as dist
 import pytest
 import torch
 from support import refuses
@@ -191,7 +193,8 @@ class Refused(nn.Module):
 class Strange(nn.Module):
     def __init__(self, does: Callable[[nn.Module, Tensor], Tensor]) -> None:
         super().__init__()
-        self.does, self.calls, self.seen = does, 0, None
+        self.does, self.calls, self._calls, self.seen = does, 0, 0, None
+        self.register_buffer("mean", torch.zeros(8))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.does(self, x)
@@ -200,6 +203,16 @@ class Strange(nn.Module):
 def count(module: Any, x: Tensor) -> Tensor:
     module.calls += 1
     return x
+
+
+def count_privately(module: Any, x: Tensor) -> Tensor:
+    module._calls += 1
+    return x / module._calls
+
+
+def assign(module: Any, x: Tensor) -> Tensor:
+    module.mean = 0.5 * (module.mean + x.detach().mean(0))
+    return x - module.mean
 
 
 def keep(module: Any, x: Tensor) -> Tensor:
@@ -215,6 +228,11 @@ REFUSED: dict[str, tuple[Callable[[nn.Module, Tensor], Tensor], str]] = {
     "another generator": (lambda _, x: x * torch.rand(x.shape, generator=OTHER_GENERATOR), "'strange' (Strange)"),
     "too many operations": (lambda _, x: sum((x.sin() for _ in range(300)), x), "'strange' (Strange)"),
     "a counter": (count, "'strange.calls'"),
+    "a private counter": (count_privately, "'strange._calls'"),
+    "a buffer that is assigned": (assign, "'strange.mean'"),
+    "numbers in a list": (lambda _, x: x * x.tolist()[0][0], "'strange' (Strange)"),
+    "numbers in an array": (lambda _, x: x * float(x.detach().numpy().max()), "'strange' (Strange)"),
+    "numbers that NumPy takes": (lambda _, x: x * float(np.asarray(x.detach()).max()), "'strange' (Strange)"),
     "an activation that is kept": (keep, "'strange.seen'"),
     "noise of Python": (lambda _, x: x * random.random(), "Python"),
 }
@@ -230,10 +248,36 @@ def test_what_a_graph_would_freeze_is_refused(case: str, monkeypatch: pytest.Mon
     parameters = [*model.parameters(), *guide.parameters()]
     while model.gradient_watch.is_waiting:
         torch.autograd.grad(elbo.differentiable_loss(model, guide, ROWS, y), parameters, allow_unused=True)
-    calls = model.net.strange.calls
+    strange = model.net.strange
+    before = strange.calls, strange._calls, strange.mean
+    mean = strange.mean.clone()
     with refuses("compile", True, named, "compile=False"):
         record(elbo, model, guide, parameters, ROWS, y)
-    assert model.net.strange.calls == calls, "the attributes are those before"
+    assert (strange.calls, strange._calls) == before[:2], "the attributes are those before"
+    assert strange.mean is before[2]
+    assert torch.equal(strange.mean, mean)
+
+
+class Counting(nn.Module):
+    """A likelihood that counts its calls, in an attribute or in a buffer that it assigns."""
+
+    def __init__(self, in_buffer: bool) -> None:
+        super().__init__()
+        self.calls: Any = 0
+        if in_buffer:
+            del self.calls
+            self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, output: Tensor) -> dist.Categorical:
+        self.calls = self.calls + 1
+        return dist.Categorical(logits=output / self.calls)
+
+
+@pytest.mark.parametrize("in_buffer", [False, True])
+def test_a_likelihood_that_would_be_frozen_is_refused(in_buffer: bool) -> None:
+    model, guide = pair(mlp(), likelihood=Counting(in_buffer))
+    with refuses("compile", True, "'likelihood.calls'"):
+        assert_recorded(VariationalDropoutELBO(), model, guide, ROWS, torch.arange(N) % CLASSES)
 
 
 def test_a_recurrent_layer_that_is_one_function_is_refused() -> None:
