@@ -189,7 +189,8 @@ def _buffers_of_thread(dtype: torch.dtype) -> tuple[Tensor, ...]:
     """Return the buffers of this thread; new ones would cost a page fault for each of their pages in every step."""
     held: dict[torch.dtype, tuple[Tensor, ...]] = vars(_local).setdefault("held", {})
     if dtype not in held:
-        held[dtype] = torch.empty(_BUFFERS, _CHUNK, dtype=dtype, device="cpu").unbind()
+        with torch.inference_mode(False):  # later calls with gradients could not use those of inference mode
+            held[dtype] = torch.empty(_BUFFERS, _CHUNK, dtype=dtype, device="cpu").unbind()
     return held[dtype]
 
 

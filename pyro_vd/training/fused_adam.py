@@ -14,7 +14,8 @@ class FusedAdam(torch.optim.Adam):
     """``torch.optim.Adam(fused=True)``: the same numbers and the same state, in less time per step.
 
     What torch finds out anew at every step, such as which parameters lie on which device, takes as long as the kernel itself
-    for 100,000 parameters. Where parameters differ in device or type, or have no state yet, the step is that of torch.
+    for 100,000 parameters. Where parameters differ in device or type, have no state yet, or are scaled by a ``GradScaler``, the
+    step is that of torch.
 
     Args:
         params: groups of parameters, each a dictionary with the key ``params``.
@@ -37,7 +38,8 @@ class FusedAdam(torch.optim.Adam):
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """Take one step with the present gradients; a parameter without one stays."""
         hooks = self._optimizer_step_pre_hooks, self._optimizer_step_post_hooks, _global_optimizer_pre_hooks
-        if closure is not None or any(hooks) or _global_optimizer_post_hooks:
+        is_scaled = any(getattr(self, name, None) is not None for name in ("grad_scale", "found_inf"))  # by a GradScaler
+        if closure is not None or is_scaled or any(hooks) or _global_optimizer_post_hooks:
             return _step_of_torch(self, closure)
         found = [self._arguments(group) for group in self.param_groups]
         if None in found:
@@ -61,7 +63,7 @@ class FusedAdam(torch.optim.Adam):
         for parameter in group["params"]:
             if (gradient := parameter.grad) is None:
                 continue
-            if (state := self.state.get(parameter)) is None or gradient.is_sparse or gradient.is_complex():
+            if not (state := self.state.get(parameter)) or gradient.is_sparse or gradient.is_complex():
                 return None
             parameters.append(parameter)
             gradients.append(gradient)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -246,3 +247,18 @@ def test_a_second_derivative_is_refused(form: KL) -> None:
     value = form(theta, torch.zeros(2)).sum()
     first, second = (torch.autograd.grad(value, theta, retain_graph=True)[0] for _ in range(2))
     assert torch.equal(first, second)
+
+
+def test_a_first_call_in_inference_mode_leaves_gradients_possible() -> None:
+    """In a thread of its own, whose buffers are new."""
+
+    def run() -> Tensor:
+        theta, log_sigma2 = torch.ones(5, requires_grad=True), torch.zeros(5)
+        with torch.inference_mode():
+            kl_approximate(theta, log_sigma2)
+        kl_approximate(theta, log_sigma2).sum().backward()
+        assert theta.grad is not None
+        return theta.grad
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(run).result().isfinite().all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Any
 
@@ -64,6 +65,29 @@ def test_hooks_and_closures_are_called() -> None:
     assert calls == ["before", "after"]
     assert adam.step(lambda: 3.0) == 3
     assert {int(state["step"]) for state in adam.state.values()} == {4}
+
+
+def test_gradients_of_a_scaler_are_scaled_back_and_skipped_where_they_are_not_finite() -> None:
+    found = []
+    for kind in KINDS:
+        parameters, adam = made(kind, torch.float32)
+        scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+        for factor in (1.0, 2.0, math.inf, 3.0):
+            adam.zero_grad()
+            scaler.scale(sum((factor * each.square()).sum() for each in parameters)).backward()
+            scaler.step(adam)
+            scaler.update()
+        found.append(parameters)
+    assert all(map(torch.equal, *found))
+    assert all(parameter.isfinite().all() for parameter in found[0])
+
+
+def test_an_empty_state_that_a_look_at_it_has_made_is_filled() -> None:
+    (ours, adam), (others, of_torch) = made("ours", torch.float32), made("torch's", torch.float32)
+    assert adam.state[ours[0]] == {}
+    step(ours, adam, 1)
+    step(others, of_torch, 1)
+    assert all(map(torch.equal, ours, others))
 
 
 def test_gradients_are_removed() -> None:
