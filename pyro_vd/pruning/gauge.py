@@ -36,6 +36,14 @@ class Gauge(ABC):
         It is negative where the weights have not yet reached the thresholds, and 0 where the compression is reached.
         """
 
+    def compression(self) -> float:
+        """Return the compression at the thresholds."""
+        return self._total / max(1, self._total_left())
+
+    @abstractmethod
+    def _total_left(self) -> int:
+        """The number of weights that pruning at the thresholds leaves."""
+
     def _beyond(self, name: str) -> Tensor:
         """By how much the log α of each weight of a site is beyond its threshold."""
         return site_log_alpha(self._guide, name) - self._thresholds[name]
@@ -43,6 +51,10 @@ class Gauge(ABC):
 
 class WeightGauge(Gauge):
     """Counts single weights; those without a prior are never removed."""
+
+    @torch.no_grad()
+    def _total_left(self) -> int:
+        return self._total - sum(int((self._beyond(name) >= 0).count_nonzero()) for name in self._guide.site_names)
 
     @torch.no_grad()
     def shift_for(self, compression: float) -> float:
@@ -123,6 +135,10 @@ class UnitGauge(Gauge):
                     sizes[dim] = max(1, int(stays[units].count_nonzero()))
             total += torch.Size(sizes).numel()
         return total
+
+    @torch.no_grad()
+    def _total_left(self) -> int:
+        return self._left(self._least().cpu(), 0.0)
 
     @torch.no_grad()
     def shift_for(self, compression: float) -> float:

@@ -154,10 +154,10 @@ def fit(
             _train(state, saved, calls)
             if processes.is_first:
                 guide.model.gradient_watch.report()
-                if state.control is not None and not state.stopped:
-                    state.control.report()
             if state.best is not None:
                 state.best.restore()
+            if processes.is_first and state.control is not None and not state.stopped:
+                state.control.report()
             best = best_epoch(state.history, spec) if spec.restore_best else None
             processes.exchange(None)  # nobody leaves before all have succeeded
             return FitResult(tuple(state.history), state.guard.skipped, best or state.epoch, tuple(state.compile_seconds))

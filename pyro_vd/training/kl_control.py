@@ -78,15 +78,16 @@ class KLControl:
         self._weight = math.exp(_within(self._sum + _GAIN * error))
 
     def report(self) -> None:
-        """Say in a message if the compression at the end of a training is not within a tenth of the target."""
-        too_few = self._gauge.shift_for(self._target / _TOLERANCE) < 0
-        if too_few or self._gauge.shift_for(self._target * _TOLERANCE) > 0:
+        """Say in a message if the compression that the guide stands at is not within a tenth of the target."""
+        reached = self._gauge.compression()
+        if reached * _TOLERANCE < self._target:
             logger.warning(
-                "the compression is %s than the target, %g, by more than a tenth. Adam moves log α by about the learning rate "
-                "per step at most: train for more epochs, with a larger lr, or start with a larger log_sigma2",
-                "less" if too_few else "more",
-                self._target,
+                "the compression is %.3g, less than the target, %g, by more than a tenth. Adam moves log α by about the "
+                "learning rate per step at most: train for more epochs, with a larger lr, or start with a larger log_sigma2",
+                *(reached, self._target),
             )
+        elif reached > self._target * _TOLERANCE:
+            logger.warning("the compression is %.3g, more than the target, %g, by more than a tenth", reached, self._target)
 
     def state_dict(self) -> ControlState:
         """Return what a checkpoint holds."""

@@ -36,7 +36,7 @@ class KLWeight:
     """Epoch at which β starts to grow from 0."""
     end: float = 0.0
     """Epoch from which β is ``value``; without a warm-up it is equal to ``start``. With a target, the epoch by which it is
-    reached; where it is equal to ``start``, four fifths of the epochs that follow ``start`` are taken."""
+    reached; where it is left out, or equal to ``start``, four fifths of the epochs that follow ``start`` are taken."""
     target: float | None = None
     """The compression |W| / |W left| to reach at the threshold of the training's rule, ≥ 1; ``value`` is then left out. With a
     guide of units, |W left| is what :func:`~pyro_vd.compact` leaves. None for β as the other numbers say."""
@@ -45,6 +45,8 @@ class KLWeight:
         take(self, "value", check_number("value", self.value, low=0, high=HIGHEST_KL_WEIGHT))
         take(self, "start", check_number("start", self.start, low=0))
         take(self, "end", check_number("end", self.end, low=0))
+        if self.target is not None and self.end == 0:  # not given
+            take(self, "end", self.start)
         if self.end < self.start:
             raise InputError(
                 name="end", value=self.end, allowed=f"at least start (={self.start!r}): epochs between which β grows"
@@ -55,6 +57,19 @@ class KLWeight:
         if self.value != 1.0:
             allowed = "left out, or 1, where a target is given, for which β is found"
             raise InputError(name="value", value=self.value, allowed=allowed)
+
+    def check_time(self, epochs: int) -> None:
+        """Refuse a target that a training of ``epochs`` would not reach, because it begins or ends too late.
+
+        Raises:
+            InputError: a target with ``start`` at or after the last epoch, or ``end`` after it.
+        """
+        if self.target is None:
+            return
+        if self.start >= epochs:
+            raise InputError(name="kl_weight.start", value=self.start, allowed=f"below epochs (={epochs}), with a target")
+        if self.end > epochs:
+            raise InputError(name="kl_weight.end", value=self.end, allowed=f"at most epochs (={epochs}), with a target")
 
     def settled(self, epochs: int) -> float:
         """The epoch, in a training of ``epochs``, from which β has its full weight, or the compression is at its target."""

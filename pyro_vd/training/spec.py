@@ -115,6 +115,7 @@ class TrainingSpec:
         lr_schedule, kl_weight = check_schedules(self.lr_schedule, self.kl_weight)
         for name, value in {"lr_schedule": lr_schedule, "kl_weight": kl_weight, "rule": rule_of(self.rule)}.items():
             take(self, name, value)
+        kl_weight.check_time(self.epochs)
         check_optimizer(self.optimizer, self.lr, self.weight_decay)
         self._check_scheduler()
         take(self, "kl_weights", check_kl_weights(self.kl_weights))

@@ -106,6 +106,9 @@ class TrainConfig(StepsConfig):
         if self.shrink and not self.guide.learns_alpha:
             allowed = f"false where guide.kind is {self.guide.kind!r}, which learns no α to remove weights by"
             raise InputError(name="shrink", value=self.shrink, allowed=allowed)
+        if self.kl_weight.target is not None and not self.guide.learns_alpha:
+            allowed = f"null where guide.kind is {self.guide.kind!r}, which learns no α"
+            raise InputError(name="kl_weight.target", value=self.kl_weight.target, allowed=allowed)
         if self.train_threshold is not None and not self.guide.learns_alpha:
             raise InputError(
                 name="train_threshold",
@@ -124,6 +127,11 @@ class FinetuneConfig(StepsConfig):
     """Factors on β of single sites, by name or pattern such as "embedding.*"; of several that match, the first counts."""
     shrink: bool = TrainingSpec.shrink
     """Whether units that pruning has left without a weight are removed for good after three epochs: epochs become cheaper."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (target := self.kl_weight.target) is not None:
+            raise InputError(name="kl_weight.target", value=target, allowed="null: fine-tuning removes no more weights")
 
 
 @dataclass

@@ -93,6 +93,12 @@ class Recipe:
                 value=self.prune.max_inputs,
                 allowed=f"null with train.guide {guide}: no α is learnt that differs between the inputs of a layer",
             )
+        if self.prune.max_inputs is not None and self.train.kl_weight.target is not None:
+            raise InputError(
+                name="train.kl_weight.target",
+                value=self.train.kl_weight.target,
+                allowed=f"null where prune.max_inputs (={self.prune.max_inputs}) says how many inputs are left",
+            )
         if self.prune.max_error_rise is not None and self.data.validation == 0:
             raise InputError(
                 f"prune.max_error_rise (={self.prune.max_error_rise}) needs validation data: set data.validation above 0",

@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from pyro_vd._core.arguments import check_device, check_path
+from pyro_vd._core.compiler import check_compiler
 from pyro_vd._core.storage import as_json, write_atomically
 from pyro_vd.compaction.surviving import compact_size
 from pyro_vd.data.augmentation import RandomAffine
@@ -96,7 +97,9 @@ def _train_run(
     processes: Processes,
 ) -> dict[str, Any]:
     recipe = recipe.from_anywhere()
-    check_device(recipe.torch_device())
+    device = check_device(recipe.torch_device())
+    if recipe.train.compile:
+        check_compiler("train.compile", device)
     torch.set_num_threads(recipe.threads)
     data = data_of(recipe)
     was_open, recipe = recipe.model.is_open, resolved(recipe, data)

@@ -19,7 +19,7 @@ from pyro_vd.guides import GroupVariationalDropout, PointEstimate, WeightGuide
 from pyro_vd.networks import mlp
 from pyro_vd.networks.sizes import weight_counts
 from pyro_vd.pruning.gauge import gauge_of
-from pyro_vd.training import Callback, TrainingState
+from pyro_vd.training import Callback, TrainingSpec, TrainingState
 from pyro_vd.workflow import Recipe
 from pyro_vd.workflow.recipe_files import parse_recipe
 
@@ -92,6 +92,26 @@ def test_a_target_that_is_missed_is_said(caplog: pytest.LogCaptureFixture) -> No
     assert "less" in caplog.text
 
 
+@pytest.mark.parametrize("target", [1, 1.05])
+def test_a_target_that_is_almost_reached_from_the_start_is_not_said_to_be_missed(
+    target: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    guide = weights((), log_sigma2=-20.0)
+    result = fit(guide, TRAIN, epochs=2, kl_weight=KLWeight(target=target), progress=False, lr=1e-4)
+    assert 1 <= result.history[-1].compression < 1.05
+    assert not caplog.records
+
+
+def test_a_compression_beyond_the_target_is_quoted_without_advice_that_removes_more(caplog: pytest.LogCaptureFixture) -> None:
+    guide = weights(())
+    with torch.no_grad():
+        guide.site(guide.site_names[0]).log_sigma2[:5] = 9.0
+    result = fit(guide, TRAIN, epochs=1, kl_weight=KLWeight(target=1.5), **OPTIONS)
+    assert result.history[-1].compression == pytest.approx(2, rel=0.1)
+    assert f"{result.history[-1].compression:.3g}, more" in caplog.text
+    assert "train for more" not in caplog.text
+
+
 def test_the_compression_grows_along_the_ramp_and_beta_is_zero_before() -> None:
     result = fit(weights(), TRAIN, epochs=40, kl_weight=KLWeight(start=4, end=36, target=10), rule=3.0, **OPTIONS)
     assert [record.kl_weight for record in result.history[:4]] == [0] * 4
@@ -140,6 +160,7 @@ def test_the_gauge_says_the_threshold_of_a_compression(kind: str, compression: f
     shift = gauge.shift_for(compression)
     assert left(shift - 1e-6) <= total / compression * 1.01
     assert left(shift + 1e-3) > total / compression * 0.8
+    assert gauge.compression() == pytest.approx(total / left(0.0))
 
 
 def test_a_resumed_training_is_the_same_bit_for_bit(tmp_path: Path) -> None:
@@ -167,6 +188,27 @@ def test_a_resumed_training_is_the_same_bit_for_bit(tmp_path: Path) -> None:
 def test_bad_targets_are_refused(arguments: dict[str, Any], name: str, value: object) -> None:
     with refuses(name, value):
         KLWeight(**arguments)
+
+
+def test_without_an_end_the_target_may_start_late_but_not_after_the_last_epoch() -> None:
+    assert KLWeight(target=5, start=10).settled(20) == pytest.approx(18)
+    with refuses("kl_weight.start", 10, "epochs (=10)"):
+        TrainingSpec(epochs=10, kl_weight=KLWeight(target=5, start=10))
+    with refuses("kl_weight.end", 11, "epochs (=10)"):
+        TrainingSpec(epochs=10, kl_weight=KLWeight(target=5, end=11))
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        ({"finetune": {"kl_weight": {"target": 5}}}, "finetune.kl_weight.target"),
+        ({"train": {"kl_weight": {"target": 5}}, "prune": {"max_inputs": [5, 5]}}, "train.kl_weight.target"),
+        ({"train": {"kl_weight": {"target": 5}, "guide": {"kind": "none"}}}, "train.kl_weight.target"),
+    ],
+)
+def test_a_recipe_whose_target_cannot_be_controlled_is_refused(content: dict[str, Any], name: str) -> None:
+    with refuses(name, 5):
+        parse_recipe(content)
 
 
 def test_what_cannot_be_controlled_is_refused() -> None:
