@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from pyro_vd.inference.output_draw import EPS, drawn_output
 from pyro_vd.networks.layer_registry import linear_call
@@ -65,16 +66,31 @@ def test_second_derivatives_are_those_of_single_operations(name: str) -> None:
     torch.testing.assert_close(*found)
 
 
-def test_only_gradients_that_are_needed_are_computed() -> None:
+class Products(TorchDispatchMode):
+    """Counts products of matrices."""
 
-    x, variance = torch.randn(5, 4), torch.rand(3, 4).requires_grad_()
-    call = linear_call(F.linear, (x, variance), {})
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        self.count += func in (torch.ops.aten.mm.default, torch.ops.aten.addmm.default)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    ("needed", "products"), [({"variance"}, 1), ({"theta"}, 1), ({"theta", "variance"}, 2), ({"x", "theta", "variance"}, 4)]
+)
+def test_only_gradients_that_are_needed_are_computed(needed: set[str], products: int) -> None:
+    """The gradient of a weight is one product; that of the inputs is one for the mean and one for the variance."""
+    shapes = {"x": (5, 4), "theta": (3, 4), "variance": (3, 4)}
+    leaves = {name: torch.rand(shape).requires_grad_(name in needed) for name, shape in shapes.items()}
+    call = linear_call(F.linear, (leaves["x"], leaves["theta"]), {})
     assert call is not None
-    output = drawn_output(*call, torch.zeros(3, 4), variance)
+    output = drawn_output(*call, leaves["theta"], leaves["variance"])
     assert output is not None
-    output.sum().backward()
-    assert variance.grad is not None
-    assert x.grad is None
+    with Products() as counted:
+        output.sum().backward()
+    assert {name for name, leaf in leaves.items() if leaf.grad is not None} == needed
+    assert counted.count == products
 
 
 @pytest.mark.parametrize(

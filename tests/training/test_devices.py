@@ -62,8 +62,7 @@ def test_a_training_and_what_follows_it(network: Callable[[], Network], make: Ma
         pytest.skip("the guides of units take part in the first networks")
     guide, x = made(network, make)
     before = {name: value.clone() for name, value in guide.named_parameters()}
-    result = fit(guide, (x, LABELS), (x, LABELS), device=device, **OPTIONS)
-    assert all(record.loss == record.loss for record in result.history)
+    fit(guide, (x, LABELS), (x, LABELS), device=device, **OPTIONS)
     assert {value.device.type for value in (*guide.parameters(), *guide.model.parameters())} == {device}
     assert any(not torch.equal(value.cpu(), before[name]) for name, value in guide.named_parameters())
     assert all(bool(values.isfinite().all()) for values in log_alpha(guide).values())
@@ -132,8 +131,7 @@ def test_a_training_shrinks(network: Callable[[], Network], device: str) -> None
 @pytest.mark.parametrize("device", DEVICES)
 def test_lower_precision(device: str) -> None:
     guide, x = made(normalised, variational)
-    result = fit(guide, (x, LABELS), device=device, precision="bf16-mixed", **OPTIONS)
-    assert result.history[-1].loss == result.history[-1].loss
+    fit(guide, (x, LABELS), device=device, precision="bf16-mixed", **OPTIONS)
     assert {value.dtype for value in guide.parameters()} == {torch.float32}
 
 
