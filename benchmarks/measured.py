@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -62,6 +63,11 @@ def check(recipe: str, seed: int) -> None:
         raise SystemExit(f"{folder(recipe, seed)} is not of the recipe {recipe} as it is now: {found} against {wanted}")
 
 
+def finished_of(name: str, seeds: Sequence[int]) -> list[int]:
+    """The seeds of a recipe or of one of its variants whose runs are complete."""
+    return [seed for seed in seeds if (folder(name, seed) / "metrics.json").exists()]
+
+
 def experiment(name: str) -> list[str]:
     """The section of an experiment: its command, what it does, its table, its figures beside the documentation."""
     module = load_experiment(name)
@@ -98,13 +104,14 @@ def main() -> None:
         "",
     ]
     for recipe, seeds in RUNS.items():
-        finished = [seed for seed in seeds if (folder(recipe, seed) / "metrics.json").exists()]
+        finished = finished_of(recipe, seeds)
         for seed in finished:
             check(recipe, seed)
         runs = [read_metrics(folder(recipe, seed)) for seed in finished]
         lines += section(recipe, runs) if runs else kept.get(recipe, [])
         if runs and recipe in VARIANTS:
-            lines += curve(recipe, seeds, VARIANTS[recipe])
+            variants = {variant: finished_of(f"{recipe}-{variant}", own) for variant, own in VARIANTS[recipe].items()}
+            lines += curve(recipe, finished, {variant: own for variant, own in variants.items() if own})
     for name in NAMES:
         lines += experiment(name) if (OUT / name / "table.md").exists() else kept.get(f"experiment {name}", [])
     for name, command in BENCHMARKS.items():

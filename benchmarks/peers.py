@@ -67,6 +67,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     data = load_data("digits" if options.net == "digits" else "mnist")
+    settings = {"net": options.net, "epochs": options.epochs, "lr": options.lr}
     options.out.parent.mkdir(parents=True, exist_ok=True)
     lines = [json.loads(line) for line in options.out.read_text().splitlines()] if options.out.exists() else []
     for seed in range(options.seeds):
@@ -78,7 +79,7 @@ def main() -> None:
         print(f"seed {seed}: dense network, error {100 * before['error']:.2f} %, {before['seconds']:.0f} s", flush=True)
         for target in options.targets:
             for name, method in METHODS.items():
-                key = {"net": options.net, "seed": seed, "target": target, "method": name, "epochs": options.epochs}
+                key = settings | {"seed": seed, "target": target, "method": name}
                 if any(key.items() <= line.items() for line in lines):
                     continue
                 torch.manual_seed(seed)
@@ -87,7 +88,7 @@ def main() -> None:
                 lines.append(key | measured(net, dense, data, time.process_time() - start))
                 with options.out.open("a") as file:
                     file.write(json.dumps(lines[-1]) + "\n")
-    print(table([line for line in lines if line["net"] == options.net and line["epochs"] == options.epochs]))
+    print(table([line for line in lines if settings.items() <= line.items()]))
 
 
 def table(lines: list[dict[str, float]]) -> str:

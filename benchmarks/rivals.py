@@ -49,12 +49,20 @@ def batches(data: tuple[Tensor, Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         yield x[chosen], y[chosen]
 
 
-def learn(net: nn.Module, task: Task, epochs: int, after_epoch: Callable[[int], object] = lambda _: None) -> None:
-    """Train with Adam, at a rate that falls to 0."""
+def learn(
+    net: nn.Module,
+    task: Task,
+    epochs: int,
+    after_epoch: Callable[[int], object] = lambda _: None,
+    start: int = 0,
+    length: int | None = None,
+) -> None:
+    """Train with Adam, at a rate that falls to 0 in ``length`` epochs, of which ``start`` are over; by default in all."""
     net.train()
     optimizer = torch.optim.Adam(net.parameters(), lr=task.lr)
-    steps = epochs * math.ceil(len(task.train[0]) / BATCH)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: max(0.0, 1 - step / steps))
+    per_epoch = math.ceil(len(task.train[0]) / BATCH)
+    before, steps = start * per_epoch, (length or epochs) * per_epoch
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: max(0.0, 1 - (before + step) / steps))
     for epoch in range(epochs):
         for x, y in batches(task.train):
             optimizer.zero_grad()
@@ -106,10 +114,8 @@ def _torch_pruning(task: Task, importance: torch_pruning.importance.Importance) 
             pruner.step()
 
     for epoch in range(task.epochs):  # the pruner replaces parameters, so that each epoch has an optimizer of its own
-        part = Task(net, task.train, task.target, task.epochs, task.lr * (1 - epoch / task.epochs))
-        learn(net, part, 1)
+        learn(net, task, 1, start=epoch, length=task.epochs)
         remove(epoch)
-    learn(net, Task(net, task.train, task.target, task.epochs, task.lr / task.epochs), 1)
     return net
 
 

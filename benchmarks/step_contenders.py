@@ -116,9 +116,10 @@ def with_pyro(
 
 def ours(net: nn.Module, kl: KLForm = "approximate", drawn_once: bool = False) -> Step:
     """A step as ``pyro_vd.fit`` takes it, without its guard; with ``drawn_once`` each weight is drawn once per batch."""
-    model = BayesianNetwork(net, num_data=NUM_DATA, prior=partial(LogUniform, kl=kl))
+    prior = partial(LogUniform, kl=kl)
+    model = BayesianNetwork(net, num_data=NUM_DATA, prior=prior)
     if drawn_once:
-        model = BayesianNetwork(net, num_data=NUM_DATA, shared=model.weight_names)
+        model = BayesianNetwork(net, num_data=NUM_DATA, prior=prior, shared=model.weight_names)
     guide, elbo = VariationalDropout(model), VariationalDropoutELBO()
     optimizer = FusedAdam([{"params": list(elbo(model, guide).parameters())}], lr=1e-3)
 
