@@ -49,6 +49,7 @@ class Compiling:
         if self._step is None:
             guide: Any = state.loss_of.guide
             self._step = CompiledStep(state.elbo, state.loss_of.model, guide, x, y, adds_up=state.spec.accumulate > 1)
+            state.put_back = None
             state.compile_seconds.append(self._step.seconds)
             logger.info("the step was compiled in %.1f s", self._step.seconds)
         self._taken += 1

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from pyro_vd._core.arguments import check_flag
+from pyro_vd._core.errors import InputError
 from pyro_vd.data.batches import Batches
 from pyro_vd.data.dataset import Data
 from pyro_vd.evaluation.deployed import stored_size
@@ -151,7 +152,12 @@ def fit(
         calls = Callbacks([*callbacks, *shown] if isinstance(callbacks, Sequence) else callbacks, processes.is_first)
         with training_of(guide.model):
             state, saved = prepare(guide, train, validation, spec, device, checkpoint, resume, calls, processes)
-            _train(state, saved, calls)
+            try:
+                _train(state, saved, calls)
+            except InputError:
+                if state.put_back is not None and not state.epoch and not state.step:  # the first step cannot be compiled
+                    state.put_back()
+                raise
             if processes.is_first:
                 guide.model.gradient_watch.report()
             if state.best is not None:

@@ -89,7 +89,7 @@ def prepare(
     if resume and saved is None:
         raise InputError(name="resume", value=resume, allowed="False where no checkpoint is given")
     elbo = VariationalDropoutELBO(num_particles=spec.num_particles, noise=spec.noise, kl_weights=spec.kl_weights)
-    with placed(guide, target, batches.num_examples, spec.held):
+    with placed(guide, target, batches.num_examples, spec.held) as put_back:
         if type(batches) is TensorBatches:
             batches = batches.to(target)
         checked = check_batches(batches, model, first)
@@ -115,6 +115,7 @@ def prepare(
             shuffle=torch.Generator().manual_seed(seed),
             guard=NonFiniteGuard(loss_of, elbo),
             best=BestEpoch(loss_of) if spec.restore_best else None,
+            put_back=put_back if spec.compile else None,
         )
         if spec.shrink:
             state.shrinking = Shrinking(state, checked[0])

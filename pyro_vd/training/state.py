@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -78,6 +78,8 @@ class TrainingState:
     """What finds β, where the training has a compression as its target."""
     compile_seconds: list[float] = field(default_factory=list)
     """How long each compilation of the step has taken, where the training compiles it."""
+    put_back: Callable[[], None] | None = None
+    """Makes model and guide what they were before the training; None once the first step is compiled, if steps are."""
     lr: float = math.nan
     """Learning rate of the last update, of the first group of parameters."""
     batch: str = TRAINING_DATA

@@ -19,6 +19,8 @@ from pyro_vd import BayesianNetwork, KLWeight, VariationalDropout, VariationalDr
 from pyro_vd.inference.compiled_step import CompiledStep
 from pyro_vd.testing.interrupting import Interrupt
 from pyro_vd.training import Callback, FitResult, TrainingState
+from pyro_vd.workflow import train_run
+from pyro_vd.workflow.recipe_files import parse_recipe
 
 N = 44
 X = torch.randn(N, 2, 6, 6, generator=torch.Generator().manual_seed(0))
@@ -157,3 +159,36 @@ def test_hooks_of_parameters_are_refused() -> None:
     guide.site("weight").theta.register_hook(lambda gradient: gradient)
     with refuses("compile", True, "sites.weight.theta"):
         CompiledStep(VariationalDropoutELBO(), model, guide, torch.ones(2, 4), torch.zeros(2, dtype=torch.long))
+
+
+def test_a_run_without_a_compiler_does_not_begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._inductor import cpp_builder
+
+    cpp_builder.cpp_compiler_search.cache_clear()
+    monkeypatch.setenv("PATH", "")
+    with refuses("train.compile", True, "C++"):
+        train_run(parse_recipe({"train": {"compile": True}}), tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+class Counted(nn.Linear):
+    """A layer that counts its calls, which compiled code would not do."""
+
+    calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return super().forward(x)
+
+
+def test_a_network_that_cannot_be_compiled_is_left_as_it_was() -> None:
+    torch.manual_seed(0)
+    guide = VariationalDropout(BayesianNetwork(nn.Sequential(nn.BatchNorm1d(4), Counted(4, 3))))
+    guide.model.net[1].calls = 5
+    before = {name: value.clone() for name, value in state_of(guide).items()}
+    had = guide.train_threshold, guide.model.num_data
+    with refuses("compile", True, "'1.calls'"):
+        fit(guide, (torch.randn(12, 4), torch.arange(12) % 3), epochs=2, compile=True, train_threshold=2.0, progress=False)
+    assert (guide.train_threshold, guide.model.num_data) == had
+    assert guide.model.net[1].calls == 5
+    torch.testing.assert_close(state_of(guide), before, rtol=0, atol=0)
