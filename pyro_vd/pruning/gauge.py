@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 
 import torch
@@ -80,11 +81,10 @@ class UnitGauge(Gauge):
         for name, parameter in net.named_parameters(remove_duplicate=False):
             names.setdefault(id(parameter), []).append(name)
         weights = {alias: (names[id(weight)], weight.shape) for alias, weight in net.named_parameters() if weight.ndim >= 2}
-        self._count = 0
         self._of: dict[tuple[str, int], Tensor] = {}
         """By alias and dimension, the number of the unit of each index."""
         self._read: dict[str, tuple[int, Tensor]] = {}
-        """By site, the dimension of its inputs, and their units; 0 with groups of inputs, see :meth:`_least`."""
+        """By site, the dimension of its inputs, or the number of groups of inputs where there are several, and their units."""
         self._stays: list[Tensor] = [groups.fixed]
         self._shapes = {alias: shape for alias, (_, shape) in weights.items()}
         used = [each for by_dim in groups.groups.values() for each in by_dim.values()] + list(groups.across.values())
@@ -143,7 +143,10 @@ class UnitGauge(Gauge):
     @torch.no_grad()
     def shift_for(self, compression: float) -> float:
         least = self._least().cpu()
-        shifts = least[least > -torch.inf].unique()
+        # Above this, something is left of each site and dimension: of nothing, the network would not depend on its inputs.
+        parts = [least[units] for units in self._of.values()] + [self._beyond(name) for name in self._guide.site_names]
+        floor = max((float(part.min()) for part in parts if part.numel()), default=-math.inf)
+        shifts = least[least > floor].unique()
         low, high = 0, len(shifts)  # the first shift that leaves too many weights is in between
         while low < high:
             middle = (low + high) // 2

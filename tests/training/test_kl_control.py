@@ -163,6 +163,18 @@ def test_the_gauge_says_the_threshold_of_a_compression(kind: str, compression: f
     assert gauge.compression() == pytest.approx(total / left(0.0))
 
 
+def test_the_gauge_of_units_leaves_a_unit_of_every_layer() -> None:
+    """The image has one channel, of high log α; no threshold that the gauge says removes it, or all units of a layer."""
+    torch.manual_seed(0)
+    x = torch.randn(2, 1, 28, 28)
+    guide = drawn(GroupVariationalDropout(BayesianNetwork(conv(), prior=NormalJeffreys), weight_noise=False, example=x), 1)
+    guide.site("0.weight").z_log_sigma2.data.fill_(-1)
+    gauge = gauge_of(guide, PruningRule(0.0), x)
+    for compression in (1.5, 10, 1e6):
+        pruned = prune(guide, gauge.shift_for(compression))
+        assert all(weight.any() for weight in pruned.parameters() if weight.ndim >= 2), compression
+
+
 def test_a_resumed_training_is_the_same_bit_for_bit(tmp_path: Path) -> None:
     options: dict[str, Any] = {**OPTIONS, "epochs": 6, "kl_weight": KLWeight(target=8), "shrink": True, "batch_size": 200}
     whole, stopped = weights((20,)), weights((20,))
