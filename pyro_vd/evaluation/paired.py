@@ -124,7 +124,10 @@ def mcnemar(only_first: int, only_second: int) -> float:
         only_second: how many the second network alone has wrong.
     """
     total, fewer = only_first + only_second, min(only_first, only_second)
-    tail = sum(math.comb(total, count) for count in range(fewer + 1))
+    term = tail = 1
+    for count in range(fewer):
+        term = term * (total - count) // (count + 1)
+        tail += term
     return min(1.0, 2 * tail / 2**total)  # whole numbers, so that none is rounded to 0
 
 
@@ -145,9 +148,9 @@ def too_few_examples(before: Losses, standard_error: float | None, rise: float) 
     # A share of the RMSE is about twice that share of the mean square.
     scale = 1.0 if before.score.is_share else (2 if before.name == RMSE else 1) * abs(mean)
     told = _ONE_SIDED * standard_error / scale if scale else math.inf
-    if told <= rise:
+    if told <= rise or (rise and not math.isfinite(told)):  # a share of a score of 0 is nothing that could be told
         return None
-    if not rise or not math.isfinite(told):
+    if not rise:
         return f"no number of examples, here {count:,}, can tell that the error does not rise at all"
     return (
         f"{count:,} validation examples tell a rise of the error from none only where it is {100 * told:.2g} % or more; for a "

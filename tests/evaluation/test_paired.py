@@ -108,3 +108,8 @@ def test_few_examples_cannot_tell_a_small_rise() -> None:
     assert too_few_examples(numbers, None, 0.01) is None
     assert too_few_examples(numbers, 0.1, 0.01) is not None
     assert too_few_examples(numbers, 0.001, 0.01) is None
+
+
+def test_nothing_is_said_of_a_share_of_a_score_of_zero() -> None:
+    losses = Losses(RMSE, torch.zeros(50, dtype=torch.float64), torch.ones(50, dtype=torch.float64))
+    assert too_few_examples(losses, 0.1, 0.002) is None
