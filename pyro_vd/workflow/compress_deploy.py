@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +27,8 @@ Deploy = Literal["onnx", "torch", "sparse"]
 non-zeros."""
 BATCH = 64
 """The number of examples in a batch whose latency is measured."""
-_BYTES_OF_WEIGHT = 6.5
-"""About the bytes of a weight in a sparse file: four of the value, two of the column, and its share of the row's."""
+_BYTES_OF_PLACE = 2.5
+"""About the bytes of a weight in a sparse file beside its value: two of the column, and its share of the row's."""
 
 
 @dataclass(frozen=True)
@@ -78,20 +79,40 @@ def footprint(net: nn.Module, deploy: Deploy, example: Inputs) -> Footprint:
     return Footprint(parameters, flops, file_bytes(net, deploy, example))
 
 
-def wanted_compression(before: Footprint, weights: int, parameters: int, most_bytes: float, deploy: Deploy) -> float:
-    """About the compression |W| / |W left| that makes a file of so many bytes.
+@dataclass(frozen=True)
+class Reach:
+    """What a file of so many bytes asks of a training.
+
+    Attributes:
+        compression: about |W| / |W left|.
+        bytes: of the file, which are more than were asked for where too few weights would be left to learn anything.
+    """
+
+    compression: float
+    bytes: float
+
+
+def reach(net: nn.Module, before: Footprint, weights: int, most_bytes: float, deploy: Deploy) -> Reach:
+    """About the compression |W| / |W left| that makes a file of so many bytes, or of the fewest that can be trained for.
+
+    These leave √n of each tensor of n weights, and in a dense file 2 √n, a row and a column of a square: with fewer, a network
+    hardly depends on its inputs.
 
     Args:
-        before: of the network before.
+        net: the network before.
+        before: its size.
         weights: |W|.
-        parameters: the number of all parameters.
         most_bytes: of the file.
         deploy: what is deployed.
     """
-    overhead = max(0, before.bytes - 4 * parameters)
-    left = (most_bytes - overhead) / (_BYTES_OF_WEIGHT if deploy == "sparse" else 4)
-    share = 1.0 if deploy == "sparse" else weights / parameters  # in a dense file, biases go with their units
-    return weights / max(1.0, left * share)
+    parameters = list(net.parameters())
+    count, item = sum(each.numel() for each in parameters), max(each.element_size() for each in parameters)
+    sparse = deploy == "sparse"
+    overhead = max(0, before.bytes - item * count)  # buffers, and what says where which number is
+    per_weight = item + _BYTES_OF_PLACE if sparse else item * count / weights  # in a dense file, biases go with their units
+    fewest = sum(math.isqrt(each.numel()) for each in parameters if each.ndim >= 2) * (1 if sparse else 2)
+    left = max(1.0, min(fewest, weights), (most_bytes - overhead) / per_weight)
+    return Reach(max(1.0, weights / left), max(most_bytes, overhead + left * per_weight))
 
 
 def save(net: nn.Module, path: Path, deploy: Deploy, example: Inputs, info: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,6 @@ from torch import nn
 from pyro_vd.compaction import compact
 from pyro_vd.distributions.priors import LogUniform, NormalJeffreys
 from pyro_vd.guides.group_variational_dropout import GroupVariationalDropout
-from pyro_vd.guides.means import posterior_mean
 from pyro_vd.guides.variational_dropout import VariationalDropout
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.models.bayesian import BayesianNetwork
@@ -27,9 +27,11 @@ from pyro_vd.pruning.pruned import masked
 from pyro_vd.pruning.rule import PruningRule, pruning_masks
 from pyro_vd.training.finetune import fine_tune
 from pyro_vd.training.fitting import fit
-from pyro_vd.training.schedules import HIGHEST_COMPRESSION, KLWeight, LRSchedule
+from pyro_vd.training.schedules import KLWeight, LRSchedule
 from pyro_vd.workflow.compress_data import CompressData
-from pyro_vd.workflow.compress_deploy import Deploy, Footprint, file_bytes, wanted_compression
+from pyro_vd.workflow.compress_deploy import Deploy, Footprint, Reach, file_bytes, reach
+
+logger: logging.Logger = logging.getLogger(__name__)
 
 _FACTORS = (0.8, 0.85, 0.9, 0.95, 1.0, 1.03, 1.06, 1.1, 1.15, 1.2, 1.3, 1.5, 1.75, 2.0, 3.0, 5.0)
 """What the wanted compression is multiplied by, in turn, until the file is as small as it has to be."""
@@ -84,8 +86,8 @@ def trained(
     before: Footprint,
     folder: Path | None,
     resume: bool,
-) -> tuple[nn.Module, Likelihood]:
-    """Train a network so that its file becomes ``target`` times smaller; return the compact network and its likelihood.
+) -> tuple[nn.Module, BayesianNetwork]:
+    """Train a network so that its file becomes ``target`` times smaller; return it, compact, and the trained model.
 
     Args:
         net: the network, on the CPU, which is not changed.
@@ -99,9 +101,12 @@ def trained(
     data, deploy, example = training.data, training.deploy, training.data.example
     guide, rule = made_guide(net, likelihood, deploy, example)
     weights, _ = weight_counts(guide)
-    parameters = sum(parameter.numel() for parameter in net.parameters())
-    most = before.bytes / target
-    wanted = min(HIGHEST_COMPRESSION, max(1.0, wanted_compression(before, weights, parameters, most, deploy)))
+    wanted = reach(net, before, weights, before.bytes / target, deploy)
+    if wanted.bytes > before.bytes / target + 1:
+        text = (
+            "%.3g times fewer bytes cannot be reached: about %.3g times leave the fewest weights that a network can learn with"
+        )
+        logger.warning(text, target, before.bytes / wanted.bytes)
     epochs, lr = training.schedule()
     torch.manual_seed(training.seed)
     fit(
@@ -111,11 +116,11 @@ def trained(
         lr=lr,
         lr_schedule=LRSchedule("linear", after=0.8),
         rule=rule,
-        kl_weight=KLWeight(target=wanted),
+        kl_weight=KLWeight(target=wanted.compression),
         **training.options_of(target, "train", folder, resume),
     )
     guide.model.cpu(), guide.cpu()
-    pruned = pruned_to(guide, rule, wanted, most, deploy, example)
+    pruned = pruned_to(guide, rule, wanted, deploy, example)
     torch.manual_seed(training.seed + 1)
     fine_tune(
         pruned,
@@ -126,7 +131,7 @@ def trained(
         lr_schedule=LRSchedule("linear"),
         **training.options_of(target, "finetune", folder, resume),
     )
-    return compact(pruned.cpu(), example), guide.model.likelihood
+    return compact(pruned.cpu(), example), guide.model
 
 
 def made_guide(
@@ -140,9 +145,7 @@ def made_guide(
     return GroupVariationalDropout(model, log_sigma2=-4.0, weight_noise=False, example=example), PruningRule(0.0)
 
 
-def pruned_to(
-    guide: WeightGuide, rule: PruningRule, wanted: float, most_bytes: float, deploy: Deploy, example: Inputs
-) -> nn.Module:
+def pruned_to(guide: WeightGuide, rule: PruningRule, wanted: Reach, deploy: Deploy, example: Inputs) -> nn.Module:
     """Prune a trained guide at the highest threshold at which the file of the compact network is small enough.
 
     Where none is low enough, the lowest one is taken. The threshold is never above that of the rule: what is beyond was held at
@@ -151,15 +154,13 @@ def pruned_to(
     Args:
         guide: that is trained.
         rule: of its training.
-        wanted: the compression that the training had as its target.
-        most_bytes: of the file.
+        wanted: the compression that the training had as its target, and the most bytes of the file.
         deploy: what is deployed.
         example: a batch of inputs.
     """
-    gauge = gauge_of(guide, rule, example)
-    pruned, overhead = posterior_mean(guide), None
+    gauge, overhead = gauge_of(guide, rule, example), None
     for factor in _FACTORS:
-        shift = min(0.0, gauge.shift_for(wanted * factor))
+        shift = min(0.0, gauge.shift_for(wanted.compression * factor))
         pruned = masked(guide, pruning_masks(guide, PruningRule(rule.threshold + shift)))
         small = compact(pruned, example)
         stored = sum(tensor.numel() * tensor.element_size() for tensor in small.state_dict().values())
@@ -168,6 +169,6 @@ def pruned_to(
         else:  # writing one takes seconds, and what is in it beside the numbers is nearly the same
             overhead = file_bytes(small, deploy, example) - stored + _SPARE if overhead is None else overhead
             size = stored + overhead
-        if size <= most_bytes:
+        if size <= wanted.bytes:
             break
     return pruned

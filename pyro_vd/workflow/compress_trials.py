@@ -11,7 +11,6 @@ from torch import nn
 
 from pyro_vd.evaluation.paired import Losses, losses_by_example, paired_test, too_few_examples
 from pyro_vd.models.bayesian import BayesianNetwork
-from pyro_vd.models.likelihood import Likelihood
 from pyro_vd.workflow.compress_data import CompressData
 from pyro_vd.workflow.compress_deploy import Footprint, deployed_latency, footprint, latencies
 from pyro_vd.workflow.compress_level import Training, trained
@@ -20,6 +19,9 @@ from pyro_vd.workflow.compress_search import boundary
 
 logger: logging.Logger = logging.getLogger(__name__)
 
+_CLEAR = 0.05
+"""Below this p-value, a rise of the validation error is said."""
+
 
 @dataclass(frozen=True)
 class Tried:
@@ -27,7 +29,7 @@ class Tried:
 
     target: float
     network: nn.Module
-    likelihood: Likelihood
+    model: BayesianNetwork
     losses: Losses
     size: Footprint
 
@@ -50,6 +52,7 @@ class Trials:
         self._given, self._model, self._training, self._rise = given, model, training, rise
         self._folder, self._resume = folder, resume
         self._data: CompressData = training.data
+        self._times: dict[float, dict[str, tuple[float, float]]] = {}
         self._before = footprint(given, training.deploy, self._data.example)
         self._losses = losses_by_example(given, self._data.validation, model.observed)
         if (few := too_few_examples(self._losses, None, rise)) is not None:
@@ -58,9 +61,9 @@ class Trials:
     def _try(self, target: float) -> Tried:
         example = self._data.example
         files = self._folder, self._resume
-        net, likelihood = trained(self._given, self._model.likelihood, self._training, target, self._before, *files)
-        losses = losses_by_example(net, self._data.validation, self._model.observed)
-        tried = Tried(target, net, likelihood, losses, footprint(net, self._training.deploy, example))
+        net, model = trained(self._given, self._model.likelihood, self._training, target, self._before, *files)
+        losses = losses_by_example(net, self._data.validation, model.observed)
+        tried = Tried(target, net, model, losses, footprint(net, self._training.deploy, example))
         logger.info("%.3g times smaller, %s: validation %s", self._before.bytes / tried.size.bytes, tried.size, losses.score)
         return tried
 
@@ -70,8 +73,15 @@ class Trials:
     def _is_good(self, tried: Tried) -> bool:
         return self._is_small(tried) and self._losses.score.allows(tried.losses.score, self._rise)
 
+    def _seconds(self, tried: Tried) -> dict[str, tuple[float, float]]:
+        """The seconds of a batch before and after, measured once per trial: another measurement may be another number."""
+        if tried.target not in self._times:
+            times = latencies(self._given, tried.network, self._training.deploy, self._data.example)
+            self._times[tried.target] = times
+        return self._times[tried.target]
+
     def _latency(self, tried: Tried) -> float:
-        return deployed_latency(latencies(self._given, tried.network, self._training.deploy, self._data.example))
+        return deployed_latency(self._seconds(tried))
 
     def result(self, target: float | Literal["max"] | None, latency: float | None) -> CompressResult:
         """Train until the target is reached, or cannot be."""
@@ -84,8 +94,10 @@ class Trials:
         elif target == "max":
             best, worse = boundary(self._try, lambda tried: not self._is_good(tried))
             found = best or worse  # type: ignore[assignment]
-            if best is None:
+            if best is None and self._is_small(found):
                 note = f"No compression was found at which the validation error rises by at most {self._rise:g}."
+            elif best is None:
+                note = f"Not even {found.target:.3g} times fewer bytes were reached."
         else:
             wanted = latency or 0.0
             slow, fast = boundary(self._try, lambda tried: self._latency(tried) <= wanted or not self._is_small(tried))
@@ -95,22 +107,30 @@ class Trials:
         return self._measured(found, note)
 
     def _measured(self, found: Tried, note: str | None) -> CompressResult:
-        data, deploy, observed = self._data, self._training.deploy, self._model.observed
-        few = too_few_examples(self._losses, paired_test(self._losses, found.losses).standard_error, self._rise)
-        pair = self._losses, found.losses
+        data = self._data
+        test, pair = paired_test(self._losses, found.losses), (self._losses, found.losses)
+        old, new = (losses.score for losses in pair)
+        worse = None
+        if test.p_value < _CLEAR and not old.allows(new, self._rise):
+            worse = (
+                f"The validation error rose from {old.cell()} to {new.cell()} (p = {test.p_value:.2g}): too high a target, or "
+            )
+            worse += "too few epochs."
+        few = too_few_examples(self._losses, test.standard_error, self._rise)
         if data.test is not None:
-            pair = losses_by_example(self._given, data.test, observed), losses_by_example(found.network, data.test, observed)
+            of_given = losses_by_example(self._given, data.test, self._model.observed)
+            pair = of_given, losses_by_example(found.network, data.test, found.model.observed)
         return CompressResult(
             network=found.network,
-            deploy=deploy,
+            deploy=self._training.deploy,
             met=note is None,
             before=self._before,
             after=found.size,
             losses_before=pair[0],
             losses_after=pair[1],
             measured_on="validation data, by which the network was chosen" if data.test is None else "test data",
-            seconds=latencies(self._given, found.network, deploy, data.example),
-            notes=tuple(each for each in (note, few) if each is not None),
-            likelihood=found.likelihood,
+            seconds=self._seconds(found),
+            notes=tuple(each for each in (note, worse, few) if each is not None),
+            likelihood=found.model.likelihood,
             example=data.example,
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from pyro_vd._core.arguments import HIGHEST_LR, LARGEST, check_flag, check_number, check_path
+from pyro_vd._core.arguments import HIGHEST_LR, LARGEST, check_device, check_flag, check_number, check_path
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.generators import generators_kept
 from pyro_vd.data.batches import Batches
@@ -29,8 +28,6 @@ from pyro_vd.workflow.compress_level import Training
 from pyro_vd.workflow.compress_result import CompressResult
 from pyro_vd.workflow.compress_trials import Trials
 from pyro_vd.workflow.run_lock import only_process
-
-logger: logging.Logger = logging.getLogger(__name__)
 
 
 def compress(
@@ -82,7 +79,8 @@ def compress(
         deploy: what is deployed and counted: "onnx"; "torch", a safetensors file of the compact network; "sparse", one of its
             non-zeros.
         likelihood: as for :class:`~pyro_vd.models.BayesianNetwork`; None for classes from logits.
-        epochs: of each training, a third of which are those of fine-tuning; None chooses them by the number of steps.
+        epochs: of each training, to which fine-tuning adds 0.3 times as many, at least 3; None chooses them by the number of
+            steps.
         lr: the learning rate; None chooses it.
         batch_size: examples per step; None is 100, and leaves loaders theirs.
         seed: of all that is random.
@@ -110,7 +108,7 @@ def compress(
         raise InputError(name="resume", value=resume, allowed="False where no folder is given")
     model = BayesianNetwork(given := copy_network(net).cpu().eval(), copy.deepcopy(likelihood))
     data = compress_data(train, validation, test, model, batch_size)
-    where = next(net.parameters()).device if device is None else torch.device(device)
+    where = next(net.parameters()).device if device is None else check_device(device)
     options = {"device": where, "augment": augment, "callbacks": callbacks, "progress": progress}
     training = Training(data, deploy, epochs, lr, batch_size, seed, options)
     with ExitStack() as held:

@@ -120,12 +120,45 @@ def test_a_convolutional_network_and_data_that_come_in_batches() -> None:
     assert result.losses_after.score.value < result.losses_before.score.value + 0.05
 
 
-def test_an_unreachable_target_ends_with_the_best_and_a_sentence(net: nn.Module) -> None:
-    result = compressed(net, target=500, deploy="torch", epochs=4)
+def test_an_unreachable_target_ends_with_the_best_and_a_sentence(net: nn.Module, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        result = compressed(net, target=500, deploy="torch")
+    assert "500 times fewer bytes cannot be reached" in caplog.text
     assert not result.met
     assert result.smaller > 1
     assert "500" in result.notes[0]
     assert f"{result.smaller:.1f}" in result.notes[0]
+    assert len(set(result.network(DIGITS.x_test).argmax(1).tolist())) > 5, "no constant predictor"
+    assert result.losses_after.score.value < 0.6, "of 10 classes, 0.9 by chance"
+    assert any("validation error rose" in note for note in result.notes)
+
+
+def test_double_precision_is_compressed_as_well_as_single(net: nn.Module) -> None:
+    given = [(x.double(), y) for x, y in (TRAIN, VALIDATION)]
+    double = copy.deepcopy(net).double()
+    result = compress(double, given[0], validation=given[1], target=5, deploy="torch", **QUICK)
+    assert result.met
+    assert result.losses_after.score.value < result.losses_before.score.value + 0.05
+
+
+class WithTable(nn.Module):
+    """A network that adds an entry of a large table, which is no parameter."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+        self.register_buffer("table", torch.zeros(50_000, 10))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        output: torch.Tensor = self.net(x) + self.table[0]
+        return output
+
+
+@pytest.mark.parametrize("deploy", ["torch", "sparse"])
+def test_a_buffer_that_is_larger_than_the_wanted_file_leaves_weights(net: nn.Module, deploy: Any) -> None:
+    result = compressed(WithTable(copy.deepcopy(net)), target=8, deploy=deploy, epochs=4)
+    assert not result.met
+    assert (result.network(DIGITS.x_test).std(0) > 1e-3).any(), "no constant predictor"
 
 
 @pytest.mark.slow
@@ -140,7 +173,8 @@ def test_as_much_compression_as_the_error_allows(net: nn.Module) -> None:
 
 @pytest.mark.slow
 def test_a_latency_as_the_target(net: nn.Module) -> None:
-    assert compressed(net, target_latency=10.0, deploy="torch", epochs=4).met
+    found = compressed(net, target_latency=10.0, deploy="torch", epochs=4)
+    assert found.met
     impossible = compressed(net, target_latency=1e-9, deploy="torch", epochs=1)
     assert not impossible.met
     assert "1e-09" in impossible.notes[0]
@@ -211,6 +245,7 @@ def test_numbers_are_compared_by_their_losses() -> None:
         ({"target": 5, "resume": True}, "resume", True),
         ({"target": 5, "epochs": 0}, "epochs", 0),
         ({"target": 5, "lr": -1}, "lr", -1),
+        ({"target": 5, "device": "nope"}, "device", "nope"),
     ],
 )
 def test_bad_arguments_are_refused(net: nn.Module, options: dict[str, Any], name: str, value: object) -> None:
