@@ -50,6 +50,7 @@ def run(arguments: list[str]) -> None:
         recipe, values, name = given.recipe(), given.values, given.path.stem
 
     from pyro_vd._core.storage import as_json
+    from pyro_vd.workflow.compress_arguments import check_arguments
     from pyro_vd.workflow.compress_recipe import of_recipe, of_run
     from pyro_vd.workflow.compressing import compress
 
@@ -57,29 +58,35 @@ def run(arguments: list[str]) -> None:
     if out.exists() and any(out.iterdir()) and not values.resume:
         message = f"output folder (={str(out)!r}) is not empty; go on with --resume, or choose another with --out"
         raise InputError(message, name="output folder", value=str(out))
+    asked: dict[str, Any] = {
+        "target": _target(values.target),
+        "target_latency": values.target_latency,
+        "max_error_rise": values.max_error_rise,
+        "deploy": values.deploy,
+        "epochs": values.epochs,
+        "lr": values.lr,
+    }
     settings: dict[str, Any] = {}
+    if recipe is not None:
+        settings = {"seed": recipe.seed, "device": recipe.torch_device()}
+    check_arguments(**asked, **settings)
     if recipe is None:
         assert source is not None
         found = of_run(source, values.data_dir)
     else:
         found = of_recipe(recipe, out, values.resume, not values.quiet)
-        settings = {"seed": recipe.seed, "device": recipe.torch_device(), "batch_size": recipe.train.batch_size}
+        settings["batch_size"] = recipe.train.batch_size
     result = compress(
         found.net,
         found.train,
         validation=found.validation,
         test=found.test,
-        target=_target(values.target),
-        target_latency=values.target_latency,
-        max_error_rise=values.max_error_rise,
-        deploy=values.deploy,
         likelihood=found.likelihood,
-        epochs=values.epochs,
-        lr=values.lr,
         augment=found.augment,
         folder=out,
         resume=values.resume,
         progress=not values.quiet,
+        **asked,
         **settings,
     )
     result.save(file := out / f"small{_SUFFIXES[values.deploy]}")

@@ -18,7 +18,7 @@ from pyro_vd.networks.inputs import Inputs, num_examples, rows
 
 logger: logging.Logger = logging.getLogger(__name__)
 
-_SHARE = 1 / 6
+SHARE = 1 / 6
 """The share of the training data that is held out where no validation data are given."""
 _EXAMPLES = 64
 """The most examples in :attr:`CompressData.example`."""
@@ -34,6 +34,7 @@ class CompressData:
         test: what is measured at the end, if there are such data.
         steps: batches per epoch.
         example: a few inputs.
+        note: a sentence where validation data were split off.
     """
 
     train: Any
@@ -41,6 +42,7 @@ class CompressData:
     test: Arrays | CheckedBatches | None
     steps: int
     example: Inputs
+    note: str | None
 
 
 def compress_data(train: Any, validation: Any, test: Any, model: BayesianNetwork, batch_size: int | None) -> CompressData:
@@ -51,17 +53,18 @@ def compress_data(train: Any, validation: Any, test: Any, model: BayesianNetwork
     """
     if test is None and isinstance(train, Dataset):
         test = train.test
+    note = None
     batches = batches_from(train, batch_size, dtype=dtype_of(model))
     if batches is None:
         train = check_data("training data", train, model, part="train")
         if validation is None:
             count = num_examples(train[0])
-            train, validation = Dataset("training data", *train, *rows(train, slice(1))).split(_SHARE)
-            logger.warning(
-                "no validation data are given: %s of the %s training examples are held out for all choices",
-                f"{num_examples(validation[0]):,}",
-                f"{count:,}",
+            train, validation = Dataset("training data", *train, *rows(train, slice(1))).split(SHARE)
+            note = (
+                f"No validation data are given: {num_examples(validation[0]):,} of the {count:,} training examples are held "
+                "out for all choices. If the given network was trained on them, its error there is lower than on new data."
             )
+            logger.warning("%s", note)
         steps = -(-num_examples(train[0]) // (batch_size or DEFAULT_BATCH_SIZE))
     else:
         steps = len(batches)
@@ -71,4 +74,4 @@ def compress_data(train: Any, validation: Any, test: Any, model: BayesianNetwork
     held_out = check_held_out("validation data", validation, model)
     measured = None if test is None else check_held_out("test data", test, model)
     first = next(iter(held_out))[0] if isinstance(held_out, CheckedBatches) else held_out[0]
-    return CompressData(train, held_out, measured, steps, rows(first, slice(_EXAMPLES)))
+    return CompressData(train, held_out, measured, steps, rows(first, slice(_EXAMPLES)), note)

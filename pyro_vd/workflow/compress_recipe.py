@@ -14,10 +14,13 @@ from pyro_vd._core.errors import InputError
 from pyro_vd.data.augmentation import RandomAffine
 from pyro_vd.data.dataset import Arrays
 from pyro_vd.models.likelihood import Likelihood
+from pyro_vd.workflow.compress_data import SHARE
+from pyro_vd.workflow.compress_identity import claim
 from pyro_vd.workflow.finished_run import checked, load_run, run_pruned
 from pyro_vd.workflow.pretraining import pretrain
 from pyro_vd.workflow.recipe import Recipe
 from pyro_vd.workflow.recipe_data import data_of, resolved
+from pyro_vd.workflow.recipe_files import recipe_text
 from pyro_vd.workflow.run_lock import only_process
 
 
@@ -49,17 +52,19 @@ def of_recipe(recipe: Recipe, folder: Path, resume: bool, progress: bool) -> Tra
         allowed = "at least 1: the network is trained before it is compressed"
         raise InputError(name="pretrain.epochs", value=recipe.pretrain.epochs, allowed=allowed)
     recipe = recipe.from_anywhere()
+    share = recipe.data.validation or SHARE  # held out before the training, so that it is not done on them
     torch.set_num_threads(recipe.threads)
     data = data_of(recipe)
     recipe = resolved(recipe, data)
     pyro.set_rng_seed(recipe.seed)
-    net = recipe.model.build(train=data.split(recipe.data.validation)[0])
+    net = recipe.model.build(train=data.split(share)[0])
     likelihood = recipe.model.build_likelihood(net)
     data = checked(data, recipe.model.bayesian(net, likelihood))
-    train, validation = data.split(recipe.data.validation)
+    train, validation = data.split(share)
     augment = None if recipe.augment == RandomAffine() else recipe.augment
     options: dict[str, Any] = {"device": recipe.torch_device(), "augment": augment, "resume": resume, "progress": progress}
     with only_process(folder):
+        claim(folder / "pretraining.txt", {"recipe": f"\n{recipe_text(recipe)}"}, resume)
         options |= {"checkpoint": folder / "checkpoint-pretrain.pt", "phase": "pretrain", **recipe.pretrain.fit_options()}
         net, _ = pretrain(recipe, net, likelihood, train, validation, options)
     return TrainedNetwork(net, likelihood, train, validation, data.test, augment)

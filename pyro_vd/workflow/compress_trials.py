@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from torch import nn
 
 from pyro_vd.evaluation.paired import Losses, losses_by_example, paired_test, too_few_examples
 from pyro_vd.models.bayesian import BayesianNetwork
+from pyro_vd.workflow.compress_arguments import Target
 from pyro_vd.workflow.compress_data import CompressData
 from pyro_vd.workflow.compress_deploy import Footprint, deployed_latency, footprint, latencies
 from pyro_vd.workflow.compress_level import Training, trained
@@ -83,7 +83,7 @@ class Trials:
     def _latency(self, tried: Tried) -> float:
         return deployed_latency(self._seconds(tried))
 
-    def result(self, target: float | Literal["max"] | None, latency: float | None) -> CompressResult:
+    def result(self, target: Target, latency: float | None) -> CompressResult:
         """Train until the target is reached, or cannot be."""
         note = None
         if isinstance(target, float):
@@ -130,7 +130,7 @@ class Trials:
             losses_after=pair[1],
             measured_on="validation data, by which the network was chosen" if data.test is None else "test data",
             seconds=self._seconds(found),
-            notes=tuple(each for each in (note, worse, few) if each is not None),
+            notes=tuple(each for each in (note, worse, data.note, few) if each is not None),
             likelihood=found.model.likelihood,
             example=data.example,
         )

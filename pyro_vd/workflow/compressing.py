@@ -6,12 +6,12 @@ import copy
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import nn
 
-from pyro_vd._core.arguments import HIGHEST_LR, LARGEST, check_device, check_flag, check_number, check_path
+from pyro_vd._core.arguments import check_flag, check_path
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.generators import generators_kept
 from pyro_vd.data.batches import Batches
@@ -22,12 +22,17 @@ from pyro_vd.networks.checks import check_hooks, check_module
 from pyro_vd.networks.copies import copy_network
 from pyro_vd.training.callbacks import Callback
 from pyro_vd.training.spec import Augmentation
+from pyro_vd.workflow.compress_arguments import check_arguments
 from pyro_vd.workflow.compress_data import compress_data
-from pyro_vd.workflow.compress_deploy import Deploy, check_deploy
+from pyro_vd.workflow.compress_deploy import Deploy
+from pyro_vd.workflow.compress_identity import claim, weights_of
 from pyro_vd.workflow.compress_level import Training
 from pyro_vd.workflow.compress_result import CompressResult
 from pyro_vd.workflow.compress_trials import Trials
 from pyro_vd.workflow.run_lock import only_process
+
+COMPRESSION = "compression.txt"
+"""The file in the folder of a compression that says of which network it is."""
 
 
 def compress(
@@ -98,36 +103,29 @@ def compress(
     """
     check_module("net", net)
     check_hooks(net)
-    deploy = check_deploy(deploy)
-    target, target_latency = _check_targets(target, target_latency)
-    max_error_rise = check_number("max_error_rise", max_error_rise, low=0, high=1)
-    epochs = None if epochs is None else check_number("epochs", epochs, low=1, high=LARGEST, whole=True)
-    lr = None if lr is None else check_number("lr", lr, low=0, high=HIGHEST_LR, low_open=True)
-    seed = check_number("seed", seed, low=0, high=LARGEST, whole=True)
+    asked = check_arguments(
+        target=target,
+        target_latency=target_latency,
+        max_error_rise=max_error_rise,
+        deploy=deploy,
+        epochs=epochs,
+        lr=lr,
+        seed=seed,
+        device=device,
+    )
     if check_flag("resume", resume) and folder is None:
         raise InputError(name="resume", value=resume, allowed="False where no folder is given")
     model = BayesianNetwork(given := copy_network(net).cpu().eval(), copy.deepcopy(likelihood))
     data = compress_data(train, validation, test, model, batch_size)
-    where = next(net.parameters()).device if device is None else check_device(device)
+    where = next(net.parameters()).device if device is None else torch.device(device)
     options = {"device": where, "augment": augment, "callbacks": callbacks, "progress": progress}
-    training = Training(data, deploy, epochs, lr, batch_size, seed, options)
+    training = Training(data, asked.deploy, asked.epochs, asked.lr, batch_size, asked.seed, options)
     with ExitStack() as held:
         place = None if folder is None else check_path("folder", folder)
         if place is not None:
             held.enter_context(only_process(place))
+            wanted = asked.target if asked.target_latency is None else f"{asked.target_latency:g} s"
+            identity = {"network": weights_of(given), "target": wanted, "deploy": asked.deploy, "seed": asked.seed}
+            claim(place / COMPRESSION, identity, resume)
         held.enter_context(generators_kept(where))
-        return Trials(given, model, training, max_error_rise, place, resume).result(target, target_latency)
-
-
-def _check_targets(target: Any, latency: Any) -> tuple[float | Literal["max"] | None, float | None]:
-    if (target is None) == (latency is None):
-        given = "both" if target is not None else "neither"
-        allowed = f"a number or 'max', or None with a target_latency; {given} was given"
-        raise InputError(name="target", value=target, allowed=allowed)
-    if latency is not None:
-        return None, check_number("target_latency", latency, low=0, low_open=True)
-    if isinstance(target, str):
-        if target != "max":
-            raise InputError(name="target", value=target, allowed="a number above 1, or 'max'")
-        return "max", None
-    return float(check_number("target", target, low=1, low_open=True, high=1e6)), None
+        return Trials(given, model, training, asked.max_error_rise, place, resume).result(asked.target, asked.target_latency)

@@ -33,6 +33,7 @@ def test_a_recipe_is_trained_and_compressed_and_goes_on_where_it_was(tmp_path: P
     )
     assert 0 < result["test"]["p_value"] <= 1
     assert set(result["networks"]["after"]["seconds"]) == {"PyTorch"}
+    refused(*command, "--resume", "--seed=1", quoted=["another compression", "seed: 1"])
 
 
 def test_a_run_is_compressed(tmp_path: Path) -> None:
@@ -53,8 +54,11 @@ def test_a_run_is_compressed(tmp_path: Path) -> None:
         (["--resume"], ["target"]),
         (["--target=2", "--resume", "--pretrain.epochs=0"], ["pretrain.epochs"]),
         (["--target=2", "--deploy=tflite"], ["deploy", "tflite"]),
+        (["--target=2", "--resume", "--max-error-rise=2"], ["max_error_rise", "2"]),
+        (["--target=2", "--resume", "--deploy=torch", "--lr=-1"], ["lr", "-1"]),
     ],
 )
 def test_bad_arguments_are_refused(tmp_path: Path, arguments: list[str], quoted: list[str]) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     refused("compress", "digits", *SMALL, "--quiet", "--out", tmp_path, *arguments, quoted=quoted)
+    assert not (tmp_path / "checkpoint-pretrain.pt").exists(), "nothing is trained before it is refused"

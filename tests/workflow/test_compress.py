@@ -97,6 +97,12 @@ def test_a_compression_that_was_interrupted_is_resumed_bit_for_bit(net: nn.Modul
         torch.testing.assert_close(resumed, expected, rtol=0, atol=0)
     with refuses(str(tmp_path / "5x-train.pt")):
         compressed(net, **{**options, "lr": 1e-4}, folder=tmp_path, resume=True)
+    other = copy.deepcopy(net)
+    with torch.no_grad():
+        other[-1].bias[0] += 1
+    for given, change in ((other, {}), (net, {"seed": 1}), (net, {"deploy": "sparse"})):
+        with refuses("folder"):
+            compressed(given, **{**options, **change}, folder=tmp_path, resume=True)
 
 
 @pytest.mark.slow
@@ -206,6 +212,7 @@ def test_validation_data_are_split_off_and_said_to_be_too_few(net: nn.Module, ca
     with caplog.at_level(logging.WARNING):
         result = compress(net, DIGITS, target=2, deploy="torch", **{**QUICK, "epochs": 1})
     said = caplog.text
+    assert any("If the given network was trained on them" in note for note in result.notes)
     assert f"{round(len(DIGITS.y_train) / 6)}" in said
     assert "max_error_rise" in said
     assert len(result.losses_after.sums) == len(DIGITS.y_test), "of a Dataset, the test data are for the table"
