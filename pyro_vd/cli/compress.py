@@ -21,7 +21,8 @@ def run(arguments: list[str]) -> None:
     """Carry the command out."""
     parser = Parser(
         "compress RECIPE|RUN (--target N|max | --target-latency S) [--deploy FORM] [--out DIR] [--resume] [--KEY VALUE …]",
-        "A recipe's network is first trained by the recipe's phase pretrain; the pruned network of a run is taken as it is.",
+        "A recipe's network is first trained by the recipe's phase pretrain; the pruned network of a run is taken as it is. "
+        "The keys of prune and finetune, and those of train but batch_size, are not used: the target takes their place.",
     )
     parser.value("--target", str, "how many times fewer bytes its file is to have, or max, for as many as the error allows")
     parser.value("--target-latency", float, "in place of --target: the seconds of a batch of 64 where it is deployed")

@@ -31,7 +31,7 @@ class CompressResult:
     met: bool
     """Whether the target was reached."""
     before: Footprint
-    """The size of the given network as it would be deployed."""
+    """The size of the given network as it would be deployed, compact."""
     after: Footprint
     """The size of :attr:`network`."""
     losses_before: Losses = field(repr=False)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
+from pyro_vd.compaction import compact
 from pyro_vd.evaluation.paired import Losses, losses_by_example, paired_test, too_few_examples
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.workflow.compress_arguments import Target
@@ -53,7 +54,8 @@ class Trials:
         self._folder, self._resume = folder, resume
         self._data: CompressData = training.data
         self._times: dict[float, dict[str, tuple[float, float]]] = {}
-        self._before = footprint(given, training.deploy, self._data.example)
+        self._compact = compact(given, self._data.example)  # what was zero before is no gain
+        self._before = footprint(self._compact, training.deploy, self._data.example)
         self._losses = losses_by_example(given, self._data.validation, model.observed)
         if (few := too_few_examples(self._losses, None, rise)) is not None:
             logger.warning("%s", few)
@@ -76,7 +78,7 @@ class Trials:
     def _seconds(self, tried: Tried) -> dict[str, tuple[float, float]]:
         """The seconds of a batch before and after, measured once per trial: another measurement may be another number."""
         if tried.target not in self._times:
-            times = latencies(self._given, tried.network, self._training.deploy, self._data.example)
+            times = latencies(self._compact, tried.network, self._training.deploy, self._data.example)
             self._times[tried.target] = times
         return self._times[tried.target]
 

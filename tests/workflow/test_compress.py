@@ -147,6 +147,19 @@ def test_double_precision_is_compressed_as_well_as_single(net: nn.Module) -> Non
     assert result.losses_after.score.value < result.losses_before.score.value + 0.05
 
 
+@pytest.mark.parametrize("deploy", ["torch", "sparse"])
+def test_units_that_were_removed_before_are_no_gain(net: nn.Module, deploy: Any) -> None:
+    pruned = copy.deepcopy(net)
+    with torch.no_grad():
+        for part in pruned[1].parameters():
+            part[20:] = 0
+        pruned[3].weight[:, 20:] = 0
+    before = compressed(pruned, target=1.1, deploy=deploy, epochs=1).before
+    assert before.parameters == (64 * 20 + 20) + (20 * 30 + 30) + (30 * 10 + 10)
+    assert before.flops < 2 * before.parameters
+    assert before.bytes < 4 * before.parameters + 6_000
+
+
 class WithTable(nn.Module):
     """A network that adds an entry of a large table, which is no parameter."""
 
@@ -184,6 +197,7 @@ def test_a_latency_as_the_target(net: nn.Module) -> None:
     impossible = compressed(net, target_latency=1e-9, deploy="torch", epochs=1)
     assert not impossible.met
     assert "1e-09" in impossible.notes[0]
+    assert f"{impossible.seconds['PyTorch'][1]:.3g} s is" in impossible.notes[0], "one measurement"
 
 
 @pytest.mark.parametrize("change", [1.5, 5.0, 9.0, 1e9])
