@@ -15,7 +15,7 @@ from torch import nn
 
 from pyro_vd import CompressResult, compress, evaluate, load_data, load_onnx, load_pruned
 from pyro_vd.evaluation.paired import mcnemar
-from pyro_vd.models import Normal
+from pyro_vd.models import Categorical, Normal
 from pyro_vd.networks import mlp
 from pyro_vd.training import Callback, TrainingState
 from pyro_vd.workflow.compress_search import boundary
@@ -250,6 +250,31 @@ def test_numbers_are_compared_by_their_losses() -> None:
     assert result.losses_after.score.value < 0.3
     assert result.test.only_after is None
     assert "RMSE" in str(result)
+
+
+class TwoHeads(nn.Module):
+    """A class and a number of the same input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.kind, self.size = nn.Linear(8, 40), nn.Linear(40, 3), nn.Linear(40, 1)
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        hidden = self.body(x).relu()
+        return {"kind": self.kind(hidden), "size": self.size(hidden)}
+
+
+def test_losses_after_are_those_of_the_likelihood_that_was_trained() -> None:
+    """Of two heads the score is a log-likelihood, and the σ of the number is learnt."""
+    torch.manual_seed(0)
+    x = torch.randn(600, 8)
+    y = {"kind": x[:, :3].argmax(1), "size": x[:, :1] + 0.1 * torch.randn(600, 1)}
+    train, held = ((x[part], {name: each[part] for name, each in y.items()}) for part in (slice(400), slice(400, 600)))
+    likelihood = {"kind": Categorical(), "size": Normal()}
+    options: dict[str, Any] = {"deploy": "sparse", "target": 1.5, **QUICK, "epochs": 10}
+    result = compress(TwoHeads(), train, validation=held, likelihood=likelihood, **options)  # type: ignore[arg-type]
+    expected = evaluate(result.network, held, likelihood=result.likelihood)
+    assert result.losses_after.score.value == pytest.approx(expected.score.value, rel=1e-5)
 
 
 @pytest.mark.parametrize(
