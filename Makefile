@@ -18,7 +18,7 @@ test: .venv/installed-dev  ## lint, types and tests
 	$(BIN)/codespell
 	$(BIN)/lint-imports
 	$(BIN)/mypy
-	$(BIN)/python -m pytest --numprocesses auto
+	$(BIN)/python -m pytest --numprocesses auto -m "not long"
 
 test-fast: .venv/installed-dev  ## the tests that are not marked as slow
 	$(BIN)/python -m pytest --numprocesses auto -m "not slow"
@@ -29,7 +29,8 @@ docs: .venv/installed-docs  ## the documentation as a site, docs/_build/html; ru
 test-lowest: .venv-lowest/installed  ## the tests with the oldest versions that pyproject.toml allows
 	.venv-lowest/bin/python -m pytest --numprocesses auto
 
-fuzz: .venv/installed-dev  ## 10,000 spoilt files for every reader, about an hour; CASES=1000 for fewer
+fuzz: .venv/installed-dev  ## the long tests, and 10,000 spoilt files for every reader, some hours; CASES=1000 for fewer
+	$(BIN)/python -m pytest --numprocesses auto -m long
 	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/run.py $(or $(CASES),10000)
 	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/leaves.py 0
 

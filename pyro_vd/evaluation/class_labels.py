@@ -34,7 +34,8 @@ class ClassLabels(Categorical):
         weight: Tensor | None = None,
         label_smoothing: float = 0.0,
     ) -> None:
-        self.logits = self._param = logits.log_softmax(-1)  # one operation, where Categorical takes two
+        normalised = logits.log_softmax(-1)  # one operation, where Categorical takes two
+        vars(self)["logits"] = self._param = normalised  # a lazy property of Categorical
         self._num_events = logits.shape[-1]
         super(Categorical, self).__init__(logits.shape[:-1], validate_args=False)
         self.ignore_index: int | None = ignore_index

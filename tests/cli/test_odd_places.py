@@ -76,6 +76,7 @@ def test_a_full_disk(tmp_path: Path, recorded: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_full_folder_of_temporary_files(tmp_path: Path, recorded: Path) -> None:
     (temporary := tmp_path / "temporary").mkdir()
     ends, new = under("full TMPDIR", recorded, tmp_path / "out", TMPDIR=str(temporary))
@@ -84,6 +85,7 @@ def test_a_full_folder_of_temporary_files(tmp_path: Path, recorded: Path) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "environment"),
     [
@@ -102,6 +104,7 @@ def test_odd_names(tmp_path: Path, recorded: Path, name: str, environment: dict[
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_closed_standard_streams(tmp_path: Path, recorded: Path) -> None:
     ends, new = under("closed streams", recorded, tmp_path / "out")
     assert ends == [[which, 0, "", ""] for which, *_ in ends]
@@ -109,6 +112,7 @@ def test_closed_standard_streams(tmp_path: Path, recorded: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_sweep(tmp_path: Path) -> None:
     """It goes on once there is room again, in another process: the one that starts the runs keeps its limit."""
     load_data("digits")  # scikit-learn is imported, which makes a semaphore in a file
@@ -126,6 +130,7 @@ def test_a_sweep(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_an_experiment(tmp_path: Path) -> None:
     out = tmp_path / MARKUP
     line = ("experiment", "report-dropout-rates", "--quick", "--quiet", "--out", out)
