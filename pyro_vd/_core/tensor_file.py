@@ -134,7 +134,10 @@ def read_tensors(path: Path, mark: str, what: str) -> tuple[dict[str, Any], dict
         message = f"file (={str(path)!r}) is not there; give the path of {what}"
         raise InputError(message, name=str(path), allowed=what)
     with reading(path, _WHAT), path.open("rb") as start:
-        check_size(f"the header of {path}", "one", int.from_bytes(start.read(8), "little"), MOST_HEADER)
+        header = int.from_bytes(start.read(8), "little")
+    if header > MOST_HEADER:  # as the first letters of a text say, or an ONNX file
+        message = f"{path} is not {_WHAT} of pyro_vd: its header would have {header:,} bytes; an ONNX file is read by load_onnx"
+        raise InputError(message, name=str(path), value=header, allowed=f"a header of at most {MOST_HEADER} bytes")
     with reading(path, _WHAT), _name_in_utf8(path) as place, safe_open(place, framework="pt") as file:
         metadata = file.metadata() or {}
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
