@@ -19,6 +19,7 @@ from pyro_vd.cli.commands import COMMANDS
 
 _GOING_ON = {
     "train": "; --resume goes on from the last epoch",
+    "compress": "; the same command with --resume goes on",
     "sweep": "; the same command goes on from the last epochs",
 }
 
