@@ -10,16 +10,19 @@ from torch import nn
 
 from pyro_vd.networks.layer_registry import kind_of
 
-MOST_GROWTH = 2**16
-"""The most output positions, such as pixels, per input position: 256 times as many along each of two axes."""
+MOST_GROWTH = 2**20
+"""The most output positions, such as pixels, per input position: 1024 times as many along each of two axes."""
+MOST_OF_A_LAYER = 2**16
+"""The same of a single layer: a decoder grows in many small steps."""
 
 
 def growth(layers: Iterable[nn.Module]) -> int:
     """Return an upper bound on the output positions per input position of layers that run one after the other."""
-    return math.prod(_of_layer(layer) for layer in layers)
+    return math.prod(growth_of(layer) for layer in layers)
 
 
-def _of_layer(layer: Any) -> int:
+def growth_of(layer: Any) -> int:
+    """Return the same bound of one layer."""
     if isinstance(layer, nn.AdaptiveAvgPool2d):
         size: Any = layer.output_size
         return math.prod(each or 1 for each in (size if isinstance(size, tuple) else (size, size)))
