@@ -5,78 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
+from pyro_vd.evaluation.score import RMSE
+from pyro_vd.evaluation.standard_error import Losses
 
-from pyro_vd.data.dataset import Arrays
-from pyro_vd.evaluation.checked_batches import CheckedBatches
-from pyro_vd.evaluation.observations import Observed
-from pyro_vd.evaluation.predictors import outputs
-from pyro_vd.evaluation.score import ERROR, RMSE, Score, losses_of
-from pyro_vd.evaluation.standard_error import share_interval
-from pyro_vd.networks.inputs import num_examples
-
-Z = 1.959964
-"""The quantile of the normal distribution for intervals of 95 %."""
 _ONE_SIDED = 1.644854
 """A rise is told from none, one-sided at 5 %, where it is at least so many standard errors."""
-
-
-@dataclass(frozen=True)
-class Losses:
-    """The losses of a network, of which its score is made.
-
-    Attributes:
-        name: of the score.
-        sums: ``(n,)``, the sum of the losses of each example.
-        counts: ``(n,)``, the number of observations of each example that count.
-    """
-
-    name: str
-    sums: Tensor
-    counts: Tensor
-
-    @property
-    def score(self) -> Score:
-        """The score over all observations."""
-        mean = (self.sums.sum() / self.counts.sum()).item()
-        return Score(self.name, math.sqrt(mean) if self.name == RMSE else mean)
-
-    @property
-    def is_binary(self) -> bool:
-        """Whether every example has one class, which is right or wrong."""
-        return self.name == ERROR and bool((self.counts == 1).all())
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """The interval of 95 % of the score over other examples: Wilson's for one class per example, else a normal one."""
-        if self.is_binary:
-            return share_interval(self.score.value, len(self.sums))
-        mean = (self.sums.sum() / self.counts.sum()).item()
-        half = Z * ((self.sums - mean * self.counts).square().sum().sqrt() / self.counts.sum()).item()
-        low, high = (mean - half, mean + half)
-        return (math.sqrt(max(0.0, low)), math.sqrt(high)) if self.name == RMSE else (low, high)
-
-
-def losses_by_example(net: nn.Module, data: Arrays | CheckedBatches, likelihood: Observed | None = None) -> Losses:
-    """Return the losses of an ordinary network, example by example.
-
-    Args:
-        net: the network; it runs in evaluation mode.
-        data: inputs and observations ``(n, …)``, or batches of them.
-        likelihood: maps the output to the distribution of the observations; None for classes from logits.
-
-    Raises:
-        InputError: the observations do not fit the network's outputs.
-    """
-    sums, counts, name = [], [], ERROR
-    for x, y in data if isinstance(data, CheckedBatches) else [data]:
-        name, losses, counted = losses_of(outputs(net, x, likelihood), y, likelihood)
-        counted = counted.reshape(*counted.shape, *(1,) * (losses.ndim - counted.ndim)).expand_as(losses)
-        examples = num_examples(x)
-        sums.append(losses.where(counted, 0).double().reshape(examples, -1).sum(1).cpu())
-        counts.append(counted.double().reshape(examples, -1).sum(1).cpu())
-    return Losses(name, torch.cat(sums), torch.cat(counts))
 
 
 @dataclass(frozen=True)
@@ -104,13 +37,12 @@ class PairedTest:
 
 def paired_test(before: Losses, after: Losses) -> PairedTest:
     """Compare the losses of two networks on the same examples."""
-    difference, count = after.sums - before.sums, before.counts.sum()
-    mean = (difference.sum() / count).item()
-    error = ((difference - mean * before.counts).square().sum().sqrt() / count).item()
+    rise = Losses(before.name, after.sums - before.sums, before.counts)
+    error = math.sqrt(rise.variance)
     if before.is_binary and after.is_binary:
-        better, worse = (int(((after.sums - before.sums) == sign).sum()) for sign in (-1, 1))
+        better, worse = (int((rise.sums == sign).sum()) for sign in (-1, 1))
         return PairedTest(mcnemar(better, worse), error, better, worse)
-    return PairedTest(math.erfc(abs(mean) / error / math.sqrt(2)) if error else 1.0, error)
+    return PairedTest(math.erfc(abs(rise.mean) / error / math.sqrt(2)) if error else 1.0, error)
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
@@ -140,7 +72,7 @@ def too_few_examples(before: Losses, standard_error: float | None, rise: float) 
             in one of the two alone as are wrong in the first; of other losses than those of classes nothing is known then.
         rise: that is to be told: for classes a difference of shares, otherwise a share of the score.
     """
-    count, mean = len(before.sums), (before.sums.sum() / before.counts.sum()).item()
+    count, mean = len(before.sums), before.mean
     if standard_error is None:
         if not before.is_binary:
             return None

@@ -12,8 +12,9 @@ from torch import nn
 
 from pyro_vd._core.arguments import check_path
 from pyro_vd._core.storage import write_atomically
-from pyro_vd.evaluation.paired import Losses, PairedTest, paired_test
+from pyro_vd.evaluation.paired import PairedTest, paired_test
 from pyro_vd.evaluation.score import Score
+from pyro_vd.evaluation.standard_error import Losses
 from pyro_vd.models.likelihood import Likelihood
 from pyro_vd.models.likelihood_files import describe
 from pyro_vd.networks.inputs import Inputs

@@ -9,7 +9,8 @@ from pathlib import Path
 from torch import nn
 
 from pyro_vd.compaction import compact
-from pyro_vd.evaluation.paired import Losses, losses_by_example, paired_test, too_few_examples
+from pyro_vd.evaluation.paired import paired_test, too_few_examples
+from pyro_vd.evaluation.standard_error import Losses, losses_by_example
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.workflow.compress_arguments import Target
 from pyro_vd.workflow.compress_data import CompressData

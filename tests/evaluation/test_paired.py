@@ -10,8 +10,9 @@ from scipy.stats import binomtest
 from torch import Tensor, nn
 
 from pyro_vd import evaluate
-from pyro_vd.evaluation.paired import Losses, losses_by_example, mcnemar, paired_test, too_few_examples
+from pyro_vd.evaluation.paired import mcnemar, paired_test, too_few_examples
 from pyro_vd.evaluation.score import ERROR, RMSE, score_of
+from pyro_vd.evaluation.standard_error import Losses, losses_by_example
 from pyro_vd.models import Normal
 
 
