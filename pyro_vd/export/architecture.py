@@ -11,7 +11,7 @@ from torch import nn
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import first_line, quoted, some_of
 from pyro_vd._core.reading import reading
-from pyro_vd.export.growth import MOST_GROWTH, MOST_OF_A_LAYER, growth, growth_of
+from pyro_vd.export.growth import excess
 from pyro_vd.networks.construction import constructor_arguments, constructor_defaults
 from pyro_vd.networks.layer_registry import described_classes, exact_kind_of
 from pyro_vd.networks.modules import Rescale, SelectInputs, Standardize
@@ -86,9 +86,8 @@ def build(where: str, description: Any) -> nn.Module:
     """
     with reading(where, "a network saved by pyro_vd"), torch.device("meta"):
         net = _built(where, description)
-        largest = max(map(growth_of, net.modules()))
-        times, most = (largest, MOST_OF_A_LAYER) if largest > MOST_OF_A_LAYER else (growth(net.modules()), MOST_GROWTH)
-        if times > most:
+        if too_much := excess(net.modules()):
+            times, most = too_much
             raise InputError(
                 f"{where}: its layers make up to {times:,} output positions per input position; at most {most:,} are allowed",
                 name=where,

@@ -16,13 +16,19 @@ MOST_OF_A_LAYER = 2**16
 """The same of a single layer: a decoder grows in many small steps."""
 
 
-def growth(layers: Iterable[nn.Module]) -> int:
-    """Return an upper bound on the output positions per input position of layers that run one after the other."""
-    return math.prod(growth_of(layer) for layer in layers)
+def excess(layers: Iterable[nn.Module]) -> tuple[int, int] | None:
+    """Return the output positions per input position, at most, and how many are allowed; None where that many are not made.
+
+    The numbers are those of the layer that makes the most, if that is too much, and otherwise of all layers in turn.
+    """
+    each = [_of_layer(layer) for layer in layers]
+    for made, allowed in ((max(each), MOST_OF_A_LAYER), (math.prod(each), MOST_GROWTH)):
+        if made > allowed:
+            return made, allowed
+    return None
 
 
-def growth_of(layer: Any) -> int:
-    """Return the same bound of one layer."""
+def _of_layer(layer: Any) -> int:
     if isinstance(layer, nn.AdaptiveAvgPool2d):
         size: Any = layer.output_size
         return math.prod(each or 1 for each in (size if isinstance(size, tuple) else (size, size)))
