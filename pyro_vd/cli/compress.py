@@ -54,11 +54,10 @@ def run(arguments: list[str]) -> None:
     from pyro_vd.workflow.compress_arguments import check_arguments
     from pyro_vd.workflow.compress_recipe import of_recipe, of_run
     from pyro_vd.workflow.compressing import compress
+    from pyro_vd.workflow.run_folder import is_begun
 
     out = Path(values.out or Path("out") / f"compress-{name}")
-    if out.exists() and any(out.iterdir()) and not values.resume:
-        message = f"output folder (={str(out)!r}) is not empty; go on with --resume, or choose another with --out"
-        raise InputError(message, name="output folder", value=str(out))
+    is_begun(out, values.resume)
     asked: dict[str, Any] = {
         "target": _target(values.target),
         "target_latency": values.target_latency,

@@ -40,22 +40,30 @@ def check_run_dir(folder: Path, recipe: Recipe, resume: bool) -> None:
     Raises:
         InputError: the folder is not empty and ``resume`` is False, or it holds a run of another recipe, or something else.
     """
-    if folder.exists() and not folder.is_dir():
-        message = f"output folder (={str(folder)!r}) is a file; choose another with --out"
-        raise InputError(message, name="output folder", value=str(folder))
-    if not folder.exists() or not _holds_something(folder):
+    if not is_begun(folder, resume):
         return
-    if not resume:
-        raise InputError(
-            f"output folder (={str(folder)!r}) is not empty; go on with --resume, or choose another with --out",
-            name="output folder",
-            value=str(folder),
-        )
     found = recipe_of(folder)
     if different := sorted(differences_of(found, load_yaml(recipe_text(recipe.from_anywhere())))):
         raise InputError(
             f"{folder} holds a run of another recipe: {'; '.join(different)}", name="output folder", value=str(folder)
         )
+
+
+def is_begun(folder: Path, resume: bool) -> bool:
+    """Whether an output folder holds something, which is then to be gone on with.
+
+    Raises:
+        InputError: it is not empty and ``resume`` is False, or it is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        message = f"output folder (={str(folder)!r}) is a file; choose another with --out"
+        raise InputError(message, name="output folder", value=str(folder))
+    if not folder.exists() or not _holds_something(folder):
+        return False
+    if not resume:
+        message = f"output folder (={str(folder)!r}) is not empty; go on with --resume, or choose another with --out"
+        raise InputError(message, name="output folder", value=str(folder))
+    return True
 
 
 def make_run_dir(folder: Path) -> None:
