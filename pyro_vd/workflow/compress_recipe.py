@@ -61,13 +61,13 @@ def of_recipe(recipe: Recipe, folder: Path, resume: bool, progress: bool) -> Tra
     likelihood = recipe.model.build_likelihood(net)
     data = checked(data, recipe.model.bayesian(net, likelihood))
     train, validation = data.split(share)
-    augment = None if recipe.augment == RandomAffine() else recipe.augment
-    options: dict[str, Any] = {"device": recipe.torch_device(), "augment": augment, "resume": resume, "progress": progress}
+    options: dict[str, Any] = {"device": recipe.torch_device(), "augment": recipe.augmentation}
+    options |= {"resume": resume, "progress": progress}
     with only_process(folder):
         claim(folder / "pretraining.txt", {"recipe": f"\n{recipe_text(recipe)}"}, resume)
         options |= {"checkpoint": folder / "checkpoint-pretrain.pt", "phase": "pretrain", **recipe.pretrain.fit_options()}
         net, _ = pretrain(recipe, net, likelihood, train, validation, options)
-    return TrainedNetwork(net, likelihood, train, validation, data.test, augment)
+    return TrainedNetwork(net, likelihood, train, validation, data.test, recipe.augmentation)
 
 
 def of_run(folder: Path, data_dir: str | None) -> TrainedNetwork:
@@ -77,5 +77,5 @@ def of_run(folder: Path, data_dir: str | None) -> TrainedNetwork:
         InputError: see :func:`~pyro_vd.load_run`.
     """
     run = load_run(folder, data_dir)
-    augment = None if run.recipe.augment == RandomAffine() else run.recipe.augment
-    return TrainedNetwork(run_pruned(folder), run.model.likelihood, run.train, run.validation, run.data.test, augment)
+    data = run.train, run.validation, run.data.test
+    return TrainedNetwork(run_pruned(folder), run.model.likelihood, *data, run.recipe.augmentation)

@@ -115,10 +115,8 @@ class Trials:
         old, new = (losses.score for losses in pair)
         worse = None
         if test.p_value < _CLEAR and not old.allows(new, self._rise):
-            worse = (
-                f"The validation error rose from {old.cell()} to {new.cell()} (p = {test.p_value:.2g}): too high a target, or "
-            )
-            worse += "too few epochs."
+            rose = f"The validation error rose from {old.cell()} to {new.cell()} (p = {test.p_value:.2g})"
+            worse = f"{rose}: too high a target, or too few epochs."
         few = too_few_examples(self._losses, test.standard_error, self._rise)
         if data.test is not None:
             of_given = losses_by_example(self._given, data.test, self._model.observed)

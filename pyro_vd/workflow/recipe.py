@@ -144,6 +144,11 @@ class Recipe:
                 raise InputError(name=key, value=path, allowed="a path in UTF-8, because the files of a run hold it")
         return replace(self, data=data)
 
+    @property
+    def augmentation(self) -> RandomAffine | None:
+        """What changes each batch of training inputs; None where the recipe changes nothing."""
+        return None if self.augment == RandomAffine() else self.augment
+
     def torch_device(self) -> str:
         """The name of the device, with ``auto`` resolved."""
         if self.device == "auto":

@@ -23,7 +23,6 @@ from pyro_vd._core.arguments import check_device, check_path
 from pyro_vd._core.compiler import check_compiler
 from pyro_vd._core.storage import as_json, write_atomically
 from pyro_vd.compaction.surviving import compact_size
-from pyro_vd.data.augmentation import RandomAffine
 from pyro_vd.evaluation.score import validation_score
 from pyro_vd.evaluation.standard_error import score_standard_error
 from pyro_vd.export.pruned_file import save_pruned
@@ -112,7 +111,7 @@ def _train_run(
     data = checked(data, model)
     train, validation = data.split(recipe.data.validation)
     recipe.check_sites(recipe.train.guide.build_for(model, rows(train[0], slice(2))))
-    augment = None if recipe.augment == RandomAffine() else recipe.augment
+    augment = recipe.augmentation
     if augment:
         augment(rows(train[0], slice(1)))  # refuses inputs that are not images, before anything is written
     if finished := processes.of_first(partial(_begun, recipe, folder, resume, wait, held)):
