@@ -21,8 +21,8 @@ MAX_SIZES = 8
 class Compiling:
     """Compiles the step of a training for batches of the shapes of the first one, once for each size of the network.
 
-    Batches of other shapes, such as a last smaller one, take uncompiled steps. What is compiled depends on nothing that a
-    checkpoint does not hold, so that a training that is resumed takes the same steps.
+    Batches of other shapes, such as a last smaller one, take uncompiled steps. A training that is resumed takes the same steps
+    if its first batch has the shape that the first batch of all had; otherwise they are the same up to rounding.
 
     Args:
         state: the training, at a size of its network.
