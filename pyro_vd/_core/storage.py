@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from pyro_vd._core.ending import unfinished
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import one_line
 from pyro_vd._core.plain_content import check_plain
@@ -35,8 +36,8 @@ def write_atomically(path: Path, content: bytes | memoryview | Iterable[bytes | 
     """Write a file atomically (temporary file, fsync, rename), so that a failure leaves the old content.
 
     The content is given whole or in parts, of which one is in memory at a time. A signal handler may raise between any two
-    steps, as for Ctrl-C; the temporary file is removed then as well. Where ``path`` is a link, the file that it leads to is
-    written, also if that is not there yet.
+    steps, as for Ctrl-C, or call ``end_process``; the temporary file is removed then as well. Where ``path`` is a link, the
+    file that it leads to is written, also if that is not there yet.
 
     Raises:
         OSError: the disk is full, or the folder is not writable; the message names the file.
@@ -47,14 +48,15 @@ def write_atomically(path: Path, content: bytes | memoryview | Iterable[bytes | 
     try:
         target = _file_at(path)
         temporary = target.parent / f".{secrets.token_hex(8)}{_TEMPORARY}"
-        io.FileIO.__init__(file, temporary, "x")
-        for part in [content] if isinstance(content, bytes | memoryview) else content:
-            left = memoryview(part)
-            while left:
-                left = left[file.write(left) :]
-        os.fsync(file.fileno())
-        file.close()
-        temporary.replace(target)
+        with unfinished(temporary):
+            io.FileIO.__init__(file, temporary, "x")
+            for part in [content] if isinstance(content, bytes | memoryview) else content:
+                left = memoryview(part)
+                while left:
+                    left = left[file.write(left) :]
+            os.fsync(file.fileno())
+            file.close()
+            temporary.replace(target)
     except BaseException as error:
         file.close()
         if temporary is not None:

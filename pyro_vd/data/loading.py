@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from pyro_vd._core.array_files import read_arrays
+from pyro_vd._core.ending import temporary_folder
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.extras import check_installed
 from pyro_vd._core.messages import must_be_one_of, one_line
@@ -168,7 +168,7 @@ def _cifar10(kind: Callable[..., Any], root: Path) -> list[Any]:
 
 def _download(name: str, kind: Callable[..., Any], root: Path) -> list[Any]:
     """Download into a temporary folder first, so that a failure leaves nothing behind."""
-    with tempfile.TemporaryDirectory() as temporary:
+    with temporary_folder() as temporary:
         try:
             parts = [kind(temporary, train=train, download=True) for train in (True, False)]
         except (OSError, RuntimeError) as error:
@@ -178,7 +178,7 @@ def _download(name: str, kind: Callable[..., Any], root: Path) -> list[Any]:
                 name="data",
                 value=name,
             ) from error
-        for source in Path(temporary).rglob("*"):
+        for source in temporary.rglob("*"):
             target = root / source.relative_to(temporary)
             if source.is_file():
                 target.parent.mkdir(parents=True, exist_ok=True)

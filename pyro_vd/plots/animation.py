@@ -5,9 +5,7 @@ from __future__ import annotations
 import io
 import math
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 from torch import Tensor
 
+from pyro_vd._core.ending import temporary_folder
 from pyro_vd._core.messages import one_line
 from pyro_vd.evaluation.score import ERROR, Score
 from pyro_vd.plots.weights import SHADES, folded, shaded, weight_matrices
@@ -153,8 +152,8 @@ def mp4_of(painter: Painter, ffmpeg: str, on_frame: Callable[[], None] = lambda:
     rate = int(np.clip(number / _SECONDS, 4, 30))
     last = painter.paint(number - 1)
     height, width = last.shape[:2]
-    with tempfile.TemporaryDirectory() as folder:
-        target, messages = Path(folder) / "film.mp4", Path(folder) / "messages"
+    with temporary_folder() as folder:
+        target, messages = folder / "film.mp4", folder / "messages"
         source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-video_size", f"{width}x{height}", "-framerate", str(rate), "-i", "-"]
         line = [ffmpeg, "-loglevel", "error", *source, "-pix_fmt", "yuv420p", "-movflags", "+faststart", str(target)]
         with messages.open("wb") as errors, subprocess.Popen(line, stdin=subprocess.PIPE, stderr=errors) as process:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -13,6 +12,7 @@ from types import FrameType
 import torch
 import torch.distributed as dist
 
+from pyro_vd._core.ending import end_process
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.launched import launched
 from pyro_vd._core.messages import one_line
@@ -74,9 +74,8 @@ def _take_gpu() -> None:
 
 def _end(number: int, frame: FrameType | None) -> None:
     rank = dist.get_rank() if dist.is_initialized() else 0
-    print(
+    end_process(
+        128 + number,
         f"rank {rank} was told to end (SIGTERM), as torchrun does when another process has failed; --resume goes on from the "
         "last epoch",
-        file=sys.stderr,
     )
-    sys.exit(128 + number)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -13,6 +12,7 @@ from multiprocessing.connection import Connection
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from pyro_vd._core.ending import end_process
 from pyro_vd._core.errors import InputError, NonFiniteError
 from pyro_vd._core.messages import one_line
 from pyro_vd.workflow.named_networks import trust, trusted
@@ -26,7 +26,7 @@ _CONTEXT: Any = get_context("forkserver" if "forkserver" in get_all_start_method
 _IMPORTED = ["pyro_vd.workflow.training_run", "sklearn.datasets", "sklearn.metrics", "torchmetrics.functional.classification"]
 _TICK = 0.5  # seconds
 _DEATHS = 2  # of the process of a run, before the run has failed
-_PATIENCE = 60.0  # seconds; the process of a run ends well before, when its parent has ended
+_PATIENCE = 60.0  # seconds; the process of a run ends well before, when it is terminated or its parent has ended
 
 
 def run_sweep(
@@ -67,7 +67,7 @@ def run_sweep(
         for worker in workers.values():
             worker.process.terminate()
         for worker in workers.values():
-            worker.process.join()
+            worker.end()
             sweep.give_back(worker.claim)
 
 
@@ -122,6 +122,13 @@ class _Worker:
             self._messages.close()
             self._messages = None
 
+    def end(self) -> None:
+        """Wait until the process, which was terminated, has ended; kill one that hangs."""
+        self.process.join(_PATIENCE)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+
     def killed_by(self) -> str | None:
         """What ended the process; None if it has come to its own end."""
         self.process.join()
@@ -132,7 +139,7 @@ class _Worker:
 
 def _work(run: SweepRun, messages: Connection, packages: tuple[str, ...], stops: bool) -> None:
     def end(number: int, frame: FrameType | None) -> None:
-        sys.exit(128 + number)
+        end_process(128 + number)
 
     def watch_parent() -> None:
         parent = parent_process()
@@ -144,7 +151,7 @@ def _work(run: SweepRun, messages: Connection, packages: tuple[str, ...], stops:
         messages.send(("score", tenths, score))
         return bool(messages.recv())
 
-    signal.signal(signal.SIGTERM, end)  # an exception, so that no temporary file is left behind
+    signal.signal(signal.SIGTERM, end)
     threading.Thread(target=watch_parent, daemon=True).start()
     from pyro_vd.workflow.hopeless import HopelessError, StopWhereHopeless
     from pyro_vd.workflow.run_folder import mark_stopped
