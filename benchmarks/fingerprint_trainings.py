@@ -17,6 +17,7 @@ from pyro.optim import ClippedAdam
 from torch import Tensor, nn
 
 import pyro_vd as vd
+from pyro_vd.compaction import unit_counts
 from pyro_vd.posterior.arviz_files import to_tree
 
 Parts = dict[str, Any]
@@ -141,7 +142,7 @@ def decisions(folder: Path) -> Parts:
         "risk and coverage": vd.evaluation.risk_coverage(p.log_p.exp(), test[1]),
         "foreign inputs": vd.evaluation.ood_metrics(p.entropy, foreign.entropy),
         "few units": few,
-        "units": [int(units) for units in vd.surviving_units(few).split("-")],
+        "units": unit_counts(vd.surviving_units(few)),
     }
     elpd = vd.posterior.held_out_elpd(vd.to_inference_data(guide, test, num_samples=3))
     parts["held-out density"] = [elpd["elpd_loo"], elpd["se"]]

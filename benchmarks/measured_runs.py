@@ -15,7 +15,16 @@ from pyro_vd.evaluation.deployed import kilobytes
 from pyro_vd.evaluation.score import score_in
 from pyro_vd.export.pruned_file import read_info
 from pyro_vd.plots.drawing import image_shape, pruning_overview
-from pyro_vd.workflow.tables import SIZES, SPARSITY, chance_of_coverage, size_spreads, sparsities, sparsity_by_site, spread
+from pyro_vd.workflow.tables import (
+    SIZES,
+    SPARSITY,
+    chance_of_coverage,
+    size_spreads,
+    sparsities,
+    sparsity_by_site,
+    spread,
+    units_text,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "out"
@@ -109,7 +118,10 @@ def section(recipe: str, runs: list[dict[str, Any]]) -> list[str]:
             f"the coverage of right intervals varies by {half:.1f} and {ninety:.1f} percentage points."
         )
     if recipe.startswith("structured"):
-        sizes = "; ".join("{units} with {parameters:,} parameters and {flops:,} FLOPs".format(**run["compact"]) for run in runs)
+        sizes = "; ".join(
+            f"{units_text(size['units'])} with {size['parameters']:,} parameters and {size['flops']:,} FLOPs"
+            for size in (run["compact"] for run in runs)
+        )
         lines.append(f"Compact, inputs and units that are left, seed by seed: {sizes}.")
     if "words_left" in runs[0]:
         left = runs[0]["words_left"]

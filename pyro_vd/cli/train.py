@@ -23,6 +23,7 @@ def run(arguments: list[str]) -> None:
 
     from pyro_vd.training.torchrun import joined
     from pyro_vd.workflow.recipe_files import recipe_text
+    from pyro_vd.workflow.tables import units_text
     from pyro_vd.workflow.training_run import train_run
 
     out = Path(values.out or Path("out") / given.path.stem)
@@ -37,7 +38,9 @@ def run(arguments: list[str]) -> None:
     if not values.json and recipe.prune.max_error_rise is not None:
         print(f"threshold on log α, chosen on the validation data: {metrics['threshold']:g}")
     if not values.json and "compact" in metrics:  # a run finished under an earlier version lacks it
-        print("compact: {units} units, {parameters:,} parameters, {flops:,} FLOPs per example".format(**metrics["compact"]))
+        size = metrics["compact"]
+        numbers = f"{size['parameters']:,} parameters, {size['flops']:,} FLOPs per example"
+        print(f"compact: {units_text(size['units'])} units, {numbers}")
     if not values.json and "features_left" in metrics:
         left, features = metrics["features_left"], metrics["features"]
         print(f"it reads {len(left)} of {len(features)} features: {', '.join(left) or 'none'}")

@@ -8,11 +8,13 @@ network; :func:`shrink_tensor` shrinks a tensor that is shaped like a parameter,
 from pyro_vd.compaction.applying import apply_plan
 from pyro_vd.compaction.compacting import compact, shrink_plan
 from pyro_vd.compaction.groups import AttentionHeads, UnitGroups, unit_groups
+from pyro_vd.compaction.layer_units import LayerUnits, unit_counts
 from pyro_vd.compaction.plan import ShrinkPlan, shrink_tensor
 from pyro_vd.compaction.surviving import compact_size, surviving_features, surviving_units
 
 __all__ = [
     "AttentionHeads",
+    "LayerUnits",
     "ShrinkPlan",
     "UnitGroups",
     "apply_plan",
@@ -22,5 +24,6 @@ __all__ = [
     "shrink_tensor",
     "surviving_features",
     "surviving_units",
+    "unit_counts",
     "unit_groups",
 ]

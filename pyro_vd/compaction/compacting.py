@@ -67,10 +67,15 @@ def compact(net: nn.Module, example: Inputs | None = None) -> nn.Module:
     Raises:
         InputError: the network has hooks, a parameter is not finite, or the example is missing or does not fit.
     """
+    return told(net, example).net
+
+
+def told(net: nn.Module, example: Inputs | None = None) -> Verified:
+    """Make the smaller network as :func:`compacted` does, and show the messages about it."""
     found = compacted(net, example)
     for message in found.plan.messages:
         logger.warning(message)
-    return found.net
+    return found
 
 
 def shrink_plan(net: nn.Module, example: Inputs | None = None) -> ShrinkPlan:

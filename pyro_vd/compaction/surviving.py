@@ -1,4 +1,4 @@
-"""The size of a network without the units that do not matter."""
+"""The inputs and units that a network keeps, and its size without the units that do not matter."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import torch
 from torch import nn
 
 from pyro_vd._core.errors import InputError
-from pyro_vd.compaction.compacting import compact
+from pyro_vd.compaction.compacting import compact, told
 from pyro_vd.compaction.front import default_example
+from pyro_vd.compaction.layer_units import LayerUnits, layer_units
 from pyro_vd.networks.checks import check_inputs_of
 from pyro_vd.networks.flops import network_cost
 from pyro_vd.networks.inputs import Inputs, rows, shapes_of
-from pyro_vd.networks.layers import named_weights, widths
+from pyro_vd.networks.layers import named_weights
 from pyro_vd.networks.modules import SelectInputs
-from pyro_vd.networks.remapped import RemappedEmbedding
 
 
 @dataclass(frozen=True)
@@ -30,29 +30,21 @@ class CompactSize:
         flops: floating-point operations per example, as :class:`~pyro_vd.networks.flops.NetworkCost` counts them.
     """
 
-    units: str
+    units: dict[str, LayerUnits]
     parameters: int
     flops: int
 
 
-def surviving_units(net: nn.Module, example: Inputs | None = None) -> str:
-    """Count the inputs and hidden units (or channels) per layer that are left in the compact network, such as ``"97-71-33"``.
+def surviving_units(net: nn.Module, example: Inputs | None = None) -> dict[str, LayerUnits]:
+    """Find the inputs and units (or channels) of each layer that the compact network keeps.
 
-    The rows that are left of embeddings follow, as in ``"41-12-8 (words: 41 of 500 rows)"``.
+    Returns:
+        What is left, with the indices, by path of the layer, in the order of execution. Of a compact network, all is left:
+        the indices are those of the network that is given.
 
     Args and errors: see :func:`~pyro_vd.compact`.
     """
-    return _units(compact(net, example))
-
-
-def _units(small: nn.Module) -> str:
-    units = "-".join(map(str, widths(small)[:-1]))
-    rows = [
-        f"{path or type(module).__name__}: {len(module.weight)} of {module.num_embeddings} rows"
-        for path, module in small.named_modules()
-        if isinstance(module, nn.Embedding | nn.EmbeddingBag | RemappedEmbedding)
-    ]
-    return f"{units} ({', '.join(rows)})" if rows else units
+    return layer_units(net, told(net, example).plan)
 
 
 def surviving_features(net: nn.Module, features: Sequence[str], example: Inputs | None = None) -> tuple[str, ...]:
@@ -96,6 +88,6 @@ def surviving_words(net: nn.Module, words: Sequence[str]) -> tuple[str, ...]:
 def compact_size(net: nn.Module, example: Inputs) -> CompactSize:
     """Measure the compact network. Args and errors: see :func:`~pyro_vd.compact`."""
     example = check_inputs_of(net, example)
-    small = compact(net, example)
-    cost = network_cost(small, rows(example, slice(1)))
-    return CompactSize(_units(small), cost.parameters, cost.flops)
+    found = told(net, example)
+    cost = network_cost(found.net, rows(example, slice(1)))
+    return CompactSize(layer_units(net, found.plan), cost.parameters, cost.flops)

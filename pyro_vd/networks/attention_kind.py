@@ -8,7 +8,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pyro_vd.networks.layer_kind import Axes, FixedUnitsKind
+from pyro_vd.networks.layer_kind import Axes, FixedUnitsKind, Place
 from pyro_vd.networks.linear_map import LinearMap
 
 _SEPARATE = ("q_proj_weight", "k_proj_weight", "v_proj_weight")
@@ -27,6 +27,9 @@ class AttentionKind(FixedUnitsKind):
     def weights(self, layer: Any) -> dict[str, Axes]:
         names = ("in_proj_weight",) if layer._qkv_same_embed_dim else _SEPARATE
         return dict.fromkeys(names, ("out", "in"))
+
+    def unit_places(self, layer: Any) -> dict[str, tuple[Place, Place]]:
+        return {"": ((next(iter(self.weights(layer))), 1), ("out_proj.weight", 1))}  # units are those of the values
 
     def applications(self, layer: Any, name: str, inputs: Sequence[Any], output: Any) -> int:
         positions = [tensor.numel() // tensor.shape[-1] for tensor in inputs[:3]]

@@ -15,6 +15,9 @@ from torch import Tensor, nn
 from pyro_vd.networks.construction import constructor_arguments
 from pyro_vd.networks.linear_map import LinearMap
 
+Place = tuple[str, int]
+"""A dimension of a parameter of a layer: the parameter's name, and the number of the dimension."""
+
 Axes = tuple[str, ...]
 """Names of a weight's dimensions: ``out`` for output units, ``in`` for input units, ``kernel_0``, … for those of a kernel."""
 
@@ -53,6 +56,19 @@ class LayerKind(ABC):
         """The numbers of input units and of output units of a layer."""
         inputs, outputs = (getattr(layer, name) for name in self.sizes)
         return inputs, outputs
+
+    def unit_places(self, layer: nn.Module) -> dict[str, tuple[Place, Place]]:
+        """Where the input units and the output units are dimensions of parameters.
+
+        Args:
+            layer: the layer.
+
+        Returns:
+            The two dimensions by part of the layer: one part named ``""``, or several where its weights have units of their
+            own, as in a recurrent layer.
+        """
+        name, axes = next(iter(self.weights(layer).items()))
+        return {"": ((name, axes.index("in")), (name, axes.index("out")))}
 
     def is_dense(self, layer: nn.Module) -> bool:
         """Whether every weight has an entry, or a kernel, for each pair of an output unit and an input unit."""

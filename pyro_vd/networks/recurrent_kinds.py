@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 
-from pyro_vd.networks.layer_kind import Axes, FixedUnitsKind
+from pyro_vd.networks.layer_kind import Axes, FixedUnitsKind, Place
 
 
 class RecurrentKind(FixedUnitsKind):
@@ -19,6 +19,10 @@ class RecurrentKind(FixedUnitsKind):
 
     def weights(self, layer: Any) -> dict[str, Axes]:
         return {name: ("out", "in") for name in layer._flat_weights_names if name.startswith("weight")}
+
+    def unit_places(self, layer: nn.Module) -> dict[str, tuple[Place, Place]]:
+        parts = [name.removeprefix("weight_ih_") for name in self.weights(layer) if name.startswith("weight_ih_")]
+        return {part: ((f"weight_ih_{part}", 1), (f"weight_hh_{part}", 1)) for part in parts}
 
     def applications(self, layer: Any, name: str, inputs: Sequence[Any], output: Any) -> int:
         given = inputs[0].data if isinstance(inputs[0], PackedSequence) else inputs[0]
@@ -40,3 +44,6 @@ class RecurrentCellKind(RecurrentKind):
 
     def weights(self, layer: Any) -> dict[str, Axes]:
         return {"weight_ih": ("out", "in"), "weight_hh": ("out", "in")}
+
+    def unit_places(self, layer: nn.Module) -> dict[str, tuple[Place, Place]]:
+        return {"": (("weight_ih", 1), ("weight_hh", 1))}

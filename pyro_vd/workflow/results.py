@@ -48,8 +48,16 @@ class _Numbers(_Network):
     examples: int
 
 
+class _LayerUnits(TypedDict):
+    kind: str
+    inputs: list[int]
+    units: list[int]
+    all_inputs: int
+    all_units: int
+
+
 class _Compact(TypedDict):
-    units: str
+    units: dict[str, _LayerUnits] | str  # text, such as "97-71-33", in a run of an earlier version
     parameters: int
     flops: int
 

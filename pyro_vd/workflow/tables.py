@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -12,6 +13,7 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from pyro_vd._core.terminal import console
+from pyro_vd.compaction.layer_units import LayerUnits, unit_counts
 from pyro_vd.evaluation.score import RMSE, Score, score_in
 from pyro_vd.networks.sizes import OTHERS
 
@@ -130,6 +132,25 @@ def sparsities(shares: Mapping[str, float]) -> str:
     """A cell of the shares of removed weights, in %, by weight site; in brackets that of all weights without a prior."""
     cells = [f"({100 * share:.1f})" if site == OTHERS else f"{100 * share:.1f}" for site, share in shares.items()]
     return " ".join(cells)
+
+
+def units_text(units: Mapping[str, Mapping[str, Any]] | str) -> str:
+    """Write the numbers of inputs and hidden units that are left, as in 97-71-33, and the rows that are left of embeddings.
+
+    Args:
+        units: the entry ``compact.units`` of ``metrics.json``: the fields of :class:`~pyro_vd.compaction.LayerUnits` by layer,
+            or the text itself in a run of an earlier version.
+    """
+    if isinstance(units, str):
+        return units
+    layers = [LayerUnits(**{field.name: each[field.name] for field in fields(LayerUnits)}) for each in units.values()]
+    text = "-".join(f"{count}" for count in unit_counts(dict(zip(units, layers, strict=True))))
+    rows = [
+        f"{path or layer.kind}: {len(layer.inputs):,} of {layer.all_inputs:,} rows"
+        for path, layer in zip(units, layers, strict=True)
+        if "Embedding" in layer.kind
+    ]
+    return f"{text} ({', '.join(rows)})" if rows else text
 
 
 def _or_dash(value: float | None, digits: int) -> str:

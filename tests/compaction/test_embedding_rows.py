@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from pyro_vd.compaction.surviving import surviving_words
 from pyro_vd.evaluation.deployed import deployed_size
 from pyro_vd.export import load_onnx, load_torch_export, save_onnx, save_torch_export
 from pyro_vd.networks import RemappedEmbedding, RemappedEmbeddingBag
+from pyro_vd.workflow.tables import units_text
 
 WORDS, WIDTH = 200, 6
 
@@ -285,9 +287,19 @@ def test_sizes_count_the_rows_of_ids(tmp_path: Path) -> None:
     assert found.parameters == sum(parameter.numel() for parameter in small.parameters())
     assert abs(found.bytes - (tmp_path / "net").stat().st_size) <= 16
     rows: Any = [len(module.weight) for module in (small.words, small.positions)]  # type: ignore[arg-type,union-attr]
-    assert surviving_units(net, words(4, 7)) == (
+    left = surviving_units(net, words(4, 7))
+    assert [left[name].inputs for name in ("words", "positions")] == [
+        first_of_equal(table) for table in (net.words, net.positions)
+    ]
+    assert units_text({path: asdict(layer) for path, layer in left.items()}) == (
         f"{rows[0]}-{WIDTH}-{WIDTH} (words: {rows[0]} of {WORDS} rows, positions: {rows[1]} of 64 rows)"
     )
+
+
+def first_of_equal(table: Any) -> tuple[int, ...]:
+    """The rows of an embedding that are equal to none before them."""
+    rows = [tuple(row) for row in table.weight.tolist()]
+    return tuple(index for index, row in enumerate(rows) if rows.index(row) == index)
 
 
 def test_a_plan_for_another_embedding_is_refused() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -26,7 +27,8 @@ from pyro_vd import (
     prune,
     surviving_units,
 )
-from pyro_vd.compaction import compact_size
+from pyro_vd._core.storage import as_json
+from pyro_vd.compaction import compact_size, unit_counts
 from pyro_vd.distributions import LogUniform, NormalJeffreys
 from pyro_vd.guides import LogNormalDropout
 from pyro_vd.guides.unit_guide import UnitGuide
@@ -36,6 +38,7 @@ from pyro_vd.models.site_priors import Prior
 from pyro_vd.posterior import predictive, summarize
 from pyro_vd.pruning import threshold_masks
 from pyro_vd.workflow import inspect_layers
+from pyro_vd.workflow.tables import units_text
 
 KINDS: dict[str, tuple[Prior, Callable[..., UnitGuide]]] = {
     "group": (NormalJeffreys, GroupVariationalDropout),
@@ -96,9 +99,14 @@ def test_pruned_units_are_removed_and_stay_removed(kind: str) -> None:
     x = torch.randn(20, 6)
     small = compact(net)
     torch.testing.assert_close(small(x), net(x))
-    assert surviving_units(net) == surviving_units(small) == "4-5-4"
+    left = surviving_units(net)
+    assert unit_counts(left) == unit_counts(surviving_units(small)) == [4, 5, 4]
+    assert left["1"].inputs == (1, 2, 3, 4)
+    assert left["3"].inputs == left["1"].units == (0, 3, 4, 5, 6)
+    assert left["5"].inputs == left["3"].units == (0, 1, 2, 3)
+    assert left["5"].units == (0, 1, 2)
     size = compact_size(net, x)
-    assert (size.units, size.parameters) == ("4-5-4", 4 * 5 + 5 + 5 * 4 + 4 + 4 * 3 + 3)
+    assert (size.units, size.parameters) == (left, 4 * 5 + 5 + 5 * 4 + 4 + 4 * 3 + 3)
     assert size.flops == 2 * (4 * 5 + 5 * 4 + 4 * 3)
     guide.train_threshold = 0.0
     with LocalReparameterization():  # means are held at zero where they would be pruned, without noise
@@ -149,8 +157,10 @@ def test_command_line(guide: str, prior: str, log_sigma2: float, threshold: floa
     assert code == 0, err
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     net, run = load_pruned(tmp_path / "run" / "pruned.safetensors"), load_run(tmp_path / "run")
-    assert metrics["compact"]["units"] == surviving_units(net) != "64-12"
-    assert f"\ncompact: {surviving_units(net)} units, " in out
+    units = metrics["compact"]["units"]
+    assert units == json.loads(as_json({layer: asdict(left) for layer, left in surviving_units(net).items()}))
+    assert f"\ncompact: {units_text(units)} units, " in out
+    assert units_text(units) == "-".join(map(str, unit_counts(surviving_units(net)))) != "64-12"
     weight = prune(run.guide, threshold).get_parameter("1.weight")
     assert torch.equal(weight == 0, net.get_parameter("1.weight") == 0), "fine-tuning removes nothing and brings nothing back"
     assert run_cli("prune", tmp_path / "run", "--threshold=-2")[0] == 0

@@ -26,6 +26,7 @@ from pyro_vd import (
     prune,
     surviving_units,
 )
+from pyro_vd.compaction import unit_counts
 from pyro_vd.distributions import NormalJeffreys
 from pyro_vd.guides import GaussianDropout, PointEstimate
 from pyro_vd.pruning import pruning_masks
@@ -34,6 +35,7 @@ from pyro_vd.workflow import inspect_layers
 from pyro_vd.workflow.finished_run import run_rule
 from pyro_vd.workflow.inspection import run_inference_data
 from pyro_vd.workflow.run_folder import FRAMES, read_history
+from pyro_vd.workflow.tables import units_text
 
 LAYERS = {
     "linear": (nn.Linear(5, 7), (5,)),
@@ -81,7 +83,7 @@ def test_a_pruned_network_has_these_units() -> None:
     pruned = prune(guide, PruningRule(0.0, max_inputs=[2, 24, 3]))
     x = torch.randn(4, 3, 4, 4)
     small = compact(pruned, x[:1])
-    assert surviving_units(pruned, x[:1]) == "2-6-3"
+    assert unit_counts(surviving_units(pruned, x[:1])) == [2, 6, 3]
     torch.testing.assert_close(small(x), pruned(x))
     guide.apply_masks(pruning_masks(guide, PruningRule(0.0, max_inputs=[2, 24, 3])))
     torch.testing.assert_close(posterior_mean(guide)(x), pruned(x))
@@ -157,7 +159,7 @@ def test_a_run_to_a_number_of_units(tmp_path: Path) -> None:
     keys += ["--prune.threshold=0", "--prune.max_inputs=[20, 5]", "--finetune.epochs=0", "--train.frames=1"]
     code, _, err = run_cli("train", "digits", *SMALL, *keys, "--out", run, "--quiet")
     assert code == 0, err
-    assert json.loads((run / "metrics.json").read_text())["compact"]["units"] == "20-5"
+    assert units_text(json.loads((run / "metrics.json").read_text())["compact"]["units"]) == "20-5"
     net, loaded = load_pruned(run / "pruned.safetensors"), load_run(run)
     size = json.loads((run / "metrics.json").read_text())["networks"]["pruned"]["compression"]
     assert read_history(run)[-1].compression == size, "the log counts the weights that pruning would keep"
@@ -175,9 +177,11 @@ def test_a_run_to_a_number_of_units(tmp_path: Path) -> None:
     assert [layer["surviving_inputs"] for layer in json.loads(out)["layers"]] == [20, 5]
 
     assert run_cli("prune", run, "--max-inputs", "9", "4")[0] == 0
-    assert surviving_units(load_pruned(run / "pruned-0-9-4.safetensors")) == "9-4"
+    assert unit_counts(surviving_units(load_pruned(run / "pruned-0-9-4.safetensors"))) == [9, 4]
     assert run_cli("prune", run, "--threshold=-0.1")[0] == 0
-    assert surviving_units(load_pruned(run / "pruned--0.1.safetensors")) == "20-5", "the recipe's numbers still hold"
+    assert unit_counts(surviving_units(load_pruned(run / "pruned--0.1.safetensors"))) == [20, 5], (
+        "the recipe's numbers still hold"
+    )
 
 
 @pytest.mark.parametrize(
@@ -218,7 +222,7 @@ def test_units_of_a_run_whose_threshold_was_chosen(finished_run: Path, tmp_path:
     (run / "recipe.yaml").write_text(recipe.replace("max_error_rise: null", "max_error_rise: 0.5"))
     for extra, name in ((), f"pruned-{run_rule(load_run(run)).threshold:g}-9-4"), (("--threshold=-1",), "pruned--1-9-4"):
         assert run_cli("prune", run, "--max-inputs", "9", "4", *extra)[0] == 0
-        assert surviving_units(load_pruned(run / f"{name}.safetensors")) == "9-4"
+        assert unit_counts(surviving_units(load_pruned(run / f"{name}.safetensors"))) == [9, 4]
 
 
 def test_rules_are_equal_and_hashed_by_what_they_say() -> None:
