@@ -9,12 +9,14 @@ from typing import Any
 
 from measured_goals import verdict
 
-from pyro_vd import load_pruned, load_run, log_alpha
+from pyro_vd import load_pruned
 from pyro_vd._core.storage import save_figure
+from pyro_vd._core.yaml_files import read_yaml
 from pyro_vd.evaluation.deployed import kilobytes
 from pyro_vd.evaluation.score import score_in
-from pyro_vd.export.pruned_file import read_info
-from pyro_vd.plots.drawing import image_shape, pruning_overview
+from pyro_vd.evaluation.standard_error import share_interval
+from pyro_vd.networks.layers import named_weights
+from pyro_vd.plots.sizes import Deployed, before_and_after
 from pyro_vd.workflow.tables import (
     SIZES,
     SPARSITY,
@@ -127,8 +129,9 @@ def section(recipe: str, runs: list[dict[str, Any]]) -> list[str]:
         left = runs[0]["words_left"]
         lines.append(f"Words left, {len(left):,} of {runs[0]['words']:,}, the most frequent first: {listed(left)}.")
     found = verdict(recipe, runs, [folder(recipe, run["seed"]) for run in runs])
-    if found and "sizes:" in recipe_text:
-        found += ["", f"![log α and the pixels that are left]({draw(recipe, runs[0]['seed'])})"]
+    if found and "deployed" in runs[0]["networks"].get("pretrained", {}) and columns(runs) is CLASSES:
+        text = "the test error against the size of the file, before and after, and the weights that are left"
+        found += ["", f"![{recipe}: {text}]({draw(recipe, runs)})"]
     lines += found
     return [*lines, "", *animation(recipe, runs[0]["seed"])]
 
@@ -139,24 +142,33 @@ def listed(words: list[str], most: int = 300) -> str:
 
 
 def animation(recipe: str, seed: int) -> list[str]:
-    """What ``pyro-vd animate`` made of a run, if it did, copied beside the documentation."""
-    run = folder(recipe, seed)
+    """What ``pyro-vd animate`` made of a run with frames, copied beside the documentation; nothing if there is none."""
+    run = folder(f"{recipe}-film", seed)
     if not (run / "animation.gif").exists():
         return []
-    lines = ["```", f"pyro-vd animate {run.relative_to(ROOT)} --max-frames 50", "```", ""]
+    out, frames = run.relative_to(ROOT), read_yaml(run / "recipe.yaml")["train"]["frames"]
+    train = f"pyro-vd train {recipe} --seed {seed} --train.frames {frames} --out {out}"
+    lines = ["```", train, f"pyro-vd animate {out}", "```", ""]
     for name, text in (("animation.gif", "the weights while training"), ("first-layer.png", "the first layer, unit by unit")):
         shutil.copyfile(run / name, ROOT / "docs" / f"{recipe}-{name}")
         lines += [f"![{recipe}: {text}](../docs/{recipe}-{name})", ""]
     return lines
 
 
-def draw(recipe: str, seed: int) -> str:
-    """The picture of one run, written beside the documentation; its path as seen from runs/."""
-    run = load_run(folder(recipe, seed))
-    info = read_info(run.folder / "pruned.safetensors")
-    net = load_pruned(run.folder / "pruned.safetensors")
-    figure = pruning_overview(log_alpha(run.guide), net, info["threshold"], image_shape(run.data.x_train.shape[1:]))
+def draw(recipe: str, runs: list[dict[str, Any]]) -> str:
+    """The picture of the runs of a recipe, written beside the documentation; its path as seen from runs/."""
+    net = load_pruned(folder(recipe, runs[0]["seed"]) / "pruned.safetensors")
+    masks = {name: weight != 0 for name, weight in named_weights(net)}
+    figure = before_and_after(*([deployed(run, name) for run in runs] for name in ("pretrained", "pruned")), masks)
     path = ROOT / "docs" / f"{recipe}.png"
     path.parent.mkdir(exist_ok=True)
-    save_figure(figure, path, dpi=110)
+    save_figure(figure, path)
     return f"../{path.relative_to(ROOT)}"
+
+
+def deployed(run: dict[str, Any], name: str) -> Deployed:
+    """What would be deployed of a network of a run with classes."""
+    network = run["networks"][name]
+    weights = sum(layer["nonzero"] for layer in network["layers"])
+    interval = share_interval(network["error"], run["test_size"])
+    return Deployed(network["deployed"]["sparse_bytes"], weights, score_in(network), interval)

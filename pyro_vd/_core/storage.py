@@ -82,10 +82,10 @@ def _file_at(path: Path) -> Path:
     return target
 
 
-def save_figure(figure: Figure, path: Path, dpi: float) -> None:
-    """Write a figure atomically, in the format of the file's suffix."""
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure atomically, in the format of the file's suffix and the resolution of its style."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=path.suffix[1:], dpi=dpi)
+    figure.savefig(buffer, format=path.suffix[1:])
     write_atomically(path, buffer.getbuffer())
 
 

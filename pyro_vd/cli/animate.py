@@ -72,7 +72,7 @@ def run(arguments: list[str]) -> None:
     for path, content in contents.items():
         write_atomically(path, content)
     if first_layer is not None:
-        save_figure(first_layer, images, dpi=150)
+        save_figure(first_layer, images)
         counts[images] = 1
     if values.json:
         files = {path.name: {"frames": count, "bytes": path.stat().st_size} for path, count in counts.items()}

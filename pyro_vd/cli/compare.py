@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,7 +15,15 @@ def run(arguments: list[str]) -> None:
     """Carry the command out."""
     from pyro_vd._core.storage import as_json, save_figure
     from pyro_vd.evaluation.deployed import kilobytes
-    from pyro_vd.workflow.comparison import Sort, differences, in_order, read_results, same_but_seed, without_validation
+    from pyro_vd.workflow.comparison import (
+        Sort,
+        configurations,
+        differences,
+        in_order,
+        read_results,
+        same_but_seed,
+        without_validation,
+    )
     from pyro_vd.workflow.results_table import print_results
 
     parser = Parser("compare RUN… [--sort KEY] [--out FILE]")
@@ -27,7 +36,7 @@ def run(arguments: list[str]) -> None:
     sort, results = in_order(read_results([Path(run) for run in values.runs]), values.sort)
     notes = differences(results)
     if values.out:
-        from pyro_vd.plots.drawing import error_against_compression
+        from pyro_vd.plots.sizes import error_against_compression
 
         if Path(values.out).suffix not in (".png", ".pdf", ".svg"):
             raise InputError(name="out", value=values.out, allowed="a .png, .pdf or .svg file")
@@ -39,11 +48,13 @@ def run(arguments: list[str]) -> None:
             )
         out = new_file(values.out)
         differ = len({result.data for result in results}) > 1
-        names = [f"{result.run}, on {result.data}" if differ else result.run for result in results]
-        sizes = [f", {kilobytes(result.deployed.sparse_bytes)}" if result.deployed else "" for result in results]
-        names = [name + size for name, size in zip(names, sizes, strict=True)]
-        points = [(result.compression, result.score) for result in results]
-        save_figure(error_against_compression(dict(zip(names, points, strict=True))), out, dpi=150)
+        points = {}
+        for name, runs in configurations(results).items():
+            bytes_ = [run.deployed.sparse_bytes for run in runs if run.deployed]
+            size = f", {kilobytes(round(statistics.mean(bytes_)))}" if bytes_ else ""
+            label = f"{name}{f', on {runs[0].data}' if differ else ''}{size}"
+            points[label] = [(run.compression, run.score) for run in runs]
+        save_figure(error_against_compression(points), out)
     notes += without_validation(results, sort)
     if values.json:
         print(as_json({"runs": [asdict(result) for result in results], "sort": sort, "notes": notes, "figure": values.out}))

@@ -64,7 +64,7 @@ def run(arguments: list[str]) -> None:
     figures = _figures(run, data, rule, layers) if values.plots else {}
     write_inference_data(data, run.folder / FILE)
     for name, figure in figures.items():
-        save_figure(figure, run.folder / name, dpi=110)
+        save_figure(figure, run.folder / name)
     features = run.data.features
     left = () if features is None else surviving_features(net, features, rows(run.data.x_test, slice(1)))
     result = {

@@ -61,7 +61,7 @@ class Outcome:
         paths = []
         for name, figure in self.figures.items():
             paths.append(folder / f"{name}.png")
-            save_figure(figure, paths[-1], dpi=110)
+            save_figure(figure, paths[-1])
         return paths
 
 

@@ -10,7 +10,8 @@ from pyro_vd.evaluation.network_size import NetworkSize, network_size
 from pyro_vd.evaluation.score import score_of
 from pyro_vd.experiments.setting import Outcome, Setting, new_guide, train
 from pyro_vd.guides import VariationalDropoutSettings, log_alpha
-from pyro_vd.plots.experiments import log_alpha_histogram, tradeoff
+from pyro_vd.plots.posterior import log_alpha_histograms
+from pyro_vd.plots.sizes import tradeoff
 from pyro_vd.pruning.pruned import prune
 from pyro_vd.pruning.threshold_choice import CANDIDATES
 from pyro_vd.pruning.thresholds import DEFAULT_THRESHOLD
@@ -72,8 +73,8 @@ def run(setting: Setting) -> Outcome:
     published = {} if setting.quick else PUBLISHED
     kilobytes_of_weights = [_kilobytes(sizes_of[value, DEFAULT_THRESHOLD]) for value, *_ in by_weight]
     figures = {
-        "tradeoff": tradeoff(by_threshold, by_weight, published, kilobytes_of_weights),
-        "log-alpha": log_alpha_histogram(log_alphas, DEFAULT_THRESHOLD),
+        "tradeoff": tradeoff(by_threshold, by_weight, published, kilobytes_of_weights, DEFAULT_THRESHOLD),
+        "log-alpha": log_alpha_histograms(log_alphas, DEFAULT_THRESHOLD),
     }
     series = {"by_threshold": by_threshold, "by_kl_weight": by_weight}
     return Outcome(["steered by", *SIZES, "test error %"], rows, figures, series)

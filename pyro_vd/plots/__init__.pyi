@@ -1,9 +1,10 @@
-from .drawing import error_against_compression, pruning_overview
 from .posterior import input_relevance, kl_by_layer, largest_weights, log_alpha_histograms, mean_against_deviation, weight_masks
+from .sizes import before_and_after, error_against_compression
 from .uncertainty import error_against_coverage, reliability
 from .weights import first_layer_images, weight_matrices
 
 __all__ = [
+    "before_and_after",
     "error_against_compression",
     "error_against_coverage",
     "first_layer_images",
@@ -12,7 +13,6 @@ __all__ = [
     "largest_weights",
     "log_alpha_histograms",
     "mean_against_deviation",
-    "pruning_overview",
     "reliability",
     "weight_masks",
     "weight_matrices",

@@ -22,8 +22,8 @@ from pyro_vd.training.frame_files import SCALE, Frames
 GIF_BYTES = 2_000_000
 """The largest size of a GIF in bytes; it shows as many of the frames as this size allows."""
 
-_SECONDS = 15.0  # approximate duration of a film
-_LAST = 3.0  # seconds for which the last frame stays
+_SECONDS = 10.0  # duration of a film
+_LAST = 2.0  # seconds of them for which the last frame stays
 
 Pixels = np.ndarray
 """A picture, ``(height, width, 3)`` as uint8."""
@@ -53,10 +53,13 @@ class Painter:
         return [torch.from_numpy(values[index] / np.float32(SCALE)) for values in self.frames.weights.values()]
 
     def titles(self, index: int) -> list[str]:
-        """Return the title of each matrix of a frame, with the share of its weights that is pruned."""
-        sizes = [values[index].size for values in self.frames.weights.values()]
-        removed = [100 * (1 - left / size) for left, size in zip(self.frames.left(index), sizes, strict=True)]
-        return [f"layer {number}: {_padded(share, 4)} % removed" for number, share in enumerate(removed, 1)]
+        """Return the title of each matrix of a frame, with the share of its weights that is removed."""
+        titles = []
+        for number, (values, left) in enumerate(zip(self.frames.weights.values(), self.frames.left(index), strict=True), 1):
+            units, weights = len(values[index]), values[index].size
+            shape = f"{units:,} units × {weights // units:,} inputs"
+            titles.append(f"layer {number}, {shape}: {_padded(100 * (1 - left / weights), 5)} % removed")
+        return titles
 
     def heading(self, index: int) -> str:
         """Return the title of a frame: epoch, score, compression, and kilobytes of the sparse file without compaction."""
@@ -66,8 +69,11 @@ class Painter:
         quality = f"accuracy {_padded(100 - score.shown, 5)} %" if score.name == ERROR else str(score)
         size = f"{_padded(smaller, 5)}× fewer weights" if math.isfinite(smaller) else "nothing left"
         if frames.sizes is not None:
-            size += f", {_padded(frames.sizes[index, 2] / 1000, 7)} kB"
-        return f"epoch {_padded(when, 5)}    {quality} ({frames.measured_on})    {size}"
+            size += f",{_padded(frames.sizes[index, 2] / 1000, 8)} kB"
+        last = math.floor(frames.epoch[-1] + 1e-6)
+        return (
+            f"epoch {_padded(math.floor(when + 1e-6), len(str(last)), 0)} of {last}    {size}\n{quality} ({frames.measured_on})"
+        )
 
     def paint(self, index: int) -> Pixels:
         """Return the picture of a frame."""
@@ -81,9 +87,9 @@ class Painter:
         return np.asarray(self._canvas.buffer_rgba())[..., :3].copy()
 
 
-def _padded(value: float, width: int) -> str:
+def _padded(value: float, width: int, digits: int = 1) -> str:
     """Return a number as text, padded with spaces as wide as a digit, so that its digits do not move between frames."""
-    return f"{value:{width}.1f}".replace(" ", "\u2007")
+    return f"{value:{width},.{digits}f}".replace(" ", "\u2007")
 
 
 def chosen_frames(number: int, shown: int) -> list[int]:
@@ -131,7 +137,7 @@ def _gif(painter: Painter, indices: list[int], on_frame: Callable[[], None]) -> 
 
     first, *rest = pictures()
     buffer = io.BytesIO()
-    milliseconds = round(np.clip(1000 * _SECONDS / len(indices), 40, 400), -1)
+    milliseconds = round(max(40, 1000 * (_SECONDS - _LAST) / max(1, len(indices) - 1)), -1)
     durations = [milliseconds] * len(rest) + [1000 * _LAST]
     first.save(buffer, "GIF", save_all=True, append_images=rest, duration=durations, loop=0, optimize=True)
     return buffer.getvalue()
@@ -149,7 +155,7 @@ def mp4_of(painter: Painter, ffmpeg: str, on_frame: Callable[[], None] = lambda:
         OSError: ffmpeg failed; the message contains what it printed.
     """
     number = len(painter.frames)
-    rate = int(np.clip(number / _SECONDS, 4, 30))
+    rate = int(np.clip(number / (_SECONDS - _LAST), 1, 60))
     last = painter.paint(number - 1)
     height, width = last.shape[:2]
     with temporary_folder() as folder:

@@ -1,38 +1,24 @@
-"""Pictures of log α and of errors, one function each, which returns a matplotlib Figure without global state."""
+"""What several pictures draw: bands of curves, masks, and grids of panels; and the images that inputs may be."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import cycle
 from typing import Any
 
-import torch
+import torch.nn.functional as F
 from matplotlib.axes import Axes
-from matplotlib.ticker import LogLocator, NullFormatter
-from torch import Tensor, nn
+from matplotlib.colors import PowerNorm
+from matplotlib.image import AxesImage
+from torch import Tensor
 
 from pyro_vd._core.errors import InputError
-from pyro_vd.evaluation.score import Score
-from pyro_vd.networks.layers import named_weights
 from pyro_vd.plots.figure import Figure
+from pyro_vd.plots.labels import plain
+from pyro_vd.plots.style import LEFT, counts
 
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
-"""The colours of curves, by Okabe and Ito, which colour-blind people can tell apart."""
-MARKERS = ("o", "s", "^", "D", "v", "P")
-"""The markers of curves."""
-SHOWN = (-12.0, 16.0)
-"""The range of log α that is shown; values outside of it are counted at its ends."""
-
-
-def plain(text: str) -> str:
-    """Return text, such as the name of a folder, as a label that matplotlib shows as it is: ``$`` begins no formula.
-
-    A legend leaves out labels that begin with ``_``: before it stands a space without width.
-    What is no Unicode, as in names of files in other encodings, is replaced.
-    """
-    shown = text.encode("utf-8", "replace").decode().replace("$", r"\$")
-    return f"\u200b{shown}" if shown.startswith("_") else shown
+_COLUMNS = 3
+_CELLS = (120, 200)  # rows and columns of a mask's picture, at most
 
 
 def draw_band(axes: Axes, x: Sequence[float], values: Sequence[Sequence[float]], label: str, **style: Any) -> None:
@@ -47,6 +33,50 @@ def draw_band(axes: Axes, x: Sequence[float], values: Sequence[Sequence[float]],
     """
     (line,) = axes.plot(x, [sum(v) / len(v) for v in values], label=plain(label), **style)
     axes.fill_between(x, [min(v) for v in values], [max(v) for v in values], color=line.get_color(), alpha=0.2, linewidth=0)
+
+
+def draw_mask(axes: Axes, mask: Tensor) -> AxesImage | None:
+    """Draw which weights of a layer are left, with one row per unit, and one column per input and kernel position.
+
+    The picture of a large layer has cells of several weights each, coloured by the share of weights that are left. No cell is
+    interpolated between its neighbours.
+
+    Args:
+        axes: where to draw.
+        mask: ``(units, …)``, True for a weight that is left.
+
+    Returns:
+        The image if its cells are shares, for a colour bar; None where each cell is one weight.
+    """
+    matrix = mask.flatten(1).float().cpu()  # (out, in·kernel); of a transposed convolution (in, out·kernel)
+    size = tuple(math.ceil(number / most) for number, most in zip(matrix.shape, _CELLS, strict=True))
+    cells = F.avg_pool2d(matrix[None], size, ceil_mode=True)[0]
+    norm = PowerNorm(0.5, vmin=0, vmax=cells.max().item() or 1.0)  # so that one weight in a cell is visible
+    extent = (-0.5, cells.shape[1] * size[1] - 0.5, cells.shape[0] * size[0] - 0.5, -0.5)
+    image = axes.imshow(cells.numpy(), cmap=LEFT, norm=norm, aspect="auto", interpolation="nearest", extent=extent)
+    axes.set(xlabel="input", ylabel="unit", xlim=(-0.5, matrix.shape[1] - 0.5), ylim=(matrix.shape[0] - 0.5, -0.5))
+    axes.spines[:].set_visible(True)
+    for axis in (axes.xaxis, axes.yaxis):
+        counts(axis)
+    return image if math.prod(size) > 1 else None
+
+
+def panels(names: Mapping[str, Any], size: tuple[float, float], alone: tuple[float, float]) -> tuple[Figure, list[Axes]]:
+    """Return a figure with one panel per name, and the axes.
+
+    Args:
+        names: what has a panel.
+        size: width and height of each, in inches.
+        alone: width and height of a single one.
+    """
+    columns = min(_COLUMNS, len(names))
+    rows = math.ceil(len(names) / columns)
+    width, height = alone if len(names) == 1 else size
+    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).flatten().tolist()
+    for axis in axes[len(names) :]:
+        axis.remove()
+    return figure, axes[: len(names)]
 
 
 def image_shape(shape: Sequence[int]) -> tuple[int, int] | None:
@@ -76,72 +106,3 @@ def check_image_shape(image_shape: tuple[int, int] | None, weight: Tensor, chann
         allowed = f"the height and width of the inputs of the first layer, whose weight has the shape {tuple(weight.shape)}"
         raise InputError(name="image_shape", value=image_shape, allowed=allowed)
     return height, width
-
-
-def pruning_overview(
-    log_alphas: Mapping[str, Tensor], net: nn.Module, threshold: float, image_shape: tuple[int, int]
-) -> Figure:
-    """Show log α of every weight with the threshold, and the number of weights that read each input pixel.
-
-    Args:
-        log_alphas: log α by site, as :func:`~pyro_vd.log_alpha` returns it.
-        net: the pruned network; its first layer reads an image.
-        threshold: the threshold on log α.
-        image_shape: height and width of the image, in pixels.
-
-    Raises:
-        InputError: the first layer does not have one input per pixel.
-    """
-    first = next(weight for _, weight in named_weights(net))
-    check_image_shape(image_shape, first)
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=(1.7, 1))
-    draw_log_alpha(left, log_alphas, threshold)
-    left.set_title("log α of every weight; weights right of the line are removed")
-    counts = (first != 0).sum(0).reshape(image_shape)
-    image = right.imshow(counts.tolist(), cmap="cividis")
-    right.set(title="weights left per pixel", xlabel="pixel column", ylabel="pixel row")
-    figure.colorbar(image, ax=right, label="weights")
-    return figure
-
-
-def draw_log_alpha(axes: Axes, log_alphas: Mapping[str, Tensor], threshold: float) -> None:
-    """Draw one histogram of log α per layer, and the threshold; values outside of :data:`SHOWN` are counted at its ends."""
-    bins = torch.linspace(*SHOWN, 71).tolist()
-    for (name, values), colour in zip(log_alphas.items(), cycle(COLOURS)):
-        share = 100 * (values >= threshold).float().mean().item()
-        label = f"{plain(name)}, {' × '.join(map(str, values.shape))}: {share:.1f} % above"
-        axes.hist(values.clamp(*SHOWN).flatten().tolist(), bins, histtype="step", linewidth=1.5, color=colour, label=label)
-    axes.axvline(threshold, color="black", linestyle="--", linewidth=1, label=f"threshold {threshold:g}")
-    axes.set(xlabel="log α", ylabel="weights", yscale="log")
-    axes.legend(fontsize="small")
-
-
-def error_against_compression(networks: Mapping[str, tuple[float, Score]]) -> Figure:
-    """Show test error against compression, with one numbered point per network; the best are at the bottom right.
-
-    Args:
-        networks: compression and score, by name. A network without a weight has an infinite compression, and is shown as a
-            triangle at the right edge.
-    """
-    label_y = ", ".join(dict.fromkeys(f"test {score.label.replace(' %', ', %')}" for _, score in networks.values()))
-    figure = Figure(figsize=(9, 4.2), layout="constrained")
-    axes = figure.subplots()
-    finite = [compression for compression, _ in networks.values() if math.isfinite(compression)]
-    edge = 2 * max(finite, default=1.0)
-    if edge > 8 * min(finite, default=1.0):
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_minor_formatter(NullFormatter())
-    for number, ((name, (compression, score)), colour) in enumerate(zip(networks.items(), cycle(COLOURS)), 1):
-        is_finite = math.isfinite(compression)
-        point = (compression if is_finite else edge, score.shown)
-        label = f"{number}  {plain(name)}" + ("" if is_finite else " (no weight left)")
-        axes.plot(*point, "o" if is_finite else ">", color=colour, markersize=7, label=label)
-        axes.annotate(str(number), point, xytext=(5, 4), textcoords="offset points")
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.set(xlabel="compression, |W| / |W kept|", ylabel=label_y, title="test error against compression")
-    axes.margins(0.12)
-    axes.grid(alpha=0.3)
-    figure.legend(loc="outside right upper", fontsize="small")
-    return figure

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 
-from matplotlib.colors import ListedColormap
+from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator
 from torch import Tensor
 
-from pyro_vd.plots.drawing import COLOURS, MARKERS, draw_band, draw_log_alpha
+from pyro_vd.plots.drawing import draw_band, draw_mask
 from pyro_vd.plots.figure import Figure
-from pyro_vd.pruning.thresholds import DEFAULT_THRESHOLD
+from pyro_vd.plots.labels import Label, label_ends, plain
+from pyro_vd.plots.style import COLOURS, INK, MARKERS, MUTED, counts, ratios, styled
 
 
+@styled()
 def bands(
     curves: Mapping[str, tuple[Sequence[float], Sequence[Sequence[float]]]],
     level: tuple[str, Sequence[float]],
@@ -34,13 +35,19 @@ def bands(
     for (label, (x, values)), colour, marker in zip(curves.items(), cycle(COLOURS), cycle(MARKERS)):
         draw_band(axes, x, values, label, color=colour, marker=marker, markersize=4)
     name, values_of_level = level
-    axes.axhline(sum(values_of_level) / len(values_of_level), color="black", linestyle="--", label=name)
-    axes.axhspan(min(values_of_level), max(values_of_level), color="black", alpha=0.12, linewidth=0)
+    mean = sum(values_of_level) / len(values_of_level)
+    axes.axhline(mean, color=INK, linestyle="--", label=name)
+    axes.axhspan(min(values_of_level), max(values_of_level), color=INK, alpha=0.12, linewidth=0)
     axes.set(xlabel=labels[0], ylabel=labels[1], title=title)
-    axes.legend(fontsize="small")
+    ends = [
+        Label(x[-1], sum(values[-1]) / len(values[-1]), plain(label), colour)
+        for (label, (x, values)), colour in zip(curves.items(), cycle(COLOURS))
+    ]
+    label_ends(axes, [*ends, Label(axes.get_xlim()[1], mean, name, INK)])
     return figure
 
 
+@styled()
 def elbo_terms(steps: Sequence[int], data_term: Sequence[float], kl: Sequence[float]) -> Figure:
     """Show the negative ELBO and its two terms, in nats, over the iterations.
 
@@ -52,83 +59,42 @@ def elbo_terms(steps: Sequence[int], data_term: Sequence[float], kl: Sequence[fl
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
     total = [a + b for a, b in zip(data_term, kl, strict=True)]
+    ends = []
     for values, label, colour, style in (
-        (total, "negative ELBO", "black", "-"),
+        (total, "negative ELBO", INK, "-"),
         (kl, "KL(q‖p)", COLOURS[0], "--"),
         (data_term, "data term, −Σ log p(y|x, w)", COLOURS[5], ":"),
     ):
         axes.plot(steps, values, color=colour, linestyle=style, label=label)
+        ends.append(Label(steps[-1], values[-1], label, colour))
     axes.set(xlabel="iteration", ylabel="nats", yscale="log", title="negative ELBO and its terms")
-    axes.legend(fontsize="small")
+    counts(axes.xaxis)
+    ratios(axes.yaxis)
+    label_ends(axes, ends)
     return figure
 
 
+@styled()
 def sparsity_pictures(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> Figure:
-    """Show every weight matrix before training and after pruning; a weight that is not zero is a dark point.
+    """Show which weights of every matrix are left after pruning, and say how many were zero before training.
 
     Args:
         before: the weights before training, by site.
         after: the weights after pruning, by site.
     """
-    figure = Figure(figsize=(9, 1.4 + 2.2 * len(before)), layout="constrained")
-    grid = figure.subplots(len(before), 2, squeeze=False)
-    for row, name in zip(grid, before, strict=True):
-        for axes, weight, when in zip(row, (before[name], after[name]), ("before", "after"), strict=True):
-            kept = (weight != 0).flatten(1)
-            axes.imshow(kept.tolist(), cmap=ListedColormap(["white", "#1a3a5c"]), vmin=0, vmax=1, aspect="auto")
-            axes.set_title(f"{name} {when}: {100 * (1 - kept.float().mean().item()):.1f} % zero", fontsize="medium")
-            axes.set(xlabel="input", ylabel="unit")
+    heights = [max(0.9, min(2.6, 0.03 * len(weight))) for weight in before.values()]
+    figure = Figure(figsize=(8, 0.8 * len(before) + sum(heights)), layout="constrained")
+    grid = figure.subplots(len(before), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for axes, name in zip(grid, before, strict=True):
+        image = draw_mask(axes, after[name] != 0)
+        shares = [100 * (weights[name] == 0).float().mean().item() for weights in (before, after)]
+        axes.set_title(f"{plain(name)}: {shares[0]:.1f} % zero before training, {shares[1]:.1f} % after pruning")
+        if image is not None:
+            figure.colorbar(image, ax=axes, label="share left")
     return figure
 
 
-def log_alpha_histogram(log_alphas: Mapping[str, Tensor], threshold: float) -> Figure:
-    """Show one histogram of log α per layer, and the threshold."""
-    figure = Figure(figsize=(7, 3.8), layout="constrained")
-    draw_log_alpha(figure.subplots(), log_alphas, threshold)
-    return figure
-
-
-def tradeoff(
-    by_threshold: Sequence[tuple[float, float, float]],
-    by_weight: Sequence[tuple[float, float, float]],
-    published: Mapping[str, tuple[float, float]],
-    sizes: Sequence[str],
-) -> Figure:
-    """Show test error against compression: two curves of pruned networks, and published results.
-
-    Args:
-        by_threshold: threshold, compression and error in % of networks from one training.
-        by_weight: KL weight, compression and error in % of networks from one training each.
-        published: compression and error in % of published results, by label.
-        sizes: the file sizes of the networks of ``by_weight``, as texts.
-    """
-    figure = Figure(figsize=(7.5, 4.6), layout="constrained")
-    axes = figure.subplots()
-    for points, label, colour, marker in (
-        (by_threshold, "threshold on log α, one training at KL weight 1", COLOURS[0], "."),
-        (by_weight, f"KL weight β, one training per point, threshold {DEFAULT_THRESHOLD:g}", COLOURS[5], "s"),
-    ):
-        ordered = sorted((c, e, value) for value, c, e in points if math.isfinite(c))
-        axes.plot([c for c, _, _ in ordered], [e for _, e, _ in ordered], color=colour, marker=marker, label=label)
-    for (value, smaller, error), size in zip(by_weight, sizes, strict=True):
-        if math.isfinite(smaller):
-            text = f"β {value:g}, {size}"
-            axes.annotate(text, (smaller, error), (-6, 7), textcoords="offset points", fontsize="small", ha="right")
-    for (label, (smaller, error)), marker in zip(published.items(), cycle("*PXd")):
-        axes.plot(smaller, error, linestyle="", marker=marker, markersize=9, color="black", fillstyle="none", label=label)
-    errors = [e for _, _, e in [*by_threshold, *by_weight]]
-    highest = min(max(errors), 4 * min(errors))
-    shown = [c for _, c, e in [*by_threshold, *by_weight] if e <= highest and math.isfinite(c)]
-    shown += [c for c, _ in published.values()]
-    axes.set(xlabel="compression |W| / |W kept|", ylabel="test error, %", xscale="log", title="error against compression")
-    axes.set(ylim=(0, highest * 1.05), xlim=(min(shown) / 1.3, max(shown) * 1.5))
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_formatter("")
-    axes.legend(fontsize="small", loc="upper left")
-    return figure
-
-
+@styled()
 def learning_curves(curves: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], every: Mapping[str, int]) -> Figure:
     """Show train and test error over the epochs, with one panel per data set and one colour per network.
 
@@ -136,17 +102,23 @@ def learning_curves(curves: Mapping[str, Mapping[str, Sequence[tuple[float, floa
         curves: pairs of train and test error, as shares, by title and by network.
         every: the number of epochs between two points, by title.
     """
-    figure = Figure(figsize=(5 * len(curves), 4.2), layout="constrained")
+    figure = Figure(figsize=(5.6 * len(curves), 4.4), layout="constrained")
     for axes, (title, networks) in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves.items(), strict=True):
+        ends = []
         for (label, points), colour in zip(networks.items(), cycle(COLOURS)):
             epochs = [every[title] * (i + 1) for i in range(len(points))]
             for which, style, name in ((0, ":", f"{label}, train"), (1, "-", f"{label}, test")):
                 axes.plot(epochs, [100 * p[which] for p in points], color=colour, linestyle=style, label=name)
-        axes.set(xlabel="epoch", ylabel="error, %", title=title)
-        axes.legend(fontsize="x-small")
+            ends.append(Label(epochs[-1], 100 * points[-1][1], label, colour))
+        axes.set(xlabel="epoch", ylabel="error, %", title=title, ylim=(0, None))
+        counts(axes.xaxis)
+        label_ends(axes, ends)
+    handles = [Line2D([], [], color=MUTED, linestyle=style) for style in ("-", ":")]
+    figure.legend(handles, ["test images", "training images"], loc="outside lower center", ncols=2)
     return figure
 
 
+@styled()
 def memorisation(curves: Mapping[str, Sequence[tuple[float, float]]], every: int) -> Figure:
     """Show the accuracy on training images with random labels over the epochs, which is what a network has memorised.
 
@@ -154,31 +126,41 @@ def memorisation(curves: Mapping[str, Sequence[tuple[float, float]]], every: int
         curves: pairs of train and test error, as shares, by label.
         every: the number of epochs between two points.
     """
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    figure = Figure(figsize=(7.5, 4.2), layout="constrained")
     axes = figure.subplots()
+    ends = []
     for (label, points), colour, marker in zip(curves.items(), cycle(COLOURS), cycle(MARKERS)):
         epochs = [every * (i + 1) for i in range(len(points))]
         axes.plot(epochs, [100 * (1 - p[0]) for p in points], color=colour, marker=marker, markersize=3, label=label)
-    axes.axhline(10, color="black", linestyle=":", label="chance")
+        ends.append(Label(epochs[-1], 100 * (1 - points[-1][0]), label, colour))
+    axes.axhline(10, color=INK, linestyle=":", label="chance")
     axes.set(xlabel="epoch", ylabel="accuracy on the random labels, %", title="random labels", ylim=(0, 103))
-    axes.legend(fontsize="small")
+    counts(axes.xaxis)
+    label_ends(axes, [*ends, Label(axes.get_xlim()[1], 10, "chance", INK)])
     return figure
 
 
+@styled()
 def losses(curves: Mapping[str, tuple[Sequence[tuple[int, float]], int | None]]) -> Figure:
     """Show loss curves over the steps; a cross marks the step at which a loss stops being finite.
 
     Args:
         curves: the steps with their losses in nats, and the step of the first loss that is not finite or None, by label.
     """
-    figure = Figure(figsize=(7.5, 4.4), layout="constrained")
+    figure = Figure(figsize=(8, 4.6), layout="constrained")
     axes = figure.subplots()
+    ends = []
     for (label, (points, died)), colour in zip(curves.items(), cycle((COLOURS[5], COLOURS[1], COLOURS[0]))):
         axes.plot([s for s, _ in points], [v for _, v in points], color=colour, label=label)
-        if died is not None and points:
-            axes.plot(died, points[-1][1], color=colour, marker="X", markersize=10, linestyle="")
-            end = died, points[-1][1]
-            axes.annotate(f"not finite at step {died}", end, (-10, -4), textcoords="offset points", ha="right")
+        if not points:
+            continue
+        step, loss = points[-1]
+        if died is not None:
+            axes.plot(died, loss, color=colour, marker="X", markersize=10, linestyle="")
+        ends.append(Label(died or step, loss, label + (f",\nnot finite at step {died:,}" if died else ""), colour))
     axes.set(xlabel="step", ylabel="loss, nats", xscale="log", yscale="log", title="loss while it is finite")
-    axes.legend(fontsize="small")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(numticks=9))
+        counts(axis)
+    label_ends(axes, ends)
     return figure

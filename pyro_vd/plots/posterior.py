@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import numpy as np
-import torch.nn.functional as F
-from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm, PowerNorm
+from matplotlib.colors import LogNorm
+from matplotlib.ticker import LogLocator
 from torch import Tensor
 
 from pyro_vd._core.errors import InputError
 from pyro_vd.distributions.weight_posterior import MultiplicativeNormal
-from pyro_vd.plots.drawing import COLOURS, SHOWN, check_image_shape, plain
+from pyro_vd.plots.drawing import check_image_shape, draw_mask, panels
 from pyro_vd.plots.figure import Figure
-from pyro_vd.posterior.arviz_files import has_data_tree, import_arviz, to_tree
+from pyro_vd.plots.labels import plain
+from pyro_vd.plots.style import COLOURS, INK, PAPER, SMALL, counts, signed, styled
+from pyro_vd.posterior.arviz_files import to_tree
 
-_COLUMNS = 3
 _BARS = 30  # features, at most
-_CELLS = (120, 200)  # rows and columns of a mask's picture, at most
+_DRAWS = ((3, 97, 1.2), (25, 75, 3.6))  # percentiles of an interval, and the width of its line
+
+SHOWN = (-12.0, 16.0)
+"""The range of log α that is shown; values outside of it are counted at its ends."""
 
 
+@styled()
 def log_alpha_histograms(
     log_alphas: Mapping[str, Tensor], threshold: float, masks: Mapping[str, Tensor] | None = None
 ) -> Figure:
@@ -34,37 +39,28 @@ def log_alpha_histograms(
         masks: by site, True for a weight that is left, if more than the threshold removes weights; see
             :func:`~pyro_vd.pruning.pruning_masks`.
     """
-    figure, axes = _grid(log_alphas, (4.0, 2.7))
+    figure, axes = panels(log_alphas, (3.2, 2.7), (7.0, 3.8))
     low, high = SHOWN
     edges = np.linspace(low, high, 1 + round(4 * (high - low)))  # most thresholds are multiples of a quarter
     ticks = np.arange(low, high + 1, 4)
-    labels = [f"≤{low:g}", *(f"{tick:g}" for tick in ticks[1:-1]), f"≥{high:g}"]
-    labels = [label.replace("-", "−") for label in labels]
+    labels = [f"≤{signed(low)}", *(signed(tick) for tick in ticks[1:-1]), f"≥{signed(high)}"]
     for axis, (name, values) in zip(axes, log_alphas.items(), strict=True):
         removed = values >= threshold if masks is None else ~masks[name]
         parts = [values[part].clamp(low, high).tolist() for part in (~removed, removed)]
         axis.hist(parts, edges.tolist(), stacked=True, color=list(COLOURS[:2]), label=["left", "removed"])
-        axis.axvline(threshold, color="black", linestyle="--", linewidth=1, label=f"threshold {threshold:g}")
+        axis.axvline(threshold, color=INK, linestyle="--", linewidth=1.2, label=f"threshold {signed(threshold)}")
         share = 100 * removed.double().mean().item()
         axis.set(
             title=f"{plain(name)}: {share:.1f} % removed", xlabel="log α", ylabel="weights", yscale="log", ylim=(0.7, None)
         )
         axis.set_xticks(ticks, labels)
+        axis.yaxis.set_major_locator(LogLocator(numticks=8))
+        counts(axis.yaxis)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     return figure
 
 
-def _grid(panels: Mapping[str, Any], size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
-    """Return a figure with one axis per panel, each of this width and height in inches, and the axes."""
-    columns = min(_COLUMNS, len(panels))
-    rows = math.ceil(len(panels) / columns)
-    figure = Figure(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False).flatten().tolist()
-    for axis in axes[len(panels) :]:
-        axis.remove()
-    return figure, axes[: len(panels)]
-
-
+@styled()
 def weight_masks(masks: Mapping[str, Tensor]) -> Figure:
     """Show which weights of each layer are left, with one row per unit, and one column per input and kernel position.
 
@@ -73,20 +69,16 @@ def weight_masks(masks: Mapping[str, Tensor]) -> Figure:
     Args:
         masks: by site, True for a weight that is left, as :func:`~pyro_vd.pruning.pruning_masks` returns it.
     """
-    figure, axes = _grid(masks, (4.2, 3.0))
+    figure, axes = panels(masks, (3.4, 2.7), (7, 3.6))
     for axis, (name, mask) in zip(axes, masks.items(), strict=True):
-        matrix = mask.flatten(1).float().cpu()  # (out, in·kernel); of a transposed convolution (in, out·kernel)
-        size = tuple(math.ceil(number / most) for number, most in zip(matrix.shape, _CELLS, strict=True))
-        cells = F.avg_pool2d(matrix[None], size, ceil_mode=True)[0]
-        norm = PowerNorm(0.5, vmin=0, vmax=cells.max().item() or 1.0)  # so that one weight in a cell is visible
-        extent = (-0.5, cells.shape[1] * size[1] - 0.5, cells.shape[0] * size[0] - 0.5, -0.5)
-        image = axis.imshow(cells.numpy(), cmap="Greys", norm=norm, aspect="auto", interpolation="nearest", extent=extent)
-        axis.set(title=f"{plain(name)}: {int(mask.count_nonzero())} of {mask.numel()} left", xlabel="input", ylabel="unit")
-        axis.set(xlim=(-0.5, matrix.shape[1] - 0.5), ylim=(matrix.shape[0] - 0.5, -0.5))
-        figure.colorbar(image, ax=axis, label="share left")
+        image = draw_mask(axis, mask)
+        axis.set_title(f"{plain(name)}: {int(mask.count_nonzero()):,} of {mask.numel():,} left")
+        if image is not None:
+            figure.colorbar(image, ax=axis, label="share left")
     return figure
 
 
+@styled()
 def input_relevance(
     weight: Tensor, image_shape: tuple[int, int] | None = None, features: Sequence[str] | None = None
 ) -> Figure:
@@ -108,12 +100,15 @@ def input_relevance(
     figure = Figure(figsize=(8.4, 3.4 if height > 1 else 2.4), layout="constrained")
     images = {"weights left": (pixels != 0).sum(-1), "norm of the weights": pixels.norm(dim=-1)}
     for axis, (label, image) in zip(figure.subplots(1, 2), images.items(), strict=True):
-        drawn = axis.imshow(image.numpy(), cmap="cividis", vmin=0, aspect="equal" if height > 1 else "auto")
+        aspect = "equal" if height > 1 else "auto"
+        drawn = axis.imshow(image.numpy(), vmin=0, aspect=aspect, interpolation="nearest")
         axis.set(title=f"{label} per pixel" if height > 1 else f"{label} per input")
         axis.set(xlabel="pixel column" if height > 1 else "input", ylabel="pixel row" if height > 1 else "")
+        bar = figure.colorbar(drawn, ax=axis, label=label)
+        for one in (axis.xaxis, axis.yaxis, *([bar.ax.yaxis] if label == "weights left" else [])):
+            counts(one)
         if height == 1:
             axis.set_yticks([])
-        figure.colorbar(drawn, ax=axis, label=label)
     return figure
 
 
@@ -121,19 +116,20 @@ def _named_relevance(weight: Tensor, features: Sequence[str]) -> Figure:
     if weight.ndim != 2 or weight.shape[1] != len(features):
         allowed = f"one name for each input of a weight of the shape {tuple(weight.shape)}"
         raise InputError(name="features", value=list(features), allowed=allowed)
-    norms, counts = weight.detach().norm(dim=0).cpu(), (weight != 0).sum(0).tolist()
+    norms, left = weight.detach().norm(dim=0).cpu(), (weight != 0).sum(0).tolist()
     shown = norms.argsort(descending=True, stable=True)[:_BARS].tolist()
     figure = Figure(figsize=(7, 1.2 + 0.25 * len(shown)), layout="constrained")
     axis = figure.subplots()
     bars = axis.barh([plain(features[index]) for index in shown], norms[shown].tolist(), color=COLOURS[0])
-    axis.bar_label(bars, [f"{counts[index]} weights" for index in shown], padding=4, fontsize="small")
+    axis.bar_label(bars, [f"{left[index]:,} weight{'s' * (left[index] != 1)}" for index in shown], padding=4, fontsize=SMALL)
     axis.margins(x=0.2)
     axis.invert_yaxis()
-    read = sum(count > 0 for count in counts)
-    axis.set(xlabel="norm of the weights", title=f"weights left per feature; {read} of {len(features)} features have any")
+    read = sum(count > 0 for count in left)
+    axis.set(xlabel="norm of the weights", title=f"weights left per feature; {read:,} of {len(features):,} features have any")
     return figure
 
 
+@styled()
 def kl_by_layer(kl: Mapping[str, float]) -> Figure:
     """Show KL(q‖p) of each site in nats, with its share of the sum: the information that the site holds about the data.
 
@@ -144,13 +140,15 @@ def kl_by_layer(kl: Mapping[str, float]) -> Figure:
     axis = figure.subplots()
     total = sum(kl.values()) or 1.0
     bars = axis.barh([plain(name) for name in kl], list(kl.values()), color=COLOURS[0])
-    axis.bar_label(bars, [f"{value:.1f} nats, {100 * value / total:.1f} %" for value in kl.values()], padding=4)
+    axis.bar_label(bars, [f"{value:,.1f} nats, {100 * value / total:.1f} %" for value in kl.values()], padding=4)
     axis.margins(x=0.5)
     axis.invert_yaxis()
-    axis.set(xlabel="KL in nats", title=f"KL by layer; {total:.1f} nats in all")
+    axis.set(xlabel="KL in nats", title=f"KL by layer; {total:,.1f} nats in all")
+    axis.xaxis.set_major_formatter("{x:,.10g}")
     return figure
 
 
+@styled()
 def mean_against_deviation(posteriors: Mapping[str, MultiplicativeNormal], threshold: float) -> Figure:
     """Show the standard deviation of each layer's weights against |E w|, both logarithmic, with the line of one log α.
 
@@ -161,18 +159,18 @@ def mean_against_deviation(posteriors: Mapping[str, MultiplicativeNormal], thres
         posteriors: q(w) by site, as ``guide.posterior`` returns it. Values of zero are counted at the edge.
         threshold: log α of the line.
     """
-    figure, axes = _grid(posteriors, (4.0, 3.2))
+    figure, axes = panels(posteriors, (3.4, 2.9), (6.0, 4.2))
     for axis, (name, q) in zip(axes, posteriors.items(), strict=True):
         theta = q.mean.detach().abs().double().flatten().cpu()
         sigma = q.variance.detach().double().sqrt().flatten().cpu()
         x, y = _log_bins(theta), _log_bins(sigma)
         points = theta.clamp(x[0], x[-1]).numpy(), sigma.clamp(y[0], y[-1]).numpy()
-        image = axis.hist2d(points[0], points[1], bins=[x, y], cmap="cividis", norm=LogNorm())[3]
-        axis.plot(x, x * math.exp(threshold / 2), color=COLOURS[5], label=f"log α = {threshold:g} of a weight")
+        image = axis.hist2d(points[0], points[1], bins=[x, y], norm=LogNorm())[3]
+        axis.plot(x, x * math.exp(threshold / 2), color=COLOURS[5], label=f"log α = {signed(threshold)} of a weight")
         axis.set(title=plain(name), xlabel="|θ|, smaller values at the edge", ylabel="σ", xscale="log", yscale="log")
         axis.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
-        figure.colorbar(image, ax=axis, label="weights")
-    axes[0].legend(fontsize="small", loc="upper left")
+        counts(figure.colorbar(image, ax=axis, label="weights").ax.yaxis)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center")
     return figure
 
 
@@ -185,7 +183,7 @@ def _log_bins(values: Tensor, decades: float = 6.0) -> np.ndarray:
 
 
 def largest_weights(data: Any, most: int = 10) -> Figure:
-    """Show ArviZ's forest plot of posterior draws: median, 50 % interval and 94 % interval of each number.
+    """Show a forest plot of posterior draws: median, 50 % interval and 94 % interval of each number, and a line at zero.
 
     Args:
         data: the result of :func:`~pyro_vd.to_inference_data`.
@@ -195,29 +193,33 @@ def largest_weights(data: Any, most: int = 10) -> Figure:
         InputError: ``data`` is neither InferenceData nor a DataTree.
         MissingPackageError: the extra ``arviz`` is not installed.
     """
-    import xarray as xr
-
-    az = import_arviz()
-    numbers = {}  # one variable per number: ArviZ 1.x gives every dimension its own column of labels, and the columns overlap
+    found: dict[str, dict[str, np.ndarray]] = {}
     for name, array in to_tree(data)["posterior"].data_vars.items():
         drawn = array.values.reshape(-1, *array.shape[2:]).astype(np.float64)
         signal = np.abs(drawn.mean(0)) / (drawn.std(0) + np.finfo(np.float64).tiny)
         for place in np.argsort(-signal, axis=None, kind="stable")[:most]:
             index = np.unravel_index(place, signal.shape)
-            labels = [str(array[dim].values[place]) for dim, place in zip(array.dims[2:], index, strict=True)]
+            labels = [str(array[dim].values[at]) for dim, at in zip(array.dims[2:], index, strict=True)]
             label = f"{name}[{', '.join(labels)}]" if labels else str(name)
-            numbers[plain(label)] = (("chain", "draw"), array.values[:, :, *index])
-    draws, size = xr.Dataset(numbers), (6, 1 + 0.2 * len(numbers))
-    if not has_data_tree():
-        figure = Figure(figsize=size, layout="constrained")
-        az.plot_forest(draws, combined=True, hdi_prob=0.94, ax=figure.subplots(), textsize=9)
-        return figure
-    import matplotlib.pyplot as plt
+            found.setdefault(str(name), {})[label] = drawn[:, *index]
+    return _forest(found)
 
-    intervals = {"point_estimate": "median", "ci_kind": "hdi", "ci_probs": (0.5, 0.94)}
-    layout = {"figsize": size, "layout": "constrained"}
-    drawn = az.plot_forest(draws, combined=True, backend="matplotlib", figure_kwargs=layout, **intervals)
-    figure = drawn.viz["figure"].item()
-    plt.close(figure)  # ArviZ 1.x makes the figure with pyplot, which would keep it open
-    figure.suptitle("94.0% HDI")
+
+@styled()
+def _forest(draws: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
+    """Draw intervals of numbers, from top to bottom, with one colour per site."""
+    rows = [(name, label, values) for name, site in draws.items() for label, values in site.items()]
+    figure = Figure(figsize=(7, 1.1 + 0.22 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    axes.axvline(0, color=INK, linewidth=1)
+    colours = dict(zip(draws, cycle(COLOURS)))
+    for place, (name, _, values) in enumerate(rows):
+        for low, high, width in _DRAWS:
+            ends = np.percentile(values, (low, high))
+            axes.plot(ends, [place, place], color=colours[name], linewidth=width, solid_capstyle="butt")
+        axes.plot(np.median(values), place, "o", color=PAPER, markeredgecolor=colours[name], markersize=5)
+    axes.set_yticks(range(len(rows)), [plain(label) for _, label, _ in rows], fontsize=SMALL)
+    axes.set(ylim=(len(rows) - 0.4, -0.6), xlabel="value")
+    axes.set_title("median, 50 % and 94 % interval of the posterior")
+    axes.grid(axis="x")
     return figure

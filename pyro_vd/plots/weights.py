@@ -17,11 +17,16 @@ from torch import Tensor, nn
 from pyro_vd.networks.layers import named_weights
 from pyro_vd.plots.drawing import check_image_shape
 from pyro_vd.plots.figure import Figure
+from pyro_vd.plots.style import styled
 
-DPI = 100
-"""The resolution of the pictures, in pixels per inch."""
-MOST_ROWS, MOST_COLUMNS = 400, 800
+PIXELS = 100
+"""The resolution in which the matrices are drawn, in pixels per inch."""
+WIDTH = 800
+"""The width of a picture of matrices, in pixels."""
+MOST_ROWS, MOST_COLUMNS = 400, 784
 """The largest numbers of rows and columns of a matrix in a picture."""
+_SPACE, _GAP, _TITLE, _TOP, _SCALE = 8, 16, 24, 62, 40  # pixels: margins, between matrices, titles, the heading, the colours
+_HALF = (MOST_COLUMNS - _GAP) // 2
 
 # Only zero is white: every weight that is left has a colour, even the smallest.
 _LEVELS, _ZERO = 10, 1e-30
@@ -39,8 +44,11 @@ NORM = BoundaryNorm([-edge for edge in reversed(_EDGES)] + _EDGES, len(SHADES), 
 """The map from weights to colours, 10 per sign; weights beyond ±1 have the colours of ±1."""
 
 
+@styled()
 def weight_matrices(weights: Sequence[Tensor], titles: Sequence[str], heading: str = "") -> Figure:
-    """Show weight matrices side by side, with one row per unit; each weight is a block of whole pixels at 100 dpi.
+    """Show weight matrices, with one row per unit, in a picture 800 pixels wide; each weight is a block of whole pixels.
+
+    The matrices stand side by side where they fit.
 
     Args:
         weights: the weights ``(units, …)``. One that is too large is folded, see :func:`folded`.
@@ -48,33 +56,45 @@ def weight_matrices(weights: Sequence[Tensor], titles: Sequence[str], heading: s
         heading: the title above all matrices.
     """
     matrices = [folded(weight) for weight in weights]
-    height = max(200, *(len(matrix) for matrix in matrices))
-    about = max(180, 540 // len(matrices))
-    widths = [matrix.shape[1] * max(1, about // matrix.shape[1]) for matrix in matrices]
-    left, bottom, gap, top, bar = 40, 30, 50, 50, 12
-    size = max(left + sum(widths) + gap * len(widths) + bar + 40, 680), bottom + height + top
-    size = size[0] + size[0] % 2, size[1] + size[1] % 2  # films need even sizes
-    figure = Figure(figsize=((size[0] + 1e-6) / DPI, (size[1] + 1e-6) / DPI), dpi=DPI)  # pixels are rounded down
-    figure.text(left / size[0], 1 - 16 / size[1], heading, va="center", fontsize=11)
+    places, height = _places(matrices, _TOP if heading else _SPACE)
+    height += _SCALE
+    height += height % 2  # films need even sizes
+    figure = Figure(figsize=((WIDTH + 1e-6) / PIXELS, (height + 1e-6) / PIXELS), dpi=PIXELS)  # pixels are rounded down
+    if heading:
+        figure.text(_SPACE / WIDTH, 1 - 10 / height, heading, va="top", fontsize=14, linespacing=1.35)
 
-    def axes_at(x: int, width: int, rows: int) -> Axes:
-        y = bottom + (height - rows) // 2
+    def axes_at(x: int, y: int, wide: int, high: int) -> Axes:
         # Slightly less than whole pixels, because older matplotlib would stretch the image over one more pixel.
-        axes = figure.add_axes((x / size[0], y / size[1], (width - 1e-5) / size[0], (rows - 1e-5) / size[1]))
-        axes.spines[:].set(position=("outward", 1), color="#B0B0B0")
+        box = (x / WIDTH, (height - y - high) / height, (wide - 1e-5) / WIDTH, (high - 1e-5) / height)
+        axes = figure.add_axes(box)
+        axes.spines[:].set(visible=True, position=("outward", 1), color="#B0B0B0")
         return axes
 
-    for weight, matrix, width, title in zip(weights, matrices, widths, titles, strict=True):
-        axes = axes_at(left, width, height // len(matrix) * len(matrix))
+    for matrix, place, title in zip(matrices, places, titles, strict=True):
+        axes = axes_at(*place)
         axes.imshow(shaded(matrix), aspect="auto", interpolation="nearest")
-        units, inputs = weight.flatten(1).shape
-        axes.set(xticks=[], yticks=[], xlabel=f"{inputs} inputs", ylabel=f"{units} units")
-        axes.set_title(title, fontsize=9, pad=4)
-        left += width + gap
-    _add_scale(figure, cax=axes_at(left - gap // 2, bar, height))
+        axes.set(xticks=[], yticks=[])
+        axes.set_title(title, fontsize=10.5, pad=5, x=0, ha="left")
+    scale = axes_at(2 * _SPACE, height - _SCALE + 8, 240, 10)
+    _add_scale(figure, cax=scale, orientation="horizontal")
     return figure
 
 
+def _places(matrices: Sequence[Tensor], top: int) -> tuple[list[tuple[int, int, int, int]], int]:
+    """Return left, top, width and height of each matrix in pixels, from the upper edge, and where the last row ends."""
+    places: list[tuple[int, int, int, int]] = []
+    x, y, row = _SPACE, top, 0
+    for rows, columns in (matrix.shape for matrix in matrices):
+        most = MOST_COLUMNS if columns > _HALF else _HALF
+        wide, high = columns * (most // columns), rows * max(1, min(most // columns, 120 // rows))
+        if x + wide > WIDTH - _SPACE and row:
+            x, y, row = _SPACE, y + row + _GAP, 0
+        places.append((x, y + _TITLE, wide, high))
+        x, row = x + max(wide, _HALF) + _GAP, max(row, high + _TITLE)
+    return places, y + row + _GAP
+
+
+@styled()
 def first_layer_images(net: nn.Module, image_shape: tuple[int, int]) -> Figure:
     """Show the weights of each unit of the first layer as an image, all in one grid, row by row.
 
@@ -95,7 +115,7 @@ def first_layer_images(net: nn.Module, image_shape: tuple[int, int]) -> Figure:
     tiles = F.pad(images, (1, 0, 1, 0, 0, down * across - units), value=torch.nan)
     grid = tiles.unflatten(0, (down, across)).transpose(1, 2).flatten(2).flatten(0, 1)
     grid = F.pad(grid, (0, 1, 0, 1), value=torch.nan)
-    figure = Figure(figsize=(7, 0.7 + 6.2 * grid.shape[0] / grid.shape[1]), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=(7, 0.7 + 6.2 * grid.shape[0] / grid.shape[1]), layout="constrained")
     axes = figure.subplots()
     axes.imshow(shaded(grid), interpolation="nearest")
     axes.spines[:].set_visible(False)
@@ -112,7 +132,11 @@ def first_layer_images(net: nn.Module, image_shape: tuple[int, int]) -> Figure:
 def _add_scale(figure: Figure, **where: Any) -> None:
     bar = figure.colorbar(ScalarMappable(NORM, COLOURS), spacing="proportional", ticks=[-1, 0, 1], **where)
     bar.ax.minorticks_off()
-    bar.set_label("weight", labelpad=-2)
+    if "cax" in where:
+        bar.ax.tick_params(labelsize=9, length=0, pad=2)
+        bar.ax.text(1.04, 0.5, "weight; white: removed", transform=bar.ax.transAxes, va="center", fontsize=10)
+    else:
+        bar.set_label("weight", labelpad=-2)
 
 
 def shaded(matrix: Tensor) -> np.ndarray:

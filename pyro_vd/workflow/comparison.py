@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -140,6 +141,24 @@ def same_but_seed(results: Sequence[RunResult], root: Path = Path()) -> list[lis
         recipe = _given(read_yaml(path) | {"seed": None}) if path.is_file() else path
         groups.setdefault(f"{recipe}, {result.data}, {result.test_size}", []).append(result)
     return [group for group in groups.values() if len({result.seed for result in group}) == len(group) > 1]
+
+
+def configurations(results: Sequence[RunResult]) -> dict[str, list[RunResult]]:
+    """Group runs by their recipe without the seed, under a name of the group: what their folders' names begin with.
+
+    Args:
+        results: of runs, in the order of the groups.
+    """
+    group_of = {id(result): group for group in same_but_seed(results) for result in group}
+    found: dict[str, list[RunResult]] = {}
+    for result in results:
+        group = group_of.get(id(result), [result])
+        columns = zip(*(each.run for each in group), strict=False)
+        common = "".join(letters[0] for letters in takewhile(lambda letters: len({*letters}) == 1, columns))
+        common = common.rstrip("-_.") if len(group) > 1 else common
+        name = common if common and not common.endswith("/") and found.get(common, group) == group else group[0].run
+        found[name] = group
+    return found
 
 
 def _given(settings: Any) -> Any:

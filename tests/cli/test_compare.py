@@ -12,8 +12,8 @@ import pytest
 from support import contents, refused, run_cli
 
 from pyro_vd.evaluation.score import ERROR, RMSE, Score
-from pyro_vd.plots.drawing import error_against_compression
-from pyro_vd.workflow.comparison import SORTS, differences, in_order, read_results
+from pyro_vd.plots.sizes import error_against_compression
+from pyro_vd.workflow.comparison import SORTS, configurations, differences, in_order, read_results
 from pyro_vd.workflow.tables import spread
 
 CHANGED: dict[str, dict[str, Any]] = {
@@ -109,6 +109,21 @@ def test_mean_of_seeds(runs: list[Path]) -> None:
     assert len(means(*runs)) == 1, "of the other two"
 
 
+def test_configurations_are_named_by_what_their_runs_have_in_common(runs: list[Path]) -> None:
+    folders = [run.rename(run.parent / f"same-{place}") for place, run in enumerate(runs)]
+    results = read_results(folders)
+    assert configurations(results) == {str(run): [result] for run, result in zip(folders, results, strict=True)}
+    for seed, run in enumerate(folders):
+        (run / "recipe.yaml").write_text((folders[-1] / "recipe.yaml").read_text())
+        if seed:
+            reseed(run, seed, 100)
+    results = read_results(folders)
+    assert configurations(results) == {str(runs[0].parent / "same"): results}
+    apart = [run.rename(run.parent / name) for run, name in zip(folders, "abc", strict=True)]
+    results = read_results(apart)
+    assert configurations(results) == {str(apart[0]): results}, "they have nothing but the folder above in common"
+
+
 def test_runs_of_an_earlier_version_have_a_dash(runs: list[Path]) -> None:
     metrics = json.loads((runs[-1] / "metrics.json").read_text())
     for network in metrics["networks"].values():
@@ -177,26 +192,26 @@ def test_other_data_are_pointed_out(runs: list[Path]) -> None:
 
 
 def test_figure() -> None:
-    networks = {"a": (4.0, Score(ERROR, 0.02)), "b": (300.0, Score(ERROR, 0.05)), "c": (math.inf, Score(ERROR, 0.9))}
+    seeds = [(4.0, Score(ERROR, 0.02)), (6.0, Score(ERROR, 0.03))]
+    networks = {"a": seeds, "b": [(300.0, Score(ERROR, 0.05))], "c": [(math.inf, Score(ERROR, 0.9))]}
     figure = error_against_compression(networks)
     (axes,) = figure.axes
     assert axes.get_xscale() == "log"
     assert "compression" in axes.get_xlabel()
     assert axes.get_ylabel() == "test error, %"
-    points = [(line.get_xdata()[0], line.get_ydata()[0]) for line in axes.lines]
-    assert points[:2] == [(4.0, 2.0), (300.0, 5.0)]
-    assert points[2] == (600.0, 90.0), "at the right edge"
-    assert [text.get_text() for text in axes.texts] == ["1", "2", "3"]
-    assert [text.xy for text in axes.texts] == points
-    (legend,) = figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == ["1  a", "2  b", "3  c (no weight left)"]
+    points = [line.get_xydata().tolist() for line in axes.lines]
+    assert points[0] == [[4.0, 2.0], [6.0, 3.0]]
+    assert points[1] == [[5.0, 2.5]], "the mean over the seeds"
+    assert points[2:] == [[[300.0, 5.0]], [[600.0, 90.0]]], "what has no weight is at the right edge"
+    assert axes.lines[0].get_color() == axes.lines[1].get_color()
+    assert len({line.get_color() for line in axes.lines}) == 3, "one colour per configuration"
+    assert [text.get_text() for text in axes.texts] == ["a (2 seeds)", "b", "c (no weight left)"]
+    assert [list(text.xy) for text in axes.texts] == [points[place][0] for place in (1, 2, 3)]
     figure.draw_without_rendering()
     ticks = {label.get_text() for label in axes.get_xticklabels()}
     assert {"5", "10", "100"} <= ticks
-    assert (
-        error_against_compression({"a": (4.0, Score(RMSE, 0.02)), "b": (5.0, Score(RMSE, 0.03))}).axes[0].get_xscale()
-        == "linear"
-    )
+    close = {"a": [(4.0, Score(RMSE, 0.02))], "b": [(5.0, Score(RMSE, 0.03))]}
+    assert error_against_compression(close).axes[0].get_xscale() == "linear"
 
 
 @pytest.mark.parametrize(("suffix", "magic"), [(".png", b"\x89PNG"), (".pdf", b"%PDF"), (".svg", b"<?xml")])

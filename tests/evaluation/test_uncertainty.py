@@ -7,10 +7,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from matplotlib.container import ErrorbarContainer
+from matplotlib.figure import Figure
 from support import refuses
 from torch import Tensor, nn
 
 from pyro_vd import evaluate
+from pyro_vd.evaluation.standard_error import share_interval
 from pyro_vd.evaluation.uncertainty import by_confidence, entropy, equal_mass_calibration_error, ood_metrics, risk_coverage
 from pyro_vd.plots.uncertainty import error_against_coverage, reliability
 
@@ -100,24 +103,43 @@ def test_probabilities_that_are_none() -> None:
 def test_pictures() -> None:
     p, y = calibrated()
     sure = p.pow(3) / p.pow(3).sum(-1, keepdim=True)
-    shares, axes = reliability({"calibrated": (p, y), "too sure": (sure, y)}).axes
-    curves = {str(line.get_label()): line.get_xydata() for line in axes.lines}
-    x, accuracy = curves["calibrated"].T
+    figure = reliability({"calibrated": (p, y), "too sure": (sure, y)})
+    x, accuracy = points_of(figure, 0)
     counts = np.histogram(p.max(-1).values.numpy(), bins=15, range=(0, 1))[0]
     counts = counts[counts >= 10]
     many = counts >= 500
     assert many.sum() >= 5
     assert (abs(x - accuracy) < 4.5 * 0.5 / np.sqrt(counts))[many].all()
-    x, accuracy = curves["too sure"].T
+    (bars,) = [part for part in figure.axes[0].containers if isinstance(part, ErrorbarContainer)]
+    ends = np.array([segment[:, 1] for segment in bars.lines[2][0].get_segments()])
+    assert (ends == [share_interval(a, n) for a, n in zip(accuracy, counts, strict=True)]).all()
+    diagonal = (ends[:, 0] < x) & (x < ends[:, 1])
+    assert diagonal.mean() > 0.7, "of intervals of 95 %"
+    x, accuracy = points_of(figure, 1)
     counts = np.histogram(sure.max(-1).values.numpy(), bins=15, range=(0, 1))[0]
     counts = counts[counts >= 10]
     assert (accuracy < x + 4.5 * 0.5 / np.sqrt(counts)).all(), "below the diagonal"
     assert (accuracy < x)[counts >= 500].all()
-    assert all(patch.get_data().values.sum() == pytest.approx(100) for patch in shares.patches)
-    (few,) = [line for line in reliability({"few": (p[:9], y[:9])}).axes[1].lines if line.get_label() == "few"]
-    assert len(few.get_xdata()) == 0
+    for axes, given in zip(figure.axes, (p, sure), strict=True):
+        assert sum(patch.get_height() for patch in axes.patches) == pytest.approx(1)
+        ece = evaluate(nn.Identity(), (given.log(), y)).ece
+        assert axes.get_title().endswith(f": ECE {100 * ece:.2f} %")
+    assert len(points_of(reliability({"few": (p[:9], y[:9])}), 0)[0]) == 0
     curve = risk_coverage(p, y)
     drawn = error_against_coverage({"a": [curve, 2 * curve]}).axes[0]
-    assert drawn.lines[0].get_xydata()[-1].tolist() == pytest.approx([100, 150 * curve[-1].item()])
-    for picture in (axes, drawn, shares):
-        assert picture.get_ylabel()
+    assert (drawn.get_xscale(), drawn.get_yscale()) == ("log", "log")
+    refused, error = drawn.lines[0].get_xydata().T
+    assert error[0] == pytest.approx(150 * curve[-1].item()), "nothing is refused at the right edge"
+    assert drawn.get_xlim() == pytest.approx((30, refused[0]))
+    for share, value in zip(refused[1:], error[1:], strict=True):
+        assert value == pytest.approx(150 * curve[N - 1 - round(share * N / 100)].item(), rel=1e-6)
+    ticks = [label.get_text() for label in drawn.get_xticklabels()]
+    assert (ticks[0], ticks[-1]) == ("70", "100")
+    assert error_against_coverage({"never wrong": [torch.zeros(50)]}).axes[0].get_ylabel()
+
+
+def points_of(figure: Figure, panel: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return confidence and accuracy of the points of a panel."""
+    (bars,) = [part for part in figure.axes[panel].containers if isinstance(part, ErrorbarContainer)]
+    x, accuracy = bars.lines[0].get_data()
+    return np.asarray(x), np.asarray(accuracy)

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import math
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from PIL import Image
 from posterior_support import known_data, known_pair
 from support import python, refuses
 
 from pyro_vd import VariationalDropout, log_alpha, to_inference_data
 from pyro_vd.distributions import MultiplicativeNormal
 from pyro_vd.models import MLP
-from pyro_vd.plots.drawing import SHOWN
 from pyro_vd.plots.posterior import (
+    SHOWN,
     input_relevance,
     kl_by_layer,
     largest_weights,
@@ -25,7 +26,8 @@ from pyro_vd.plots.posterior import (
     mean_against_deviation,
     weight_masks,
 )
-from pyro_vd.posterior.arviz_files import has_data_tree, to_tree
+from pyro_vd.plots.style import DPI
+from pyro_vd.posterior.arviz_files import to_tree
 from pyro_vd.pruning import threshold_masks
 
 VALUES = {
@@ -102,7 +104,7 @@ def test_input_relevance_by_name() -> None:
     order = norm.argsort(descending=True, stable=True)[:30].tolist()
     assert [label.get_text() for label in axes.get_yticklabels()] == [f"f{index}" for index in order], "the 30 largest"
     assert np.allclose([bar.get_width() for bar in axes.patches], norm[order])
-    assert [text.get_text() for text in axes.texts] == [f"{count[index]} weights" for index in order]
+    assert [text.get_text() for text in axes.texts] == [f"{count[index]} weight{'s' * (count[index] != 1)}" for index in order]
     with refuses("features", ["a"], "(5, 40)"):
         input_relevance(weight, features=["a"])
 
@@ -144,26 +146,27 @@ def test_pictures_of_a_layer_that_is_all_the_same(theta: float) -> None:
 
 
 def test_largest_weights() -> None:
-    """ArviZ's intervals hold the mean, and are as wide as 94 % of a normal distribution."""
+    """The intervals hold the mean, and are as wide as 50 and 94 % of a normal distribution; a line is at zero."""
     _model, guide = known_pair()
     data = to_inference_data(guide, known_data(), num_samples=2000, weights=8)
     figure = largest_weights(data, most=5)
-    axes = panels(figure)[-1]
-    drawn = [segment for part in axes.collections if isinstance(part, LineCollection) for segment in part.get_segments()]
-    drawn += [line.get_xydata() for line in axes.lines if len(line.get_xdata()) == 2]
-    spans = [(segment[:, 0].min(), segment[:, 0].max()) for segment in drawn]
+    (axes,) = panels(figure)
+    assert list(axes.lines[0].get_xdata()) == [0, 0]
+    places = [tick.get_text() for tick in axes.get_yticklabels()]
     labels = []
     for name in guide.site_names:
         q = guide.posterior(name)
         for label in to_tree(data)["posterior"][name.replace("weight", "entry")].values[:5]:
             row, column = map(int, label.split(", "))
             mean, sd = q.mean[row, column].item(), q.variance[row, column].sqrt().item()
-            holding = [high - low for low, high in spans if low < mean < high]
-            assert any(width == pytest.approx(2 * 1.88 * sd, rel=0.15) for width in holding)
-            assert any(width == pytest.approx(2 * 0.674 * sd, rel=0.15) for width in holding)
             labels.append(f"{name}[{label}]")
-    texts = [text.get_text() for axes in figure.axes for text in (*axes.get_yticklabels(), *axes.texts)]
-    assert [text for text in texts if "weight" in text] == (labels if has_data_tree() else labels[::-1])
+            own = [line.get_xydata() for line in axes.lines[1:] if line.get_ydata()[0] == places.index(labels[-1])]
+            outer, inner, median = sorted(own, key=lambda points: np.ptp(points[:, 0]), reverse=True)
+            assert np.ptp(outer[:, 0]) == pytest.approx(2 * 1.88 * sd, rel=0.15)
+            assert np.ptp(inner[:, 0]) == pytest.approx(2 * 0.674 * sd, rel=0.15)
+            assert median[0, 0] == pytest.approx(mean, abs=5 * 1.25 * sd / 2000**0.5)
+    assert places == labels
+    assert axes.yaxis_inverted(), "the first is on top"
 
 
 def test_the_strongest_of_a_small_layer_come_first() -> None:
@@ -215,5 +218,8 @@ def test_masks_and_histograms_agree() -> None:
 def test_notebooks_show_a_figure() -> None:
     from IPython.core.formatters import PNGFormatter
 
-    shown = PNGFormatter()(log_alpha_histograms({"0.weight": torch.linspace(-5, 10, 50)}, 3.0))
-    assert shown.startswith(b"\x89PNG")
+    figure = log_alpha_histograms({"0.weight": torch.linspace(-5, 10, 50)}, 3.0)
+    shown, size = PNGFormatter()(figure)
+    width, height = Image.open(io.BytesIO(shown)).size
+    assert (width, height) == tuple(round(DPI * inches) for inches in figure.get_size_inches())
+    assert size == {"width": round(width * 96 / DPI), "height": round(height * 96 / DPI)}, "sharp, and not larger"

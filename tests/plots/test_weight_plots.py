@@ -77,14 +77,16 @@ def test_every_weight_is_a_block_of_whole_pixels(shapes: list[tuple[int, int]]) 
     figure = weight_matrices(weights, ["a title"] * len(shapes), "heading")
     width, height = FigureCanvasAgg(figure).get_width_height()
     assert width % 2 == height % 2 == 0, "as films need it"
-    edge = 0.0
+    assert width == 800
+    taken: list[tuple[float, float, float, float]] = []
     for axes, weight in zip(figure.axes, weights, strict=False):
         box, matrix = axes.get_window_extent(), folded(weight)
         assert np.array_equal(np.asarray(axes.images[0].get_array()), shaded(matrix))
         for length, count in zip((box.height, box.width), matrix.shape, strict=True):
             assert length <= math.ceil(length - 1e-4), "older matplotlib stretches an image over every pixel that it touches"
             assert length / count == pytest.approx(max(1, round(length / count)), abs=1e-4)
-        assert box.x0 > edge, "side by side"
-        edge = box.x1
-    assert edge < width
-    assert [tick.get_text() for tick in figure.axes[-1].get_yticklabels()] == ["−1", "0", "1"]
+        assert all(box.x0 >= right or box.x1 <= left or box.y0 >= top or box.y1 <= below for left, below, right, top in taken)
+        taken.append((box.x0, box.y0, box.x1, box.y1))
+        assert 0 < box.x0 < box.x1 < width
+        assert 0 < box.y0 < box.y1 < height
+    assert [tick.get_text() for tick in figure.axes[-1].get_xticklabels()] == ["−1", "0", "1"]
