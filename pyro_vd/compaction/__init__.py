@@ -8,7 +8,7 @@ network; :func:`shrink_tensor` shrinks a tensor that is shaped like a parameter,
 from pyro_vd.compaction.applying import apply_plan
 from pyro_vd.compaction.compacting import compact, shrink_plan
 from pyro_vd.compaction.groups import AttentionHeads, UnitGroups, unit_groups
-from pyro_vd.compaction.layer_units import LayerUnits, unit_counts
+from pyro_vd.compaction.layer_units import LayerUnits, SurvivingUnits, unit_counts
 from pyro_vd.compaction.plan import ShrinkPlan, shrink_tensor
 from pyro_vd.compaction.surviving import compact_size, surviving_features, surviving_units
 
@@ -16,6 +16,7 @@ __all__ = [
     "AttentionHeads",
     "LayerUnits",
     "ShrinkPlan",
+    "SurvivingUnits",
     "UnitGroups",
     "apply_plan",
     "compact",

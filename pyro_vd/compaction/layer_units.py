@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import cast
 
 from torch import Tensor, nn
 
+from pyro_vd._core.shown import Row, Shown, as_plain
 from pyro_vd.compaction.plan import ShrinkPlan
 from pyro_vd.networks.layers import named_layers, weight_name
 
@@ -39,12 +40,22 @@ class LayerUnits:
         return f"LayerUnits({self.kind}: {inputs} inputs, {units} units)"
 
 
-def layer_units(net: nn.Module, plan: ShrinkPlan) -> dict[str, LayerUnits]:
+class SurvivingUnits(Shown, dict[str, LayerUnits]):
+    """What is left of the layers of a network, by path, in the order of execution."""
+
+    def __repr__(self) -> str:
+        return f"SurvivingUnits({dict.__repr__(self)})"
+
+    def _rows(self) -> Sequence[Row]:
+        return [{"layer": path, **as_plain(layer)} for path, layer in self.items()]
+
+
+def layer_units(net: nn.Module, plan: ShrinkPlan) -> SurvivingUnits:
     """Read from a plan for a network what is left of its layers, by path, in the order of execution.
 
     A recurrent layer has one entry for each of its layers and directions, such as ``"lstm.l0"``.
     """
-    return dict(_layer_units(net, plan))
+    return SurvivingUnits(_layer_units(net, plan))
 
 
 def _layer_units(net: nn.Module, plan: ShrinkPlan) -> Iterator[tuple[str, LayerUnits]]:

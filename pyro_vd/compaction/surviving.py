@@ -12,7 +12,7 @@ from torch import nn
 from pyro_vd._core.errors import InputError
 from pyro_vd.compaction.compacting import compact, told
 from pyro_vd.compaction.front import default_example
-from pyro_vd.compaction.layer_units import LayerUnits, layer_units
+from pyro_vd.compaction.layer_units import SurvivingUnits, layer_units
 from pyro_vd.networks.checks import check_inputs_of
 from pyro_vd.networks.flops import network_cost
 from pyro_vd.networks.inputs import Inputs, rows, shapes_of
@@ -30,12 +30,12 @@ class CompactSize:
         flops: floating-point operations per example, as :class:`~pyro_vd.networks.flops.NetworkCost` counts them.
     """
 
-    units: dict[str, LayerUnits]
+    units: SurvivingUnits
     parameters: int
     flops: int
 
 
-def surviving_units(net: nn.Module, example: Inputs | None = None) -> dict[str, LayerUnits]:
+def surviving_units(net: nn.Module, example: Inputs | None = None) -> SurvivingUnits:
     """Find the inputs and units (or channels) of each layer that the compact network keeps.
 
     Returns:

@@ -16,12 +16,13 @@ from pyro_vd.evaluation.deployed import DeployedSize
 from pyro_vd.evaluation.network_size import NetworkSize
 from pyro_vd.evaluation.prediction import Prediction
 from pyro_vd.evaluation.score import ERROR, Score
+from pyro_vd.evaluation.shown_metrics import ShownMetrics
 from pyro_vd.evaluation.uncertainty import CALIBRATION_BINS, equal_mass_calibration_error
 from pyro_vd.networks.sizes import LayerSize
 
 
-@dataclass(frozen=True)
-class Metrics:
+@dataclass(frozen=True, repr=False)
+class Metrics(ShownMetrics):
     """Metrics of :func:`~pyro_vd.evaluate` where classes are observed.
 
     If an example has several labels, such as those of tokens or pixels, or several zeros and ones, which are two classes, each

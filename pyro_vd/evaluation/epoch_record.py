@@ -45,6 +45,11 @@ class EpochRecord:
     sparse_bytes: int | None = None
     """See :class:`~pyro_vd.evaluation.deployed.StoredSize`, for the pruned network, not compacted. None in old logs."""
 
+    def line(self) -> str:
+        """Return the record as a short text."""
+        score = "" if self.measured is None else f", {self.measured}"
+        return f"epoch {self.epoch}, loss {self.loss:.6g}, KL {self.kl:.6g}{score}, compression {self.compression:.4g}x"
+
     @property
     def measured(self) -> Score | None:
         """The score with its name; None without validation data."""

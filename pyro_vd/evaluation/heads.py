@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pyro_vd._core.shown import Row
 from pyro_vd.evaluation.draws import Draws
 from pyro_vd.evaluation.score import NLL, Score
+from pyro_vd.evaluation.shown_metrics import ShownMetrics
 
 if TYPE_CHECKING:
     from pyro_vd.evaluation.classification import Metrics
@@ -16,8 +18,8 @@ if TYPE_CHECKING:
     from pyro_vd.networks.sizes import LayerSize
 
 
-@dataclass(frozen=True)
-class HeadsMetrics:
+@dataclass(frozen=True, repr=False)
+class HeadsMetrics(ShownMetrics):
     """Metrics of :func:`~pyro_vd.evaluate` where several heads are observed.
 
     ``compression``, ``prior_share``, ``deployed`` and ``layers`` are those of :class:`~pyro_vd.evaluation.metrics.Metrics`.
@@ -36,6 +38,11 @@ class HeadsMetrics:
     def score(self) -> Score:
         """The negative log likelihood as a :class:`~pyro_vd.evaluation.score.Score`."""
         return Score(NLL, self.nll)
+
+    def _rows(self) -> Sequence[Row]:
+        """One row for all heads together, and one for each."""
+        own = {name: value for name, value in super()._rows()[0].items() if name != "heads"}
+        return [{"head": "all", **own}, *({"head": name, **metrics._rows()[0]} for name, metrics in self.heads.items())]
 
 
 def heads_in(means: Draws) -> list[str]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from pyro_vd._core.errors import InputError
 from pyro_vd.evaluation.draws import Draws
 from pyro_vd.evaluation.score import RMSE, Score
+from pyro_vd.evaluation.shown_metrics import ShownMetrics
 
 if TYPE_CHECKING:
     from pyro_vd.evaluation.deployed import DeployedSize
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from pyro_vd.networks.sizes import LayerSize
 
 
-@dataclass(frozen=True)
-class RegressionMetrics:
+@dataclass(frozen=True, repr=False)
+class RegressionMetrics(ShownMetrics):
     """Metrics of :func:`~pyro_vd.evaluate` where numbers are observed.
 
     ``compression``, ``prior_share``, ``deployed`` and ``layers`` are those of :class:`~pyro_vd.evaluation.metrics.Metrics`.

@@ -17,7 +17,8 @@ from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.plots.figure import Figure
 from pyro_vd.training.callbacks import Callback
-from pyro_vd.training.fitting import FitResult, fit
+from pyro_vd.training.fit_result import FitResult
+from pyro_vd.training.fitting import fit
 from pyro_vd.workflow.model_config import InitialTheta, ModelConfig
 from pyro_vd.workflow.phases import TrainConfig
 

@@ -12,6 +12,7 @@ from torch.distributions import Distribution
 
 from pyro_vd._core.arguments import LARGEST, check_number
 from pyro_vd._core.errors import InputError
+from pyro_vd._core.shown import Table
 from pyro_vd.data.dataset import Arrays
 from pyro_vd.evaluation.draws import Draws
 from pyro_vd.evaluation.scores import expected
@@ -48,7 +49,7 @@ class LayerSummary:
         return self.pruned / self.weights
 
 
-def summarize(guide: WeightGuide, rule: Rule = DEFAULT_THRESHOLD) -> list[LayerSummary]:
+def summarize(guide: WeightGuide, rule: Rule = DEFAULT_THRESHOLD) -> Table[LayerSummary]:
     """Summarize log α of every weight site, and the number of weights that a rule prunes.
 
     Args:
@@ -60,10 +61,10 @@ def summarize(guide: WeightGuide, rule: Rule = DEFAULT_THRESHOLD) -> list[LayerS
     """
     check_guide(guide)
     masks = pruning_masks(guide, rule)
-    return [
+    return Table(
         LayerSummary(name, mask.numel(), mask.numel() - int(mask.count_nonzero()), quantiles(site_log_alpha(guide, name)))
         for name, mask in masks.items()
-    ]
+    )
 
 
 def quantiles(values: Tensor) -> tuple[float, ...]:

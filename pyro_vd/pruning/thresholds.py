@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pyro_vd._core.arguments import plain_number
 from pyro_vd._core.errors import InputError
+from pyro_vd._core.shown import Row, Shown, as_plain
 
 DEFAULT_THRESHOLD = 3.0
 """log α = 3 is a Bernoulli dropout rate of about 0.95 (Molchanov 2017, section 5.1)."""
@@ -32,7 +33,7 @@ class ThresholdTrial:
 
 
 @dataclass(frozen=True)
-class ThresholdChoice:
+class ThresholdChoice(Shown):
     """The result of :func:`~pyro_vd.choose_threshold`."""
 
     threshold: float
@@ -45,6 +46,9 @@ class ThresholdChoice:
     def __repr__(self) -> str:
         chosen = next((trial for trial in self.trials if trial.threshold == self.threshold), None)
         return f"ThresholdChoice({chosen}, of {len(self.trials)} trials; unpruned_error={self.unpruned_error})"
+
+    def _rows(self) -> Sequence[Row]:
+        return [as_plain(trial) for trial in self.trials]
 
 
 Threshold = float | ThresholdChoice

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import nn
+
+from pyro_vd._core.shown import Row, Shown, as_plain
 
 DENSE = "dense"
 
@@ -68,7 +71,7 @@ Choice = tuple[nn.Module, list[LayerTime], NetworkTime]
 
 
 @dataclass(frozen=True)
-class RuntimeReport:
+class RuntimeReport(Shown):
     """Which layers of a network run as sparse matrices, and which do not; ``str`` lists them.
 
     Attributes:
@@ -82,6 +85,12 @@ class RuntimeReport:
     networks: tuple[NetworkTime, ...]
     others: dict[str, int]
     threads: int
+
+    def _rows(self) -> Sequence[Row]:
+        return [as_plain(layer) for layer in self.layers]
+
+    def _notes(self) -> Sequence[str]:
+        return [self.summary()]
 
     def layers_at(self, whole: NetworkTime) -> list[LayerTime]:
         """The layers at the batch size of a whole network."""

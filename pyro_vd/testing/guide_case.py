@@ -14,7 +14,8 @@ from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.models.site_priors import Prior
 from pyro_vd.testing.statistics import Seeded
-from pyro_vd.training.fitting import FitResult, fit
+from pyro_vd.training.fit_result import FitResult
+from pyro_vd.training.fitting import fit
 
 DRAWS = 20_000
 

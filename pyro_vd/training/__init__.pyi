@@ -1,7 +1,8 @@
 from .callbacks import Callback
 from .early_stopping import EarlyStopping
 from .finetune import fine_tune
-from .fitting import FitResult, fit
+from .fit_result import FitResult
+from .fitting import fit
 from .frames import FrameRecorder
 from .lit_module import LitVariationalDropout
 from .metrics_log import MetricsLog

@@ -14,7 +14,8 @@ from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.models.likelihood import Likelihood
 from pyro_vd.models.weight_sites import Selection
 from pyro_vd.networks.checks import check_trainable
-from pyro_vd.training.fitting import FitOptions, FitResult, fit
+from pyro_vd.training.fit_result import FitResult
+from pyro_vd.training.fitting import FitOptions, fit
 from pyro_vd.training.spec import TrainingSpec
 
 

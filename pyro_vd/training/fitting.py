@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Unpack
@@ -26,6 +25,7 @@ from pyro_vd.networks.sizes import compression
 from pyro_vd.training.best_epoch import best_epoch
 from pyro_vd.training.callbacks import Callback, Callbacks
 from pyro_vd.training.checkpoint import Checkpoint
+from pyro_vd.training.fit_result import FitResult
 from pyro_vd.training.forked import check_process
 from pyro_vd.training.keyword_settings import TrainingSettings, spec_of
 from pyro_vd.training.preparation import prepare
@@ -45,23 +45,6 @@ class FitOptions(TrainingSettings, total=False):
     resume: bool
     callbacks: Sequence[Callback]
     progress: bool
-
-
-@dataclass(frozen=True)
-class FitResult:
-    """What :func:`fit` returns besides the model and the guide, which it trains in place."""
-
-    history: tuple[EpochRecord, ...]
-    skipped: int
-    """Steps that were skipped because a loss or gradient was not finite."""
-    epoch: int
-    """The epoch whose parameters model and guide have: the last one, or with ``restore_best`` the best one."""
-    compile_seconds: tuple[float, ...] = ()
-    """How long each compilation of the step has taken in this call, with ``compile=True``: one for each size of the network."""
-
-    def __repr__(self) -> str:
-        last = self.history[-1] if self.history else None
-        return f"FitResult({len(self.history)} epochs, the last {last}; skipped={self.skipped}, epoch={self.epoch})"
 
 
 @torch.inference_mode(False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -11,7 +11,9 @@ from typing import Any
 from torch import nn
 
 from pyro_vd._core.arguments import check_path
+from pyro_vd._core.shown import Row, Shown, as_plain, flat, html_table
 from pyro_vd._core.storage import write_atomically
+from pyro_vd.evaluation.deployed import kilobytes
 from pyro_vd.evaluation.paired import PairedTest, paired_test
 from pyro_vd.evaluation.score import Score
 from pyro_vd.evaluation.standard_error import Losses
@@ -21,8 +23,8 @@ from pyro_vd.networks.inputs import Inputs
 from pyro_vd.workflow.compress_deploy import BATCH, Deploy, Footprint, save
 
 
-@dataclass(frozen=True)
-class CompressResult:
+@dataclass(frozen=True, repr=False)
+class CompressResult(Shown):
     """What :func:`~pyro_vd.compress` returns; ``print`` shows it as a table."""
 
     network: nn.Module = field(repr=False)
@@ -82,6 +84,34 @@ class CompressResult:
         size = len(self.losses_before.sums)
         measured = f"Error: {size:,} examples of the {self.measured_on}. {self.test}."
         return [measured, f"Times: a batch of {BATCH}, the shortest of several turns.", *self.notes]
+
+    def __repr__(self) -> str:
+        sizes = f"{kilobytes(self.before.bytes)} → {kilobytes(self.after.bytes)}, {self.smaller:.4g}x smaller"
+        scores = f"{self.losses_before.score} → {self.losses_after.score.cell()}"
+        return f"CompressResult({'target met' if self.met else 'target not met'}: {scores}; {self.deploy} file {sizes})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the sizes, the scores with their intervals, the times and the notes as plain values."""
+        networks = ("before", self.before, self.losses_before), ("after", self.after, self.losses_after)
+        sizes: dict[str, Any] = {}
+        for place, (name, size, losses) in enumerate(networks):
+            seconds = {runtime: pair[place] for runtime, pair in self.seconds.items()}
+            sizes[name] = {**losses.score.named(), "interval": list(losses.interval), **as_plain(size), "seconds": seconds}
+        common = {
+            "deploy": self.deploy,
+            "met": self.met,
+            "measured_on": self.measured_on,
+            "examples": len(self.losses_before.sums),
+        }
+        return {**common, **sizes, "p_value": self.test.p_value, "notes": list(self.notes)}
+
+    def _rows(self) -> Sequence[Row]:
+        found = self.to_dict()
+        return [{"network": name, **flat(found[name])} for name in ("before", "after")]
+
+    def _repr_html_(self) -> str:
+        columns, *rows = self.table()
+        return html_table(repr(self), [dict(zip(columns, row, strict=True)) for row in rows], self.captions())
 
     def __str__(self) -> str:
         rows = self.table()

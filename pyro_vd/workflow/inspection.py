@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from pyro_vd._core.shown import Table
 from pyro_vd.data.dataset import Arrays
 from pyro_vd.guides.alpha import weight_log_alpha
 from pyro_vd.guides.weight_guide import WeightGuide
@@ -42,7 +43,7 @@ class LayerInspection(LayerSummary):
     """The share of this KL in that of all latent sites, in [0, 1]."""
 
 
-def inspect_layers(guide: WeightGuide, data: Arrays, rule: Rule = DEFAULT_THRESHOLD) -> list[LayerInspection]:
+def inspect_layers(guide: WeightGuide, data: Arrays, rule: Rule = DEFAULT_THRESHOLD) -> Table[LayerInspection]:
     """Summarize each weight site in a :class:`LayerInspection`.
 
     Args:
@@ -56,7 +57,7 @@ def inspect_layers(guide: WeightGuide, data: Arrays, rule: Rule = DEFAULT_THRESH
     model, kl = guide.model, site_kl(guide, data)
     total = sum(kl.values())
     masks = pruning_masks(guide, rule)
-    layers = []
+    layers: Table[LayerInspection] = Table()
     for summary in summarize(guide, rule):
         site = summary.site
         signal = (-0.5 * weight_log_alpha(guide, site)).exp_()  # |θ|/σ is the root of 1/α

@@ -11,7 +11,8 @@ from pyro_vd.guides import PointEstimate
 from pyro_vd.guides.means import posterior_mean
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.models.likelihood import Likelihood
-from pyro_vd.training.fitting import FitResult, fit
+from pyro_vd.training.fit_result import FitResult
+from pyro_vd.training.fitting import fit
 from pyro_vd.workflow.recipe import Recipe
 
 

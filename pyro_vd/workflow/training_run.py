@@ -31,7 +31,8 @@ from pyro_vd.networks.inputs import num_examples, rows
 from pyro_vd.pruning.pruned import masked, report_empty_sites
 from pyro_vd.pruning.rule import PruningRule, pruning_masks
 from pyro_vd.training.callbacks import Callback
-from pyro_vd.training.fitting import FitResult, fit
+from pyro_vd.training.fit_result import FitResult
+from pyro_vd.training.fitting import fit
 from pyro_vd.training.frames import FrameRecorder
 from pyro_vd.training.metrics_log import MetricsLog
 from pyro_vd.training.processes import Processes, processes_here
