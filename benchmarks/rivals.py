@@ -6,15 +6,26 @@ import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch_pruning
 from torch import Tensor, nn
 from torch.nn.utils import prune as torch_prune
 
-from pyro_vd import BayesianNetwork, GroupVariationalDropout, KLWeight, VariationalDropout, compact, fine_tune, fit, prune
+from pyro_vd import (
+    BayesianNetwork,
+    GroupVariationalDropout,
+    KLWeight,
+    VariationalDropout,
+    compact,
+    fine_tune,
+    fit,
+    prune,
+)
 from pyro_vd.distributions import NormalJeffreys
 from pyro_vd.guides import WeightGuide
+from pyro_vd.training import LRSchedule
 
 GROWING = 0.6
 """Share of the epochs in which the network gets smaller; in the others it recovers."""
@@ -37,6 +48,11 @@ class Task:
         return max(1, round(GROWING * self.epochs))
 
     @property
+    def recovery(self) -> int:
+        """Epochs in which what is left recovers."""
+        return max(1, self.epochs - self.shrinking)
+
+    @property
     def example(self) -> Tensor:
         """A few inputs."""
         return self.train[0][:2]
@@ -56,17 +72,27 @@ def learn(
     after_epoch: Callable[[int], object] = lambda _: None,
     start: int = 0,
     length: int | None = None,
+    penalty: Callable[[], Tensor | float] = lambda: 0.0,
 ) -> None:
-    """Train with Adam, at a rate that falls to 0 in ``length`` epochs, of which ``start`` are over; by default in all."""
+    """Train with Adam, at a rate that falls to 0 in ``length`` epochs, of which ``start`` are over; by default in all.
+
+    Args:
+        net: trained in place.
+        task: the data and the learning rate.
+        epochs: of this training.
+        after_epoch: called with the number of the epoch.
+        start, length: see above.
+        penalty: what is added to the mean loss of each batch.
+    """
     net.train()
-    optimizer = torch.optim.Adam(net.parameters(), lr=task.lr)
+    optimizer = torch.optim.Adam(net.parameters(), lr=task.lr, fused=True)
     per_epoch = math.ceil(len(task.train[0]) / BATCH)
     before, steps = start * per_epoch, (length or epochs) * per_epoch
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: max(0.0, 1 - (before + step) / steps))
     for epoch in range(epochs):
         for x, y in batches(task.train):
             optimizer.zero_grad()
-            nn.functional.cross_entropy(net(x), y).backward()
+            (nn.functional.cross_entropy(net(x), y) + penalty()).backward()
             optimizer.step()
             schedule.step()
         after_epoch(epoch)
@@ -130,11 +156,11 @@ def torch_pruning_taylor(task: Task) -> nn.Module:
 
 
 def _variational(task: Task, guide: WeightGuide, rule: float) -> nn.Module:
-    weight = KLWeight(target=task.target, end=round(0.8 * task.shrinking))
-    recovery = task.epochs - task.shrinking
-    fit(guide, task.train, epochs=task.shrinking, lr=task.lr, batch_size=BATCH, kl_weight=weight, rule=rule, progress=False)
+    weight = KLWeight(target=task.target, end=0.8 * task.shrinking)
+    options: dict[str, Any] = {"lr": task.lr, "batch_size": BATCH, "progress": False}
+    fit(guide, task.train, epochs=task.shrinking, kl_weight=weight, rule=rule, **options)
     small = prune(guide, rule)
-    fine_tune(small, task.train, epochs=max(1, recovery), lr=task.lr, batch_size=BATCH, progress=False)
+    fine_tune(small, task.train, epochs=task.recovery, lr_schedule=LRSchedule("linear"), **options)
     return compact(small, task.example)
 
 

@@ -22,6 +22,11 @@ class LogNormalDropout(UnitGuide):
     threshold of 0 removes the units with a signal-to-noise ratio below 1, which the paper removes. The largest log α is about
     2.2, where log z is uniform. The posterior mean, used at test time, is θ E z.
 
+    There is one KL per unit, of a few nats, and no other. On a small table, with a handful of inputs and hidden units, this is
+    little beside the data: with β = 1 often no unit at all is removed. Of a table of 400 rows, with 8 inputs of which 2 matter,
+    and 30 hidden units, β = 1 removed nothing, and β = 20 all inputs but those 2, and 26 hidden units. Raise β there, or give a
+    target, ``KLWeight(target=4)``; or take :class:`~pyro_vd.VariationalDropout`.
+
     Args:
         model: the Bayesian network, with the default prior ``LogUniform``; θ starts so that θ E z is its weights, and μ at 0.
         log_sigma2: log σ² at the start, in [−60, 0]; about −8 for a trained network. A mapping gives it

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import pyro.poutine as poutine
+import torch
+from torch import Tensor
 from torch.distributions import Distribution
 
 from pyro_vd._core.errors import InputError
@@ -23,6 +26,8 @@ from pyro_vd.networks.modes import in_evaluation_mode
 
 if TYPE_CHECKING:
     from pyro_vd.models.bayesian import BayesianNetwork
+
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 def check_data(name: str, data: Any, model: BayesianNetwork, batch: int | None = None, part: Part | None = None) -> Arrays:
@@ -43,7 +48,24 @@ def check_data(name: str, data: Any, model: BayesianNetwork, batch: int | None =
     x, y = tensors_of(name, data, model, part)
     output = output_of_some(name, x, model, model.observed, batch)
     likelihood = _as_the_model_observes(model, x) if of_part(model.observed) is None else model.observed
-    return x, check_observations(name, y, likelihood, output)
+    y = check_observations(name, y, likelihood, output)
+    if part == "train" and _are_labels(y) and _are_probabilities(output):
+        logger.warning(
+            "the network's outputs are probabilities, at least 0 and with the sum 1, where logits are taken: the likelihood "
+            "makes probabilities of them itself. Leave out the network's last softmax, or hardly anything can be learnt"
+        )
+    return x, y
+
+
+def _are_labels(y: Any) -> bool:
+    return isinstance(y, Tensor) and y.dtype == torch.int64
+
+
+def _are_probabilities(output: Any) -> bool:
+    """Whether each row of an output is made of at least two probabilities."""
+    if not isinstance(output, Tensor) or output.ndim < 2 or output.shape[-1] < 2 or not output.is_floating_point():
+        return False
+    return bool((output >= 0).all()) and bool(((output.sum(-1) - 1).abs() < 1e-3).all())
 
 
 def check_measured(name: str, data: Any, model: BayesianNetwork) -> Arrays:

@@ -52,6 +52,10 @@ class GradientWatch:
             tensor.register_hook(self._look)
         self._looks += not learnt
 
+    def end(self) -> None:
+        """Stop watching, without a message."""
+        self._waiting = {}
+
     def report(self) -> None:
         """Log the sites that no gradient has reached so far, and stop watching."""
         if self._waiting and self._looks > 1:
@@ -62,7 +66,7 @@ class GradientWatch:
                 self._looks,
                 listed,
             )
-        self._waiting = {}
+        self.end()
 
     def _look(self, _: Tensor) -> None:
         backward = torch._C._current_graph_task_id()  # the same for all forward passes that contribute to one loss

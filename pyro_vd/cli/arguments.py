@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pyro_vd.evaluation.observations import Observed
     from pyro_vd.workflow.finished_run import Run
 
-SOURCE = "folder of a finished run, or a pruned .safetensors file"
+SOURCE = "folder of a finished run or compression, or a pruned .safetensors file"
 """What :func:`source_of` takes."""
 
 logger: logging.Logger = logging.getLogger(__name__)
@@ -62,14 +62,21 @@ def check_learns_alpha(run: Run) -> None:
 
 
 def source_of(values: Namespace) -> Path:
-    """The path ``values.source``.
+    """The path ``values.source``; of a finished compression, that of the file of its network.
 
     Raises:
         InputError: it does not exist.
     """
-    if not Path(values.source).exists():
+    from pyro_vd.workflow.compress_identity import COMPRESSED, COMPRESSION
+
+    if not (source := Path(values.source)).exists():
         raise InputError(name="source", value=values.source, allowed=f"the {SOURCE}")
-    return Path(values.source)
+    if not (source / COMPRESSION).exists():
+        return source
+    if not (source / COMPRESSED).exists():
+        message = f"{source} holds a compression that is not finished; go on with pyro-vd compress --resume"
+        raise InputError(message, name="source", value=values.source)
+    return source / COMPRESSED
 
 
 def likelihood_in(info: dict[str, Any], file: Path) -> Observed | None:

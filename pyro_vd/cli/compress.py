@@ -14,7 +14,8 @@ from pyro_vd.cli.recipe_options import read_recipe_arguments
 if TYPE_CHECKING:
     from pyro_vd.workflow.compress_result import CompressResult
 
-_SUFFIXES = {"onnx": ".onnx", "torch": ".safetensors", "sparse": ".safetensors"}
+ONNX = "small.onnx"
+"""The file that is written with ``--deploy onnx``, beside the one for :func:`~pyro_vd.load_pruned`."""
 
 
 def run(arguments: list[str]) -> None:
@@ -52,6 +53,7 @@ def run(arguments: list[str]) -> None:
 
     from pyro_vd._core.storage import as_json
     from pyro_vd.workflow.compress_arguments import check_arguments
+    from pyro_vd.workflow.compress_identity import COMPRESSED
     from pyro_vd.workflow.compress_recipe import of_recipe, of_run
     from pyro_vd.workflow.compressing import compress
     from pyro_vd.workflow.run_folder import is_begun
@@ -89,7 +91,9 @@ def run(arguments: list[str]) -> None:
         **asked,
         **settings,
     )
-    result.save(file := out / f"small{_SUFFIXES[values.deploy]}")
+    result.save(file := out / COMPRESSED, found.info)
+    if values.deploy == "onnx":
+        result.save(file := out / ONNX)
     result.report(out / "report.html")
     print(as_json({"file": str(file), **_numbers(result)}) if values.json else f"{result}\n{file}")
 
@@ -113,4 +117,13 @@ def _numbers(result: CompressResult) -> dict[str, Any]:
     for place, network in enumerate(networks.values()):
         network["seconds"] = {runtime: times[place] for runtime, times in result.seconds.items()}
     test = asdict(result.test)
-    return {"met": result.met, "smaller": result.smaller, "networks": networks, "test": test, "notes": result.notes}
+    tried = [asdict(each) for each in result.attempts]
+    notes = [*result.notes, *result.said]
+    return {
+        "met": result.met,
+        "smaller": result.smaller,
+        "networks": networks,
+        "test": test,
+        "attempts": tried,
+        "notes": notes,
+    }

@@ -34,7 +34,7 @@ def messages_about(analysis: Analysis, planning: Planning, plan: ShrinkPlan, sus
         count = len(torch.cat([*by_node.values()]).unique())
         messages.append(f"{count} units that could be removed stay because of these operations: {listed}")
     if planning.reads_no_input():
-        messages.append("no input reaches the output: the network is a constant predictor")
+        messages.append("no input reaches the output: the network is a constant predictor, as too much was pruned")
     return tuple(messages)
 
 

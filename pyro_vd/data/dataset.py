@@ -131,7 +131,8 @@ def pair_of(name: str, data: Any, part: Part | None, dtype: torch.dtype) -> Arra
     if not (isinstance(data, tuple | list) and len(data) == 2):
         raise InputError(
             f"{name} is a {type(data).__name__}{f' of {len(data)}' if isinstance(data, tuple | list) else ''}; it must be a "
-            "pair of tensors or arrays, inputs and labels, as Dataset.split() and Dataset.test are, or a Dataset",
+            "pair of tensors or arrays, inputs and labels, as Dataset.split() and Dataset.test are, or a Dataset"
+            f"{'; give inputs and labels as one argument, (x, y)' if isinstance(data, Tensor | np.ndarray) else ''}",
             name=name,
             value=data,
         )

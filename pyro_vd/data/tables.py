@@ -176,8 +176,8 @@ def _warn_of_row_numbers(file: Path, frame: Any) -> None:
 def _number_of_tests(path: Path, test: float, rows: int) -> int:
     """How many of so many rows are test data."""
     number = check_number("test", test, low=0)
-    count = round(number * rows) if number < 1 else int(check_number("test", test, low=1, whole=True))
-    if not 1 <= count < rows:
+    count = round(number * rows) if number < 1 else int(number)
+    if not 1 <= count < rows or (number >= 1 and count != number):
         allowed = f"a share or a number of the {rows} rows of {path} that leaves one for training and one for the test"
         raise InputError(name="test", value=test, allowed=allowed)
     return count

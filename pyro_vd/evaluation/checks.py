@@ -112,8 +112,15 @@ def output_of_some(name: str, x: Inputs, net: nn.Module, likelihood: Observed | 
             raise
         except (RuntimeError, IndexError, TypeError, ValueError) as error:
             if size == sizes[-1]:
-                raise InputError(f"{name}: {what}: {str(error).splitlines()[0]}", name=name, value=shape) from error
+                why = f"{what}: {str(error).splitlines()[0]}{_hint(x)}"
+                raise InputError(f"{name}: {why}", name=name, value=shape) from error
     return output
+
+
+def _hint(x: Inputs) -> str:
+    """What to do with images of bytes, which no layer takes as numbers."""
+    has_bytes = any(tensor.dtype == torch.uint8 for tensor in tensors_in(x))
+    return ". If these are images, give them as numbers in [0, 1]: x.float() / 255, or x / 255 of an array" if has_bytes else ""
 
 
 def _highest(x: Inputs) -> tuple[int, int] | None:

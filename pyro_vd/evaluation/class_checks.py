@@ -66,12 +66,21 @@ def check_classes(name: str, y: Tensor, distribution: Distribution, n: int, outp
         raise InputError(
             f"{name}: label {int(kept.max())} does not fit the network, whose output for one example has the shape "
             f"{output_shape}, from which the likelihood makes {classes} classes; the shape must be {example}, and labels must "
-            f"be from 0 to classes - 1{also}{f'. {_OTHERS}' if classes == 1 else ''}",
+            f"be from 0 to classes - 1{also}{_hint(kept, classes)}",
             name=name,
             value=int(kept.max()),
             allowed=f"from 0 to {classes - 1}{also}",
         )
     return y.long()
+
+
+def _hint(y: Tensor, classes: int) -> str:
+    """What the user may have meant by labels of which the highest one is too high."""
+    if classes == 1:
+        return f". {_OTHERS}"
+    if int(y.min()) == 1 and int(y.max()) == classes:
+        return f". These count from 1 to {classes}: give y - 1"
+    return ""
 
 
 def _check_soft(name: str, y: Tensor) -> Tensor:

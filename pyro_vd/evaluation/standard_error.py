@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -85,8 +86,13 @@ def losses_by_example(net: nn.Module, data: Arrays | CheckedBatches, likelihood:
     Raises:
         InputError: the observations do not fit the network's outputs.
     """
+    return losses_in(net, data if isinstance(data, CheckedBatches) else [data], likelihood)
+
+
+def losses_in(net: nn.Module, batches: Iterable[Arrays], likelihood: Observed | None = None) -> Losses:
+    """Return the losses of :func:`losses_by_example` in batches of inputs and observations."""
     sums, counts, name = [], [], ERROR
-    for x, y in data if isinstance(data, CheckedBatches) else [data]:
+    for x, y in batches:
         name, losses, counted = losses_of(outputs(net, x, likelihood), y, likelihood)
         counted = counted.reshape(*counted.shape, *(1,) * (losses.ndim - counted.ndim)).expand_as(losses)
         examples = num_examples(x)

@@ -17,11 +17,12 @@ from pyro_vd._core.reading import read_bytes, reading
 from pyro_vd._core.sealed import check_onnx_seal, seal_onnx
 from pyro_vd._core.storage import write_atomically
 from pyro_vd._core.threads import alone
+from pyro_vd.compaction.front import default_example
 from pyro_vd.export.file_network import FileNetwork, InputForm
 from pyro_vd.export.graph import Dynamic, check_dynamic, check_same, probes, program
 from pyro_vd.export.named_tensors import OUTPUT, named, named_inputs, unnamed
 from pyro_vd.export.recurrent_shapes import whole_recurrent_layers
-from pyro_vd.networks.checks import check_inputs_of
+from pyro_vd.networks.checks import check_inputs_of, check_module
 from pyro_vd.networks.inputs import Inputs
 
 _PACKAGES = ("onnx", "onnxruntime", "onnxscript")
@@ -33,7 +34,7 @@ _TYPES = {
 }
 
 
-def save_onnx(net: nn.Module, path: Path | str, example: Inputs, *, dynamic: Dynamic = (0,)) -> None:
+def save_onnx(net: nn.Module, path: Path | str, example: Inputs | None = None, *, dynamic: Dynamic = (0,)) -> None:
     """Write an ONNX file, atomically, after comparing its outputs in ONNX Runtime with those of the network.
 
     A tensor is named ``input`` or ``output`` in the file; the tensors of a tuple are ``input_0``, ``input_1``, …; those of a
@@ -43,7 +44,8 @@ def save_onnx(net: nn.Module, path: Path | str, example: Inputs, *, dynamic: Dyn
         net: the network.
         path: the file; replaced if it exists.
         example: inputs, each tensor ``(n, …)``, n ≥ 1: a tensor, a tuple, or a mapping of keywords; the file takes
-            ``(any n, …)``. What is no tensor in it becomes part of the file.
+            ``(any n, …)``. What is no tensor in it becomes part of the file. It can be left out where the first layer is linear
+            and takes ``(batch, features)``.
         dynamic: the dimensions that may have any size, as for :func:`~.torch_file.save_torch_export`.
 
     Raises:
@@ -51,7 +53,8 @@ def save_onnx(net: nn.Module, path: Path | str, example: Inputs, *, dynamic: Dyn
         OSError: the disk is full or the folder is not writable; then nothing is changed.
     """
     path = check_path("path", path)
-    content, _ = onnx_network(net, example, dynamic=dynamic)
+    check_module("net", net)
+    content, _ = onnx_network(net, default_example(net) if example is None else example, dynamic=dynamic)
     write_atomically(Path(path), content)
 
 

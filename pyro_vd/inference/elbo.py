@@ -202,14 +202,18 @@ class VariationalDropoutELBO(ELBO):
 
     def _loss(self, data_term: Tensor, particles: list[dict[str, Tensor]], factors: dict[str, float] | None = None) -> Tensor:
         """Return the loss, and set the attributes of the last step; ``factors`` are :attr:`kl_weights` by site."""
+        self.site_kl = {name: term.detach() for name, term in particles[-1].items()}
+        total = self.weighted_kl(particles, factors)
+        self.data_term, self.kl = data_term.detach(), total.detach()
+        return torch.add(data_term, total, alpha=self.kl_weight)
+
+    def weighted_kl(self, particles: list[dict[str, Tensor]], factors: dict[str, float] | None = None) -> Tensor:
+        """Return the mean over the particles of the sum of the KL by site, with :attr:`kl_weights`, or factors by site."""
         divergences: list[Tensor] = []
         for kl in particles:
             own = by_pattern("kl_weights", self.kl_weights, list(kl)) if factors is None else factors
             divergences += (term * own[name] if name in own else term for name, term in kl.items())
-        self.site_kl = {name: term.detach() for name, term in particles[-1].items()}
-        total = self._mean(divergences)
-        self.data_term, self.kl = data_term.detach(), total.detach()
-        return torch.add(data_term, total, alpha=self.kl_weight)
+        return self._mean(divergences)
 
     def _mean(self, terms: list[Tensor]) -> Tensor:
         """Return the sum of the terms of all particles, divided by the number of particles."""

@@ -95,20 +95,15 @@ def _gradients(
     """Return the terms by name, of which the first three are loss, data term and KL, and the gradients of ``parameters``."""
     data_term, particles = elbo._terms(model, guide, batch, {}, closed)
     factors = by_pattern("kl_weights", elbo.kl_weights, list(particles[0]))
-    zero = torch.zeros_like(data_term)
-
-    def weighted(kl: dict[str, Tensor]) -> Tensor:
-        return sum((factors.get(name, 1.0) * term for name, term in kl.items()), zero) / len(particles)
-
     others = [{name: term for name, term in kl.items() if name not in closed} for kl in particles]
-    objective = data_term + kl_weight * sum((weighted(kl) for kl in others), zero)
+    objective = data_term + kl_weight * elbo.weighted_kl(others, factors) if any(others) else data_term
     leaves = [*parameters, *(each.variance for each in closed.values())]
     found = torch.autograd.grad(objective, leaves, allow_unused=True) if objective.requires_grad else [None] * len(leaves)
     gradient = {id(leaf): value for leaf, value in zip(leaves, found, strict=True)}
     with torch.no_grad():
         for name, each in closed.items():
             particles[0][name] = each.finish_recorded(gradient, kl_weight * factors.get(name, 1.0))
-        total = sum((weighted(kl) for kl in particles), zero)
+        total = elbo.weighted_kl(particles, factors)
         by_site = {name: term.detach() for name, term in particles[-1].items()}
         terms = {"": data_term + kl_weight * total, " data": data_term, " KL": total}
     return {**{name: term.detach() for name, term in terms.items()}, **by_site}, [gradient[id(each)] for each in parameters]

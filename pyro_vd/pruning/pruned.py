@@ -8,14 +8,26 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from pyro_vd._core.generators import generators_kept
+from pyro_vd.evaluation.observations import Observed
+from pyro_vd.evaluation.predictors import outputs
 from pyro_vd.guides.checks import check_guide
 from pyro_vd.guides.means import posterior_mean
 from pyro_vd.guides.weight_guide import WeightGuide
+from pyro_vd.networks.inputs import Inputs, device_of, num_examples, tensors_in
 from pyro_vd.pruning.rule import Rule, pruning_masks
 from pyro_vd.pruning.thresholds import DEFAULT_THRESHOLD
 
 _ROWS = 256
 """The number of rows of a weight that are multiplied by their mask at a time: torch makes a mask of their type first."""
+
+_KNOBS = (
+    "too much was pruned: let β, the weight of the KL, grow later or stay lower, as with kl_weight=KLWeight(0.1, end=30) or "
+    "KLWeight(target=20); or prune with a higher threshold"
+)
+"""What to do against it, at the end of a message."""
+_ROUNDING = 1e-6
+"""The relative difference of outputs that are the same."""
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -51,14 +63,46 @@ def masked(guide: WeightGuide, masks: Mapping[str, Tensor]) -> nn.Module:
     return net
 
 
-def report_empty_sites(masks: Mapping[str, Tensor]) -> None:
-    """Log a warning that names the sites of which no weight is left, if there are any."""
-    if empty := [name for name, mask in masks.items() if not mask.any()]:
+def report_empty_sites(masks: Mapping[str, Tensor]) -> bool:
+    """Log a warning that names the sites of which no weight is left, if there are any; return whether there are."""
+    empty = [name for name, mask in masks.items() if not mask.any()]
+    if empty and len(empty) == len(masks):
+        logger.warning("no weight is left of any layer: the network guesses, as %s", _KNOBS)
+    elif empty:
         logger.warning(
             "no weight is left of %s: nothing that only passes through it depends on the inputs any more. If the network now "
-            "guesses, too much was pruned: train with a lower kl_weight or let it grow later, or prune with a higher threshold",
-            " and of ".join(map(repr, empty)),
+            "guesses, %s",
+            *(" and of ".join(map(repr, empty)), _KNOBS),
         )
+    return bool(empty)
+
+
+def report_pruned(guide: WeightGuide, rule: Rule, example: Inputs, likelihood: Observed | None) -> None:
+    """Log a warning where a guide that learns α, pruned by a rule, leaves a network that does not depend on its inputs.
+
+    Args:
+        guide: that was just trained.
+        rule: see :func:`prune`.
+        example: a few inputs.
+        likelihood: says which part of the output is taken.
+    """
+    masks = pruning_masks(guide, rule)
+    if report_empty_sites(masks):
+        return
+    with generators_kept(device_of(example)):
+        output = outputs(masked(guide, masks), example, likelihood)
+    if _is_constant(output, example):
+        logger.warning(
+            "pruned by its rule, the network predicts the same for each of %d examples: %s", num_examples(example), _KNOBS
+        )
+
+
+def _is_constant(output: object, example: Inputs) -> bool:
+    """Whether outputs are the same for all examples, of which not all are the same."""
+    inputs = list(tensors_in(example))
+    if all(torch.equal(x, x[:1].expand_as(x)) for x in inputs):
+        return False
+    return all(bool((y - y[:1]).abs().max() <= _ROUNDING * y.abs().max()) for y in tensors_in(output) if y.numel())
 
 
 def pruned_or_mean(guide: WeightGuide, rule: Rule = DEFAULT_THRESHOLD) -> nn.Module:

@@ -145,7 +145,7 @@ class Checkpoint:
         if different := [key for key, value in self.settings.items() if settings[key] != value]:
             listed = ", ".join(f"{k} {quoted(settings[k], 300)}, now {quoted(self.settings[k], 300)}" for k in different)
             raise InputError(
-                f"{where} is of another training: {listed}",
+                f"{where} is of another training: {listed}{_instead(different)}",
                 name=where,
                 value={key: settings[key] for key in different},
                 allowed="a checkpoint of a training with these settings",
@@ -190,3 +190,13 @@ class Checkpoint:
             allowed = "None" if best is None else f"the parameters of epoch {best}"
             raise InputError(name=f"{where}: best", value=saved["best"], allowed=allowed)
         return history, bool(on_gpu)
+
+
+def _instead(different: list[str]) -> str:
+    """What to do for more epochs: schedules are over the whole training, so that more of them are another one."""
+    if "epochs" not in different:
+        return ""
+    return (
+        ". A training is not made longer, because its schedules are for so many epochs: resume it as it was, and then train "
+        "the guide further by another fit, with a checkpoint of its own; or begin again"
+    )

@@ -48,6 +48,7 @@ def fine_tune(
     """
     model = BayesianNetwork(net, likelihood, include=include, exclude=exclude)
     check_trainable(net)
+    model.gradient_watch.end()  # it warns of weights that the KL alone moves, and there is no KL
     guide = PointEstimate(model, {name: weight != 0 for name, weight in model.initial_weights.items()})
     spec = options.get("spec")
     if spec is None or (isinstance(spec, TrainingSpec) and spec.phase == TrainingSpec.phase):

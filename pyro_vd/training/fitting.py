@@ -22,6 +22,7 @@ from pyro_vd.guides.checks import check_guide
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.inference.handlers import training_of
 from pyro_vd.networks.sizes import compression
+from pyro_vd.pruning.pruned import report_pruned
 from pyro_vd.training.best_epoch import best_epoch
 from pyro_vd.training.callbacks import Callback, Callbacks
 from pyro_vd.training.checkpoint import Checkpoint
@@ -147,6 +148,8 @@ def fit(
                 state.best.restore()
             if processes.is_first and state.control is not None and not state.stopped:
                 state.control.report()
+            if processes.is_first and guide.learns_alpha and not state.stopped:
+                report_pruned(guide, spec.rule, state.example, guide.model.observed)
             best = best_epoch(state.history, spec) if spec.restore_best else None
             processes.exchange(None)  # nobody leaves before all have succeeded
             return FitResult(tuple(state.history), state.guard.skipped, best or state.epoch, tuple(state.compile_seconds))

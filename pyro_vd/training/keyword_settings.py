@@ -47,6 +47,20 @@ class TrainingSettings(TypedDict, total=False):
     phase: str
 
 
+_MEANT = {
+    "learning_rate": "lr",
+    "learningrate": "lr",
+    "beta": "kl_weight",
+    "n_epochs": "epochs",
+    "num_epochs": "epochs",
+    "bs": "batch_size",
+    "gradient_clip": "max_grad_norm",
+    "clip_norm": "max_grad_norm",
+    "threshold": "rule",
+}
+"""Settings by the names that other libraries give them, which are not similar enough to be found."""
+
+
 def spec_of(spec: TrainingSpec | None, settings: dict[str, Any], allowed: Collection[str]) -> TrainingSpec:
     """The settings that were given as an object, as keyword arguments, or as both: a keyword argument replaces a field.
 
@@ -60,6 +74,9 @@ def spec_of(spec: TrainingSpec | None, settings: dict[str, Any], allowed: Collec
     """
     known = [each.name for each in fields(TrainingSpec)]
     if unknown := [name for name in settings if name not in known]:
+        if (meant := _MEANT.get(unknown[0].lower())) is not None:
+            message = f"setting (={unknown[0]!r}) is unknown; did you mean {meant!r}?"
+            raise InputError(message, name="setting", value=unknown[0], allowed=f"one of {', '.join(allowed)}")
         raise InputError(must_be_one_of("setting", unknown[0], allowed), name="setting", value=unknown[0])
     if spec is None:
         if "epochs" not in settings:

@@ -10,6 +10,7 @@ from pyro_vd._core.errors import InputError
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.networks.inputs import Inputs, rows
 from pyro_vd.pruning.gauge import Gauge, gauge_of
+from pyro_vd.pruning.rule import PruningRule
 
 if TYPE_CHECKING:
     from pyro_vd.training.spec import TrainingSpec
@@ -111,20 +112,28 @@ def _within(log_weight: float) -> float:
     return min(_HIGHEST, max(_LOWEST, log_weight))
 
 
-def check_target(spec: TrainingSpec, guide: WeightGuide) -> None:
+def check_controllable(target: float | None, guide: str, learns_alpha: bool, rule: PruningRule, where: str = "") -> None:
     """Refuse a target that cannot be controlled.
+
+    Args:
+        target: the compression, or None.
+        guide: what the guide is called in an error.
+        learns_alpha: whether it learns α.
+        rule: of the training.
+        where: the key of the settings that have the target, with a dot, for errors.
 
     Raises:
         InputError: the guide learns no α; the rule limits numbers of inputs, or has a threshold that is not finite.
     """
-    target = spec.kl_weight.target
-    if not guide.learns_alpha:
-        allowed = f"None with {type(guide).__name__}, which learns no α"
-        raise InputError(name="kl_weight.target", value=target, allowed=allowed)
-    if spec.rule.max_inputs is not None:
-        allowed = f"None where rule.max_inputs (={spec.rule.max_inputs}) says how many inputs are left"
-        raise InputError(name="kl_weight.target", value=target, allowed=allowed)
-    thresholds = (spec.rule.threshold, *spec.rule.thresholds.values())
-    if not all(map(math.isfinite, thresholds)):
-        allowed = f"None where a threshold of the rule (={thresholds}) is not finite"
-        raise InputError(name="kl_weight.target", value=target, allowed=allowed)
+    thresholds = (rule.threshold, *rule.thresholds.values())
+    if target is None:
+        return
+    if not learns_alpha:
+        why = f"with {guide}, which learns no α"
+    elif rule.max_inputs is not None:
+        why = f"where max_inputs (={rule.max_inputs}) says how many inputs are left"
+    elif not all(map(math.isfinite, thresholds)):
+        why = f"where a threshold of the rule (={thresholds}) is not finite"
+    else:
+        return
+    raise InputError(name=f"{where}kl_weight.target", value=target, allowed=f"left out {why}")

@@ -18,7 +18,7 @@ from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.inference.elbo import VariationalDropoutELBO
 from pyro_vd.models.data_checks import check_held_out
 from pyro_vd.networks.checks import check_trainable
-from pyro_vd.networks.inputs import to_device
+from pyro_vd.networks.inputs import rows, to_device
 from pyro_vd.networks.precision import check_precision
 from pyro_vd.pruning.rule import pruning_masks
 from pyro_vd.training.batch_checks import batches_of, check_batches
@@ -27,7 +27,7 @@ from pyro_vd.training.best_epoch import BestEpoch, check_scores
 from pyro_vd.training.callbacks import Callback
 from pyro_vd.training.checkpoint import Checkpoint
 from pyro_vd.training.guard import NonFiniteGuard
-from pyro_vd.training.kl_control import KLControl, check_target
+from pyro_vd.training.kl_control import KLControl, check_controllable
 from pyro_vd.training.optimizer import make_optimizer
 from pyro_vd.training.placing import placed, values_kept
 from pyro_vd.training.processes import Processes
@@ -36,6 +36,9 @@ from pyro_vd.training.sharing_out import check_modules, check_same, settings_of,
 from pyro_vd.training.shrinking import Shrinking
 from pyro_vd.training.spec import TrainingSpec
 from pyro_vd.training.state import TrainingState
+
+_EXAMPLES = 16
+"""The most examples in :attr:`~.TrainingState.example`."""
 
 
 def prepare(
@@ -64,8 +67,7 @@ def prepare(
         check_modules(guide)
     guide.check_types()
     check_trainable(model, guide)
-    if spec.kl_weight.target is not None:
-        check_target(spec, guide)
+    check_controllable(spec.kl_weight.target, type(guide).__name__, guide.learns_alpha, spec.rule)
     guide.check_train_threshold(spec.held)
     resume = check_flag("resume", resume)
     if checkpoint is not None and processes.is_first:
@@ -114,6 +116,7 @@ def prepare(
             scheduler=make_scheduler(spec, optimizer, held_out is not None),
             shuffle=torch.Generator().manual_seed(seed),
             guard=NonFiniteGuard(loss_of, elbo),
+            example=rows(checked[0], slice(_EXAMPLES)),
             best=BestEpoch(loss_of) if spec.restore_best else None,
             put_back=put_back if spec.compile else None,
         )

@@ -43,9 +43,11 @@ class Progress:
         done: steps that were taken before, in a training that is resumed.
         steps: total number of steps.
         shown: whether to show it.
+        sizes: whether to show the compression and the sizes.
     """
 
-    def __init__(self, phase: str, done: int, steps: int, shown: bool) -> None:
+    def __init__(self, phase: str, done: int, steps: int, shown: bool, sizes: bool = True) -> None:
+        self._sizes = sizes
         self._bar = Bars(
             text_column("{task.description}"),
             BarColumn(),
@@ -81,10 +83,10 @@ class Progress:
         """Show the figures of an epoch that is complete."""
         error = "" if record.measured is None else f" {record.measured}"
         skipped = f" skipped {record.skipped}" if record.skipped else ""
-        size = f"{record.compression:.1f}x" if math.isfinite(record.compression) else "∞"
+        size = f" {record.compression:.1f}x" if math.isfinite(record.compression) else " ∞"
         if record.nonzero_parameters is not None and record.sparse_bytes is not None:
             size += f" ({record.nonzero_parameters:,} left, {kilobytes(record.sparse_bytes)})"
-        figures = f"epoch {record.epoch} loss {record.loss:.0f} KL {record.kl:.0f}{error} {size}{skipped}"
+        figures = f"epoch {record.epoch} loss {record.loss:.0f} KL {record.kl:.0f}{error}{size * self._sizes}{skipped}"
         self._bar.update(self._task, figures=figures)
         now = time.monotonic()
         if not self._bar.console.is_terminal and not self._bar.disable and now - self._last_line > _SECONDS_A_LINE:
@@ -96,11 +98,17 @@ class ProgressBar(Callback):
     """Shows a :class:`Progress` over all steps of a training: on standard error, or in the output of a notebook's cell.
 
     ``fit(..., progress=True)`` adds one.
+
+    Args:
+        sizes: whether to show the compression and the sizes of the network as it would be pruned now.
     """
+
+    def __init__(self, sizes: bool = True) -> None:
+        self._sizes = sizes
 
     def on_start(self, state: TrainingState) -> None:
         steps = len(state.batches)
-        self._bar = Progress(state.spec.phase, state.epoch * steps, state.spec.epochs * steps, True)
+        self._bar = Progress(state.spec.phase, state.epoch * steps, state.spec.epochs * steps, True, self._sizes)
         self._bar.__enter__()
 
     def on_step(self, state: TrainingState) -> None:

@@ -48,9 +48,10 @@ class KLWeight:
         if self.target is not None and self.end == 0:  # not given
             take(self, "end", self.start)
         if self.end < self.start:
-            raise InputError(
-                name="end", value=self.end, allowed=f"at least start (={self.start!r}): epochs between which β grows"
-            )
+            allowed = f"at least start (={self.start!r}): epochs between which β grows"
+            if self.end == 0:  # not given
+                allowed += f"; a warm-up of {self.start:g} epochs is KLWeight({self.value:g}, end={self.start:g})"
+            raise InputError(name="end", value=self.end, allowed=allowed)
         if self.target is None:
             return
         take(self, "target", check_number("target", self.target, low=1, high=HIGHEST_COMPRESSION))

@@ -64,6 +64,8 @@ class TrainingState:
     guard: NonFiniteGuard
     shuffle: torch.Generator
     """The generator of the order of the examples."""
+    example: Inputs
+    """A few training inputs, as the whole network takes them."""
     history: list[EpochRecord] = field(default_factory=list)
     """The records of the epochs that are complete."""
     step: int = 0

@@ -34,7 +34,8 @@ class CompressData:
         test: what is measured at the end, if there are such data.
         steps: batches per epoch.
         example: a few inputs.
-        note: a sentence where validation data were split off.
+        chosen_by: what the validation data are, for a table.
+        note: a sentence where validation data were split off, which was said.
     """
 
     train: Any
@@ -42,6 +43,7 @@ class CompressData:
     test: Arrays | CheckedBatches | None
     steps: int
     example: Inputs
+    chosen_by: str
     note: str | None
 
 
@@ -53,16 +55,18 @@ def compress_data(train: Any, validation: Any, test: Any, model: BayesianNetwork
     """
     if test is None and isinstance(train, Dataset):
         test = train.test
-    note = None
+    chosen_by, note = "validation data, by which the network was chosen", None
     batches = batches_from(train, batch_size, dtype=dtype_of(model))
     if batches is None:
         train = check_data("training data", train, model, part="train")
         if validation is None:
-            count = num_examples(train[0])
+            count, chosen_by = num_examples(train[0]), "training data that were held out, by which the network was chosen"
             train, validation = Dataset("training data", *train, *rows(train, slice(1))).split(SHARE)
             note = (
                 f"No validation data are given: {num_examples(validation[0]):,} of the {count:,} training examples are held "
-                "out for all choices. If the given network was trained on them, its error there is lower than on new data."
+                "out to measure the error by which the network is chosen. The given network has probably learnt them, so that "
+                "its own error there is too low, and the compressed network looks worse than it is: better give validation "
+                "data that the given network was not trained on."
             )
             logger.warning("%s", note)
         steps = -(-num_examples(train[0]) // (batch_size or DEFAULT_BATCH_SIZE))
@@ -74,4 +78,4 @@ def compress_data(train: Any, validation: Any, test: Any, model: BayesianNetwork
     held_out = check_held_out("validation data", validation, model)
     measured = None if test is None else check_held_out("test data", test, model)
     first = next(iter(held_out))[0] if isinstance(held_out, CheckedBatches) else held_out[0]
-    return CompressData(train, held_out, measured, steps, rows(first, slice(_EXAMPLES)), note)
+    return CompressData(train, held_out, measured, steps, rows(first, slice(_EXAMPLES)), chosen_by, note)

@@ -116,10 +116,11 @@ def reach(net: nn.Module, before: Footprint, weights: int, most_bytes: float, de
 
 
 def save(net: nn.Module, path: Path, deploy: Deploy, example: Inputs, info: dict[str, Any]) -> None:
-    """Write the file of a compact network; see :func:`~pyro_vd.compress`."""
-    by_suffix = {".onnx": "onnx", ".pt2": "torch"}
-    name = by_suffix.get(path.suffix, "sparse" if deploy == "sparse" else "safetensors")
-    FORMATS[name].save(net, path, rows(example, slice(3)), info)
+    """Write the file of a compact network; see :meth:`CompressResult.save() <pyro_vd.CompressResult.save>`."""
+    formats = {".onnx": "onnx", ".pt2": "torch", ".safetensors": "sparse" if deploy == "sparse" else "safetensors"}
+    if path.suffix not in formats:
+        raise InputError(name="path", value=str(path), allowed=f"a name that ends in {', '.join(formats)}")
+    FORMATS[formats[path.suffix]].save(net, path, rows(example, slice(3)), info)
 
 
 def latencies(before: nn.Module, after: nn.Module, deploy: Deploy, example: Inputs) -> dict[str, tuple[float, float]]:

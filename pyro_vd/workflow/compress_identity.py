@@ -10,6 +10,10 @@ from torch import nn
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.storage import checksum, write_atomically
 
+COMPRESSION = "compression.txt"
+"""The file in the folder of a compression that says of which network it is."""
+COMPRESSED = "small.safetensors"
+"""The file in the folder of ``pyro-vd compress`` from which the compressed network is loaded again."""
 _MOST_SHOWN = 3
 """The most lines in which a message shows a difference."""
 

@@ -12,11 +12,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from pyro_vd.compaction import compact
+from pyro_vd._core.quiet import unsaid
+from pyro_vd.compaction.compacting import compacted
 from pyro_vd.distributions.priors import LogUniform, NormalJeffreys
 from pyro_vd.guides.group_variational_dropout import GroupVariationalDropout
 from pyro_vd.guides.variational_dropout import VariationalDropout
 from pyro_vd.guides.weight_guide import WeightGuide
+from pyro_vd.models import data_checks, gradient_watch
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.models.likelihood import Likelihood
 from pyro_vd.networks.copies import copy_network
@@ -25,6 +27,7 @@ from pyro_vd.networks.sizes import weight_counts
 from pyro_vd.pruning.gauge import gauge_of
 from pyro_vd.pruning.pruned import masked
 from pyro_vd.pruning.rule import PruningRule, pruning_masks
+from pyro_vd.training import kl_control
 from pyro_vd.training.finetune import fine_tune
 from pyro_vd.training.fitting import fit
 from pyro_vd.training.schedules import KLWeight, LRSchedule
@@ -42,6 +45,8 @@ _SPARE = 64
 """The bytes by which what an ONNX file holds beside its numbers may vary with their count."""
 _FINE_TUNING = 0.3
 """The epochs of fine-tuning, as a share of those of the training."""
+_SHORT = 1.1
+"""The factor by which a training may miss its compression without being too short for it."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,23 @@ class Training:
         return {**self.options, **files, "batch_size": self.batch_size, "phase": name}
 
 
+@dataclass(frozen=True)
+class Trained:
+    """A network that was trained for a size.
+
+    Attributes:
+        network: compact.
+        model: the trained model, for its likelihood.
+        epochs: of the training, where these were too few for the weights to reach the threshold; otherwise None.
+        messages: of the compaction.
+    """
+
+    network: nn.Module
+    model: BayesianNetwork
+    epochs: int | None
+    messages: tuple[str, ...]
+
+
 def trained(
     net: nn.Module,
     likelihood: Likelihood,
@@ -86,8 +108,9 @@ def trained(
     before: Footprint,
     folder: Path | None,
     resume: bool,
-) -> tuple[nn.Module, BayesianNetwork]:
-    """Train a network so that its file becomes ``target`` times smaller; return it, compact, and the trained model.
+    is_first: bool = True,
+) -> Trained:
+    """Train a network so that its file becomes ``target`` times smaller.
 
     Args:
         net: the network, on the CPU, which is not changed.
@@ -97,29 +120,33 @@ def trained(
         before: the size of the network.
         folder: for checkpoints; None for none.
         resume: whether to go on from them.
+        is_first: whether no other size was tried before, so that what is to be said of any size is said.
     """
     data, deploy, example = training.data, training.deploy, training.data.example
     guide, rule = made_guide(net, likelihood, deploy, example)
     weights, _ = weight_counts(guide)
     wanted = reach(net, before, weights, before.bytes / target, deploy)
-    if wanted.bytes > before.bytes / target + 1:
+    if is_first and wanted.bytes > before.bytes / target + 1:
         text = (
             "%.3g times fewer bytes cannot be reached: about %.3g times leave the fewest weights that a network can learn with"
         )
         logger.warning(text, target, before.bytes / wanted.bytes)
     epochs, lr = training.schedule()
     torch.manual_seed(training.seed)
-    fit(
-        guide,
-        data.train,
-        epochs=epochs,
-        lr=lr,
-        lr_schedule=LRSchedule("linear", after=0.8),
-        rule=rule,
-        kl_weight=KLWeight(target=wanted.compression),
-        **training.options_of(target, "train", folder, resume),
-    )
+    # The target of the training is none that the user knows, and the data were checked before.
+    with unsaid(kl_control.logger, data_checks.logger, *([] if is_first else [gradient_watch.logger])):
+        fit(
+            guide,
+            data.train,
+            epochs=epochs,
+            lr=lr,
+            lr_schedule=LRSchedule("linear", after=0.8),
+            rule=rule,
+            kl_weight=KLWeight(target=wanted.compression),
+            **training.options_of(target, "train", folder, resume),
+        )
     guide.model.cpu(), guide.cpu()
+    is_short = gauge_of(guide, rule, example).compression() * _SHORT < wanted.compression
     pruned = pruned_to(guide, rule, wanted, deploy, example)
     torch.manual_seed(training.seed + 1)
     fine_tune(
@@ -131,7 +158,8 @@ def trained(
         lr_schedule=LRSchedule("linear"),
         **training.options_of(target, "finetune", folder, resume),
     )
-    return compact(pruned.cpu(), example), guide.model
+    found = compacted(pruned.cpu(), example)
+    return Trained(found.net, guide.model, epochs if is_short else None, found.plan.messages)
 
 
 def made_guide(
@@ -162,7 +190,7 @@ def pruned_to(guide: WeightGuide, rule: PruningRule, wanted: Reach, deploy: Depl
     for factor in _FACTORS:
         shift = min(0.0, gauge.shift_for(wanted.compression * factor))
         pruned = masked(guide, pruning_masks(guide, PruningRule(rule.threshold + shift)))
-        small = compact(pruned, example)
+        small = compacted(pruned, example).net
         stored = sum(tensor.numel() * tensor.element_size() for tensor in small.state_dict().values())
         if deploy != "onnx":
             size = file_bytes(small, deploy, example)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyro
-import torch
 from torch import nn
 
 from pyro_vd._core.errors import InputError
@@ -16,11 +15,12 @@ from pyro_vd.data.dataset import Arrays
 from pyro_vd.models.likelihood import Likelihood
 from pyro_vd.workflow.compress_data import SHARE
 from pyro_vd.workflow.compress_identity import claim
-from pyro_vd.workflow.finished_run import checked, load_run, run_pruned
+from pyro_vd.workflow.finished_run import load_run, run_pruned
+from pyro_vd.workflow.measuring import file_info, names_of
 from pyro_vd.workflow.pretraining import pretrain
 from pyro_vd.workflow.recipe import Recipe
-from pyro_vd.workflow.recipe_data import data_of, resolved
 from pyro_vd.workflow.recipe_files import recipe_text
+from pyro_vd.workflow.recipe_network import recipe_network
 from pyro_vd.workflow.run_lock import only_process
 
 
@@ -34,6 +34,8 @@ class TrainedNetwork:
     validation: Arrays | None
     test: Arrays
     augment: RandomAffine | None
+    info: dict[str, Any]
+    """What a file of the compressed network says of its data."""
 
 
 def of_recipe(recipe: Recipe, folder: Path, resume: bool, progress: bool) -> TrainedNetwork:
@@ -53,21 +55,16 @@ def of_recipe(recipe: Recipe, folder: Path, resume: bool, progress: bool) -> Tra
         raise InputError(name="pretrain.epochs", value=recipe.pretrain.epochs, allowed=allowed)
     recipe = recipe.from_anywhere()
     share = recipe.data.validation or SHARE  # held out before the training, so that it is not done on them
-    torch.set_num_threads(recipe.threads)
-    data = data_of(recipe)
-    recipe = resolved(recipe, data)
-    pyro.set_rng_seed(recipe.seed)
-    net = recipe.model.build(train=data.split(share)[0])
-    likelihood = recipe.model.build_likelihood(net)
-    data = checked(data, recipe.model.bayesian(net, likelihood))
-    train, validation = data.split(share)
+    made = recipe_network(recipe, share)
+    recipe, data, train, validation = made.recipe, made.data, made.train, made.validation
     options: dict[str, Any] = {"device": recipe.torch_device(), "augment": recipe.augmentation}
     options |= {"resume": resume, "progress": progress}
     with only_process(folder):
         claim(folder / "pretraining.txt", {"recipe": f"\n{recipe_text(recipe)}"}, resume)
         options |= {"checkpoint": folder / "checkpoint-pretrain.pt", "phase": "pretrain", **recipe.pretrain.fit_options()}
-        net, _ = pretrain(recipe, net, likelihood, train, validation, options)
-    return TrainedNetwork(net, likelihood, train, validation, data.test, recipe.augmentation)
+        net, _ = pretrain(recipe, made.net, made.likelihood, train, validation, options)
+    info = file_info(recipe, math.inf, made.likelihood, names_of(data))
+    return TrainedNetwork(net, made.likelihood, train, validation, data.test, recipe.augmentation, info)
 
 
 def of_run(folder: Path, data_dir: str | None) -> TrainedNetwork:
@@ -78,4 +75,5 @@ def of_run(folder: Path, data_dir: str | None) -> TrainedNetwork:
     """
     run = load_run(folder, data_dir)
     data = run.train, run.validation, run.data.test
-    return TrainedNetwork(run_pruned(folder), run.model.likelihood, *data, run.recipe.augmentation)
+    info = file_info(run.recipe, math.inf, run.model.likelihood, names_of(run.data))
+    return TrainedNetwork(run_pruned(folder), run.model.likelihood, *data, run.recipe.augmentation, info)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from torch import nn
@@ -21,6 +22,27 @@ from pyro_vd.models.likelihood import Likelihood
 from pyro_vd.models.likelihood_files import describe
 from pyro_vd.networks.inputs import Inputs
 from pyro_vd.workflow.compress_deploy import BATCH, Deploy, Footprint, save
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A size that was tried.
+
+    Attributes:
+        target: how many times fewer bytes were asked for.
+        smaller: how many times fewer there are.
+        size: the size of the compressed network.
+        score: its validation score.
+        latency: the seconds of a batch where it is deployed; None where they were not measured.
+        is_taken: whether it is the result.
+    """
+
+    target: float
+    smaller: float
+    size: Footprint
+    score: Score
+    latency: float | None
+    is_taken: bool
 
 
 @dataclass(frozen=True, repr=False)
@@ -42,11 +64,15 @@ class CompressResult(Shown):
     losses_after: Losses = field(repr=False)
     """Those of :attr:`network`."""
     measured_on: str
-    """The data that the errors in the table are of: "test data" where they were given, or "validation data"."""
+    """The data that the errors in the table are of: "test data" where they were given, or the validation data."""
     seconds: Mapping[str, tuple[float, float]]
     """The seconds of a batch before and after, by runtime."""
+    attempts: tuple[Attempt, ...]
+    """The sizes that were tried, smallest compression first; one where the target is a number."""
     notes: tuple[str, ...]
     """Sentences for the reader: what was not reached, and what the data cannot tell."""
+    said: tuple[str, ...]
+    """Sentences that were said as messages before the training; :meth:`report` shows them, ``print`` does not again."""
     likelihood: Likelihood = field(repr=False)
     """The likelihood of what the network predicts."""
     example: Inputs = field(repr=False)
@@ -78,6 +104,24 @@ class CompressResult(Shown):
         ratios = [f"{old / new:.1f}x" if new else "–" for old, new in (*numbers, *self.seconds.values())]
         rise = self.losses_after.score.shown - score.shown
         return [*rows, ["smaller, faster", f"{rise:+.2f}" if score.is_share else f"{rise:+.4g}", *ratios]]
+
+    def tried(self) -> list[list[str]]:
+        """The table of the sizes that were tried; empty where it was one."""
+        if len(self.attempts) < 2:
+            return []
+        columns = ["tried", "times fewer bytes", "parameters", f"validation {self.attempts[0].score.label}", "µs", ""]
+        rows = [
+            [
+                f"{each.target:.3g}x",
+                f"{each.smaller:.1f}x",
+                f"{each.size.parameters:,}",
+                each.score.cell(),
+                "–" if each.latency is None else f"{1e6 * each.latency:,.0f}",
+                "taken" if each.is_taken else "",
+            ]
+            for each in self.attempts
+        ]
+        return [columns, *rows]
 
     def captions(self) -> list[str]:
         """The sentences under the table."""
@@ -114,28 +158,23 @@ class CompressResult(Shown):
         return html_table(repr(self), [dict(zip(columns, row, strict=True)) for row in rows], self.captions())
 
     def __str__(self) -> str:
-        rows = self.table()
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = [
-            "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))])
-            for row in rows
-        ]
-        return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:], *self.captions()])
+        return "\n".join([*_lines(self.table()), *self.captions(), *_lines(self.tried())])
 
-    def save(self, path: Path | str) -> None:
-        """Write the compact network: an ONNX file (``.onnx``), a file of torch.export (``.pt2``), else a safetensors file.
+    def save(self, path: Path | str, info: Mapping[str, Any] = MappingProxyType({})) -> None:
+        """Write the compact network: an ONNX file (``.onnx``), one of torch.export (``.pt2``), or a ``.safetensors`` file.
 
         The safetensors file, for :func:`~pyro_vd.load_pruned`, is sparse where ``deploy`` is "sparse".
 
+        Args:
+            path: the file; replaced if it exists.
+            info: what a safetensors file is to say beside the likelihood, such as the name of the data.
+
         Raises:
-            InputError: the network cannot be written in this format.
+            InputError: the name has another end, or the network cannot be written in this format.
             OSError: the disk is full or the folder is not writable.
         """
-        save(self.network, check_path("path", path), self.deploy, self.example, self.info())
-
-    def info(self) -> dict[str, Any]:
-        """What a safetensors file says of the network."""
-        return {"smaller": self.smaller, **describe(self.likelihood)}
+        said = {"smaller": self.smaller, **describe(self.likelihood), **info}
+        save(self.network, check_path("path", path), self.deploy, self.example, said)
 
     def report(self, path: Path | str) -> None:
         """Write the table as a page of HTML, which needs no other file.
@@ -146,14 +185,32 @@ class CompressResult(Shown):
         write_atomically(check_path("path", path), report_page(self).encode())
 
 
+def _lines(rows: list[list[str]]) -> list[str]:
+    """The lines of a table as text; none of an empty one."""
+    if not rows:
+        return []
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))])
+        for row in rows
+    ]
+    return [lines[0], "-" * len(lines[0]), *(line.rstrip() for line in lines[1:])]
+
+
+def _table_of(rows: list[list[str]]) -> str:
+    """A table as HTML; empty for an empty one."""
+    if not rows:
+        return ""
+    head = "".join(f"<th>{escape(cell)}</th>" for cell in rows[0])
+    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows[1:])
+    return f"<table><tr>{head}</tr>{body}</table>"
+
+
 def report_page(result: CompressResult) -> str:
     """The result as a page of HTML."""
-    head, *rows = result.table()
-    table = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
-    text = "".join(f"<p>{escape(sentence)}</p>" for sentence in result.captions())
+    text = "".join(f"<p>{escape(sentence)}</p>" for sentence in (*result.captions(), *result.said))
     style = "body{font:16px sans-serif;margin:2em}td,th{padding:.3em 1em;text-align:right}th{border-bottom:1px solid}"
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>A compressed network</title><style>{style}</style>'
-        f"<h1>A compressed network</h1><table><tr>{table}</tr>{body}</table>{text}</html>\n"
+        f"<h1>A compressed network</h1>{_table_of(result.table())}{text}{_table_of(result.tried())}</html>\n"
     )

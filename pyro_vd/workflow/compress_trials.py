@@ -8,15 +8,16 @@ from pathlib import Path
 
 from torch import nn
 
-from pyro_vd.compaction import compact
+from pyro_vd.compaction.compacting import compacted
+from pyro_vd.evaluation.guessing import looks_untrained
 from pyro_vd.evaluation.paired import paired_test, too_few_examples
 from pyro_vd.evaluation.standard_error import Losses, losses_by_example
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.workflow.compress_arguments import Target
 from pyro_vd.workflow.compress_data import CompressData
 from pyro_vd.workflow.compress_deploy import Footprint, deployed_latency, footprint, latencies
-from pyro_vd.workflow.compress_level import Training, trained
-from pyro_vd.workflow.compress_result import CompressResult
+from pyro_vd.workflow.compress_level import Trained, Training, trained
+from pyro_vd.workflow.compress_result import Attempt, CompressResult
 from pyro_vd.workflow.compress_search import boundary
 
 logger: logging.Logger = logging.getLogger(__name__)
@@ -30,10 +31,14 @@ class Tried:
     """A network that was trained for a compression, and what it is on the validation data."""
 
     target: float
-    network: nn.Module
-    model: BayesianNetwork
+    trained: Trained
     losses: Losses
     size: Footprint
+
+    @property
+    def network(self) -> nn.Module:
+        """The compact network."""
+        return self.trained.network
 
 
 class Trials:
@@ -55,19 +60,26 @@ class Trials:
         self._folder, self._resume = folder, resume
         self._data: CompressData = training.data
         self._times: dict[float, dict[str, tuple[float, float]]] = {}
-        self._compact = compact(given, self._data.example)  # what was zero before is no gain
+        self._tried: list[Tried] = []
+        self._compact = compacted(given, self._data.example).net  # what was zero before is no gain
         self._before = footprint(self._compact, training.deploy, self._data.example)
         self._losses = losses_by_example(given, self._data.validation, model.observed)
-        if (few := too_few_examples(self._losses, None, rise)) is not None:
-            logger.warning("%s", few)
+        self._untrained = looks_untrained(given, self._data.validation, model.observed, self._losses)
+        self._few = too_few_examples(self._losses, None, rise)
+        for sentence in (self._untrained, self._few):
+            if sentence is not None:
+                logger.warning("%s", sentence)
 
     def _try(self, target: float) -> Tried:
         example = self._data.example
         files = self._folder, self._resume
-        net, model = trained(self._given, self._model.likelihood, self._training, target, self._before, *files)
-        losses = losses_by_example(net, self._data.validation, model.observed)
-        tried = Tried(target, net, model, losses, footprint(net, self._training.deploy, example))
+        found = trained(
+            self._given, self._model.likelihood, self._training, target, self._before, *files, is_first=not self._tried
+        )
+        losses = losses_by_example(found.network, self._data.validation, found.model.observed)
+        tried = Tried(target, found, losses, footprint(found.network, self._training.deploy, example))
         logger.info("%.3g times smaller, %s: validation %s", self._before.bytes / tried.size.bytes, tried.size, losses.score)
+        self._tried.append(tried)
         return tried
 
     def _is_small(self, tried: Tried) -> bool:
@@ -94,13 +106,14 @@ class Trials:
             if not self._is_small(found):
                 reached = self._before.bytes / found.size.bytes
                 note = f"The target, {target:g} times fewer bytes, was not reached: {reached:.1f} times is what was found."
+                note += _too_short(found)
         elif target == "max":
             best, worse = boundary(self._try, lambda tried: not self._is_good(tried))
             found = best or worse  # type: ignore[assignment]
             if best is None and self._is_small(found):
                 note = f"No compression was found at which the validation error rises by at most {self._rise:g}."
             elif best is None:
-                note = f"Not even {found.target:.3g} times fewer bytes were reached."
+                note = f"Not even {found.target:.3g} times fewer bytes were reached.{_too_short(found)}"
         else:
             wanted = latency or 0.0
             slow, fast = boundary(self._try, lambda tried: self._latency(tried) <= wanted or not self._is_small(tried))
@@ -117,10 +130,10 @@ class Trials:
         if test.p_value < _CLEAR and not old.allows(new, self._rise):
             rose = f"The validation error rose from {old.cell()} to {new.cell()} (p = {test.p_value:.2g})"
             worse = f"{rose}: too high a target, or too few epochs."
-        few = too_few_examples(self._losses, test.standard_error, self._rise)
+        few = None if self._few is not None else too_few_examples(self._losses, test.standard_error, self._rise)
         if data.test is not None:
             of_given = losses_by_example(self._given, data.test, self._model.observed)
-            pair = of_given, losses_by_example(found.network, data.test, found.model.observed)
+            pair = of_given, losses_by_example(found.network, data.test, found.trained.model.observed)
         return CompressResult(
             network=found.network,
             deploy=self._training.deploy,
@@ -129,9 +142,25 @@ class Trials:
             after=found.size,
             losses_before=pair[0],
             losses_after=pair[1],
-            measured_on="validation data, by which the network was chosen" if data.test is None else "test data",
+            measured_on="test data" if data.test is not None else data.chosen_by,
             seconds=self._seconds(found),
-            notes=tuple(each for each in (note, worse, data.note, few) if each is not None),
-            likelihood=found.model.likelihood,
+            attempts=tuple(self._attempt(each, each is found) for each in sorted(self._tried, key=lambda each: each.target)),
+            notes=tuple(each for each in (note, worse, few, *found.trained.messages) if each is not None),
+            said=tuple(each for each in (data.note, self._untrained, self._few) if each is not None),
+            likelihood=found.trained.model.likelihood,
             example=data.example,
         )
+
+    def _attempt(self, tried: Tried, is_taken: bool) -> Attempt:
+        seconds = self._times.get(tried.target)
+        latency = None if seconds is None else deployed_latency(seconds)
+        size = tried.size
+        return Attempt(tried.target, self._before.bytes / size.bytes, size, tried.losses.score, latency, is_taken)
+
+
+def _too_short(tried: Tried) -> str:
+    """A sentence where the training was too short for the weights to reach their threshold; otherwise empty."""
+    epochs = tried.trained.epochs
+    if epochs is None:
+        return ""
+    return f" {epochs} epochs were too few for the weights to reach their threshold: try more, or a larger lr."

@@ -21,25 +21,23 @@ from pyro_vd.models.likelihood import Likelihood
 from pyro_vd.networks.checks import check_hooks, check_module
 from pyro_vd.networks.copies import copy_network
 from pyro_vd.training.callbacks import Callback
+from pyro_vd.training.progress import ProgressBar
 from pyro_vd.training.spec import Augmentation
 from pyro_vd.workflow.compress_arguments import check_arguments
 from pyro_vd.workflow.compress_data import compress_data
 from pyro_vd.workflow.compress_deploy import Deploy
-from pyro_vd.workflow.compress_identity import claim, weights_of
+from pyro_vd.workflow.compress_identity import COMPRESSION, claim, weights_of
 from pyro_vd.workflow.compress_level import Training
 from pyro_vd.workflow.compress_result import CompressResult
 from pyro_vd.workflow.compress_trials import Trials
 from pyro_vd.workflow.run_lock import only_process
 
-COMPRESSION = "compression.txt"
-"""The file in the folder of a compression that says of which network it is."""
-
 
 def compress(
     net: nn.Module,
     train: Data | Batches,
-    *,
     validation: Data | None = None,
+    *,
     test: Data | None = None,
     target: float | Literal["max"] | None = None,
     target_latency: float | None = None,
@@ -118,7 +116,8 @@ def compress(
     model = BayesianNetwork(given := copy_network(net).cpu().eval(), copy.deepcopy(likelihood))
     data = compress_data(train, validation, test, model, batch_size)
     where = next(net.parameters()).device if device is None else torch.device(device)
-    options = {"device": where, "augment": augment, "callbacks": callbacks, "progress": progress}
+    bar = [ProgressBar(sizes=False)] if check_flag("progress", progress) else []  # a file has other sizes than the bar
+    options = {"device": where, "augment": augment, "callbacks": [*callbacks, *bar], "progress": False}
     training = Training(data, asked.deploy, asked.epochs, asked.lr, batch_size, asked.seed, options)
     with ExitStack() as held:
         place = None if folder is None else check_path("folder", folder)

@@ -149,6 +149,11 @@ class ModelConfig:
             raise InputError(name="likelihood_args", value=self.likelihood_args, allowed=allowed) from error
         return likelihood
 
+    @property
+    def learns_scales(self) -> bool:
+        """Whether :meth:`build` reads the training data."""
+        return self.standardize or self.likelihood in _RESCALED
+
     def build(self, dropout: float = 0.0, train: Arrays | None = None) -> nn.Module:
         """A new network with random weights from torch's generator. It ends with a ``Rescale`` where its output is a mean.
 

@@ -106,9 +106,6 @@ class TrainConfig(StepsConfig):
         if self.shrink and not self.guide.learns_alpha:
             allowed = f"false where guide.kind is {self.guide.kind!r}, which learns no α to remove weights by"
             raise InputError(name="shrink", value=self.shrink, allowed=allowed)
-        if self.kl_weight.target is not None and not self.guide.learns_alpha:
-            allowed = f"null where guide.kind is {self.guide.kind!r}, which learns no α"
-            raise InputError(name="kl_weight.target", value=self.kl_weight.target, allowed=allowed)
         if self.train_threshold is not None and not self.guide.learns_alpha:
             raise InputError(
                 name="train_threshold",

@@ -15,6 +15,7 @@ from pyro_vd.data.loading import NAMES
 from pyro_vd.guides import WeightGuide
 from pyro_vd.guides import smaller as guides
 from pyro_vd.models import smaller as models
+from pyro_vd.training.kl_control import check_controllable
 from pyro_vd.workflow.model_config import PRIORS, ModelConfig
 from pyro_vd.workflow.phases import FinetuneConfig, PretrainConfig, PruneConfig, TrainConfig
 
@@ -93,12 +94,8 @@ class Recipe:
                 value=self.prune.max_inputs,
                 allowed=f"null with train.guide {guide}: no α is learnt that differs between the inputs of a layer",
             )
-        if self.prune.max_inputs is not None and self.train.kl_weight.target is not None:
-            raise InputError(
-                name="train.kl_weight.target",
-                value=self.train.kl_weight.target,
-                allowed=f"null where prune.max_inputs (={self.prune.max_inputs}) says how many inputs are left",
-            )
+        kind = f"train.guide.kind {guide.kind!r}"
+        check_controllable(self.train.kl_weight.target, kind, guide.learns_alpha, self.prune.rule(), "train.")
         if self.prune.max_error_rise is not None and self.data.validation == 0:
             raise InputError(
                 f"prune.max_error_rise (={self.prune.max_error_rise}) needs validation data: set data.validation above 0",

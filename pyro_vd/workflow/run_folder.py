@@ -44,9 +44,10 @@ def check_run_dir(folder: Path, recipe: Recipe, resume: bool) -> None:
         return
     found = recipe_of(folder)
     if different := sorted(differences_of(found, load_yaml(recipe_text(recipe.from_anywhere())))):
-        raise InputError(
-            f"{folder} holds a run of another recipe: {'; '.join(different)}", name="output folder", value=str(folder)
-        )
+        longer = any(line.partition(" ")[0].endswith(".epochs") for line in different)
+        instead = "; a run is not made longer: train one with other epochs into another folder, with --out" if longer else ""
+        message = f"{folder} holds a run of another recipe: {'; '.join(different)}{instead}"
+        raise InputError(message, name="output folder", value=str(folder))
 
 
 def is_begun(folder: Path, resume: bool) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 import platform
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -37,13 +36,12 @@ from pyro_vd.training.frames import FrameRecorder
 from pyro_vd.training.metrics_log import MetricsLog
 from pyro_vd.training.processes import Processes, processes_here
 from pyro_vd.workflow.chosen_rule import chosen_rule
-from pyro_vd.workflow.finished_run import checked
 from pyro_vd.workflow.measuring import file_info, inputs_left, measure_networks, names_of
 from pyro_vd.workflow.phases import StepsConfig
 from pyro_vd.workflow.posterior_file import save_posterior
 from pyro_vd.workflow.pretraining import pretrain
 from pyro_vd.workflow.recipe import Recipe
-from pyro_vd.workflow.recipe_data import data_of, described, resolved
+from pyro_vd.workflow.recipe_network import recipe_network
 from pyro_vd.workflow.run_folder import FRAMES, LOG, METRICS, PRUNED, check_run_dir, prepare_run_dir, read_metrics
 from pyro_vd.workflow.run_lock import only_process
 
@@ -100,17 +98,10 @@ def _train_run(
     device = check_device(recipe.torch_device())
     if recipe.train.compile:
         check_compiler("train.compile", device)
-    torch.set_num_threads(recipe.threads)
-    data = data_of(recipe)
-    was_open, recipe = recipe.model.is_open, resolved(recipe, data)
-    if was_open and progress and processes.is_first:
-        print(described(recipe, data), file=sys.stderr)
-    pyro.set_rng_seed(recipe.seed)
-    net = recipe.model.build(train=data.split(recipe.data.validation)[0])
-    likelihood = recipe.model.build_likelihood(net)
+    made = recipe_network(recipe, recipe.data.validation, announce=progress and processes.is_first)
+    recipe, data, train, validation = made.recipe, made.data, made.train, made.validation
+    net, likelihood = made.net, made.likelihood
     model = recipe.model.bayesian(copy.deepcopy(net), copy.deepcopy(likelihood))
-    data = checked(data, model)
-    train, validation = data.split(recipe.data.validation)
     recipe.check_sites(recipe.train.guide.build_for(model, rows(train[0], slice(2))))
     augment = recipe.augmentation
     if augment:

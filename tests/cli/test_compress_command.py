@@ -34,6 +34,13 @@ def test_a_recipe_is_trained_and_compressed_and_goes_on_where_it_was(tmp_path: P
     assert 0 < result["test"]["p_value"] <= 1
     assert set(result["networks"]["after"]["seconds"]) == {"PyTorch"}
     refused(*command, "--resume", "--seed=1", quoted=["another compression", "seed: 1"])
+    code, text, errors = run_cli("evaluate", out, "--json")
+    assert code == 0, errors
+    again = json.loads(text)
+    assert again["data"] == "digits"
+    assert again["networks"]["pruned"]["error"] == result["networks"]["after"]["error"]
+    file.unlink()
+    refused("evaluate", out, quoted=["not finished", "--resume"])
 
 
 def test_a_run_is_compressed(tmp_path: Path) -> None:

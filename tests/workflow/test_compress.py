@@ -74,6 +74,39 @@ def test_the_file_is_as_small_as_wanted_and_the_network_as_good(
     assert all(part in page.read_text() for part in shown)
 
 
+def test_the_names_of_files_say_their_formats(net: nn.Module, tmp_path: Path) -> None:
+    result = compressed(net, target=1.1, deploy="torch", epochs=1)
+    for name in ("x.pt", "x", "x.bin"):
+        with refuses("path", str(tmp_path / name), ".onnx, .pt2, .safetensors"):
+            result.save(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_bar_shows_no_size_that_is_not_that_of_the_file(net: nn.Module, capfd: pytest.CaptureFixture[str]) -> None:
+    result = compressed(net, target=1.1, deploy="torch", epochs=1, progress=True)
+    shown = capfd.readouterr().err
+    assert "1.1x" in shown
+    assert "epoch 1 loss" in shown
+    assert "left" not in shown
+    assert "kB" not in shown
+    assert not result.tried(), "one size is no search"
+
+
+def test_a_network_that_guesses_is_said_to_be_untrained(net: nn.Module, caplog: pytest.LogCaptureFixture) -> None:
+    torch.manual_seed(1)
+    result = compressed(mlp([64, 20, 10]), target=1.1, deploy="torch", epochs=1)
+    assert "hardly better than by guessing" in caplog.text
+    assert any("hardly better than by guessing" in sentence for sentence in result.said)
+    caplog.clear()
+    compressed(net, target=1.1, deploy="torch", epochs=1)
+    assert "guessing" not in caplog.text
+
+
+def test_inputs_and_labels_as_two_arguments_are_told_from_data_and_validation(net: nn.Module) -> None:
+    with refuses("training data", TRAIN[0], "(x, y)"):
+        compress(net, TRAIN[0], TRAIN[1], target=2, deploy="torch")
+
+
 class InterruptPhase(Callback):
     """Raises KeyboardInterrupt, as Ctrl-C does, after the first step of the third epoch of a phase."""
 
@@ -133,6 +166,7 @@ def test_an_unreachable_target_ends_with_the_best_and_a_sentence(net: nn.Module,
     assert not result.met
     assert result.smaller > 1
     assert "500" in result.notes[0]
+    assert "the compression is" not in caplog.text, "of the target of the training, which is another one"
     assert f"{result.smaller:.1f}" in result.notes[0]
     assert len(set(result.network(DIGITS.x_test).argmax(1).tolist())) > 5, "no constant predictor"
     assert result.losses_after.score.value < 0.6, "of 10 classes, 0.9 by chance"
@@ -181,8 +215,17 @@ def test_a_buffer_that_is_larger_than_the_wanted_file_leaves_weights(net: nn.Mod
 
 
 @pytest.mark.slow
-def test_as_much_compression_as_the_error_allows(net: nn.Module) -> None:
+def test_as_much_compression_as_the_error_allows(net: nn.Module, caplog: pytest.LogCaptureFixture) -> None:
     loose = compressed(net, target="max", max_error_rise=0.05, deploy="sparse", test=None)
+    assert caplog.text.count("\n") == 1, "that the validation data are few; nothing is said of the single trainings"
+    (taken,) = [each for each in loose.attempts if each.is_taken]
+    assert (taken.smaller, taken.size, taken.score) == (loose.smaller, loose.after, loose.losses_after.score)
+    targets = [each.target for each in loose.attempts]
+    assert len(targets) >= 4
+    assert targets == sorted(targets)
+    for each in loose.attempts:
+        assert f"{each.target:.3g}x" in str(loose)
+        assert each.score.cell() in str(loose)
     assert loose.met
     assert loose.losses_after.score.value <= loose.losses_before.score.value + 0.05
     assert "validation" in loose.measured_on
@@ -222,13 +265,20 @@ def test_the_boundary_is_between_what_was_tried(change: float) -> None:
         assert after.target / before.target == pytest.approx(2**0.25)
 
 
-def test_validation_data_are_split_off_and_said_to_be_too_few(net: nn.Module, caplog: pytest.LogCaptureFixture) -> None:
+def test_validation_data_are_split_off_and_said_to_be_too_few(
+    net: nn.Module, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
     with caplog.at_level(logging.WARNING):
         result = compress(net, DIGITS, target=2, deploy="torch", **{**QUICK, "epochs": 1})
     said = caplog.text
-    assert any("If the given network was trained on them" in note for note in result.notes)
-    assert f"{round(len(DIGITS.y_train) / 6)}" in said
-    assert "max_error_rise" in said
+    assert len(result.said) == 2, "the split, and that it is small"
+    for sentence in result.said:
+        assert said.count(sentence) == 1
+        assert sentence not in str(result)
+    assert f"{round(len(DIGITS.y_train) / 6)} of the {len(DIGITS.y_train):,} training examples" in result.said[0]
+    assert "max_error_rise" in result.said[1]
+    result.report(page := tmp_path / "net.html")
+    assert all(sentence in page.read_text() for sentence in result.said)
     assert len(result.losses_after.sums) == len(DIGITS.y_test), "of a Dataset, the test data are for the table"
     assert result.measured_on == "test data"
 
