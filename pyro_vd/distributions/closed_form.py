@@ -27,7 +27,10 @@ class ClosedForm:
         mask: False where a weight is removed; None where none is.
 
     Attributes:
-        variance: σ², 0 where a weight is removed; a leaf, of which the forward pass makes use in place of log σ².
+        variance: σ², 0 where a weight is removed; a leaf, of which the forward pass makes use in place of log σ². As in every
+            KL of this library, log σ² beyond ±80 counts as ±80, whose exponential is an ordinary number in float32: from 89 on
+            it would be infinite, from −104 on 0. No training comes near: log σ² starts in [−60, 0], and with −60 or 30 a weight
+            is exact or noise to float32.
     """
 
     def __init__(self, theta: Tensor, log_sigma2: Tensor, form: str, mask: Tensor | None = None) -> None:

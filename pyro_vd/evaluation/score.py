@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +17,13 @@ from pyro_vd.evaluation.observations import Observed, check_observations, distri
 from pyro_vd.evaluation.predictors import outputs
 from pyro_vd.evaluation.scores import kept, log_likelihood, logits_of
 from pyro_vd.evaluation.structured import JointDistribution, unweighted
+from pyro_vd.networks.inputs import num_examples
 
 ERROR, RMSE, NLL = "error", "rmse", "nll"
 _SHARES = (ERROR,)  # in [0, 1], shown in %
 _SHOWN = {RMSE: "RMSE", NLL: "NLL"}
+Found = tuple[str, Tensor, Tensor]
+"""The name of a score, losses, and a mask of those that count; see :func:`losses_of`."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,17 @@ def score_of(net: nn.Module, data: Arrays | CheckedBatches, likelihood: Observed
         InputError: the observations do not fit the network's outputs.
     """
     batches = data if isinstance(data, CheckedBatches) else [data]
-    return mean_score([counted_score(outputs(net, x, likelihood), y, likelihood) for x, y in batches])
+    return mean_score([_score(*found) for found, _ in batch_losses(net, batches, likelihood)])
+
+
+def batch_losses(net: nn.Module, batches: Iterable[Arrays], likelihood: Observed | None) -> Iterator[tuple[Found, int]]:
+    """Yield, for each batch, what :func:`losses_of` returns and the number of examples.
+
+    The score of a training's log and of a run is their mean as float32 has it; that of :class:`~.standard_error.Losses` is
+    summed in float64, example by example.
+    """
+    for x, y in batches:
+        yield losses_of(outputs(net, x, likelihood), y, likelihood), num_examples(x)
 
 
 def output_score(output: Tensor, y: Tensor, likelihood: Observed | None = None) -> Score:
@@ -103,7 +116,10 @@ def mean_score(parts: list[tuple[Score, int]]) -> Score:
 
 def counted_score(output: Tensor, y: Tensor, likelihood: Observed | None) -> tuple[Score, int]:
     """Return the score of a batch, and the number of observations that count in it."""
-    name, losses, counted = losses_of(output, y, likelihood)
+    return _score(*losses_of(output, y, likelihood))
+
+
+def _score(name: str, losses: Tensor, counted: Tensor) -> tuple[Score, int]:
     losses = losses[counted]
     if name == RMSE:
         return Score(RMSE, losses.mean().sqrt().item()), losses.numel()
@@ -111,7 +127,7 @@ def counted_score(output: Tensor, y: Tensor, likelihood: Observed | None) -> tup
 
 
 @torch.no_grad()
-def losses_of(output: Tensor, y: Tensor, likelihood: Observed | None) -> tuple[str, Tensor, Tensor]:
+def losses_of(output: Tensor, y: Tensor, likelihood: Observed | None) -> Found:
     """Return the name of the score of a batch, the losses whose mean it is made of, ``(n, …)``, and a mask of those that count.
 
     A loss is 1 for a wrong class and 0 for the right one; the squared error of a number; or the negative log likelihood of all

@@ -12,9 +12,7 @@ from torch import Tensor, nn
 from pyro_vd.data.dataset import Arrays
 from pyro_vd.evaluation.checked_batches import CheckedBatches
 from pyro_vd.evaluation.observations import Observed
-from pyro_vd.evaluation.predictors import outputs
-from pyro_vd.evaluation.score import ERROR, RMSE, Score, losses_of
-from pyro_vd.networks.inputs import num_examples
+from pyro_vd.evaluation.score import ERROR, RMSE, Score, batch_losses
 
 _Z = 1.959964
 """The quantile of the normal distribution for intervals of 95 %."""
@@ -92,10 +90,9 @@ def losses_by_example(net: nn.Module, data: Arrays | CheckedBatches, likelihood:
 def losses_in(net: nn.Module, batches: Iterable[Arrays], likelihood: Observed | None = None) -> Losses:
     """Return the losses of :func:`losses_by_example` in batches of inputs and observations."""
     sums, counts, name = [], [], ERROR
-    for x, y in batches:
-        name, losses, counted = losses_of(outputs(net, x, likelihood), y, likelihood)
+    for found, examples in batch_losses(net, batches, likelihood):
+        name, losses, counted = found
         counted = counted.reshape(*counted.shape, *(1,) * (losses.ndim - counted.ndim)).expand_as(losses)
-        examples = num_examples(x)
         sums.append(_by_example(losses.where(counted, 0), examples))
         counts.append(_by_example(counted, examples))
     return Losses(name, torch.cat(sums), torch.cat(counts))

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 import pyro_vd._core.groups  # noqa: F401  a group that is made after this import can end
 from pyro_vd._core.arguments import HIGHEST_KL_WEIGHT, LARGEST, check_number
 from pyro_vd._core.eager import uncompiled
+from pyro_vd._core.errors import InputError
 from pyro_vd._core.generators import generators_kept
 from pyro_vd._core.patterns import by_pattern
 from pyro_vd._core.threads import alone
@@ -150,12 +151,16 @@ class VariationalDropoutELBO(ELBO):
 
         Both are those of ``elbo(model, guide)(*args)`` and its ``backward()``, at less cost: the gradient of the KL is added in
         closed form where :class:`~pyro_vd.distributions.closed_form.ClosedForm` knows it.
+
+        Raises:
+            InputError: see the class; or gradients are disabled, as by ``torch.no_grad()``.
         """
         return self.scaled_backward(1.0, model, guide, *args, **kwargs)
 
     @uncompiled
     def scaled_backward(self, factor: float, model: PyroFunction, guide: PyroFunction, *args: Any, **kwargs: Any) -> Tensor:
         """Return the loss as :meth:`backward` does, and add its gradients, multiplied by ``factor``."""
+        _check_gradients("backward")
         closed: dict[str, ClosedForm] = {}
         return self._backward(self._terms(model, guide, args, kwargs, closed), closed, factor)
 
@@ -226,9 +231,26 @@ class VariationalDropoutELBO(ELBO):
             return self.differentiable_loss(model, guide, *args, **kwargs).item()
 
     def loss_and_grads(self, model: PyroFunction, guide: PyroFunction, *args: Any, **kwargs: Any) -> float:
-        """Return the loss in nats, and add its gradients to those of the parameters; ``SVI.step`` calls this."""
+        """Return the loss in nats, and add its gradients to those of the parameters; ``SVI.step`` calls this.
+
+        Raises:
+            InputError: see :meth:`backward`.
+        """
+        _check_gradients("SVI.step")
         closed: dict[str, ClosedForm] = {}
         with poutine.trace(param_only=True) as parameters:
             terms = self._terms(model, guide, args, kwargs, closed)
         check_stored(parameters.trace, model, guide)
         return self._backward(terms, closed).item()
+
+
+def _check_gradients(what: str) -> None:
+    """Refuse to compute gradients where torch records none, as they would silently be missing."""
+    if not torch.is_grad_enabled():
+        raise InputError(
+            f"{what} is called where gradients are disabled, by torch.no_grad() or torch.inference_mode(); call it outside, or "
+            "loss(model, guide, …) for the loss alone",
+            name=what,
+            value=False,
+            allowed="called with gradients enabled",
+        )

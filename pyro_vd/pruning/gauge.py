@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +35,8 @@ class Gauge(ABC):
     def shift_for(self, compression: float) -> float:
         """Return the number to add to all thresholds, in units of log α, for pruning to leave this compression.
 
-        It is negative where the weights have not yet reached the thresholds, and 0 where the compression is reached.
+        It is negative where the weights have not yet reached the thresholds, and 0 where the compression is reached. It never
+        goes so far that nothing would be left of a layer, unless nothing is left at the thresholds as they are.
         """
 
     def compression(self) -> float:
@@ -59,9 +61,15 @@ class WeightGauge(Gauge):
 
     @torch.no_grad()
     def shift_for(self, compression: float) -> float:
-        beyond = torch.cat([self._beyond(name).flatten() for name in self._guide.site_names])
+        sites = [self._beyond(name).flatten() for name in self._guide.site_names]
+        beyond = torch.cat(sites)
         left = round(self._total / compression) - (self._total - beyond.numel())
-        return float(beyond.kthvalue(min(max(left, 0) + 1, beyond.numel())).values)
+        shift = beyond.kthvalue(min(max(left, 0) + 1, beyond.numel())).values
+        floor = _floor(sites)
+        if shift <= floor:  # the last weight of a layer would go
+            above = beyond[beyond > floor]
+            shift = above.min().clamp_max(0) if len(above) else shift.new_zeros(())
+        return float(shift)
 
 
 class UnitGauge(Gauge):
@@ -144,8 +152,7 @@ class UnitGauge(Gauge):
     def shift_for(self, compression: float) -> float:
         least = self._least().cpu()
         # Above this, something is left of each site and dimension: of nothing, the network would not depend on its inputs.
-        parts = [least[units] for units in self._of.values()] + [self._beyond(name) for name in self._guide.site_names]
-        floor = max((float(part.min()) for part in parts if part.numel()), default=-math.inf)
+        floor = _floor([least[units] for units in self._of.values()] + [self._beyond(name) for name in self._guide.site_names])
         shifts = least[least > floor].unique()
         low, high = 0, len(shifts)  # the first shift that leaves too many weights is in between
         while low < high:
@@ -155,6 +162,12 @@ class UnitGauge(Gauge):
             else:
                 high = middle
         return float(shifts[max(low - 1, 0)]) if len(shifts) else 0.0
+
+
+def _floor(parts: Sequence[Tensor]) -> float:
+    """The shift above which something is left of each part; −∞ for parts of which nothing is left at a shift of 0."""
+    lowest = [float(part.min()) for part in parts if part.numel()]
+    return max((each for each in lowest if each < 0), default=-math.inf)
 
 
 def gauge_of(guide: WeightGuide, rule: PruningRule, example: Inputs) -> Gauge:

@@ -68,7 +68,7 @@ def prepare(
     guide.check_types()
     check_trainable(model, guide)
     check_controllable(spec.kl_weight.target, type(guide).__name__, guide.learns_alpha, spec.rule)
-    guide.check_train_threshold(spec.held)
+    guide.check_train_threshold(held := spec.held(guide.site_names))
     resume = check_flag("resume", resume)
     if checkpoint is not None and processes.is_first:
         check_file("checkpoint", checkpoint)
@@ -91,7 +91,7 @@ def prepare(
     if resume and saved is None:
         raise InputError(name="resume", value=resume, allowed="False where no checkpoint is given")
     elbo = VariationalDropoutELBO(num_particles=spec.num_particles, noise=spec.noise, kl_weights=spec.kl_weights)
-    with placed(guide, target, batches.num_examples, spec.held) as put_back:
+    with placed(guide, target, batches.num_examples, held) as put_back:
         if type(batches) is TensorBatches:
             batches = batches.to(target)
         checked = check_batches(batches, model, first)

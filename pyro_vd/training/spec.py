@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
@@ -71,7 +71,8 @@ class TrainingSpec:
     train_threshold: float | None = None
     """Value of log α at or above which means are held at zero in the forward pass, with a guide that learns log α; the guide
     keeps it, see :attr:`~pyro_vd.guides.WeightGuide.train_threshold`. None holds nothing, or, with a target of ``kl_weight``,
-    those beyond the threshold of ``rule``: without that, weights go and come back, and with them the compression."""
+    those beyond the threshold of ``rule``, of several the highest: without that, weights go and come back, and with them the
+    compression."""
     noise: OutputNoise = "position"
     """Where a weight serves several positions of an example: draw the noise of its output at each "position" independently, as
     in the paper, or once for each "example"."""
@@ -128,12 +129,14 @@ class TrainingSpec:
         if not isinstance(self.phase, str):
             raise InputError(name="phase", value=self.phase, allowed="text")
 
-    @property
-    def held(self) -> float | None:
-        """The value of log α at or above which means are held at zero, if any are."""
-        return (
-            self.rule.threshold if self.train_threshold is None and self.kl_weight.target is not None else self.train_threshold
-        )
+    def held(self, sites: Sequence[str]) -> float | None:
+        """The value of log α at or above which means of these sites are held at zero, if any are.
+
+        With thresholds of single sites it is the highest of them, so that nothing is held that pruning would keep.
+        """
+        if self.train_threshold is not None or self.kl_weight.target is None:
+            return self.train_threshold
+        return max(self.rule.site_thresholds(sites).values())
 
     def _check_scheduler(self) -> None:
         check_choice("scheduler_interval", self.scheduler_interval, ("epoch", "step"))

@@ -198,3 +198,20 @@ def test_hold_zeroes_the_mean_of_noisy_weights_alone_and_leaves_the_kl() -> None
     losses = [loss_at(7, elbo, model, guide(threshold)) for elbo, threshold in ((free, None), (holding, 3.0))]
     torch.testing.assert_close(losses[0] - losses[1], theta[0][held].sum())
     assert free.kl == holding.kl
+
+
+@pytest.mark.parametrize("disabled", [torch.no_grad, torch.inference_mode])
+def test_gradients_that_would_silently_be_missing_are_refused(disabled: Callable[[], Any]) -> None:
+    torch.manual_seed(0)
+    guide = VariationalDropout(model := MLP([4, 3, 2], num_data=8))
+    x, y = torch.randn(8, 4), torch.randint(2, (8,))
+    elbo = VariationalDropoutELBO()
+    steps = {"backward": lambda: elbo.backward(model, guide, x, y)}
+    steps["SVI.step"] = lambda: elbo.loss_and_grads(model, guide, x, y)
+    for name, step in steps.items():
+        with disabled(), refuses(name, False, "no_grad"):
+            step()
+        step()
+    assert all(parameter.grad is not None for parameter in guide.parameters())
+    with disabled():
+        assert math.isfinite(elbo.loss(model, guide, x, y))

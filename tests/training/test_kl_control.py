@@ -19,6 +19,7 @@ from pyro_vd.guides import GroupVariationalDropout, PointEstimate, WeightGuide
 from pyro_vd.networks import mlp
 from pyro_vd.networks.sizes import weight_counts
 from pyro_vd.pruning.gauge import gauge_of
+from pyro_vd.pruning.rule import pruning_masks
 from pyro_vd.training import Callback, TrainingSpec, TrainingState
 from pyro_vd.workflow import Recipe
 from pyro_vd.workflow.recipe_files import parse_recipe
@@ -173,6 +174,41 @@ def test_the_gauge_of_units_leaves_a_unit_of_every_layer() -> None:
     for compression in (1.5, 10, 1e6):
         pruned = prune(guide, gauge.shift_for(compression))
         assert all(weight.any() for weight in pruned.parameters() if weight.ndim >= 2), compression
+
+
+@pytest.mark.parametrize("compression", [1.5, 100, 1e9])
+def test_the_gauge_of_weights_leaves_a_weight_of_every_layer(compression: float) -> None:
+    """The second layer would be empty long before the first one reaches the compression."""
+    guide = drawn(weights((20,)), 3)
+    first, second = map(guide.site, guide.site_names)
+    second.log_sigma2.data += 4
+    gauge = gauge_of(guide, PruningRule(9.0), TRAIN[0][:2])
+    masks = pruning_masks(guide, PruningRule(9.0 + gauge.shift_for(compression)))
+    assert all(mask.any() for mask in masks.values())
+    assert compression == 1.5 or int(masks[guide.site_names[1]].sum()) == 1, "as few as can be"
+    assert first.log_sigma2.mean() < second.log_sigma2.mean()
+
+
+@pytest.mark.parametrize("kind", ["weights", "units"])
+def test_a_layer_of_which_nothing_is_left_does_not_stop_the_control_of_the_others(kind: str) -> None:
+    guide = drawn(weights((20, 10)) if kind == "weights" else units(), 3)
+    gauge = gauge_of(guide, PruningRule(9.0), TRAIN[0][:2])
+    before = gauge.shift_for(4)
+    assert before < 0
+    last = guide.site(guide.site_names[-1])
+    (last.log_sigma2 if kind == "weights" else last.z_log_sigma2).data.fill_(40)
+    assert gauge.shift_for(4) < 0, "the others have not reached it"
+
+
+def test_what_a_threshold_of_a_site_keeps_is_not_held_at_zero() -> None:
+    guide = weights((20,))
+    rule = PruningRule(3.0, thresholds={"1.weight": 5.0})
+    fit(guide, TRAIN, epochs=1, kl_weight=KLWeight(target=1.0), rule=rule, **OPTIONS)
+    assert guide.train_threshold == 5.0
+    fit(guide, TRAIN, epochs=1, kl_weight=KLWeight(target=1.0), rule=PruningRule(3.0, thresholds={"*": 1.0}), **OPTIONS)
+    assert guide.train_threshold == 1.0, "3 is the threshold of no site"
+    fit(guide, TRAIN, epochs=1, kl_weight=KLWeight(target=1.0), rule=rule, train_threshold=4.0, **OPTIONS)
+    assert guide.train_threshold == 4.0
 
 
 def test_a_resumed_training_is_the_same_bit_for_bit(tmp_path: Path) -> None:
