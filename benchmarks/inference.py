@@ -1,8 +1,9 @@
 """How fast a pruned network runs in each form, and how large it is: side by side, interleaved, in one process.
 
-Run ``python benchmarks/inference.py RUN``, RUN the folder of a finished ``pyro-vd train``. ``dense`` is its network before
-pruning. ONNX Runtime and OpenVINO are left out where they are not installed, and the forms of a multilayer perceptron alone,
-CSR throughout and the sparse products of SciPy and MKL, where the network is another one.
+Run ``python benchmarks/inference.py RUN``, RUN the folder of a finished ``pyro-vd train``, or several of them, with
+``--table docs/inference.md`` for the page of the documentation. ``dense`` is its network before pruning. ONNX Runtime and
+OpenVINO are left out where they are not installed, and the forms of a multilayer perceptron alone, CSR throughout and the
+sparse products of SciPy and MKL, where the network is another one.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import torch
 from inference_anchors import HAVE_ONNX, anchors
+from inference_page import Measured, Times, page
 from torch import Tensor, nn
 
 from pyro_vd import InputError, compact, load_run, posterior_mean, save_pruned
@@ -30,6 +32,8 @@ from pyro_vd.runtime.csr import CSRNetwork, linear_steps
 from pyro_vd.workflow.finished_run import run_pruned
 from pyro_vd.workflow.tables import print_table
 
+SIZE_COLUMNS = ("network", "units", "parameters", "non-zero weights", "nominal FLOPs", "effective FLOPs")
+FILE_COLUMNS = ("file", "bytes", "% of dense", "smaller", "wrong on the test data")
 BATCHES = (1, 16, 64, 256, 1024)
 TURN, WARM, SLOW = 10, 2, 0.02
 """Calls of a network in its turn, and those before that are not timed: of networks that take seconds, one and none."""
@@ -129,37 +133,52 @@ def speed_rows(measured: dict[str, list[float]], batch: int) -> list[list[str]]:
 
 
 @torch.inference_mode()
-def main(given: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path, help="folder of a finished run")
-    parser.add_argument("--calls", type=int, default=300, help="timed calls of each form at each batch size (default: 300)")
-    parser.add_argument("--seconds", type=float, default=20, help="the most seconds for each table of times (default: 20)")
-    parser.add_argument("--data-dir", type=Path, help="torchvision root (default: the recipe's)")
-    arguments = parser.parse_args(given)
-
-    run = load_run(arguments.run, arguments.data_dir)
+def measured(folder: Path, options: argparse.Namespace) -> Measured:
+    """Measure a run, and print each table as it is there."""
+    run = load_run(folder, options.data_dir)
     dense, masked = posterior_mean(run.guide).eval(), run_pruned(run.folder)
     x = run.data.test[0]
     small = compact(masked, x[:2])
-    columns = ["network", "units", "parameters", "non-zero weights", "nominal FLOPs", "effective FLOPs"]
-    sizes = {"dense": dense, "masked": masked, "compact": small}
-    print_table("size; FLOPs of one example", columns, [size_row(*item, x) for item in sizes.items()])
-    with tempfile.TemporaryDirectory() as folder:
+    nets = {"dense": dense, "masked": masked, "compact": small}
+    sizes = [size_row(*item, x) for item in nets.items()]
+    print_table(f"{folder.name}: size; FLOPs of one example", SIZE_COLUMNS, sizes)
+    times: dict[int, dict[int, Times]] = {}
+    chosen: dict[int, str] = {}
+    with tempfile.TemporaryDirectory() as place:
         with torch.inference_mode(False):  # the exporters want ordinary tensors
-            rows = file_rows(dense, small, run.data.test, Path(folder))
-        print_table("files", ["file", "bytes", "% of dense", "smaller", "wrong on the test data"], rows)
-        onnx = Path(folder) / f"net{FORMATS['onnx'].suffix}" if HAVE_ONNX else None
-        for threads in sorted({1, os.cpu_count() or 1}):
+            files = file_rows(dense, small, run.data.test, Path(place))
+        print_table("files", FILE_COLUMNS, files)
+        onnx = Path(place) / f"net{FORMATS['onnx'].suffix}" if HAVE_ONNX else None
+        for threads in options.threads or sorted({1, os.cpu_count() or 1}):
             torch.set_num_threads(threads)
             nets = forms(dense, masked, x, onnx)
-            if threads == 1:
+            chosen[threads] = nets["chosen"].extra_repr()
+            if not times:
                 rows = [[name, wrong(net, run.data.test)] for name, net in nets.items()]
                 print_table("wrong on the test data", ["network", "wrong"], rows)
             for batch in BATCHES:
-                measured = latencies(nets, x[:batch].clone(), arguments.calls, arguments.seconds)
-                rows = speed_rows(measured, batch)
-                title = f"batch {batch}, {threads} thread(s), {len(measured['dense'])} calls of dense"
-                print_table(title, ["network", "median µs", "p99 µs", "examples/s", "dense / this"], rows)
+                found = latencies(nets, x[:batch].clone(), options.calls, options.seconds)
+                times.setdefault(threads, {})[batch] = found
+                title = f"batch {batch}, {threads} thread(s), {len(found['dense'])} calls of dense"
+                print_table(title, ["network", "median µs", "p99 µs", "examples/s", "dense / this"], speed_rows(found, batch))
+            print(f"chosen: {chosen[threads]}", flush=True)
+    return Measured(folder.name, (SIZE_COLUMNS, sizes), (FILE_COLUMNS, files), times, chosen)
+
+
+def main(given: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of finished runs")
+    parser.add_argument("--calls", type=int, default=300, help="timed calls of each form at each batch size (default: 300)")
+    parser.add_argument("--seconds", type=float, default=20, help="the most seconds for each table of times (default: 20)")
+    parser.add_argument("--threads", type=int, nargs="+", help="numbers of threads (default: 1 and that of the cores)")
+    parser.add_argument("--data-dir", type=Path, help="torchvision root (default: the recipe's)")
+    parser.add_argument("--table", type=Path, help="a file for the page of the documentation; written after each run")
+    options = parser.parse_args(given)
+    found: list[Measured] = []
+    for folder in options.runs:
+        found.append(measured(folder, options))
+        if options.table is not None:
+            options.table.write_text(page(found))
 
 
 if __name__ == "__main__":

@@ -86,13 +86,34 @@ def test_rows(benchmark: Any) -> None:
     assert benchmark.speed_rows(measured, 64) == rows
 
 
+def test_the_table_of_speeds(benchmark: Any) -> None:
+    times = {1: {"dense": [4e-6] * 3, "ONNX Runtime": [1e-6, 2e-6, 9e-6]}, 64: {"dense": [1e-3], "ONNX Runtime": [2e-3]}}
+    columns, rows = import_module("inference_page").speeds(times)
+    assert columns == ["form", "batch 1", "batch 64"]
+    assert rows == [["`dense`", "4 µs", "1,000 µs"], ["ONNX Runtime", "2.00", "0.50"]]
+
+
 def test_the_whole_of_it(
-    benchmark: Any, finished_run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    benchmark: Any,
+    finished_run: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 1)  # threads that wait for cores other tests use take minutes
-    benchmark.main([str(finished_run), "--calls", "10"])
+    benchmark.main([str(finished_run), "--calls", "10", "--table", str(page := tmp_path / "page.md")])
     out = capsys.readouterr().out
     for text in ("nominal FLOPs", "effective FLOPs", "compact, quantised", "wrong on the test data", "p99 µs", "examples/s"):
         assert text in out
     for batch in (1, 16, 64, 256, 1024):
         assert f"batch {batch}, 1 thread(s), 10 calls" in out
+    written = page.read_text()
+    for text in (
+        f"## {finished_run.name}, 1 thread",
+        "| `chosen` |",
+        "up to a batch of 4; at a batch of 1",
+        "| compact, sparse |",
+    ):
+        assert text in written
+    (row,) = [line for line in written.splitlines() if line.startswith("| `dense` |")]
+    assert row.count(" µs") == 5
