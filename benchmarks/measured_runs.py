@@ -129,7 +129,8 @@ def section(recipe: str, runs: list[dict[str, Any]]) -> list[str]:
         left = runs[0]["words_left"]
         lines.append(f"Words left, {len(left):,} of {runs[0]['words']:,}, the most frequent first: {listed(left)}.")
     found = verdict(recipe, runs, [folder(recipe, run["seed"]) for run in runs])
-    if found and "deployed" in runs[0]["networks"].get("pretrained", {}) and columns(runs) is CLASSES:
+    has_file = (folder(recipe, runs[0]["seed"]) / "pruned.safetensors").exists()
+    if found and has_file and "deployed" in runs[0]["networks"].get("pretrained", {}) and columns(runs) is CLASSES:
         text = "the test error against the size of the file, before and after, and the weights that are left"
         found += ["", f"![{recipe}: {text}]({draw(recipe, runs)})"]
     lines += found
@@ -169,6 +170,5 @@ def draw(recipe: str, runs: list[dict[str, Any]]) -> str:
 def deployed(run: dict[str, Any], name: str) -> Deployed:
     """What would be deployed of a network of a run with classes."""
     network = run["networks"][name]
-    weights = sum(layer["nonzero"] for layer in network["layers"])
     interval = share_interval(network["error"], run["test_size"])
-    return Deployed(network["deployed"]["sparse_bytes"], weights, score_in(network), interval)
+    return Deployed(network["deployed"]["sparse_bytes"], score_in(network), interval)

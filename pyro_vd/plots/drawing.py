@@ -54,7 +54,8 @@ def draw_mask(axes: Axes, mask: Tensor) -> AxesImage | None:
     norm = PowerNorm(0.5, vmin=0, vmax=cells.max().item() or 1.0)  # so that one weight in a cell is visible
     extent = (-0.5, cells.shape[1] * size[1] - 0.5, cells.shape[0] * size[0] - 0.5, -0.5)
     image = axes.imshow(cells.numpy(), cmap=LEFT, norm=norm, aspect="auto", interpolation="nearest", extent=extent)
-    axes.set(xlabel="input", ylabel="unit", xlim=(-0.5, matrix.shape[1] - 0.5), ylim=(matrix.shape[0] - 0.5, -0.5))
+    across = "input" if mask.ndim < 3 else "input and kernel position"
+    axes.set(xlabel=across, ylabel="unit", xlim=(-0.5, matrix.shape[1] - 0.5), ylim=(matrix.shape[0] - 0.5, -0.5))
     axes.spines[:].set_visible(True)
     for axis in (axes.xaxis, axes.yaxis):
         counts(axis)

@@ -26,13 +26,11 @@ class Deployed:
 
     Attributes:
         bytes: the size of its file.
-        weights: the number of its weights that are not zero.
         score: on test data.
         interval: the interval of 95 % of the score's value over other examples.
     """
 
     bytes: int
-    weights: int
     score: Score
     interval: tuple[float, float]
 
@@ -51,11 +49,13 @@ def before_and_after(before: Sequence[Deployed], after: Sequence[Deployed], mask
     axes = left.subplots()
     middles = []
     for networks, name, colour, marker in ((before, "before", MUTED, "s"), (after, "after", COLOURS[0], "o")):
-        size, weights, error = (statistics.mean(part) for part in zip(*map(_numbers, networks), strict=True))
+        size, error = (statistics.mean(part) for part in zip(*map(_numbers, networks), strict=True))
         for place, network in enumerate(networks):
             beside = 1.12 ** (place - (len(networks) - 1) / 2)  # seeds stand side by side, or they would hide one another
             _with_interval(axes, network, beside * network.bytes / 1000, colour, marker)
-        text = f"{name}\n{Score(networks[0].score.name, error)}\n{weights:,.0f} weights\n{kilobytes(round(size))}"
+        text = f"{name}\n{Score(networks[0].score.name, error)}\n{kilobytes(round(size))}"
+        if middles:
+            text += f"\n{1000 * middles[0][0] / size:.3g} times smaller"
         top = max(Score(network.score.name, network.interval[1]).shown for network in networks)
         where: dict[str, Any] = {
             "ha": "center",
@@ -79,12 +79,13 @@ def before_and_after(before: Sequence[Deployed], after: Sequence[Deployed], mask
     for (name, mask), own in zip(masks.items(), grid[:, 0], strict=True):
         draw_mask(own, mask)
         own.set_title(f"{plain(name)}: {int(mask.count_nonzero()):,} of {mask.numel():,} weights left", fontsize=9.5)
-        own.set(xlabel="input" if own is grid[-1, 0] else "")
+        if own is not grid[-1, 0] and mask.ndim == masks[next(reversed(masks))].ndim:
+            own.set_xlabel("")
     return figure
 
 
-def _numbers(network: Deployed) -> tuple[int, int, float]:
-    return network.bytes, network.weights, network.score.value
+def _numbers(network: Deployed) -> tuple[int, float]:
+    return network.bytes, network.score.value
 
 
 def _with_interval(axes: Axes, network: Deployed, x: float, colour: str, marker: str) -> None:
@@ -121,13 +122,13 @@ def error_against_compression(configurations: Mapping[str, Sequence[tuple[float,
         axes.plot(*mean, linestyle="", marker=">" if empty else marker, color=colour, markersize=9, markeredgecolor=INK)
         seeds = f" ({len(runs)} seeds)" if len(runs) > 1 else ""
         labels.append(Label(*mean, f"{plain(name)}{seeds}{' (no weight left)' if empty else ''}", colour))
+    axes.margins(0.12)
     if axes.get_xscale() == "log":
         ratios(axes.xaxis)
     else:
         axes.xaxis.set_major_formatter("{x:,.10g}")
     axes.set(xlabel="compression, |W| / |W kept|", title="test error against compression")
     axes.set_ylabel(", ".join(dict.fromkeys(map(_test_label, scores))))
-    axes.margins(0.12)
     axes.grid()
     label_ends(axes, labels)
     return figure

@@ -6,6 +6,7 @@ to. Colours are those of Okabe and Ito, which colour-blind people can tell apart
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -85,13 +86,18 @@ def signed(number: float) -> str:
 def counts(axis: Axis) -> None:
     """Show the numbers of an axis as integers with separators of thousands, at whole numbers only."""
     if axis.get_scale() == "linear":
-        axis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+        axis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
     axis.set_major_formatter("{x:,.0f}")
     axis.set_minor_formatter(NullFormatter())
 
 
 def ratios(axis: Axis) -> None:
-    """Show the numbers of a logarithmic axis as 1, 2, 5, 10 and so on, with separators of thousands."""
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
+    """Show the numbers of a logarithmic axis, whose limits are final, with separators of thousands.
+
+    They are 1, 2, 5, 10 and so on, or fewer where the axis is long.
+    """
+    low, high = axis.get_view_interval()
+    decades = abs(math.log10(high / low))
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 2 else (1, 3) if decades < 3 else (1,), numticks=12))
     axis.set_major_formatter("{x:,.10g}")
     axis.set_minor_formatter(NullFormatter())

@@ -111,14 +111,14 @@ def test_before_and_after() -> None:
     """What is drawn are the given numbers: sizes, errors with their intervals, and the masks."""
     interval = {0.03: (0.02, 0.045), 0.02: (0.01, 0.035)}
     before, after = (
-        [Deployed(size + seed, weights, Score("error", error), interval[error]) for seed in range(3)]
-        for size, weights, error in ((1_000_000, 2_000, 0.03), (20_000, 50, 0.02))
+        [Deployed(size + seed, Score("error", error), interval[error]) for seed in range(3)]
+        for size, error in ((1_000_000, 0.03), (20_000, 0.02))
     )
     masks = {"1.weight": torch.rand(7, 9) < 0.5, "2.weight": torch.rand(3, 7) < 0.5}
     figure = before_and_after(before, after, masks)
     axes, *panels = figure.axes
     texts = [text.get_text() for text in axes.texts]
-    assert texts[:2] == ["before\nerror 3.00 %\n2,000 weights\n1,000.0 kB", "after\nerror 2.00 %\n50 weights\n20.0 kB"]
+    assert texts[:2] == ["before\nerror 3.00 %\n1,000.0 kB", "after\nerror 2.00 %\n20.0 kB\n50 times smaller"]
     bars = [part.lines[2][0].get_segments()[0] for part in axes.containers]
     assert [bar[:, 1].tolist() for bar in bars] == [pytest.approx([2, 4.5])] * 3 + [pytest.approx([1, 3.5])] * 3
     assert bars[1][0, 0] == pytest.approx(1000.001)
