@@ -1,7 +1,8 @@
 """The end of a process at a signal: at once, with nothing half written left behind.
 
 A signal handler that raises, as ``sys.exit`` does, is not enough. Python discards an exception that comes up in a destructor,
-and the process goes on; one that comes up while a module is imported leaves a file open, of which Python may warn.
+and the process goes on; one that comes up while a module is imported leaves a file open, of which Python may warn, or makes the
+C++ code of the module abort.
 """
 
 from __future__ import annotations
@@ -9,12 +10,25 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import sys
 import tempfile
+import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
+
+INTERRUPTED = 130
+"""The exit code after Ctrl-C."""
+_IMPORT = "<frozen importlib._bootstrap>"
+_RAISES = signal.default_int_handler
+_SHOW_CURSOR = "\x1b[?25h"
 
 _unfinished: set[Path] = set()
 """The temporary files and folders of this process."""
@@ -55,3 +69,47 @@ def end_process(code: int, message: str = "") -> NoReturn:
         with contextlib.suppress(OSError):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     os._exit(code)
+
+
+@contextmanager
+def interruptible(message: str) -> Iterator[None]:
+    """Let Ctrl-C raise KeyboardInterrupt, and end the process where that would not be heard: in an import or a destructor.
+
+    A process that ignores Ctrl-C, as one in the background does, goes on doing so.
+
+    Args:
+        message: one line for standard error, where the process is ended here.
+    """
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is not _RAISES:
+        yield
+        return
+    interrupted, shown = False, sys.unraisablehook
+
+    def end() -> NoReturn:
+        end_process(INTERRUPTED, (_SHOW_CURSOR if sys.stderr.isatty() else "") + message)  # a progress bar may have hidden it
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal interrupted
+        interrupted = True
+        while frame is not None:
+            if frame.f_code.co_filename == _IMPORT:
+                end()
+            frame = frame.f_back
+        raise KeyboardInterrupt
+
+    def hook(discarded: UnraisableHookArgs) -> None:
+        if issubclass(discarded.exc_type, KeyboardInterrupt):
+            end()
+        if not (interrupted and issubclass(discarded.exc_type, ResourceWarning)):  # of a file that Ctrl-C has left open
+            shown(discarded)
+
+    signal.signal(signal.SIGINT, interrupt)
+    sys.unraisablehook = hook
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        traceback.clear_frames(error.__traceback__)  # closes what they have left open
+        raise
+    finally:
+        sys.unraisablehook = shown
+        signal.signal(signal.SIGINT, _RAISES)

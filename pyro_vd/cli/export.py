@@ -42,6 +42,7 @@ def run(arguments: list[str]) -> None:
     add_trust(parser)
     values = parser.read(arguments)
 
+    from pyro_vd._core.ending import unfinished
     from pyro_vd._core.storage import as_json
     from pyro_vd.compaction.compacting import compact
     from pyro_vd.evaluation.checks import check_network
@@ -67,27 +68,28 @@ def run(arguments: list[str]) -> None:
     x, y = check_network("test data", test, net, likelihood)
     small = net if values.no_compact else compact(net, rows(x, slice(2)))
 
-    form.save(small, out, rows(x, slice(7)), info)
-    try:
-        written = form.loaded(out, small)
-        wanted = outputs(net, x)
-        networks = {}
-        for name, tried, stored, size in (
-            ("dense safetensors", net, net, dense_size(net, info)),
-            (values.format, written, small, out.stat().st_size),
-        ):
-            output = wanted if tried is net else outputs(tried, x)
-            networks[name] = {
-                "bytes": size,
-                "parameters": sum(parameter.numel() for parameter in stored.parameters()),
-                "nonzero": sum(layer.nonzero for layer in layer_sizes(stored)),
-                **output_score(output, y, likelihood).named(),
-                **validation_score(tried, validation, likelihood),
-                "largest_difference": (output - wanted).abs().max().item(),
-            }
-    except BaseException:
-        out.unlink(missing_ok=True)  # it is ours, and not what it should be
-        raise
+    with unfinished(out):
+        try:
+            form.save(small, out, rows(x, slice(7)), info)
+            written = form.loaded(out, small)
+            wanted = outputs(net, x)
+            networks = {}
+            for name, tried, stored, size in (
+                ("dense safetensors", net, net, dense_size(net, info)),
+                (values.format, written, small, out.stat().st_size),
+            ):
+                output = wanted if tried is net else outputs(tried, x)
+                networks[name] = {
+                    "bytes": size,
+                    "parameters": sum(parameter.numel() for parameter in stored.parameters()),
+                    "nonzero": sum(layer.nonzero for layer in layer_sizes(stored)),
+                    **output_score(output, y, likelihood).named(),
+                    **validation_score(tried, validation, likelihood),
+                    "largest_difference": (output - wanted).abs().max().item(),
+                }
+        except BaseException:
+            out.unlink(missing_ok=True)  # it is ours, and not what it should be
+            raise
     result = {"file": str(out), "data": data, "networks": networks}
     if values.json:
         print(as_json(result))

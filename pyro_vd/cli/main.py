@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import NoReturn
 
 from pyro_vd import __version__
+from pyro_vd._core.ending import INTERRUPTED, interruptible
 from pyro_vd._core.errors import InputError, NonFiniteError, ProcessError
 from pyro_vd._core.extras import check_installed
 from pyro_vd._core.launched import launched
@@ -33,9 +34,11 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     prepare_streams()
     arguments = list(sys.argv[1:] if argv is None else argv)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    interrupted = "interrupted" + _GOING_ON.get(arguments[0] if arguments else "", "")
     try:
-        _run(arguments)
-        finish_output()
+        with interruptible(interrupted):
+            _run(arguments)
+            finish_output()
     except BrokenPipeError:
         discard_output()
         sys.exit(141)
@@ -44,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     except (NonFiniteError, ProcessError) as error:
         _exit(1, f"error: {one_line(error)}")
     except KeyboardInterrupt:
-        _exit(130, "interrupted" + _GOING_ON.get(arguments[0] if arguments else "", ""))
+        _exit(INTERRUPTED, interrupted)
     sys.exit(0)
 
 

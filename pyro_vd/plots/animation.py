@@ -172,6 +172,9 @@ def mp4_of(painter: Painter, ffmpeg: str, on_frame: Callable[[], None] = lambda:
                 process.stdin.close()
             except BrokenPipeError:
                 pass  # ffmpeg has ended early, and has printed the reason
+            except BaseException:
+                process.kill()  # before its folder is removed
+                raise
         if process.returncode:
             raise OSError(f"{ffmpeg} failed: {one_line(messages.read_text(errors='replace')) or process.returncode}")
         return target.read_bytes()

@@ -7,7 +7,7 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
-from multiprocessing import connection, get_all_start_methods, get_context, parent_process
+from multiprocessing import connection, forkserver, get_all_start_methods, get_context
 from multiprocessing.connection import Connection
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -52,7 +52,8 @@ def run_sweep(
     try:
         while True:
             while len(workers) < jobs and (claim := sweep.take()):
-                workers[claim.name] = _Worker(claim, stops)
+                workers[claim.name] = worker = _Worker(claim, stops)
+                worker.start()
             on_tick({name: worker.claim.run for name, worker in workers.items()})
             if not workers and not sweep.in_progress():
                 break
@@ -65,9 +66,9 @@ def run_sweep(
                 on_end(name, _ended(sweep, worker, deaths))
     finally:
         for worker in workers.values():
-            worker.process.terminate()
+            worker.terminate()
         for worker in workers.values():
-            worker.end()
+            worker.wait()
             sweep.give_back(worker.claim)
 
 
@@ -91,16 +92,38 @@ class _Worker:
         self.claim = claim
         self.error: str | None = None
         self.stopped = ""
-        _CONTEXT.set_forkserver_preload(_IMPORTED)
         self._messages: Connection | None
-        self._messages, theirs = _CONTEXT.Pipe()
-        self.process = _CONTEXT.Process(target=_work, args=(claim.run, theirs, trusted(), stops))
-        heeded = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a new process goes on ignoring what its parent ignored
-        try:
-            self.process.start()
-        finally:
-            signal.signal(signal.SIGINT, heeded)
-        theirs.close()
+        self._messages, self._theirs = _CONTEXT.Pipe()
+        self._watched, self._alive = _CONTEXT.Pipe(duplex=False)  # closed when this process ends
+        self.process = _CONTEXT.Process(target=_work, args=(claim.run, self._theirs, self._watched, trusted(), stops))
+
+    def start(self) -> None:
+        """Start the process; the first one waits until the server has imported what it needs."""
+        if _CONTEXT.get_start_method() == "forkserver":
+            _CONTEXT.set_forkserver_preload(_IMPORTED)
+            heeded = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a new process goes on ignoring what its parent ignored
+            try:
+                forkserver.ensure_running()
+            finally:
+                signal.signal(signal.SIGINT, heeded)
+        self.process.start()
+        self._theirs.close()
+        self._watched.close()
+
+    def terminate(self) -> None:
+        """Have the process end, also where it has been started but is not known, because ``start`` was interrupted."""
+        self._alive.close()
+        if self.process.pid is not None:
+            self.process.terminate()
+
+    def wait(self) -> None:
+        """Wait until the process, which was terminated, has ended; kill one that hangs."""
+        if self.process.pid is None:
+            return
+        self.process.join(_PATIENCE)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
 
     def waited_for(self) -> list[Any]:
         """What becomes ready when the process has said something, or has ended."""
@@ -122,13 +145,6 @@ class _Worker:
             self._messages.close()
             self._messages = None
 
-    def end(self) -> None:
-        """Wait until the process, which was terminated, has ended; kill one that hangs."""
-        self.process.join(_PATIENCE)
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join()
-
     def killed_by(self) -> str | None:
         """What ended the process; None if it has come to its own end."""
         self.process.join()
@@ -137,14 +153,12 @@ class _Worker:
         return f"its process was ended by {how}" if code else None
 
 
-def _work(run: SweepRun, messages: Connection, packages: tuple[str, ...], stops: bool) -> None:
+def _work(run: SweepRun, messages: Connection, parent: Connection, packages: tuple[str, ...], stops: bool) -> None:
     def end(number: int, frame: FrameType | None) -> None:
         end_process(128 + number)
 
     def watch_parent() -> None:
-        parent = parent_process()
-        assert parent is not None
-        connection.wait([parent.sentinel])
+        connection.wait([parent])
         os.kill(os.getpid(), signal.SIGTERM)
 
     def ask(tenths: int, score: float) -> bool:
@@ -152,6 +166,7 @@ def _work(run: SweepRun, messages: Connection, packages: tuple[str, ...], stops:
         return bool(messages.recv())
 
     signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where processes are started in another way than by the server
     threading.Thread(target=watch_parent, daemon=True).start()
     from pyro_vd.workflow.hopeless import HopelessError, StopWhereHopeless
     from pyro_vd.workflow.run_folder import mark_stopped
