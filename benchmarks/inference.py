@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 from inference_anchors import HAVE_ONNX, anchors
 from inference_page import Measured, Times, page
+from inference_stand_in import NOTE, stand_in
 from torch import Tensor, nn
 
 from pyro_vd import InputError, compact, load_run, posterior_mean, save_pruned
@@ -30,6 +31,7 @@ from pyro_vd.networks.layers import widths
 from pyro_vd.runtime import sparsify_runtime
 from pyro_vd.runtime.csr import CSRNetwork, linear_steps
 from pyro_vd.workflow.finished_run import run_pruned
+from pyro_vd.workflow.run_folder import POSTERIOR
 from pyro_vd.workflow.tables import print_table
 
 SIZE_COLUMNS = ("network", "units", "parameters", "non-zero weights", "nominal FLOPs", "effective FLOPs")
@@ -135,9 +137,12 @@ def speed_rows(measured: dict[str, list[float]], batch: int) -> list[list[str]]:
 @torch.inference_mode()
 def measured(folder: Path, options: argparse.Namespace) -> Measured:
     """Measure a run, and print each table as it is there."""
-    run = load_run(folder, options.data_dir)
-    dense, masked = posterior_mean(run.guide).eval(), run_pruned(run.folder)
-    x = run.data.test[0]
+    if (folder / POSTERIOR).exists():
+        run = load_run(folder, options.data_dir)
+        dense, masked, data, note = posterior_mean(run.guide).eval(), run_pruned(run.folder), run.data.test, ""
+    else:
+        (dense, masked, data), note = stand_in(folder, options.data_dir), NOTE
+    x = data[0]
     small = compact(masked, x[:2])
     nets = {"dense": dense, "masked": masked, "compact": small}
     sizes = [size_row(*item, x) for item in nets.items()]
@@ -146,7 +151,7 @@ def measured(folder: Path, options: argparse.Namespace) -> Measured:
     chosen: dict[int, str] = {}
     with tempfile.TemporaryDirectory() as place:
         with torch.inference_mode(False):  # the exporters want ordinary tensors
-            files = file_rows(dense, small, run.data.test, Path(place))
+            files = file_rows(dense, small, data, Path(place))
         print_table("files", FILE_COLUMNS, files)
         onnx = Path(place) / f"net{FORMATS['onnx'].suffix}" if HAVE_ONNX else None
         for threads in options.threads or sorted({1, os.cpu_count() or 1}):
@@ -154,7 +159,7 @@ def measured(folder: Path, options: argparse.Namespace) -> Measured:
             nets = forms(dense, masked, x, onnx)
             chosen[threads] = nets["chosen"].extra_repr()
             if not times:
-                rows = [[name, wrong(net, run.data.test)] for name, net in nets.items()]
+                rows = [[name, wrong(net, data)] for name, net in nets.items()]
                 print_table("wrong on the test data", ["network", "wrong"], rows)
             for batch in BATCHES:
                 found = latencies(nets, x[:batch].clone(), options.calls, options.seconds)
@@ -162,7 +167,7 @@ def measured(folder: Path, options: argparse.Namespace) -> Measured:
                 title = f"batch {batch}, {threads} thread(s), {len(found['dense'])} calls of dense"
                 print_table(title, ["network", "median µs", "p99 µs", "examples/s", "dense / this"], speed_rows(found, batch))
             print(f"chosen: {chosen[threads]}", flush=True)
-    return Measured(folder.name, (SIZE_COLUMNS, sizes), (FILE_COLUMNS, files), times, chosen)
+    return Measured(folder.name, note, (SIZE_COLUMNS, sizes), (FILE_COLUMNS, files), times, chosen)
 
 
 def main(given: Sequence[str] | None = None) -> None:

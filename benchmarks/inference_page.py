@@ -31,6 +31,7 @@ class Measured:
 
     Attributes:
         name: of the run.
+        note: what is to be known of it; empty for nothing.
         sizes: heading and rows of the table of parameters and operations.
         files: heading and rows of that of files.
         times: by number of threads and size of the batch.
@@ -38,6 +39,7 @@ class Measured:
     """
 
     name: str
+    note: str
     sizes: tuple[Sequence[str], list[list[str]]]
     files: tuple[Sequence[str], list[list[str]]]
     times: Mapping[int, Mapping[int, Times]]
@@ -68,7 +70,7 @@ def page(measured: Sequence[Measured]) -> str:
     """The page."""
     parts = [INTRODUCTION]
     for of in measured:
-        parts += [f"## {of.name}\n", markdown(*of.sizes), markdown(*of.files)]
+        parts += [f"## {of.name}\n", *([f"{of.note}\n"] if of.note else []), markdown(*of.sizes), markdown(*of.files)]
         for threads, times in of.times.items():
             parts += [f"### {of.name}, {threads} thread{'s' * (threads > 1)}\n", markdown(*speeds(times))]
             parts.append(f"```text\n{of.chosen[threads]}\n```\n")

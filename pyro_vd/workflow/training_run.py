@@ -139,7 +139,8 @@ def _train_run(
     choose = partial(chosen_rule, recipe.prune, guide, validation)
     rule = processes.of_first(choose) if guide.learns_alpha else PruningRule(math.inf)
     masks = pruning_masks(guide, rule) if guide.learns_alpha else {}
-    report_empty_sites(masks)
+    if rule != settings["rule"]:  # of which the training has said it
+        report_empty_sites(masks)
     pruned = masked(guide, masks)
     trained = copy.deepcopy(guide)
     if recipe.finetune.epochs:

@@ -12,10 +12,14 @@ import torch
 from compaction_support import prune_at_random
 from torch import nn
 
-from pyro_vd import compact, load_pruned, save_pruned
+from pyro_vd import Dataset, compact, load_pruned, save_pruned
 from pyro_vd.evaluation.score import score_of
 from pyro_vd.export.formats import FORMATS
 from pyro_vd.networks import conv_classifier, lstm_classifier, mlp
+from pyro_vd.networks.layers import widths
+from pyro_vd.workflow.recipe_files import parse_recipe
+
+ARGUMENTS = {"vocabulary": 200, "classes": 2, "width": 12, "hidden": 9}
 
 
 @pytest.fixture
@@ -117,3 +121,23 @@ def test_the_whole_of_it(
         assert text in written
     (row,) = [line for line in written.splitlines() if line.startswith("| `dense` |")]
     assert row.count(" µs") == 5
+
+
+def test_a_network_in_the_place_of_one_whose_weights_are_gone_has_its_sizes(
+    benchmark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = import_module("inference_stand_in")
+    layers = {"embedding.weight": 40, "lstm.weight_ih_l0": 60, "lstm.weight_hh_l0": 90, "head.weight": 8}
+    pruned = {"layers": [{"site": site, "nonzero": count} for site, count in layers.items()]}
+    metrics = {"networks": {"pruned": pruned}, "compact": {"units": "30-7-5 (embedding: 30 of 200 rows)"}}
+    recipe = parse_recipe({"data": {"name": "imdb"}, "model": {"class": "pyro_vd.networks.lstm_classifier", "args": ARGUMENTS}})
+    x = torch.randint(200, (50, 9))
+    monkeypatch.setattr(made, "read_metrics", lambda folder: metrics)
+    monkeypatch.setattr(made, "recipe_of", lambda folder: None)
+    monkeypatch.setattr(made, "parse_recipe", lambda content: recipe)
+    monkeypatch.setattr(made, "data_of", lambda recipe, folder: Dataset("x", x, x[:, 0] % 2, x, x[:, 0] % 2))
+    dense, masked, (inputs, y) = made.stand_in(tmp_path, None)
+    assert {site: int(masked.get_parameter(site).count_nonzero()) for site in layers} == layers
+    assert (dense.get_parameter("embedding.weight") != 0).all()
+    assert list(widths(compact(masked, x[:2])))[1:] == [7, 5, 2]
+    assert torch.equal(masked(inputs).argmax(-1), y)

@@ -31,6 +31,7 @@ from pyro_vd.evaluation.guessing import looks_untrained
 from pyro_vd.evaluation.standard_error import losses_by_example
 from pyro_vd.models import Normal
 from pyro_vd.networks import conv_classifier, mlp
+from pyro_vd.workflow.tables import size_cells
 
 DIGITS = load_data("digits")
 X, Y = DIGITS.x_train, DIGITS.y_train
@@ -172,6 +173,28 @@ def test_a_training_that_removes_all_of_a_layer_names_the_knobs(everything: bool
     caplog.clear()
     prune(of)
     assert caplog.records[0].getMessage() == record.getMessage()
+
+
+def test_a_run_says_once_that_everything_was_removed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    command = ("train", "digits", *SMALL, "--quiet", "--finetune.epochs=0", "--out", tmp_path)
+    code, text, errors = run_cli(*command, "--train.kl_weight.value=100000", "--train.epochs=30", "--train.lr=0.03")
+    assert code == 0, errors
+    assert caplog.text.count("no weight is left of any layer") == 1
+    assert "∞" in text
+    assert "infx" not in text
+
+
+def test_no_table_and_no_bar_says_infx(capfd: pytest.CaptureFixture[str]) -> None:
+    size = {"compression": None, "prior_share": 0.5, "deployed": None}
+    assert size_cells(size)[0] == "∞"
+    of = guide()
+    with torch.no_grad():
+        for name in of.site_names:
+            of.site(name).log_sigma2.fill_(9)
+    fit(of, (X, Y), epochs=1, lr=1e-6)
+    shown = capfd.readouterr().err
+    assert " ∞ (" in shown
+    assert "inf" not in shown.replace("infinit", "")
 
 
 def test_a_network_that_guesses_though_each_layer_has_weights_is_told(caplog: pytest.LogCaptureFixture) -> None:
