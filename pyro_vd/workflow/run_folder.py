@@ -17,10 +17,11 @@ from pyro_vd.workflow.recipe import Recipe
 from pyro_vd.workflow.recipe_files import recipe_text
 from pyro_vd.workflow.results import check_results
 
-RECIPE, METRICS, LOG, POSTERIOR, PRUNED, FRAMES, LOCK, STOPPED = (
+RECIPE, METRICS, LOG, ALPHA_LOG, POSTERIOR, PRUNED, FRAMES, LOCK, STOPPED = (
     "recipe.yaml",
     "metrics.json",
     "metrics.jsonl",
+    "log-alpha.jsonl",
     "posterior.safetensors",
     "pruned.safetensors",
     "frames",

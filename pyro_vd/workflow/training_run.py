@@ -29,6 +29,7 @@ from pyro_vd.guides.means import posterior_mean
 from pyro_vd.networks.inputs import num_examples, rows
 from pyro_vd.pruning.pruned import masked, report_empty_sites
 from pyro_vd.pruning.rule import PruningRule, pruning_masks
+from pyro_vd.training.alpha_log import AlphaLog
 from pyro_vd.training.callbacks import Callback
 from pyro_vd.training.fit_result import FitResult
 from pyro_vd.training.fitting import fit
@@ -42,7 +43,7 @@ from pyro_vd.workflow.posterior_file import save_posterior
 from pyro_vd.workflow.pretraining import pretrain
 from pyro_vd.workflow.recipe import Recipe
 from pyro_vd.workflow.recipe_network import recipe_network
-from pyro_vd.workflow.run_folder import FRAMES, LOG, METRICS, PRUNED, check_run_dir, prepare_run_dir, read_metrics
+from pyro_vd.workflow.run_folder import ALPHA_LOG, FRAMES, LOG, METRICS, PRUNED, check_run_dir, prepare_run_dir, read_metrics
 from pyro_vd.workflow.run_lock import only_process
 
 _PHASES = ("pretrain", "train", "finetune")
@@ -128,6 +129,8 @@ def _train_run(
     guide = recipe.train.guide.build_for(model, rows(train[0], slice(2)))
     rule = recipe.prune.rule()
     settings = options("train", recipe.train) | {"rule": rule}
+    if guide.learns_alpha:
+        settings["callbacks"].append(AlphaLog(folder / ALPHA_LOG))
     if recipe.train.frames:
         watched = (validation, "validation") if validation else (train, "training")
         settings["callbacks"].append(FrameRecorder(folder / FRAMES, recipe.train.frames, *watched))

@@ -1,0 +1,73 @@
+"""The log of log α in a training, ``log-alpha.jsonl``: one line of JSON per epoch."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict
+
+from pyro_vd._core.arguments import check_path
+from pyro_vd._core.reading import MOST_LOG, MOST_TEXT, check_size, plain_json, read_bytes, reading
+from pyro_vd._core.schema import check_tree
+from pyro_vd._core.storage import as_json, write_atomically
+from pyro_vd.guides.alpha import site_log_alpha
+from pyro_vd.posterior.summary import quantiles
+from pyro_vd.training.callbacks import Callback
+
+if TYPE_CHECKING:
+    from pyro_vd.evaluation.epoch_record import EpochRecord
+    from pyro_vd.training.state import TrainingState
+
+_WHAT = "the log of log α"
+
+
+class AlphaRecord(TypedDict):
+    """The quantiles of log α after an epoch, at :data:`~pyro_vd.posterior.summary.QUANTILES`, by weight site.
+
+    A quantile is None where it is infinite, as it is where θ = 0.
+    """
+
+    epoch: int
+    log_alpha: dict[str, list[float | None]]
+
+
+class AlphaLog(Callback):
+    """Writes the quantiles of log α of each weight site after every epoch, one line per epoch, atomically.
+
+    After a resumed training the file is that of one that was never interrupted.
+
+    Args:
+        path: the file, in a folder that is there when the training starts; a training that starts anew replaces it.
+
+    Raises:
+        InputError: when a training is resumed, the file is no such log.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self._path = check_path("log", path)
+        self._lines: list[str] = []
+
+    def on_start(self, state: TrainingState) -> None:
+        there = read_alpha_log(self._path) if state.epoch and self._path.exists() else []
+        self._lines = [as_json(record) for record in there if record["epoch"] <= state.epoch]
+
+    def on_epoch(self, state: TrainingState, record: EpochRecord) -> None:
+        guide = state.guide
+        found = {name: list(quantiles(site_log_alpha(guide, name))) for name in guide.site_names}
+        self._lines.append(as_json({"epoch": record.epoch, "log_alpha": found}))
+        write_atomically(self._path, "".join(f"{line}\n" for line in self._lines).encode())
+
+
+def read_alpha_log(path: Path) -> list[AlphaRecord]:
+    """Read what an :class:`AlphaLog` has written.
+
+    Raises:
+        InputError: the log is missing or broken.
+    """
+    with reading(path, _WHAT):
+        found: list[AlphaRecord] = []
+        for number, line in enumerate(io.BytesIO(read_bytes(path, _WHAT, MOST_LOG)), 1):
+            check_size(path, "a log", len(line), MOST_TEXT)
+            check_tree(f"{path}, line {number}", row := plain_json(line.decode()), AlphaRecord)
+            found.append(row)
+        return found
