@@ -39,6 +39,7 @@ def commands(run: Path, other: Path, out: Path) -> list[list[str]]:
         ["prune", str(run), "--threshold=1", "--out", str(out / "pruned.safetensors")],
         ["compare", str(run), str(other), "--out", str(out / "compare.png")],
         ["compress", str(run), "--target=1.5", "--deploy=sparse", *_COMPRESS, "--out", str(out / "compressed")],
+        ["report", str(run)],
         ["inspect", str(run)],
         ["animate", str(run)],
         *(["export", str(run), "--format", form, "--out", str(out / f"export{end}")] for form, end in _FORMATS.items()),

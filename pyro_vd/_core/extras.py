@@ -25,6 +25,7 @@ PACKAGES = {
     "onnx": ("onnx", "onnx"),
     "onnxruntime": ("onnxruntime", "onnx"),
     "onnxscript": ("onnxscript", "onnx"),
+    "plotly": ("plotly", "report"),
     "optuna": ("optuna", "sweep"),
     "lightning": ("lightning", "lightning"),
     "tensorboard": ("tensorboard", "tensorboard"),

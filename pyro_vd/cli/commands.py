@@ -7,6 +7,7 @@ COMMANDS = {
     "prune": "prune a trained run at another threshold, or to other numbers of inputs",
     "evaluate": "measure a run, or a pruned network's file, on the test data",
     "compare": "show finished runs side by side, in a table and a figure",
+    "report": "show finished runs as one page of HTML, with figures to explore",
     "inspect": "show layer by layer what a run has learnt, and write its posterior for ArviZ",
     "animate": "show a run's training as a GIF, and as an MP4 where ffmpeg is found",
     "export": "write a pruned network, compacted, in another format, and measure the file",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pyro_vd._core.errors import InputError
+from pyro_vd._core.errors import InputError, MissingPackageError
 from pyro_vd.cli.arguments import add_data_dir, add_trust, take_trust
 from pyro_vd.cli.parsing import Parser
 from pyro_vd.cli.recipe_options import read_recipe_arguments
@@ -94,7 +95,10 @@ def run(arguments: list[str]) -> None:
     result.save(file := out / COMPRESSED, found.info)
     if values.deploy == "onnx":
         result.save(file := out / ONNX)
-    result.report(out / "report.html")
+    try:
+        result.report(out / "report.html")
+    except MissingPackageError as error:
+        print(f"no report.html: {error}", file=sys.stderr)
     print(as_json({"file": str(file), **_numbers(result)}) if values.json else f"{result}\n{file}")
 
 

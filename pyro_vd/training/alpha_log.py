@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import io
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from pyro_vd._core.arguments import check_path
+from pyro_vd._core.errors import InputError
+from pyro_vd._core.messages import quoted
 from pyro_vd._core.reading import MOST_LOG, MOST_TEXT, check_size, plain_json, read_bytes, reading
 from pyro_vd._core.schema import check_tree
 from pyro_vd._core.storage import as_json, write_atomically
 from pyro_vd.guides.alpha import site_log_alpha
-from pyro_vd.posterior.summary import quantiles
+from pyro_vd.posterior.summary import QUANTILES, quantiles
 from pyro_vd.training.callbacks import Callback
 
 if TYPE_CHECKING:
@@ -37,25 +40,28 @@ class AlphaLog(Callback):
     After a resumed training the file is that of one that was never interrupted.
 
     Args:
-        path: the file, in a folder that is there when the training starts; a training that starts anew replaces it.
+        path: the file, in a folder that is there when the training starts; a training that starts anew replaces it. With None,
+            the lines are only kept in :attr:`records`.
 
     Raises:
         InputError: when a training is resumed, the file is no such log.
     """
 
-    def __init__(self, path: Path | str) -> None:
-        self._path = check_path("log", path)
-        self._lines: list[str] = []
+    def __init__(self, path: Path | str | None) -> None:
+        self._path = None if path is None else check_path("log", path)
+        self.records: list[AlphaRecord] = []
+        """One for each epoch that is complete."""
 
     def on_start(self, state: TrainingState) -> None:
-        there = read_alpha_log(self._path) if state.epoch and self._path.exists() else []
-        self._lines = [as_json(record) for record in there if record["epoch"] <= state.epoch]
+        there = read_alpha_log(self._path) if state.epoch and self._path is not None and self._path.exists() else []
+        self.records = [record for record in there if record["epoch"] <= state.epoch]
 
     def on_epoch(self, state: TrainingState, record: EpochRecord) -> None:
         guide = state.guide
-        found = {name: list(quantiles(site_log_alpha(guide, name))) for name in guide.site_names}
-        self._lines.append(as_json({"epoch": record.epoch, "log_alpha": found}))
-        write_atomically(self._path, "".join(f"{line}\n" for line in self._lines).encode())
+        found = {name: list(map(_finite, quantiles(site_log_alpha(guide, name)))) for name in guide.site_names}
+        self.records.append({"epoch": record.epoch, "log_alpha": found})
+        if self._path is not None:
+            write_atomically(self._path, "".join(f"{as_json(each)}\n" for each in self.records).encode())
 
 
 def read_alpha_log(path: Path) -> list[AlphaRecord]:
@@ -68,6 +74,14 @@ def read_alpha_log(path: Path) -> list[AlphaRecord]:
         found: list[AlphaRecord] = []
         for number, line in enumerate(io.BytesIO(read_bytes(path, _WHAT, MOST_LOG)), 1):
             check_size(path, "a log", len(line), MOST_TEXT)
-            check_tree(f"{path}, line {number}", row := plain_json(line.decode()), AlphaRecord)
+            check_tree(where := f"{path}, line {number}", row := plain_json(line.decode()), AlphaRecord)
+            for site, values in row["log_alpha"].items():
+                if len(values) != len(QUANTILES):
+                    message = f"{where}: {len(values)} quantiles of {quoted(site)}; there must be {len(QUANTILES)}"
+                    raise InputError(message, name=site, value=values, allowed=f"{len(QUANTILES)} numbers")
             found.append(row)
         return found
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

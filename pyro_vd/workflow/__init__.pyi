@@ -5,6 +5,7 @@ from .inspection import inspect_layers, run_inference_data
 from .named_networks import trust
 from .recipe import Recipe
 from .recipe_files import parse_recipe, read_recipe
+from .report_page.files import report_runs
 from .training_run import train_run
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "load_run",
     "parse_recipe",
     "read_recipe",
+    "report_runs",
     "run_inference_data",
     "train_run",
     "trust",

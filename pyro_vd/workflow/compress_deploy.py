@@ -131,18 +131,25 @@ def latencies(before: nn.Module, after: nn.Module, deploy: Deploy, example: Inpu
         deploy: what is deployed: beside PyTorch, its runtime is measured.
         example: inputs, which are repeated to fill a batch.
     """
-    batch = rows(example, torch.arange(BATCH) % num_examples(example))
+    batch = batch_of(example)
     pairs: dict[str, tuple[nn.Module, nn.Module]] = {"PyTorch": (before, after)}
     if deploy == "onnx":
         few = rows(example, slice(3))
         pairs["ONNX Runtime"] = onnx_network(before, few)[1], onnx_network(after, few)[1]
     if deploy == "sparse":
         pairs["sparse runtime"] = before, sparsify_runtime(after, example=batch)
-    times = shortest_seconds(*(_runner(net, batch) for pair in pairs.values() for net in pair))
+    times = shortest_seconds(*(runner(net, batch) for pair in pairs.values() for net in pair))
     return {name: (times[2 * place], times[2 * place + 1]) for place, name in enumerate(pairs)}
 
 
-def _runner(net: nn.Module, batch: Inputs) -> Callable[[], object]:
+def batch_of(example: Inputs) -> Inputs:
+    """Return the batch whose latency is measured, of a few inputs again and again."""
+    return rows(example, torch.arange(BATCH) % num_examples(example))
+
+
+def runner(net: nn.Module, batch: Inputs) -> Callable[[], object]:
+    """Return a function that runs a network on a batch."""
+
     @torch.inference_mode()
     def go() -> object:
         return run(net, batch)

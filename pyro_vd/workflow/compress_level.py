@@ -15,6 +15,7 @@ from torch import nn
 from pyro_vd._core.quiet import unsaid
 from pyro_vd.compaction.compacting import compacted
 from pyro_vd.distributions.priors import LogUniform, NormalJeffreys
+from pyro_vd.evaluation.epoch_record import EpochRecord
 from pyro_vd.guides.group_variational_dropout import GroupVariationalDropout
 from pyro_vd.guides.variational_dropout import VariationalDropout
 from pyro_vd.guides.weight_guide import WeightGuide
@@ -28,6 +29,8 @@ from pyro_vd.pruning.gauge import gauge_of
 from pyro_vd.pruning.pruned import masked
 from pyro_vd.pruning.rule import PruningRule, pruning_masks
 from pyro_vd.training import kl_control
+from pyro_vd.training.alpha_log import AlphaLog, AlphaRecord
+from pyro_vd.training.callbacks import Callback
 from pyro_vd.training.finetune import fine_tune
 from pyro_vd.training.fitting import fit
 from pyro_vd.training.schedules import KLWeight, LRSchedule
@@ -76,11 +79,12 @@ class Training:
         lr = self.lr or (1e-3 if self.data.steps >= 100 else 3e-3)
         return self.epochs or max(12, math.ceil(_STEPS / lr / self.data.steps)), lr
 
-    def options_of(self, target: float, phase: str, folder: Path | None, resume: bool) -> dict[str, Any]:
+    def options_of(self, target: float, phase: str, folder: Path | None, resume: bool, *callbacks: Callback) -> dict[str, Any]:
         """The arguments of ``fit`` that both phases of a training have."""
         name = f"{target:.3g}x" if phase == "train" else f"{target:.3g}x, {phase}"
         files = {} if folder is None else {"checkpoint": folder / f"{target:g}x-{phase}.pt", "resume": resume}
-        return {**self.options, **files, "batch_size": self.batch_size, "phase": name}
+        calls = {"callbacks": [*self.options.get("callbacks", ()), *callbacks]}
+        return {**self.options, **calls, **files, "batch_size": self.batch_size, "phase": name}
 
 
 @dataclass(frozen=True)
@@ -89,15 +93,28 @@ class Trained:
 
     Attributes:
         network: compact.
-        model: the trained model, for its likelihood.
+        pruned: the same one before it was made compact.
+        guide: as training left it, before it was pruned.
+        threshold: on log α, at which it was pruned.
+        history: of the training and the fine-tuning.
+        alphas: the quantiles of log α after the epochs of the training.
         epochs: of the training, where these were too few for the weights to reach the threshold; otherwise None.
         messages: of the compaction.
     """
 
     network: nn.Module
-    model: BayesianNetwork
+    pruned: nn.Module
+    guide: WeightGuide
+    threshold: float
+    history: tuple[EpochRecord, ...]
+    alphas: tuple[AlphaRecord, ...]
     epochs: int | None
     messages: tuple[str, ...]
+
+    @property
+    def model(self) -> BayesianNetwork:
+        """The trained model."""
+        return self.guide.model
 
 
 def trained(
@@ -133,9 +150,10 @@ def trained(
         logger.warning(text, target, before.bytes / wanted.bytes)
     epochs, lr = training.schedule()
     torch.manual_seed(training.seed)
+    log = AlphaLog(None if folder is None else folder / f"{target:g}x-log-alpha.jsonl")
     # The target of the training is none that the user knows, and the data were checked before.
     with unsaid(kl_control.logger, data_checks.logger, *([] if is_first else [gradient_watch.logger])):
-        fit(
+        first = fit(
             guide,
             data.train,
             epochs=epochs,
@@ -143,13 +161,13 @@ def trained(
             lr_schedule=LRSchedule("linear", after=0.8),
             rule=rule,
             kl_weight=KLWeight(target=wanted.compression),
-            **training.options_of(target, "train", folder, resume),
+            **training.options_of(target, "train", folder, resume, log),
         )
     guide.model.cpu(), guide.cpu()
     is_short = gauge_of(guide, rule, example).compression() * _SHORT < wanted.compression
-    pruned = pruned_to(guide, rule, wanted, deploy, example)
+    pruned, threshold = pruned_to(guide, rule, wanted, deploy, example)
     torch.manual_seed(training.seed + 1)
-    fine_tune(
+    second = fine_tune(
         pruned,
         data.train,
         likelihood=guide.model.likelihood,
@@ -159,7 +177,16 @@ def trained(
         **training.options_of(target, "finetune", folder, resume),
     )
     found = compacted(pruned.cpu(), example)
-    return Trained(found.net, guide.model, epochs if is_short else None, found.plan.messages)
+    return Trained(
+        found.net,
+        pruned,
+        guide,
+        threshold,
+        first.history + second.history,
+        tuple(log.records),
+        epochs if is_short else None,
+        found.plan.messages,
+    )
 
 
 def made_guide(
@@ -173,8 +200,8 @@ def made_guide(
     return GroupVariationalDropout(model, log_sigma2=-4.0, weight_noise=False, example=example), PruningRule(0.0)
 
 
-def pruned_to(guide: WeightGuide, rule: PruningRule, wanted: Reach, deploy: Deploy, example: Inputs) -> nn.Module:
-    """Prune a trained guide at the highest threshold at which the file of the compact network is small enough.
+def pruned_to(guide: WeightGuide, rule: PruningRule, wanted: Reach, deploy: Deploy, example: Inputs) -> tuple[nn.Module, float]:
+    """Prune a trained guide at the highest threshold at which the file of the compact network is small enough; return both.
 
     Where none is low enough, the lowest one is taken. The threshold is never above that of the rule: what is beyond was held at
     zero in training.
@@ -189,7 +216,8 @@ def pruned_to(guide: WeightGuide, rule: PruningRule, wanted: Reach, deploy: Depl
     gauge, overhead = gauge_of(guide, rule, example), None
     for factor in _FACTORS:
         shift = min(0.0, gauge.shift_for(wanted.compression * factor))
-        pruned = masked(guide, pruning_masks(guide, PruningRule(rule.threshold + shift)))
+        threshold = rule.threshold + shift
+        pruned = masked(guide, pruning_masks(guide, PruningRule(threshold)))
         small = compacted(pruned, example).net
         stored = sum(tensor.numel() * tensor.element_size() for tensor in small.state_dict().values())
         if deploy != "onnx":
@@ -199,4 +227,4 @@ def pruned_to(guide: WeightGuide, rule: PruningRule, wanted: Reach, deploy: Depl
             size = stored + overhead
         if size <= wanted.bytes:
             break
-    return pruned
+    return pruned, threshold

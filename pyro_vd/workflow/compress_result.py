@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -15,13 +14,16 @@ from pyro_vd._core.arguments import check_path
 from pyro_vd._core.shown import Row, Shown, as_plain, flat, html_table
 from pyro_vd._core.storage import write_atomically
 from pyro_vd.evaluation.deployed import kilobytes
+from pyro_vd.evaluation.observations import Observed
 from pyro_vd.evaluation.paired import PairedTest, paired_test
 from pyro_vd.evaluation.score import Score
 from pyro_vd.evaluation.standard_error import Losses
 from pyro_vd.models.likelihood import Likelihood
 from pyro_vd.models.likelihood_files import describe
 from pyro_vd.networks.inputs import Inputs
+from pyro_vd.workflow.compress_data import CompressData
 from pyro_vd.workflow.compress_deploy import BATCH, Deploy, Footprint, save
+from pyro_vd.workflow.compress_level import Trained
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,16 @@ class CompressResult(Shown):
     """The likelihood of what the network predicts."""
     example: Inputs = field(repr=False)
     """A few inputs, which file formats need."""
+    trained: Trained = field(repr=False)
+    """How :attr:`network` was made: its guide, its threshold and its history."""
+    given: nn.Module = field(repr=False)
+    """The given network, compact."""
+    given_likelihood: Observed | None = field(repr=False)
+    """The likelihood of the output of the given network."""
+    data: CompressData = field(repr=False)
+    """The data, as they were used."""
+    arguments: Mapping[str, Any] = field(repr=False)
+    """What the compression was asked for, by the names of the arguments of :func:`~pyro_vd.compress`."""
 
     @property
     def test(self) -> PairedTest:
@@ -177,12 +189,15 @@ class CompressResult(Shown):
         save(self.network, check_path("path", path), self.deploy, self.example, said)
 
     def report(self, path: Path | str) -> None:
-        """Write the table as a page of HTML, which needs no other file.
+        """Write the report as one file of HTML, which needs no other one and no connection; it is replaced if it exists.
 
         Raises:
+            MissingPackageError: the extra ``report`` is not installed.
             OSError: the disk is full or the folder is not writable.
         """
-        write_atomically(check_path("path", path), report_page(self).encode())
+        from pyro_vd.workflow.report_page.of_compression import compression_report  # it imports this module
+
+        write_atomically(check_path("path", path), compression_report(self))
 
 
 def _lines(rows: list[list[str]]) -> list[str]:
@@ -195,22 +210,3 @@ def _lines(rows: list[list[str]]) -> list[str]:
         for row in rows
     ]
     return [lines[0], "-" * len(lines[0]), *(line.rstrip() for line in lines[1:])]
-
-
-def _table_of(rows: list[list[str]]) -> str:
-    """A table as HTML; empty for an empty one."""
-    if not rows:
-        return ""
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in rows[0])
-    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows[1:])
-    return f"<table><tr>{head}</tr>{body}</table>"
-
-
-def report_page(result: CompressResult) -> str:
-    """The result as a page of HTML."""
-    text = "".join(f"<p>{escape(sentence)}</p>" for sentence in (*result.captions(), *result.said))
-    style = "body{font:16px sans-serif;margin:2em}td,th{padding:.3em 1em;text-align:right}th{border-bottom:1px solid}"
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>A compressed network</title><style>{style}</style>'
-        f"<h1>A compressed network</h1>{_table_of(result.table())}{text}{_table_of(result.tried())}</html>\n"
-    )

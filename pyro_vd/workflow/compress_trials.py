@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from torch import nn
@@ -13,7 +13,7 @@ from pyro_vd.evaluation.guessing import looks_untrained
 from pyro_vd.evaluation.paired import paired_test, too_few_examples
 from pyro_vd.evaluation.standard_error import Losses, losses_by_example
 from pyro_vd.models.bayesian import BayesianNetwork
-from pyro_vd.workflow.compress_arguments import Target
+from pyro_vd.workflow.compress_arguments import Arguments, Target
 from pyro_vd.workflow.compress_data import CompressData
 from pyro_vd.workflow.compress_deploy import Footprint, deployed_latency, footprint, latencies
 from pyro_vd.workflow.compress_level import Trained, Training, trained
@@ -48,15 +48,16 @@ class Trials:
         given: the network, on the CPU and in evaluation mode.
         model: of that network, for its likelihood.
         training: how to train.
-        rise: the rise of the validation error that is allowed.
+        asked: what is asked for.
         folder: for checkpoints; None for none.
         resume: whether to go on from them.
     """
 
     def __init__(
-        self, given: nn.Module, model: BayesianNetwork, training: Training, rise: float, folder: Path | None, resume: bool
+        self, given: nn.Module, model: BayesianNetwork, training: Training, asked: Arguments, folder: Path | None, resume: bool
     ) -> None:
-        self._given, self._model, self._training, self._rise = given, model, training, rise
+        self._given, self._model, self._training, self._rise = given, model, training, asked.max_error_rise
+        self._asked = {name: value for name, value in asdict(asked).items() if value is not None}
         self._folder, self._resume = folder, resume
         self._data: CompressData = training.data
         self._times: dict[float, dict[str, tuple[float, float]]] = {}
@@ -65,7 +66,7 @@ class Trials:
         self._before = footprint(self._compact, training.deploy, self._data.example)
         self._losses = losses_by_example(given, self._data.validation, model.observed)
         self._untrained = looks_untrained(given, self._data.validation, model.observed, self._losses)
-        self._few = too_few_examples(self._losses, None, rise)
+        self._few = too_few_examples(self._losses, None, self._rise)
         for sentence in (self._untrained, self._few):
             if sentence is not None:
                 logger.warning("%s", sentence)
@@ -91,7 +92,7 @@ class Trials:
     def _seconds(self, tried: Tried) -> dict[str, tuple[float, float]]:
         """The seconds of a batch before and after, measured once per trial: another measurement may be another number."""
         if tried.target not in self._times:
-            times = latencies(self._compact, tried.network, self._training.deploy, self._data.example)
+            times = latencies(self._compact, tried.trained.network, self._training.deploy, self._data.example)
             self._times[tried.target] = times
         return self._times[tried.target]
 
@@ -123,7 +124,7 @@ class Trials:
         return self._measured(found, note)
 
     def _measured(self, found: Tried, note: str | None) -> CompressResult:
-        data = self._data
+        data, made = self._data, found.trained
         test, pair = paired_test(self._losses, found.losses), (self._losses, found.losses)
         old, new = (losses.score for losses in pair)
         worse = None
@@ -135,7 +136,7 @@ class Trials:
             of_given = losses_by_example(self._given, data.test, self._model.observed)
             pair = of_given, losses_by_example(found.network, data.test, found.trained.model.observed)
         return CompressResult(
-            network=found.network,
+            network=made.network,
             deploy=self._training.deploy,
             met=note is None,
             before=self._before,
@@ -145,10 +146,15 @@ class Trials:
             measured_on="test data" if data.test is not None else data.chosen_by,
             seconds=self._seconds(found),
             attempts=tuple(self._attempt(each, each is found) for each in sorted(self._tried, key=lambda each: each.target)),
-            notes=tuple(each for each in (note, worse, few, *found.trained.messages) if each is not None),
+            notes=tuple(each for each in (note, worse, few, *made.messages) if each is not None),
             said=tuple(each for each in (data.note, self._untrained, self._few) if each is not None),
-            likelihood=found.trained.model.likelihood,
+            likelihood=made.model.likelihood,
             example=data.example,
+            trained=made,
+            given=self._compact,
+            given_likelihood=self._model.observed,
+            data=data,
+            arguments=self._asked,
         )
 
     def _attempt(self, tried: Tried, is_taken: bool) -> Attempt:

@@ -127,4 +127,4 @@ def compress(
             identity = {"network": weights_of(given), "target": wanted, "deploy": asked.deploy, "seed": asked.seed}
             claim(place / COMPRESSION, identity, resume)
         held.enter_context(generators_kept(where))
-        return Trials(given, model, training, asked.max_error_rise, place, resume).result(asked.target, asked.target_latency)
+        return Trials(given, model, training, asked, place, resume).result(asked.target, asked.target_latency)

@@ -58,6 +58,22 @@ class Run:
         """The data that were held out from training for validation; None where there are none."""
         return self._split[1] if self.recipe.data.validation else None
 
+    def report(self, path: Path | str, progress: bool = True) -> None:
+        """Write the report on this run as one file of HTML, which needs no other one; it is replaced if it exists.
+
+        Args:
+            path: the file.
+            progress: whether to show how far it is.
+
+        Raises:
+            InputError: the data of the run are missing.
+            MissingPackageError: the extra ``report`` is not installed.
+            OSError: the file cannot be written.
+        """
+        from pyro_vd.workflow.report_page.files import report_runs  # it imports this module
+
+        report_runs([self.folder], path, data_dir=self.data_dir, progress=progress)
+
     @cached_property
     def _split(self) -> tuple[Arrays, Arrays | None]:
         return self.data.split(self.recipe.data.validation)

@@ -53,12 +53,17 @@ def print_table(
 
 def print_networks(title: str, networks: Mapping[str, Mapping[str, Any]]) -> None:
     """Print the metrics of several networks, one row per network, as ``metrics.json`` holds them under ``networks``."""
+    print_table(title, *quality_table(networks))
+    print_sizes("size", networks)
+
+
+def quality_table(networks: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """The columns and rows of how good the predictions of several networks are, one row per network."""
     quality = ["error %", "NLL", "AUC", "ECE", "ECE mass", "Brier", "entropy", "MI"]
     for metrics in networks.values():
         if "rmse" in metrics:
             quality = ["RMSE", "NLL", f"in 50 % of {metrics['examples']}", f"in 90 % of {metrics['examples']}"]
-    print_table(title, ["network", *quality], [[name, *_cells(metrics)] for name, metrics in networks.items()])
-    print_sizes("size", networks)
+    return ["network", *quality], [[name, *_cells(metrics)] for name, metrics in networks.items()]
 
 
 def print_sizes(title: str, networks: Mapping[str, Mapping[str, Any]]) -> None:

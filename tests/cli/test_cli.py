@@ -21,7 +21,7 @@ from pyro_vd.cli import main as cli
 from pyro_vd.evaluation.score import score_of
 from pyro_vd.runs import recipes
 
-FILES = {"recipe.yaml", "metrics.json", "metrics.jsonl", "posterior.safetensors", "pruned.safetensors"}
+FILES = {"recipe.yaml", "metrics.json", "metrics.jsonl", "log-alpha.jsonl", "posterior.safetensors", "pruned.safetensors"}
 
 
 def json_of(*arguments: str | Path) -> Any:

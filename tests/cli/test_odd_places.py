@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="conditions of L
 
 MARKUP = "[x] a[/b] :cat: $a_{$"
 """Text that rich and matplotlib would take for more than text."""
-WRITES = {"train", "compress", "prune", "compare", "inspect", "animate", "export"}
+WRITES = {"train", "compress", "prune", "compare", "report", "inspect", "animate", "export"}
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
 
@@ -58,7 +58,7 @@ def written(new: set[str]) -> None:
         "export.sparse",
         "compressed/small.safetensors",
     }
-    assert new >= expected | {"run/posterior.nc", "run/animation.gif", "run/first-layer.png"}
+    assert new >= expected | {"run/report.html", "run/posterior.nc", "run/animation.gif", "run/first-layer.png"}
 
 
 @pytest.mark.slow

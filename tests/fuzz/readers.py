@@ -15,6 +15,7 @@ import yaml
 from mutate import Mutation, spoil_bytes, spoil_json, spoil_yaml, spoil_zip
 from reading import (
     Own,
+    read_alpha_file,
     read_frames_file,
     read_image,
     read_journal,
@@ -113,6 +114,7 @@ def prepare(folder: Path) -> dict[str, Reader]:
         "recipe": Reader("r.yaml", read_recipe_file, recipes, (), (spoil_bytes, spoil_yaml)),
         "metrics.json": Reader("metrics.json", read_results_file, (run["metrics.json"],), (), both),
         "metrics.jsonl": Reader("metrics.jsonl", read_log_file, (run["metrics.jsonl"],), (), both),
+        "log-alpha.jsonl": Reader("log-alpha.jsonl", read_alpha_file, (run["log-alpha.jsonl"],), (), both),
         "pruned": Reader(file, read_pruned_file, pruned, (spoil_bytes, spoil_description)),
         "pruned-own": Reader(file, read_own_file, own, (spoil_bytes, spoil_description)),
         "posterior": Reader(file, read_posterior_file, (posterior,), (spoil_bytes, spoil_description)),

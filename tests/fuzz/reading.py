@@ -17,6 +17,7 @@ from pyro_vd.cli.arguments import likelihood_in
 from pyro_vd.data.files import load_image_folder
 from pyro_vd.export.pruned_file import read_info
 from pyro_vd.posterior.arviz_files import read_inference_data, to_tree
+from pyro_vd.training.alpha_log import read_alpha_log
 from pyro_vd.training.frame_files import read_frames
 from pyro_vd.workflow.comparison import read_results
 from pyro_vd.workflow.plans import Grid
@@ -123,6 +124,10 @@ def read_journal(path: Path) -> str:
 
 def read_log_file(path: Path) -> str:
     return repr(read_history(path.parent))
+
+
+def read_alpha_file(path: Path) -> str:
+    return repr(read_alpha_log(path))
 
 
 def read_frames_file(path: Path) -> str:

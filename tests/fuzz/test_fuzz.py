@@ -13,7 +13,17 @@ from support import ENVIRONMENT
 
 RUN = Path(__file__).with_name("run.py")
 READERS = {
-    *("recipe", "metrics.json", "metrics.jsonl", "pruned", "pruned-own", "posterior", "checkpoint", "torch-export"),
+    *(
+        "recipe",
+        "metrics.json",
+        "metrics.jsonl",
+        "log-alpha.jsonl",
+        "pruned",
+        "pruned-own",
+        "posterior",
+        "checkpoint",
+        "torch-export",
+    ),
     *("csv", "parquet", "texts", "journal", "frames", "npz", "idx", "image", "netcdf", "arviz-netcdf"),
 }
 

@@ -61,7 +61,10 @@ def test_where_theta_is_zero(tmp_path: Path) -> None:
     assert all(value is None for values in record["log_alpha"].values() for value in values)
 
 
-@pytest.mark.parametrize("text", ["{}", '{"epoch": 1, "log_alpha": 3}', '{"epoch": 1, "log_alpha": {"a": ["x"]}}', "\xff"])
+BROKEN = ["{}", "\xff", *(f'{{"epoch": 1, "log_alpha": {value}}}' for value in ("3", '{"a": ["x"]}', '{"a": [1.0]}'))]
+
+
+@pytest.mark.parametrize("text", BROKEN)
 def test_a_broken_log_is_refused(tmp_path: Path, text: str) -> None:
     (path := tmp_path / "a.jsonl").write_bytes(text.encode("latin1"))
     with refuses():

@@ -68,6 +68,7 @@ def test_every_command_takes_it(run: Path, tmp_path: Path) -> None:
     assert "validation RMSE" in run_cli("export", run, "--format=onnx", "--out", tmp_path / "n.onnx")[1]
     assert json_of("compare", run, "--out", tmp_path / "c.png")["runs"][0]["score"]["name"] == "rmse"
     assert "RMSE" in run_cli("compare", run)[1]
+    assert json_of("report", run, "--out", tmp_path / "r.html")["bytes"] > 1e6
     assert json_of("inspect", run)["layers"]
     assert json_of("animate", run, "--max-frames=2")["recorded"] == 4
 

@@ -97,6 +97,7 @@ RESULTS: dict[str, tuple[Shown, int, dict[str, Any]]] = {
                 losses(7),
             ),
             *("test data", {"masked": (2e-3, 1e-3)}, (), (HOSTILE,), (), Categorical(), torch.zeros(1, 2)),
+            *[None] * 5,  # what only the report page shows
         ),
         2,
         {"network": "before", "error": 0.05, "parameters": 300, "seconds.masked": 2e-3},
