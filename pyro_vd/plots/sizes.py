@@ -47,7 +47,7 @@ def before_and_after(before: Sequence[Deployed], after: Sequence[Deployed], mask
     figure = Figure(figsize=(9, max(4.2, 1.3 * len(masks))), layout="constrained")
     left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=(1.15, 1), wspace=0.04)[0]
     axes = left.subplots()
-    middles = []
+    middles: list[tuple[float, float]] = []
     for networks, name, colour, marker in ((before, "before", MUTED, "s"), (after, "after", COLOURS[0], "o")):
         size, error = (statistics.mean(part) for part in zip(*map(_numbers, networks), strict=True))
         for place, network in enumerate(networks):
@@ -79,7 +79,7 @@ def before_and_after(before: Sequence[Deployed], after: Sequence[Deployed], mask
     for (name, mask), own in zip(masks.items(), grid[:, 0], strict=True):
         draw_mask(own, mask)
         own.set_title(f"{plain(name)}: {int(mask.count_nonzero()):,} of {mask.numel():,} weights left", fontsize=9.5)
-        if own is not grid[-1, 0] and mask.ndim == masks[next(reversed(masks))].ndim:
+        if own is not grid[-1, 0] and mask.ndim == [*masks.values()][-1].ndim:
             own.set_xlabel("")
     return figure
 
