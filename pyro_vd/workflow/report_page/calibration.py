@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -47,12 +46,10 @@ def calibration_section(
         return left_out("calibration", TITLE, "Several heads are observed: their calibration is not shown.")
     classes = {name: found for name, found in predictions.items() if isinstance(found, Prediction)}
     numbers = {name: found for name, found in predictions.items() if isinstance(found, NumberPrediction)}
-    if classes and not y.is_floating_point():
+    if classes and (not y.is_floating_point() or bool(((y == 0) | (y == 1)).all())):
         labelled = {name: _labelled(found, y) for name, found in classes.items()}
         parts += [_reliability(labelled), _risk(labelled)]
-    elif numbers and not any(
-        math.isnan(end) for found in numbers.values() for end in found.quantile(0.5).flatten().tolist()[:1]
-    ):
+    elif numbers:
         parts.append(_coverage(numbers, y))
     else:
         parts.append(paragraph("For observations of this kind there is no figure of the calibration.", "left-out"))
@@ -61,7 +58,7 @@ def calibration_section(
 
 def _labelled(found: Prediction, y: Tensor) -> tuple[Tensor, Tensor]:
     """Probabilities ``(n, classes)`` and labels ``(n,)``, without labels that stand for none."""
-    p, labels = found.log_p.exp().flatten(0, -2), y.flatten()
+    p, labels = found.log_p.exp().flatten(0, -2), y.flatten().long()
     kept = (labels >= 0) & (labels < p.shape[-1])
     return p[kept], labels[kept]
 

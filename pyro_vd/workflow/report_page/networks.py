@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from pyro_vd._core.errors import InputError
 from pyro_vd.data.dataset import Arrays
 from pyro_vd.evaluation.checked_batches import CheckedBatches
 from pyro_vd.evaluation.observations import Observed
@@ -15,6 +16,7 @@ from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.networks.flops import network_cost
 from pyro_vd.networks.inputs import Inputs, num_examples, rows
 from pyro_vd.pruning.rule import PruningRule
+from pyro_vd.workflow.report_page.calibration import TITLE as CALIBRATION
 from pyro_vd.workflow.report_page.calibration import Measures, calibration_section
 from pyro_vd.workflow.report_page.inputs import InputNames, input_picture
 from pyro_vd.workflow.report_page.masks import mask_picture
@@ -58,11 +60,14 @@ def calibration_of(pair: Pair, data: Arrays | CheckedBatches, measured: Measures
     """
     x, y = next(iter(data)) if isinstance(data, CheckedBatches) else rows(data, slice(_MOST))
     networks = zip(pair.names, (pair.before, pair.after), pair.likelihoods, strict=True)
-    predictions = {name: predict(net, x, likelihood=likelihood) for name, net, likelihood in networks}
     notes = [f"The figures are of {num_examples(x):,} examples of the {what}."]
     if "ECE" in measured[0]:
         notes.append("ECE is the expected calibration error, over bins of equal width, and of equal mass.")
-    return calibration_section(predictions, y, measured, notes)
+    try:
+        predictions = {name: predict(net, x, likelihood=likelihood) for name, net, likelihood in networks}
+        return calibration_section(predictions, y, measured, notes)
+    except InputError as error:  # of distributions whose mean or distribution function torch does not have
+        return left_out("calibration", CALIBRATION, f"The calibration is not shown: {error}.")
 
 
 def threshold_of(
