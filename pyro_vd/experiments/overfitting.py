@@ -59,8 +59,8 @@ def run(setting: Setting) -> Outcome:
     spacing: dict[str, int] = {}
     rows = []
     for title, training, epochs, every in (
-        (f"{len(everything[0])} images", everything, setting.full(30, 8), 1),
-        (f"{few} images", some, setting.full(300, 80), 10),
+        (f"{len(everything[0]):,} images", everything, setting.full(30, 8), 1),
+        (f"{few:,} images", some, setting.full(300, 80), 10),
         ("random labels", random, setting.full(600, 400), 20),
     ):
         curves[title], spacing[title] = {}, every
@@ -71,7 +71,7 @@ def run(setting: Setting) -> Outcome:
             curves[title][label] = points
             errors = [f"{100 * error:.2f}" for error in points[-1]]
             is_random = training is random
-            where = f"{few} images, {title}" if is_random else title
+            where = f"{few:,} images, {title}" if is_random else title
             rows.append([where, label, *errors, *(_sizes(net) if is_random else ("", ""))])
 
     memory = curves.pop("random labels")

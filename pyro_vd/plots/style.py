@@ -86,7 +86,7 @@ def signed(number: float) -> str:
 def counts(axis: Axis) -> None:
     """Show the numbers of an axis as integers with separators of thousands, at whole numbers only."""
     if axis.get_scale() == "linear":
-        axis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
+        axis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
     axis.set_major_formatter("{x:,.0f}")
     axis.set_minor_formatter(NullFormatter())
 

@@ -50,8 +50,8 @@ def reliability(predictions: Mapping[str, tuple[Tensor, Tensor]]) -> Figure:
         shown = counts >= _FEWEST
         x, accuracy = (said / counts)[shown].tolist(), (found / counts)[shown].tolist()
         ends = [share_interval(share, number) for share, number in zip(accuracy, counts[shown].tolist(), strict=True)]
-        bars = [[a - low for a, (low, _) in zip(accuracy, ends, strict=True)]]
-        bars += [[high - a for a, (_, high) in zip(accuracy, ends, strict=True)]]
+        bars = [[max(0.0, a - low) for a, (low, _) in zip(accuracy, ends, strict=True)]]  # an end is 0 or 1 but for rounding
+        bars += [[max(0.0, high - a) for a, (_, high) in zip(accuracy, ends, strict=True)]]
         axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle="--", label="accuracy = confidence")
         axes.bar(edges[:-1].tolist(), (counts / len(right)).tolist(), 1 / CALIBRATION_BINS, align="edge", color="#DCE3EA")
         axes.errorbar(x, accuracy, bars, fmt="o", color=COLOURS[0], markersize=4, elinewidth=1.2, capsize=2, label=plain(label))

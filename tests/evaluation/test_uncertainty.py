@@ -125,6 +125,9 @@ def test_pictures() -> None:
         ece = evaluate(nn.Identity(), (given.log(), y)).ece
         assert axes.get_title().endswith(f": ECE {100 * ece:.2f} %")
     assert len(points_of(reliability({"few": (p[:9], y[:9])}), 0)[0]) == 0
+    for n in (21, 31, 38):  # their intervals end below 1 by rounding
+        sure = torch.tensor([[1.0, 0.0]]).repeat(n, 1)
+        assert points_of(reliability({"right": (sure, torch.zeros(n, dtype=torch.long))}), 0)[1] == 1
     curve = risk_coverage(p, y)
     drawn = error_against_coverage({"a": [curve, 2 * curve]}).axes[0]
     assert (drawn.get_xscale(), drawn.get_yscale()) == ("log", "log")
