@@ -14,6 +14,7 @@ from pyro_vd._core.errors import InputError
 from pyro_vd._core.extras import check_installed
 from pyro_vd._core.messages import quoted
 from pyro_vd._core.reading import check_regular, check_unpacked, reading
+from pyro_vd._core.trial import try_to_read
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -23,8 +24,7 @@ SUFFIXES = (".csv", ".parquet")
 _MOST_COLUMNS = 2**16
 """The most columns of a table; pandas takes seconds for so many."""
 
-_ROWS = 1024
-"""Rows of a Parquet file that are unpacked at a time."""
+_PARQUET_CHECK = Path(__file__).with_name("parquet_check.py")
 
 _SEPARATORS = ";\t|"
 """What may separate the columns of a file in which no comma does."""
@@ -103,7 +103,6 @@ def _first_line(path: Path) -> list[str]:
 
 
 def _parquet(path: Path) -> Any:
-    """Read a file in parts, with each text once: a small file may unpack to any size, and one text may stand in all rows."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -112,26 +111,15 @@ def _parquet(path: Path) -> Any:
         about, schema = pq.read_metadata(path), pq.read_schema(path)
         _check_count(path, about.num_columns)
         check_unpacked(path, size := 8 * about.num_rows * about.num_columns)
-        check_unpacked(path, _told(about))  # a batch has whole rows, of which one may be that large
-        with pq.ParquetFile(path, read_dictionary=[field.name for field in schema if _is_text(field.type)]) as file:
-            parts = []
-            for part in file.iter_batches(_ROWS):
-                parts.append(part)
-                check_unpacked(path, size := size + sum(map(_size, part.columns)))
-            frame = pa.Table.from_batches(parts, file.schema_arrow).cast(schema).to_pandas()
-        return frame.reset_index(drop=True)  # so that its rows are counted in messages
+        try_to_read(path, _PARQUET_CHECK)
+        from pyro_vd.data.parquet_check import parts
 
-
-def _told(about: Any) -> int:
-    """The bytes of all columns as the file tells them, in which a text of many rows is counted once."""
-    groups = map(about.row_group, range(about.num_row_groups))
-    return sum(group.column(place).total_uncompressed_size for group in groups for place in range(about.num_columns))
-
-
-def _is_text(kind: Any) -> bool:
-    import pyarrow as pa
-
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_binary(kind))
+        read = []
+        for part in parts(path):
+            read.append(part)
+            check_unpacked(path, size := size + sum(map(_size, part.columns)))
+        table = pa.Table.from_batches(read, read[0].schema) if read else schema.empty_table()
+        return table.cast(schema).to_pandas().reset_index(drop=True)  # so that its rows are counted in messages
 
 
 def _size(column: Any) -> int:
@@ -139,7 +127,9 @@ def _size(column: Any) -> int:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if not pa.types.is_dictionary(column.type) or not _is_text(column.type.value_type):
+    from pyro_vd.data.parquet_check import is_text
+
+    if not pa.types.is_dictionary(column.type) or not is_text(column.type.value_type):
         return int(column.nbytes)
     return int(pc.sum(pc.binary_length(column.dictionary).take(column.indices)).as_py() or 0)
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import io
-import signal
-import subprocess
-import sys
 import warnings
 from importlib.metadata import version
 from pathlib import Path
@@ -15,17 +12,16 @@ from typing import TYPE_CHECKING, Any
 from pyro_vd._core.arguments import check_path
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.extras import check_installed
-from pyro_vd._core.reading import most_unpacked, read_bytes, reading
+from pyro_vd._core.reading import read_bytes, reading
 from pyro_vd._core.sealed import check_end, has_seal, seal_end
 from pyro_vd._core.storage import write_atomically
+from pyro_vd._core.trial import try_to_read
 
 if TYPE_CHECKING:
     import xarray as xr
 
 _WHAT = "a NetCDF file of groups"
 _HDF5_CHECK = Path(__file__).with_name("hdf5_check.py")
-_SECONDS = 5
-"""The processor time in seconds for a small file, a hundred times what reading it takes."""
 
 _COMPRESSED = {"zlib": True, "complevel": 4, "shuffle": True}
 
@@ -124,27 +120,7 @@ def read_inference_data(path: Path | str) -> Any:
         content = read_bytes(path, _WHAT)
         if has_seal(content):  # files that ArviZ has written have none
             check_end(str(path), _WHAT, content)
-        size = len(content)
         del content  # before the arrays are read
-        _check_hdf5(path, size)
+        try_to_read(path, _HDF5_CHECK)
         with xr.open_datatree(path, engine="h5netcdf") as tree:
             return from_tree(tree.load())
-
-
-def _check_hdf5(path: Path, size: int) -> None:
-    """Read the whole file in another process, so that a crash or an endless loop of the C library does no harm.
-
-    Raises:
-        ValueError: the file cannot be read within its limits of memory and time.
-    """
-    most, seconds = most_unpacked(size), _SECONDS + size // 2**21
-    line = [sys.executable, str(_HDF5_CHECK), str(path.resolve()), str(most), str(seconds)]
-    try:  # longer than the processor time: the processor may be busy, and Windows cannot limit the processor time
-        done = subprocess.run(line, capture_output=True, text=True, errors="replace", timeout=60 + 10 * seconds)
-    except subprocess.TimeoutExpired:
-        raise ValueError("it cannot be read in time") from None
-    if done.returncode < 0:
-        name = signal.Signals(-done.returncode).name
-        raise ValueError("it cannot be read in time" if name in ("SIGXCPU", "SIGKILL") else f"reading it ends in {name}")
-    if done.returncode:
-        raise ValueError((done.stderr.splitlines() or ["it cannot be read"])[-1])

@@ -1,20 +1,13 @@
-"""A program that reads the whole of an HDF5 file, so that a crash or an endless loop of the C library ends only this process.
-
-Its arguments are the file, the largest number of bytes that the file's arrays may take, and a limit of processor time in
-seconds. It imports nothing from pyro_vd, so that it starts fast.
-"""
+"""Reads the whole of an HDF5 file, in a process of its own: see :mod:`pyro_vd._core.trial`. It imports nothing from pyro_vd."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from typing import Any
 
 import h5py
 
 _DEEPEST, _MOST_OBJECTS = 16, 100_000
-_OWN = 2**29
-"""Bytes that Python and h5py take."""
 
 
 def _objects(group: Any, levels: int) -> Iterator[Any]:
@@ -50,21 +43,3 @@ def check(path: str, most: int) -> None:
                 if (most := most - part.nbytes) < 0:
                     raise ValueError("its arrays are too large for a file of its size")
                 part[()]
-
-
-def main() -> None:
-    path, most, seconds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    if sys.platform != "win32":
-        import resource
-
-        used = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
-        resource.setrlimit(resource.RLIMIT_CPU, (int(used) + seconds, int(used) + seconds + 1))
-        resource.setrlimit(resource.RLIMIT_AS, (most + _OWN, most + _OWN))  # one text may be that of many places of an array
-    try:
-        check(path, most)
-    except BaseException as error:
-        sys.exit(" ".join(f"{error}".split()) or type(error).__name__)
-
-
-if __name__ == "__main__":
-    main()

@@ -175,3 +175,33 @@ def test_pipes_are_not_read(tmp_path: Path, name: str, read: Callable[[Path], An
     os.mkfifo(path := tmp_path / name)
     with refuses(ANYTHING, ANYTHING, str(path)):
         read(path)
+
+
+def test_a_parquet_file_that_crashes_its_library(tmp_path: Path) -> None:
+    """Arrow throws what Python does not know where the statistics of sizes do not fit; in older versions there are none."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = tmp_path / "a.parquet"
+    columns = {"a": np.arange(40) % 7, "y": np.arange(40) % 2, "c": ["x", "y z"] * 20}
+    pq.write_table(pa.table(columns), path)
+    content = path.read_bytes()
+    statistics = bytes([6, 25, 38, 0])  # a list of two numbers, the histogram of levels
+    path.write_bytes(content.replace(statistics, bytes([54, 93, 132, 122])))
+    if statistics in content:
+        with refuses(str(path), ANYTHING, "SIGABRT"):
+            table(path)
+    else:
+        assert len(table(path).x_train) == 32
+
+
+def test_a_text_of_a_parquet_file_that_is_none(tmp_path: Path) -> None:
+    """Arrow takes the bytes as they are; it raises an error of its own only when they are used."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = tmp_path / "a.parquet"
+    texts = pa.array([b"x", b"\xff"] * 20, pa.binary()).view(pa.string())
+    pq.write_table(pa.table({"a": texts, "y": np.arange(40) % 2}), path)
+    with refuses(str(path), ANYTHING, "UTF8"):
+        table(path)

@@ -123,7 +123,7 @@ def prepare(folder: Path) -> dict[str, Reader]:
         "frames": Reader("00000.npz", read_frames_file, (frames,), (spoil_bytes,), (spoil_zip,)),
         "npz": Reader("a.npz", lambda path: repr(asdict(load_npz(path))), (npz,), (spoil_bytes,), (spoil_zip,)),
         "csv": Reader("a.csv", read_table, (csv,), (), (spoil_bytes,)),
-        "parquet": Reader("a.parquet", read_table, (parquet,), (), (spoil_bytes,)),
+        "parquet": Reader("a.parquet", read_table, (parquet,), (), (spoil_bytes,), 4),
         "texts": Reader("texts/train.jsonl", read_texts, (texts,), (), both),
         "journal": Reader("journal.jsonl", read_journal, (journal_seed(),), (), both, 4),
         "idx": Reader(file, lambda path: repr(read_idx(path, 3).tolist()), (idx_seed,), (), (spoil_bytes,)),
