@@ -57,7 +57,7 @@ class InputPicture:
             scale_text = paragraph(
                 "Weights left per pixel: the stronger the colour, the more; an empty pixel is not read.", "small"
             )
-            most = f'<p class="small">The strongest colour: <span data-inputs-most>{max(counts):,}</span> weights.</p>'
+            most = f'<p class="small">Weights left of the strongest pixel: <span data-inputs-most>{max(counts):,}</span></p>'
             canvas = f'<canvas data-inputs {size} role="img" aria-label="weights left per pixel"></canvas>'
             return ("<h4>First layer: the pixels that are read</h4>", told, scale_text, canvas, most)
         if self.kind == "features":

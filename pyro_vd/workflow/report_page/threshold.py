@@ -42,7 +42,7 @@ def numbers_of(step: Step) -> dict[str, str]:
 
 def number(value: float) -> str:
     """Return a threshold as text."""
-    return "∞" if math.isinf(value) else f"{value:g}".replace("-", "−")
+    return "∞" if math.isinf(value) else f"{value:.4g}".replace("-", "−")
 
 
 def threshold_section(curve: ThresholdCurve, masks: Sequence[MaskPicture], inputs: InputPicture | None) -> Section:

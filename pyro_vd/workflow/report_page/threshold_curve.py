@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -22,6 +23,9 @@ from pyro_vd.pruning.rule import PruningRule, pruning_masks
 from pyro_vd.pruning.threshold_choice import CANDIDATES
 from pyro_vd.pruning.thresholds import highest_threshold
 from pyro_vd.training.progress import Bars
+
+_BELOW = 8
+"""The steps from a chosen threshold to the lowest candidate, where it is far below."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,7 @@ def threshold_curve(
         progress: whether to show how far it is.
     """
     highest = highest_threshold(guide.train_threshold)
-    thresholds = sorted({threshold for threshold in CANDIDATES if threshold <= highest} | {chosen})
+    thresholds = sorted({threshold for threshold in (*_below(chosen), *CANDIDATES) if threshold <= highest} | {chosen})
     levels = {name: torch.zeros(guide.mean(name).shape, dtype=torch.uint8) for name in guide.site_names}
     steps: list[Step] = []
     on = console(stderr=True)
@@ -97,6 +101,12 @@ def threshold_curve(
             else:
                 steps.append(_measured(guide, masks, threshold, validation, example, left))
     return ThresholdCurve(tuple(steps), thresholds.index(chosen), levels)
+
+
+def _below(chosen: float) -> list[float]:
+    """Thresholds from a chosen one to the lowest candidate, where it is far below."""
+    distance = CANDIDATES[0] - chosen
+    return [chosen + distance * k / _BELOW for k in range(1, _BELOW)] if 1 < distance < math.inf else []
 
 
 def _measured(
