@@ -103,25 +103,34 @@ def error_against_compression(configurations: Mapping[str, Sequence[tuple[float,
 
     Args:
         configurations: compression and score of each run, by configuration. A network without a weight has an infinite
-            compression, and is shown as a triangle at the right edge.
+            compression, and is shown as a triangle at the right edge; one whose error is not finite, as one at the upper edge.
     """
     scores = [score for runs in configurations.values() for _, score in runs]
     figure = Figure(figsize=(9, 4.4), layout="constrained")
     axes = figure.subplots()
     finite = [compression for runs in configurations.values() for compression, _ in runs if math.isfinite(compression)]
-    edge = 2 * max(finite, default=1.0)
+    edge, top = 2 * max(finite, default=1.0), 1.2 * max((s.shown for s in scores if math.isfinite(s.shown)), default=1.0)
     axes.set_xscale("log" if edge > 8 * min(finite, default=1.0) else "linear")
     labels = []
     for (name, runs), colour, marker in zip(configurations.items(), cycle(COLOURS), cycle(MARKERS)):
         x = [compression if math.isfinite(compression) else edge for compression, _ in runs]
-        y = [score.shown for _, score in runs]
+        y = [score.shown if math.isfinite(score.shown) else top for _, score in runs]
         empty = any(not math.isfinite(compression) for compression, _ in runs)
+        wrong = any(not math.isfinite(score.shown) for _, score in runs)
         if len(runs) > 1:
             axes.plot(x, y, linestyle="", marker=marker, color=colour, markersize=4, alpha=0.55, markeredgewidth=0)
         mean = statistics.mean(x), statistics.mean(y)
-        axes.plot(*mean, linestyle="", marker=">" if empty else marker, color=colour, markersize=9, markeredgecolor=INK)
+        axes.plot(
+            *mean,
+            linestyle="",
+            marker=">" if empty else "^" if wrong else marker,
+            color=colour,
+            markersize=9,
+            markeredgecolor=INK,
+        )
         seeds = f" ({len(runs)} seeds)" if len(runs) > 1 else ""
-        labels.append(Label(*mean, f"{plain(name)}{seeds}{' (no weight left)' if empty else ''}", colour))
+        remark = " (no weight left)" if empty else " (error not finite)" if wrong else ""
+        labels.append(Label(*mean, f"{plain(name)}{seeds}{remark}", colour))
     axes.margins(0.12)
     if axes.get_xscale() == "log":
         ratios(axes.xaxis)

@@ -209,7 +209,11 @@ def test_figure() -> None:
     assert [list(text.xy) for text in axes.texts] == [points[place][0] for place in (1, 2, 3)]
     figure.draw_without_rendering()
     ticks = {label.get_text() for label in axes.get_xticklabels()}
-    assert {"5", "10", "100"} <= ticks
+    assert {"10", "30", "100"} <= ticks
+    endless = {"a": [(4.0, Score(RMSE, math.inf))], "b": [(5.0, Score(RMSE, 2.0))]}
+    axes = error_against_compression(endless).axes[0]
+    assert [line.get_ydata()[0] for line in axes.lines] == [2.4, 2.0]
+    assert {text.get_text() for text in axes.texts} == {"a (error not finite)", "b"}
     close = {"a": [(4.0, Score(RMSE, 0.02))], "b": [(5.0, Score(RMSE, 0.03))]}
     assert error_against_compression(close).axes[0].get_xscale() == "linear"
 

@@ -103,7 +103,7 @@ def test_numbers_of_axes() -> None:
     assert {"0", "1", "2"} <= {*texts[1]}
     assert not [text for text in texts[1] if "." in text]
     assert "100,000" in texts[2]
-    assert {"0.5", "1", "10"} <= {*texts[3]}
+    assert {"0.3", "1", "10"} <= {*texts[3]}
     assert signed(-0.5) == "−0.5"
 
 
