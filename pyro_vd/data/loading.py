@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from pyro_vd._core.arguments import check_path
 from pyro_vd._core.array_files import read_arrays
 from pyro_vd._core.ending import temporary_folder
 from pyro_vd._core.errors import InputError
@@ -53,10 +54,10 @@ def load_data(
         InputError: an unknown name; data that are missing, broken or unfit for training; or a package that reads them is not
             installed.
     """
-    path = Path(name)
+    path = check_path("data", name)
     if name not in NAMES and holds_tables(path):
         return load_table(path, target, test=test, drop=drop, as_classes=as_classes)
-    root = data_root(data_dir)
+    root = data_root(data_dir if data_dir is None else check_path("data_dir", data_dir))
     load: Callable[[], Dataset]
     if built_in := {"digits": _digits, "diabetes": _diabetes}.get(name):
         load = built_in
@@ -87,7 +88,7 @@ def kind_of_data(name: str) -> str | None:
     Raises:
         InputError: an ``.npz`` file that is broken.
     """
-    path = Path(name)
+    path = check_path("data", name)
     if name in NAMES or not path.exists():
         return None
     if holds_tables(path):

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_vd._core.arguments import check_number
+from pyro_vd._core.arguments import check_number, check_path
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import must_be_one_of, quoted
 from pyro_vd.data.dataset import Dataset
@@ -54,7 +54,7 @@ def load_table(
         InputError: a package is missing; a file is missing, broken or empty; a column is missing, has missing values or a type
             that cannot be read; or the test part would be empty, or all.
     """
-    path = Path(path)
+    path = check_path("path", path)
     if path.is_dir():
         if test is not None:
             raise InputError(name="test", value=test, allowed=f"left out: {path} has a test file")
@@ -111,7 +111,7 @@ def read_table(
     Raises:
         InputError: see :func:`load_table`; or the target holds another class.
     """
-    path = Path(path)
+    path = check_path("path", path)
     frame = _frame_like(path := _part(path, "test") if path.is_dir() else path, features, target, classes)
     x = torch.from_numpy(features_in(str(path), frame, features))
     return x, None if target is None else torch.from_numpy(observations_in(str(path), frame, target, classes))

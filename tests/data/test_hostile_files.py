@@ -20,6 +20,7 @@ from pyro_vd import load_data, load_pruned
 from pyro_vd._core.yaml_files import read_yaml
 from pyro_vd.data.files import load_npz
 from pyro_vd.data.image_files import read_image
+from pyro_vd.data.loading import kind_of_data
 from pyro_vd.data.tables import load_table
 from pyro_vd.data.text_files import read_lines
 from pyro_vd.posterior.arviz_files import read_inference_data
@@ -205,3 +206,18 @@ def test_a_text_of_a_parquet_file_that_is_none(tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": texts, "y": np.arange(40) % 2}), path)
     with refuses(str(path), ANYTHING, "UTF8"):
         table(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("data", load_data),
+        ("data_dir", lambda path: load_data("mnist", path)),
+        ("data", kind_of_data),
+        ("path", lambda path: load_table(path, "y")),
+    ],
+)
+@pytest.mark.parametrize("path", ["x" * 5000 + ".csv", "a/" * 3000 + "a.npz", 3])
+def test_what_cannot_be_a_path(name: str, read: Callable[[Any], Any], path: Any) -> None:
+    with refuses(name, path):
+        read(path)
