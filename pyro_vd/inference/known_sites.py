@@ -126,8 +126,14 @@ def _function(module: Any) -> GuideSites | ModelSites | None:
 
 
 def _has_hooks(module: nn.Module) -> bool:
-    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
-    return any(hooks) or nn.modules.module._has_any_global_hook()
+    of_all = nn.modules.module
+    return any(
+        (
+            *(module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks),
+            *(of_all._global_forward_hooks, of_all._global_forward_pre_hooks),
+            *(of_all._global_backward_hooks, of_all._global_backward_pre_hooks),
+        )
+    )
 
 
 def _only_parameters_are_traced() -> bool:
