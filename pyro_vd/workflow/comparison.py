@@ -151,13 +151,14 @@ def configurations(results: Sequence[RunResult]) -> dict[str, list[RunResult]]:
     """
     group_of = {id(result): group for group in same_but_seed(results) for result in group}
     found: dict[str, list[RunResult]] = {}
+    names = {result.run for result in results}
     for result in results:
         group = group_of.get(id(result), [result])
         columns = zip(*(each.run for each in group), strict=False)
         common = "".join(letters[0] for letters in takewhile(lambda letters: len({*letters}) == 1, columns))
         common = common.rstrip("-_.") if len(group) > 1 else common
-        name = common if common and not common.endswith("/") and found.get(common, group) == group else group[0].run
-        found[name] = group
+        is_taken = common in names - {each.run for each in group} or found.get(common, group) != group
+        found[group[0].run if is_taken or not common or common.endswith("/") else common] = group
     return found
 
 

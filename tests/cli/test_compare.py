@@ -122,6 +122,10 @@ def test_configurations_are_named_by_what_their_runs_have_in_common(runs: list[P
     apart = [run.rename(run.parent / name) for run, name in zip(folders, "abc", strict=True)]
     results = read_results(apart)
     assert configurations(results) == {str(apart[0]): results}, "they have nothing but the folder above in common"
+    other = [run.rename(run.parent / name) for run, name in zip(apart, ("a-0", "a-1", "a"), strict=True)]
+    (other[2] / "recipe.yaml").write_text((other[2] / "recipe.yaml").read_text().replace("threads: 1", "threads: 2"))
+    results = read_results(other)
+    assert configurations(results) == {str(other[0]): results[:2], str(other[2]): results[2:]}, "a run has this name"
 
 
 def test_runs_of_an_earlier_version_have_a_dash(runs: list[Path]) -> None:
