@@ -17,6 +17,7 @@ from pyro_vd.data.dataset import Arrays
 from pyro_vd.workflow.recipe_data import data_of
 from pyro_vd.workflow.recipe_files import parse_recipe
 from pyro_vd.workflow.run_folder import read_metrics, recipe_of
+from pyro_vd.workflow.tables import units_text
 
 EXAMPLES = 1024
 """The number of test inputs; the network's own predictions are taken for their classes."""
@@ -44,7 +45,7 @@ def stand_in(folder: Path, data_dir: Path | None) -> tuple[nn.Module, nn.Module,
     """A dense network, a pruned one, and inputs with the pruned network's predictions."""
     metrics = read_metrics(folder)
     pruned = {layer["site"]: layer for layer in metrics["networks"]["pruned"]["layers"]}
-    words, columns, units = map(int, re.findall(r"\d+", metrics["compact"]["units"])[:3])
+    words, columns, units = map(int, re.findall(r"\d+", units_text(metrics["compact"]["units"]))[:3])
     recipe = parse_recipe(recipe_of(folder))
     torch.manual_seed(0)
     dense = recipe.model.build().eval()

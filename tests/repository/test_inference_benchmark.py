@@ -123,13 +123,23 @@ def test_the_whole_of_it(
     assert row.count(" µs") == 5
 
 
+def units(kind: str, inputs: int, count: int) -> dict[str, Any]:
+    """An entry of ``compact.units`` in ``metrics.json``."""
+    left = {"inputs": list(range(inputs)), "units": list(range(count))}
+    return {"kind": kind, **left, "all_inputs": 200, "all_units": 200}
+
+
+UNITS = {"embedding": units("Embedding", 30, 7), "lstm.l0": units("LSTM", 7, 5), "head": units("Linear", 5, 2)}
+
+
+@pytest.mark.parametrize("left", ["30-7-5 (embedding: 30 of 200 rows)", UNITS], ids=["earlier version", "by layer"])
 def test_a_network_in_the_place_of_one_whose_weights_are_gone_has_its_sizes(
-    benchmark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    benchmark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: object
 ) -> None:
     made = import_module("inference_stand_in")
     layers = {"embedding.weight": 40, "lstm.weight_ih_l0": 60, "lstm.weight_hh_l0": 90, "head.weight": 8}
     pruned = {"layers": [{"site": site, "nonzero": count} for site, count in layers.items()]}
-    metrics = {"networks": {"pruned": pruned}, "compact": {"units": "30-7-5 (embedding: 30 of 200 rows)"}}
+    metrics = {"networks": {"pruned": pruned}, "compact": {"units": left}}
     recipe = parse_recipe({"data": {"name": "imdb"}, "model": {"class": "pyro_vd.networks.lstm_classifier", "args": ARGUMENTS}})
     x = torch.randint(200, (50, 9))
     monkeypatch.setattr(made, "read_metrics", lambda folder: metrics)
