@@ -26,7 +26,8 @@ def looks_untrained(net: nn.Module, data: Arrays | CheckedBatches, likelihood: O
     """Return a sentence where a network predicts hardly better than it does from the inputs of other examples; else None.
 
     Predictions for inputs that are dealt out anew keep their distribution, and have nothing to do with the observations: this
-    is the error of guessing, whatever is observed, and however rare some of the classes are.
+    is the error of guessing, whatever is observed, and however rare some of the classes are. Every example gets the input of
+    another one; where each batch is a single example, there is none, and nothing can be said.
 
     Args:
         net: the network.
@@ -35,12 +36,17 @@ def looks_untrained(net: nn.Module, data: Arrays | CheckedBatches, likelihood: O
         losses: those of the network on the data.
     """
     generator = torch.Generator().manual_seed(0)
+    sizes: list[int] = []
 
     def dealt(pair: Arrays) -> Arrays:
         x, y = pair
-        return rows(x, torch.randperm(num_examples(x), generator=generator)), y
+        sizes.append(num_examples(x))
+        order = torch.randperm(sizes[-1], generator=generator)
+        return rows(x, order.roll(1)[order.argsort()]), y  # in a circle, so that nobody keeps its own
 
     guessed = losses_in(net, (dealt(each) for each in (data if isinstance(data, CheckedBatches) else [data])), likelihood)
+    if max(sizes, default=1) == 1:
+        return None
     if (most := _MOST.get(losses.name)) is not None:
         has_learnt = losses.mean < most * guessed.mean
     else:
