@@ -20,7 +20,7 @@ from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.models.likelihood import Likelihood
 from pyro_vd.networks.checks import check_hooks, check_module
 from pyro_vd.networks.copies import copy_network
-from pyro_vd.training.callbacks import Callback
+from pyro_vd.training.callbacks import Callback, Callbacks
 from pyro_vd.training.progress import ProgressBar
 from pyro_vd.training.spec import Augmentation
 from pyro_vd.workflow.compress_arguments import check_arguments
@@ -111,6 +111,7 @@ def compress(
         seed=seed,
         device=device,
     )
+    Callbacks(callbacks)  # refuses what are none
     if check_flag("resume", resume) and folder is None:
         raise InputError(name="resume", value=resume, allowed="False where no folder is given")
     model = BayesianNetwork(given := copy_network(net).cpu().eval(), copy.deepcopy(likelihood))

@@ -344,6 +344,8 @@ def test_losses_after_are_those_of_the_likelihood_that_was_trained() -> None:
         ({"target": 5, "epochs": 0}, "epochs", 0),
         ({"target": 5, "lr": -1}, "lr", -1),
         ({"target": 5, "device": "nope"}, "device", "nope"),
+        ({"target": 5, "callbacks": None}, "callbacks", None),
+        ({"target": 5, "callbacks": [3]}, "callbacks", [3]),
     ],
 )
 def test_bad_arguments_are_refused(net: nn.Module, options: dict[str, Any], name: str, value: object) -> None:
