@@ -75,7 +75,8 @@ def end_process(code: int, message: str = "") -> NoReturn:
 def interruptible(message: str) -> Iterator[None]:
     """Let Ctrl-C raise KeyboardInterrupt, and end the process where that would not be heard: in an import or a destructor.
 
-    A process that ignores Ctrl-C, as one in the background does, goes on doing so.
+    A process that ignores Ctrl-C, as one in the background does, goes on doing so. Processes that are forked in the block, as
+    those that load data, do the same, without the message.
 
     Args:
         message: one line for standard error, where the process is ended here.
@@ -83,9 +84,11 @@ def interruptible(message: str) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is not _RAISES:
         yield
         return
-    interrupted, shown = False, sys.unraisablehook
+    interrupted, shown, process = False, sys.unraisablehook, os.getpid()
 
     def end() -> NoReturn:
+        if os.getpid() != process:  # forked from this one, which says it itself
+            end_process(INTERRUPTED)
         end_process(INTERRUPTED, (_SHOW_CURSOR if sys.stderr.isatty() else "") + message)  # a progress bar may have hidden it
 
     def interrupt(number: int, frame: FrameType | None) -> None:

@@ -50,3 +50,27 @@ def test_a_forked_process_spares_the_files_of_its_parent(tmp_path: Path) -> None
     fork = "child = os.fork() or os.kill(os.getpid(), signal.SIGTERM); assert os.waitpid(child, 0)[1] >> 8 == 143"
     done = python(WRITING.format(what=fork), tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "before\nhalfrest True", "ended\n")
+
+
+FORKED = """
+import os, signal, time
+from pyro_vd._core.ending import interruptible
+
+class Held:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+with interruptible("interrupted"):
+    if not (child := os.fork()):
+        Held()
+        print("went on", flush=True)
+        os._exit(0)
+    print(os.waitpid(child, 0)[1] >> 8)
+"""
+
+
+def test_a_forked_process_ends_at_ctrl_c_without_the_message_of_its_parent(tmp_path: Path) -> None:
+    done = python(FORKED, tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "130\n", "")
