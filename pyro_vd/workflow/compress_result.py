@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from pyro_vd._core.arguments import check_path
+from pyro_vd._core.arguments import check_file, check_path
 from pyro_vd._core.shown import Row, Shown, as_plain, flat, html_table
 from pyro_vd._core.storage import write_atomically
 from pyro_vd.evaluation.deployed import kilobytes
@@ -192,12 +192,13 @@ class CompressResult(Shown):
         """Write the report as one file of HTML, which needs no other one and no connection; it is replaced if it exists.
 
         Raises:
+            InputError: the folder of the file is missing, or the path is not that of a file.
             MissingPackageError: the extra ``report`` is not installed.
             OSError: the disk is full or the folder is not writable.
         """
         from pyro_vd.workflow.report_page.of_compression import compression_report  # it imports this module
 
-        write_atomically(check_path("path", path), compression_report(self))
+        write_atomically(check_file("path", path), compression_report(self))
 
 
 def _lines(rows: list[list[str]]) -> list[str]:

@@ -66,7 +66,7 @@ class Run:
             progress: whether to show how far it is.
 
         Raises:
-            InputError: the data of the run are missing.
+            InputError: the folder of the file is missing; the path is not that of a file; or the data of the run are missing.
             MissingPackageError: the extra ``report`` is not installed.
             OSError: the file cannot be written.
         """

@@ -15,6 +15,8 @@ from pyro_vd import load_run
 from pyro_vd._core.extras import PACKAGES
 from pyro_vd.cli.report import FILE
 from pyro_vd.evaluation.score import ERROR, Score
+from pyro_vd.export import load_pruned, save_pruned
+from pyro_vd.export.pruned_file import read_info
 from pyro_vd.training.alpha_log import read_alpha_log
 from pyro_vd.workflow.comparison import RunResult
 from pyro_vd.workflow.pretraining import CHECKPOINT, pretrained_in
@@ -61,6 +63,24 @@ def test_refusals(run: Path, tmp_path: Path) -> None:
     (numbers / "metrics.json").write_text(json.dumps(metrics))
     refused("report", run, numbers, "--out", tmp_path / "a.html", quoted=["error", "rmse"])
     assert not (tmp_path / "a.html").exists()
+
+
+def test_a_place_where_no_file_can_be_is_refused_before_anything_is_measured(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pyro_vd.workflow.report_page.files.run_report", lambda *_: pytest.fail("measured"))
+    refused("report", run, "--out", tmp_path / "none" / "a.html", quoted=[str(tmp_path / "none"), "no folder"])
+    refused("report", run, "--out", tmp_path, "--overwrite", quoted=[str(tmp_path), "not a file"])
+
+
+def test_what_is_said_of_a_network_is_said_once(run: Path, caplog: pytest.LogCaptureFixture) -> None:
+    net = load_pruned(path := run / "pruned.safetensors")
+    for parameter in net.parameters():
+        parameter.data.zero_()
+    save_pruned(net, path, read_info(path))
+    caplog.clear()
+    run_report(run, progress=False)
+    assert caplog.text.count("no input reaches the output") == 1
 
 
 def test_without_the_extra(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +147,9 @@ def test_pictures_of_masks() -> None:
     assert torch.equal(tiles[:3, :3], filters[0, 0])
     assert torch.equal(tiles[:3, 4:7], filters[1, 0])
     assert (tiles[:, 3] == NO_CELL).all()
-    assert max(picture.levels.shape) <= max(MOST_ROWS, MOST_COLUMNS)
+    wide = mask_picture("a", torch.zeros(2 * MOST_ROWS + 1, MOST_COLUMNS + 1, dtype=torch.uint8), ("out", "in")).levels.shape
+    assert wide[0] <= MOST_ROWS
+    assert wide[1] <= MOST_COLUMNS
 
 
 @pytest.mark.parametrize(("numbers", "text"), [((), ""), ((3,), "3"), ((0, 1, 2, 4, 8, 9), "0–2, 4, 8–9")])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from pyro_vd._core.arguments import check_file
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.storage import write_atomically
 from pyro_vd.workflow.comparison import differences, in_order, read_results, without_validation
@@ -28,12 +29,13 @@ def report_runs(
         progress: whether to show how far it is.
 
     Raises:
-        InputError: a folder holds no finished run, or is given twice; the data of a run are missing; or the runs have different
-            kinds of scores.
+        InputError: the file cannot be one, as its folder is missing; a folder holds no finished run, or is given twice; the
+            data of a run are missing; or the runs have different kinds of scores.
         MissingPackageError: the extra ``report`` is not installed.
         OSError: the file cannot be written.
     """
     check_report()
+    path = check_file("out", path)  # measuring takes a while
     results = read_results([Path(run) for run in runs])
     if len(scores := {result.score.name for result in results}) > 1:
         message = f"runs with {' and '.join(sorted(scores))} cannot be in one report; report on them apart"
@@ -46,4 +48,4 @@ def report_runs(
     names = folders if len(set(folders)) == len(runs) else list(map(str, runs))
     subjects = [run_report(run, data_dir, progress, name) for run, name in zip(runs, names, strict=True)]
     title = f"Report on {names[0]}" if len(runs) == 1 else f"Report on {len(runs)} runs"
-    write_atomically(Path(path), page(title, _LEAD, subjects, common))
+    write_atomically(path, page(title, _LEAD, subjects, common))

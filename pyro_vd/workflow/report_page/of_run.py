@@ -11,7 +11,8 @@ from typing import Any
 from torch import nn
 
 from pyro_vd._core.errors import InputError
-from pyro_vd.compaction import compact, surviving_units
+from pyro_vd.compaction.compacting import told
+from pyro_vd.compaction.layer_units import layer_units
 from pyro_vd.evaluation.score import score_in
 from pyro_vd.evaluation.standard_error import share_interval
 from pyro_vd.export.pruned_file import read_info
@@ -56,7 +57,8 @@ def run_report(
     run = load_run(folder, data_dir)
     metrics = read_metrics(run.folder)
     example, pruned = rows(run.data.test[0], slice(3)), run_pruned(run.folder)
-    networks, pair = metrics["networks"], _pair(run, compact(pruned, example))
+    small = told(pruned, example)
+    networks, pair = metrics["networks"], _pair(run, small.net)
     before = _PRETRAINED if _PRETRAINED in networks else _MEAN
     weights, left = (sum(layer[key] for layer in networks[_PRUNED]["layers"]) for key in ("weights", "nonzero"))
     sizes = {"weights that are not zero": (weights, left), **pair.sizes(example)}
@@ -67,7 +69,7 @@ def run_report(
         headline(errors, sizes, deployed(pair.before, pair.after, example), (note,)),
         threshold_of(run.guide, run.recipe.prune.rule, run_rule(run).threshold, run.validation, names, progress),
         _alpha(run),
-        units_section(surviving_units(pruned, example), _inputs(metrics)),
+        units_section(layer_units(pruned, small.plan), _inputs(metrics)),
         calibration_of(pair, run.data.test, quality_table(networks), "test data"),
         training_section(read_history(run.folder)),
         _repeat(run, metrics),

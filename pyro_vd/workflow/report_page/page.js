@@ -54,7 +54,7 @@
         paint(canvas, (set) => {
           for (let cell = 0; cell < rows * columns; cell++) {
             const level = levels[first + cell];
-            set(cell, level === 255 ? gap : level >= steps - at && level > 0 ? kept : empty);
+            set(cell, level === 255 ? gap : level >= steps - at ? kept : empty);
           }
         });
       });
@@ -141,11 +141,7 @@
       const { traces, layout } = themed(chart);
       if (slider) {
         const x = sliderOf(slider).thresholds[Number(slider.value)];
-        for (const trace of traces.filter((each) => each.fillcolor)) {
-      const [red, green, blue] = [1, 3, 5].map((at) => parseInt(trace.fillcolor.slice(at, at + 2), 16));
-      trace.fillcolor = `rgba(${red},${green},${blue},${trace.meta})`;
-    }
-    for (const shape of layout.shapes) Object.assign(shape, { x0: x, x1: x });
+        for (const shape of layout.shapes) Object.assign(shape, { x0: x, x1: x });
       }
       return Plotly.react(place, traces, { ...layout, height: place.clientHeight }, config);
     };
