@@ -12,7 +12,8 @@ INTRODUCTION = """# Latency of pruned networks
 
 Written by `python benchmarks/inference.py RUN… --table docs/inference.md` from folders of finished runs. All forms of a network
 take turns in one process, and medians are shown: microseconds of a batch for `dense`, the network before pruning, and for the
-other forms how many times faster they are; below 1 they are slower.
+other forms how many times faster they are; below 1 they are slower. On one thread the time is that of
+the processor, on several it is that of the clock.
 
 - `masked` holds the pruned weights as zeros; `compact` is `compact(masked)`, without the units that do not matter.
 - `CSR` runs each layer as compressed sparse rows, `compact CSR` those of the compact network.

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 from measured_runs import folder
+from measured_tables import table
 
 from pyro_vd.workflow.run_folder import read_metrics
 from pyro_vd.workflow.tables import spread
@@ -31,7 +32,7 @@ def settings(name: str, seed: int) -> dict[str, Any]:
 def curve(recipe: str, seeds: Sequence[int], variants: Mapping[str, Sequence[int]]) -> list[str]:
     """The lines of the table: the recipe as it is, and its variants by the keys that were changed, sorted by compression."""
     base = settings(recipe, seeds[0])
-    rows: list[tuple[float, str]] = []
+    rows: list[tuple[float, list[str]]] = []
     for name, of_seeds in {recipe: seeds, **{f"{recipe}-{variant}": own for variant, own in variants.items()}}.items():
         changed = {key: value for key, value in settings(name, of_seeds[0]).items() if base.get(key) != value}
         changed = {key: value for key, value in changed.items() if not key.startswith("train.kl_weights.")}
@@ -45,6 +46,6 @@ def curve(recipe: str, seeds: Sequence[int], variants: Mapping[str, Sequence[int
             spread([100 * net["error"] for net in pruned], 2),
             spread([net["compression"] for net in pruned], 1),
         ]
-        rows.append((pruned[0]["compression"], f"| {' | '.join(cells)} |"))
-    head = ["| recipe, keys changed | seeds | validation error % | test error % | compression |", "|---|---|---|---|---|"]
-    return ["Error against compression:", "", *head, *(row for _, row in sorted(rows)), ""]
+        rows.append((pruned[0]["compression"], cells))
+    head = ["recipe, keys changed", "seeds", "validation error %", "test error %", "compression"]
+    return ["Error against compression:", "", *table(head, [cells for _, cells in sorted(rows)])]

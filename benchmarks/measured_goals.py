@@ -1,4 +1,4 @@
-"""What was published of the networks in runs/README.md, what was to be reached, and whether it was."""
+"""What was published of the networks in the measured results, what was to be reached, and whether it was."""
 
 from __future__ import annotations
 

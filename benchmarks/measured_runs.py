@@ -1,4 +1,4 @@
-"""The section of one run in runs/README.md: tables, published numbers, and pictures."""
+"""The section of one recipe in the measured results: tables, published numbers, and pictures."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from measured_goals import verdict
+from measured_tables import table
 
 from pyro_vd import load_pruned
 from pyro_vd._core.storage import save_figure
@@ -60,20 +61,25 @@ def size_columns(runs: list[dict[str, Any]]) -> tuple[str, ...]:
     return SIZES if all("deployed" in network for run in runs for network in run["networks"].values()) else SIZES[:1]
 
 
-def rows(runs: list[dict[str, Any]]) -> list[str]:
-    lines = []
+def quality_rows(runs: list[dict[str, Any]]) -> list[list[str]]:
+    """The cells of the scores, a row per network."""
+    rows = []
+    for name in runs[0]["networks"]:
+        networks = [run["networks"][name] for run in runs]
+        scores = (spread([factor * n[key] for n in networks], digits) for key, factor, digits in columns(runs).values())
+        rows.append([name, *scores])
+    return rows
+
+
+def size_rows(runs: list[dict[str, Any]]) -> list[list[str]]:
+    """The cells of the sizes, a row per network."""
+    rows = []
     for name in runs[0]["networks"]:
         networks = [run["networks"][name] for run in runs]
         shares = [sparsity_by_site(n["layers"]) for n in networks]
         sparsity = {site: statistics.mean(share[site] for share in shares) for site in shares[0]}
-        cells = [
-            name,
-            *(spread([factor * n[key] for n in networks], digits) for key, factor, digits in columns(runs).values()),
-            *size_spreads(networks)[: len(size_columns(runs))],
-            sparsities(sparsity),
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return lines
+        rows.append([name, *size_spreads(networks)[: len(size_columns(runs))], sparsities(sparsity)])
+    return rows
 
 
 def section(recipe: str, runs: list[dict[str, Any]]) -> list[str]:
@@ -106,10 +112,8 @@ def section(recipe: str, runs: list[dict[str, Any]]) -> list[str]:
         f"with {runs[0]['threads']} thread(s) on {runs[0]['device']}; "
         f"{sum(run['skipped'] for run in runs)} steps were skipped. {versions}.",
         "",
-        f"| network | {' | '.join([*columns(runs), *size_columns(runs)])} | {SPARSITY} |",
-        "|---" * (len(columns(runs)) + len(size_columns(runs)) + 2) + "|",
-        *rows(runs),
-        "",
+        *table(["network", *columns(runs)], quality_rows(runs)),
+        *table(["network", *size_columns(runs), SPARSITY], size_rows(runs)),
         f"Pruned, seed by seed: {per_seed}.",
     ]
     if columns(runs) is NUMBERS:
@@ -152,19 +156,19 @@ def animation(recipe: str, seed: int) -> list[str]:
     lines = ["```", train, f"pyro-vd animate {out}", "```", ""]
     for name, text in (("animation.gif", "the weights while training"), ("first-layer.png", "the first layer, unit by unit")):
         shutil.copyfile(run / name, ROOT / "docs" / f"{recipe}-{name}")
-        lines += [f"![{recipe}: {text}](../docs/{recipe}-{name})", ""]
+        lines += [f"![{recipe}: {text}](../{recipe}-{name})", ""]
     return lines
 
 
 def draw(recipe: str, runs: list[dict[str, Any]]) -> str:
-    """The picture of the runs of a recipe, written beside the documentation; its path as seen from runs/."""
+    """The picture of the runs of a recipe, written beside the documentation; its path as seen from docs/results/."""
     net = load_pruned(folder(recipe, runs[0]["seed"]) / "pruned.safetensors")
     masks = {name: weight != 0 for name, weight in named_weights(net)}
     figure = before_and_after(*([deployed(run, name) for run in runs] for name in ("pretrained", "pruned")), masks)
     path = ROOT / "docs" / f"{recipe}.png"
     path.parent.mkdir(exist_ok=True)
     save_figure(figure, path)
-    return f"../{path.relative_to(ROOT)}"
+    return f"../{path.name}"
 
 
 def deployed(run: dict[str, Any], name: str) -> Deployed:

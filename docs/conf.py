@@ -49,7 +49,8 @@ python_use_unqualified_type_names = True
 
 html_theme = "furo"
 html_title = "pyro_vd"
-html_static_path: list[str] = []
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 
 reference_pages.write(HERE / "reference")
 

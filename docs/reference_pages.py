@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import io
+import re
 from contextlib import redirect_stdout, suppress
 from importlib import import_module
 from pathlib import Path
@@ -13,6 +14,8 @@ from unittest.mock import patch
 
 from pyro_vd.cli.commands import COMMANDS
 from pyro_vd.cli.main import main
+from pyro_vd.cli.parsing import metavar
+from pyro_vd.workflow.recipe_files import recipe_sections
 
 PACKAGES = (
     *("", ".models", ".guides", ".distributions", ".inference", ".training", ".pruning", ".compaction", ".runtime", ".export"),
@@ -22,14 +25,14 @@ PACKAGES = (
 
 def write(folder: Path) -> None:
     """Write the pages, each only where it has changed, so that a second build is quick."""
-    pages = {"commands.md": commands()}
+    pages = {"commands.md": commands(), "recipes.md": recipe_keys()}
     for package in PACKAGES:
         module = import_module(f"pyro_vd{package}")
         pages[f"{module.__name__}.md"] = names_of(module)
-    listed = "\n".join(sorted(page.removesuffix(".md") for page in pages if page != "commands.md"))
+    listed = "\n".join(sorted(page.removesuffix(".md") for page in pages if page.startswith("pyro_vd")))
     pages["index.md"] = (
         f"# Reference\n\nEvery public name, by package; and every command with every key of a recipe.\n\n"
-        f"```{{toctree}}\n:maxdepth: 1\n\ncommands\n{listed}\n```\n"
+        f"```{{toctree}}\n:maxdepth: 1\n\ncommands\nrecipes\n{listed}\n```\n"
     )
     folder.mkdir(exist_ok=True)
     for name, text in pages.items():
@@ -67,13 +70,34 @@ def _home(module: ModuleType, name: str) -> str:
 def commands() -> str:
     """The page of the commands: what each prints with ``--help``, in 100 columns."""
     parts = [
-        "# Commands and keys of recipes",
+        "# Commands",
         "",
-        "A recipe has the keys that `pyro-vd train` lists, with a point where they lie deeper.",
+        "What each command prints with `--help`. The keys of a recipe are on [a page of their own](recipes.md).",
         "",
     ]
     for name, what in COMMANDS.items():
         parts += [f"## pyro-vd {name}", "", f"{what[0].upper()}{what[1:]}.", "", "```text", _help(name), "```", ""]
+    return "\n".join(parts)
+
+
+def recipe_keys() -> str:
+    """The page of the keys of a recipe, a table per section."""
+    parts = [
+        "# Keys of a recipe",
+        "",
+        "A recipe is a YAML file; keys that it leaves out have their defaults.",
+        "On the command line a key has two dashes before it: `pyro-vd train digits --train.epochs 50`.",
+        "",
+    ]
+    for section in recipe_sections():
+        title = f"`{section.key}`: {section.title[0].lower()}{section.title[1:]}" if section.key else "At the top"
+        parts += [f"## {title}", "", "| key | value | what |", "| --- | --- | --- |"]
+        for setting in section.settings:
+            value = metavar(*setting.hints).strip("{}").replace(",", ", ")
+            value = {"N": "number", "X": "number", "VALUE": ""}.get(value, value)
+            cells = (f"`{setting.key}`", value, re.sub(r"([|$<])", r"\\\1", setting.help))
+            parts.append(f"| {' | '.join(cells)} |")
+        parts.append("")
     return "\n".join(parts)
 
 

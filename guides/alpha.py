@@ -29,6 +29,13 @@ def log_alpha(guide: WeightGuide) -> dict[str, Tensor]:
 
     Raises:
         InputError: ``guide`` is not a guide, or its posterior of a site has no log α, such as that of a point estimate.
+
+    Examples:
+        >>> from torch import nn
+        >>> from pyro_vd import BayesianNetwork, VariationalDropout, log_alpha
+        >>> values = log_alpha(VariationalDropout(BayesianNetwork(nn.Linear(4, 3))))
+        >>> {name: tuple(each.shape) for name, each in values.items()}
+        {'weight': (3, 4)}
     """
     check_guide(guide)
     return {name: site_log_alpha(guide, name) for name in guide.site_names}

@@ -32,6 +32,15 @@ class GroupVariationalDropout(UnitGuide):
     Raises:
         InputError: the model has another prior; ``log_sigma2`` is out of range; ``weight_noise`` is not a bool; the
             example does not fit the network; or weights have half precision.
+
+    Examples:
+        >>> from torch import nn
+        >>> from pyro_vd import BayesianNetwork, GroupVariationalDropout
+        >>> from pyro_vd.distributions import NormalJeffreys
+        >>> model = BayesianNetwork(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)), prior=NormalJeffreys)
+        >>> guide = GroupVariationalDropout(model)  # a noisy factor for each input of each layer
+        >>> [tuple(guide.site(name).z_log_sigma2.shape) for name in guide.site_names]
+        [(4,), (8,)]
     """
 
     initial_z_mu: float = 1.0

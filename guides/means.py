@@ -22,6 +22,15 @@ def posterior_mean(guide: WeightGuide) -> nn.Module:
 
     Raises:
         InputError: ``guide`` is not a guide over weights.
+
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> from pyro_vd import BayesianNetwork, VariationalDropout, posterior_mean
+        >>> net = nn.Linear(4, 3)
+        >>> guide = VariationalDropout(BayesianNetwork(net))  # θ starts at the weights of the network
+        >>> torch.equal(posterior_mean(guide).weight, net.weight)
+        True
     """
     check_guide(guide)
     return guide.model.to_module({name: guide.mean(name) for name in guide.site_names})

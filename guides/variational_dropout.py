@@ -51,6 +51,13 @@ class VariationalDropout(_HasSharing, WeightGuide):
     Raises:
         InputError: ``log_sigma2`` or ``alpha_sharing`` is out of range; ``log_sigma2`` gives a site no value; or weights have
             half precision.
+
+    Examples:
+        >>> from torch import nn
+        >>> from pyro_vd import BayesianNetwork, VariationalDropout
+        >>> guide = VariationalDropout(BayesianNetwork(nn.Linear(4, 3)), log_sigma2=-8.0)
+        >>> {name: tuple(parameter.shape) for name, parameter in guide.named_parameters()}
+        {'sites.weight.theta': (3, 4), 'sites.weight.log_sigma2': (3, 4)}
     """
 
     learns_alpha = True

@@ -77,6 +77,13 @@ class BayesianNetwork(WeightedNetwork):
             half precision; ``output`` is not a key, an index or a function; ``prior`` gives no distribution of the weight's
             shape; ``shared`` names an unknown weight; a pattern in ``include``, ``exclude`` or ``prior`` matches no name;
             ``num_data`` is not an integer of at least 1.
+
+    Examples:
+        >>> from torch import nn
+        >>> from pyro_vd import BayesianNetwork
+        >>> model = BayesianNetwork(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)))
+        >>> model.weight_names
+        ['0.weight', '2.weight']
     """
 
     def __init__(

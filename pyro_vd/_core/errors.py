@@ -26,6 +26,14 @@ class InputError(ValueError):
     Attributes:
         name, value, allowed: the arguments; None if they were not given.
         has_value: whether ``value`` was given, which may be None.
+
+    Examples:
+        >>> from pyro_vd import InputError, load_data
+        >>> try:
+        ...     load_data("digit")
+        ... except InputError as error:
+        ...     print(error.name, repr(error.value))
+        data 'digit'
     """
 
     def __init__(
@@ -70,4 +78,15 @@ class ProcessError(RuntimeError):
 
 
 class NonFiniteError(ArithmeticError):
-    """A training with repeated non-finite losses or gradients. The message names the sites and what to try."""
+    """A training with repeated non-finite losses or gradients. The message names the sites and what to try.
+
+    Examples:
+        >>> from pyro_vd import BayesianNetwork, NonFiniteError, VariationalDropout, fit, load_data
+        >>> from pyro_vd.networks import mlp
+        >>> guide = VariationalDropout(BayesianNetwork(mlp([64, 10])))
+        >>> try:
+        ...     fit(guide, load_data("digits"), epochs=5, lr=1e30, progress=False)
+        ... except NonFiniteError:
+        ...     print("the learning rate is too high")
+        the learning rate is too high
+    """

@@ -10,7 +10,7 @@ from pyro_vd.compaction.compacting import compact, shrink_plan
 from pyro_vd.compaction.groups import AttentionHeads, UnitGroups, unit_groups
 from pyro_vd.compaction.layer_units import LayerUnits, SurvivingUnits, unit_counts
 from pyro_vd.compaction.plan import ShrinkPlan, shrink_tensor
-from pyro_vd.compaction.surviving import compact_size, surviving_features, surviving_units
+from pyro_vd.compaction.surviving import compact_size, surviving_features, surviving_units, surviving_words
 
 __all__ = [
     "AttentionHeads",
@@ -25,6 +25,7 @@ __all__ = [
     "shrink_tensor",
     "surviving_features",
     "surviving_units",
+    "surviving_words",
     "unit_counts",
     "unit_groups",
 ]

@@ -66,6 +66,20 @@ def compact(net: nn.Module, example: Inputs | None = None) -> nn.Module:
 
     Raises:
         InputError: the network has hooks, a parameter is not finite, or the example is missing or does not fit.
+
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> from pyro_vd import compact
+        >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+        >>> with torch.no_grad():
+        ...     _ = net[2].weight[:, 2:].zero_()  # nothing reads six of the eight units
+        >>> compact(net)
+        Sequential(
+          (0): Linear(in_features=4, out_features=2, bias=True)
+          (1): ReLU()
+          (2): Linear(in_features=2, out_features=3, bias=True)
+        )
     """
     return told(net, example).net
 

@@ -43,6 +43,16 @@ def surviving_units(net: nn.Module, example: Inputs | None = None) -> SurvivingU
         the indices are those of the network that is given.
 
     Args and errors: see :func:`~pyro_vd.compact`.
+
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> from pyro_vd import surviving_units
+        >>> net = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3))
+        >>> with torch.no_grad():
+        ...     _ = net[2].weight[:, 2:].zero_()  # nothing reads three of the five units
+        >>> surviving_units(net)["0"].units, surviving_units(net)["2"].inputs
+        ((0, 1), (0, 1))
     """
     return layer_units(net, told(net, example).plan)
 

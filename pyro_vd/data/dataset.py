@@ -34,6 +34,15 @@ class Dataset:
     Raises:
         InputError: see :func:`~pyro_vd.networks.input_checks.check_pair`; the shapes of training and test inputs differ; or
             there are not as many names of features as features.
+
+    Examples:
+        >>> from pyro_vd import load_data
+        >>> data = load_data("digits")
+        >>> data.x_train.shape, data.y_test.shape
+        (torch.Size([1437, 64]), torch.Size([360]))
+        >>> train, validation = data.split(200)
+        >>> len(train[0]), len(validation[0])
+        (1237, 200)
     """
 
     name: str

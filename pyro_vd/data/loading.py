@@ -53,6 +53,11 @@ def load_data(
     Raises:
         InputError: an unknown name; data that are missing, broken or unfit for training; or a package that reads them is not
             installed.
+
+    Examples:
+        >>> from pyro_vd import load_data
+        >>> load_data("diabetes").features[:3]
+        ('age', 'sex', 'bmi')
     """
     path = check_path("data", name)
     if name not in NAMES and holds_tables(path):

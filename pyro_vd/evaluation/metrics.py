@@ -47,6 +47,13 @@ def evaluate(
     Raises:
         InputError: ``net`` is not a network, guide or predictor; the data do not fit the network; its outputs are not finite;
             or, for classes, scikit-learn or torchmetrics is not installed.
+
+    Examples:
+        >>> from pyro_vd import evaluate, load_data
+        >>> from pyro_vd.networks import mlp
+        >>> metrics = evaluate(mlp([64, 10]), load_data("digits").test)
+        >>> metrics.compression, metrics.score.name
+        (1.0, 'error')
     """
     predictor = predictor_of("evaluate", net, num_samples, likelihood)
     batches = checked_batches("data", data, predictor.check_data, network_dtype(net))

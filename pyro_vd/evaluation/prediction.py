@@ -137,6 +137,14 @@ def predict(net: nn.Module | Predictor, x: Any, *, num_samples: int = 20, likeli
     Raises:
         InputError: ``net`` is not a network, guide or predictor; the inputs do not fit the network; or torch does not implement
             the mean of the numbers.
+
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> from pyro_vd import BayesianNetwork, VariationalDropout, predict
+        >>> p = predict(VariationalDropout(BayesianNetwork(nn.Linear(4, 3))), torch.randn(10, 4), num_samples=5)
+        >>> p.log_p.shape, p.mutual_information.shape
+        (torch.Size([10, 3]), torch.Size([10]))
     """
     predictor = predictor_of("predict", net, num_samples, likelihood)
     kept: dict[str, KeptDraws] = {}

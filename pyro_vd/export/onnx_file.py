@@ -51,6 +51,17 @@ def save_onnx(net: nn.Module, path: Path | str, example: Inputs | None = None, *
     Raises:
         InputError: the extra is not installed, the example does not fit, or the network cannot be exported or run.
         OSError: the disk is full or the folder is not writable; then nothing is changed.
+
+    Examples:
+        >>> import torch
+        >>> from pathlib import Path
+        >>> from tempfile import mkdtemp
+        >>> from torch import nn
+        >>> from pyro_vd import load_onnx, save_onnx
+        >>> path = Path(mkdtemp(), "net.onnx")
+        >>> save_onnx(nn.Sequential(nn.Linear(4, 3)), path, torch.zeros(1, 4))
+        >>> load_onnx(path)(torch.randn(10, 4)).shape
+        torch.Size([10, 3])
     """
     path = check_path("path", path)
     check_module("net", net)
@@ -98,6 +109,17 @@ def load_onnx(path: Path | str) -> nn.Module:
     Raises:
         InputError: the extra is not installed; or the file is missing, broken, changed since it was written, or written by
             other software. Use ONNX Runtime itself for files of other software.
+
+    Examples:
+        >>> import torch
+        >>> from pathlib import Path
+        >>> from tempfile import mkdtemp
+        >>> from torch import nn
+        >>> from pyro_vd import load_onnx, save_onnx
+        >>> path = Path(mkdtemp(), "net.onnx")
+        >>> save_onnx(nn.Sequential(nn.Linear(4, 3)), path, torch.zeros(1, 4))
+        >>> load_onnx(path)(torch.randn(10, 4)).shape
+        torch.Size([10, 3])
     """
     check_installed("ONNX", *_PACKAGES)
     path = check_path("path", path)

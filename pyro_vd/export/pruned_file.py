@@ -60,6 +60,18 @@ def save_pruned(net: nn.Module, path: Path | str, info: dict[str, Any] | None = 
             :func:`load_pruned` could not give back the same, because of NaN weights, for example, or because JSON would change
             ``info``: tuples, NaN, and keys that are not text.
         OSError: the disk is full or the folder is not writable; then nothing is changed.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from tempfile import mkdtemp
+        >>> from torch import nn
+        >>> from pyro_vd import load_pruned, save_pruned
+        >>> path = Path(mkdtemp(), "net.safetensors")
+        >>> save_pruned(nn.Sequential(nn.Linear(4, 3)), path, layout="sparse")
+        >>> load_pruned(path)
+        Sequential(
+          (0): Linear(in_features=4, out_features=3, bias=True)
+        )
     """
     path = check_path("path", path)
     content, is_described = _content(net, info, layout)
@@ -117,6 +129,18 @@ def load_pruned(path: Path | str, net: nn.Module | None = None) -> nn.Module:
 
     Raises:
         InputError: the file is missing, broken, written by other software, or of another architecture.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from tempfile import mkdtemp
+        >>> from torch import nn
+        >>> from pyro_vd import load_pruned, save_pruned
+        >>> path = Path(mkdtemp(), "net.safetensors")
+        >>> save_pruned(nn.Sequential(nn.Linear(4, 3)), path, layout="sparse")
+        >>> load_pruned(path)
+        Sequential(
+          (0): Linear(in_features=4, out_features=3, bias=True)
+        )
     """
     path = check_path("path", path)
     if net is not None:

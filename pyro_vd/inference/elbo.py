@@ -76,6 +76,16 @@ class VariationalDropoutELBO(ELBO):
         InputError: an argument is out of range. At a step: a pattern in ``kl_weights`` that matches no site, a weight site
             without a registered KL, a latent site that only the model or only the guide has, a guide site that cannot be
             reparameterized, or a scale or mask that does not fit.
+
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> from pyro_vd import BayesianNetwork, VariationalDropout, VariationalDropoutELBO
+        >>> guide = VariationalDropout(model := BayesianNetwork(nn.Linear(4, 3), num_data=100))
+        >>> elbo = VariationalDropoutELBO(kl_weight=0.5)
+        >>> loss = elbo.backward(model, guide, torch.randn(10, 4), torch.arange(10) % 3)
+        >>> guide.site("weight").theta.grad.shape
+        torch.Size([3, 4])
     """
 
     def __init__(

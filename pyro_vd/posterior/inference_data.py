@@ -83,6 +83,14 @@ def to_inference_data(
         InputError: ``guide`` is not a guide; the data do not fit the network; a site or an index is unknown; a number is out of
             range; model and guide do not have the same latent sites; a site has a ``/`` in its name, which NetCDF does not
             allow; or the extra ``arviz`` is not installed.
+
+    Examples:
+        >>> from pyro_vd import BayesianNetwork, VariationalDropout, load_data, to_inference_data
+        >>> from pyro_vd.networks import mlp
+        >>> guide = VariationalDropout(BayesianNetwork(mlp([64, 10])))
+        >>> data = to_inference_data(guide, load_data("digits").test, num_samples=5)
+        >>> data["posterior"]["1.weight"].shape  # of the twenty weights with the largest signal
+        (1, 5, 20)
     """
     check_arviz()
     import xarray as xr

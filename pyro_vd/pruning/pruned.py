@@ -45,6 +45,13 @@ def prune(guide: WeightGuide, rule: Rule = DEFAULT_THRESHOLD) -> nn.Module:
     Raises:
         InputError: ``guide`` is not a guide, or has no log α; a log α is NaN; or the rule does not fit the guide, see
             :func:`~pyro_vd.pruning.pruning_masks`.
+
+    Examples:
+        >>> from torch import nn
+        >>> from pyro_vd import BayesianNetwork, VariationalDropout, prune
+        >>> guide = VariationalDropout(BayesianNetwork(nn.Linear(4, 3)), log_sigma2=0.0)  # much noise on every weight
+        >>> prune(guide, 100.0), int(prune(guide, -10.0).weight.any())
+        (Linear(in_features=4, out_features=3, bias=True), 0)
     """
     check_guide(guide)
     masks = pruning_masks(guide, rule)

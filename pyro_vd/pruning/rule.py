@@ -42,6 +42,15 @@ class PruningRule:
 
     Raises:
         InputError: a threshold is not a number, or a number of inputs is not an integer in [0, 2³¹ − 1].
+
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> from pyro_vd import BayesianNetwork, PruningRule, VariationalDropout, prune
+        >>> guide = VariationalDropout(BayesianNetwork(nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 3))))
+        >>> small = prune(guide, PruningRule(3.0, max_inputs=[2, 5]))
+        >>> [int(layer.weight.any(0).sum()) for layer in small]
+        [2, 5]
     """
 
     threshold: float

@@ -49,6 +49,14 @@ def choose_threshold(
     Raises:
         InputError: ``guide`` is not a guide with log α; ``max_error_rise`` is out of range; the data do not fit the network;
             there is no candidate; or no candidate has a small enough error.
+
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> from pyro_vd import BayesianNetwork, VariationalDropout, choose_threshold, prune
+        >>> guide = VariationalDropout(BayesianNetwork(nn.Linear(4, 3)))
+        >>> rule = choose_threshold(guide, (torch.randn(50, 4), torch.arange(50) % 3), max_error_rise=0.02)
+        >>> small = prune(guide, rule)
     """
     check_guide(guide)
     model = guide.model

@@ -45,6 +45,12 @@ def fine_tune(
     Raises:
         InputError: as :func:`~pyro_vd.training.fitting.fit`, or a network of inference tensors.
         NonFiniteError: as :func:`~pyro_vd.training.fitting.fit`.
+
+    Examples:
+        >>> from pyro_vd import BayesianNetwork, VariationalDropout, fine_tune, load_data, prune
+        >>> from pyro_vd.networks import mlp
+        >>> small = prune(VariationalDropout(BayesianNetwork(mlp([64, 10]))))
+        >>> small = fine_tune(small, load_data("digits"), epochs=1, progress=False)
     """
     model = BayesianNetwork(net, likelihood, include=include, exclude=exclude)
     check_trainable(net)

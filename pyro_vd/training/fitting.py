@@ -126,6 +126,14 @@ def fit(
         NonFiniteError: ten steps in a row, or all of an epoch, had a non-finite loss or gradient (such steps are skipped and
             counted), or parameters are not finite at the end of an epoch. The checkpoint of the epoch before stays.
         ProcessError: another process of the training has failed, was killed or does not answer.
+
+    Examples:
+        >>> from pyro_vd import BayesianNetwork, KLWeight, VariationalDropout, fit, load_data
+        >>> from pyro_vd.networks import mlp
+        >>> guide = VariationalDropout(BayesianNetwork(mlp([64, 20, 10])))
+        >>> result = fit(guide, load_data("digits"), epochs=2, kl_weight=KLWeight(0.3, end=1), progress=False)
+        >>> [record.epoch for record in result.history], result.skipped
+        ([1, 2], 0)
     """
     check_process()
     processes = processes_here()

@@ -28,6 +28,12 @@ class KLWeight:
 
     Raises:
         InputError: not a number, a number out of range, ``end`` before ``start``, or ``value`` beside ``target``.
+
+    Examples:
+        >>> from pyro_vd import KLWeight
+        >>> warm_up = KLWeight(value=1.0, end=30)
+        >>> warm_up.at(0), warm_up.at(15), warm_up.at(60)
+        (0.0, 0.5, 1.0)
     """
 
     value: float = 1.0
@@ -39,7 +45,7 @@ class KLWeight:
     reached; where it is left out, or equal to ``start``, four fifths of the epochs that follow ``start`` are taken."""
     target: float | None = None
     """The compression |W| / |W left| to reach at the threshold of the training's rule, ≥ 1; ``value`` is then left out. With a
-    guide of units, |W left| is what :func:`~pyro_vd.compact` leaves. None for β as the other numbers say."""
+    guide of units, |W left| is what ``compact`` leaves. None for β as the other numbers say."""
 
     def __post_init__(self) -> None:
         take(self, "value", check_number("value", self.value, low=0, high=HIGHEST_KL_WEIGHT))

@@ -98,6 +98,18 @@ def compress(
         InputError: an argument out of range; both targets or none; the network has hooks, or is of another kind; data that do
             not fit it, or cannot be split; or, with ``resume``, files in ``folder`` that are of another compression.
         NonFiniteError: see :func:`~pyro_vd.fit`.
+
+    Examples:
+        >>> import torch
+        >>> from pyro_vd import compress
+        >>> from pyro_vd.networks import mlp
+        >>> _ = torch.manual_seed(0)
+        >>> x = torch.randn(200, 8)
+        >>> y = (x[:, 0] > 0).long()
+        >>> given = {"validation": (x[:100], y[:100]), "epochs": 60, "lr": 0.01, "progress": False}
+        >>> result = compress(mlp([8, 20, 2]), (x[100:], y[100:]), target=2, deploy="sparse", **given)
+        >>> result.met, len(result.table())
+        (True, 4)
     """
     check_module("net", net)
     check_hooks(net)

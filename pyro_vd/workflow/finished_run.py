@@ -88,6 +88,19 @@ def load_run(folder: Path | str, data_dir: Path | str | None = None) -> Run:
 
     Raises:
         InputError: the folder does not exist, its run is not finished, or its files are broken or do not fit its recipe.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from tempfile import mkdtemp
+        >>> from pyro_vd import load_run, train_run
+        >>> from pyro_vd.workflow import parse_recipe
+        >>> folder = Path(mkdtemp(), "run")
+        >>> recipe = {"data": {"name": "digits"}, "model": {"sizes": [64, 20, 10]}, "train": {"epochs": 2}}
+        >>> metrics = train_run(parse_recipe(recipe), folder, progress=False)
+        >>> list(metrics["networks"])
+        ['posterior mean', 'Monte Carlo', 'pruned']
+        >>> load_run(folder).guide.site_names
+        ['1.weight', '3.weight']
     """
     folder = check_path("run", folder)
     if not folder.is_dir():

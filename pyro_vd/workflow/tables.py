@@ -96,8 +96,8 @@ def spread(values: Sequence[float], digits: int | None) -> str:
     """
     if math.inf in values:
         return "∞"
-    mean = f"{statistics.mean(values):{'.4g' if digits is None else f'.{digits}f'}}"
-    return f"{mean} ± {statistics.stdev(values):{'#.2g' if digits is None else f'.{digits}f'}}" if len(values) > 1 else mean
+    mean = f"{statistics.mean(values):{'.4g' if digits is None else f',.{digits}f'}}"
+    return f"{mean} ± {statistics.stdev(values):{'#.2g' if digits is None else f',.{digits}f'}}" if len(values) > 1 else mean
 
 
 def size_cells(metrics: Mapping[str, Any]) -> list[str]:
@@ -125,7 +125,7 @@ def _spread_or_dash(values: Sequence[float | None], digits: int) -> str:
     known = [value for value in values if value is not None]
     if len(known) < len(values):
         return "–"
-    return f"{known[0]:,.{digits}f}" if len(known) == 1 else spread(known, digits)
+    return spread(known, digits)
 
 
 def sparsity_by_site(layers: Sequence[Mapping[str, Any]]) -> dict[str, float]:

@@ -79,6 +79,19 @@ def train_run(
             process trains.
         NonFiniteError: see :func:`~pyro_vd.training.fitting.fit`.
         OSError: a file could not be written; files that were there before are still whole.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from tempfile import mkdtemp
+        >>> from pyro_vd import load_run, train_run
+        >>> from pyro_vd.workflow import parse_recipe
+        >>> folder = Path(mkdtemp(), "run")
+        >>> recipe = {"data": {"name": "digits"}, "model": {"sizes": [64, 20, 10]}, "train": {"epochs": 2}}
+        >>> metrics = train_run(parse_recipe(recipe), folder, progress=False)
+        >>> list(metrics["networks"])
+        ['posterior mean', 'Monte Carlo', 'pruned']
+        >>> load_run(folder).guide.site_names
+        ['1.weight', '3.weight']
     """
     processes = processes_here()
     with processes.together(), ExitStack() as held:

@@ -22,7 +22,8 @@ def test_every_script_can_be_imported(script: Path) -> None:
 
 
 def test_recipes_in_the_text_are_the_files() -> None:
-    blocks = re.findall(r"```yaml\n(.*?)\n```", (ROOT / "runs" / "README.md").read_text(), flags=re.S)
+    pages = "\n".join(page.read_text("utf-8") for page in sorted((ROOT / "docs" / "results").glob("*.md")))
+    blocks = re.findall(r"```yaml\n(.*?)\n```", pages, flags=re.S)
     recipes = [path.read_text().rstrip() for path in (ROOT / "runs").glob("*.yaml")]
     assert len(blocks) >= 5
     for block in blocks:

@@ -51,7 +51,7 @@ def test_the_readme_is_short() -> None:
 @pytest.mark.parametrize("page", ["README.md", pytest.param("docs/start.md", marks=pytest.mark.long)])
 def test_the_first_example(page: str, tmp_path: Path) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
-    (code,) = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    code, *_ = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     found = python(code, cwd=tmp_path)
     assert found.returncode == 0, found.stderr
     assert (tmp_path / "small.safetensors").exists()
@@ -60,3 +60,29 @@ def test_the_first_example(page: str, tmp_path: Path) -> None:
         numbers = [[float(number) for number in re.findall(r"\d+\.?\d*", printed)] for printed in (shown[0], found.stdout)]
         assert re.sub(r"\d+\.?\d*", "", shown[0]) == re.sub(r"\d+\.?\d*", "", found.stdout)
         assert numbers[1] == pytest.approx(numbers[0], rel=0.1, abs=0.6), "to what other machines change by rounding"
+
+
+GIVEN = """
+import torch
+from pyro_vd.networks import mlp
+torch.manual_seed(0)
+net, x = mlp([8, 40, 2]), torch.randn(400, 8)
+y = (x[:, 0] > 0).long()
+optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
+for _ in range(100):
+    optimizer.zero_grad()
+    torch.nn.functional.cross_entropy(net(x), y).backward()
+    optimizer.step()
+"""
+
+
+@pytest.mark.long
+def test_the_example_for_a_network_of_your_own(tmp_path: Path) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    _, code = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    shorter = code.replace("target=20", "target=4, epochs=60, progress=False")
+    found = python(GIVEN + shorter, cwd=tmp_path)
+    assert found.returncode == 0, found.stderr
+    assert "before" in found.stdout
+    assert (tmp_path / "small.onnx").exists()
+    assert (tmp_path / "small.html").exists()
