@@ -21,6 +21,7 @@ from pyro_vd.compaction.front import default_example
 from pyro_vd.export.file_network import FileNetwork, InputForm
 from pyro_vd.export.graph import Dynamic, check_dynamic, check_same, probes, program
 from pyro_vd.export.named_tensors import OUTPUT, named, named_inputs, unnamed
+from pyro_vd.export.onnx_selection import with_fast_selections
 from pyro_vd.export.recurrent_shapes import whole_recurrent_layers
 from pyro_vd.networks.checks import check_inputs_of, check_module
 from pyro_vd.networks.inputs import Inputs
@@ -81,7 +82,7 @@ def onnx_network(net: nn.Module, example: Inputs, *, dynamic: Dynamic = (0,)) ->
 
     example = check_inputs_of(net, example)
     sizes = check_dynamic(dynamic, example)
-    pairs, graph = probes(net, example, sizes), program(net, example, sizes)
+    pairs, graph = probes(net, example, sizes), program(with_fast_selections(net), example, sizes)
     try:
         with whole_recurrent_layers():
             exported = torch.onnx.export(
