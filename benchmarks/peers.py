@@ -127,7 +127,7 @@ def main(given: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     if options.table is None:
         carry_out(options)
-    text = page(lines_of(options))
+    text = page(lines_of(options), METHODS, options.targets)
     if options.table is None:
         print(text)
     else:

@@ -53,6 +53,8 @@ def test_lines_are_kept_and_gone_on_with(peers: Any, tmp_path: Path, monkeypatch
     text = page.read_text()
     assert "## digits, 2 epochs, learning rate 0.001, 1 seed" in text
     assert text.count("| magnitude, weights |") == 2
+    assert "8 of 8 rows" in text, "of the targets 10 to 300, and these two methods"
+    assert len(page.parent.joinpath("lines.jsonl").read_text().splitlines()) == 5
     assert len(lines(tmp_path)) == 5, "nothing is trained for the page"
 
 
