@@ -87,6 +87,8 @@ def report_empty_sites(masks: Mapping[str, Tensor]) -> bool:
 def report_pruned(guide: WeightGuide, rule: Rule, example: Inputs, likelihood: Observed | None) -> None:
     """Log a warning where a guide that learns α, pruned by a rule, leaves a network that does not depend on its inputs.
 
+    Nothing is said of a network that does not take the example by itself.
+
     Args:
         guide: that was just trained.
         rule: see :func:`prune`.
@@ -96,8 +98,11 @@ def report_pruned(guide: WeightGuide, rule: Rule, example: Inputs, likelihood: O
     masks = pruning_masks(guide, rule)
     if report_empty_sites(masks):
         return
-    with generators_kept(device_of(example)):
-        output = outputs(masked(guide, masks), example, likelihood)
+    try:
+        with generators_kept(device_of(example)):
+            output = outputs(masked(guide, masks), example, likelihood)
+    except Exception:  # it may take batches of one size alone, and no message is worth a training that is done
+        return
     if _is_constant(output, example):
         logger.warning(
             "pruned by its rule, the network predicts the same for each of %d examples: %s", num_examples(example), _KNOBS
@@ -109,7 +114,14 @@ def _is_constant(output: object, example: Inputs) -> bool:
     inputs = list(tensors_in(example))
     if all(torch.equal(x, x[:1].expand_as(x)) for x in inputs):
         return False
-    return all(bool((y - y[:1]).abs().max() <= _ROUNDING * y.abs().max()) for y in tensors_in(output) if y.numel())
+    return all(map(_are_the_same, tensors_in(output)))
+
+
+def _are_the_same(y: Tensor) -> bool:
+    """Whether all rows are the same, numbers but for rounding."""
+    if not y.is_floating_point() or not y.numel():
+        return torch.equal(y, y[:1].expand_as(y))
+    return bool((y - y[:1]).abs().max() <= _ROUNDING * y.abs().max())
 
 
 def pruned_or_mean(guide: WeightGuide, rule: Rule = DEFAULT_THRESHOLD) -> nn.Module:
