@@ -8,6 +8,7 @@ import io
 import json
 import math
 import os
+import re
 import secrets
 import zlib
 from collections.abc import Iterable
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 _FORMAT = "pyro_vd checkpoint 3"
 _CHECKPOINT = "a pyro_vd checkpoint"
 _TEMPORARY = ".pyro_vd-tmp"
+_NUMBERS = re.compile(r'\[\n([^"\[\]{}]*)\]')
+"""A list of numbers over several lines of JSON; text in JSON has no line breaks of its own."""
 
 
 def write_atomically(path: Path, content: bytes | memoryview | Iterable[bytes | memoryview]) -> None:
@@ -114,8 +117,12 @@ def checksum(tensors: Iterable[Tensor], value: int = 0) -> int:
 
 
 def as_json(content: Any, indent: int | None = None) -> str:
-    """Return JSON text; NaN and infinity, which JSON does not have, become null."""
-    return json.dumps(_finite(content), indent=indent)
+    """Return JSON text; NaN and infinity, which JSON does not have, become null.
+
+    With an indent, a list of numbers stays in one line: the indices of 20,000 words would take as many.
+    """
+    text = json.dumps(_finite(content), indent=indent)
+    return text if indent is None else _NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", text)
 
 
 def _finite(tree: Any) -> Any:

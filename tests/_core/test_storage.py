@@ -190,3 +190,11 @@ def test_truncated_and_foreign_torch_files(tmp_path: Path) -> None:
 def test_json_has_no_nan_and_no_infinity() -> None:
     text = as_json({"a": [math.nan, math.inf, 1.5], "b": {"c": (-math.inf, None, True, 2)}})
     assert json.loads(text, parse_constant=pytest.fail) == {"a": [None, None, 1.5], "b": {"c": [None, None, True, 2]}}
+
+
+def test_json_has_lists_of_numbers_in_one_line() -> None:
+    content = {"units": [0, 1, 2], "shares": [0.5, math.nan], "text": ["[\n  1,\n  2\n]"], "none": [], "deep": [[1, 2], [3]]}
+    text = as_json(content, indent=2)
+    assert json.loads(text) == json.loads(as_json(content))
+    assert '  "units": [0, 1, 2],\n  "shares": [0.5, null],\n' in text
+    assert "[1, 2],\n" in text
