@@ -12,8 +12,9 @@ from pyro_vd.cli.parsing import Parser
 _MORE = (
     "Shows the weight matrices as they would be pruned at each moment: signed colours from -1 to 1, white for what is pruned. "
     "The run must have recorded frames (train.frames). The accuracy in the title is that on the first 500 validation "
-    "examples, or on the first 500 training examples where no validation examples are held out. Writes RUN/animation.gif, of "
-    "800 pixels, ten seconds and at most 2 MB; RUN/animation.mp4, with every frame; and, if the first layer reads a square image, RUN/first-layer.png, "
+    "examples, or on the first 500 training examples where no validation examples are held out. Writes RUN/animation.gif, "
+    "800 pixels wide, of ten seconds and at most 2 MB; RUN/animation.mp4, with every frame; and, if the first layer reads a "
+    "square image, RUN/first-layer.png, "
     "the pruned weights of each of its units."
 )
 

@@ -54,7 +54,8 @@ def label_ends(axes: Axes, labels: Sequence[Label]) -> None:
     figure = axes.get_figure()
     assert figure is not None
     height = 72 * figure.get_figheight() * axes.get_position().height  # type: ignore[union-attr]
-    for label, place in zip(ordered, apart(wanted, 1.35 * SMALL / height), strict=True):
+    lines = 1 + max(label.text.count("\n") for label in labels)
+    for label, place in zip(ordered, apart(wanted, (1.25 * lines + 0.1) * SMALL / height), strict=True):
         axes.annotate(
             label.text,
             (label.x, label.y),
