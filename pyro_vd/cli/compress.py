@@ -95,11 +95,11 @@ def run(arguments: list[str]) -> None:
     result.save(file := out / COMPRESSED, found.info)
     if values.deploy == "onnx":
         result.save(file := out / ONNX)
+    print(as_json({"file": str(file), **_numbers(result)}) if values.json else f"{result}\n{file}", flush=True)
     try:
         result.report(out / "report.html")
     except MissingPackageError as error:
         print(f"no report.html: {error}", file=sys.stderr)
-    print(as_json({"file": str(file), **_numbers(result)}) if values.json else f"{result}\n{file}")
 
 
 def _target(text: str | None) -> float | Literal["max"] | None:

@@ -14,12 +14,14 @@ from support import SMALL, contents, refused, run_cli
 from pyro_vd import load_run
 from pyro_vd._core.extras import PACKAGES
 from pyro_vd.cli.report import FILE
+from pyro_vd.evaluation.prediction import Prediction
 from pyro_vd.evaluation.score import ERROR, Score
 from pyro_vd.export import load_pruned, save_pruned
 from pyro_vd.export.pruned_file import read_info
 from pyro_vd.training.alpha_log import read_alpha_log
 from pyro_vd.workflow.comparison import RunResult
 from pyro_vd.workflow.pretraining import CHECKPOINT, pretrained_in
+from pyro_vd.workflow.report_page.calibration import calibration_section
 from pyro_vd.workflow.report_page.masks import MOST_COLUMNS, MOST_ROWS, NO_CELL, mask_picture
 from pyro_vd.workflow.report_page.of_run import run_report
 from pyro_vd.workflow.report_page.pareto import front
@@ -105,6 +107,7 @@ def test_what_a_run_lacks_is_said(run: Path, tmp_path: Path) -> None:
     charts = [part for section in subject.sections if section.key == "calibration" for part in section.parts]
     names = [trace["name"] for chart in charts if not isinstance(chart, str) for trace in chart.traces]
     assert "posterior mean, not pruned" in names
+    assert "Sizes and times before: of the posterior mean, not pruned" in shown["headline"]
 
     fixed = tmp_path / "fixed"
     keys = (*SMALL[:-1], "--train.guide=bernoulli", "--train.guide.p=0.3", "--train.train_threshold=null")
@@ -113,6 +116,22 @@ def test_what_a_run_lacks_is_said(run: Path, tmp_path: Path) -> None:
     assert not (fixed / ALPHA_LOG).exists()
     shown = texts(run_report(fixed, progress=False))
     assert all("learns no log α" in shown[key] for key in ("threshold", "alpha"))
+
+
+def test_the_commands_of_a_page_have_what_they_need(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pyro_vd.workflow.report_page.of_run.trusted", lambda: ("mine",))
+    shown = texts(run_report(run, "my data", progress=False))["repeat"]
+    train, report = (line for line in shown.splitlines() if "pyro-vd " in line)
+    assert train.endswith("-again --trust mine --data.dir &#x27;my data&#x27;")
+    assert "report" in report
+    assert "--trust mine --data-dir &#x27;my data&#x27;" in report
+
+
+def test_observations_without_a_label_that_counts() -> None:
+    found = {name: Prediction(torch.full((4, 3), 1 / 3).log()) for name in ("before", "after")}
+    section = calibration_section(found, torch.full((4,), -100), ((), ()), ())
+    assert isinstance(section.parts[-1], str)
+    assert "No label of these data counts" in section.parts[-1]
 
 
 def test_the_pretrained_network_is_that_of_the_run(finished_run: Path) -> None:

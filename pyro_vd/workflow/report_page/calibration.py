@@ -48,7 +48,10 @@ def calibration_section(
     numbers = {name: found for name, found in predictions.items() if isinstance(found, NumberPrediction)}
     if classes and (not y.is_floating_point() or bool(((y == 0) | (y == 1)).all())):
         labelled = {name: _labelled(found, y) for name, found in classes.items()}
-        parts += [_reliability(labelled), _risk(labelled)]
+        if any(not len(labels) for _, labels in labelled.values()):
+            parts.append(paragraph("No label of these data counts: there is no figure of the calibration.", "left-out"))
+        else:
+            parts += [_reliability(labelled), _risk(labelled)]
     elif numbers:
         parts.append(_coverage(numbers, y))
     else:

@@ -22,6 +22,7 @@ from pyro_vd.models.likelihood_files import likelihood_of
 from pyro_vd.networks.inputs import rows
 from pyro_vd.training.alpha_log import AlphaRecord, read_alpha_log
 from pyro_vd.workflow.finished_run import Run, load_run, run_pruned, run_rule
+from pyro_vd.workflow.named_networks import trusted
 from pyro_vd.workflow.pretraining import CHECKPOINT, pretrained_in
 from pyro_vd.workflow.recipe_files import recipe_text
 from pyro_vd.workflow.report_page.alpha import TITLE as ALPHA
@@ -62,17 +63,19 @@ def run_report(
     before = _PRETRAINED if _PRETRAINED in networks else _MEAN
     weights, left = (sum(layer[key] for layer in networks[_PRUNED]["layers"]) for key in ("weights", "nonzero"))
     sizes = {"weights that are not zero": (weights, left), **pair.sizes(example)}
-    note = f"Error before: of the network {before!r} of the run; after: of {_PRUNED!r}, on the same test data."
+    notes = [f"Error before: of the network {before!r} of the run; after: of {_PRUNED!r}, on the same test data."]
+    if before == _PRETRAINED and pair.names[0] != _PRETRAINED:
+        notes.append(f"Sizes and times before: of the {pair.names[0]}, for the pretrained network is no longer in the folder.")
     errors = _measured(metrics, before), _measured(metrics, _PRUNED)
     names = InputNames(example, run.data.features, run.data.words)
     sections = (
-        headline(errors, sizes, deployed(pair.before, pair.after, example), (note,)),
+        headline(errors, sizes, deployed(pair.before, pair.after, example), notes),
         threshold_of(run.guide, run.recipe.prune.rule, run_rule(run).threshold, run.validation, names, progress),
         _alpha(run),
         units_section(layer_units(pruned, small.plan), _inputs(metrics)),
         calibration_of(pair, run.data.test, quality_table(networks), "test data"),
         training_section(read_history(run.folder)),
-        _repeat(run, metrics),
+        _repeat(run, metrics, data_dir),
     )
     return Subject(name or run.folder.resolve().name, sections)
 
@@ -123,10 +126,11 @@ def _inputs(metrics: Mapping[str, Any]) -> dict[str, tuple[Sequence[str], int]]:
     return {what: (metrics[f"{what}_left"], total) for what, total in left.items() if f"{what}_left" in metrics}
 
 
-def _repeat(run: Run, metrics: Mapping[str, Any]) -> Section:
+def _repeat(run: Run, metrics: Mapping[str, Any], data_dir: Path | str | None) -> Section:
     folder = shlex.quote(str(run.folder))
-    commands = [
-        f"pyro-vd train {shlex.quote(str(run.folder / RECIPE))} --out {shlex.quote(f'{run.folder}-again')}",
-        f"pyro-vd report {folder} --out again.html",
-    ]
+    trust = "".join(f" --trust {shlex.quote(package)}" for package in trusted())
+    place = "" if data_dir is None else shlex.quote(str(data_dir))
+    train = f"pyro-vd train {shlex.quote(str(run.folder / RECIPE))} --out {shlex.quote(f'{run.folder}-again')}{trust}"
+    report = f"pyro-vd report {folder} --out again.html{trust}"
+    commands = [f"{train} --data.dir {place}", f"{report} --data-dir {place}"] if place else [train, report]
     return recipe_section(recipe_text(run.recipe), "Recipe", metrics.get("versions", {}), commands)
