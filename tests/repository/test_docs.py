@@ -32,6 +32,8 @@ def test_links(page: Path) -> None:
             continue
         name, _, anchor = link.partition("#")
         target = page.parent / name if name else page
+        if target.is_relative_to(ROOT / "docs" / "reference"):  # `make docs` makes these pages, and finds broken links to them
+            continue
         assert target.exists(), f"{link} in {page.name}"
         assert not anchor or anchor in anchors(target), f"{link} in {page.name}"
 
