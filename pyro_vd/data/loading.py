@@ -76,7 +76,8 @@ def load_data(
         load = partial(load_texts if holds_texts(path) else load_image_folder, path)
     else:
         files = ", a table (.csv or .parquet), an .npz file or a folder that exists"
-        message = must_be_one_of("data", name, NAMES, files)
+        missing = f"there is no file or folder {name!r}: " if path.suffix or len(path.parts) > 1 else ""
+        message = missing + must_be_one_of("data", name, NAMES, files)
         raise InputError(message, name="data", value=name, allowed=f"one of {', '.join(NAMES)}{files}")
     for key, value in {"target": target, "test": test, "drop": list(drop) or None}.items():
         if value is not None:

@@ -14,8 +14,8 @@ from pyro_vd.evaluation.class_labels import ClassLabels, base_distribution
 from pyro_vd.evaluation.support import shown_numbers
 
 _OTHERS = (
-    "For numbers use another likelihood, such as Normal(), and for counts Poisson(); in a recipe, model.likelihood: normal or "
-    "poisson"
+    "For numbers use another likelihood, such as likelihood=pyro_vd.models.Normal(), and for counts Poisson(); in a recipe, "
+    "model.likelihood: normal or poisson"
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from pyro_vd.evaluation.score import ERROR, Score
@@ -48,7 +49,8 @@ class EpochRecord:
     def line(self) -> str:
         """Return the record as a short text."""
         score = "" if self.measured is None else f", {self.measured}"
-        return f"epoch {self.epoch}, loss {self.loss:.6g}, KL {self.kl:.6g}{score}, compression {self.compression:.4g}x"
+        smaller = f"compression {self.compression:.4g}x" if math.isfinite(self.compression) else "no weight left"
+        return f"epoch {self.epoch}, loss {self.loss:.6g}, KL {self.kl:.6g}{score}, {smaller}"
 
     @property
     def measured(self) -> Score | None:

@@ -29,6 +29,11 @@ class PairedTest:
     only_before: int | None = None
     only_after: int | None = None
 
+    @property
+    def is_clear(self) -> bool:
+        """Whether the difference is taken for one: p < 0.05."""
+        return self.p_value < 0.05
+
     def __str__(self) -> str:
         name = "mean difference of losses" if self.only_before is None else "McNemar's exact test"
         counts = "" if self.only_before is None else f", {self.only_after} examples newly wrong, {self.only_before} newly right"

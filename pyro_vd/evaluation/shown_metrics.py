@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,8 @@ class ShownMetrics(Shown):
         from pyro_vd.evaluation.deployed import kilobytes
 
         size = "" if self.deployed is None else f", {self.deployed.parameters:,} parameters, {kilobytes(self.deployed.bytes)}"
-        return f"{type(self).__name__}({self.score}, NLL {self.nll:.4g}, compression {self.compression:.4g}x{size})"
+        smaller = f"compression {self.compression:.4g}x" if math.isfinite(self.compression) else "no weight left"
+        return f"{type(self).__name__}({self.score}, NLL {self.nll:.4g}, {smaller}{size})"
 
     def _rows(self) -> Sequence[Row]:
         found: dict[str, Any] = self.to_dict()

@@ -144,6 +144,8 @@ class CompressResult(Shown):
     def __repr__(self) -> str:
         sizes = f"{kilobytes(self.before.bytes)} → {kilobytes(self.after.bytes)}, {self.smaller:.4g}x smaller"
         scores = f"{self.losses_before.score} → {self.losses_after.score.cell()}"
+        if self.test.is_clear and not self.losses_before.score.allows(self.losses_after.score, 0):
+            scores += f", clearly worse (p = {self.test.p_value:.2g})"
         return f"CompressResult({'target met' if self.met else 'target not met'}: {scores}; {self.deploy} file {sizes})"
 
     def to_dict(self) -> dict[str, Any]:

@@ -22,9 +22,6 @@ from pyro_vd.workflow.compress_search import boundary
 
 logger: logging.Logger = logging.getLogger(__name__)
 
-_CLEAR = 0.05
-"""Below this p-value, a rise of the validation error is said."""
-
 
 @dataclass(frozen=True)
 class Tried:
@@ -128,7 +125,7 @@ class Trials:
         test, pair = paired_test(self._losses, found.losses), (self._losses, found.losses)
         old, new = (losses.score for losses in pair)
         worse = None
-        if test.p_value < _CLEAR and not old.allows(new, self._rise):
+        if test.is_clear and not old.allows(new, self._rise):
             rose = f"The validation error rose from {old.cell()} to {new.cell()} (p = {test.p_value:.2g})"
             worse = f"{rose}: too high a target, or too few epochs."
         few = None if self._few is not None else too_few_examples(self._losses, test.standard_error, self._rise)

@@ -86,7 +86,7 @@ def with_error(score: Score, se: float | None) -> str:
     """The cell of a score with its standard error where that is known."""
     if se is None or not math.isfinite(se):
         return score.cell()
-    return f"{score.cell()} ± {f'{100 * se:.2f}' if score.is_share else f'{se:#.2g}'}"
+    return f"{score.cell()} ± {f'{100 * se:.2f}' if score.is_share else _of_two_digits(se)}"
 
 
 def spread(values: Sequence[float], digits: int | None) -> str:
@@ -97,7 +97,14 @@ def spread(values: Sequence[float], digits: int | None) -> str:
     if math.inf in values:
         return "∞"
     mean = f"{statistics.mean(values):{'.4g' if digits is None else f',.{digits}f'}}"
-    return f"{mean} ± {statistics.stdev(values):{'#.2g' if digits is None else f',.{digits}f'}}" if len(values) > 1 else mean
+    if len(values) == 1:
+        return mean
+    deviation = statistics.stdev(values)
+    return f"{mean} ± {_of_two_digits(deviation) if digits is None else f'{deviation:,.{digits}f}'}"
+
+
+def _of_two_digits(value: float) -> str:
+    return f"{value:#.2g}".rstrip(".")
 
 
 def size_cells(metrics: Mapping[str, Any]) -> list[str]:

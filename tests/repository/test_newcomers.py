@@ -251,3 +251,9 @@ def test_no_gradient_is_not_said_of_fine_tuning(caplog: pytest.LogCaptureFixture
     with caplog.at_level(logging.WARNING):
         fine_tune(net, (X, Y), **ONE)
     assert not caplog.records
+
+
+def test_what_is_not_there_is_said(tmp_path: Path) -> None:
+    with refuses("data", "house.csv", "there is no file or folder 'house.csv'"):
+        load_data("house.csv")
+    refused("report", tmp_path / "none", quoted=[str(tmp_path / "none"), "the folder of a run"])

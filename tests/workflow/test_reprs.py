@@ -147,9 +147,14 @@ class Tables(HTMLParser):
 
 def test_metrics_are_short() -> None:
     assert repr(CLASSES) == "Metrics(error 2.00 %, NLL 0.1, compression 5x, 30 parameters, 1.2 kB)"
-    assert repr(NUMBERS) == "RegressionMetrics(RMSE 1234, NLL 3, compression infx)"
+    assert repr(NUMBERS) == "RegressionMetrics(RMSE 1234, NLL 3, no weight left)"
     shown = repr(RESULTS["compression"][0])
     assert shown == "CompressResult(target not met: error 5.00 % → 7.00; sparse file 1,200.0 kB → 24.0 kB, 50x smaller)"
+
+
+def test_a_compression_that_is_clearly_worse_says_so() -> None:
+    found = replace(RESULTS["compression"][0], losses_after=losses(50), met=True)
+    assert "error 5.00 % → 50.00, clearly worse (p = 5.7e-14)" in repr(found)
 
 
 def test_a_training_draws_itself() -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pyro_vd.compaction import surviving_units
 from pyro_vd.guides.alpha import log_alpha
+from pyro_vd.models.class_likelihoods import Categorical
 from pyro_vd.pruning.rule import PruningRule
 from pyro_vd.workflow.report_page.alpha import alpha_section
 from pyro_vd.workflow.report_page.headline import FILES, Deployed, Measured, deployed, headline
@@ -60,6 +61,9 @@ def _headline(result: CompressResult) -> Section:
 
 def _repeat(result: CompressResult) -> Section:
     given = [f"{name}={value!r}" for name, value in result.arguments.items()]
-    call = f"result = pyro_vd.compress(net, train, {', '.join(given)})"
+    likelihood = [] if isinstance(result.given_likelihood, Categorical | None) else ["likelihood=likelihood"]
+    data = ["validation=validation"] if result.data.note is None else []  # or they were split off
+    data += [] if result.data.test is None else ["test=test"]
+    call = f"result = pyro_vd.compress({', '.join(['net', 'train', *data, *likelihood, *given])})"
     settings = "\n".join(f"{name}: {value!r}" for name, value in result.arguments.items())
     return recipe_section(settings, "Arguments", versions_here(), [call, 'result.report("report.html")'])
