@@ -24,7 +24,7 @@ test-fast: .venv/installed-dev  ## the tests that are not marked as slow
 	$(BIN)/python -m pytest --numprocesses auto -m "not slow"
 
 docs: .venv/installed-docs  ## the documentation as a site, docs/_build/html; runs the notebooks of the tutorials
-	$(BIN)/python -m sphinx --fail-on-warning --keep-going -b html docs docs/_build/html
+	$(BIN)/python -m sphinx --jobs auto --fail-on-warning --keep-going -b html docs docs/_build/html
 
 test-lowest: .venv-lowest/installed  ## the tests with the oldest versions that pyproject.toml allows
 	.venv-lowest/bin/python -m pytest --numprocesses auto
@@ -51,7 +51,8 @@ test-arviz1: .venv/installed-dev  ## the tests of the posterior under ArviZ 1.x,
 
 .venv-arviz1/tested: .venv-arviz1/installed
 	PYRO_VD_OTHER_PYTHON=$(abspath $(BIN))/python .venv-arviz1/bin/python -m pytest \
-	  tests/posterior/test_arviz_*.py tests/cli/test_inspect.py tests/plots/test_posterior_plots.py tests/repository/test_tutorials.py
+	  tests/posterior/test_arviz_*.py tests/cli/test_inspect.py tests/plots/test_posterior_plots.py \
+	  tests/repository/test_tutorials.py::test_inspect tests/repository/test_tutorials.py::test_hierarchical
 
 .venv-arviz1/installed: pyproject.toml
 	$(PYTHON) -m venv .venv-arviz1

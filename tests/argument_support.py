@@ -146,7 +146,7 @@ TABLE: dict[str, tuple[Callable[[str, Any], object], dict[str, tuple[Any, ...]]]
     "save_pruned": (call(save_pruned, net=NET, path="never"), {"net": OBJECTS, "path": PATHS, "layout": CHOICES}),
     "save_onnx": (
         call(save_onnx, net=NET, path="never", example=X),
-        {"net": OBJECTS, "path": PATHS, "example": OBJECTS[:-1], "dynamic": LISTS},
+        {"net": OBJECTS, "path": PATHS, "example": (*OBJECTS[:4], 3), "dynamic": LISTS},
     ),
     "save_torch_export": (
         call(save_torch_export, net=NET, path="never", example=X),

@@ -62,6 +62,7 @@ def written(new: set[str]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_full_disk(tmp_path: Path, recorded: Path) -> None:
     ends, new = under("full disk", recorded, tmp_path / "disk")
     refused = {name for name, code, out, err in ends if code == 2}

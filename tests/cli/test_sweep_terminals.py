@@ -60,6 +60,7 @@ def test_three_terminals_one_of_which_is_killed(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_two_terminals_search(tmp_path: Path) -> None:
     out = tmp_path / "out"
     search = ("--search", "train.lr=log:1e-3..1e-1", "train.optimizer=Adam,AdamW", "--trials=5", *SMALL)

@@ -23,7 +23,7 @@ SHUFFLED = {"torchvision shufflenet_v2_x0_5": 0.07}
 
 LARGE = ("densenet121", "convnext_tiny", "vgg11_bn", "efficientnet_b0")
 CASES = [
-    pytest.param(specimen, id=specimen.name, marks=[pytest.mark.slow] if specimen.name.endswith(LARGE) else [])
+    pytest.param(specimen, id=specimen.name, marks=[pytest.mark.long] if specimen.name.endswith(LARGE) else [])
     for specimen in ZOO
 ]
 

@@ -138,7 +138,7 @@ def test_messages_are_part_of_the_plan() -> None:
         assert shrink_plan(net).messages == wanted
         net[2].weight.zero_()
     assert shrink_plan(nn.Sequential(net[0], nn.ReLU(), net[2])).messages == (
-        "no input reaches the output: the network is a constant predictor",
+        "no input reaches the output: the network is a constant predictor, as too much was pruned",
     )
 
 

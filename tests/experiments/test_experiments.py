@@ -86,6 +86,7 @@ def test_tradeoff(outcomes: dict[str, Outcome]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_overfitting(outcomes: dict[str, Outcome]) -> None:
     outcome = carried_out("report-overfitting", outcomes)
     rows = {(row[0], row[1]): row[2:] for row in outcome.rows}

@@ -46,7 +46,7 @@ def test_one_table_for_five_predictors(folder: Path) -> None:
                 shown = np.mean(values), np.std(values, ddof=1)
                 for number, text in zip(shown, cell.split(" ± "), strict=True):
                     digits = len(text.partition(".")[2])
-                    assert float(text) == pytest.approx(number, abs=0.501 * 10**-digits)
+                    assert float(text.replace(",", "")) == pytest.approx(number, abs=0.501 * 10**-digits)
     for predictor in PREDICTORS:
         for seed in seeds[predictor]:
             assert seed["error %"] < 10

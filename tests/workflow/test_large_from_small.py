@@ -16,7 +16,8 @@ from support import ANYTHING, refuses
 from torch import nn
 
 from pyro_vd import load_pruned, save_pruned
-from pyro_vd.posterior import arviz_files, read_inference_data
+from pyro_vd._core import trial
+from pyro_vd.posterior import read_inference_data
 from pyro_vd.posterior.arviz_files import write_inference_data
 
 BLOWING: list[dict[str, dict[str, Any]]] = [
@@ -67,7 +68,7 @@ def test_hdf5_that_takes_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             read_inference_data(spoil(change))
     write_inference_data_of(tmp_path / "a.nc")
     read_inference_data(tmp_path / "a.nc")
-    monkeypatch.setattr(arviz_files, "_SECONDS", 1)
+    monkeypatch.setattr(trial, "_SECONDS", 1)
     with refuses(str(tmp_path / "a.nc")):
         read_inference_data(spoil(many_paths))
 
