@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from collections.abc import Iterator
@@ -111,6 +112,18 @@ def read_text(path: Path | str, what: str, most: int = MOST_TEXT) -> str:
     """
     with reading(path, what):
         return read_bytes(path, what, most).decode("utf-8-sig")
+
+
+def read_lines(path: Path | str, what: str) -> Iterator[tuple[str, str]]:
+    """Read a log line by line, each as where it is, for messages, and its text without the end of the line.
+
+    Raises:
+        InputError: see :func:`read_text`; or a line is too long.
+    """
+    with reading(path, what):
+        for number, line in enumerate(io.BytesIO(read_bytes(path, what, MOST_LOG)), 1):
+            check_size(path, "a log", len(line), MOST_TEXT)
+            yield f"{path}, line {number}", line.decode().rstrip("\n")
 
 
 def read_json(path: Path | str, what: str, most: int = MOST_JSON) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, TypedDict
 from pyro_vd._core.arguments import check_path
 from pyro_vd._core.errors import InputError
 from pyro_vd._core.messages import quoted
-from pyro_vd._core.reading import MOST_LOG, MOST_TEXT, check_size, plain_json, read_bytes, reading
+from pyro_vd._core.reading import plain_json, read_lines, reading
 from pyro_vd._core.schema import check_tree
 from pyro_vd._core.storage import as_json, write_atomically
 from pyro_vd.guides.alpha import site_log_alpha
@@ -72,9 +71,8 @@ def read_alpha_log(path: Path) -> list[AlphaRecord]:
     """
     with reading(path, _WHAT):
         found: list[AlphaRecord] = []
-        for number, line in enumerate(io.BytesIO(read_bytes(path, _WHAT, MOST_LOG)), 1):
-            check_size(path, "a log", len(line), MOST_TEXT)
-            check_tree(where := f"{path}, line {number}", row := plain_json(line.decode()), AlphaRecord)
+        for where, text in read_lines(path, _WHAT):
+            check_tree(where, row := plain_json(text), AlphaRecord)
             for site, values in row["log_alpha"].items():
                 if len(values) != len(QUANTILES):
                     message = f"{where}: {len(values)} quantiles of {quoted(site)}; there must be {len(QUANTILES)}"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyro_vd._core.arguments import check_file
-from pyro_vd._core.reading import MOST_LOG, MOST_TEXT, check_size, plain_json, read_bytes, reading
+from pyro_vd._core.reading import plain_json, read_lines, reading
 from pyro_vd._core.schema import check_tree
 from pyro_vd._core.storage import as_json, write_atomically
 from pyro_vd.evaluation.epoch_record import EpochRecord
@@ -60,12 +59,7 @@ def read_log(path: Path) -> list[tuple[str, EpochRecord]]:
         InputError: the log is missing or broken.
     """
     with reading(path, what := "the log of a training"):
-        found = []
-        for number, line in enumerate(io.BytesIO(read_bytes(path, what, MOST_LOG)), 1):
-            check_size(path, "a log", len(line), MOST_TEXT)
-            if text := line.decode().rstrip("\n"):
-                found.append((text, record_of(f"{path}, line {number}", plain_json(text))))
-        return found
+        return [(text, record_of(where, plain_json(text))) for where, text in read_lines(path, what) if text]
 
 
 def record_of(where: str, row: Any) -> EpochRecord:
