@@ -113,21 +113,12 @@ def _target(text: str | None) -> float | Literal["max"] | None:
 
 def _numbers(result: CompressResult) -> dict[str, Any]:
     """What ``--json`` prints of a result."""
-    pairs = {"before": (result.before, result.losses_before), "after": (result.after, result.losses_after)}
-    networks = {
-        name: {**asdict(size), **losses.score.named(), "interval": losses.interval, "seconds": {}}
-        for name, (size, losses) in pairs.items()
-    }
-    for place, network in enumerate(networks.values()):
-        network["seconds"] = {runtime: times[place] for runtime, times in result.seconds.items()}
-    test = asdict(result.test)
-    tried = [asdict(each) for each in result.attempts]
-    notes = [*result.notes, *result.said]
+    found = result.to_dict()
     return {
         "met": result.met,
         "smaller": result.smaller,
-        "networks": networks,
-        "test": test,
-        "attempts": tried,
-        "notes": notes,
+        "networks": {name: found[name] for name in ("before", "after")},
+        "test": asdict(result.test),
+        "attempts": [asdict(each) for each in result.attempts],
+        "notes": [*result.notes, *result.said],
     }
