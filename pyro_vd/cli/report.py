@@ -31,9 +31,6 @@ def run(arguments: list[str]) -> None:
     from pyro_vd._core.storage import as_json
     from pyro_vd.workflow.report_page.files import report_runs
 
-    for run in values.runs:
-        if not Path(run).is_dir():
-            raise InputError(name="run", value=run, allowed="the folder of a run, such as out/digits")
     path = Path(values.out or (Path(values.runs[0]) / FILE if len(values.runs) == 1 else FILE))
     if path.exists() and not values.overwrite:
         message = f"{path} exists; replace it with --overwrite, or choose another file with --out"

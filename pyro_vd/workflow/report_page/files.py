@@ -35,8 +35,8 @@ def report_runs(
         OSError: the file cannot be written.
     """
     check_report()
-    path = check_file("out", path)  # measuring takes a while
-    results = read_results([Path(run) for run in runs])
+    results = read_results([Path(run) for run in runs])  # first: the file may be in the folder of a run
+    path = check_file("out", path)  # before measuring, which takes a while
     if len(scores := {result.score.name for result in results}) > 1:
         message = f"runs with {' and '.join(sorted(scores))} cannot be in one report; report on them apart"
         raise InputError(message, name="runs", value=sorted(scores))
