@@ -54,8 +54,9 @@ test-arviz1: .venv/installed-dev  ## the tests of the posterior under ArviZ 1.x,
 	  tests/posterior/test_arviz_*.py tests/cli/test_inspect.py tests/plots/test_posterior_plots.py \
 	  tests/repository/test_tutorials.py::test_inspect tests/repository/test_tutorials.py::test_hierarchical
 
-.venv-arviz1/installed: pyproject.toml
+.venv-arviz1/installed: pyproject.toml .venv/installed
 	$(PYTHON) -m venv .venv-arviz1
+	cp -al .venv/lib/python3*/site-packages/nvidia* .venv-arviz1/lib/python3*/site-packages 2>/dev/null || true  # CUDA: GB
 	.venv-arviz1/bin/python -m pip install --quiet $(PIP)
 	.venv-arviz1/bin/python -m pip install --quiet --editable '.[all]' --group test
 	touch $@
