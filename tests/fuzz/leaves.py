@@ -2,14 +2,14 @@
 
     python tests/fuzz/leaves.py CASES [TRAINING ...]
 
-For each training, CASES of all pairs of a leaf and a value are tried, or all if CASES is 0. It prints the number of cases by
-training, and findings; each case is printed on standard error before it is tried, so that the last one is that of a crash.
+For each training, CASES of all pairs of a leaf and a value are tried, or all if CASES is 0. It prints the findings as they are
+made, and at the end of a training the number of its cases; it fails if anything was found. Each case is printed on standard
+error before it is tried, so that the last one is that of a crash.
 """
 
 from __future__ import annotations
 
 import io
-import json
 import logging
 import random
 import sys
@@ -63,7 +63,7 @@ def finding(read: Any, path: Path, name: str, kind: str, wanted: str) -> str | N
 def main() -> None:
     limit, names = int(sys.argv[1]), sys.argv[2:] or TRAININGS
     logging.disable()
-    tried, findings = {}, {}
+    findings = 0
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "c.pt"
         for training in names:
@@ -74,14 +74,15 @@ def main() -> None:
             cases = list(cases_of(torch.load(io.BytesIO(good), weights_only=True), part))
             if limit:
                 cases = random.Random(training).sample(cases, min(limit, len(cases)))
-            tried[training] = len(cases)
             for place, kind, number in cases:
                 name = ".".join(map(str, place))
                 print(f"{training}: {name}, {kind} {number}", file=sys.stderr, flush=True)
                 path.write_bytes(spoilt(good, place, kind, number))
                 if found := finding(read, path, name, kind, wanted):
-                    findings[f"{training}: {name}, {kind} {number}"] = found
-    print(json.dumps({"tried": tried, "findings": findings}, indent=1))
+                    findings += 1
+                    print(f"{training}: {name}, {kind} {number}: {found}", flush=True)
+            print(f"{training}: {len(cases)} cases tried", flush=True)
+    sys.exit(findings > 0)
 
 
 if __name__ == "__main__":

@@ -72,8 +72,6 @@ class Reader:
     seeds: tuple[bytes, ...]
     exact: tuple[Mutation, ...] = ()
     loose: tuple[Mutation, ...] = ()
-    cost: int = 1
-    """How many times fewer cases are tried: one of them starts a process."""
 
 
 def prepare(folder: Path) -> dict[str, Reader]:
@@ -123,13 +121,13 @@ def prepare(folder: Path) -> dict[str, Reader]:
         "frames": Reader("00000.npz", read_frames_file, (frames,), (spoil_bytes,), (spoil_zip,)),
         "npz": Reader("a.npz", lambda path: repr(asdict(load_npz(path))), (npz,), (spoil_bytes,), (spoil_zip,)),
         "csv": Reader("a.csv", read_table, (csv,), (), (spoil_bytes,)),
-        "parquet": Reader("a.parquet", read_table, (parquet,), (), (spoil_bytes,), 4),
+        "parquet": Reader("a.parquet", read_table, (parquet,), (), (spoil_bytes,)),
         "texts": Reader("texts/train.jsonl", read_texts, (texts,), (), both),
-        "journal": Reader("journal.jsonl", read_journal, (journal_seed(),), (), both, 4),
+        "journal": Reader("journal.jsonl", read_journal, (journal_seed(),), (), both),
         "idx": Reader(file, lambda path: repr(read_idx(path, 3).tolist()), (idx_seed,), (), (spoil_bytes,)),
         "image": Reader("images/train/a/1.png", read_image, (image,), (), (spoil_bytes,)),
-        "netcdf": Reader("a.nc", read_netcdf, (ours,), (spoil_bytes,), (), 8),
-        "arviz-netcdf": Reader("a.nc", read_netcdf, (theirs,), (), (spoil_bytes,), 8),
+        "netcdf": Reader("a.nc", read_netcdf, (ours,), (spoil_bytes,), ()),
+        "arviz-netcdf": Reader("a.nc", read_netcdf, (theirs,), (), (spoil_bytes,)),
     }
 
 

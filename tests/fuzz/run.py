@@ -108,7 +108,7 @@ def main() -> None:
         readers = prepare(Path(folder))
         results = {}
         for name in names or readers:
-            results[name] = fuzz(name, readers[name], Path(folder), max(10, cases // readers[name].cost))
+            results[name] = fuzz(name, readers[name], Path(folder), cases)
             print(f"{name}: {len(results[name]['findings'])} findings in {results[name]['cases']} cases", file=sys.stderr)
     print(json.dumps(results, indent=1))
     sys.exit(any(result["findings"] for result in results.values()))
