@@ -81,9 +81,8 @@ def run(arguments: list[str]) -> None:
         settings["batch_size"] = recipe.train.batch_size
     result = compress(
         found.net,
-        found.train,
+        found.data,
         validation=found.validation,
-        test=found.test,
         likelihood=found.likelihood,
         augment=found.augment,
         folder=out,

@@ -10,7 +10,7 @@ from typing import Any
 
 from pyro_vd._core.arguments import plain_number
 from pyro_vd._core.errors import InputError
-from pyro_vd._core.shown import Row, Shown, as_plain
+from pyro_vd._core.shown import Row, Shown, as_plain, cell
 
 DEFAULT_THRESHOLD = 3.0
 """log α = 3 is a Bernoulli dropout rate of about 0.95 (Molchanov 2017, section 5.1)."""
@@ -44,8 +44,12 @@ class ThresholdChoice(Shown):
     """All candidates that were tried, the lowest threshold first."""
 
     def __repr__(self) -> str:
-        chosen = next((trial for trial in self.trials if trial.threshold == self.threshold), None)
-        return f"ThresholdChoice({chosen}, of {len(self.trials)} trials; unpruned_error={self.unpruned_error})"
+        return f"ThresholdChoice({'; '.join(self._notes())}; {len(self.trials)} trials)"
+
+    def _notes(self) -> Sequence[str]:
+        of_chosen = [trial for trial in self.trials if trial.threshold == self.threshold]
+        found = ", ".join(f"{name} {cell(value)}" for trial in of_chosen for name, value in as_plain(trial).items())
+        return [found or f"threshold {cell(self.threshold)}", f"error without pruning {cell(self.unpruned_error)}"]
 
     def _rows(self) -> Sequence[Row]:
         return [as_plain(trial) for trial in self.trials]

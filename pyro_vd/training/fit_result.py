@@ -28,7 +28,8 @@ class FitResult(Shown):
 
     def __repr__(self) -> str:
         last = f", the last: {self.history[-1].line()}" if self.history else ""
-        return f"FitResult({len(self.history)} epochs{last}; skipped={self.skipped}, epoch={self.epoch})"
+        taken = f", parameters of epoch {self.epoch}" if self.history and self.epoch != self.history[-1].epoch else ""
+        return f"FitResult({len(self.history)} epochs{last}; {self.skipped} steps skipped{taken})"
 
     def plot(self) -> Figure:
         """Draw the loss, the validation score and the compression over the epochs.

@@ -36,6 +36,7 @@ class CompressData:
         example: a few inputs.
         chosen_by: what the validation data are, for a table.
         note: a sentence where validation data were split off, which was said.
+        features, words: the names of the inputs, see :class:`~pyro_vd.Dataset`.
     """
 
     train: Any
@@ -45,6 +46,8 @@ class CompressData:
     example: Inputs
     chosen_by: str
     note: str | None
+    features: tuple[str, ...] | None
+    words: tuple[str, ...] | None
 
 
 def compress_data(train: Any, validation: Any, test: Any, model: BayesianNetwork, batch_size: int | None) -> CompressData:
@@ -53,8 +56,10 @@ def compress_data(train: Any, validation: Any, test: Any, model: BayesianNetwork
     Raises:
         InputError: they do not fit the model, or data that are read batch by batch come without validation data.
     """
-    if test is None and isinstance(train, Dataset):
-        test = train.test
+    features = words = None
+    if isinstance(train, Dataset):
+        test = train.test if test is None else test
+        features, words = train.features, train.words
     chosen_by, note = "validation data, by which the network was chosen", None
     batches = batches_from(train, batch_size, dtype=dtype_of(model))
     if batches is None:
@@ -78,4 +83,5 @@ def compress_data(train: Any, validation: Any, test: Any, model: BayesianNetwork
     held_out = check_held_out("validation data", validation, model)
     measured = None if test is None else check_held_out("test data", test, model)
     first = next(iter(held_out))[0] if isinstance(held_out, CheckedBatches) else held_out[0]
-    return CompressData(train, held_out, measured, steps, rows(first, slice(_EXAMPLES)), chosen_by, note)
+    example = rows(first, slice(_EXAMPLES))
+    return CompressData(train, held_out, measured, steps, example, chosen_by, note, features, words)

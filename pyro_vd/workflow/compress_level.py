@@ -145,7 +145,8 @@ def trained(
     wanted = reach(net, before, weights, before.bytes / target, deploy)
     if is_first and wanted.bytes > before.bytes / target + 1:
         text = (
-            "%.3g times fewer bytes cannot be reached: about %.3g times leave the fewest weights that a network can learn with"
+            "%.3g times fewer bytes are out of reach: the training aims at about %.3g times, with the fewest weights that a "
+            "network can learn with; the file may end a little smaller or larger"
         )
         logger.warning(text, target, before.bytes / wanted.bytes)
     epochs, lr = training.schedule()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import nn
 
 from pyro_vd._core.errors import InputError
 from pyro_vd.data.augmentation import RandomAffine
-from pyro_vd.data.dataset import Arrays
+from pyro_vd.data.dataset import Arrays, Dataset
 from pyro_vd.models.likelihood import Likelihood
 from pyro_vd.workflow.compress_data import SHARE
 from pyro_vd.workflow.compress_identity import claim
@@ -30,9 +30,9 @@ class TrainedNetwork:
 
     net: nn.Module
     likelihood: Likelihood
-    train: Arrays
+    data: Dataset
+    """The training data, without those of validation, and the test data."""
     validation: Arrays | None
-    test: Arrays
     augment: RandomAffine | None
     info: dict[str, Any]
     """What a file of the compressed network says of its data."""
@@ -64,7 +64,7 @@ def of_recipe(recipe: Recipe, folder: Path, resume: bool, progress: bool) -> Tra
         options |= {"checkpoint": folder / "checkpoint-pretrain.pt", "phase": "pretrain", **recipe.pretrain.fit_options()}
         net, _ = pretrain(recipe, made.net, made.likelihood, train, validation, options)
     info = file_info(recipe, math.inf, made.likelihood, names_of(data))
-    return TrainedNetwork(net, made.likelihood, train, validation, data.test, recipe.augmentation, info)
+    return TrainedNetwork(net, made.likelihood, _training_part(data, train), validation, recipe.augmentation, info)
 
 
 def of_run(folder: Path, data_dir: str | None) -> TrainedNetwork:
@@ -74,6 +74,11 @@ def of_run(folder: Path, data_dir: str | None) -> TrainedNetwork:
         InputError: see :func:`~pyro_vd.load_run`.
     """
     run = load_run(folder, data_dir)
-    data = run.train, run.validation, run.data.test
     info = file_info(run.recipe, math.inf, run.model.likelihood, names_of(run.data))
-    return TrainedNetwork(run_pruned(folder), run.model.likelihood, *data, run.recipe.augmentation, info)
+    data, likelihood = _training_part(run.data, run.train), run.model.likelihood
+    return TrainedNetwork(run_pruned(folder), likelihood, data, run.validation, run.recipe.augmentation, info)
+
+
+def _training_part(data: Dataset, train: Arrays) -> Dataset:
+    """The data with a part of their training data, and with their names."""
+    return replace(data, x_train=train[0], y_train=train[1])

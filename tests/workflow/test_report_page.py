@@ -15,7 +15,8 @@ import torch
 from support import run_cli
 from torch import nn
 
-from pyro_vd import compress, load_data, load_run, prune
+from pyro_vd import Dataset, compress, load_data, load_run, prune
+from pyro_vd.compaction import surviving_features
 from pyro_vd.evaluation.deployed import deployed_size
 from pyro_vd.evaluation.score import score_of
 from pyro_vd.networks import mlp
@@ -306,6 +307,28 @@ def test_a_compression(tmp_path: Path, opened: Open) -> None:
     assert [filled(page, f'[data-mask="{k}"]') for k in range(2)] == [int(mask.sum()) for mask in masks.values()]
     assert page.locator("#r0-alpha .plot").count() == 3
     assert "target=3.0" in page.locator("#r0-repeat").inner_text()
+
+
+@pytest.mark.slow
+def test_a_compression_shows_what_was_asked_for(tmp_path: Path, opened: Open) -> None:
+    """The names of the features of the data; large, the size and time of the form that is deployed."""
+    torch.manual_seed(0)
+    x = torch.randn(400, 5)
+    y = (x[:, 1] > 0).long()
+    names = ("a", HOSTILE, "c", "d", "e")
+    data = Dataset("mine", x[:200], y[:200], x[300:], y[300:], features=names)
+    options = {"validation": (x[200:300], y[200:300]), "epochs": 40, "lr": 0.02, "progress": False}
+    result = compress(mlp([5, 12, 2]), data, target=2, deploy="torch", **options)
+    result.report(path := tmp_path / "a.html")
+    page = opened(path)
+    cards = page.locator("#r0-headline .cards dt").all_inner_texts()
+    assert cards[-2:] == ["bytes, every number", "PyTorch, µs"]
+    assert page.locator("#r0-threshold .features .name").all_inner_texts() == list(names)
+    left = surviving_features(result.trained.pruned, names, result.example)
+    units = page.locator("#r0-units")
+    assert f"{len(left)} of 5 features are left in the compact network" in units.inner_text()
+    units.locator("summary").first.click()
+    assert units.locator(".words").first.inner_text() == ", ".join(left)
 
 
 def test_without_javascript_the_numbers_are_there(digits_page: Path, opened: Open) -> None:

@@ -44,10 +44,10 @@ def test_results_are_short() -> None:
     for result, parts in (
         (Prediction(log_p), ("log_p (1000, 4)", "entropy 1.386")),
         (Prediction(log_p, torch.full((1000,), 0.25)), ("entropy 1.386", "mutual information 0.25")),
-        (ThresholdChoice(1.25, 0.0175, trials), ("49 trials", "0.0175", str(ThresholdTrial(1.25, 0.02, 5.75, 1234, 5678)))),
+        (ThresholdChoice(1.25, 0.0175, trials), ("49 trials", "pruning 0.0175", "threshold 1.25, error 0.02", "5,678")),
         (
             FitResult((record,) * 300, skipped=2, epoch=290),
-            ("300 epochs", "skipped=2", "epoch=290", "loss 350", "error 1.25 %", "4.5x"),
+            ("300 epochs", "2 steps skipped", "parameters of epoch 290", "loss 350", "error 1.25 %", "4.5x"),
         ),
         (FitResult((), skipped=0, epoch=0), ("0 epochs",)),
         (Dataset("mine", *(torch.ones(9, 8), torch.zeros(9)) * 2), ("'mine'", "x_train (9, 8)", "y_test (9,)")),

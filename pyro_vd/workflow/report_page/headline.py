@@ -19,6 +19,7 @@ from pyro_vd.workflow.report_page.markup import escaped, paragraph, table
 from pyro_vd.workflow.report_page.section import Section
 
 FILES: Mapping[Deploy, str] = {"torch": "every number", "sparse": "non-zeros only", "onnx": "ONNX"}
+RUNTIMES: Mapping[Deploy, str] = {"torch": "PyTorch", "sparse": "sparse runtime", "onnx": "ONNX Runtime"}
 _OWN: tuple[Deploy, ...] = ("torch", "sparse")
 """The kinds of files that every network can have."""
 
@@ -60,16 +61,16 @@ def deployed(before: nn.Module, after: nn.Module, example: Inputs) -> Deployed:
     """
     batch, few = batch_of(example), rows(example, slice(3))
     sizes, notes = {FILES[form]: (file_bytes(before, form, few), file_bytes(after, form, few)) for form in _OWN}, []
-    pairs: dict[str, tuple[nn.Module, nn.Module]] = {"PyTorch": (before, after)}
+    pairs: dict[str, tuple[nn.Module, nn.Module]] = {RUNTIMES["torch"]: (before, after)}
     try:
-        pairs["sparse runtime"] = before, sparsify_runtime(after, example=batch)
+        pairs[RUNTIMES["sparse"]] = before, sparsify_runtime(after, example=batch)
     except Exception as error:  # a network's own code can raise anything when it is followed
         notes.append(f"Without sparse runtime: {one_line(error)[:300]}")
     try:
         check_installed("ONNX", "onnx", "onnxruntime", "onnxscript")
         (old, old_runs), (new, new_runs) = onnx_network(before, few), onnx_network(after, few)
         sizes[FILES["onnx"]] = len(old), len(new)
-        pairs["ONNX Runtime"] = old_runs, new_runs
+        pairs[RUNTIMES["onnx"]] = old_runs, new_runs
     except Exception as error:
         notes.append(f"Without ONNX: {one_line(error)[:300]}")
     times = shortest_seconds(*(runner(net, batch) for pair in pairs.values() for net in pair))
@@ -81,6 +82,7 @@ def headline(
     numbers: Mapping[str, tuple[int, int]],
     forms: Deployed,
     notes: Sequence[str],
+    asked: Deploy | None = None,
 ) -> Section:
     """Make the section.
 
@@ -89,6 +91,7 @@ def headline(
         numbers: whole numbers before and after, such as those of parameters, by name.
         forms: what is deployed.
         notes: sentences for the reader.
+        asked: the kind of file whose size and time are shown large; None shows the smallest and the fastest.
     """
     before, after = errors
     score = before.score.label.removesuffix(" %")
@@ -98,7 +101,8 @@ def headline(
     rows += _rows(numbers, "fewer", "more") + _rows(smaller, "smaller", "larger") + _rows(faster, "faster", "slower")
     cards = [(f"test {score}", f"{before.score.cell()} → {after.text}", _rise(before.score, after.score))]
     cards += [(name, _ratio(*pair, "fewer", "more"), f"{pair[0]:,} → {pair[1]:,}") for name, pair in list(numbers.items())[:1]]
-    cards += _best(smaller, "smaller", "larger") + _best(faster, "faster", "slower")
+    shown = (None, None) if asked is None else (f"bytes, {FILES[asked]}", f"{RUNTIMES[asked]}, µs")
+    cards += _card(smaller, shown[0], "smaller", "larger") + _card(faster, shown[1], "faster", "slower")
     told = f"µs: the shortest time of a batch of {BATCH} examples on the machine that made this page."
     parts = [_cards(cards), table(["", "before", "after", "change"], rows)]
     return Section(
@@ -110,9 +114,9 @@ def _rows(pairs: Mapping[str, tuple[float, float]], less: str, more: str) -> lis
     return [[name, f"{old:,.0f}", f"{new:,.0f}", _ratio(old, new, less, more)] for name, (old, new) in pairs.items()]
 
 
-def _best(pairs: Mapping[str, tuple[float, float]], less: str, more: str) -> list[tuple[str, str, str]]:
-    """The card of the least number after; none where there is no number."""
-    found = sorted(pairs.items(), key=lambda item: item[1][1])[:1]
+def _card(pairs: Mapping[str, tuple[float, float]], name: str | None, less: str, more: str) -> list[tuple[str, str, str]]:
+    """The card of a name, or of the least number after; none where there is no number."""
+    found = sorted(pairs.items(), key=lambda item: (item[0] != name, item[1][1]))[:1]
     return [(name, _ratio(old, new, less, more), f"{old:,.0f} → {new:,.0f}") for name, (old, new) in found]
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pyro_vd.compaction import surviving_units
+from pyro_vd.compaction import surviving_features, surviving_units, surviving_words
 from pyro_vd.guides.alpha import log_alpha
 from pyro_vd.models.class_likelihoods import Categorical
 from pyro_vd.pruning.rule import PruningRule
@@ -36,9 +37,16 @@ def compression_report(result: CompressResult) -> bytes:
     thresholds = dict.fromkeys(made.guide.site_names, made.threshold)
     sections = (
         _headline(result),
-        threshold_of(made.guide, PruningRule, made.threshold, data.validation, InputNames(example), progress=False),
+        threshold_of(
+            made.guide,
+            PruningRule,
+            made.threshold,
+            data.validation,
+            InputNames(example, data.features, data.words),
+            progress=False,
+        ),
         alpha_section(log_alpha(made.guide), thresholds, made.alphas, without),
-        units_section(surviving_units(made.pruned, example), {}),
+        units_section(surviving_units(made.pruned, example), _inputs(result)),
         calibration_of(pair, measured, ((), ()), result.measured_on),
         training_section(made.history),
         _repeat(result),
@@ -53,10 +61,21 @@ def _headline(result: CompressResult) -> Section:
     sizes = {**found.bytes, FILES[result.deploy]: (before.bytes, after.bytes)}
     forms = Deployed(sizes, {**found.seconds, **result.seconds}, found.notes)
     numbers = {"parameters": (before.parameters, after.parameters), "FLOPs": (before.flops, after.flops)}
-    found_by = headline((errors[0], errors[1]), numbers, forms, [*result.captions(), *result.said])
+    found_by = headline((errors[0], errors[1]), numbers, forms, [*result.captions(), *result.said], result.deploy)
     head, *rows = result.tried() or [[]]
     tried = (table(head, rows, "The sizes that were tried"),) if rows else ()
     return replace(found_by, parts=(*found_by.parts, *tried))
+
+
+def _inputs(result: CompressResult) -> dict[str, tuple[Sequence[str], int]]:
+    """The names of the inputs that are left, and of how many."""
+    net, data = result.trained.pruned, result.data
+    left: dict[str, tuple[Sequence[str], int]] = {}
+    if data.features is not None:
+        left["features"] = surviving_features(net, data.features, result.example), len(data.features)
+    if data.words is not None:
+        left["words"] = surviving_words(net, data.words), len(data.words)
+    return left
 
 
 def _repeat(result: CompressResult) -> Section:
