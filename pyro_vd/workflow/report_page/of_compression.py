@@ -35,6 +35,7 @@ def compression_report(result: CompressResult) -> bytes:
     measured = data.validation if data.test is None else data.test
     without = "log α over the epochs is not shown: its log is not in the folder of the compression."
     thresholds = dict.fromkeys(made.guide.site_names, made.threshold)
+    names = InputNames(example, data.features, data.words)
     sections = (
         _headline(result),
         threshold_of(

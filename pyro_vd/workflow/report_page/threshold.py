@@ -66,7 +66,8 @@ def threshold_section(curve: ThresholdCurve, masks: Sequence[MaskPicture], input
     }
     told = (
         f"Measured on {steps[at].examples:,} validation examples, at the posterior mean, without the fine-tuning that may "
-        f"follow; the errors at the top of the page are with it. The network was pruned at {number(steps[at].threshold)}; a lower threshold prunes more."
+        f"follow; the errors at the top of the page are with it. The network was pruned at "
+        f"{number(steps[at].threshold)}; a lower threshold prunes more."
     )
     shown = [_mask(place, mask, left[mask.site][at]) for place, mask in enumerate(masks)]
     parts: list[str | Chart] = [
