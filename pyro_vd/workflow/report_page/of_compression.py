@@ -38,14 +38,7 @@ def compression_report(result: CompressResult) -> bytes:
     names = InputNames(example, data.features, data.words)
     sections = (
         _headline(result),
-        threshold_of(
-            made.guide,
-            PruningRule,
-            made.threshold,
-            data.validation,
-            InputNames(example, data.features, data.words),
-            progress=False,
-        ),
+        threshold_of(made.guide, PruningRule, made.threshold, data.validation, names, progress=False),
         alpha_section(log_alpha(made.guide), thresholds, made.alphas, without),
         units_section(surviving_units(made.pruned, example), _inputs(result)),
         calibration_of(pair, measured, ((), ()), result.measured_on),
