@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from matplotlib.axes import Axes
 
-from pyro_vd.plots.style import MUTED, SMALL, darker
+from pyro_vd.plots.style import MUTED, PAPER, SMALL, darker
 
 
 def plain(text: str) -> str:
@@ -66,6 +66,34 @@ def label_ends(axes: Axes, labels: Sequence[Label]) -> None:
             color=darker(label.colour),
             annotation_clip=False,
             arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.5, "shrinkA": 1, "shrinkB": 3},
+        )
+
+
+def label_below(axes: Axes, labels: Sequence[Label]) -> None:
+    """Write labels in a row at the lower end of the axes, each below its point or beside another one; thin lines join them.
+
+    Args:
+        axes: where the points are; their scales and limits must be final.
+        labels: one per point, each of one or two lines.
+    """
+    to_axes = axes.transScale + axes.transLimits
+    ordered = sorted(labels, key=lambda label: label.x)
+    wanted = [to_axes.transform((label.x, label.y))[0] for label in ordered]
+    figure = axes.get_figure()
+    assert figure is not None
+    letters = max((len(line) for label in labels for line in label.text.split("\n")), default=0)
+    width = 72 * figure.get_figwidth() * axes.get_position().width  # type: ignore[union-attr]
+    for label, place in zip(ordered, apart(wanted, 0.6 * SMALL * letters / width), strict=True):
+        axes.annotate(
+            label.text,
+            (label.x, label.y),
+            (place, 0.03),
+            textcoords="axes fraction",
+            ha="center",
+            fontsize=SMALL,
+            color=darker(label.colour),
+            bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 1},
+            arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.6, "shrinkA": 1, "shrinkB": 4},
         )
 
 

@@ -16,7 +16,7 @@ from pyro_vd.evaluation.deployed import kilobytes
 from pyro_vd.evaluation.score import Score
 from pyro_vd.plots.drawing import draw_mask
 from pyro_vd.plots.figure import Figure
-from pyro_vd.plots.labels import Label, label_ends, plain
+from pyro_vd.plots.labels import Label, label_below, label_ends, plain
 from pyro_vd.plots.style import COLOURS, INK, MARKERS, MUTED, PAPER, SMALL, darker, ratios, styled
 
 
@@ -172,17 +172,8 @@ def tradeoff(
     ):
         ordered = sorted((c, e) for _, c, e in points if math.isfinite(c))
         axes.plot([c for c, _ in ordered], [e for _, e in ordered], color=colour, marker=marker, label=label)
-    for (value, smaller, error), size in zip(by_weight, sizes, strict=True):
-        if math.isfinite(smaller):
-            text = f"β {value:g}\n{size}".rstrip()
-            style: dict[str, Any] = {"fontsize": SMALL, "ha": "center", "color": darker(COLOURS[5])}
-            axes.annotate(text, (smaller, error), (0, -8), textcoords="offset points", va="top", **style)
-    for place, (label, (smaller, error)) in enumerate(published.items()):
+    for label, (smaller, error) in published.items():
         axes.plot(smaller, error, linestyle="", marker="D", markersize=6, color=INK, fillstyle="none", label=f"_{label}")
-        text = label.replace(" (", "\n(")
-        above = place % 2 == 0
-        style = {"fontsize": SMALL, "ha": "center", "va": "bottom" if above else "top", "textcoords": "offset points"}
-        axes.annotate(text, (smaller, error), (0, 34 if above else -34), arrowprops=_LEADER, **style)
     errors = [e for _, _, e in [*by_threshold, *by_weight]]
     highest = min(max(errors), 4 * min(errors))
     shown = [c for _, c, e in [*by_threshold, *by_weight] if e <= highest and math.isfinite(c)]
@@ -191,9 +182,14 @@ def tradeoff(
     axes.set(ylim=(0, highest * 1.05), xlim=(min(shown) / 1.3, max(shown) * 1.5))
     ratios(axes.xaxis)
     axes.grid(axis="y")
+    label_below(axes, [Label(*point, label.replace(" (", "\n("), INK) for label, point in published.items()])
+    named = {c: f"β {value:g}\n{size}".rstrip() for (value, c, _), size in zip(by_weight, sizes, strict=True) if c in shown}
+    above = axes.secondary_xaxis("top")
+    above.set_xticks(list(named), list(named.values()), fontsize=SMALL, color=darker(COLOURS[5]))
+    above.minorticks_off()
+    axes.vlines(list(named), 0, 1, transform=axes.get_xaxis_transform(), color=COLOURS[5], linewidth=0.5, linestyle=":")
     figure.legend(loc="outside upper left", ncols=1)
     return figure
 
 
 _CLEAR = {"facecolor": PAPER, "edgecolor": "none", "pad": 1}
-_LEADER = {"arrowstyle": "-", "color": MUTED, "linewidth": 0.6, "shrinkB": 4}

@@ -1,0 +1,67 @@
+"""Where the time of a training step goes: the operations of the deterministic step and of ours, by kind.
+
+Run ``python benchmarks/step_profile.py`` for its table; ``step_time.py --table`` writes it too. An operation counts without
+the ones that it calls. "Rest" is what the step takes beside its operations, measured without the profiler: Python, autograd
+and the calls themselves.
+"""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from step_contenders import Step, deterministic, ours
+from step_networks import SETTINGS, Setting
+from torch.profiler import ProfilerActivity, profile
+
+NETWORKS = ("784-300-10", "784-300-100-10", "3x1024")
+REST = "rest"
+KINDS = {
+    "products": ("mm", "addmm", "bmm", "baddbmm", "linear"),
+    "Adam": ("_fused_adam_", "_foreach_add_"),
+    "normal draws": ("normal_", "randn", "randn_like"),
+}
+OTHER = "other operations"
+
+
+def kind_of(operation: str) -> str:
+    """The kind of an operation of torch, such as ``aten::mm``."""
+    name = operation.removeprefix("aten::")
+    return next((kind for kind, names in KINDS.items() if name in names), OTHER)
+
+
+def shares(step: Step, setting: Setting) -> dict[str, float]:
+    """Milliseconds of a step by kind of operation; for one thread."""
+    x, y = setting.batch(torch.device("cpu"))
+    rounds = setting.rounds
+    for _ in range(20):
+        step(x, y)
+    started = time.thread_time()
+    for _ in range(rounds):
+        step(x, y)
+    whole = 1e3 * (time.thread_time() - started) / rounds
+    with profile(activities=[ProfilerActivity.CPU]) as found:
+        for _ in range(rounds):
+            step(x, y)
+    times = dict.fromkeys((*KINDS, OTHER), 0.0)
+    for event in found.key_averages():
+        if event.key.startswith("aten::"):
+            times[kind_of(event.key)] += event.self_cpu_time_total / 1e3 / rounds
+    return times | {REST: max(0.0, whole - sum(times.values())), "step": whole}
+
+
+def profile_table() -> str:
+    """The table as Markdown: milliseconds of a step on one thread."""
+    torch.set_num_threads(1)
+    kinds = [*KINDS, OTHER, REST, "step"]
+    lines = [["network", "step of", *kinds], ["---", "---", *("---:" for _ in kinds)]]
+    for name in NETWORKS:
+        setting = SETTINGS[name]
+        for who, make in (("deterministic network", lambda net: deterministic(net, fused=True)), ("pyro_vd", ours)):
+            found = shares(make(setting.make()), setting)
+            lines.append([name, who, *(f"{found[kind]:.2f}" for kind in kinds)])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+if __name__ == "__main__":
+    print(profile_table())
