@@ -22,7 +22,7 @@ from pyro_vd.training.best_epoch import best_epoch
 from pyro_vd.training.kl_control import ControlState
 from pyro_vd.training.metrics_log import record_of
 from pyro_vd.training.optimizer_state import first_step, optimizer_state_in
-from pyro_vd.training.own_state import OwnState, check_own, own_state, restore_own
+from pyro_vd.training.own_state import OwnState, check_own, generator_state_in, own_state, restore_own
 from pyro_vd.training.processes import Processes
 from pyro_vd.training.scheduler import check_scheduler_state
 from pyro_vd.training.shrinking import ShrinkingState
@@ -168,12 +168,12 @@ class Checkpoint:
         saved["optimizer"] = optimizer_state_in(where, saved["optimizer"], state.optimizer, fixed)
         check_scheduler_state(where, saved["scheduler"], state.scheduler)
         for generator in ("shuffle", "rng"):
-            check_kind(f"{where}: {generator}", saved[generator], state.shuffle.get_state())
+            saved[generator] = generator_state_in(f"{where}: {generator}", saved[generator], state.shuffle.get_state())
             torch.Generator().set_state(saved[generator])  # raises an error for an invalid state
         check_own(where, saved.get("others", []), state)
         on_gpu = torch.cuda.get_rng_state_all() if saved["cuda_rng"] is not None and torch.cuda.is_available() else []
-        for own, found in zip(on_gpu, saved["cuda_rng"] or [], strict=bool(on_gpu)):
-            check_kind(f"{where}: cuda_rng", found, own)
+        pairs = zip(saved["cuda_rng"] or [], on_gpu, strict=True) if on_gpu else ()
+        saved["cuda_rng"] = [generator_state_in(f"{where}: cuda_rng", *pair) for pair in pairs]
         history = [record_of(f"{where}: history.{number}", row) for number, row in enumerate(saved["history"])]
         if isinstance(state.batches, StatefulBatches) and "batches" not in saved:
             raise InputError(name=f"{where}: batches", value=None, allowed="the state of the batches, which they say they have")

@@ -57,6 +57,8 @@ def optimizer_state_in(where: str, state: Any, optimizer: torch.optim.Optimizer,
         index: _taken(f"{where}: optimizer.state.{index}", found, wanted[index], shapes[index], grows)
         for index, found in moments.items()
     }
+    if isinstance(optimizer, torch.optim.SGD) and any(group["fused"] for group in optimizer.param_groups):
+        taken = wanted | taken  # its kernel wants a momentum of every parameter or of none: of one without gradients it is 0
     found = {"state": taken, "param_groups": state["param_groups"]}
     if grows:
         try:

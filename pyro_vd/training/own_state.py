@@ -32,6 +32,16 @@ def own_state(state: TrainingState) -> OwnState:
     return found
 
 
+def generator_state_in(name: str, found: Any, own: Tensor) -> Tensor:
+    """Return the state of a generator from a file as torch takes it: one number after the other in memory.
+
+    Raises:
+        InputError: it has another type or shape than the state ``own``.
+    """
+    check_kind(name, found, own)
+    return found.contiguous()  # type: ignore[no-any-return]
+
+
 def check_own(where: str, others: list[OwnState], state: TrainingState) -> None:
     """Refuse states from the file ``where`` that are no states of generators.
 
@@ -39,10 +49,11 @@ def check_own(where: str, others: list[OwnState], state: TrainingState) -> None:
         InputError: naming the one.
     """
     for rank, each in enumerate(others, 1):
-        check_kind(f"{where}: others.{rank}.rng", each["rng"], torch.get_rng_state())
+        each["rng"] = generator_state_in(f"{where}: others.{rank}.rng", each["rng"], torch.get_rng_state())
         torch.Generator().set_state(each["rng"])  # raises an error for an invalid state
-        if _on_gpu(state) and each["cuda_rng"] is not None:
-            check_kind(f"{where}: others.{rank}.cuda_rng", each["cuda_rng"], generator_state(state.device))
+        if _on_gpu(state) and (on_gpu := each["cuda_rng"]) is not None:
+            own = generator_state(state.device)
+            each["cuda_rng"] = generator_state_in(f"{where}: others.{rank}.cuda_rng", on_gpu, own)
 
 
 def restore_own(state: TrainingState, of_first: dict[str, Any] | None, others: list[OwnState]) -> None:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from spoil import spoilt
 from support import ENVIRONMENT
 from trainings import OPTIONS, TRAININGS, resume, unfinished
 
@@ -19,6 +20,22 @@ def test_wrong_leaves_of_checkpoints() -> None:
     done = subprocess.run([sys.executable, str(LEAVES), "25"], capture_output=True, text=True, timeout=600, env=ENVIRONMENT)
     assert done.returncode == 0, done.stdout + done.stderr[-2000:]
     assert done.stdout.splitlines() == [f"{name}: 25 cases tried" for name in TRAININGS]
+
+
+@pytest.mark.parametrize("place", ["shuffle", "rng"])
+def test_states_of_generators_have_any_strides(place: str, tmp_path: Path) -> None:
+    (path := tmp_path / "c.pt").write_bytes(good := unfinished({}))
+    wanted = resume({})(path)
+    path.write_bytes(spoilt(good, (place,), "same", 0))
+    assert resume({})(path) == wanted
+
+
+@pytest.mark.parametrize("parameter", [0, 5])
+def test_a_parameter_without_momentum_is_taken_by_the_fused_kernel(parameter: int, tmp_path: Path) -> None:
+    """It has none if it had no gradient yet, and torch's kernel wants one of all or of none."""
+    options = TRAININGS["SGD"][1]
+    (path := tmp_path / "c.pt").write_bytes(spoilt(unfinished(options), ("optimizer", "state", parameter), "gone", 0))
+    assert resume(options)(path)
 
 
 @pytest.mark.parametrize("name", ["own", "own scheduler", "sequential", "shrinking"])
