@@ -39,7 +39,7 @@ def generator_state_in(name: str, found: Any, own: Tensor) -> Tensor:
         InputError: it has another type or shape than the state ``own``.
     """
     check_kind(name, found, own)
-    return found.contiguous()  # type: ignore[no-any-return]
+    return found.contiguous()
 
 
 def check_own(where: str, others: list[OwnState], state: TrainingState) -> None:
