@@ -6,13 +6,15 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypedDict
 
+import torch
 from torch import Tensor, nn
 
+from pyro_vd._core.generators import generators_kept
 from pyro_vd.compaction import ShrinkPlan
 from pyro_vd.data.batches import Batches, TensorBatches
 from pyro_vd.guides import smaller as guides
 from pyro_vd.models import smaller as models
-from pyro_vd.networks.inputs import Inputs, rows
+from pyro_vd.networks.inputs import Inputs, rows, run_apart
 from pyro_vd.training import smaller_optimizer as optimizers
 from pyro_vd.training.folding import fold
 from pyro_vd.training.optimizer_state import first_step
@@ -126,7 +128,13 @@ class Shrinking:
 
         Raises:
             InputError: ``saved`` is not what :meth:`state_dict` has returned in a training of this network.
+            RuntimeError: its plans do not fit one another.
         """
         for tree in saved["plans"]:
             self._resize(state, ShrinkPlan.from_json(tree))
+        model = self.pair.guide.model
+        with torch.no_grad(), generators_kept(state.device):
+            run_apart(
+                model.to_module(model.initial_weights), self._example
+            )  # raises an error where inputs do not fit what is left
         self._decision.load_state_dict(saved["decision"])

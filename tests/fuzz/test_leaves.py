@@ -5,10 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from spoil import spoilt
-from support import ENVIRONMENT
+from support import ENVIRONMENT, refuses
 from trainings import OPTIONS, TRAININGS, resume, unfinished
 
 LEAVES = Path(__file__).with_name("leaves.py")
@@ -36,6 +37,14 @@ def test_a_parameter_without_momentum_is_taken_by_the_fused_kernel(parameter: in
     options = TRAININGS["SGD"][1]
     (path := tmp_path / "c.pt").write_bytes(spoilt(unfinished(options), ("optimizer", "state", parameter), "gone", 0))
     assert resume(options)(path)
+
+
+@pytest.mark.parametrize(("place", "kind"), [(("inputs",), "gone"), (("inputs", "kept", 2), "gone")])
+def test_inputs_that_do_not_fit_what_is_left_are_refused(place: tuple[Any, ...], kind: str, tmp_path: Path) -> None:
+    options = TRAININGS["shrinking"][1]
+    (path := tmp_path / "c.pt").write_bytes(spoilt(unfinished(options), ("shrinking", "plans", 0, *place), kind, 0))
+    with refuses(str(path)):
+        resume(options)(path)
 
 
 @pytest.mark.parametrize("name", ["own", "own scheduler", "sequential", "shrinking"])
