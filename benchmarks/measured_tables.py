@@ -15,9 +15,9 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence
 
 
 def narrow(lines: Sequence[str]) -> list[str]:
-    """The lines of a table; one of many columns is turned round, so that its columns become rows."""
+    """A table anew, without a line after it; one of many columns is turned round, so that its columns become rows."""
     rows = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in lines]
-    if len(rows[0]) <= MOST_COLUMNS:
-        return list(lines)
-    turned = list(zip(rows[0], *rows[2:], strict=True))
-    return table(turned[0], turned[1:])
+    head, body = rows[0], rows[2:]
+    if len(head) > MOST_COLUMNS:
+        head, *body = map(list, zip(head, *body, strict=True))
+    return table(head, body)[:-1]
