@@ -16,7 +16,7 @@ def run(arguments: list[str]) -> None:
 
     parser = Parser("experiment NAME [--quick] [--out DIR]")
     listed = "; ".join(f"{name}: {load_experiment(name).HELP}" for name in NAMES)
-    parser.value("name", str, f"{listed} (times are for two cores)")
+    parser.value("name", str, f"{listed} (times are for one core)")
     parser.flag("--quick", "take the built-in digits and finish within seconds, to see that the experiment works")
     parser.value("--out", str, "output folder (default: out/NAME)")
     parser.flag("--quiet", "show no progress")

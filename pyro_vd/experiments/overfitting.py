@@ -27,7 +27,7 @@ from pyro_vd.training.schedules import KLWeight
 from pyro_vd.training.state import TrainingState
 from pyro_vd.workflow.phases import TrainConfig
 
-HELP = "train and test error over the epochs on 60,000 and 1,000 images, and on random labels; about 35 minutes"
+HELP = "train and test error over the epochs on 60,000 and 1,000 images, and on random labels; about 25 minutes"
 
 GUIDES: dict[str, dict[str, Any]] = {
     "plain": {"guide": PointEstimateSettings()},

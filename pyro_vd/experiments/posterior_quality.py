@@ -25,7 +25,7 @@ from pyro_vd.workflow.tables import spread
 
 _SIZES = {"parameters, compact": "parameters", "bytes": "bytes", "sparse bytes": "sparse_bytes"}
 
-HELP = "calibration, refusal and foreign images: plain, Bernoulli and variational dropout, three seeds; about 25 minutes"
+HELP = "calibration, refusal and foreign images: plain, Bernoulli and variational dropout, three seeds; about 15 minutes"
 
 
 def run(setting: Setting) -> Outcome:

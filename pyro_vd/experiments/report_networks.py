@@ -17,7 +17,7 @@ from pyro_vd.workflow.phases import TrainConfig
 from pyro_vd.workflow.recipe_files import parse_recipe, read_recipe
 from pyro_vd.workflow.tables import SIZES, SPARSITY, size_spreads, sparsities
 
-HELP = "ELBO over the iterations, ROC-AUC with and without noise, pictures of the sparsity; at most 25 minutes"
+HELP = "ELBO over the iterations, ROC-AUC with and without noise, pictures of the sparsity; about 10 minutes"
 
 
 def run(setting: Setting) -> Outcome:

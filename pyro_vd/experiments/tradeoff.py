@@ -19,7 +19,7 @@ from pyro_vd.training.schedules import KLWeight, LRSchedule
 from pyro_vd.workflow.phases import TrainConfig
 from pyro_vd.workflow.tables import SIZES, size_spreads
 
-HELP = "error against compression: one training at many thresholds, and one training per KL weight; about 30 minutes"
+HELP = "error against compression: one training at many thresholds, and one training per KL weight; about 20 minutes"
 
 PUBLISHED = {
     "magnitude (Han 2015)": (12.0, 1.59),
