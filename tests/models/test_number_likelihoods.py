@@ -50,7 +50,8 @@ def test_log_probability_is_scipys(name: str) -> None:
     output = torch.randn(N, outputs, dtype=torch.float64)
     y = torch.arange(N).double() if name == "negative binomial" else torch.randn(N, dtype=torch.float64)
     found = likelihood(output).log_prob(y)
-    np.testing.assert_allclose(found.numpy(), scipy_log_prob(name, output.numpy(), y.numpy()), rtol=1e-6)
+    wanted = scipy_log_prob(name, output.numpy(), y.numpy())
+    np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-6, atol=5e-7)  # a few roundings of log scale, a float32
 
 
 @every_likelihood
