@@ -1,8 +1,7 @@
 """Where the time of a training step goes: the operations of the deterministic step and of ours, by kind.
 
-Run ``python benchmarks/step_profile.py`` for its table; ``step_time.py --table`` writes it too. An operation counts without
-the ones that it calls. "Rest" is what the step takes beside its operations, measured without the profiler: Python, autograd
-and the calls themselves.
+Run ``python benchmarks/step_profile.py`` for its table, on one thread. An operation counts without the ones that it calls. The
+time of the whole step is that of the thread without the profiler, which makes operations slower: they may add up to more.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from step_networks import SETTINGS, Setting
 from torch.profiler import ProfilerActivity, profile
 
 NETWORKS = ("784-300-10", "784-300-100-10", "3x1024")
-REST = "rest"
 KINDS = {
     "products": ("mm", "addmm", "bmm", "baddbmm", "linear"),
     "Adam": ("_fused_adam_", "_foreach_add_"),
@@ -47,13 +45,13 @@ def shares(step: Step, setting: Setting) -> dict[str, float]:
     for event in found.key_averages():
         if event.key.startswith("aten::"):
             times[kind_of(event.key)] += event.self_cpu_time_total / 1e3 / rounds
-    return times | {REST: max(0.0, whole - sum(times.values())), "step": whole}
+    return times | {"step": whole}
 
 
 def profile_table() -> str:
     """The table as Markdown: milliseconds of a step on one thread."""
     torch.set_num_threads(1)
-    kinds = [*KINDS, OTHER, REST, "step"]
+    kinds = [*KINDS, OTHER, "step"]
     lines = [["network", "step of", *kinds], ["---", "---", *("---:" for _ in kinds)]]
     for name in NETWORKS:
         setting = SETTINGS[name]

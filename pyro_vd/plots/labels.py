@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 from matplotlib.axes import Axes
 
@@ -56,17 +57,7 @@ def label_ends(axes: Axes, labels: Sequence[Label]) -> None:
     height = 72 * figure.get_figheight() * axes.get_position().height  # type: ignore[union-attr]
     lines = 1 + max(label.text.count("\n") for label in labels)
     for label, place in zip(ordered, apart(wanted, (1.25 * lines + 0.1) * SMALL / height), strict=True):
-        axes.annotate(
-            label.text,
-            (label.x, label.y),
-            (1.04, place),
-            textcoords="axes fraction",
-            va="center",
-            fontsize=SMALL,
-            color=darker(label.colour),
-            annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.5, "shrinkA": 1, "shrinkB": 3},
-        )
+        _write(axes, label, (1.04, place), va="center")
 
 
 def label_below(axes: Axes, labels: Sequence[Label]) -> None:
@@ -84,17 +75,22 @@ def label_below(axes: Axes, labels: Sequence[Label]) -> None:
     letters = max((len(line) for label in labels for line in label.text.split("\n")), default=0)
     width = 72 * figure.get_figwidth() * axes.get_position().width  # type: ignore[union-attr]
     for label, place in zip(ordered, apart(wanted, 0.6 * SMALL * letters / width), strict=True):
-        axes.annotate(
-            label.text,
-            (label.x, label.y),
-            (place, 0.03),
-            textcoords="axes fraction",
-            ha="center",
-            fontsize=SMALL,
-            color=darker(label.colour),
-            bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 1},
-            arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.6, "shrinkA": 1, "shrinkB": 4},
-        )
+        _write(axes, label, (place, 0.03), ha="center", bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 1})
+
+
+def _write(axes: Axes, label: Label, place: tuple[float, float], **style: Any) -> None:
+    """Write a label at a place, in shares of the axes, and join it to its point."""
+    axes.annotate(
+        label.text,
+        (label.x, label.y),
+        place,
+        textcoords="axes fraction",
+        fontsize=SMALL,
+        color=darker(label.colour),
+        annotation_clip=False,
+        arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.5, "shrinkA": 1, "shrinkB": 3},
+        **style,
+    )
 
 
 def apart(places: Sequence[float], gap: float) -> list[float]:

@@ -25,6 +25,8 @@ from pyro_vd.runtime.timing import shortest_seconds
 Deploy = Literal["onnx", "torch", "sparse"]
 """What is counted and saved: an ONNX file; the file of every weight of the compact network, for PyTorch; or that of its
 non-zeros."""
+RUNTIMES: Mapping[Deploy, str] = {"torch": "PyTorch", "sparse": "sparse runtime", "onnx": "ONNX Runtime"}
+"""The names of what runs each."""
 BATCH = 64
 """The number of examples in a batch whose latency is measured."""
 _BYTES_OF_PLACE = 2.5
@@ -132,12 +134,12 @@ def latencies(before: nn.Module, after: nn.Module, deploy: Deploy, example: Inpu
         example: inputs, which are repeated to fill a batch.
     """
     batch = batch_of(example)
-    pairs: dict[str, tuple[nn.Module, nn.Module]] = {"PyTorch": (before, after)}
+    pairs: dict[str, tuple[nn.Module, nn.Module]] = {RUNTIMES["torch"]: (before, after)}
     if deploy == "onnx":
         few = rows(example, slice(3))
-        pairs["ONNX Runtime"] = onnx_network(before, few)[1], onnx_network(after, few)[1]
+        pairs[RUNTIMES["onnx"]] = onnx_network(before, few)[1], onnx_network(after, few)[1]
     if deploy == "sparse":
-        pairs["sparse runtime"] = before, sparsify_runtime(after, example=batch)
+        pairs[RUNTIMES["sparse"]] = before, sparsify_runtime(after, example=batch)
     times = shortest_seconds(*(runner(net, batch) for pair in pairs.values() for net in pair))
     return {name: (times[2 * place], times[2 * place + 1]) for place, name in enumerate(pairs)}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyro
@@ -87,11 +87,11 @@ def names_of(data: Dataset) -> dict[str, list[str]]:
     return {key: list(names) for key in NAMES if (names := getattr(data, key)) is not None}
 
 
-def inputs_left(net: nn.Module, data: Dataset, example: Inputs) -> dict[str, Any]:
-    """The features or the words that a pruned network still reads, where the data name them."""
+def inputs_left(net: nn.Module, features: Sequence[str] | None, words: Sequence[str] | None, example: Inputs) -> dict[str, Any]:
+    """The features or the words that a pruned network still reads, where the data name them; see :class:`~pyro_vd.Dataset`."""
     left: dict[str, Any] = {}
-    if data.features is not None:
-        left["features_left"] = surviving_features(net, data.features, example)
-    if data.words is not None:
-        left |= {"words": len(data.words), "words_left": surviving_words(net, data.words)}
+    if features is not None:
+        left["features_left"] = surviving_features(net, features, example)
+    if words is not None:
+        left |= {"words": len(words), "words_left": surviving_words(net, words)}
     return left

@@ -187,7 +187,7 @@ def _train_run(
             "networks": {name: asdict(value) for name, value in networks.items()},
             "compact": asdict(compact_size(pruned, example)),
             **names_of(data),
-            **inputs_left(pruned, data, example),
+            **inputs_left(pruned, data.features, data.words, example),
             "skipped": sum(result.skipped for result in results.values()),
             "seconds": {phase: sum(record.seconds for record in result.history) for phase, result in results.items()},
             "seconds_since_start": time.perf_counter() - started,

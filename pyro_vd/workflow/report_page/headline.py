@@ -14,12 +14,11 @@ from pyro_vd.export.onnx_file import onnx_network
 from pyro_vd.networks.inputs import Inputs, rows
 from pyro_vd.runtime.sparsify import sparsify_runtime
 from pyro_vd.runtime.timing import shortest_seconds
-from pyro_vd.workflow.compress_deploy import BATCH, Deploy, batch_of, file_bytes, runner
+from pyro_vd.workflow.compress_deploy import BATCH, RUNTIMES, Deploy, batch_of, file_bytes, runner
 from pyro_vd.workflow.report_page.markup import escaped, paragraph, table
 from pyro_vd.workflow.report_page.section import Section
 
 FILES: Mapping[Deploy, str] = {"torch": "every number", "sparse": "non-zeros only", "onnx": "ONNX"}
-RUNTIMES: Mapping[Deploy, str] = {"torch": "PyTorch", "sparse": "sparse runtime", "onnx": "ONNX Runtime"}
 _OWN: tuple[Deploy, ...] = ("torch", "sparse")
 """The kinds of files that every network can have."""
 

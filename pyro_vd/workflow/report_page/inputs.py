@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -82,6 +82,16 @@ class InputNames:
     example: Inputs
     features: Sequence[str] | None = None
     words: Sequence[str] | None = None
+
+
+def names_left(metrics: Mapping[str, Any]) -> dict[str, tuple[Sequence[str], int]]:
+    """The names of the inputs that are left, and of how many, by what they are.
+
+    Args:
+        metrics: of a run, or ``features`` and what :func:`~pyro_vd.workflow.measuring.inputs_left` has found.
+    """
+    left = {"features": len(metrics.get("features", ())), "words": metrics.get("words", 0)}
+    return {what: (metrics[f"{what}_left"], total) for what, total in left.items() if f"{what}_left" in metrics}
 
 
 def input_picture(named: InputNames, levels: Tensor, axes: Sequence[str], steps: int) -> InputPicture | None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pyro_vd.compaction import surviving_features, surviving_units, surviving_words
+from pyro_vd.compaction import surviving_units
 from pyro_vd.guides.alpha import log_alpha
 from pyro_vd.models.class_likelihoods import Categorical
 from pyro_vd.pruning.rule import PruningRule
+from pyro_vd.workflow.measuring import inputs_left
 from pyro_vd.workflow.report_page.alpha import alpha_section
 from pyro_vd.workflow.report_page.headline import FILES, Deployed, Measured, deployed, headline
-from pyro_vd.workflow.report_page.inputs import InputNames
+from pyro_vd.workflow.report_page.inputs import InputNames, names_left
 from pyro_vd.workflow.report_page.markup import table
 from pyro_vd.workflow.report_page.networks import Pair, calibration_of, threshold_of
 from pyro_vd.workflow.report_page.page import check_report, page
@@ -36,11 +36,12 @@ def compression_report(result: CompressResult) -> bytes:
     without = "log α over the epochs is not shown: its log is not in the folder of the compression."
     thresholds = dict.fromkeys(made.guide.site_names, made.threshold)
     names = InputNames(example, data.features, data.words)
+    left = inputs_left(made.pruned, data.features, data.words, example)
     sections = (
         _headline(result),
         threshold_of(made.guide, PruningRule, made.threshold, data.validation, names, progress=False),
         alpha_section(log_alpha(made.guide), thresholds, made.alphas, without),
-        units_section(surviving_units(made.pruned, example), _inputs(result)),
+        units_section(surviving_units(made.pruned, example), names_left({"features": data.features or (), **left})),
         calibration_of(pair, measured, ((), ()), result.measured_on),
         training_section(made.history),
         _repeat(result),
@@ -59,17 +60,6 @@ def _headline(result: CompressResult) -> Section:
     head, *rows = result.tried() or [[]]
     tried = (table(head, rows, "The sizes that were tried"),) if rows else ()
     return replace(found_by, parts=(*found_by.parts, *tried))
-
-
-def _inputs(result: CompressResult) -> dict[str, tuple[Sequence[str], int]]:
-    """The names of the inputs that are left, and of how many."""
-    net, data = result.trained.pruned, result.data
-    left: dict[str, tuple[Sequence[str], int]] = {}
-    if data.features is not None:
-        left["features"] = surviving_features(net, data.features, result.example), len(data.features)
-    if data.words is not None:
-        left["words"] = surviving_words(net, data.words), len(data.words)
-    return left
 
 
 def _repeat(result: CompressResult) -> Section:

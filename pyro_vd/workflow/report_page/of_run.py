@@ -28,7 +28,7 @@ from pyro_vd.workflow.recipe_files import recipe_text
 from pyro_vd.workflow.report_page.alpha import TITLE as ALPHA
 from pyro_vd.workflow.report_page.alpha import alpha_section
 from pyro_vd.workflow.report_page.headline import Measured, deployed, headline
-from pyro_vd.workflow.report_page.inputs import InputNames
+from pyro_vd.workflow.report_page.inputs import InputNames, names_left
 from pyro_vd.workflow.report_page.networks import Pair, calibration_of, threshold_of
 from pyro_vd.workflow.report_page.recipe import recipe_section
 from pyro_vd.workflow.report_page.section import Section, Subject, left_out
@@ -72,7 +72,7 @@ def run_report(
         headline(errors, sizes, deployed(pair.before, pair.after, example), notes),
         threshold_of(run.guide, run.recipe.prune.rule, run_rule(run).threshold, run.validation, names, progress),
         _alpha(run),
-        units_section(layer_units(pruned, small.plan), _inputs(metrics)),
+        units_section(layer_units(pruned, small.plan), names_left(metrics)),
         calibration_of(pair, run.data.test, quality_table(networks), "test data"),
         training_section(read_history(run.folder)),
         _repeat(run, metrics, data_dir),
@@ -118,12 +118,6 @@ def _alpha(run: Run) -> Section:
     )
     thresholds = run_rule(run).site_thresholds(sites)
     return alpha_section(log_alpha(run.guide), thresholds, history, without)
-
-
-def _inputs(metrics: Mapping[str, Any]) -> dict[str, tuple[Sequence[str], int]]:
-    """The names of the inputs that are left, and of how many."""
-    left = {"features": len(metrics.get("features", ())), "words": metrics.get("words", 0)}
-    return {what: (metrics[f"{what}_left"], total) for what, total in left.items() if f"{what}_left" in metrics}
 
 
 def _repeat(run: Run, metrics: Mapping[str, Any], data_dir: Path | str | None) -> Section:
