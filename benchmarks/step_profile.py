@@ -1,17 +1,26 @@
 """Where the time of a training step goes: the operations of the deterministic step and of ours, by kind.
 
-Run ``python benchmarks/step_profile.py`` for its table, on one thread. An operation counts without the ones that it calls. The
-time of the whole step is that of the thread without the profiler, which makes operations slower: they may add up to more.
+Run ``python benchmarks/step_profile.py`` for its table, on one thread. An operation counts without the ones that it calls, and
+those of the KL and of σ² = exp(log σ²) count as one. The time of the whole step is that of the thread without the profiler,
+which makes operations slower: they may add up to more.
 """
 
 from __future__ import annotations
 
+import statistics
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any
 
 import torch
 from step_contenders import Step, deterministic, ours
 from step_networks import SETTINGS, Setting
-from torch.profiler import ProfilerActivity, profile
+from torch.autograd.profiler_util import FunctionEvent
+from torch.profiler import ProfilerActivity, profile, record_function
+
+from pyro_vd.distributions.closed_form import ClosedForm
 
 NETWORKS = ("784-300-10", "784-300-100-10", "3x1024")
 KINDS = {
@@ -19,7 +28,27 @@ KINDS = {
     "Adam": ("_fused_adam_", "_foreach_add_"),
     "normal draws": ("normal_", "randn", "randn_like"),
 }
-OTHER = "other operations"
+KL, OTHER = "KL and σ²", "other operations"
+
+
+@contextmanager
+def kl_recorded() -> Iterator[None]:
+    """Record the operations of :class:`ClosedForm` under one name."""
+    kept: tuple[Callable[..., Any], ...] = ClosedForm.__init__, ClosedForm.finish
+
+    def recorded(method: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(method)
+        def run(*args: Any) -> Any:
+            with record_function(KL):
+                return method(*args)
+
+        return run
+
+    ClosedForm.__init__, ClosedForm.finish = map(recorded, kept)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        ClosedForm.__init__, ClosedForm.finish = kept  # type: ignore[method-assign]
 
 
 def kind_of(operation: str) -> str:
@@ -34,24 +63,30 @@ def shares(step: Step, setting: Setting) -> dict[str, float]:
     rounds = setting.rounds
     for _ in range(20):
         step(x, y)
-    started = time.thread_time()
+    whole = []
     for _ in range(rounds):
+        started = time.thread_time()
         step(x, y)
-    whole = 1e3 * (time.thread_time() - started) / rounds
-    with profile(activities=[ProfilerActivity.CPU]) as found:
+        whole.append(1e3 * (time.thread_time() - started))
+    with kl_recorded(), profile(activities=[ProfilerActivity.CPU]) as found:
         for _ in range(rounds):
             step(x, y)
-    times = dict.fromkeys((*KINDS, OTHER), 0.0)
-    for event in found.key_averages():
-        if event.key.startswith("aten::"):
-            times[kind_of(event.key)] += event.self_cpu_time_total / 1e3 / rounds
-    return times | {"step": whole}
+    times = dict.fromkeys((*KINDS, KL, OTHER), 0.0)
+    for event in found.events():
+        if event.name.startswith("aten::"):
+            times[KL if _is_of_kl(event) else kind_of(event.name)] += event.self_cpu_time_total / 1e3 / rounds
+    return times | {"step": statistics.median(whole)}
+
+
+def _is_of_kl(event: FunctionEvent) -> bool:
+    caller = event.cpu_parent
+    return caller is not None and (caller.name == KL or _is_of_kl(caller))
 
 
 def profile_table() -> str:
     """The table as Markdown: milliseconds of a step on one thread."""
     torch.set_num_threads(1)
-    kinds = [*KINDS, OTHER, "step"]
+    kinds = [*KINDS, KL, OTHER, "step"]
     lines = [["network", "step of", *kinds], ["---", "---", *("---:" for _ in kinds)]]
     for name in NETWORKS:
         setting = SETTINGS[name]

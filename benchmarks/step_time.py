@@ -28,6 +28,7 @@ from step_contenders import (
 )
 from step_networks import BATCH, SETTINGS, Setting
 from step_peers import installed
+from step_profile import profile_table
 from torch import nn
 
 from pyro_vd import VariationalDropoutELBO
@@ -36,16 +37,26 @@ OURS, ONCE, NOTEBOOK = "pyro_vd", "pyro_vd, weights drawn once", "plain PyTorch,
 BASE = "deterministic network, fused Adam"
 INTRODUCTION = """# Time of a training step
 
-Written by `python benchmarks/step_time.py --table docs/step-time.md`, with `--threads 1 2` for two threads, too; the
-libraries of others come with `pip install --group peers`. A batch has 100 examples. All contenders take turns in one process,
-a step each, and medians are shown: the time of the deterministic step (the same network, fused Adam) in milliseconds, and
-those of all others as multiples of it. On one thread it is the time of the processor, on two that of the clock.
+Written by `python benchmarks/step_time.py --table docs/step-time.md --threads 1 2 --compile`; the libraries of others come
+with `pip install --group peers`. A batch has 100 examples. All contenders take turns in one process, a step each, and medians
+are shown: the time of the deterministic step (the same network, fused Adam) in milliseconds, and those of all others as
+multiples of it. On one thread it is the time of the processor, on two that of the clock.
 
 `pyro_vd` is the step of `fit`, without its guard, with the approximate KL; "elbo(model, guide) and backward()" is an own loop,
 whose KL is left to autograd. A dash stands for a library, or the notebook, that has no layers for the network.
 bayesian-torch, torchbnn and blitz draw every weight once per batch, which takes one product per layer and gives gradients of a
 higher variance; "pyro_vd, weights drawn once" does the same (`BayesianNetwork(net, shared=…)`). cplxmodule draws the outputs,
 as pyro_vd and the notebook do.
+
+"compiled" is a step of `fit(…, compile=True)`, which needs a C++ compiler on the CPU and takes no LSTM; one column shows what a
+compiler does for the deterministic step.
+"""
+PROFILE = """## Where the time goes
+
+Milliseconds of the operations of one step by kind, on one thread, by `python benchmarks/step_profile.py`. The KL, its gradient
+and σ² = exp(log σ²) count as one. An operation counts without those that it calls; what is missing to the step is Python's
+part and Pyro's. The profiler makes operations slower, so that they may add up to more.
+
 """
 
 
@@ -61,7 +72,8 @@ def contenders(setting: Setting, device: torch.device, brief: bool, compiled: bo
         ONCE: ours(made(), drawn_once=True),
         "pyro_vd, elbo(model, guide) and backward()": with_pyro(made(), VariationalDropoutELBO()),
     }
-    if not any(isinstance(module, nn.RNNBase) for module in made().modules()):
+    is_recurrent = any(isinstance(module, nn.RNNBase) for module in made().modules())
+    if not is_recurrent:
         found[NOTEBOOK] = notebook(made(), fused=False)
     if not brief:
         if NOTEBOOK in found:
@@ -70,10 +82,11 @@ def contenders(setting: Setting, device: torch.device, brief: bool, compiled: bo
         found["the same with pyro_vd's KL"] = with_pyro(made(), TraceMeanField_ELBO())
         found["deterministic network"] = deterministic(made(), fused=False)
     found |= {name: of_peer(name, made()) for name in installed()}
-    if compiled:
+    if compiled and not is_recurrent:
         x, y = setting.batch(device)
         found["pyro_vd, compiled"] = ours_compiled(made(), x, y)
-        found["pyro_vd, compiled, bf16-mixed"] = ours_compiled(made(), x, y, "bf16-mixed")
+        if not brief:
+            found["pyro_vd, compiled, bf16-mixed"] = ours_compiled(made(), x, y, "bf16-mixed")
         found["deterministic network, fused Adam, compiled"] = deterministic_compiled(made(), device)
     found[BASE] = deterministic(made(), fused=True)
     return {name: step for name, step in found.items() if step is not None}
@@ -97,18 +110,19 @@ def measured(steps: dict[str, Step], setting: Setting, device: torch.device, rou
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def table(threads: int, most: int | None) -> str:
+def table(threads: int, most: int | None, compiled: bool) -> str:
     """The table of the documentation, as Markdown: times as multiples of that of the deterministic step.
 
     Args:
         threads: of torch.
         most: the largest number of rounds; None for those of the setting.
+        compiled: with columns of compiled steps.
     """
     torch.set_num_threads(threads)
     cpu, rows = torch.device("cpu"), {}
     for name, setting in SETTINGS.items():
         rounds = min(setting.rounds, most or setting.rounds)
-        rows[name] = measured(contenders(setting, cpu, brief=True), setting, cpu, rounds)
+        rows[name] = measured(contenders(setting, cpu, brief=True, compiled=compiled), setting, cpu, rounds)
     columns = [name for name in rows["784-300-10"] if name != BASE]
     lines = [["network", f"{BASE}, ms", *columns], ["---", *("---:" for _ in range(len(columns) + 1))]]
     for name, row in rows.items():
@@ -130,8 +144,10 @@ def main() -> None:
     arguments = parser.parse_args()
     pyro.set_rng_seed(0)
     if arguments.table is not None:
-        tables = [f"## {n} thread{'s' * (n > 1)}\n\n{table(n, arguments.rounds)}\n" for n in arguments.threads]
-        arguments.table.write_text("\n".join([INTRODUCTION, *tables]))
+        tables = [
+            f"## {n} thread{'s' * (n > 1)}\n\n{table(n, arguments.rounds, arguments.compile)}\n" for n in arguments.threads
+        ]
+        arguments.table.write_text("\n".join([INTRODUCTION, *tables, PROFILE + profile_table() + "\n"]))
         return
     for threads in arguments.threads:
         torch.set_num_threads(threads)
