@@ -2,9 +2,9 @@
 
 Every method starts from the same network, trained on the same examples, and has the same number of epochs. Settings are those
 that the methods' authors give, and none is chosen on test data. Run ``python benchmarks/peers.py --net lenet-300-100``, which
-needs the dependency groups ``zoo`` and, for the Bayesian libraries, ``peers``. Each line is kept in the folder of ``--out``,
-and a second run goes on with the first line that is missing. ``--table docs/peers.md`` writes the page of the documentation
-of all lines that are there, and trains nothing.
+needs the dependency groups ``zoo`` and, for the Bayesian libraries, ``peers``. Each line is kept in the file of ``--lines``,
+which belongs to the repository, and a second run goes on with the first line that is missing. ``--table docs/peers.md`` writes
+the page of the documentation of all lines that are there, and trains nothing.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from pyro_vd.runtime.timing import shortest_seconds
 
 NETWORKS = {"lenet-300-100": lambda: mlp((784, 300, 100, 10)), "lenet5": lenet5, "digits": lambda: mlp((64, 300, 10))}
 METHODS = rivals.METHODS | rivals_bayesian.METHODS
+LINES = Path(__file__).with_name("peers.jsonl")
 BATCH = 64
 """Examples of the batch whose latency is measured."""
 
@@ -81,7 +82,7 @@ def trained(options: argparse.Namespace, seed: int, data: Dataset) -> tuple[nn.M
 
 def lines_of(options: argparse.Namespace) -> list[dict[str, Any]]:
     """The lines that are there."""
-    path = options.out / "lines.jsonl"
+    path = options.lines
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
@@ -95,7 +96,7 @@ def carry_out(options: argparse.Namespace) -> None:
     def keep(key: dict[str, Any], values: dict[str, float]) -> None:
         if not any(key.items() <= line.items() for line in lines):
             lines.append(key | values)
-            with (options.out / "lines.jsonl").open("a") as file:
+            with options.lines.open("a") as file:
                 file.write(json.dumps(lines[-1]) + "\n")
             print(f"{key}: {values}", flush=True)
 
@@ -121,7 +122,8 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=40, help="of each method, after as many of the dense network")
     parser.add_argument("--lr", type=float, default=1e-3)
-    parser.add_argument("--out", type=Path, default=Path("out/peers"), help="folder of the lines (default: out/peers)")
+    parser.add_argument("--lines", type=Path, default=LINES, help=f"what is measured (default: {LINES.name} beside this)")
+    parser.add_argument("--out", type=Path, default=Path("out/peers"), help="folder of dense networks (default: out/peers)")
     parser.add_argument("--table", type=Path, help="a file for the page of all lines that are there; nothing is trained")
     options = parser.parse_args(given)
     torch.set_num_threads(1)

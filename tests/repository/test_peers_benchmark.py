@@ -29,12 +29,16 @@ def lines(out: Path) -> list[str]:
     return (out / "lines.jsonl").read_text().splitlines()
 
 
+def places(out: Path) -> list[str]:
+    return ["--out", str(out), "--lines", str(out / "lines.jsonl")]
+
+
 def test_lines_are_kept_and_gone_on_with(peers: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     methods = {name: peers.METHODS[name] for name in ("magnitude, weights", "Laplace, diagonal Fisher, weights")}
     monkeypatch.setattr(peers, "METHODS", methods)
-    command = ["--net", "digits", "--seeds", "1", "--epochs", "2", "--targets", "5", "20", "--out", str(tmp_path)]
+    command = ["--net", "digits", "--seeds", "1", "--epochs", "2", "--targets", "5", "20", *places(tmp_path)]
     peers.main(command)
     first = lines(tmp_path)
     assert len(first) == 5, "the dense network, and two methods for two targets"
@@ -49,7 +53,7 @@ def test_lines_are_kept_and_gone_on_with(peers: Any, tmp_path: Path, monkeypatch
         for line in (first[-1], lines(tmp_path)[-1])
     )
     assert last == again, "resumed by the same seed"
-    peers.main(["--out", str(tmp_path), "--table", str(page := tmp_path / "page.md")])
+    peers.main([*places(tmp_path), "--table", str(page := tmp_path / "page.md")])
     text = page.read_text()
     assert "## digits, 2 epochs, learning rate 0.001, 1 seed" in text
     assert text.count("| magnitude, weights |") == 2
