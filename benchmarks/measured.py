@@ -33,7 +33,7 @@ RUNS = {
     "diabetes": (0, 1, 2),
 }
 VARIANTS = {
-    "lenet-300-100-plain": {"low": (0, 1, 2)},
+    "lenet-300-100-plain": {"high": (0,)},
     "lenet5": {"low": (0,)},
     "imdb-lstm": {"words3": (0,), "words10": (0,)},
 }

@@ -18,9 +18,10 @@ COUNTED = (
     "counted; a weight without a prior counts as kept. All weights of the networks here have one. Where parameters and bytes",
     "stand beside it, they are those of the compact network, in a file of every number or of the non-zeros only.",
     "",
-    "Runs on cuda, and lenet-300-100-plain, were made side by side, 16 at a time, on a machine with one NVIDIA H100 and 16",
-    "virtual cores, in less than eight minutes in all. That set their numbers of epochs, and times of single runs are of that",
-    "sharing. vgg-like and resnet20, for CIFAR-10, were tried for two epochs of each phase, and not trained in full.",
+    "Runs on cuda were made side by side, 16 at a time, on a machine with one NVIDIA H100 and 16 virtual cores, in less than",
+    "eight minutes in all. That set their numbers of epochs, and times of single runs are of that sharing. Those of",
+    "lenet-300-100 and lenet-300-100-plain were made two to four at a time on two cores. vgg-like and resnet20, for CIFAR-10,",
+    "were tried for two epochs of each phase, and not trained in full.",
 )
 
 
