@@ -82,8 +82,7 @@ def trained(options: argparse.Namespace, seed: int, data: Dataset) -> tuple[nn.M
 
 def lines_of(options: argparse.Namespace) -> list[dict[str, Any]]:
     """The lines that are there."""
-    path = options.lines
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return [json.loads(line) for line in options.lines.read_text().splitlines()] if options.lines.exists() else []
 
 
 def carry_out(options: argparse.Namespace) -> None:
