@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Unpack
+from typing import Unpack, cast
 
 import torch
 from torch import Tensor
@@ -35,6 +35,7 @@ from pyro_vd.training.progress import ProgressBar
 from pyro_vd.training.spec import TrainingSpec
 from pyro_vd.training.state import TrainingState
 from pyro_vd.training.update import Update
+from pyro_vd.training.vanished import clear_vanished
 
 
 class FitOptions(TrainingSettings, total=False):
@@ -180,6 +181,7 @@ def _train(state: TrainingState, saved: Checkpoint | None, calls: Callbacks) -> 
                 state.step += 1
                 calls.on_step(state)
             state.guard.check_epoch(taken, *update.batch)
+            clear_vanished(cast(WeightGuide, state.loss_of.guide), state.optimizer)
             record = processes.of_first(partial(_measured, state, totals / taken, started))
             processes.agree_after_epoch(state.loss_of, record.epoch)
             state.history.append(record)

@@ -24,6 +24,7 @@ from pyro_vd.training.keyword_settings import TrainingSettings, spec_of
 from pyro_vd.training.optimizer import make_optimizer
 from pyro_vd.training.scheduler import make_scheduler
 from pyro_vd.training.spec import TrainingSpec
+from pyro_vd.training.vanished import clear_vanished
 
 check_installed("LitVariationalDropout", "lightning")
 from lightning.pytorch import LightningModule
@@ -144,6 +145,11 @@ class LitVariationalDropout(LightningModule):
         """Log the score."""
         score = torch.tensor(mean_score(self._scores).value, dtype=torch.float32)
         self.log("validation_score", score, sync_dist=True, prog_bar=True)
+
+    def on_train_epoch_end(self) -> None:
+        """Clear what has decayed to nothing."""
+        for optimizer in self.trainer.optimizers:
+            clear_vanished(self.guide, optimizer)
 
     def on_fit_end(self) -> None:
         """Report weights that no gradient of the data has reached."""

@@ -100,6 +100,14 @@ def test_a_checkpoint_loads(tmp_path: Path) -> None:
     assert loaded.trainer.current_epoch == 4
 
 
+def test_what_has_decayed_to_nothing_is_cleared(tmp_path: Path) -> None:
+    guide = small(log_sigma2=-8.0)
+    with torch.no_grad():
+        guide.site(guide.site_names[0]).theta[0, 0] = 1e-39
+    trainer(tmp_path, 1).fit(module(guide, lr=1e-9, train_threshold=2.0), loader())  # no gradient of the data moves it
+    assert guide.site(guide.site_names[0]).theta[0, 0] == 0
+
+
 def test_a_plateau_of_the_score(tmp_path: Path) -> None:
     """Nothing is learnt at this rate."""
     lit = module(small(), lr=1e-25, scheduler=partial(ReduceLROnPlateau, patience=0, factor=0.5, eps=0))
