@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import struct
 from functools import partial
 from typing import Any
 
@@ -15,7 +17,7 @@ from pyro_vd.evaluation.epoch_record import EpochRecord
 from pyro_vd.guides import PointEstimate
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.training import Callback, TrainingState
-from pyro_vd.training.vanished import clear_vanished
+from pyro_vd.training.vanished import DenormalsFlushed, clear_vanished
 
 
 class Means(Callback):
@@ -88,3 +90,68 @@ def test_an_optimizer_may_hold_what_it_likes() -> None:
     optimizer.state.update({guide.site("weight").theta: {"momentum_buffer": mean, "exp_avg": None}, "rounds": 3})
     clear_vanished(guide, optimizer)
     assert torch.equal(mean, torch.tensor([[0, 1e-29]]))
+
+
+DENORMAL = torch.frombuffer(bytearray(struct.pack("f", 1e-40)) * (1 << 17), dtype=torch.float32)
+
+
+def are_flushed() -> list[bool]:
+    """Whether each of four threads of torch treats denormal numbers as zero."""
+    return (DENORMAL * 1 == 0).view(4, -1).all(1).tolist()
+
+
+def check_flushing() -> None:
+    """This thread flushes inside of the context alone, and the threads that share its work never do."""
+    torch.set_num_threads(4)
+    inside = DenormalsFlushed()
+    with inside:
+        assert are_flushed() == [True, False, False, False]
+    assert are_flushed() == [False] * 4
+    torch.set_flush_denormal(True)
+    with inside:
+        pass
+    assert are_flushed()[0]
+
+
+def test_other_threads_stay_as_they_are() -> None:
+    """In a new process, in which torch has not begun its threads."""
+    process = multiprocessing.get_context("spawn").Process(target=check_flushing)
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+
+
+class Vanishing(nn.Module):
+    """A linear layer and 15 factors of 1/1,000; keeps the gradients on the way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3, 2)
+        self.gradients: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.linear(x)
+        logits = h
+        for _ in range(15):
+            h = 1e-3 * h
+            if h.requires_grad:
+                h.register_hook(lambda gradient: self.gradients.append(gradient.clone()))
+        return logits + h
+
+
+class Seen(Callback):
+    """Whether callbacks compute with denormal numbers as ever."""
+
+    flushed: bool | None = None
+
+    def on_step(self, state: TrainingState) -> None:
+        self.flushed = are_flushed()[0]
+
+
+def test_gradients_that_vanish_are_zero() -> None:
+    guide, seen = VariationalDropout(BayesianNetwork(Vanishing())), Seen()
+    fit(guide, (torch.randn(20, 3), torch.randint(2, (20,))), epochs=1, progress=False, callbacks=[seen])
+    (net,) = (module for module in guide.model.modules() if isinstance(module, Vanishing))
+    assert len(net.gradients) >= 15
+    assert sum(map(num_denormal, net.gradients)) == 0
+    assert seen.flushed is False
