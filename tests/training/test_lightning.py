@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,26 @@ def test_what_has_decayed_to_nothing_is_cleared(tmp_path: Path) -> None:
         guide.site(guide.site_names[0]).theta[0, 0] = 1e-39
     trainer(tmp_path, 1).fit(module(guide, lr=1e-9, train_threshold=2.0), loader())  # no gradient of the data moves it
     assert guide.site(guide.site_names[0]).theta[0, 0] == 0
+
+
+def test_denormal_numbers_count_as_zero_in_a_step(tmp_path: Path) -> None:
+    found: list[bool] = []
+
+    class Looking(nn.Linear):
+        """Notes in forward and backward passes that are trained whether the smallest ordinary number can be halved."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = super().forward(x)
+            if self.training and y.requires_grad:
+                found.append(sys.float_info.min / 2 == 0)
+                y.register_hook(lambda _: found.append(sys.float_info.min / 2 == 0))
+            return y
+
+    guide = VariationalDropout(BayesianNetwork(Looking(4, 3)))
+    trainer(tmp_path, 1).fit(module(guide), loader(20))
+    assert len(found) >= 4
+    assert all(found)
+    assert sys.float_info.min / 2 > 0
 
 
 def test_a_plateau_of_the_score(tmp_path: Path) -> None:
