@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import struct
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -18,6 +19,8 @@ from pyro_vd.guides import PointEstimate
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.training import Callback, TrainingState
 from pyro_vd.training.vanished import DenormalsFlushed, clear_vanished
+from pyro_vd.workflow.recipe_files import parse_recipe
+from pyro_vd.workflow.recipe_network import recipe_network
 
 
 class Means(Callback):
@@ -113,9 +116,18 @@ def check_flushing() -> None:
     assert are_flushed()[0]
 
 
-def test_other_threads_stay_as_they_are() -> None:
+def check_recipe() -> None:
+    """All threads of a recipe's training flush."""
+    recipe_network(parse_recipe({"data": {"name": "digits"}, "threads": 4}).from_anywhere(), 0)
+    with DenormalsFlushed():
+        assert are_flushed() == [True] * 4
+    assert are_flushed() == [True] * 4
+
+
+@pytest.mark.parametrize("check", [check_flushing, check_recipe])
+def test_what_other_threads_do(check: Callable[[], None]) -> None:
     """In a new process, in which torch has not begun its threads."""
-    process = multiprocessing.get_context("spawn").Process(target=check_flushing)
+    process = multiprocessing.get_context("spawn").Process(target=check)
     process.start()
     process.join()
     assert process.exitcode == 0
