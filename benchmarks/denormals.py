@@ -1,15 +1,17 @@
-"""What a step costs with denormal numbers as they are, and with denormal numbers as zero, as in ``fit``: the two take turns.
+"""What a step costs with denormal numbers as they are, and with zeros in their place, as in ``fit``: the two take turns.
 
-The LSTM is that of the recipe ``imdb-lstm``, before its training: gradients vanish on the way through 200 words. In the other
-network, half of all means and of Adam's means of gradients are denormal, as they were at the end of a long training.
+The LSTM is that of the recipe ``imdb-lstm``, before its training: gradients vanish on their way back through 200 words. In the
+other network, half of all means and of Adam's means of gradients are denormal, as at the end of a long training.
 Run ``python benchmarks/denormals.py``.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from statistics import median
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
@@ -17,28 +19,27 @@ from torch import Tensor, nn
 from pyro_vd import BayesianNetwork, VariationalDropout, VariationalDropoutELBO
 from pyro_vd.networks import lstm_classifier, mlp
 from pyro_vd.training.fused_adam import FusedAdam
-from pyro_vd.training.vanished import DenormalsFlushed
+from pyro_vd.training.vanished import clear_vanished
 
-CONTEXTS = {"as they are": nullcontext(), "as zero": DenormalsFlushed()}
+Before = Callable[[VariationalDropout, FusedAdam], object]
+"""What is done before a step."""
 
 
-def seconds(net: nn.Module, x: Tensor, rounds: int, vanished: bool) -> dict[str, float]:
-    """Median seconds of processor time of a step, by what happens to denormal numbers."""
+def seconds(net: nn.Module, x: Tensor, rounds: int, before: dict[str, Before]) -> dict[str, float]:
+    """Median seconds of processor time of a step, by what was done before it."""
     guide = VariationalDropout(BayesianNetwork(net, num_data=60_000))
     elbo = VariationalDropoutELBO()
     adam = FusedAdam([{"params": list(elbo(guide.model, guide).parameters())}], lr=0.0)
     y = torch.randint(2, (len(x),))
-    found: dict[str, list[float]] = {name: [] for name in CONTEXTS}
+    found: dict[str, list[float]] = {name: [] for name in before}
     for _ in range(rounds):
-        for name, context in CONTEXTS.items():
-            if vanished:
-                vanish(guide, adam)
-            with context:
-                started = time.thread_time()
-                adam.zero_grad()
-                elbo.backward(guide.model, guide, x, y)
-                adam.step()
-                found[name].append(time.thread_time() - started)
+        for name, prepare in before.items():
+            prepare(guide, adam)
+            started = time.thread_time()
+            adam.zero_grad()
+            elbo.backward(guide.model, guide, x, y)
+            adam.step()
+            found[name].append(time.thread_time() - started)
     return {name: median(times[1:]) for name, times in found.items()}
 
 
@@ -52,16 +53,26 @@ def vanish(guide: VariationalDropout, adam: FusedAdam) -> None:
             state["exp_avg"].view(-1)[::2] = 6e-45
 
 
+def vanish_and_clear(guide: VariationalDropout, adam: FusedAdam) -> None:
+    """Do as ``fit`` does at the end of an epoch."""
+    vanish(guide, adam)
+    clear_vanished(guide, adam)
+
+
 def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
+    unflushed = patch("pyro_vd.inference.elbo.vanishing_gradients_flushed", lambda _: nullcontext())
+    of_lstm: dict[str, Before] = {"as they are": lambda *_: unflushed.start(), "as zeros": lambda *_: unflushed.stop()}
     texts, images = torch.randint(20_000, (128, 200)), torch.rand(100, 784)
     rows = {
-        "LSTM 300-128, 200 words, gradients that vanish": seconds(lstm_classifier(), texts, 6, vanished=False),
-        "784-300-100-10, half of the means denormal": seconds(mlp([784, 300, 100, 10]), images, 60, vanished=True),
+        "LSTM 300-128, 200 words, gradients that vanish": seconds(lstm_classifier(), texts, 6, of_lstm),
+        "784-300-100-10, half of the means denormal": seconds(
+            mlp([784, 300, 100, 10]), images, 60, {"as they are": vanish, "as zeros": vanish_and_clear}
+        ),
     }
     for network, found in rows.items():
-        print(network + ", ms per step: " + ", ".join(f"{1e3 * value:.1f} {name}" for name, value in found.items()))
+        print(f"{network}, ms per step: " + ", ".join(f"{1e3 * value:.1f} {name}" for name, value in found.items()))
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from pyro_vd.inference.output_noise import OutputNoise, check_output_noise
 from pyro_vd.inference.reparam import LocalReparameterization
 from pyro_vd.inference.site_checks import PairSites, check_sites, sample_sites, to_replay
 from pyro_vd.inference.site_terms import auxiliary_terms, log_likelihood, site_kl
+from pyro_vd.inference.vanishing_gradients import vanishing_gradients_flushed
 from pyro_vd.networks.modes import in_evaluation_mode
 
 PyroFunction = Callable[..., Any]
@@ -172,22 +173,20 @@ class VariationalDropoutELBO(ELBO):
         """Return the loss as :meth:`backward` does, and add its gradients, multiplied by ``factor``."""
         _check_gradients("backward")
         closed: dict[str, ClosedForm] = {}
-        return self._backward(self._terms(model, guide, args, kwargs, closed), closed, factor)
+        return self._backward(model, self._terms(model, guide, args, kwargs, closed), closed, factor)
 
-    def _backward(self, terms: Terms, closed: dict[str, ClosedForm], factor: float = 1.0) -> Tensor:
+    def _backward(self, model: PyroFunction, terms: Terms, closed: dict[str, ClosedForm], factor: float = 1.0) -> Tensor:
         data_term, particles = terms
         self.closed_form = frozenset(closed)
         if not closed:
             loss = self._loss(data_term, particles)
-            if loss.requires_grad:
-                (loss if factor == 1 else factor * loss).backward()
+            _add_gradients(model, loss, factor)
             return loss.detach()
         (kl,) = particles  # one particle
         weights = by_pattern("kl_weights", self.kl_weights, list(kl))
         others = {name: term for name, term in kl.items() if name not in closed}
         partial = self._loss(data_term, [others], weights) if others else data_term
-        if partial.requires_grad:
-            (partial if factor == 1 else factor * partial).backward()
+        _add_gradients(model, partial, factor)
         with torch.no_grad():
             for name, each in closed.items():
                 kl[name] = each.finish(factor * self.kl_weight * weights.get(name, 1.0))
@@ -251,7 +250,13 @@ class VariationalDropoutELBO(ELBO):
         with poutine.trace(param_only=True) as parameters:
             terms = self._terms(model, guide, args, kwargs, closed)
         check_stored(parameters.trace, model, guide)
-        return self._backward(terms, closed).item()
+        return self._backward(model, terms, closed).item()
+
+
+def _add_gradients(model: PyroFunction, loss: Tensor, factor: float) -> None:
+    if loss.requires_grad:
+        with vanishing_gradients_flushed(model):
+            (loss if factor == 1 else factor * loss).backward()
 
 
 def _check_gradients(what: str) -> None:

@@ -35,7 +35,7 @@ from pyro_vd.training.progress import ProgressBar
 from pyro_vd.training.spec import TrainingSpec
 from pyro_vd.training.state import TrainingState
 from pyro_vd.training.update import Update
-from pyro_vd.training.vanished import DenormalsFlushed, clear_vanished
+from pyro_vd.training.vanished import clear_vanished
 
 
 class FitOptions(TrainingSettings, total=False):
@@ -166,14 +166,14 @@ def fit(
 
 def _train(state: TrainingState, saved: Checkpoint | None, calls: Callbacks) -> None:
     """Train until the training is complete, and call :meth:`~.Callback.on_end` however it ends."""
-    update, processes, flushed = Update(state), state.processes, DenormalsFlushed()
+    update, processes = Update(state), state.processes
     try:
         while not state.is_complete:
             started = time.perf_counter()
             state.loss_of.train()
             totals, taken = torch.zeros(3, device=state.device), 0
             for x, y in state.draw_epoch():
-                with state.explained(x, y), flushed:
+                with state.explained(x, y):
                     terms = update.take(x, y)
                 if terms is not None:
                     totals += terms

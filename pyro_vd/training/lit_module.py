@@ -17,6 +17,7 @@ from pyro_vd.guides.checks import check_guide
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.inference.elbo import VariationalDropoutELBO
 from pyro_vd.inference.handlers import own_parameters
+from pyro_vd.inference.vanishing_gradients import vanishing_gradients_flushed
 from pyro_vd.networks.checks import check_trainable
 from pyro_vd.networks.inputs import num_examples
 from pyro_vd.pruning.pruned import pruned_or_mean
@@ -24,7 +25,7 @@ from pyro_vd.training.keyword_settings import TrainingSettings, spec_of
 from pyro_vd.training.optimizer import make_optimizer
 from pyro_vd.training.scheduler import make_scheduler
 from pyro_vd.training.spec import TrainingSpec
-from pyro_vd.training.vanished import DenormalsFlushed, clear_vanished
+from pyro_vd.training.vanished import clear_vanished
 
 check_installed("LitVariationalDropout", "lightning")
 from lightning.pytorch import LightningModule
@@ -81,7 +82,6 @@ class LitVariationalDropout(LightningModule):
             num_particles=spec.num_particles, noise=spec.noise, kl_weights=spec.kl_weights
         )
         self.loss_of: nn.Module = self.elbo(guide.model, guide)
-        self._flushed = DenormalsFlushed()
 
     @property
     def guide(self) -> WeightGuide:
@@ -120,7 +120,7 @@ class LitVariationalDropout(LightningModule):
         x, y = batch
         now = self.trainer.current_epoch + batch_idx / self.trainer.num_training_batches
         self.elbo.kl_weight = self.spec.kl_weight.at(now)
-        with own_parameters(), self._flushed:
+        with own_parameters():
             loss: Tensor = self.loss_of(x if self.spec.augment is None else augmented(self.spec.augment, x), y)
         terms = {"loss": loss.detach(), "data_term": self.elbo.data_term, "kl": self.elbo.kl}
         self.log_dict(terms, batch_size=num_examples(x))
@@ -128,7 +128,7 @@ class LitVariationalDropout(LightningModule):
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Compute the gradients; parts of a forward pass may run again in it."""
-        with own_parameters(), self._flushed:
+        with own_parameters(), vanishing_gradients_flushed(self.guide.model):
             loss.backward(*args, **kwargs)
 
     def on_validation_epoch_start(self) -> None:

@@ -1,14 +1,13 @@
-"""Numbers that vanish in a training: they become zero, not denormal.
+"""Numbers that a training has let decay to nothing: they become zero at the end of an epoch, before they become denormal.
 
 A processor takes many times as long for a product with a denormal number. The mean of a weight that is all noise decays
-exponentially, and so does Adam's mean of gradients that are zero, which never reaches zero by itself: 9 tenths of the smallest
-number are rounded to that number. Half of a pruned network would be denormal in the end, and its steps take twice as long.
-Gradients that vanish on the way through 200 steps of an LSTM make its backward pass ten times as long.
+exponentially, and so does Adam's mean of gradients that are zero, which never reaches zero by itself: 0.9 times the smallest
+number is rounded to that number again. In the end, half of the means of a pruned network were denormal.
 """
 
 from __future__ import annotations
 
-import sys
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,40 +20,27 @@ _MEANS = ("exp_avg", "momentum_buffer")
 """What the optimizers of torch call their means of gradients."""
 
 
-class DenormalsFlushed:
-    """In this context the processor treats denormal numbers as zero, in this thread; afterwards it does as before.
-
-    Threads inherit this when they begin. Those that share torch's operations are therefore begun first, so that they stay as
-    they are, whether or not they have computed anything yet.
-    """
-
-    def __init__(self) -> None:
-        torch.empty(torch.get_num_threads() << 15).fill_(1)
-
-    def __enter__(self) -> None:
-        self._before = sys.float_info.min / 2 == 0
-        torch.set_flush_denormal(True)
-
-    def __exit__(self, *_: object) -> None:
-        torch.set_flush_denormal(self._before)
-
-
 @torch.no_grad()
 def clear_vanished(guide: WeightGuide, optimizer: torch.optim.Optimizer) -> None:
     """Set θ to zero where 1/α = θ²/σ² is below 10⁻³⁰, and the optimizer's means of gradients where they are below 10⁻³⁰.
 
     Args:
-        guide: the guide that is trained; θ changes only where σ² is learnt per weight.
+        guide: the guide that is trained; θ changes in sites that have a log σ² per weight.
         optimizer: the optimizer of its training.
     """
-    for name in guide.site_names:
-        if (leaves := guide.leaves(name)) is not None:
-            theta, log_sigma2, _ = leaves
-            _clear(theta, log_sigma2.mul(0.5).exp_().mul_(_TINY**0.5))
+    for site in map(guide.site, guide.site_names):
+        log_sigma2 = site._parameters.get("log_sigma2")
+        if log_sigma2 is not None and site.theta.requires_grad and log_sigma2.shape == site.theta.shape:
+            _clear(site.theta, (0.5 * log_sigma2).exp() * _TINY**0.5)
     for state in filter(lambda each: isinstance(each, dict), optimizer.state.values()):  # a user's own class may hold more
         for mean in map(state.get, _MEANS):
-            if isinstance(mean, Tensor) and mean.is_floating_point():
+            if _is_plain(mean):
                 _clear(mean, _TINY)
+
+
+def _is_plain(mean: Any) -> bool:
+    """Whether it is a tensor of numbers as torch stores them, neither sparse nor of another class, such as a quantised one."""
+    return type(mean) is Tensor and mean.layout is torch.strided and mean.is_floating_point()
 
 
 def _clear(tensor: Tensor, bound: Tensor | float) -> None:

@@ -34,8 +34,6 @@ class RecipeNetwork:
 def recipe_network(recipe: Recipe, validation: float, announce: bool = False) -> RecipeNetwork:
     """Load the data of a recipe, and make its network; torch's generator and number of threads are then the recipe's.
 
-    With several threads, torch treats denormal numbers as zero from now on.
-
     Args:
         recipe: of any folder; see :meth:`Recipe.from_anywhere`.
         validation: how many of the training examples are held out.
@@ -45,8 +43,6 @@ def recipe_network(recipe: Recipe, validation: float, announce: bool = False) ->
         InputError: there are no such data, or they do not fit the network.
     """
     torch.set_num_threads(recipe.threads)
-    if recipe.threads > 1:
-        torch.set_flush_denormal(True)  # before torch begins its threads, which take it over: see training/vanished.py
     data = data_of(recipe)
     was_open, recipe = recipe.model.is_open, resolved(recipe, data)
     if was_open and announce:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import struct
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -14,13 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vd import BayesianNetwork, VariationalDropout, fit
+from pyro_vd.distributions import LogUniform, NormalJeffreys
 from pyro_vd.evaluation.epoch_record import EpochRecord
-from pyro_vd.guides import PointEstimate
+from pyro_vd.guides import GroupVariationalDropout, PointEstimate
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.training import Callback, TrainingState
-from pyro_vd.training.vanished import DenormalsFlushed, clear_vanished
-from pyro_vd.workflow.recipe_files import parse_recipe
-from pyro_vd.workflow.recipe_network import recipe_network
+from pyro_vd.training.vanished import clear_vanished
 
 
 class Means(Callback):
@@ -90,80 +86,31 @@ def test_an_optimizer_may_hold_what_it_likes() -> None:
     guide = VariationalDropout(BayesianNetwork(nn.Linear(2, 1)))
     optimizer = torch.optim.SGD(guide.parameters(), lr=0.1, momentum=0.9)
     mean = torch.tensor([[1e-31, 1e-29]])
-    optimizer.state.update({guide.site("weight").theta: {"momentum_buffer": mean, "exp_avg": None}, "rounds": 3})
+    held = {"momentum_buffer": mean, "exp_avg": mean.to_sparse()}
+    optimizer.state.update({guide.site("weight").theta: held, "rounds": 3})
     clear_vanished(guide, optimizer)
     assert torch.equal(mean, torch.tensor([[0, 1e-29]]))
 
 
-DENORMAL = torch.frombuffer(bytearray(struct.pack("f", 1e-40)) * (1 << 17), dtype=torch.float32)
+def test_a_mean_that_is_not_trained_stays() -> None:
+    guide = VariationalDropout(BayesianNetwork(nn.Linear(2, 1)))
+    theta = guide.site("weight").theta.requires_grad_(False)
+    theta.fill_(1e-39)
+    clear_vanished(guide, torch.optim.SGD(guide.parameters(), lr=0.1))
+    assert (theta != 0).all()
 
 
-def are_flushed() -> list[bool]:
-    """Whether each of four threads of torch treats denormal numbers as zero."""
-    return (DENORMAL * 1 == 0).view(4, -1).all(1).tolist()
+class OwnGuide(VariationalDropout):
+    """A class of a user's own."""
 
 
-def check_flushing() -> None:
-    """This thread flushes inside of the context alone, and the threads that share its work never do."""
-    torch.set_num_threads(4)
-    inside = DenormalsFlushed()
-    with inside:
-        assert are_flushed() == [True, False, False, False]
-    assert are_flushed() == [False] * 4
-    torch.set_flush_denormal(True)
-    with inside:
-        pass
-    assert are_flushed()[0]
-
-
-def check_recipe() -> None:
-    """All threads of a recipe's training flush."""
-    recipe_network(parse_recipe({"data": {"name": "digits"}, "threads": 4}).from_anywhere(), 0)
-    with DenormalsFlushed():
-        assert are_flushed() == [True] * 4
-    assert are_flushed() == [True] * 4
-
-
-@pytest.mark.parametrize("check", [check_flushing, check_recipe])
-def test_what_other_threads_do(check: Callable[[], None]) -> None:
-    """In a new process, in which torch has not begun its threads."""
-    process = multiprocessing.get_context("spawn").Process(target=check)
-    process.start()
-    process.join()
-    assert process.exitcode == 0
-
-
-class Vanishing(nn.Module):
-    """A linear layer and 15 factors of 1/1,000; keeps the gradients on the way."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.linear = nn.Linear(3, 2)
-        self.gradients: list[Tensor] = []
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = self.linear(x)
-        logits = h
-        for _ in range(15):
-            h = 1e-3 * h
-            if h.requires_grad:
-                h.register_hook(lambda gradient: self.gradients.append(gradient.clone()))
-        return logits + h
-
-
-class Seen(Callback):
-    """Whether callbacks compute with denormal numbers as ever."""
-
-    flushed: bool | None = None
-
-    def on_step(self, state: TrainingState) -> None:
-        self.flushed = are_flushed()[0]
-
-
-def test_gradients_that_vanish_are_zero() -> None:
-    guide, seen = VariationalDropout(BayesianNetwork(Vanishing())), Seen()
-    fit(guide, (torch.randn(20, 3), torch.randint(2, (20,))), epochs=1, progress=False, callbacks=[seen])
-    (net,) = (module for module in guide.model.modules() if isinstance(module, Vanishing))
-    assert len(net.gradients) >= 15
-    assert sum(map(num_denormal, net.gradients)) == 0
-    assert seen.flushed is False
+@pytest.mark.parametrize(("guide_of", "prior"), [(OwnGuide, LogUniform), (GroupVariationalDropout, NormalJeffreys)])
+def test_other_guides_with_noise_per_weight(guide_of: Any, prior: Any) -> None:
+    guide = guide_of(BayesianNetwork(nn.Linear(3, 2), prior=prior))
+    (name,) = guide.site_names
+    theta = guide.site(name).theta
+    with torch.no_grad():
+        theta[0] = 1e-39
+    clear_vanished(guide, torch.optim.SGD(guide.parameters(), lr=0.1))
+    assert (theta[0] == 0).all()
+    assert (theta[1] != 0).all()
