@@ -14,6 +14,7 @@ import time
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from statistics import median
+from typing import Any
 
 import pyro
 import torch
@@ -24,6 +25,7 @@ from pyro_vd.data.dataset import Arrays, Dataset
 from pyro_vd.data.loading import load_data
 from pyro_vd.evaluation.epoch_record import EpochRecord
 from pyro_vd.guides import PointEstimate
+from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.networks.inputs import rows
 from pyro_vd.networks.sizes import compression
 from pyro_vd.training import Callback, TrainingState
@@ -60,16 +62,21 @@ class Result:
     compression: float
 
 
+def timed(guide: WeightGuide, recipe: Recipe, train: Arrays, options: dict[str, Any]) -> Measured:
+    """Train with the recipe's augmentation and these options of ``fit``."""
+    measured = Measured()
+    fit(guide, train, **options, augment=recipe.augmentation, callbacks=[measured], progress=False)
+    return measured
+
+
 def train(recipe: Recipe, data: tuple[Arrays, Arrays], seed: int, shrink: bool) -> Result:
     """Train as a recipe says, with one seed."""
     pyro.set_rng_seed(seed)
     net = recipe.model.build(train=data[0])
     model = recipe.model.bayesian(net, recipe.model.build_likelihood(net))
     guide = recipe.train.guide.build_for(model, rows(data[0][0], slice(2)))
-    measured, started = Measured(), time.process_time()
-    options = recipe.train.fit_options() | {"shrink": shrink, "rule": recipe.prune.rule()}
-    augment = None if recipe.augment == RandomAffine() else recipe.augment
-    fit(guide, data[0], **options, augment=augment, callbacks=[measured], progress=False)
+    started = time.process_time()
+    measured = timed(guide, recipe, data[0], recipe.train.fit_options() | {"shrink": shrink, "rule": recipe.prune.rule()})
     total = time.process_time() - started
     net = prune(guide, recipe.prune.rule())
     return Result(total, measured, evaluate(net, data[1]).error, compression(net, model.weight_names))
@@ -79,10 +86,7 @@ def without_noise(recipe: Recipe, data: tuple[Arrays, Arrays], epochs: int = 4) 
     """Median seconds per epoch of the ordinary training of the whole network, without the first epoch."""
     net = recipe.model.build(train=data[0])
     guide = PointEstimate(recipe.model.bayesian(net, recipe.model.build_likelihood(net)))
-    measured = Measured()
-    augment = None if recipe.augment == RandomAffine() else recipe.augment
-    size = recipe.train.batch_size
-    fit(guide, data[0], epochs=epochs, batch_size=size, augment=augment, callbacks=[measured], progress=False)
+    measured = timed(guide, recipe, data[0], {"epochs": epochs, "batch_size": recipe.train.batch_size})
     return median(measured.seconds[1:])
 
 

@@ -12,10 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyro_vd.distributions.kl import TINY
 from pyro_vd.guides.weight_guide import WeightGuide
 
-_TINY = 1e-30
-"""The KL counts a smaller 1/α as this one; beside float32's noise, a mean of 10⁻¹⁵ σ is nothing."""
 _MEANS = ("exp_avg", "momentum_buffer")
 """What the optimizers of torch call their means of gradients."""
 
@@ -24,6 +23,8 @@ _MEANS = ("exp_avg", "momentum_buffer")
 def clear_vanished(guide: WeightGuide, optimizer: torch.optim.Optimizer) -> None:
     """Set θ to zero where 1/α = θ²/σ² is below 10⁻³⁰, and the optimizer's means of gradients where they are below 10⁻³⁰.
 
+    The KL counts a smaller 1/α as this one.
+
     Args:
         guide: the guide that is trained; θ changes in sites that have a log σ² per weight.
         optimizer: the optimizer of its training.
@@ -31,11 +32,11 @@ def clear_vanished(guide: WeightGuide, optimizer: torch.optim.Optimizer) -> None
     for site in map(guide.site, guide.site_names):
         log_sigma2 = site._parameters.get("log_sigma2")
         if log_sigma2 is not None and site.theta.requires_grad and log_sigma2.shape == site.theta.shape:
-            _clear(site.theta, (0.5 * log_sigma2).exp() * _TINY**0.5)
+            _clear(site.theta, (0.5 * log_sigma2).exp() * TINY**0.5)
     for state in filter(lambda each: isinstance(each, dict), optimizer.state.values()):  # a user's own class may hold more
         for mean in map(state.get, _MEANS):
             if _is_plain(mean):
-                _clear(mean, _TINY)
+                _clear(mean, TINY)
 
 
 def _is_plain(mean: Any) -> bool:

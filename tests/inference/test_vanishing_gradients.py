@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import struct
-import sys
 from collections.abc import Callable
 
 import pyro
 import pytest
 import torch
+from denormal_support import is_flushed, num_denormal
 from torch import Tensor, nn
 
 from pyro_vd import BayesianNetwork, VariationalDropout, VariationalDropoutELBO, fit
@@ -49,14 +49,6 @@ def made(recurrent: type[nn.Module] | None) -> tuple[VariationalDropout, Net]:
     guide = VariationalDropout(BayesianNetwork(Net(recurrent), num_data=20))
     (net,) = (module for module in guide.model.modules() if isinstance(module, Net))
     return guide, net
-
-
-def num_denormal(tensors: list[Tensor]) -> int:
-    return sum(int(((each != 0) & (each.abs() < torch.finfo(each.dtype).tiny)).sum()) for each in tensors)
-
-
-def is_flushed() -> bool:
-    return sys.float_info.min / 2 == 0
 
 
 def by_fit(guide: VariationalDropout) -> None:
