@@ -29,7 +29,7 @@ from pyro_vd.inference.output_noise import OutputNoise, check_output_noise
 from pyro_vd.inference.reparam import LocalReparameterization
 from pyro_vd.inference.site_checks import PairSites, check_sites, sample_sites, to_replay
 from pyro_vd.inference.site_terms import auxiliary_terms, log_likelihood, site_kl
-from pyro_vd.inference.vanishing_gradients import vanishing_gradients_flushed
+from pyro_vd.inference.vanishing_gradients import without_denormals
 from pyro_vd.networks.modes import in_evaluation_mode
 
 PyroFunction = Callable[..., Any]
@@ -255,8 +255,7 @@ class VariationalDropoutELBO(ELBO):
 
 def _add_gradients(model: PyroFunction, loss: Tensor, factor: float) -> None:
     if loss.requires_grad:
-        with vanishing_gradients_flushed(model):
-            (loss if factor == 1 else factor * loss).backward()
+        without_denormals(model, loss, (loss if factor == 1 else factor * loss).backward)
 
 
 def _check_gradients(what: str) -> None:

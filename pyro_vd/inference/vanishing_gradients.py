@@ -8,26 +8,31 @@ torch is computed so: a network's own code, such as ``(mask + 1e-45).log()``, ma
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from pyro_vd._core.threads import in_thread_of_its_own
 
 
-@contextmanager
-def vanishing_gradients_flushed(model: Any) -> Iterator[None]:
-    """Treat denormal numbers as zero in this thread, for a backward pass, if ``model`` is a module with recurrent layers.
+def without_denormals(model: Any, loss: Tensor, backward: Callable[[], object]) -> None:
+    """Run the backward pass of ``loss``, with denormal numbers as zero if ``model`` is a module with recurrent layers.
 
-    Other threads of torch, which the forward pass has begun, go on as they were.
+    With several threads of torch on the CPU it runs in a new thread, since the threads of torch that compute for a thread have
+    the state in which it began them, and those of the calling thread keep theirs. ``backward`` must not need what torch keeps
+    per thread, such as a default device.
     """
     if not isinstance(model, nn.Module) or not any(isinstance(each, nn.RNNBase | nn.RNNCellBase) for each in model.modules()):
-        yield
+        backward()
+        return
+    if loss.device.type == "cpu" and torch.get_num_threads() > 1:
+        in_thread_of_its_own(backward, lambda: torch.set_flush_denormal(True))
         return
     before = sys.float_info.min / 2 == 0
     torch.set_flush_denormal(True)
     try:
-        yield
+        backward()
     finally:
         torch.set_flush_denormal(before)

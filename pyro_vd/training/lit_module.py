@@ -17,7 +17,7 @@ from pyro_vd.guides.checks import check_guide
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.inference.elbo import VariationalDropoutELBO
 from pyro_vd.inference.handlers import own_parameters
-from pyro_vd.inference.vanishing_gradients import vanishing_gradients_flushed
+from pyro_vd.inference.vanishing_gradients import without_denormals
 from pyro_vd.networks.checks import check_trainable
 from pyro_vd.networks.inputs import num_examples
 from pyro_vd.pruning.pruned import pruned_or_mean
@@ -128,8 +128,8 @@ class LitVariationalDropout(LightningModule):
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Compute the gradients; parts of a forward pass may run again in it."""
-        with own_parameters(), vanishing_gradients_flushed(self.guide.model):
-            loss.backward(*args, **kwargs)
+        with own_parameters():
+            without_denormals(self.guide.model, loss, lambda: loss.backward(*args, **kwargs))
 
     def on_validation_epoch_start(self) -> None:
         """Prune a copy of the network."""

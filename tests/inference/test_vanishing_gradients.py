@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import multiprocessing
 import struct
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from unittest.mock import patch
 
 import pyro
 import pytest
 import torch
 from denormal_support import is_flushed, num_denormal
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from pyro_vd import BayesianNetwork, VariationalDropout, VariationalDropoutELBO, fit
-from pyro_vd.inference.vanishing_gradients import vanishing_gradients_flushed
+from pyro_vd.inference.vanishing_gradients import without_denormals
 
 X, Y = torch.randn(20, 6, 3, generator=torch.Generator().manual_seed(0)), torch.arange(20) % 2
 
@@ -51,6 +55,10 @@ def made(recurrent: type[nn.Module] | None) -> tuple[VariationalDropout, Net]:
     return guide, net
 
 
+def nothing() -> None:
+    """Compute nothing."""
+
+
 def by_fit(guide: VariationalDropout) -> None:
     result = fit(guide, (X, Y), epochs=2, progress=False)
     assert result.skipped == 0
@@ -69,6 +77,15 @@ def by_particles(guide: VariationalDropout) -> None:
     VariationalDropoutELBO(num_particles=2).backward(guide.model, guide, X, Y)
 
 
+@pytest.fixture(params=[1, 2], ids=["one thread", "two threads"])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("threads")
 @pytest.mark.parametrize("train", [by_fit, by_elbo, by_svi, by_particles])
 @pytest.mark.parametrize("recurrent", [nn.LSTM, nn.GRUCell, None], ids=["LSTM", "GRUCell", "none"])
 def test_gradients_that_vanish(train: Callable[[VariationalDropout], None], recurrent: type[nn.Module] | None) -> None:
@@ -79,6 +96,7 @@ def test_gradients_that_vanish(train: Callable[[VariationalDropout], None], recu
     assert not is_flushed()
 
 
+@pytest.mark.usefixtures("threads")
 def test_the_state_is_put_back() -> None:
     guide, net = made(nn.LSTM)
     net.linear.register_full_backward_hook(lambda *_: (_ for _ in ()).throw(ArithmeticError))
@@ -87,21 +105,53 @@ def test_the_state_is_put_back() -> None:
     assert not is_flushed()
     torch.set_flush_denormal(True)
     try:
-        with vanishing_gradients_flushed(guide.model), vanishing_gradients_flushed(guide.model):
-            assert is_flushed()
+        without_denormals(guide.model, X, lambda: without_denormals(guide.model, X, nothing))
         assert is_flushed()
     finally:
         torch.set_flush_denormal(False)
 
 
+class Checkpointed(nn.Module):
+    """A recurrent layer whose forward pass runs again in the backward pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm, self.linear = nn.LSTM(3, 3), nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = checkpoint(lambda x: torch.tanh(self.lstm(x)[0]), x, use_reentrant=False)
+        return self.linear(h).mean(1)
+
+
+def test_a_forward_pass_runs_again_in_another_thread(threads: int) -> None:
+    """It needs Pyro's handlers, which the training has reserved, and draws the same noise."""
+    torch.manual_seed(0)
+    guide = VariationalDropout(BayesianNetwork(Checkpointed(), num_data=20))
+    plain = copy.deepcopy(guide)
+    result = fit(guide, (X, Y), epochs=2, progress=False)
+    with patch.object(sys.modules[__name__], "checkpoint", lambda function, x, **_: function(x)):
+        fit(plain, (X, Y), epochs=2, progress=False)
+    assert result.skipped == 0
+    for one, other in zip(guide.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def products() -> Tensor:
+    """The products of denormal numbers and 1, which all threads of torch compute."""
+    return torch.frombuffer(bytearray(struct.pack("f", 1e-40)) * (1 << 20), dtype=torch.float32) * 1
+
+
 def check_threads() -> None:
     torch.set_num_threads(4)
-    by_elbo(made(nn.LSTM)[0])
-    numbers = torch.frombuffer(bytearray(struct.pack("f", 1e-40)) * (1 << 17), dtype=torch.float32)
-    assert not (numbers * 1 == 0).any()
+    assert (products() != 0).all()  # begins the threads
+    guide, found = made(nn.LSTM)[0], list[Tensor]()
+    without_denormals(guide.model, X, lambda: found.append(products()))
+    assert (found[0] == 0).all()
+    by_elbo(guide)
+    assert (products() != 0).all()
 
 
-def test_other_threads_stay_as_they_are() -> None:
+def test_all_threads_of_a_backward_pass_and_no_others() -> None:
     """In a new process, in which torch has not begun its threads."""
     process = multiprocessing.get_context("spawn").Process(target=check_threads)
     process.start()

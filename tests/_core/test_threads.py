@@ -1,0 +1,92 @@
+"""A thread that works for another one, which waits, counts as that one; all others wait for both."""
+
+from __future__ import annotations
+
+import contextvars
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from pyro_vd._core.threads import alone, in_thread_of_its_own
+
+WAIT = 30.0  # seconds, after which a test fails instead of waiting for ever
+
+
+def nothing() -> None:
+    """Prepare nothing."""
+
+
+def test_it_may_enter_where_the_waiting_thread_is_inside() -> None:
+    entered = []
+
+    def compute() -> None:
+        with alone():
+            entered.append(threading.get_ident())
+
+    def caller() -> None:
+        with alone(), alone():
+            in_thread_of_its_own(compute, nothing)
+        in_thread_of_its_own(compute, nothing)
+
+    thread = threading.Thread(target=caller, daemon=True)  # a lock that is never free must fail this test alone
+    thread.start()
+    thread.join(WAIT)
+    assert len(entered) == 2
+    assert thread.ident not in entered
+
+
+def test_another_thread_waits_for_both() -> None:
+    order: list[str] = []
+    begun = threading.Event()
+
+    def other() -> None:
+        assert begun.wait(WAIT)
+        with alone():
+            order.append("other")
+
+    thread = threading.Thread(target=other)
+    thread.start()
+
+    def compute() -> None:
+        with alone():
+            begun.set()
+        time.sleep(0.1)  # the other one would enter now
+        order.append("compute")
+
+    in_thread_of_its_own(compute, nothing)
+    thread.join(WAIT)
+    assert order == ["compute", "other"]
+
+
+def test_prepare_comes_first_and_context_variables_are_those_of_the_caller() -> None:
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="none")
+    variable.set("the caller's")
+    found: list[str] = []
+    in_thread_of_its_own(lambda: found.append(variable.get()), lambda: found.append("prepared"))
+    assert found == ["prepared", "the caller's"]
+
+
+def test_an_error_is_raised_in_the_caller_and_leaves_the_lock_free() -> None:
+    with pytest.raises(ZeroDivisionError):
+        in_thread_of_its_own(lambda: 1 / 0, nothing)
+    thread = threading.Thread(target=in_thread_of_its_own, args=(nothing, nothing), daemon=True)
+    thread.start()
+    thread.join(WAIT)
+    assert not thread.is_alive()
+
+
+def test_an_interruption_waits_for_the_end() -> None:
+    ended: list[bool] = []
+
+    def compute() -> None:
+        time.sleep(0.2)  # the caller waits now
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.1)
+        ended.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        in_thread_of_its_own(compute, nothing)
+    assert ended == [True]
