@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import math
 from dataclasses import dataclass
@@ -14,20 +13,13 @@ from torch import nn
 
 from pyro_vd._core.quiet import unsaid
 from pyro_vd.compaction.compacting import compacted
-from pyro_vd.distributions.priors import LogUniform, NormalJeffreys
 from pyro_vd.evaluation.epoch_record import EpochRecord
-from pyro_vd.guides.group_variational_dropout import GroupVariationalDropout
-from pyro_vd.guides.variational_dropout import VariationalDropout
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.models import data_checks, gradient_watch
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.models.likelihood import Likelihood
-from pyro_vd.networks.copies import copy_network
-from pyro_vd.networks.inputs import Inputs
 from pyro_vd.networks.sizes import weight_counts
 from pyro_vd.pruning.gauge import gauge_of
-from pyro_vd.pruning.pruned import masked
-from pyro_vd.pruning.rule import PruningRule, pruning_masks
 from pyro_vd.training import kl_control
 from pyro_vd.training.alpha_log import AlphaLog, AlphaRecord
 from pyro_vd.training.callbacks import Callback
@@ -35,17 +27,14 @@ from pyro_vd.training.finetune import fine_tune
 from pyro_vd.training.fitting import fit
 from pyro_vd.training.schedules import KLWeight, LRSchedule
 from pyro_vd.workflow.compress_data import CompressData
-from pyro_vd.workflow.compress_deploy import Deploy, Footprint, Reach, file_bytes, reach
+from pyro_vd.workflow.compress_deploy import Deploy, Footprint, reach
+from pyro_vd.workflow.compress_pruning import made_guide, pruned_to
 
 logger: logging.Logger = logging.getLogger(__name__)
 
-_FACTORS = (0.8, 0.85, 0.9, 0.95, 1.0, 1.03, 1.06, 1.1, 1.15, 1.2, 1.3, 1.5, 1.75, 2.0, 3.0, 5.0)
-"""What the wanted compression is multiplied by, in turn, until the file is as small as it has to be."""
 _STEPS = 10.0
 """Steps of a training, in units of one over the learning rate: log α moves by about the learning rate per step at most, and
 its way to the threshold is about 5."""
-_SPARE = 64
-"""The bytes by which what an ONNX file holds beside its numbers may vary with their count."""
 _FINE_TUNING = 0.3
 """The epochs of fine-tuning, as a share of those of the training."""
 _SHORT = 1.1
@@ -188,44 +177,3 @@ def trained(
         epochs if is_short else None,
         found.plan.messages,
     )
-
-
-def made_guide(
-    net: nn.Module, likelihood: Likelihood | None, deploy: Deploy, example: Inputs
-) -> tuple[WeightGuide, PruningRule]:
-    """Return the guide that removes what the file loses, units or single weights, and the rule of its training."""
-    net, likelihood = copy_network(net), copy.deepcopy(likelihood)
-    if deploy == "sparse":
-        return VariationalDropout(BayesianNetwork(net, likelihood, prior=LogUniform), log_sigma2=-8.0), PruningRule(3.0)
-    model = BayesianNetwork(net, likelihood, prior=NormalJeffreys)
-    return GroupVariationalDropout(model, log_sigma2=-4.0, weight_noise=False, example=example), PruningRule(0.0)
-
-
-def pruned_to(guide: WeightGuide, rule: PruningRule, wanted: Reach, deploy: Deploy, example: Inputs) -> tuple[nn.Module, float]:
-    """Prune a trained guide at the highest threshold at which the file of the compact network is small enough; return both.
-
-    Where none is low enough, the lowest one is taken. The threshold is never above that of the rule: what is beyond was held at
-    zero in training.
-
-    Args:
-        guide: that is trained.
-        rule: of its training.
-        wanted: the compression that the training had as its target, and the most bytes of the file.
-        deploy: what is deployed.
-        example: a batch of inputs.
-    """
-    gauge, overhead = gauge_of(guide, rule, example), None
-    for factor in _FACTORS:
-        shift = min(0.0, gauge.shift_for(wanted.compression * factor))
-        threshold = rule.threshold + shift
-        pruned = masked(guide, pruning_masks(guide, PruningRule(threshold)))
-        small = compacted(pruned, example).net
-        stored = sum(tensor.numel() * tensor.element_size() for tensor in small.state_dict().values())
-        if deploy != "onnx":
-            size = file_bytes(small, deploy, example)
-        else:  # writing one takes seconds, and what is in it beside the numbers is nearly the same
-            overhead = file_bytes(small, deploy, example) - stored + _SPARE if overhead is None else overhead
-            size = stored + overhead
-        if size <= wanted.bytes:
-            break
-    return pruned, threshold
