@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextvars
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 _lock = threading.RLock()
@@ -26,15 +25,26 @@ def alone() -> Iterator[None]:
 
 
 @alone()
-def in_thread_of_its_own(compute: Callable[[], object], prepare: Callable[[], object]) -> None:
-    """Run ``prepare``, then ``compute``, in a new thread that counts as this one for :func:`alone`, and wait for it.
+def in_thread_of_its_own(compute: Callable[[], object]) -> None:
+    """Run ``compute`` in a new thread that counts as this one for :func:`alone`, and wait for it.
 
-    An error in ``compute`` is raised here. An interruption by Ctrl-C is raised when ``compute`` has ended.
+    An error in ``compute`` is raised here. Ctrl-C raises KeyboardInterrupt when ``compute`` has ended; pressed again, at once.
     """
+    context, errors, ended = contextvars.copy_context(), list[BaseException](), threading.Event()
 
-    def begin() -> None:
+    def run() -> None:
         _lent.by_waiting_thread = True
-        prepare()
+        try:
+            context.run(compute)
+        except BaseException as error:
+            errors.append(error)
+        finally:
+            ended.set()
 
-    with ThreadPoolExecutor(1, initializer=begin) as thread:
-        thread.submit(contextvars.copy_context().run, compute).result()
+    threading.Thread(target=run).start()  # concurrent.futures starts none once the main thread has ended
+    try:
+        ended.wait()  # after Ctrl-C, Thread.join of Python 3.11 takes a thread that runs for one that has ended
+    finally:
+        ended.wait()
+    if errors:
+        raise errors.pop()  # the frames in its traceback must not hold it

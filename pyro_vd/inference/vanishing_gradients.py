@@ -20,19 +20,27 @@ from pyro_vd._core.threads import in_thread_of_its_own
 def without_denormals(model: Any, loss: Tensor, backward: Callable[[], object]) -> None:
     """Run the backward pass of ``loss``, with denormal numbers as zero if ``model`` is a module with recurrent layers.
 
-    With several threads of torch on the CPU it runs in a new thread, since the threads of torch that compute for a thread have
-    the state in which it began them, and those of the calling thread keep theirs. ``backward`` must not need what torch keeps
-    per thread, such as a default device.
+    The OpenMP threads of a thread begin with its setting for denormal numbers, and keep it. So with several of them on the CPU,
+    the backward pass runs in a new thread, which begins its own. What torch keeps per thread, as its profiler, does not see it.
     """
     if not isinstance(model, nn.Module) or not any(isinstance(each, nn.RNNBase | nn.RNNCellBase) for each in model.modules()):
         backward()
         return
-    if loss.device.type == "cpu" and torch.get_num_threads() > 1:
-        in_thread_of_its_own(backward, lambda: torch.set_flush_denormal(True))
-        return
-    before = sys.float_info.min / 2 == 0
-    torch.set_flush_denormal(True)
-    try:
-        backward()
-    finally:
-        torch.set_flush_denormal(before)
+    threads = torch.get_num_threads()
+
+    def flushed() -> None:
+        before = sys.float_info.min / 2 == 0
+        torch.set_flush_denormal(True)
+        try:
+            backward()
+        finally:
+            torch.set_flush_denormal(before)
+
+    def flushed_in_all() -> None:
+        torch.set_num_threads(threads)  # a new thread may have another number
+        flushed()
+
+    if loss.device.type == "cpu" and threads > 1:
+        in_thread_of_its_own(flushed_in_all)
+    else:
+        flushed()

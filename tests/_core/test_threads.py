@@ -1,10 +1,12 @@
-"""A thread that works for another one, which waits, counts as that one; all others wait for both."""
+"""A thread that works for its caller, which waits, counts as the caller; all others wait for both."""
 
 from __future__ import annotations
 
 import contextvars
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -13,10 +15,6 @@ import pytest
 from pyro_vd._core.threads import alone, in_thread_of_its_own
 
 WAIT = 30.0  # seconds, after which a test fails instead of waiting for ever
-
-
-def nothing() -> None:
-    """Prepare nothing."""
 
 
 def test_it_may_enter_where_the_waiting_thread_is_inside() -> None:
@@ -28,8 +26,8 @@ def test_it_may_enter_where_the_waiting_thread_is_inside() -> None:
 
     def caller() -> None:
         with alone(), alone():
-            in_thread_of_its_own(compute, nothing)
-        in_thread_of_its_own(compute, nothing)
+            in_thread_of_its_own(compute)
+        in_thread_of_its_own(compute)
 
     thread = threading.Thread(target=caller, daemon=True)  # a lock that is never free must fail this test alone
     thread.start()
@@ -56,23 +54,23 @@ def test_another_thread_waits_for_both() -> None:
         time.sleep(0.1)  # the other one would enter now
         order.append("compute")
 
-    in_thread_of_its_own(compute, nothing)
+    in_thread_of_its_own(compute)
     thread.join(WAIT)
     assert order == ["compute", "other"]
 
 
-def test_prepare_comes_first_and_context_variables_are_those_of_the_caller() -> None:
+def test_context_variables_are_those_of_the_caller() -> None:
     variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="none")
     variable.set("the caller's")
     found: list[str] = []
-    in_thread_of_its_own(lambda: found.append(variable.get()), lambda: found.append("prepared"))
-    assert found == ["prepared", "the caller's"]
+    in_thread_of_its_own(lambda: found.append(variable.get()))
+    assert found == ["the caller's"]
 
 
 def test_an_error_is_raised_in_the_caller_and_leaves_the_lock_free() -> None:
     with pytest.raises(ZeroDivisionError):
-        in_thread_of_its_own(lambda: 1 / 0, nothing)
-    thread = threading.Thread(target=in_thread_of_its_own, args=(nothing, nothing), daemon=True)
+        in_thread_of_its_own(lambda: 1 / 0)
+    thread = threading.Thread(target=in_thread_of_its_own, args=(list,), daemon=True)
     thread.start()
     thread.join(WAIT)
     assert not thread.is_alive()
@@ -88,5 +86,20 @@ def test_an_interruption_waits_for_the_end() -> None:
         ended.append(True)
 
     with pytest.raises(KeyboardInterrupt):
-        in_thread_of_its_own(compute, nothing)
+        in_thread_of_its_own(compute)
     assert ended == [True]
+
+
+LATE = """
+import threading, time
+from pyro_vd._core.threads import in_thread_of_its_own
+def job():
+    threading.main_thread().join()
+    in_thread_of_its_own(lambda: print("computed"))
+threading.Thread(target=job).start()
+"""
+
+
+def test_after_the_main_thread_has_ended() -> None:
+    ended = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, timeout=WAIT, check=False)
+    assert (ended.stdout, ended.stderr) == ("computed\n", "")

@@ -6,7 +6,8 @@ import copy
 import multiprocessing
 import struct
 import sys
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable
 from unittest.mock import patch
 
 import pyro
@@ -55,10 +56,6 @@ def made(recurrent: type[nn.Module] | None) -> tuple[VariationalDropout, Net]:
     return guide, net
 
 
-def nothing() -> None:
-    """Compute nothing."""
-
-
 def by_fit(guide: VariationalDropout) -> None:
     result = fit(guide, (X, Y), epochs=2, progress=False)
     assert result.skipped == 0
@@ -78,11 +75,9 @@ def by_particles(guide: VariationalDropout) -> None:
 
 
 @pytest.fixture(params=[1, 2], ids=["one thread", "two threads"])
-def threads(request: pytest.FixtureRequest) -> Iterator[int]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield request.param
-    torch.set_num_threads(before)
+def threads(request: pytest.FixtureRequest) -> int:
+    torch.set_num_threads(request.param)  # the next test has one again
+    return int(request.param)
 
 
 @pytest.mark.usefixtures("threads")
@@ -105,7 +100,7 @@ def test_the_state_is_put_back() -> None:
     assert not is_flushed()
     torch.set_flush_denormal(True)
     try:
-        without_denormals(guide.model, X, lambda: without_denormals(guide.model, X, nothing))
+        without_denormals(guide.model, X, lambda: without_denormals(guide.model, X, list))
         assert is_flushed()
     finally:
         torch.set_flush_denormal(False)
@@ -117,23 +112,50 @@ class Checkpointed(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.lstm, self.linear = nn.LSTM(3, 3), nn.Linear(3, 2)
+        self.threads: list[int] = []
 
     def forward(self, x: Tensor) -> Tensor:
-        h = checkpoint(lambda x: torch.tanh(self.lstm(x)[0]), x, use_reentrant=False)
-        return self.linear(h).mean(1)
+        return self.linear(checkpoint(self.first, x, use_reentrant=False)).mean(1)
+
+    def first(self, x: Tensor) -> Tensor:
+        self.threads.append(threading.get_ident())
+        return torch.tanh(self.lstm(x)[0])
 
 
-def test_a_forward_pass_runs_again_in_another_thread(threads: int) -> None:
-    """It needs Pyro's handlers, which the training has reserved, and draws the same noise."""
+def test_a_forward_pass_runs_again_in_the_backward_pass(threads: int) -> None:
+    """With the same noise."""
     torch.manual_seed(0)
     guide = VariationalDropout(BayesianNetwork(Checkpointed(), num_data=20))
     plain = copy.deepcopy(guide)
-    result = fit(guide, (X, Y), epochs=2, progress=False)
+    fit(guide, (X, Y), epochs=2, progress=False)
+    (net,) = (module for module in guide.model.modules() if isinstance(module, Checkpointed))
+    assert any(each != threading.get_ident() for each in net.threads) == (threads > 1)
     with patch.object(sys.modules[__name__], "checkpoint", lambda function, x, **_: function(x)):
         fit(plain, (X, Y), epochs=2, progress=False)
-    assert result.skipped == 0
     for one, other in zip(guide.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(one, other)
+
+
+@pytest.mark.usefixtures("threads")
+def test_a_hook_calls_what_the_training_has_reserved() -> None:
+    guide, net = made(nn.LSTM)
+    losses: list[float] = []
+    net.linear.register_full_backward_hook(lambda *_: losses.append(VariationalDropoutELBO().loss(guide.model, guide, X, Y)))
+    training = threading.Thread(target=by_fit, args=(guide,), daemon=True)  # one that waits for ever must fail this test alone
+    training.start()
+    training.join(60)
+    assert len(losses) >= 2
+    assert not training.is_alive()
+
+
+def test_it_runs_on_as_many_threads_as_the_caller_has() -> None:
+    found: list[int] = []
+    torch.set_num_threads(3)
+    other = threading.Thread(target=torch.set_num_threads, args=(1,))  # of all threads that begin later
+    other.start()
+    other.join()
+    without_denormals(made(nn.LSTM)[0].model, X, lambda: found.append(torch.get_num_threads()))
+    assert found == [3]
 
 
 def products() -> Tensor:
@@ -155,5 +177,5 @@ def test_all_threads_of_a_backward_pass_and_no_others() -> None:
     """In a new process, in which torch has not begun its threads."""
     process = multiprocessing.get_context("spawn").Process(target=check_threads)
     process.start()
-    process.join()
+    process.join(60)
     assert process.exitcode == 0

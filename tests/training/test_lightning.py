@@ -109,7 +109,9 @@ def test_what_has_decayed_to_nothing_is_cleared(tmp_path: Path) -> None:
     assert guide.site(guide.site_names[0]).theta[0, 0] == 0
 
 
-def test_gradients_that_vanish_in_a_recurrent_layer_are_zero(tmp_path: Path) -> None:
+@pytest.mark.parametrize("threads", [1, 2])
+def test_gradients_that_vanish_in_a_recurrent_layer_are_zero(tmp_path: Path, threads: int) -> None:
+    torch.set_num_threads(threads)
     found: list[bool] = []
 
     class Recurrent(nn.Module):
