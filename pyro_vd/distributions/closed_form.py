@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from pyro_vd.distributions.formulas import closed_gradients
-from pyro_vd.distributions.kl import LOG2_E, MAX, MAX_LOG_SIGMA2, NUM_BUFFERS, TINY, parts, sum_and_slope
+from pyro_vd.distributions.kl import LOG2_E, MAX, MAX_LOG_SIGMA2, NUM_BUFFERS, TINY, sum_and_slope
+from pyro_vd.distributions.parts import parts
 from pyro_vd.distributions.priors import LogUniform, NormalARD
 
 

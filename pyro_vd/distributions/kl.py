@@ -15,8 +15,7 @@ no division by θ and no derivative of log θ², so θ = 0 is an ordinary point.
 from __future__ import annotations
 
 import math
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -24,8 +23,8 @@ import torch
 from torch import Tensor
 from torch.distributions.utils import broadcast_all
 
-from pyro_vd._core.recording import is_recording
 from pyro_vd.distributions.exact_kl import add_exact_value, exact_slope
+from pyro_vd.distributions.parts import parts
 
 Form = Callable[[Tensor, Tensor, Tensor, Sequence[Tensor]], None]
 """Function of 1/α that writes 2 K into the second tensor and 2 K' into the third, with four buffers."""
@@ -36,9 +35,6 @@ MAX_LOG_SIGMA2 = 80.0  # log σ² beyond ±80 counts as ±80: e^±80 is an ordin
 MAX = 1e36  # largest θ/σ² and 1/α, so that products with them do not overflow float32
 TINY = 1e-30
 _MANY = 1 << 12
-_CHUNK = 1 << 17  # number of elements at a time on the CPU, whose buffers fit into the cache
-_BUFFERS = 8
-_local = threading.local()
 
 
 def _log1p(x: Tensor, out: Tensor, above_one: Tensor) -> None:
@@ -165,33 +161,6 @@ def _reference(theta: Tensor, log_sigma2: Tensor, k1: float = _K1) -> tuple[Tens
     value = 0.5 * torch.log1p(torch.exp(-log_alpha)) + k1 * gate
     slope = -0.5 * torch.sigmoid(-log_alpha) - k1 * _K3 * gate * (1 - gate)  # dK/d log α
     return value, -2 * slope / theta, slope
-
-
-def parts(*tensors: Tensor, buffers: int) -> Iterator[tuple[Sequence[Tensor], Sequence[Tensor]]]:
-    """Yield corresponding parts of contiguous tensors of one shape, flat, and up to eight buffers of the size of a part.
-
-    On the CPU the buffers of a part fit into the cache. On another device there is one part, and so there is for a compiler,
-    which makes the parts itself.
-    """
-    flat = [tensor.view(-1) for tensor in tensors]
-    total = flat[0].numel()
-    if flat[0].device.type != "cpu" or is_recording():
-        yield flat, [flat[0].new_empty(total) for _ in range(buffers)]
-        return
-    own = _buffers_of_thread(flat[0].dtype)[:buffers]
-    for start in range(0, total, _CHUNK):
-        size = min(total - start, _CHUNK)
-        some = own if size == _CHUNK else [buffer[:size] for buffer in own]
-        yield flat if size == total else [tensor[start : start + size] for tensor in flat], some
-
-
-def _buffers_of_thread(dtype: torch.dtype) -> tuple[Tensor, ...]:
-    """Return the buffers of this thread; new ones would cost a page fault for each of their pages in every step."""
-    held: dict[torch.dtype, tuple[Tensor, ...]] = vars(_local).setdefault("held", {})
-    if dtype not in held:
-        with torch.inference_mode(False):  # later calls with gradients could not use those of inference mode
-            held[dtype] = torch.empty(_BUFFERS, _CHUNK, dtype=dtype, device="cpu").unbind()
-    return held[dtype]
 
 
 class _KL(torch.autograd.Function):

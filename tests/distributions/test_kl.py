@@ -15,7 +15,7 @@ from fit_exact_kl import exact
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
-from pyro_vd.distributions import exact_kl, kl
+from pyro_vd.distributions import exact_kl, kl, parts
 from pyro_vd.distributions.kl import kl_approximate, kl_ard, kl_exact
 from pyro_vd.distributions.priors import LogUniform
 from pyro_vd.distributions.weight_posterior import MultiplicativeNormal
@@ -221,10 +221,10 @@ def test_layout_of_the_tensors_does_not_matter(form: KL) -> None:
 
 @every_form
 def test_a_tensor_larger_than_a_chunk_equals_its_slices(form: KL) -> None:
-    size = 2 * kl._CHUNK + 7
+    size = 2 * parts._CHUNK + 7
     posterior = torch.randn(size), 3 * torch.randn(size)
     whole = form(*posterior), *gradients(form, *posterior)
-    for part in (slice(0, 99), slice(kl._CHUNK - 50, kl._CHUNK + 50), slice(size - 99, size)):
+    for part in (slice(0, 99), slice(parts._CHUNK - 50, parts._CHUNK + 50), slice(size - 99, size)):
         theta, log_sigma2 = (x[part] for x in posterior)
         alone = form(theta, log_sigma2), *gradients(form, theta, log_sigma2)
         torch.testing.assert_close(tuple(x[part] for x in whole), alone, rtol=1e-6, atol=1e-12)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vd import BayesianNetwork, GroupVariationalDropout, VariationalDropout, VariationalDropoutELBO, fit
-from pyro_vd.distributions import LogUniform, MultiplicativeNormal, NormalARD, NormalJeffreys, closed_form, kl
+from pyro_vd.distributions import LogUniform, MultiplicativeNormal, NormalARD, NormalJeffreys, closed_form, parts
 from pyro_vd.guides import BernoulliDropout, GaussianDropout, LogNormalDropout, PointEstimate, WeightGuide
 
 
@@ -163,7 +163,7 @@ def test_without_a_gradient_of_the_data_that_of_the_kl_is_left() -> None:
 @pytest.mark.parametrize("prior", PRIORS)
 def test_extreme_parameters_and_several_parts(prior: str, dtype: torch.dtype) -> None:
     """θ = 0, tiny and huge; log σ² far beyond the range of exp; more weights than one part has."""
-    size = 2 * kl._CHUNK + 7
+    size = 2 * parts._CHUNK + 7
     log_sigma2 = torch.linspace(-120, 85, size, dtype=dtype)
     theta = torch.tensor([0.0, 1e-30, -1e-3, 0.5, -20.0], dtype=dtype).repeat(size)[:size].clone()
     q, p = MultiplicativeNormal(theta.requires_grad_(), log_sigma2.requires_grad_()), PRIORS[prior]((size,))
