@@ -166,8 +166,11 @@ def fit(
 
 def _train(state: TrainingState, saved: Checkpoint | None, calls: Callbacks) -> None:
     """Train until the training is complete, and call :meth:`~.Callback.on_end` however it ends."""
-    update, processes = Update(state), state.processes
+    processes = state.processes
     try:
+        if state.shrinking is not None and not state.epoch and not state.step:
+            state.shrinking.before_training(state)
+        update = Update(state)
         while not state.is_complete:
             started = time.perf_counter()
             state.loss_of.train()

@@ -40,7 +40,7 @@ class DecisionState(TypedDict):
 
 
 class Decision:
-    """Decides after every epoch whether the network becomes smaller, and what goes.
+    """Decides before the training, and after every epoch, whether the network becomes smaller, and what goes.
 
     Args:
         guide: of the network that is trained.
@@ -49,8 +49,7 @@ class Decision:
 
     def __init__(self, guide: WeightGuide, rule: PruningRule) -> None:
         self._rule = rule_for_good(rule, guide.train_threshold)
-        sites = {name: guide.site(name).theta for name in guide.site_names}
-        self._counts = {name: torch.zeros_like(theta, dtype=torch.uint8) for name, theta in sites.items()}
+        self._counts = {name: _counts_before(guide, name) for name in guide.site_names}
         self._looked = 0
         """The epoch after which a plan was made last."""
         self._left_over = 0
@@ -67,6 +66,10 @@ class Decision:
     def _dead(self) -> dict[str, Tensor]:
         return {name: count == EPOCHS for name, count in self._counts.items()}
 
+    def before_training(self, guide: WeightGuide, example: Inputs) -> ShrinkPlan | None:
+        """Return the plan of what the guide's masks removed before the training; None where nothing goes."""
+        return self._plan(guide, example, 0)
+
     def after_epoch(self, guide: WeightGuide, example: Inputs, epoch: int, is_last: bool) -> ShrinkPlan | None:
         """Count an epoch, and return the plan of what goes for good; None where nothing does.
 
@@ -79,9 +82,12 @@ class Decision:
         if not self._can:
             return None
         self._counts = count_epochs(guide, self._rule, self._counts)
+        return None if is_last or epoch - self._looked < EPOCHS else self._plan(guide, example, epoch)
+
+    def _plan(self, guide: WeightGuide, example: Inputs, epoch: int) -> ShrinkPlan | None:
         dead = self._dead()
         total, likely = sum(mask.numel() for mask in dead.values()), likely_to_go(guide.model, dead)
-        if is_last or epoch - self._looked < EPOCHS or likely - self._left_over < LEAST * total:
+        if not self._can or likely - self._left_over < LEAST * total:
             return None
         self._looked, self._left_over = epoch, likely
         plan = find_plan(guide, dead, example).plan
@@ -90,12 +96,12 @@ class Decision:
         why = obstacle(plan, guide, dead)
         if why is not None:
             self._can = False
-            logger.warning("from epoch %d on, the network is not made smaller: %s", epoch, why)
+            logger.warning("from epoch %d on, the network is not made smaller: %s", epoch + 1, why)
             return None
         left = weights_left(guide.model, plan)
         if left > (1 - WORTH) * total:
             return None
-        logger.info("after epoch %d, %d of %d weights are left in the network", epoch, left, total)
+        logger.info("from epoch %d on, %d of %d weights are left in the network", epoch + 1, left, total)
         return replace(plan, messages=())
 
     def take_smaller(self, model: BayesianNetwork, places: Mapping[str, Tensor]) -> None:
@@ -120,6 +126,12 @@ class Decision:
             check_kind(f"counts.{name}", counts[name], count)
         self._counts = {name: counts[name].to(count.device) for name, count in self._counts.items()}
         self._looked, self._left_over, self._can = saved["looked"], saved["left_over"], saved["can"]
+
+
+def _counts_before(guide: WeightGuide, name: str) -> Tensor:
+    """The counts of a site before the training: what a mask has removed is dead."""
+    counts, mask = torch.zeros_like(guide.site(name).theta, dtype=torch.uint8), guide.mask(name)
+    return counts if mask is None else counts.masked_fill(~mask, EPOCHS)
 
 
 def rule_for_good(rule: PruningRule, train_threshold: float | None) -> PruningRule:

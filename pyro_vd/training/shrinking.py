@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -76,11 +77,17 @@ class Shrinking:
         if self.plans:
             self.pair.write(self.whole)
 
+    def before_training(self, state: TrainingState) -> None:
+        """Remove what masks have removed from the guide, if that is worth it."""
+        self._remove(state, partial(self._decision.before_training, self.pair.guide, self._example))
+
     def after_epoch(self, state: TrainingState) -> bool:
         """Remove what has been dead for some epochs, if that is worth it; return whether anything was removed."""
         is_last = state.epoch >= state.spec.epochs
-        decided = partial(self._decision.after_epoch, self.pair.guide, self._example, state.epoch, is_last)
-        plan = state.processes.of_first(decided)
+        return self._remove(state, partial(self._decision.after_epoch, self.pair.guide, self._example, state.epoch, is_last))
+
+    def _remove(self, state: TrainingState, decide: Callable[[], ShrinkPlan | None]) -> bool:
+        plan = state.processes.of_first(decide)
         if plan is None:
             return False
         masks = fold(self.pair.guide.model, plan)

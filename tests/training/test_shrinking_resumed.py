@@ -90,13 +90,18 @@ def test_the_best_epoch_is_gone_back_to_from_a_smaller_network() -> None:
     assert all(torch.equal(tensor, after[name]) for name, tensor in seen[result.epoch - 1].items())
 
 
-def quiet(rank: int, shrink: bool = True) -> tuple[Tensor, list[int]]:
-    """Train with next to no noise; weights are exactly zero, so that inputs are not read, and units are read by nothing."""
+def quiet(rank: int, shrink: bool = True, masked: bool = False) -> tuple[Tensor, list[int]]:
+    """Train with next to no noise; weights are exactly zero, so that inputs are not read, and units are read by nothing.
+
+    ``masked`` removes these weights before the training.
+    """
     torch.manual_seed(1 + rank)
     guide, watch = VariationalDropout(BayesianNetwork(mlp((20, 16, 3)).double()), -60.0), Watch()
     with torch.no_grad():
         guide.site("1.weight").theta[:, :10] = 0
         guide.site("3.weight").theta[:, 3:6] = 0
+    if masked:
+        guide.apply_masks({name: guide.site(name).theta != 0 for name in guide.site_names})
     data = dense()[1].double(), LABELS
     options: dict[str, Any] = {"optimizer": partial(torch.optim.SGD, lr=1e-4, momentum=0.9), "train_threshold": 3.0}
     options |= {"epochs": 6, "batch_size": 16, "kl_weight": 0.0}
@@ -104,9 +109,10 @@ def quiet(rank: int, shrink: bool = True) -> tuple[Tensor, list[int]]:
     return torch.cat([p.detach().flatten() for part in (guide, guide.model) for p in part.parameters()]), watch.weights
 
 
-def test_without_noise_what_is_left_is_trained_as_in_the_whole_network() -> None:
-    (shrunk, weights), (whole, of_whole) = quiet(0), quiet(0, shrink=False)
-    assert weights[-1] == 10 * 13 + 13 * 3
+@pytest.mark.parametrize("masked", [False, True], ids=["beyond the threshold", "removed before"])
+def test_without_noise_what_is_left_is_trained_as_in_the_whole_network(masked: bool) -> None:
+    (shrunk, weights), (whole, of_whole) = quiet(0, masked=masked), quiet(0, shrink=False, masked=masked)
+    assert weights[0 if masked else -1] == 10 * 13 + 13 * 3
     assert set(of_whole) == {20 * 16 + 16 * 3}
     torch.testing.assert_close(shrunk, whole, rtol=1e-6, atol=1e-9)
 
@@ -117,6 +123,9 @@ def test_several_processes_shrink_as_one() -> None:
     assert weights[-1] < weights[0]
     with group_of(2) as group:
         (first, of_first), (second, _) = group.call(quiet)
+        (first_masked, of_masked), (second_masked, _) = group.call(quiet, True, True)
     assert torch.equal(first, second)
     assert of_first == weights
     torch.testing.assert_close(first, alone, rtol=1e-6, atol=1e-7)
+    assert torch.equal(first_masked, second_masked)
+    assert of_masked == [weights[-1]] * len(weights)
