@@ -94,11 +94,15 @@ def section(recipe: str, runs: list[dict[str, Any]]) -> list[str]:
     )
     recipe_text = (ROOT / "runs" / f"{recipe}.yaml").read_text().rstrip()
     versions = ", ".join(f"{name} {value}" for name, value in runs[0]["versions"].items())
+    processes = runs[0].get("processes", 1)
+    command, in_processes = "pyro-vd", ""
+    if processes > 1:
+        command, in_processes = f"torchrun --nproc_per_node={processes} -m pyro_vd", f" in each of {processes} processes"
     lines = [
         f"## {recipe}",
         "",
         "```",
-        *(f"pyro-vd train {recipe} --seed {run['seed']} --out {folder(recipe, run['seed']).relative_to(ROOT)}" for run in runs),
+        *(f"{command} train {recipe} --seed {run['seed']} --out {folder(recipe, run['seed']).relative_to(ROOT)}" for run in runs),
         "```",
         "",
         f"The recipe, `runs/{recipe}.yaml`; `kl_weight` is β, and at β = 1 the loss is the ELBO:",
@@ -109,7 +113,7 @@ def section(recipe: str, runs: list[dict[str, Any]]) -> list[str]:
         "",
         f"Test data of {runs[0]['data']}; seeds {seeds}; mean ± standard deviation over seeds. Threshold on log α "
         f"{runs[0]['threshold']:g}. Training took {took} of wall clock "
-        f"with {runs[0]['threads']} thread(s) on {runs[0]['device']}; "
+        f"with {runs[0]['threads']} thread(s){in_processes} on {runs[0]['device']}; "
         f"{sum(run['skipped'] for run in runs)} steps were skipped. {versions}.",
         "",
         *table(["network", *columns(runs)], quality_rows(runs)),

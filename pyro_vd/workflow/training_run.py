@@ -193,6 +193,7 @@ def _train_run(
             "seconds_since_start": time.perf_counter() - started,
             "device": recipe.torch_device(),
             "threads": torch.get_num_threads(),
+            "processes": processes.shard.size,
             "versions": {name: version(name) for name in ("pyro_vd", "torch", "pyro-ppl")}
             | {"python": platform.python_version()},
         }
