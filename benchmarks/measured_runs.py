@@ -102,7 +102,10 @@ def section(recipe: str, runs: list[dict[str, Any]]) -> list[str]:
         f"## {recipe}",
         "",
         "```",
-        *(f"{command} train {recipe} --seed {run['seed']} --out {folder(recipe, run['seed']).relative_to(ROOT)}" for run in runs),
+        *(
+            f"{command} train {recipe} --seed {run['seed']} --out {folder(recipe, run['seed']).relative_to(ROOT)}"
+            for run in runs
+        ),
         "```",
         "",
         f"The recipe, `runs/{recipe}.yaml`; `kl_weight` is β, and at β = 1 the loss is the ELBO:",
