@@ -25,6 +25,7 @@ def test_a_run_of_two_processes(tmp_path: Path, finished_run: Path) -> None:
     assert first.stderr.count("finetune") <= 1, "and shows its bars"
     alone = json.loads((finished_run / "metrics.json").read_text())
     assert result["networks"].keys() == alone["networks"].keys()
+    assert (result["processes"], alone["processes"]) == (2, 1)
     pretrained = result["networks"]["pretrained"]["nll"], alone["networks"]["pretrained"]["nll"]
     assert pretrained[0] == pytest.approx(pretrained[1], rel=1e-4), "without noise it is the same training"
     assert {path.name for path in (tmp_path / "run").iterdir()} == {path.name for path in finished_run.iterdir()}
