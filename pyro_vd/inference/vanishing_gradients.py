@@ -21,7 +21,7 @@ def without_denormals(model: Any, loss: Tensor, backward: Callable[[], object]) 
     """Run the backward pass of ``loss``, with denormal numbers as zero if ``model`` is a module with recurrent layers.
 
     The OpenMP threads of a thread begin with its setting for denormal numbers, and keep it. So with several of them on the CPU,
-    the backward pass runs in a new thread, which begins its own. What torch keeps per thread, as its profiler, does not see it.
+    the backward pass runs in a new thread, which begins its own. What belongs to a thread, such as a profiler, does not see it.
     """
     if not isinstance(model, nn.Module) or not any(isinstance(each, nn.RNNBase | nn.RNNCellBase) for each in model.modules()):
         backward()
@@ -37,8 +37,15 @@ def without_denormals(model: Any, loss: Tensor, backward: Callable[[], object]) 
             torch.set_flush_denormal(before)
 
     def flushed_in_all() -> None:
-        torch.set_num_threads(threads)  # a new thread may have another number
-        flushed()
+        of_new_threads = torch.get_num_threads()
+        if of_new_threads == threads:
+            flushed()
+            return
+        torch.set_num_threads(threads)
+        try:
+            flushed()
+        finally:
+            torch.set_num_threads(of_new_threads)
 
     if loss.device.type == "cpu" and threads > 1:
         in_thread_of_its_own(flushed_in_all)

@@ -77,12 +77,12 @@ def fit(
     the same, of which each takes its share. An error in one process ends all.
 
     With ``shrink=True`` a training becomes cheaper as its network thins. A weight is dead if it was beyond the threshold of
-    ``rule``, and beyond ``train_threshold`` where there is one, at the ends of three epochs one after another. Inputs and units
-    that dead weights alone connect are removed for good: from the network that is trained, the guide, the optimizer's state and
-    the batches. What is removed is what :func:`~pyro_vd.compact` removes of a network in which the dead weights are zero, so
-    that the function of the pruned network stays: of what was held at zero, the noise alone is gone. What constant units
-    contribute is added to biases; where a layer has none, they stay. Units are looked for where a tenth of the weights is
-    likely to go, at most every third epoch.
+    ``rule``, and beyond ``train_threshold`` where there is one, at the ends of three epochs one after another, or if masks have
+    removed it before the training. Inputs and units that dead weights alone connect are removed for good: from the network that
+    is trained, the guide, the optimizer's state and the batches. What is removed is what :func:`~pyro_vd.compact` removes of a
+    network in which the dead weights are zero, so that the function of the pruned network stays: of what was held at zero, the
+    noise alone is gone. What constant units contribute is added to biases after an epoch; where a layer has none, they stay.
+    Units are looked for where a tenth of the weights is likely to go, before the training and at most every third epoch.
 
     Model and guide keep their shapes, names and indices: what is trained is written into them after every epoch, and weights
     that were removed have masks (:meth:`~pyro_vd.guides.WeightGuide.apply_masks`). Scores, sizes, checkpoints and frames are
@@ -168,7 +168,7 @@ def _train(state: TrainingState, saved: Checkpoint | None, calls: Callbacks) -> 
     """Train until the training is complete, and call :meth:`~.Callback.on_end` however it ends."""
     processes = state.processes
     try:
-        if state.shrinking is not None and not state.epoch and not state.step:
+        if state.shrinking is not None and not state.epoch and not state.is_complete:
             state.shrinking.before_training(state)
         update = Update(state)
         while not state.is_complete:

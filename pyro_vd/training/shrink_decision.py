@@ -58,7 +58,7 @@ class Decision:
 
     def try_out(self, guide: WeightGuide, example: Inputs) -> None:
         """Say in a message if the network cannot be followed, so that nothing can be removed from it."""
-        reason = find_plan(guide, self._dead(), example).reason
+        reason = find_plan(guide, {name: torch.zeros_like(dead) for name, dead in self._dead().items()}, example).reason
         self._can = reason is None
         if reason is not None:
             logger.warning("shrink=True has no effect: %s", reason)
@@ -67,8 +67,11 @@ class Decision:
         return {name: count == EPOCHS for name, count in self._counts.items()}
 
     def before_training(self, guide: WeightGuide, example: Inputs) -> ShrinkPlan | None:
-        """Return the plan of what the guide's masks removed before the training; None where nothing goes."""
-        return self._plan(guide, example, 0)
+        """Return the plan of what the guide's masks removed before the training; None where nothing goes.
+
+        Units that are constant stay for now, so that no bias has changed where the first step fails.
+        """
+        return self._plan(guide, example, 0, constants=False)
 
     def after_epoch(self, guide: WeightGuide, example: Inputs, epoch: int, is_last: bool) -> ShrinkPlan | None:
         """Count an epoch, and return the plan of what goes for good; None where nothing does.
@@ -84,14 +87,14 @@ class Decision:
         self._counts = count_epochs(guide, self._rule, self._counts)
         return None if is_last or epoch - self._looked < EPOCHS else self._plan(guide, example, epoch)
 
-    def _plan(self, guide: WeightGuide, example: Inputs, epoch: int) -> ShrinkPlan | None:
+    def _plan(self, guide: WeightGuide, example: Inputs, epoch: int, constants: bool = True) -> ShrinkPlan | None:
         dead = self._dead()
         total, likely = sum(mask.numel() for mask in dead.values()), likely_to_go(guide.model, dead)
         if not self._can or likely - self._left_over < LEAST * total:
             return None
-        self._looked, self._left_over = epoch, likely
-        plan = find_plan(guide, dead, example).plan
-        if obstacle(plan, guide, dead) is not None:
+        self._looked, self._left_over = epoch, likely if constants else 0
+        plan = find_plan(guide, dead, example, constants=constants).plan
+        if constants and obstacle(plan, guide, dead) is not None:
             plan = find_plan(guide, dead, example, constants=False).plan
         why = obstacle(plan, guide, dead)
         if why is not None:
@@ -107,7 +110,7 @@ class Decision:
     def take_smaller(self, model: BayesianNetwork, places: Mapping[str, Tensor]) -> None:
         """Go on with what is left of the weights, given its places by site; a site that is not there is whole."""
         self._counts = {name: count.take(places[name]) if name in places else count for name, count in self._counts.items()}
-        self._left_over = likely_to_go(model, self._dead())
+        self._left_over = likely_to_go(model, self._dead()) if self._looked else 0  # constant units go later
 
     def state_dict(self) -> DecisionState:
         """Return what a checkpoint holds."""

@@ -123,7 +123,7 @@ class FinetuneConfig(StepsConfig):
     kl_weights: dict[str, float] = field(default_factory=dict)
     """Factors on β of single sites, by name or pattern such as "embedding.*"; of several that match, the first counts."""
     shrink: bool = TrainingSpec.shrink
-    """Whether units that pruning has left without a weight are removed for good after three epochs: epochs become cheaper."""
+    """Whether units that pruning has left without a weight are removed for good: epochs become cheaper."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
