@@ -10,7 +10,6 @@ from typing import Any
 from measured_goals import verdict
 from measured_tables import table
 
-from pyro_vd import load_pruned
 from pyro_vd._core.storage import save_figure
 from pyro_vd._core.yaml_files import read_yaml
 from pyro_vd.evaluation.deployed import kilobytes
@@ -18,6 +17,7 @@ from pyro_vd.evaluation.score import score_in
 from pyro_vd.evaluation.standard_error import share_interval
 from pyro_vd.networks.layers import named_weights
 from pyro_vd.plots.sizes import Deployed, before_and_after
+from pyro_vd.workflow.finished_run import run_pruned
 from pyro_vd.workflow.tables import (
     SIZES,
     SPARSITY,
@@ -169,7 +169,7 @@ def animation(recipe: str, seed: int) -> list[str]:
 
 def draw(recipe: str, runs: list[dict[str, Any]]) -> str:
     """The picture of the runs of a recipe, written beside the documentation; its path as seen from docs/results/."""
-    net = load_pruned(folder(recipe, runs[0]["seed"]) / "pruned.safetensors")
+    net = run_pruned(folder(recipe, runs[0]["seed"]))
     masks = {name: weight != 0 for name, weight in named_weights(net)}
     figure = before_and_after(*([deployed(run, name) for run in runs] for name in ("pretrained", "pruned")), masks)
     path = ROOT / "docs" / f"{recipe}.png"

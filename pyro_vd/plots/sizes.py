@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
@@ -56,7 +57,9 @@ def before_and_after(before: Sequence[Deployed], after: Sequence[Deployed], mask
         text = f"{name}\n{Score(networks[0].score.name, error)}\n{kilobytes(round(size))}"
         if middles:
             text += f"\n{1000 * middles[0][0] / size:.3g} times smaller"
-        top = max(Score(network.score.name, network.interval[1]).shown for network in networks)
+        ends = [Score(network.score.name, end).shown for network in networks for end in network.interval]
+        shown = Score(networks[0].score.name, error).shown
+        is_below = bool(middles) and middles[0][1] / 2 < shown < middles[0][1]  # the arrow comes from above, and there is room
         where: dict[str, Any] = {
             "ha": "center",
             "textcoords": "offset points",
@@ -64,8 +67,11 @@ def before_and_after(before: Sequence[Deployed], after: Sequence[Deployed], mask
             "fontsize": 9.5,
             "bbox": _CLEAR,
         }
-        axes.annotate(text, (size / 1000, top), (0, 7), **where)
-        middles.append((size / 1000, Score(networks[0].score.name, error).shown))
+        if is_below:
+            axes.annotate(text, (size / 1000, min(ends)), (0, -7), va="top", **where)
+        else:
+            axes.annotate(text, (size / 1000, max(ends)), (0, 7), **where)
+        middles.append((size / 1000, shown))
     axes.annotate("", middles[1], middles[0], arrowprops={"arrowstyle": "->", "color": MUTED, "shrinkA": 22, "shrinkB": 22})
     sizes = [network.bytes / 1000 for network in (*before, *after)]
     axes.set(xscale="log", xlim=(min(sizes) / 4, max(sizes) * 4), xlabel="size of the file, kB")
@@ -78,7 +84,9 @@ def before_and_after(before: Sequence[Deployed], after: Sequence[Deployed], mask
     grid = right.subplots(len(masks), 1, squeeze=False, height_ratios=[3] + [2] * (len(masks) - 1))
     for (name, mask), own in zip(masks.items(), grid[:, 0], strict=True):
         draw_mask(own, mask)
-        own.set_title(f"{plain(name)}: {int(mask.count_nonzero()):,} of {mask.numel():,} weights left", fontsize=9.5)
+        left_over = f"{int(mask.count_nonzero()):,} of {mask.numel():,} weights left"
+        line, lines = f"{name}: {left_over}", f"{textwrap.fill(name, _LETTERS)}:\n{left_over}"
+        own.set_title(plain(line if len(line) <= _LETTERS else lines), fontsize=9.5)
         if own is not grid[-1, 0] and mask.ndim == [*masks.values()][-1].ndim:
             own.set_xlabel("")
     return figure
@@ -192,4 +200,6 @@ def tradeoff(
     return figure
 
 
+_LETTERS = 46
+"""The letters of a line that fit above the weights of a layer."""
 _CLEAR = {"facecolor": PAPER, "edgecolor": "none", "pad": 1}

@@ -129,6 +129,26 @@ def test_before_and_after() -> None:
         assert panel.images[0].get_interpolation() == "nearest"
 
 
+def test_before_and_after_of_long_names_and_an_error_that_falls() -> None:
+    """Titles lie in the picture, and no label on the arrow."""
+    before, after = (
+        [Deployed(size, Score("error", error), (error - 0.005, error + 0.005))]
+        for size, error in ((24_000_000, 0.19), (64_000, 0.14))
+    )
+    names = ["embedding.weight", "layers.0.attention.projection.weight_of_queries_and_keys", "head.weight"]
+    figure = before_and_after(before, after, dict.fromkeys(names, torch.rand(1_000, 6_000) < 0.5))
+    figure.draw_without_rendering()
+    axes, *panels = figure.axes
+    for panel in panels:
+        box = panel.title.get_window_extent()
+        assert 0 <= box.x0 < box.x1 <= figure.bbox.x1
+    start, *_, end = axes.transData.transform([(24_000, 19), (64, 14)])
+    for text in axes.texts[:2]:
+        box = Text.get_window_extent(text)
+        middle = start[1] + (end[1] - start[1]) * (np.array([box.x0, box.x1]) - start[0]) / (end[0] - start[0])
+        assert (box.y0 > middle).all() or (box.y1 < middle).all()
+
+
 def test_many_configurations_have_labels_that_do_not_overlap() -> None:
     figure = error_against_compression({f"run {place}": [(2.0 + place, Score("error", 0.02))] for place in range(12)})
     FigureCanvasAgg(figure).draw()
