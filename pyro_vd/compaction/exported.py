@@ -50,6 +50,7 @@ class Exported:
         args, kwargs = call_arguments(map_tensors(torch.clone, example))
         try:
             with _quiet(), torch.no_grad():
+                _start_autograd()
                 program = torch.export.export(net, args, kwargs, strict=False)
         except Exception as error:  # a forward of the user's own can raise anything
             _check_fits(net, example)
@@ -97,6 +98,16 @@ class Exported:
         """The path of the module whose forward pass runs a node."""
         stack = list(node.meta.get("nn_module_stack", {}).values())
         return str(stack[-1][0]).split("@")[0] if stack else ""
+
+
+@torch.inference_mode(False)
+@torch.enable_grad()
+def _start_autograd() -> None:
+    """Begin autograd before torch.export runs, which makes it count GPUs that are not there, and begin a thread for each.
+
+    With such threads torch refuses to train in a process that is forked from this one.
+    """
+    torch.zeros(1, requires_grad=True, device="cpu").sum().backward()
 
 
 class NotExportedError(Exception):

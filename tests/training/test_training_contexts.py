@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -68,3 +71,24 @@ def test_a_loader_s_worker_trains() -> None:
             return len(fit(variational()[1], (X, Y), **OPTIONS).history)
 
     assert [batch.item() for batch in torch.utils.data.DataLoader(Training(), num_workers=1)] == [2]
+
+
+AFTER_COMPACTION = """
+import os, torch
+from pyro_vd import compact
+torch.set_num_threads(1)
+compact(torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2)))
+if not (child := os.fork()):
+    torch.zeros(1, requires_grad=True).sum().backward()
+    os._exit(0)
+raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="autograd has a thread for each GPU")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_process_whose_first_task_was_a_compaction_can_train_in_forks() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", AFTER_COMPACTION], capture_output=True, text=True, timeout=120
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
