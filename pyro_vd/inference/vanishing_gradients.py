@@ -38,9 +38,6 @@ def without_denormals(model: Any, loss: Tensor, backward: Callable[[], object]) 
 
     def flushed_in_all() -> None:
         of_new_threads = torch.get_num_threads()
-        if of_new_threads == threads:
-            flushed()
-            return
         torch.set_num_threads(threads)
         try:
             flushed()

@@ -95,7 +95,7 @@ def test_an_interruption_waits_for_the_end() -> None:
 
 
 LATE = """
-import threading, time
+import threading
 from pyro_vd._core.threads import in_thread_of_its_own
 def job():
     threading.main_thread().join()
