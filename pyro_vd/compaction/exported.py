@@ -159,7 +159,7 @@ def _reason(error: Exception) -> str:
 
 def _is_foreign(filename: str) -> bool:
     folder = Path(filename).resolve().parent
-    return not folder.is_relative_to(Path(torch.__file__).parent) and filename != __file__
+    return not folder.is_relative_to(Path(torch.__file__).resolve().parent) and filename != __file__
 
 
 def _check_fits(net: nn.Module, example: Inputs) -> None:

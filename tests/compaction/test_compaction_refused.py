@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -65,6 +66,17 @@ def test_what_cannot_be_followed_is_left_whole(case: str, caplog: pytest.LogCapt
         with torch.no_grad():
             outputs.append(either(x))
     torch.testing.assert_close(*outputs)
+
+
+def test_the_line_is_named_where_torch_lies_behind_a_link(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a virtual environment that is a link to another one."""
+    (tmp_path / "link").symlink_to(Path(torch.__file__).parent, target_is_directory=True)
+    monkeypatch.setattr(torch, "__file__", str(tmp_path / "link" / "__init__.py"))
+    function, mentioned = LEFT_WHOLE["control flow"]
+    compact(Raises(function).eval(), torch.randn(2, 6))
+    assert mentioned in caplog.text
 
 
 def test_transforms_leave_nothing_open() -> None:
