@@ -15,9 +15,18 @@ from pyro_vd.runtime import sparsify_runtime
 
 pytestmark = pytest.mark.slow
 
-SLOW = {f"torchvision {name}" for name in ("resnet18", "mobilenet_v3_small", "efficientnet_b0", "shufflenet_v2_x0_5")}
-every_network = pytest.mark.parametrize(
-    "specimen", [pytest.param(each, id=each.name, marks=[pytest.mark.slow] * (each.name in SLOW)) for each in ZOO]
+every_network = pytest.mark.parametrize("specimen", [pytest.param(each, id=each.name) for each in ZOO])
+
+LONG_IN_ONNX = {f"torchvision {name}" for name in ("mobilenet_v3_small", "efficientnet_b0", "shufflenet_v2_x0_5")}
+every_export = pytest.mark.parametrize(
+    ("specimen", "kind"),
+    [
+        pytest.param(
+            each, kind, id=f"{kind}-{each.name}", marks=[pytest.mark.long] * (kind == "ONNX" and each.name in LONG_IN_ONNX)
+        )
+        for kind in EXPORTS
+        for each in ZOO
+    ],
 )
 
 
@@ -52,8 +61,7 @@ def test_a_file_gives_it_back(specimen: Specimen, layout: Any, tmp_path: Path) -
     assert difference(again, net, specimen.seeded_batch(2)[0]) == 0
 
 
-@every_network
-@pytest.mark.parametrize("kind", EXPORTS)
+@every_export
 def test_an_exported_file_agrees(specimen: Specimen, kind: str, tmp_path: Path) -> None:
     net = compacted(specimen)
     again = exported(net, specimen, kind, tmp_path / "net")

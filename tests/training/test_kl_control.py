@@ -60,11 +60,16 @@ def units(seed: int = 0) -> GroupVariationalDropout:
             for target, options in [
                 (5, {}),
                 (100, {}),
+                (20, {"shrink": True}),
+                (10, {"rule": 1.0, "train_threshold": 2.0}),
+            ]
+        ),
+        *(
+            pytest.param(target, options, marks=pytest.mark.long)
+            for target, options in [
                 (50, {"epochs": 100}),
                 (20, {"batch_size": 25, "accumulate": 4}),
                 (20, {"lr": 1e-3, "epochs": 120}),
-                (20, {"shrink": True}),
-                (10, {"rule": 1.0, "train_threshold": 2.0}),
             ]
         ),
     ],

@@ -42,7 +42,7 @@ def exported(path: Path) -> list[Any]:
 
 
 KINDS: dict[str, tuple[Callable[[Path], object], Callable[[Path], list[Any]], int]] = {
-    "posterior": (lambda path: save_posterior(path.parent, pair(1)[1]), loaded, 7),
+    "posterior": (lambda path: save_posterior(path.parent, pair(1)[1]), loaded, 31),
     "checkpoint": (write_checkpoint, resumed, 331),
     "torch-export": (lambda path: save_torch_export(mlp((4, 3, 2)), path, DATA[0]), exported, 331),
 }

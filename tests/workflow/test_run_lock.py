@@ -30,7 +30,7 @@ def test_refused_where_another_process_trains(tmp_path: Path, resume: list[str])
 @pytest.mark.slow
 def test_two_at_the_same_instant(tmp_path: Path) -> None:
     """Of each pair one trains, and the other one is refused, or comes when all is done."""
-    for trial in range(3):
+    for trial in range(2):
         line = command("train", "digits", *SMALL, "--train.epochs=20", "--resume", "--out", tmp_path / str(trial), "--quiet")
         pair = [
             subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT) for _ in "ab"
