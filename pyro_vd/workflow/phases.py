@@ -91,6 +91,9 @@ class TrainConfig(StepsConfig):
     """Whether inputs and units whose weights stay beyond the threshold are removed for good, so that epochs become cheaper."""
     compile: bool = TrainingSpec.compile
     """Whether the step is compiled by torch.compile, which takes up to a minute before the first epoch."""
+    start_from: str | None = None
+    """The folder of a finished run of the same network and guide: training starts with what it learnt, without the weights that
+    it removed. Null starts anew."""
     frames: int = 0
     """Frames to record per epoch, for pyro-vd animate; 0 records none."""
 

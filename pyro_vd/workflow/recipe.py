@@ -94,6 +94,8 @@ class Recipe:
                 value=self.prune.max_inputs,
                 allowed=f"null with train.guide {guide}: no α is learnt that differs between the inputs of a layer",
             )
+        if self.train.start_from is not None and self.pretrain.epochs:
+            raise InputError(name="pretrain.epochs", value=self.pretrain.epochs, allowed="0 where train.start_from is given")
         kind = f"train.guide.kind {guide.kind!r}"
         check_controllable(self.train.kl_weight.target, kind, guide.learns_alpha, self.prune.rule(), "train.")
         if self.prune.max_error_rise is not None and self.data.validation == 0:
@@ -127,19 +129,20 @@ class Recipe:
                 raise
 
     def from_anywhere(self) -> Recipe:
-        """The same recipe with absolute paths to its data, so that it holds in every working directory.
+        """The same recipe with absolute paths, so that it holds in every working directory.
 
         Raises:
             InputError: such a path is no text, which no file could hold.
         """
-        name, root = self.data.name, self.data.dir
+        name, root, start = self.data.name, self.data.dir, self.train.start_from
         if name not in NAMES and Path(name).exists():
             name = str(Path(name).absolute())
         data = replace(self.data, name=name, dir=root and str(Path(root).absolute()))
-        for key, path in (("data.name", data.name), ("data.dir", data.dir)):
+        train = replace(self.train, start_from=start and str(Path(start).absolute()))
+        for key, path in (("data.name", data.name), ("data.dir", data.dir), ("train.start_from", train.start_from)):
             if path and path.encode("utf-8", "replace").decode() != path:
                 raise InputError(name=key, value=path, allowed="a path in UTF-8, because the files of a run hold it")
-        return replace(self, data=data)
+        return replace(self, data=data, train=train)
 
     @property
     def augmentation(self) -> RandomAffine | None:

@@ -37,6 +37,7 @@ from pyro_vd.training.frames import FrameRecorder
 from pyro_vd.training.metrics_log import MetricsLog
 from pyro_vd.training.processes import Processes, processes_here
 from pyro_vd.workflow.chosen_rule import chosen_rule
+from pyro_vd.workflow.finished_run import start_from
 from pyro_vd.workflow.measuring import file_info, inputs_left, measure_networks, names_of
 from pyro_vd.workflow.phases import StepsConfig
 from pyro_vd.workflow.posterior_file import save_posterior
@@ -116,7 +117,9 @@ def _train_run(
     recipe, data, train, validation = made.recipe, made.data, made.train, made.validation
     net, likelihood = made.net, made.likelihood
     model = recipe.model.bayesian(copy.deepcopy(net), copy.deepcopy(likelihood))
-    recipe.check_sites(recipe.train.guide.build_for(model, rows(train[0], slice(2))))
+    recipe.check_sites(guide := recipe.train.guide.build_for(model, rows(train[0], slice(2))))
+    if recipe.train.start_from is not None:
+        start_from(recipe.train.start_from, guide)  # refuses what does not fit, before anything is written
     augment = recipe.augmentation
     if augment:
         augment(rows(train[0], slice(1)))  # refuses inputs that are not images, before anything is written
@@ -140,6 +143,8 @@ def _train_run(
 
     model = recipe.model.bayesian(net, likelihood)
     guide = recipe.train.guide.build_for(model, rows(train[0], slice(2)))
+    if recipe.train.start_from is not None:
+        start_from(recipe.train.start_from, guide)
     rule = recipe.prune.rule()
     settings = options("train", recipe.train) | {"rule": rule}
     if guide.learns_alpha:
