@@ -18,7 +18,8 @@ PUBLISHED = {
     "lenet5": "0.75 % error at 280x (Molchanov 2017); 298x (OLMP 2018); 310x without a drop (AutoPrune 2019)",
     "structured-lenet5": "5-10-76-16 at 1.0 % error, 158,000 multiplications (group horseshoe, Louizos 2017); 3-18-284-283 at "
     "0.86 % (structured Bayesian pruning, Neklyudov 2017)",
-    "imdb-lstm": "15.9 % error at 1,208x; with a pruned vocabulary 16.7 % at 19,499x (Chirkova 2018, 1,000 epochs)",
+    "imdb-lstm": "15.9 % error at 1,208x (Chirkova 2018, 1,000 epochs)",
+    "imdb-lstm-small": "16.7 % error at 19,499x, with a pruned vocabulary (Chirkova 2018, 1,000 epochs)",
 }
 
 
@@ -61,11 +62,12 @@ class Goal:
 
 
 GOALS = {
-    "lenet-300-100": (Goal(0.0145, 120),),
-    "lenet-300-100-plain": (Goal(0.0192, 115),),
-    "lenet5": (Goal(0.0075, 350),),
-    "structured-lenet5": (Goal(0.009, units=(5, 10, 76, 16), multiplications=158_000),),
-    "imdb-lstm": (Goal(0.155, 1300), Goal(0.165, 20_000)),
+    "lenet-300-100": Goal(0.0145, 120),
+    "lenet-300-100-plain": Goal(0.0192, 115),
+    "lenet5": Goal(0.0075, 350),
+    "structured-lenet5": Goal(0.009, units=(5, 10, 76, 16), multiplications=158_000),
+    "imdb-lstm": Goal(0.155, 1300),
+    "imdb-lstm-small": Goal(0.165, 20_000),
 }
 
 
@@ -81,7 +83,7 @@ def left_units(folder: Path) -> tuple[int, ...]:
 def verdict(recipe: str, runs: list[dict[str, Any]], folders: list[Path]) -> list[str]:
     """The published figures, and the goal with what is missing, as lines of text."""
     lines = [f"Published: {PUBLISHED[recipe]}."] if recipe in PUBLISHED else []
-    for goal in GOALS.get(recipe, ()):
+    if goal := GOALS.get(recipe):
         missed = goal.shortfalls(runs, folders)
         lines.append(f"Goal: {goal}: {'not reached, ' + ' and '.join(missed) if missed else 'reached'}.")
     return lines

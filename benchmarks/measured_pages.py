@@ -41,7 +41,7 @@ CONTENTS = {
         ("lenet-300-100", "lenet-300-100-plain", "structured-lenet-300-100"),
     ),
     "lenet5": Page("LeNet-5 on MNIST", "Single weights are removed, and whole filters.", ("lenet5", "structured-lenet5")),
-    "imdb": Page("An LSTM on IMDB", "Texts: single weights are removed, and words.", ("imdb-lstm",)),
+    "imdb": Page("An LSTM on IMDB", "Texts: single weights are removed, and words.", ("imdb-lstm", "imdb-lstm-small")),
     "small-data": Page("Digits and diabetes", "Data that scikit-learn brings along.", ("digits", "diabetes")),
     "report": Page(
         "The experiments of the report",
