@@ -18,6 +18,7 @@ from pyro_vd.evaluation.standard_error import share_interval
 from pyro_vd.networks.layers import named_weights
 from pyro_vd.plots.sizes import Deployed, before_and_after
 from pyro_vd.workflow.finished_run import run_pruned
+from pyro_vd.workflow.run_folder import read_metrics
 from pyro_vd.workflow.tables import (
     SIZES,
     SPARSITY,
@@ -117,7 +118,7 @@ def section(recipe: str, runs: list[dict[str, Any]]) -> list[str]:
         f"Test data of {runs[0]['data']}; seeds {seeds}; mean ± standard deviation over seeds. Threshold on log α "
         f"{runs[0]['threshold']:g}. Training took {took} of wall clock "
         f"with {runs[0]['threads']} thread(s){in_processes} on {runs[0]['device']}; "
-        f"{sum(run['skipped'] for run in runs)} steps were skipped. {versions}.",
+        f"{sum(run['skipped'] for run in runs)} steps were skipped. {versions}.{started_from(recipe, runs)}",
         "",
         *table(["network", *columns(runs)], quality_rows(runs)),
         *table(["network", *size_columns(runs), SPARSITY], size_rows(runs)),
@@ -146,6 +147,15 @@ def section(recipe: str, runs: list[dict[str, Any]]) -> list[str]:
         found += ["", f"![{recipe}: {text}]({draw(recipe, runs)})"]
     lines += found
     return [*lines, "", *animation(recipe, runs[0]["seed"])]
+
+
+def started_from(recipe: str, runs: list[dict[str, Any]]) -> str:
+    """A sentence on the run that the training of the first seed went on from; empty where it started anew."""
+    start = read_yaml(folder(recipe, runs[0]["seed"]) / "recipe.yaml")["train"].get("start_from")
+    if start is None:
+        return ""
+    minutes = sum(read_metrics(Path(start))["seconds"].values()) / 60
+    return f" It started from `{Path(start).relative_to(ROOT)}`, whose own training of {minutes:.1f} minutes is not counted."
 
 
 def listed(words: list[str], most: int = 300) -> str:

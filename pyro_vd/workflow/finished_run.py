@@ -16,7 +16,7 @@ from pyro_vd.export.pruned_file import load_pruned
 from pyro_vd.guides.weight_guide import WeightGuide
 from pyro_vd.models.bayesian import BayesianNetwork
 from pyro_vd.models.data_checks import check_data
-from pyro_vd.pruning.rule import PruningRule, pruning_masks
+from pyro_vd.pruning.rule import PruningRule
 from pyro_vd.workflow.posterior_file import load_posterior
 from pyro_vd.workflow.recipe import Recipe
 from pyro_vd.workflow.recipe_data import data_of
@@ -130,18 +130,6 @@ def run_rule(run: Run) -> PruningRule:
     """The rule that a run was pruned by; its threshold is infinite where nothing was pruned."""
     threshold = read_metrics(run.folder)["threshold"]
     return run.recipe.prune.rule(math.inf if threshold is None else float(threshold))
-
-
-def start_from(folder: Path | str, guide: WeightGuide) -> None:
-    """Fill a guide and its model with what a finished run has learnt; weights that it removed stay removed.
-
-    Raises:
-        InputError: the folder holds no finished run, or its files are broken, or are of another network or guide.
-    """
-    run = load_run(folder)
-    load_posterior(run.folder / POSTERIOR, guide)
-    if run.guide.learns_alpha:
-        guide.apply_masks(pruning_masks(run.guide, run_rule(run)))
 
 
 def checked(data: Dataset, model: BayesianNetwork) -> Dataset:

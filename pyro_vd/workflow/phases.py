@@ -92,8 +92,8 @@ class TrainConfig(StepsConfig):
     compile: bool = TrainingSpec.compile
     """Whether the step is compiled by torch.compile, which takes up to a minute before the first epoch."""
     start_from: str | None = None
-    """The folder of a finished run of the same network and guide: training starts with what it learnt, without the weights that
-    it removed. Null starts anew."""
+    """The folder of a finished run with the same data, network and guide: training starts with what it learnt before its
+    fine-tuning, without the weights that it pruned. Null starts anew."""
     frames: int = 0
     """Frames to record per epoch, for pyro-vd animate; 0 records none."""
 

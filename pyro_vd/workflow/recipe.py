@@ -129,7 +129,7 @@ class Recipe:
                 raise
 
     def from_anywhere(self) -> Recipe:
-        """The same recipe with absolute paths, so that it holds in every working directory.
+        """The same recipe with absolute paths to its data and the run it starts from, so that it holds in every directory.
 
         Raises:
             InputError: such a path is no text, which no file could hold.

@@ -37,7 +37,6 @@ from pyro_vd.training.frames import FrameRecorder
 from pyro_vd.training.metrics_log import MetricsLog
 from pyro_vd.training.processes import Processes, processes_here
 from pyro_vd.workflow.chosen_rule import chosen_rule
-from pyro_vd.workflow.finished_run import start_from
 from pyro_vd.workflow.measuring import file_info, inputs_left, measure_networks, names_of
 from pyro_vd.workflow.phases import StepsConfig
 from pyro_vd.workflow.posterior_file import save_posterior
@@ -46,6 +45,7 @@ from pyro_vd.workflow.recipe import Recipe
 from pyro_vd.workflow.recipe_network import recipe_network
 from pyro_vd.workflow.run_folder import ALPHA_LOG, FRAMES, LOG, METRICS, PRUNED, check_run_dir, prepare_run_dir, read_metrics
 from pyro_vd.workflow.run_lock import only_process
+from pyro_vd.workflow.starting import go_on_from, run_to_start_from
 
 _PHASES = ("pretrain", "train", "finetune")
 
@@ -117,9 +117,11 @@ def _train_run(
     recipe, data, train, validation = made.recipe, made.data, made.train, made.validation
     net, likelihood = made.net, made.likelihood
     model = recipe.model.bayesian(copy.deepcopy(net), copy.deepcopy(likelihood))
-    recipe.check_sites(guide := recipe.train.guide.build_for(model, rows(train[0], slice(2))))
-    if recipe.train.start_from is not None:
-        start_from(recipe.train.start_from, guide)  # refuses what does not fit, before anything is written
+    recipe.check_sites(recipe.train.guide.build_for(model, rows(train[0], slice(2))))
+    trained_before = resume and processes.of_first(
+        (folder / "checkpoint-train.pt").exists
+    )  # it holds all that was started from
+    start = run_to_start_from(recipe) if recipe.train.start_from is not None and not trained_before else None
     augment = recipe.augmentation
     if augment:
         augment(rows(train[0], slice(1)))  # refuses inputs that are not images, before anything is written
@@ -143,8 +145,8 @@ def _train_run(
 
     model = recipe.model.bayesian(net, likelihood)
     guide = recipe.train.guide.build_for(model, rows(train[0], slice(2)))
-    if recipe.train.start_from is not None:
-        start_from(recipe.train.start_from, guide)
+    if start is not None:
+        go_on_from(start, guide)
     rule = recipe.prune.rule()
     settings = options("train", recipe.train) | {"rule": rule}
     if guide.learns_alpha:

@@ -74,7 +74,10 @@ def test_an_interrupted_one_is_resumed_bit_for_bit(first: Path, tmp_path: Path, 
     with pytest.raises(KeyboardInterrupt):
         train_run(recipe, tmp_path / "run", progress=False, callbacks=[EachStep(interrupt)])
     monkeypatch.chdir(tmp_path)
+    shutil.move(first, gone := tmp_path / "gone")  # its checkpoint holds all that is needed
     train_run(recipe, tmp_path / "run", resume=True, progress=False)
+    assert train_run(recipe, whole, resume=True, progress=False)["seed"] == 0
+    shutil.move(gone, first)
     assert (tmp_path / "run/posterior.safetensors").read_bytes() == (whole / "posterior.safetensors").read_bytes()
 
 
@@ -82,10 +85,13 @@ def test_an_interrupted_one_is_resumed_bit_for_bit(first: Path, tmp_path: Path, 
     ("keys", "quoted"),
     [
         (["--pretrain.epochs=3"], ["pretrain.epochs", "3", "train.start_from"]),
-        (["--model.sizes=[64,11,10]"], ["posterior.safetensors", "11", "12"]),
-        (["--train.guide=group", "--model.prior=normal-jeffreys"], ["posterior.safetensors"]),
-        (["--train.start_from=nowhere"], ["nowhere", "the folder of a run"]),
-        (["--train.start_from="], [""]),
+        (["--model.sizes=[64,11,10]"], ["train.start_from", "model.sizes", "11", "12"]),
+        (["--train.guide=group", "--model.prior=normal-jeffreys"], ["train.start_from", "train.guide.kind", "group"]),
+        (["--train.guide.alpha_sharing=row"], ["train.start_from", "alpha_sharing", "row"]),
+        (["--model.prior=ard"], ["train.start_from", "model.prior", "ard"]),
+        (["--data.validation=99"], ["train.start_from", "data.validation", "99", "100"]),
+        (["--train.start_from=nowhere"], ["train.start_from", "nowhere", "the folder of a finished run"]),
+        (["--train.start_from="], ["train.start_from", "the folder of a finished run"]),
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_is_written(
