@@ -17,8 +17,8 @@ def run_to_start_from(recipe: Recipe) -> Run:
     """The finished run that ``train.start_from`` names.
 
     Raises:
-        InputError: there is none, its files are broken, or its data, network or guide are others than the recipe's. With other data,
-            it could have been trained on what is now for validation or test.
+        InputError: there is none, its files are broken, or its data, network or guide are others than the recipe's; with other
+            data it could have been trained on what is now for validation or test.
     """
     folder = recipe.train.start_from or ""
     try:
