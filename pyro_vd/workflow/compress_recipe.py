@@ -21,6 +21,7 @@ from pyro_vd.workflow.pretraining import pretrain
 from pyro_vd.workflow.recipe import Recipe
 from pyro_vd.workflow.recipe_files import recipe_text
 from pyro_vd.workflow.recipe_network import recipe_network
+from pyro_vd.workflow.run_folder import checkpoint_of
 from pyro_vd.workflow.run_lock import only_process
 
 
@@ -61,7 +62,7 @@ def of_recipe(recipe: Recipe, folder: Path, resume: bool, progress: bool) -> Tra
     options |= {"resume": resume, "progress": progress}
     with only_process(folder):
         claim(folder / "pretraining.txt", {"recipe": f"\n{recipe_text(recipe)}"}, resume)
-        options |= {"checkpoint": folder / "checkpoint-pretrain.pt", "phase": "pretrain", **recipe.pretrain.fit_options()}
+        options |= {"checkpoint": checkpoint_of(folder, "pretrain"), "phase": "pretrain", **recipe.pretrain.fit_options()}
         net, _ = pretrain(recipe, made.net, made.likelihood, train, validation, options)
     info = file_info(recipe, math.inf, made.likelihood, names_of(data))
     return TrainedNetwork(net, made.likelihood, _training_part(data, train), validation, recipe.augmentation, info)

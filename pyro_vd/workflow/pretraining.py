@@ -19,9 +19,6 @@ from pyro_vd.training.fitting import fit
 from pyro_vd.workflow.measuring import Fitted
 from pyro_vd.workflow.recipe import Recipe
 
-CHECKPOINT = "checkpoint-pretrain.pt"
-"""The checkpoint of this phase in the folder of a run."""
-
 
 def pretrain(
     recipe: Recipe,

@@ -30,6 +30,11 @@ RECIPE, METRICS, LOG, ALPHA_LOG, POSTERIOR, PRUNED, FRAMES, LOCK, STOPPED = (
 )
 
 
+def checkpoint_of(folder: Path, phase: str) -> Path:
+    """The checkpoint of a phase of a run, such as ``train``."""
+    return folder / f"checkpoint-{phase}.pt"
+
+
 def check_run_dir(folder: Path, recipe: Recipe, resume: bool) -> None:
     """Make sure that a run may train into a folder; nothing is changed.
 

@@ -13,14 +13,15 @@ from pyro_vd.workflow.recipe import Recipe
 from pyro_vd.workflow.run_folder import differences_of
 
 
-def run_to_start_from(recipe: Recipe) -> Run:
-    """The finished run that ``train.start_from`` names.
+def run_to_start_from(recipe: Recipe) -> Run | None:
+    """The finished run that ``train.start_from`` names; None where training starts anew.
 
     Raises:
         InputError: there is none, its files are broken, or its data, network or guide are others than the recipe's; with other
             data it could have been trained on what is now for validation or test.
     """
-    folder = recipe.train.start_from or ""
+    if (folder := recipe.train.start_from) is None:
+        return None
     try:
         run = load_run(folder)
     except InputError as error:

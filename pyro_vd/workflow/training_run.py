@@ -43,7 +43,17 @@ from pyro_vd.workflow.posterior_file import save_posterior
 from pyro_vd.workflow.pretraining import pretrain
 from pyro_vd.workflow.recipe import Recipe
 from pyro_vd.workflow.recipe_network import recipe_network
-from pyro_vd.workflow.run_folder import ALPHA_LOG, FRAMES, LOG, METRICS, PRUNED, check_run_dir, prepare_run_dir, read_metrics
+from pyro_vd.workflow.run_folder import (
+    ALPHA_LOG,
+    FRAMES,
+    LOG,
+    METRICS,
+    PRUNED,
+    check_run_dir,
+    checkpoint_of,
+    prepare_run_dir,
+    read_metrics,
+)
 from pyro_vd.workflow.run_lock import only_process
 from pyro_vd.workflow.starting import go_on_from, run_to_start_from
 
@@ -118,10 +128,8 @@ def _train_run(
     net, likelihood = made.net, made.likelihood
     model = recipe.model.bayesian(copy.deepcopy(net), copy.deepcopy(likelihood))
     recipe.check_sites(recipe.train.guide.build_for(model, rows(train[0], slice(2))))
-    trained_before = resume and processes.of_first(
-        (folder / "checkpoint-train.pt").exists
-    )  # it holds all that was started from
-    start = run_to_start_from(recipe) if recipe.train.start_from is not None and not trained_before else None
+    trained_before = resume and processes.of_first(checkpoint_of(folder, "train").exists)  # it holds all that was started from
+    start = None if trained_before else run_to_start_from(recipe)
     augment = recipe.augmentation
     if augment:
         augment(rows(train[0], slice(1)))  # refuses inputs that are not images, before anything is written
@@ -134,7 +142,7 @@ def _train_run(
     def options(phase: str, config: StepsConfig) -> dict[str, Any]:
         pyro.set_rng_seed((recipe.seed + 1000 * (1 + _PHASES.index(phase))) % 2**32)  # a resumed phase starts as a new one
         log = [MetricsLog(folder / LOG)] if processes.is_first else []
-        files = {"checkpoint": folder / f"checkpoint-{phase}.pt", "callbacks": [*log, *callbacks]}
+        files = {"checkpoint": checkpoint_of(folder, phase), "callbacks": [*log, *callbacks]}
         common = {"resume": resume, "progress": progress, "device": recipe.torch_device(), "augment": augment}
         return {**config.fit_options(), **files, **common, "phase": phase}
 

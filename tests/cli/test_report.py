@@ -20,14 +20,14 @@ from pyro_vd.export import load_pruned, save_pruned
 from pyro_vd.export.pruned_file import read_info
 from pyro_vd.training.alpha_log import read_alpha_log
 from pyro_vd.workflow.comparison import RunResult
-from pyro_vd.workflow.pretraining import CHECKPOINT, pretrained_in
+from pyro_vd.workflow.pretraining import pretrained_in
 from pyro_vd.workflow.report_page.calibration import calibration_section
 from pyro_vd.workflow.report_page.masks import MOST_COLUMNS, MOST_ROWS, NO_CELL, mask_picture
 from pyro_vd.workflow.report_page.of_run import run_report
 from pyro_vd.workflow.report_page.pareto import front
 from pyro_vd.workflow.report_page.section import Subject
 from pyro_vd.workflow.report_page.units import ranges
-from pyro_vd.workflow.run_folder import ALPHA_LOG
+from pyro_vd.workflow.run_folder import ALPHA_LOG, checkpoint_of
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_without_the_extra(run: Path, tmp_path: Path, monkeypatch: pytest.Monkey
 def test_what_a_run_lacks_is_said(run: Path, tmp_path: Path) -> None:
     assert len(read_alpha_log(run / ALPHA_LOG)) == 2, "epochs of the phase train"
     (run / ALPHA_LOG).unlink()
-    (run / CHECKPOINT).unlink()
+    checkpoint_of(run, "pretrain").unlink()
     (run / "recipe.yaml").write_text((run / "recipe.yaml").read_text().replace("validation: 100", "validation: 0"))
     subject = run_report(run, progress=False)
     shown = texts(subject)
@@ -136,7 +136,7 @@ def test_observations_without_a_label_that_counts() -> None:
 
 def test_the_pretrained_network_is_that_of_the_run(finished_run: Path) -> None:
     run = load_run(finished_run)
-    net, _ = pretrained_in(finished_run / CHECKPOINT, run.recipe)
+    net, _ = pretrained_in(checkpoint_of(finished_run, "pretrain"), run.recipe)
     x, y = run.data.test
     wrong = (net.eval()(x).argmax(1) != y).float().mean().item()
     metrics = json.loads((finished_run / "metrics.json").read_text())

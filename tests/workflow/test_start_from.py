@@ -117,5 +117,7 @@ def test_a_sweep_takes_it(first: Path, tmp_path: Path) -> None:
     sweep = ("sweep", "digits", "--grid", "train.kl_weight.value=0.5,2", *KEYS, "--train.start_from", first, "--jobs=1")
     code, _, err = run_cli(*sweep, "--out", tmp_path / "sweep", "--quiet")
     assert code == 0, err
-    for folder in (tmp_path / "sweep").glob("*/recipe.yaml"):
-        assert yaml.safe_load(folder.read_text())["train"]["start_from"] == str(first)
+    recipes = list((tmp_path / "sweep").rglob("recipe.yaml"))
+    assert len(recipes) == 2
+    for path in recipes:
+        assert yaml.safe_load(path.read_text())["train"]["start_from"] == str(first)

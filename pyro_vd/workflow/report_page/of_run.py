@@ -23,7 +23,7 @@ from pyro_vd.networks.inputs import rows
 from pyro_vd.training.alpha_log import AlphaRecord, read_alpha_log
 from pyro_vd.workflow.finished_run import Run, load_run, run_pruned, run_rule
 from pyro_vd.workflow.named_networks import trusted
-from pyro_vd.workflow.pretraining import CHECKPOINT, pretrained_in
+from pyro_vd.workflow.pretraining import pretrained_in
 from pyro_vd.workflow.recipe_files import recipe_text
 from pyro_vd.workflow.report_page.alpha import TITLE as ALPHA
 from pyro_vd.workflow.report_page.alpha import alpha_section
@@ -34,7 +34,7 @@ from pyro_vd.workflow.report_page.recipe import recipe_section
 from pyro_vd.workflow.report_page.section import Section, Subject, left_out
 from pyro_vd.workflow.report_page.training import training_section
 from pyro_vd.workflow.report_page.units import units_section
-from pyro_vd.workflow.run_folder import ALPHA_LOG, PRUNED, RECIPE, read_history, read_metrics
+from pyro_vd.workflow.run_folder import ALPHA_LOG, PRUNED, RECIPE, checkpoint_of, read_history, read_metrics
 from pyro_vd.workflow.tables import quality_table
 
 _PRETRAINED, _MEAN, _PRUNED = "pretrained", "posterior mean", "pruned"
@@ -84,7 +84,7 @@ def _pair(run: Run, after: nn.Module) -> Pair:
     """The network before, which is the pretrained one where its checkpoint is still there, and after."""
     likelihood = likelihood_of(read_info(run.folder / PRUNED))
     try:
-        net, of_net = pretrained_in(run.folder / CHECKPOINT, run.recipe)
+        net, of_net = pretrained_in(checkpoint_of(run.folder, "pretrain"), run.recipe)
         name = "pretrained"
     except InputError:  # the run has no such phase, or its checkpoints have been removed
         net, of_net = posterior_mean(run.guide), run.model.likelihood
