@@ -11,7 +11,6 @@ PACKAGES = {
     "rich": ("rich", "train"),
     "scikit-learn": ("sklearn", "train"),
     "scipy": ("scipy", "train"),
-    "torchmetrics": ("torchmetrics", "train"),
     "pyyaml": ("yaml", "cli"),
     "matplotlib": ("matplotlib", "plots"),
     "pillow": ("PIL", "plots"),

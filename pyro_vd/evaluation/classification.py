@@ -17,7 +17,7 @@ from pyro_vd.evaluation.network_size import NetworkSize
 from pyro_vd.evaluation.prediction import Prediction
 from pyro_vd.evaluation.score import ERROR, Score
 from pyro_vd.evaluation.shown_metrics import ShownMetrics
-from pyro_vd.evaluation.uncertainty import CALIBRATION_BINS, equal_mass_calibration_error
+from pyro_vd.evaluation.uncertainty import calibration_error, equal_mass_calibration_error
 from pyro_vd.networks.sizes import LayerSize
 
 
@@ -78,11 +78,10 @@ def measure(prediction: Prediction, y: Tensor, size: NetworkSize, kept: Tensor |
         kept: whether each label counts, ``(n, …)``; None for all.
 
     Raises:
-        InputError: a prediction is NaN or infinite, or scikit-learn or torchmetrics is not installed.
+        InputError: a prediction is NaN or infinite, or scikit-learn is not installed.
     """
-    check_installed("measuring a classifier", "scikit-learn", "torchmetrics")
+    check_installed("measuring a classifier", "scikit-learn")
     from sklearn.metrics import roc_auc_score
-    from torchmetrics.functional import classification as torchmetrics
 
     log_p, labels = prediction.log_p.cpu(), hard_labels(y, prediction.log_p).cpu()
     target = y.cpu() if y.shape == log_p.shape else None
@@ -105,17 +104,20 @@ def measure(prediction: Prediction, y: Tensor, size: NetworkSize, kept: Tensor |
     target = F.one_hot(labels, classes) if target is None else target
     nll = -torch.where(target > 0, target * log_p, 0.0).sum(-1).mean().item()
     predicted = p.argmax(-1)
+    hits, *both = (of.bincount(minlength=classes).double() for of in (labels[predicted == labels], predicted, labels))
+    union = both[0] + both[1] - hits
+    hits, union = hits[union > 0], union[union > 0]
     return Metrics(
         error=(predicted != labels).double().mean().item(),
         nll=nll,
         roc_auc=auc,
-        ece=torchmetrics.multiclass_calibration_error(p, labels, num_classes=classes, n_bins=CALIBRATION_BINS).item(),
+        ece=calibration_error(p, labels),
         ece_equal_mass=equal_mass_calibration_error(p, labels),
         brier=(p - target).square().sum(-1).mean().item(),
         entropy=prediction.entropy.cpu()[counted].mean().item(),
         mutual_information=None if mutual_information is None else mutual_information.cpu()[counted].mean().item(),
         perplexity=math.exp(nll) if nll < 709 else math.inf,
-        macro_f1=torchmetrics.multiclass_f1_score(predicted, labels, num_classes=classes, average="macro").item(),
-        mean_iou=torchmetrics.multiclass_jaccard_index(predicted, labels, num_classes=classes, average="macro").item(),
+        macro_f1=(2 * hits / (union + hits)).mean().item(),
+        mean_iou=(hits / union).mean().item(),
         **vars(size),
     )

@@ -46,7 +46,7 @@ def evaluate(
 
     Raises:
         InputError: ``net`` is not a network, guide or predictor; the data do not fit the network; its outputs are not finite;
-            or, for classes, scikit-learn or torchmetrics is not installed.
+            or, for classes, scikit-learn is not installed.
 
     Examples:
         >>> from pyro_vd import evaluate, load_data

@@ -57,6 +57,42 @@ def by_confidence(p: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return confidence[order], right[place[order]]
 
 
+def confidence_bins(p: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return three sums per bin of 15 bins of confidence of equal width, each ``(15,)``, on the CPU.
+
+    They are the number of predictions, the sum of their confidences, and the number of correct ones. A confidence on the
+    boundary of two bins belongs to the lower one (Guo 2017, arXiv 1706.04599, section 2).
+
+    Args:
+        p: probabilities ``(n, classes)``.
+        y: labels ``(n,)``.
+
+    Raises:
+        InputError: the shapes do not fit, or the probabilities are empty or not finite.
+    """
+    confidence, correct = (part.cpu() for part in by_confidence(p, y))
+    edges = torch.linspace(0, 1, CALIBRATION_BINS + 1, dtype=torch.float64)
+    bins = torch.bucketize(confidence, edges[1:-1])
+    counts, said, found = (torch.bincount(bins, of, CALIBRATION_BINS) for of in (None, confidence, correct))
+    return counts, said, found
+
+
+def calibration_error(p: Tensor, y: Tensor) -> float:
+    """Return the expected calibration error over 15 bins of equal width, the mean of |confidence − accuracy|, in [0, 1].
+
+    See Guo 2017, arXiv 1706.04599, equation 3.
+
+    Args:
+        p: probabilities ``(n, classes)``.
+        y: labels ``(n,)``.
+
+    Raises:
+        InputError: the shapes do not fit, or the probabilities are empty or not finite.
+    """
+    counts, said, found = confidence_bins(p, y)
+    return ((said - found).abs().sum() / counts.sum()).item()
+
+
 def equal_mass_calibration_error(p: Tensor, y: Tensor, bins: int = CALIBRATION_BINS) -> float:
     """Return the expected calibration error over bins with equal numbers of predictions, the mean of |confidence − accuracy|.
 

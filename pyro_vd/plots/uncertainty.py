@@ -12,7 +12,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from torch import Tensor
 
 from pyro_vd.evaluation.standard_error import share_interval
-from pyro_vd.evaluation.uncertainty import CALIBRATION_BINS, by_confidence
+from pyro_vd.evaluation.uncertainty import CALIBRATION_BINS, calibration_error, confidence_bins
 from pyro_vd.plots.drawing import draw_band
 from pyro_vd.plots.figure import Figure
 from pyro_vd.plots.labels import Label, label_ends, plain
@@ -41,21 +41,18 @@ def reliability(predictions: Mapping[str, tuple[Tensor, Tensor]]) -> Figure:
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flatten().tolist()
     for axes in grid[len(predictions) :]:
         axes.remove()
-    edges = torch.linspace(0, 1, CALIBRATION_BINS + 1, dtype=torch.float64)
+    edges = [k / CALIBRATION_BINS for k in range(CALIBRATION_BINS)]
     for (label, (p, y)), axes in zip(predictions.items(), grid, strict=False):
-        confidence, right = (part.cpu() for part in by_confidence(p, y))
-        bins = torch.bucketize(confidence, edges[1:-1])
-        counts, said, found = (torch.bincount(bins, of, CALIBRATION_BINS) for of in (None, confidence, right))
-        ece = 100 * (said - found).abs().sum().item() / len(right)
+        counts, said, found = confidence_bins(p, y)
         shown = counts >= _FEWEST
         x, accuracy = (said / counts)[shown].tolist(), (found / counts)[shown].tolist()
         ends = [share_interval(share, number) for share, number in zip(accuracy, counts[shown].tolist(), strict=True)]
         bars = [[max(0.0, a - low) for a, (low, _) in zip(accuracy, ends, strict=True)]]  # an end is 0 or 1 but for rounding
         bars += [[max(0.0, high - a) for a, (_, high) in zip(accuracy, ends, strict=True)]]
         axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle="--", label="accuracy = confidence")
-        axes.bar(edges[:-1].tolist(), (counts / len(right)).tolist(), 1 / CALIBRATION_BINS, align="edge", color="#DCE3EA")
+        axes.bar(edges, (counts / len(y)).tolist(), 1 / CALIBRATION_BINS, align="edge", color="#DCE3EA")
         axes.errorbar(x, accuracy, bars, fmt="o", color=COLOURS[0], markersize=4, elinewidth=1.2, capsize=2, label=plain(label))
-        axes.set(xlim=(0, 1.03), ylim=(0, 1.03), title=f"{plain(label)}: ECE {ece:.2f} %")
+        axes.set(xlim=(0, 1.03), ylim=(0, 1.03), title=f"{plain(label)}: ECE {100 * calibration_error(p, y):.2f} %")
         axes.tick_params(labelbottom=True)
     figure.supxlabel("confidence, the largest probability", fontsize=9.5, color=INK)
     figure.supylabel("accuracy; bars: share of the predictions", fontsize=9.5, color=INK)

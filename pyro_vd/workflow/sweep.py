@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # A server that has imported all that a run needs, and nothing else, is forked for every run. Windows has none.
 _CONTEXT: Any = get_context("forkserver" if "forkserver" in get_all_start_methods() else "spawn")
-_IMPORTED = ["pyro_vd.workflow.training_run", "sklearn.datasets", "sklearn.metrics", "torchmetrics.functional.classification"]
+_IMPORTED = ["pyro_vd.workflow.training_run", "sklearn.datasets", "sklearn.metrics"]
 _TICK = 0.5  # seconds
 _DEATHS = 2  # of the process of a run, before the run has failed
 _PATIENCE = 60.0  # seconds; the process of a run ends well before, when it is terminated or its parent has ended

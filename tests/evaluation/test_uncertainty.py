@@ -14,7 +14,15 @@ from torch import Tensor, nn
 
 from pyro_vd import evaluate
 from pyro_vd.evaluation.standard_error import share_interval
-from pyro_vd.evaluation.uncertainty import by_confidence, entropy, equal_mass_calibration_error, ood_metrics, risk_coverage
+from pyro_vd.evaluation.uncertainty import (
+    by_confidence,
+    calibration_error,
+    confidence_bins,
+    entropy,
+    equal_mass_calibration_error,
+    ood_metrics,
+    risk_coverage,
+)
 from pyro_vd.plots.uncertainty import error_against_coverage, reliability
 
 N = 20_000
@@ -55,6 +63,17 @@ def test_calibration_error_by_hand() -> None:
     assert equal_mass_calibration_error(p[:3], y[:3]) == pytest.approx(0.1), "no more bins than predictions"
     shuffled = torch.randperm(20)
     assert equal_mass_calibration_error(p[shuffled], y[shuffled], 4) == pytest.approx(equal_mass_calibration_error(p, y, 4))
+
+
+def test_bins_of_equal_width() -> None:
+    """Certain predictions are in the last bin, and a boundary belongs to the bin below it."""
+    confidence = torch.tensor([0.5, 0.6, 0.6 + 1e-9, 0.95, 1.0, 1.0], dtype=torch.float64)
+    p, y = torch.stack([confidence, 1 - confidence], 1), torch.tensor([0, 1, 0, 0, 0, 1])
+    counts, said, correct = confidence_bins(p, y)
+    assert counts.tolist() == [0] * 7 + [1, 1, 1] + [0] * 4 + [3]
+    assert said.sum().item() == pytest.approx(confidence.sum().item())
+    assert correct.tolist() == [0] * 7 + [1, 0, 1] + [0] * 4 + [2]
+    assert calibration_error(p, y) == pytest.approx((0.5 + 0.6 + 0.4 + 0.95) / 6)
 
 
 def test_refusal() -> None:

@@ -112,7 +112,7 @@ SENTENCES = {
     "pyro_vd.load_data(sys.prefix)": "a folder of images needs torchvision: pip install 'pyro_vd[vision]'",
     "pyro_vd.load_data(table, target='y')": "a table needs pandas: pip install 'pyro_vd[tables]'",
     "pyro_vd.data.load_table('a.parquet', 'y')": "a table needs pandas, pyarrow: pip install 'pyro_vd[tables]'",
-    "pyro_vd.evaluate(net, (x, y))": "measuring a classifier needs scikit-learn, torchmetrics: pip install 'pyro_vd[train]'",
+    "pyro_vd.evaluate(net, (x, y))": "measuring a classifier needs scikit-learn: pip install 'pyro_vd[train]'",
     "pyro_vd.evaluation.ood_metrics(x, x)": "ood_metrics needs scikit-learn: pip install 'pyro_vd[train]'",
     "pyro_vd.save_pruned(wide, 'net', layout='quantised')": "a codebook of 100 values needs scikit-learn: "
     "pip install 'pyro_vd[train]'",

@@ -43,6 +43,20 @@ def test_imports_are_light(module: str, absent: str) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")
 
 
+def test_training_and_measuring_import_little() -> None:
+    """What only other parts use, and what is slow to import, stays out of every process that trains."""
+    absent = "transformers torchvision matplotlib arviz plotly lightning onnx optuna"
+    code = f"""
+import sys, torch, pyro_vd
+x, y = torch.randn(20, 4), torch.arange(20) % 2
+guide = pyro_vd.VariationalDropout(pyro_vd.BayesianNetwork(torch.nn.Linear(4, 2)))
+pyro_vd.fit(guide, (x, y), epochs=1, progress=False)
+print(pyro_vd.evaluate(guide, (x, y)).macro_f1 <= 1, [name for name in {absent.split()} if name in sys.modules])
+"""
+    done = python(code)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "True []\n", "")
+
+
 def test_public_names() -> None:
     """Each is what its module defines, also after every submodule was imported, and no submodule can take its place."""
     assert set(pyro_vd.__all__) == set(PUBLIC)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from pyro_vd.evaluation.prediction import NumberPrediction, Prediction, Predictions
 from pyro_vd.evaluation.standard_error import share_interval
-from pyro_vd.evaluation.uncertainty import CALIBRATION_BINS, by_confidence, risk_coverage
+from pyro_vd.evaluation.uncertainty import CALIBRATION_BINS, confidence_bins, risk_coverage
 from pyro_vd.workflow.report_page.chart import Chart, Trace, axis, line, log_axis
 from pyro_vd.workflow.report_page.markup import paragraph, table
 from pyro_vd.workflow.report_page.section import Section, left_out
@@ -67,13 +66,10 @@ def _labelled(found: Prediction, y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _reliability(labelled: Mapping[str, tuple[Tensor, Tensor]]) -> Chart:
-    edges = torch.linspace(0, 1, CALIBRATION_BINS + 1, dtype=torch.float64)
     traces: list[Trace] = [_diagonal("confidence = accuracy")]
     rows = []
     for place, (name, (p, y)) in enumerate(labelled.items()):
-        confidence, right = by_confidence(p, y)
-        bins = torch.bucketize(confidence, edges[1:-1])
-        counts, said, found = (torch.bincount(bins, of, CALIBRATION_BINS) for of in (None, confidence, right))
+        counts, said, found = confidence_bins(p, y)
         shown = [k for k in range(CALIBRATION_BINS) if counts[k] >= _FEWEST]
         x, share = ([(of[k] / counts[k]).item() for k in shown] for of in (said, found))
         traces.append(_with_bars(x, share, [int(counts[k]) for k in shown], name, 1 - place))
