@@ -17,13 +17,13 @@ from pyro_vd.data.dataset import Dataset
 from pyro_vd.data.texts import NAMES, tokens, vocabulary, words
 
 VOCABULARY, LENGTH = 20_000, 200
-"""The most different tokens, and the tokens per text, as in Chirkova, Lobacheva and Vetrov 2018 (arXiv 1810.10927)."""
+"""The most different tokens, and the most tokens per text, as in Chirkova, Lobacheva and Vetrov 2018 (arXiv 1810.10927)."""
 
 _ENDINGS = (".jsonl", ".jsonl.gz")
 _MOST_BYTES = 2**28
 """Largest size of all texts of a part; the reviews of IMDB have 33 MB."""
 _BYTES_PER_TEXT, _LOOKS = 8 * LENGTH, 10_000
-"""The least that a text takes as tokens; and after so many texts it is seen whether all take too much."""
+"""The most that a text takes as tokens; and after so many texts it is seen whether all take too much."""
 
 Label = int | str
 Texts = tuple[list[str], list[Label]]
@@ -36,7 +36,9 @@ def holds_texts(path: Path) -> bool:
 
 
 def load_texts(path: Path) -> Dataset:
-    """Load texts as tokens ``(n, 200)`` of a vocabulary of at most 20,000, which is that of the training texts.
+    """Load texts as tokens ``(n, length)`` of a vocabulary of at most 20,000, which is that of the training texts.
+
+    The length is that of the longest training text, and at most 200.
 
     Args:
         path: a folder with ``train`` and ``test``: each a file ``.jsonl`` or ``.jsonl.gz`` with an object per line that has a
@@ -49,7 +51,9 @@ def load_texts(path: Path) -> Dataset:
 
 
 def tokenized(name: str, train: Texts, test: Texts, classes: Sequence[Label] | None = None) -> Dataset:
-    """The data set of these texts. Of a long one the last 200 words are taken; upper and lower case are kept.
+    """The data set of these texts, as long as the longest training text; upper and lower case are kept.
+
+    Of a longer one the last words are taken, at most 200.
 
     Args:
         name: of the data set.
@@ -70,7 +74,8 @@ def tokenized(name: str, train: Texts, test: Texts, classes: Sequence[Label] | N
         raise InputError(message, name=name, value=unknown[0], allowed=f"one of {listed}")
     split = [words(text) for text in train[0]]
     known = vocabulary(split, VOCABULARY)
-    x_train, x_test = tokens(split, known, LENGTH), tokens([words(text) for text in test[0]], known, LENGTH)
+    length = max(1, min(LENGTH, max(map(len, split))))
+    x_train, x_test = tokens(split, known, length), tokens([words(text) for text in test[0]], known, length)
     y_train, y_test = (np.asarray([numbers[label] for label in labels]) for labels in (train[1], test[1]))
     tensors = [torch.from_numpy(array) for array in (x_train, y_train, x_test, y_test)]
     return Dataset(name, *tensors, classes=tuple(map(str, classes)), words=(*NAMES, *known))

@@ -13,7 +13,6 @@ from support import refuses, run_cli
 
 from pyro_vd import load_data
 from pyro_vd._core.yaml_files import read_yaml
-from pyro_vd.data.text_files import LENGTH
 from pyro_vd.data.texts import PADDING, UNKNOWN
 from pyro_vd.workflow.finished_run import run_pruned
 from pyro_vd.workflow.run_folder import read_metrics
@@ -44,7 +43,7 @@ def folders(root: Path) -> Path:
 def test_texts_become_tokens_and_named_classes(tmp_path: Path, write: Callable[[Path], Path]) -> None:
     data = load_data(str(write(tmp_path / "texts")))
     assert data.classes == ("bad", "good")
-    assert (data.x_train.shape, data.x_train.dtype) == ((4, LENGTH), torch.int64)
+    assert (data.x_train.shape, data.x_train.dtype) == ((4, max(len(text.split()) for text, _ in TEXTS["train"])), torch.int64)
     assert data.words == ("(padding)", "(other words)", "dull", "good", "film", "a")
     known = {"dull": 2, "good": 3, "film": 4, "a": 5}
     wanted = {tuple(known.get(word, UNKNOWN) for word in text.split()): label == "good" for text, label in TEXTS["test"]}

@@ -22,40 +22,44 @@ from torch import nn
 from pyro_vd import *
 from pyro_vd.training import Callback, LRSchedule
 
-def jitter(x, strength=float(sys.argv[3])):
-    return x + strength * torch.randn_like(x)
-
 def observed(output):
     import pyro.distributions as dist
     return dist.Categorical(logits=output)
 
-torch.manual_seed(0)
-x, y = torch.randn(40, 6), torch.arange(40) % 3
-model = BayesianNetwork(nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)), observed)
-guide = VariationalDropout(model)
 class Stop(Callback):
     def on_step(self, state):
         if state.epoch == 1:
             sys.exit(3)
 
-callbacks = [Stop()] if sys.argv[2] == "stop" else []
-options = dict(epochs=4, batch_size=10, augment=jitter, lr_schedule=LRSchedule("linear"), kl_weight=KLWeight(0.3, end=2))
-try:
-    fit(guide, (x, y), **options, checkpoint=sys.argv[1], resume=True, progress=False, callbacks=callbacks)
-except InputError as error:
-    print(error)
-else:
-    print(*[parameter.double().sum().item() for parameter in guide.parameters()])
+for path, end, strength in zip(*[iter(sys.argv[1:])] * 3):
+    def jitter(x, strength=float(strength)):
+        return x + strength * torch.randn_like(x)
+
+    torch.manual_seed(0)
+    x, y = torch.randn(40, 6), torch.arange(40) % 3
+    model = BayesianNetwork(nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)), observed)
+    guide = VariationalDropout(model)
+    options = dict(epochs=4, batch_size=10, augment=jitter, lr_schedule=LRSchedule("linear"), kl_weight=KLWeight(0.3, end=2))
+    options |= dict(callbacks=[Stop()] if end == "stop" else [], checkpoint=path, resume=True, progress=False)
+    try:
+        fit(guide, (x, y), **options)
+    except InputError as error:
+        print(error)
+    else:
+        print(*[parameter.double().sum().item() for parameter in guide.parameters()])
 """
 
 
 @pytest.mark.slow
 def test_a_function_goes_on_in_a_new_process(tmp_path: Path) -> None:
     """Bit for bit as if never stopped; with the function's default changed in between it is another training."""
-    whole = python(SCRIPT, tmp_path / "whole.pt", "go", "0.1").stdout
-    assert python(SCRIPT, tmp_path / "c.pt", "stop", "0.1").returncode == 3
-    assert "augment" in python(SCRIPT, tmp_path / "c.pt", "go", "0.2").stdout
-    assert python(SCRIPT, tmp_path / "c.pt", "go", "0.1").stdout == whole != ""
+    whole, stopped = tmp_path / "whole.pt", tmp_path / "c.pt"
+    first = python(SCRIPT, whole, "go", "0.1", stopped, "stop", "0.1")
+    assert first.returncode == 3, first.stderr
+    second = python(SCRIPT, stopped, "go", "0.2", stopped, "go", "0.1")
+    refused, found = second.stdout.splitlines()
+    assert "augment" in refused
+    assert [found] == first.stdout.splitlines() != [""]
 
 
 def test_another_likelihood_is_refused(tmp_path: Path) -> None:
