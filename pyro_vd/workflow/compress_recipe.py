@@ -51,6 +51,9 @@ def of_recipe(recipe: Recipe, folder: Path, resume: bool, progress: bool) -> Tra
     Raises:
         InputError: the recipe has no such phase; or see :func:`~pyro_vd.train_run`.
     """
+    if (start := recipe.train.start_from) is not None:
+        allowed = "null in a compression; to compress the pruned network of a run, give its folder in place of the recipe"
+        raise InputError(name="train.start_from", value=start, allowed=allowed)
     if not recipe.pretrain.epochs:
         allowed = "at least 1: the network is trained before it is compressed"
         raise InputError(name="pretrain.epochs", value=recipe.pretrain.epochs, allowed=allowed)

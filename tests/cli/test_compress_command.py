@@ -60,6 +60,10 @@ def test_a_run_is_compressed(tmp_path: Path) -> None:
         (["--target=0.5", "--resume"], ["target", "0.5"]),
         (["--resume"], ["target"]),
         (["--target=2", "--resume", "--pretrain.epochs=0"], ["pretrain.epochs"]),
+        (
+            ["--target=2", "--resume", "--pretrain.epochs=0", "--train.start_from=out/run"],
+            ["train.start_from", "out/run", "give its folder"],
+        ),
         (["--target=2", "--deploy=tflite"], ["deploy", "tflite"]),
         (["--target=2", "--resume", "--max-error-rise=2"], ["max_error_rise", "2"]),
         (["--target=2", "--resume", "--deploy=torch", "--lr=-1"], ["lr", "-1"]),
