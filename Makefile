@@ -18,19 +18,19 @@ test: .venv/installed-dev  ## lint, types and tests
 	$(BIN)/codespell
 	$(BIN)/lint-imports
 	$(BIN)/mypy
-	$(BIN)/python -m pytest --numprocesses auto -m "not long"
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m "not long"
 
 test-fast: .venv/installed-dev  ## the tests that are not marked as slow
-	$(BIN)/python -m pytest --numprocesses auto -m "not slow"
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m "not slow"
 
 docs: .venv/installed-docs  ## the documentation as a site, docs/_build/html; runs the notebooks of the tutorials
 	$(BIN)/python -m sphinx --jobs auto --fail-on-warning --keep-going -b html docs docs/_build/html
 
 test-lowest: .venv-lowest/installed  ## the tests with the oldest versions that pyproject.toml allows
-	.venv-lowest/bin/python -m pytest --numprocesses auto
+	.venv-lowest/bin/python -m pytest --numprocesses auto --dist worksteal
 
 fuzz: .venv/installed-dev  ## the long tests, and 10,000 spoilt files for every reader, some hours; CASES=1000 for fewer
-	$(BIN)/python -m pytest --numprocesses auto -m long
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m long
 	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/run.py $(or $(CASES),10000)
 	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/leaves.py 0
 
