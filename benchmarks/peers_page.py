@@ -31,16 +31,16 @@ images and one seed, differences below 0.3 percentage points may be chance.
 """
 WHICH = """## When to take which
 
-*Single weights, for a small file.* With 10 times fewer weights of LeNet-300-100, variational dropout (ours and cplxmodule's) and
-gradual magnitude pruning are all as good as the dense network, and magnitude pruning takes less time than these and nothing to
-understand: take it up to there. A posterior that is computed after an ordinary training and cut at once (Laplace) is a little
-behind. With 30 times fewer weights, variational dropout is still as good as the dense network, 1.7 %; magnitude pruning has
-2.4 %. From there on the error of ours rises most slowly: at 100 times 2.2 %, against 2.9 % and 3.2 % of cplxmodule's and 4.7 %
-of magnitude pruning; at 300 times 4.5 %, against 10 % of magnitude pruning and 15 % or more of the others. cplxmodule's KL has
-one weight whatever the target, and what is kept is cut off afterwards; ours rises until so many weights are beyond the
-threshold by themselves. More epochs make every error lower ([results](results/index.md)). Take variational dropout, too, where
-the numbers of weights per layer are to be found and not given, or where the posterior itself is wanted. No sparse file is
-faster in a dense runtime: use [the sparse one](guide/deployment.md).
+*Single weights, for a small file.* With 10 times fewer weights of LeNet-300-100, variational dropout (ours and cplxmodule's)
+and gradual magnitude pruning are all as good as the dense network, and magnitude pruning takes less time than these and
+nothing to understand: take it up to there. A posterior that is computed after an ordinary training and cut at once (Laplace)
+is a little behind. With 30 times fewer weights, variational dropout is still as good as the dense network, 1.7 %; magnitude
+pruning has 2.4 %. From there on the error of ours rises most slowly: at 100 times 2.2 %, against 2.9 % and 3.2 % of
+cplxmodule's and 4.7 % of magnitude pruning; at 300 times 4.5 %, against 10 % of magnitude pruning and 15 % or more of the
+others. cplxmodule's KL has one weight whatever the target, and what is kept is cut off afterwards; ours rises until so many
+weights are beyond the threshold by themselves. More epochs make every error lower ([results](results/index.md)). Take
+variational dropout, too, where the numbers of weights per layer are to be found and not given, or where the posterior itself
+is wanted. No sparse file is faster in a dense runtime: use [the sparse one](guide/deployment.md).
 
 *Whole units, for a fast network.* At every target, group variational dropout leaves the lowest error: with 10 times fewer
 weights 2.6 %, against 2.8 % of Torch-Pruning with a Taylor series; with 100 times fewer 9 % against 28 %. It takes ten times as
