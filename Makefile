@@ -21,7 +21,7 @@ test: .venv/installed-dev  ## lint, types and tests
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m "not long"
 
 test-fast: .venv/installed-dev  ## the tests that are not marked as slow
-	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m "not slow"
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m "not slow and not long"
 
 docs: .venv/installed-docs  ## the documentation as a site, docs/_build/html; runs the notebooks of the tutorials
 	$(BIN)/python -m sphinx --jobs auto --fail-on-warning --keep-going -b html docs docs/_build/html

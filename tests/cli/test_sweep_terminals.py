@@ -15,7 +15,7 @@ from support import ENVIRONMENT, SMALL, command, run_cli
 
 from pyro_vd.workflow.study import COMPLETE, STOPPED, Study
 
-RATES = "0.001,0.002,0.003,0.004,0.005,0.006"
+RATES = "0.001,0.002,0.003"
 GRID = ("--grid", f"train.lr={RATES}", "--seeds=2", *SMALL)
 
 
@@ -35,7 +35,7 @@ def ends(processes: list[subprocess.Popen[str]]) -> tuple[list[int], list[str], 
 
 @pytest.mark.slow
 def test_three_terminals_one_of_which_is_killed(tmp_path: Path) -> None:
-    """Twelve runs. They start at the same instant; the first is killed, with all of its processes, when it trains."""
+    """Six runs. They start at the same instant; the first is killed, with all of its processes, when it trains."""
     out = tmp_path / "out"
     processes = [terminal(out, *GRID) for _ in range(3)]
     first = processes[0].pid
@@ -50,9 +50,9 @@ def test_three_terminals_one_of_which_is_killed(tmp_path: Path) -> None:
     assert {path.parent.name for path in out.glob("*/metrics.json")} == names
     assert max(finished.values()) == 1, "no run was finished twice"
     assert finished.keys() <= names
-    assert len(finished) >= 12 - 2, "but what the killed one had finished, or was about to"
+    assert len(finished) >= 6 - 2, "but what the killed one had finished, or was about to"
     assert tables[0] == tables[1] != "", "each shows all results"
-    assert [trial.state for trial in Study(out / ".sweep").trials()] == [COMPLETE] * 6
+    assert [trial.state for trial in Study(out / ".sweep").trials()] == [COMPLETE] * 3
     alone = tmp_path / "alone"
     assert run_cli("train", "digits", *SMALL, "--train.lr=0.001", "--seed=0", "--out", alone, "--quiet")[0] == 0
     for name in ("pruned.safetensors", "posterior.safetensors"):
