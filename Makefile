@@ -20,7 +20,7 @@ test: .venv/installed-dev  ## lint, types and tests
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m "not long"
 
-test-fast: .venv/installed-dev  ## the tests that are not marked as slow
+test-fast: .venv/installed-dev  ## the tests that are not marked as slow or long
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m "not slow and not long"
 
 docs: .venv/installed-docs  ## the documentation as a site, docs/_build/html; runs the notebooks of the tutorials

@@ -1,7 +1,8 @@
-"""What a step of the recipe ``imdb-lstm`` costs where memory is given back to the system after every use, and where it is kept.
+"""What a step of the network of ``imdb-lstm`` costs where memory is given back to the system after use, and where it is kept.
 
 glibc takes blocks of more than 32 MB from the system at every use, and the system clears them page by page. Two environment
-variables change that: see ``docs/troubleshooting.md``. Processes with and without them take turns, each with a few steps.
+variables change that: see ``docs/troubleshooting.md``. The words are random. Processes with and without them take turns, each
+with a few steps.
 Run ``python benchmarks/page_faults.py``.
 """
 
@@ -60,7 +61,8 @@ def main() -> None:
     found: dict[str, list[list[float]]] = {"given back": [], "kept": []}
     for _ in range(_PROCESSES):
         for name, values in found.items():
-            environment = os.environ | (KEPT if name == "kept" else {})
+            environment = {key: value for key, value in os.environ.items() if key not in KEPT}
+            environment |= KEPT if name == "kept" else {}
             done = subprocess.run([sys.executable, __file__, "measure"], env=environment, stdout=subprocess.PIPE, check=True)
             values.append(json.loads(done.stdout))
     for name, values in found.items():

@@ -51,9 +51,10 @@ def load_texts(path: Path) -> Dataset:
 
 
 def tokenized(name: str, train: Texts, test: Texts, classes: Sequence[Label] | None = None) -> Dataset:
-    """The data set of these texts, as long as the longest training text; upper and lower case are kept.
+    """The data set of these texts; upper and lower case are kept.
 
-    Of a longer one the last words are taken, at most 200.
+    Every text has as many tokens as the longest training text, at most 200: shorter ones are padded in front, and of longer
+    ones the last words are taken.
 
     Args:
         name: of the data set.

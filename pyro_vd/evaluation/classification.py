@@ -104,9 +104,8 @@ def measure(prediction: Prediction, y: Tensor, size: NetworkSize, kept: Tensor |
     target = F.one_hot(labels, classes) if target is None else target
     nll = -torch.where(target > 0, target * log_p, 0.0).sum(-1).mean().item()
     predicted = p.argmax(-1)
-    hits, *both = (of.bincount(minlength=classes).double() for of in (labels[predicted == labels], predicted, labels))
-    union = both[0] + both[1] - hits
-    hits, union = hits[union > 0], union[union > 0]
+    hits, guessed, true = (of.bincount(minlength=classes).double() for of in (labels[predicted == labels], predicted, labels))
+    occurs = guessed + true > 0
     return Metrics(
         error=(predicted != labels).double().mean().item(),
         nll=nll,
@@ -117,7 +116,7 @@ def measure(prediction: Prediction, y: Tensor, size: NetworkSize, kept: Tensor |
         entropy=prediction.entropy.cpu()[counted].mean().item(),
         mutual_information=None if mutual_information is None else mutual_information.cpu()[counted].mean().item(),
         perplexity=math.exp(nll) if nll < 709 else math.inf,
-        macro_f1=(2 * hits / (union + hits)).mean().item(),
-        mean_iou=(hits / union).mean().item(),
+        macro_f1=(2 * hits / (guessed + true))[occurs].mean().item(),
+        mean_iou=(hits / (guessed + true - hits))[occurs].mean().item(),
         **vars(size),
     )

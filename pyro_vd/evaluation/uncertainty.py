@@ -33,6 +33,15 @@ def by_confidence(p: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     Raises:
         InputError: the shapes do not fit, or the probabilities are empty or not finite.
     """
+    confidence, correct = _confidence(p, y)
+    values, place, counts = confidence.unique(return_inverse=True, return_counts=True)
+    right = torch.zeros_like(values).index_add_(0, place, correct) / counts
+    order = confidence.argsort(descending=True)
+    return confidence[order], right[place[order]]
+
+
+def _confidence(p: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Confidence and correctness per prediction, in their order; see :func:`by_confidence`."""
     p, y = tensor_of("probabilities", p), tensor_of("labels", y)
     if p.ndim < 2 or p.shape[:-1] != y.shape:
         raise InputError(
@@ -51,10 +60,7 @@ def by_confidence(p: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
             allowed="finite, and at least one",
         )
     confidence, predicted = p.double().max(-1)
-    values, place, counts = confidence.unique(return_inverse=True, return_counts=True)
-    right = torch.zeros_like(values).index_add_(0, place, (predicted == y).double()) / counts
-    order = confidence.argsort(descending=True)
-    return confidence[order], right[place[order]]
+    return confidence, (predicted == y).double()
 
 
 def confidence_bins(p: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -70,7 +76,7 @@ def confidence_bins(p: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     Raises:
         InputError: the shapes do not fit, or the probabilities are empty or not finite.
     """
-    confidence, correct = (part.cpu() for part in by_confidence(p, y))
+    confidence, correct = (part.cpu() for part in _confidence(p, y))
     edges = torch.linspace(0, 1, CALIBRATION_BINS + 1, dtype=torch.float64)
     bins = torch.bucketize(confidence, edges[1:-1])
     counts, said, found = (torch.bincount(bins, of, CALIBRATION_BINS) for of in (None, confidence, correct))

@@ -49,7 +49,7 @@ def of_recipe(recipe: Recipe, folder: Path, resume: bool, progress: bool) -> Tra
         progress: whether to show progress bars.
 
     Raises:
-        InputError: the recipe has no such phase; or see :func:`~pyro_vd.train_run`.
+        InputError: the recipe has no such phase, or starts from a run; or see :func:`~pyro_vd.train_run`.
     """
     if (start := recipe.train.start_from) is not None:
         allowed = "null in a compression; to compress the pruned network of a run, give its folder in place of the recipe"

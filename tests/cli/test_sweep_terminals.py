@@ -16,7 +16,8 @@ from support import ENVIRONMENT, SMALL, command, run_cli
 from pyro_vd.workflow.study import COMPLETE, STOPPED, Study
 
 RATES = "0.001,0.002,0.003"
-GRID = ("--grid", f"train.lr={RATES}", "--seeds=2", *SMALL)
+LONGER = (*SMALL, "--train.epochs=20")
+GRID = ("--grid", f"train.lr={RATES}", "--seeds=2", *LONGER)
 
 
 def terminal(out: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -54,7 +55,7 @@ def test_three_terminals_one_of_which_is_killed(tmp_path: Path) -> None:
     assert tables[0] == tables[1] != "", "each shows all results"
     assert [trial.state for trial in Study(out / ".sweep").trials()] == [COMPLETE] * 3
     alone = tmp_path / "alone"
-    assert run_cli("train", "digits", *SMALL, "--train.lr=0.001", "--seed=0", "--out", alone, "--quiet")[0] == 0
+    assert run_cli("train", "digits", *LONGER, "--train.lr=0.001", "--seed=0", "--out", alone, "--quiet")[0] == 0
     for name in ("pruned.safetensors", "posterior.safetensors"):
         assert (alone / name).read_bytes() == (out / "train.lr=0.001,seed=0" / name).read_bytes(), "taken up again, bit for bit"
 

@@ -13,6 +13,7 @@ from support import refuses, run_cli
 
 from pyro_vd import load_data
 from pyro_vd._core.yaml_files import read_yaml
+from pyro_vd.data.text_files import LENGTH, tokenized
 from pyro_vd.data.texts import PADDING, UNKNOWN
 from pyro_vd.workflow.finished_run import run_pruned
 from pyro_vd.workflow.run_folder import read_metrics
@@ -43,12 +44,23 @@ def folders(root: Path) -> Path:
 def test_texts_become_tokens_and_named_classes(tmp_path: Path, write: Callable[[Path], Path]) -> None:
     data = load_data(str(write(tmp_path / "texts")))
     assert data.classes == ("bad", "good")
-    assert (data.x_train.shape, data.x_train.dtype) == ((4, max(len(text.split()) for text, _ in TEXTS["train"])), torch.int64)
+    assert (data.x_train.shape, data.x_train.dtype) == ((4, 3), torch.int64)
     assert data.words == ("(padding)", "(other words)", "dull", "good", "film", "a")
     known = {"dull": 2, "good": 3, "film": 4, "a": 5}
     wanted = {tuple(known.get(word, UNKNOWN) for word in text.split()): label == "good" for text, label in TEXTS["test"]}
     for x, y in zip(*data.test, strict=True):
         assert wanted.pop(tuple(x[x != PADDING].tolist())) == bool(y)
+
+
+@pytest.mark.parametrize(("longest", "length"), [(0, 1), (3, 3), (LENGTH + 5, LENGTH)])
+def test_all_texts_are_as_long_as_the_longest_training_text(longest: int, length: int) -> None:
+    """Of a longer one the last words are left, and texts without words are one token of padding."""
+    train, test = [" ".join(["good"] * longest), ""], ["bad " * 300 + "good"]
+    data = tokenized("texts", (train, [0, 1]), (test, [0]))
+    assert data.x_train.shape == (2, length)
+    assert data.x_test.shape == (1, length)
+    assert data.x_test[0].tolist() == [UNKNOWN] * (length - 1) + [2 if longest else UNKNOWN]
+    assert (data.x_train[1] == PADDING).all()
 
 
 @pytest.mark.parametrize(

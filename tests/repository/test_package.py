@@ -45,7 +45,7 @@ def test_imports_are_light(module: str, absent: str) -> None:
 
 def test_training_and_measuring_import_little() -> None:
     """What only other parts use, and what is slow to import, stays out of every process that trains."""
-    absent = "transformers torchvision matplotlib arviz plotly lightning onnx optuna"
+    absent = "torchmetrics transformers torchvision matplotlib arviz plotly lightning onnx optuna"
     code = f"""
 import sys, torch, pyro_vd
 x, y = torch.randn(20, 4), torch.arange(20) % 2

@@ -28,7 +28,7 @@ from pyro_vd.training.identity import identity
 STRENGTH = 0.1
 
 
-def shaken(x: Tensor, strength: float = STRENGTH, names: frozenset[str] = frozenset({"a", "b", "c"})) -> Tensor:
+def shaken(x: Tensor, strength: float = STRENGTH, names: frozenset[str] = frozenset("abcdefgh")) -> Tensor:
     return x + strength * len(names) * torch.randn_like(x)
 
 
@@ -68,7 +68,7 @@ class Slotted:
 @dataclass
 class Fields:
     factor: float = 1.0
-    more: dict[str, Any] = field(default_factory=lambda: {"set": {"x", "y", "z"}, "list": [1, (2, 3)]})
+    more: dict[str, Any] = field(default_factory=lambda: {"set": set("abcdefgh"), "list": [1, (2, 3)]})
 
     def __call__(self, x: Tensor) -> Tensor:
         return x * self.factor
