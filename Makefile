@@ -58,7 +58,7 @@ test-arviz1: .venv/installed-dev  ## the tests of the posterior under ArviZ 1.x,
 	$(PYTHON) -m venv .venv-arviz1
 	cp -al .venv/lib/python3*/site-packages/nvidia* .venv-arviz1/lib/python3*/site-packages 2>/dev/null || true  # CUDA: GB
 	.venv-arviz1/bin/python -m pip install --quiet $(PIP)
-	.venv-arviz1/bin/python -m pip install --quiet --editable '.[arviz,cli,plots]' 'pytest>=8'
+	.venv-arviz1/bin/python -m pip install --quiet --editable '.[arviz,cli,plots]' --group notebooks 'pytest>=8'
 	touch $@
 
 .venv/installed: pyproject.toml
