@@ -31,7 +31,7 @@ def state(net: nn.Module) -> dict[str, Any]:
     return {"tensors": tensors, "modules": [(name, type(part), part.training) for name, part in net.named_modules()]}
 
 
-@examples(200)
+@examples(100)
 @given(case=networks())
 @pytest.mark.slow
 def test_the_same_function_and_never_larger(case: Case) -> None:

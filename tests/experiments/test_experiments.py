@@ -107,6 +107,7 @@ def test_overfitting(outcomes: dict[str, Outcome]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_stability(outcomes: dict[str, Outcome]) -> None:
     outcome = carried_out("report-stability", outcomes)
     rows = {row[0]: row[1:] for row in outcome.rows}

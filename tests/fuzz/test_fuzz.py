@@ -24,7 +24,7 @@ IN_CHILDREN = ("parquet", "journal", "netcdf", "arviz-netcdf")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("cases", "names"), [(100, IN_PROCESS), (25, IN_CHILDREN)])
+@pytest.mark.parametrize(("cases", "names"), [(60, IN_PROCESS), (12, IN_CHILDREN)])
 def test_spoilt_files(cases: int, names: tuple[str, ...]) -> None:
     """Many readers in one test: the imports and the seeds take longer than the cases of most."""
     done = subprocess.run(

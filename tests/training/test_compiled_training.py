@@ -82,6 +82,7 @@ def trained_on(rank: int, **options: Any) -> list[Tensor]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_several_processes_train_as_they_do_uncompiled() -> None:
     with group_of(2) as group:
         plain, compiled = (group.call(trained_on, compile=compiles, batch_size=20) for compiles in (False, True))
