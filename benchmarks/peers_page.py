@@ -26,8 +26,7 @@ images and one seed, differences below 0.3 percentage points may be chance.
   weights of lowest log α are kept.
 - `bayesian-torch`: its layers with a normal prior, from the trained network (MOPED); those of highest |mean| / σ are kept.
 - `Laplace`: the diagonal of the Fisher information; those of highest weight² · information are kept.
-- `pyro_vd`: `VariationalDropout` for weights, `GroupVariationalDropout` for units, β found for the target,
-  threshold 3.
+- `pyro_vd`: `VariationalDropout` for weights, `GroupVariationalDropout` for units, β found for the target, threshold 3.
 """
 WHICH = """## When to take which
 
@@ -36,8 +35,8 @@ and gradual magnitude pruning are all as good as the dense network, and magnitud
 nothing to understand: take it up to there. A posterior that is computed after an ordinary training and cut at once (Laplace)
 is a little behind. With 30 times fewer weights, variational dropout is still as good as the dense network, 1.7 %; magnitude
 pruning has 2.4 %. From there on the error of ours rises most slowly: at 100 times 2.2 %, against 2.9 % and 3.2 % of
-cplxmodule's and 4.7 % of magnitude pruning; at 300 times 4.5 %, against 10 % of magnitude pruning (328 times) and 15 % and 16
-% of cplxmodule's, which lose more weights than was asked for (354 and 362 times). cplxmodule's KL has one weight whatever the
+cplxmodule's and 4.7 % of magnitude pruning; at 300 times 4.5 %, against 10 % of magnitude pruning (328 times) and 15 % and 16 %
+of cplxmodule's, which lose more weights than was asked for (354 and 362 times). cplxmodule's KL has one weight whatever the
 target, and what is beyond the target is cut off afterwards, by rank; ours rises until so many weights are beyond the
 threshold by themselves. Take variational dropout, too, where the numbers of weights per layer are to be found and not given,
 or where the posterior itself is wanted.

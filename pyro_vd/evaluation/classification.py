@@ -17,7 +17,7 @@ from pyro_vd.evaluation.network_size import NetworkSize
 from pyro_vd.evaluation.prediction import Prediction
 from pyro_vd.evaluation.score import ERROR, Score
 from pyro_vd.evaluation.shown_metrics import ShownMetrics
-from pyro_vd.evaluation.uncertainty import calibration_error, equal_mass_calibration_error
+from pyro_vd.evaluation.uncertainty import confidence_bins, equal_mass_calibration_error
 from pyro_vd.networks.sizes import LayerSize
 
 
@@ -110,7 +110,7 @@ def measure(prediction: Prediction, y: Tensor, size: NetworkSize, kept: Tensor |
         error=(predicted != labels).double().mean().item(),
         nll=nll,
         roc_auc=auc,
-        ece=calibration_error(p, labels),
+        ece=confidence_bins(p, labels).calibration_error,
         ece_equal_mass=equal_mass_calibration_error(p, labels),
         brier=(p - target).square().sum(-1).mean().item(),
         entropy=prediction.entropy.cpu()[counted].mean().item(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -63,11 +64,26 @@ def _confidence(p: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return confidence, (predicted == y).double()
 
 
-def confidence_bins(p: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return three sums per bin of 15 bins of confidence of equal width, each ``(15,)``, on the CPU.
+class ConfidenceBins(NamedTuple):
+    """Sums over the predictions in each of 15 bins of confidence of equal width, ``(15,)`` each, on the CPU."""
 
-    They are the number of predictions, the sum of their confidences, and the number of correct ones. A confidence on the
-    boundary of two bins belongs to the lower one (Guo 2017, arXiv 1706.04599, section 2).
+    counts: Tensor
+    """Number of predictions."""
+    said: Tensor
+    """Sum of their confidences."""
+    correct: Tensor
+    """Number of correct ones."""
+
+    @property
+    def calibration_error(self) -> float:
+        """Expected calibration error, the mean of |confidence − accuracy|, in [0, 1] (Guo 2017, equation 3)."""
+        return ((self.said - self.correct).abs().sum() / self.counts.sum()).item()
+
+
+def confidence_bins(p: Tensor, y: Tensor) -> ConfidenceBins:
+    """Return the sums per bin of confidence; a confidence on the boundary of two bins belongs to the lower one.
+
+    See Guo 2017, arXiv 1706.04599, section 2.
 
     Args:
         p: probabilities ``(n, classes)``.
@@ -79,24 +95,7 @@ def confidence_bins(p: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     confidence, correct = (part.cpu() for part in _confidence(p, y))
     edges = torch.linspace(0, 1, CALIBRATION_BINS + 1, dtype=torch.float64)
     bins = torch.bucketize(confidence, edges[1:-1])
-    counts, said, found = (torch.bincount(bins, of, CALIBRATION_BINS) for of in (None, confidence, correct))
-    return counts, said, found
-
-
-def calibration_error(p: Tensor, y: Tensor) -> float:
-    """Return the expected calibration error over 15 bins of equal width, the mean of |confidence − accuracy|, in [0, 1].
-
-    See Guo 2017, arXiv 1706.04599, equation 3.
-
-    Args:
-        p: probabilities ``(n, classes)``.
-        y: labels ``(n,)``.
-
-    Raises:
-        InputError: the shapes do not fit, or the probabilities are empty or not finite.
-    """
-    counts, said, found = confidence_bins(p, y)
-    return ((said - found).abs().sum() / counts.sum()).item()
+    return ConfidenceBins(*(torch.bincount(bins, of, CALIBRATION_BINS) for of in (None, confidence, correct)))
 
 
 def equal_mass_calibration_error(p: Tensor, y: Tensor, bins: int = CALIBRATION_BINS) -> float:

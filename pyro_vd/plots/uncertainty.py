@@ -43,8 +43,7 @@ def reliability(predictions: Mapping[str, tuple[Tensor, Tensor]]) -> Figure:
         axes.remove()
     edges = [k / CALIBRATION_BINS for k in range(CALIBRATION_BINS)]
     for (label, (p, y)), axes in zip(predictions.items(), grid, strict=False):
-        counts, said, found = confidence_bins(p, y)
-        ece = ((said - found).abs().sum() / counts.sum()).item()
+        counts, said, found = bins = confidence_bins(p, y)
         shown = counts >= _FEWEST
         x, accuracy = (said / counts)[shown].tolist(), (found / counts)[shown].tolist()
         ends = [share_interval(share, number) for share, number in zip(accuracy, counts[shown].tolist(), strict=True)]
@@ -53,7 +52,7 @@ def reliability(predictions: Mapping[str, tuple[Tensor, Tensor]]) -> Figure:
         axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle="--", label="accuracy = confidence")
         axes.bar(edges, (counts / len(y)).tolist(), 1 / CALIBRATION_BINS, align="edge", color="#DCE3EA")
         axes.errorbar(x, accuracy, bars, fmt="o", color=COLOURS[0], markersize=4, elinewidth=1.2, capsize=2, label=plain(label))
-        axes.set(xlim=(0, 1.03), ylim=(0, 1.03), title=f"{plain(label)}: ECE {100 * ece:.2f} %")
+        axes.set(xlim=(0, 1.03), ylim=(0, 1.03), title=f"{plain(label)}: ECE {100 * bins.calibration_error:.2f} %")
         axes.tick_params(labelbottom=True)
     figure.supxlabel("confidence, the largest probability", fontsize=9.5, color=INK)
     figure.supylabel("accuracy; bars: share of the predictions", fontsize=9.5, color=INK)

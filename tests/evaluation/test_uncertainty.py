@@ -16,7 +16,6 @@ from pyro_vd import evaluate
 from pyro_vd.evaluation.standard_error import share_interval
 from pyro_vd.evaluation.uncertainty import (
     by_confidence,
-    calibration_error,
     confidence_bins,
     entropy,
     equal_mass_calibration_error,
@@ -69,11 +68,11 @@ def test_bins_of_equal_width() -> None:
     """Certain predictions are in the last bin, and a boundary belongs to the bin below it."""
     confidence = torch.tensor([0.5, 0.6, 0.6 + 1e-9, 0.95, 1.0, 1.0], dtype=torch.float64)
     p, y = torch.stack([confidence, 1 - confidence], 1), torch.tensor([0, 1, 0, 0, 0, 1])
-    counts, said, correct = confidence_bins(p, y)
+    counts, said, correct = bins = confidence_bins(p, y)
     assert counts.tolist() == [0] * 7 + [1, 1, 1] + [0] * 4 + [3]
     assert said.sum().item() == pytest.approx(confidence.sum().item())
     assert correct.tolist() == [0] * 7 + [1, 0, 1] + [0] * 4 + [2]
-    assert calibration_error(p, y) == pytest.approx((0.5 + 0.6 + 0.4 + 0.95) / 6)
+    assert bins.calibration_error == pytest.approx((0.5 + 0.6 + 0.4 + 0.95) / 6)
 
 
 def test_refusal() -> None:

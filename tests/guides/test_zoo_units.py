@@ -24,11 +24,7 @@ def of_each_token(logits: Tensor) -> dist.Distribution:
 
 @pytest.mark.parametrize(
     "specimen",
-    [
-        pytest.param(each, id=each.name, marks=[pytest.mark.slow] * (each.name not in FAST) + [pytest.mark.long] * is_chain)
-        for each in ZOO
-        for is_chain in [each.name.endswith(CHAIN)]
-    ],
+    [pytest.param(each, id=each.name, marks=[pytest.mark.slow] * (each.name not in FAST)) for each in ZOO],
 )
 def test_factors_are_made_and_learn(specimen: Specimen) -> None:
     x, y = specimen.seeded_batch(4)

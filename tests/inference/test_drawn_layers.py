@@ -14,7 +14,7 @@ from pyro_vd.inference.output_noise import OutputNoise
 from pyro_vd.networks.inputs import call_arguments, run, tensors_in
 from pyro_vd.networks.layer_registry import kind_of
 
-DRAWS = 1500
+DRAWS = 3000
 
 
 def conv1d() -> nn.Module:

@@ -18,7 +18,7 @@ from pyro_vd.inference.unit_noise import UnitNoiseWeight
 from pyro_vd.networks.inputs import call_arguments, tensors_in
 from pyro_vd.testing.statistics import check_alike
 
-DRAWS = 1500
+DRAWS = 3000
 
 
 def conv1d() -> nn.Module:

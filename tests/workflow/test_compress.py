@@ -218,7 +218,7 @@ def test_a_buffer_that_is_larger_than_the_wanted_file_leaves_weights(net: nn.Mod
 
 @pytest.mark.slow
 def test_as_much_compression_as_the_error_allows(net: nn.Module, caplog: pytest.LogCaptureFixture) -> None:
-    loose = compressed(net, target="max", max_error_rise=0.1, deploy="sparse", epochs=30, test=None)
+    loose = compressed(net, target="max", max_error_rise=0.05, deploy="sparse", test=None)
     assert not caplog.records, "nothing is said of the single trainings"
     (taken,) = [each for each in loose.attempts if each.is_taken]
     assert (taken.smaller, taken.size, taken.score) == (loose.smaller, loose.after, loose.losses_after.score)
@@ -229,7 +229,7 @@ def test_as_much_compression_as_the_error_allows(net: nn.Module, caplog: pytest.
         assert f"{each.target:.3g}x" in str(loose)
         assert each.score.cell() in str(loose)
     assert loose.met
-    assert loose.losses_after.score.value <= loose.losses_before.score.value + 0.1
+    assert loose.losses_after.score.value <= loose.losses_before.score.value + 0.05
     assert "validation" in loose.measured_on
     strict = compressed(net, target="max", max_error_rise=0.0, deploy="sparse", epochs=1, lr=1e-5, test=None)
     assert strict.smaller < loose.smaller
